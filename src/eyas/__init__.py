@@ -1,0 +1,1 @@
+"""Structural pruning of CNNs for the edge."""
