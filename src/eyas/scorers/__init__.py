@@ -1,0 +1,8 @@
+"""Scorers: judge a calibrated candidate by its outputs. One measure per file."""
+
+from eyas.component import import_members
+from eyas.scorers.base import AnyScorer, Scorer
+
+import_members(__name__, __path__)
+
+__all__ = ["AnyScorer", "Scorer"]
