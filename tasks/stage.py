@@ -1,0 +1,71 @@
+"""What every stage shares: reading parameters, seeding threads, writing metrics, explaining errors.
+
+A stage is a plain function ``(params, artifacts, progress) -> metrics``; ``main`` makes it a process that reads
+``params.yaml`` and files under ``artifacts/`` of the working directory and writes ``artifacts/<stage>/``.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eyas.config import PipelineParams, RuntimeParams, load_params
+from eyas.errors import EyasError
+from eyas.progress import Progress
+
+Metrics = Mapping[str, float | int]
+Stage = Callable[[PipelineParams, Path, Progress], Metrics]
+
+
+def main(name: str, stage: Stage) -> None:
+    """Run a stage in the working directory and leave with its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    try:
+        params = load_params()
+        configure_torch(params.runtime)
+        artifacts = Path("artifacts")
+        folder = artifacts / name
+        folder.mkdir(parents=True, exist_ok=True)
+        metrics = stage(params, artifacts, _json_lines(name))
+        write_json(folder / "metrics.json", dict(metrics))
+    except EyasError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        sys.exit(error.exit_status)
+    except PermissionError as error:
+        print(f"{name}: no permission to write {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON in one form (sorted, indented), so that equal content is equal bytes."""
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def configure_torch(runtime: RuntimeParams) -> None:
+    """Set threads, and ask for deterministic kernels: the same seed gives the same bytes on the CPU."""
+    import torch
+
+    torch.set_num_threads(runtime.threads or os.cpu_count() or 1)
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
+def device(runtime: RuntimeParams) -> str:
+    """``cpu`` or ``cuda``, as set or as found."""
+    import torch
+
+    if runtime.device != "auto":
+        return runtime.device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _json_lines(name: str) -> Progress:
+    """Progress as JSON lines on the standard output."""
+
+    def report(done: int, total: int, text: str = "") -> None:
+        event = {"event": "progress", "stage": name, "done": done, "total": total, "text": text}
+        print(json.dumps(event), flush=True)  # noqa: T201
+
+    return report
