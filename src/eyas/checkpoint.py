@@ -1,0 +1,196 @@
+"""Networks from a name, and weights from a file: never by unpickling code."""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyas.errors import CheckpointError, ParameterError
+
+_WRAPPINGS = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_SHOWN = 5  # keys named per kind of mismatch; the rest is counted
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build a network again: ``factory(**arguments)``, with the factory as ``package.module:name``."""
+
+    factory: str
+    arguments: dict[str, Any]
+
+
+def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
+    """The factory and arguments behind ``baseline.architecture``.
+
+    ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
+    """
+    if ":" in name:
+        return Architecture(name, {**arguments, "num_classes": num_classes})
+    return Architecture("models:build", {**arguments, "name": name, "num_classes": num_classes})
+
+
+def build_model(
+    architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0
+) -> nn.Module:
+    """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
+
+    Args:
+        architecture: a name in ``models/``, or ``package.module:factory``.
+        arguments: passed to the factory beside ``num_classes``.
+        num_classes: number of logits.
+        seed: of the initial weights.
+
+    Raises:
+        ParameterError: the factory does not exist, or does not take the arguments.
+    """
+    found = find_architecture(architecture, arguments, num_classes)
+    factory = _import_factory(found.factory)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = factory(**found.arguments)
+    except (TypeError, ValueError) as error:
+        msg = f"baseline.architecture {architecture!r} with arguments {dict(arguments)}: {error}"
+        raise ParameterError(msg) from error
+    if not isinstance(model, nn.Module):
+        msg = f"baseline.architecture {architecture!r} made a {type(model).__name__}, not a torch.nn.Module"
+        raise ParameterError(msg)
+    return model
+
+
+def load_weights(path: Path | str) -> dict[str, Tensor]:
+    """The state dict in a ``.safetensors`` file or one that ``torch.save`` wrote, on the CPU.
+
+    A dict under ``state_dict``, ``model`` or ``model_state_dict`` is unwrapped, and the prefixes that
+    ``DataParallel`` and ``torch.compile`` add are removed.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, holds pickled code, or holds no state dict.
+    """
+    path = Path(path)
+    if not path.is_file():
+        msg = f"checkpoint {path} does not exist"
+        raise CheckpointError(msg)
+    weights = _unwrap(_read(path))
+    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+        msg = (
+            f"checkpoint {path} holds no state dict: expected names and tensors, bare or under "
+            f"{', '.join(_WRAPPINGS)}; found {_describe(weights)}"
+        )
+        raise CheckpointError(msg)
+    return _without_prefix(weights)
+
+
+def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
+    """Copy ``weights`` into ``model``, every one of them.
+
+    Raises:
+        CheckpointError: names or shapes differ; the message counts and names missing, unexpected and
+            wrong-shaped keys. The model is unchanged then.
+    """
+    expected = model.state_dict()
+    # BN layers saved before torch 0.4.1 have no such counter; only a cumulative average reads it
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = [name for name in expected if name not in weights and name not in optional]
+    unexpected = [name for name in weights if name not in expected and name not in optional]
+    shapes = [
+        f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
+        for name, value in expected.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    problems = [
+        _list("missing", missing),
+        _list("unexpected", unexpected),
+        _list("of another shape (given for needed)", shapes),
+    ]
+    if missing or unexpected or shapes:
+        msg = (
+            f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. "
+            "Check baseline.architecture, its arguments and the number of classes"
+        )
+        raise CheckpointError(msg)
+    kept = {name: value for name, value in weights.items() if name in expected}
+    model.load_state_dict(kept, strict=False)
+
+
+def load_checkpoint(model: nn.Module, path: Path | str) -> None:
+    """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`."""
+    apply_weights(model, load_weights(path), source=f"checkpoint {path}")
+
+
+def _import_factory(reference: str) -> Any:
+    """The object behind ``package.module:name``."""
+    module_name, _, attribute = reference.partition(":")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = (
+            f"baseline.architecture {reference!r} cannot be imported: {error}; give a name in models/, "
+            "or package.module:factory with the module on PYTHONPATH"
+        )
+        raise ParameterError(msg) from error
+    return value
+
+
+def _read(path: Path) -> Any:
+    """The content of a checkpoint file."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
+        msg = (
+            f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read as weights: it is truncated, of "
+            f"another kind, or holds pickled code, which is never run. Save a plain state dict. "
+            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+        )
+        raise CheckpointError(msg) from error
+
+
+def _unwrap(content: Any) -> Any:
+    """The innermost dict under the usual keys."""
+    while isinstance(content, Mapping):
+        inner = next((content[key] for key in _WRAPPINGS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            return dict(content)
+        content = inner
+    return {} if content is None else content
+
+
+def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what wrappers put before every one of them."""
+    names = dict(weights)
+    changed = True
+    while changed:
+        changed = False
+        for prefix in _PREFIXES:
+            if all(name.startswith(prefix) for name in names):
+                names = {name.removeprefix(prefix): value for name, value in names.items()}
+                changed = True
+    return names
+
+
+def _describe(content: Any) -> str:
+    if not isinstance(content, Mapping):
+        return type(content).__name__
+    return f"a dict of {', '.join(map(str, list(content)[:_SHOWN]))}" if content else "an empty dict"
+
+
+def _list(kind: str, names: Iterable[str]) -> str:
+    """The first few of ``names`` after their number and kind."""
+    names = list(names)
+    if not names:
+        return ""
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"
