@@ -1,7 +1,7 @@
 """Calibrators: re-estimate batch-norm statistics. One estimator per file."""
 
-from eyas.component import import_members
 from eyas.calibrators.base import AnyCalibrator, Calibrator
+from eyas.component import import_members
 
 import_members(__name__, __path__)
 

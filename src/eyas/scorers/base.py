@@ -19,4 +19,9 @@ class Scorer(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
 
 
+def per_image(goodness: Tensor) -> Tensor:
+    """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
+    return goodness if goodness.ndim == 1 else goodness.flatten(1).mean(1)
+
+
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]

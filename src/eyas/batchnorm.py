@@ -1,0 +1,153 @@
+"""What calibration and scoring do to batch-norm layers, always undone on the way out.
+
+Shapes: N images, C channels. A *call* is one layer seeing one batch; a shared layer has several per forward.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from eyas.errors import DataError
+
+
+def batch_norms(model: nn.Module) -> list[_BatchNorm]:
+    """The batch-norm layers that keep running statistics: those there is something to calibrate in."""
+    return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
+
+
+def frozen_norms(model: nn.Module) -> list[str]:
+    """Names of layers with running statistics that are no batch-norm of PyTorch's (``FrozenBatchNorm2d``)."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if not isinstance(module, _BatchNorm)
+        and {"running_mean", "running_var"} <= module._buffers.keys()
+        and module._buffers["running_mean"] is not None
+    ]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode, flags restored one by one (``train()`` may be overridden by the user)."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        for module, _ in flags:
+            module.training = False
+        yield
+    finally:
+        for module, flag in flags:
+            module.training = flag
+
+
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch-norm normalises each batch by its own statistics and tracks nothing; all else is in eval mode."""
+    layers = [(layer, layer.track_running_stats) for layer in batch_norms(model)]
+    with evaluation_mode(model):
+        try:
+            for layer, _ in layers:
+                layer.training, layer.track_running_stats = True, False
+            yield
+        finally:
+            for layer, flag in layers:
+                layer.track_running_stats = flag
+
+
+@contextmanager
+def tracking(model: nn.Module, momentum: float) -> Iterator[list[_BatchNorm]]:
+    """Batch-norm alone in train mode with ``momentum``; on an error its statistics come back too."""
+    layers = batch_norms(model)
+    settings = [(layer, layer.momentum, layer.track_running_stats) for layer in layers]
+    buffers = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers(recurse=False)]
+    counts = [(buffer, value) for buffer, value in buffers if buffer.ndim == 0]  # num_batches_tracked
+    with evaluation_mode(model):
+        try:
+            for layer in layers:
+                layer.training, layer.track_running_stats, layer.momentum = True, True, momentum
+            yield layers
+        except BaseException:
+            _restore(buffers)
+            raise
+        finally:
+            _restore(counts)
+            for layer, old_momentum, flag in settings:
+                layer.momentum, layer.track_running_stats = old_momentum, flag
+
+
+@dataclass
+class LayerRecord:
+    """What one layer saw: per call the mean and the unbiased variance ``(C,)`` and the values per channel."""
+
+    layer: _BatchNorm
+    means: list[Tensor] = field(default_factory=list)
+    variances: list[Tensor] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+
+    def note(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Forward hook: with momentum 1 the running statistics are those of this very batch."""
+        assert self.layer.running_mean is not None
+        assert self.layer.running_var is not None
+        self.means.append(self.layer.running_mean.clone())
+        self.variances.append(self.layer.running_var.clone())
+        self.counts.append(inputs[0].numel() // inputs[0].shape[1])
+
+    def stacked(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Means and *biased* variances ``(calls, C)``, counts ``(calls, 1)``, all in float64."""
+        means = torch.stack(self.means).double()
+        counts = torch.tensor(self.counts, dtype=torch.float64, device=means.device).unsqueeze(1)
+        return means, torch.stack(self.variances).double() * ((counts - 1) / counts), counts
+
+    def write(self, mean: Tensor, variance: Tensor) -> None:
+        """Put the estimate into the layer's buffers."""
+        assert self.layer.running_mean is not None
+        assert self.layer.running_var is not None
+        self.layer.running_mean.copy_(mean)
+        self.layer.running_var.copy_(variance)
+
+
+def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecord], int]:
+    """Run ``batches`` and return each layer's per-batch statistics and the number of images.
+
+    On return the model is as before, but for the running statistics, which the caller overwrites.
+    """
+    with tracking(model, momentum=1.0) as layers:
+        records = [LayerRecord(layer) for layer in layers]
+        handles = [entry.layer.register_forward_hook(entry.note) for entry in records]
+        try:
+            images = run(model, batches)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return records, images
+
+
+@torch.inference_mode()
+def run(model: nn.Module, batches: Iterable[Tensor]) -> int:
+    """Forward every batch, keep nothing, return the number of images.
+
+    Raises:
+        DataError: there is no image, or a batch too small to have a variance.
+    """
+    images = 0
+    for batch in batches:
+        try:
+            model(batch)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            msg = f"a batch of shape {tuple(batch.shape)} has no variance inside: give 2 or more images"
+            raise DataError(msg) from error
+        images += batch.shape[0]
+    if not images:
+        msg = "no images to calibrate batch-norm with: give at least one batch of two images"
+        raise DataError(msg)
+    return images
+
+
+def _restore(saved: list[tuple[Tensor, Tensor]]) -> None:
+    for tensor, value in saved:
+        tensor.copy_(value)

@@ -1,0 +1,28 @@
+"""The plain average of per-batch statistics, after a reset."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from eyas.batchnorm import record
+from eyas.calibrators.base import Calibrator
+
+
+class Cumulative(Calibrator):
+    """Average of batch means and of unbiased batch variances, all alike (PyTorch's ``momentum=None``).
+
+    What ``torch.optim.swa_utils.update_bn`` and AttentiveNAS do, but with dropout and the like left in eval
+    mode. Misses the spread of the batch means, so its variance is biased low; ``pooled`` does not.
+    """
+
+    kind: Literal["cumulative"] = "cumulative"
+
+    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+        """Write the averages; see the base for the promise."""
+        records, images = record(model, batches)
+        for entry in filter(lambda entry: entry.counts, records):
+            mean = torch.stack(entry.means).double().mean(0)
+            entry.write(mean, torch.stack(entry.variances).double().mean(0))
+        return images

@@ -1,0 +1,31 @@
+"""Population statistics, merged over batches: the default."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from eyas.batchnorm import record
+from eyas.calibrators.base import Calibrator
+
+
+class Pooled(Calibrator):
+    r"""Mean and variance over all calibration images, as if they were one batch.
+
+    With :math:`n_t` values per channel in batch :math:`t`: :math:`\mu = \sum n_t\mu_t / \sum n_t` and
+    :math:`v = \sum n_t (v_t + (\mu_t - \mu)^2) / \sum n_t` with biased :math:`v_t` (Chan et al. 1979).
+    Exact for what the layer saw; deeper layers see inputs normalised per batch, so the batch size is part of
+    the estimate.
+    """
+
+    kind: Literal["pooled"] = "pooled"
+
+    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+        """Write the pooled statistics; see the base for the promise."""
+        records, images = record(model, batches)
+        for entry in filter(lambda entry: entry.counts, records):
+            means, variances, counts = entry.stacked()
+            total = counts.sum()
+            mean = (counts * means).sum(0) / total
+            entry.write(mean, (counts * (variances + (means - mean) ** 2)).sum(0) / total)
+        return images

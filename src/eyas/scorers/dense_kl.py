@@ -1,0 +1,24 @@
+"""Kullback-Leibler divergence from the dense network's answer: needs no labels."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from eyas.scorers.base import Scorer, per_image
+
+
+class DenseKL(Scorer):
+    r"""Minus :math:`\mathrm{KL}(q \,\|\, p) = \sum_k q_k (\log q_k - \log p_k)`, q the dense answer, in nats."""
+
+    kind: Literal["dense_kl"] = "dense_kl"
+    needs_dense: ClassVar[bool] = True
+
+    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
+        """Minus the divergence for each image, ``(N,)``; 0 is perfect."""
+        assert dense_NK is not None
+        log_p, log_dense = (
+            functional.log_softmax(logits_NK.float(), 1),
+            functional.log_softmax(dense_NK.float(), 1),
+        )
+        return -per_image((log_dense.exp() * (log_dense - log_p)).sum(1))
