@@ -24,7 +24,7 @@ def main(name: str, stage: Stage) -> None:
     """Run a stage in the working directory and leave with its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
-        params = load_params()
+        params = load_params(runtime=json.loads(os.environ.get("EYAS_RUNTIME", "{}")))
         configure_torch(params.runtime)
         artifacts = Path("artifacts")
         folder = artifacts / name

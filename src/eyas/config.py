@@ -226,8 +226,8 @@ class PipelineParams(Section):
     runtime: RuntimeParams = RuntimeParams()
 
 
-def load_params(path: Path | str = "params.yaml") -> PipelineParams:
-    """Read and check ``params.yaml``.
+def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] | None = None) -> PipelineParams:
+    """Read and check ``params.yaml``; ``runtime`` overrides fields of that section.
 
     Raises:
         ParameterError: the file is missing, is no YAML, or a field is unknown, mistyped or out of range; the
@@ -242,7 +242,10 @@ def load_params(path: Path | str = "params.yaml") -> PipelineParams:
     except yaml.YAMLError as error:
         msg = f"{path} is not YAML: {error}"
         raise ParameterError(msg) from error
-    return parse_params(content or {}, str(path))
+    content = content or {}
+    if runtime and isinstance(content, dict):
+        content["runtime"] = {**(content.get("runtime") or {}), **runtime}
+    return parse_params(content, str(path))
 
 
 def parse_params(content: Any, where: str = "params") -> PipelineParams:

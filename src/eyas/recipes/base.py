@@ -2,13 +2,43 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator, SerializeAsAny
+import torch
+from pydantic import BeforeValidator, Field, SerializeAsAny
+from torch import Tensor, nn
 
 from eyas.component import Component
 
 
 class Recipe(Component):
-    """How a network is trained: optimiser, schedule, loss, augmentation."""
+    """How a network is trained: optimiser, schedule, loss, augmentation.
+
+    The loop (:func:`eyas.training.train`) owns order, seeds, devices and checkpoints; a recipe holds no state.
+    """
+
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Images per step."""
+
+    @property
+    def wants_teacher(self) -> bool:
+        """Whether :meth:`loss` uses the teacher's logits; without, the teacher is never run."""
+        return False
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """An optimiser over all parameters of ``model``."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it steps")
+
+    def rate(self, epoch: float, epochs: int) -> float:
+        """Learning rate after ``epoch`` (a fraction counts steps) of ``epochs`` passes."""
+        raise NotImplementedError(f"{type(self).__name__} has no schedule")
+
+    def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Changed images of the same shape; all randomness from ``generator`` (on the CPU)."""
+        del generator
+        return images_NCHW
+
+    def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
+        """What is minimised: a scalar, the mean over N images."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what it minimises")
 
 
 AnyRecipe = Annotated[SerializeAsAny[Recipe], BeforeValidator(Recipe.parse)]

@@ -1,0 +1,1 @@
+"""Prefect flows, one module per operation; ``python -m flows --help`` is the command line."""

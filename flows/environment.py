@@ -1,0 +1,25 @@
+"""Keeps the state of Prefect, MLflow and DVC inside the checkout; must run before Prefect is imported."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+DEFAULTS = {
+    "PREFECT_HOME": str(ROOT / ".eyas" / "prefect"),
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_LOGGING_LEVEL": "INFO",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DVC_NO_ANALYTICS": "true",
+    "DVC_GLOBAL_CONFIG_DIR": str(ROOT / ".eyas" / "dvc-global"),
+    "DVC_SITE_CACHE_DIR": str(ROOT / ".eyas" / "dvc-site"),
+}
+
+
+def configure() -> None:
+    """Set what the user has not set."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,113 @@
+"""The pipeline: every stage of ``dvc.yaml`` in order, each recorded in MLflow; then the report and the registry."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.environment import ROOT, configure
+
+configure()
+
+from prefect import flow, get_run_logger  # noqa: E402
+from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
+from tasks.register import register_candidate  # noqa: E402
+from tasks.report import rebuild_report  # noqa: E402
+
+from eyas.errors import EyasError  # noqa: E402
+from tasks.drive import run_stage  # noqa: E402
+from tasks.dvc_cli import StageError, stage_names  # noqa: E402
+from tasks.workspace import Workspace, open_workspace  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of the pipeline left."""
+
+    workspace: str
+    folder: str
+    run_id: str
+    version: str | None
+    skipped: tuple[str, ...]
+
+
+@flow(
+    name="eyas-pipeline",
+    flow_run_name="pipeline-{params_file}",
+    persist_result=False,
+    validate_parameters=False,
+)
+def pipeline(
+    params_file: str = "params.yaml",
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    *,
+    wait: bool = False,
+    register: bool = True,
+) -> Outcome:
+    """Bring a profile's six stages up to date, record them, rebuild the report, register the model.
+
+    Args:
+        params_file: relative to the checkout, or absolute.
+        overrides: ``section.field=value`` each.
+        name: of the workspace; see ``tasks.workspace``.
+        wait: wait for another run of the same profile instead of refusing.
+        register: create the model version (alias ``candidate``).
+
+    Raises:
+        ParameterError, BusyError: before any work.
+        StageError: a stage failed; the next run continues from it.
+    """
+    workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
+    with workspace.locked(wait=wait):
+        return run_stages(workspace, register=register)
+
+
+def run_stages(workspace: Workspace, *, register: bool = True) -> Outcome:
+    """The body of the flow, inside the workspace's lock."""
+    logger = get_run_logger()
+    skipped: list[str] = []
+    with recorded_run(workspace) as run_id:
+        for stage in stage_names(workspace.folder):
+            run = run_stage.with_options(retries=workspace.params.runtime.retries)
+            result = run(stage, workspace)
+            record_stage(run_id, workspace, result)
+            if result.skipped:
+                skipped.append(stage)
+        rebuild_report(run_id, workspace)
+        version = register_candidate(run_id, workspace) if register else None
+    if len(skipped) == len(stage_names(workspace.folder)):
+        logger.info("nothing had changed: every stage was up to date")
+    return Outcome(workspace.name, str(workspace.folder), run_id, version, tuple(skipped))
+
+
+@contextmanager
+def recorded_run(workspace: Workspace) -> Iterator[str]:
+    """MLflow's parent run: finished, or failed with the stage's own message and the end of its log."""
+    run_id = start_run(workspace)
+    try:
+        yield run_id
+    except BaseException as error:
+        tail = error.tail if isinstance(error, StageError) else ""
+        fail_run(run_id, workspace, str(error) or type(error).__name__, tail)
+        raise
+    finish_run(run_id, workspace)
+
+
+class _PlainErrors(logging.Filter):
+    """Errors that explain themselves need no traceback of Prefect's engine."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Cut the traceback from records of our own errors."""
+        error: Any = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, EyasError):
+            record.exc_info = None
+            record.exc_text = None
+            record.msg, record.args = "%s", (str(error),)
+        return True
+
+
+for _logger in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_logger).addFilter(_PlainErrors())

@@ -1,0 +1,79 @@
+"""The Prefect task that drives one stage: asks DVC for it, streams its output, tells its failure."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from tasks.dvc_cli import Reproduced, StageError, reproduce
+from tasks.workspace import Workspace
+
+BAD_INPUT = 2
+SECONDS_BETWEEN_REPORTS = 5.0
+
+
+class StageLog:
+    """Sends a stage's lines to the flow's log and its progress events to a progress artifact."""
+
+    def __init__(self, stage: str) -> None:
+        self.logger = get_run_logger()
+        self.stage = stage
+        self.artifact: Any = None
+        self.reported = 0.0
+
+    def __call__(self, line: str) -> None:
+        """One line of output: an event, or text."""
+        if line.startswith('{"event": "progress"'):
+            self._progress(json.loads(line))
+        elif line.strip():
+            self.logger.info("%s | %s", self.stage, line)
+
+    def _progress(self, event: dict[str, Any]) -> None:
+        done, total = event["done"], max(event["total"], 1)
+        text = f"{done}/{total} {event['text']}".rstrip()
+        if sys.stderr.isatty():
+            _draw_bar(self.stage, done, total, event["text"])
+        now = time.monotonic()
+        if done < total and now - self.reported < SECONDS_BETWEEN_REPORTS:
+            return
+        self.reported = now
+        self.logger.info("%s | %s", self.stage, text)
+        share = 100.0 * done / total
+        if self.artifact is None:
+            self.artifact = create_progress_artifact(share, key=f"{self.stage}-progress", description=text)
+        else:
+            update_progress_artifact(self.artifact, share, description=text)
+
+
+def _draw_bar(stage: str, done: int, total: int, text: str) -> None:
+    """A bar on the terminal; cleared when full."""
+    width = 30
+    filled = width * done // total
+    bar = "█" * filled + "░" * (width - filled)
+    end = "\x1b[2K\r" if done >= total else ""
+    sys.stderr.write(f"\x1b[2K\r  {stage} {bar} {done}/{total} {text[:60]}{end}")
+    sys.stderr.flush()
+
+
+def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Bad input stays bad; anything else may pass the next time."""
+    error = state.result(raise_on_failure=False)
+    return not (isinstance(error, StageError) and error.exit_status == BAD_INPUT)
+
+
+@task(
+    task_run_name="{stage}", tags=["eyas", "stage"], cache_policy=NO_CACHE, persist_result=False,
+    retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
+)  # fmt: skip
+def run_stage(stage: str, workspace: Workspace, *, force: bool = False) -> Reproduced:
+    """Bring one stage up to date through DVC.
+
+    Raises:
+        StageError: the stage failed, with its own message.
+    """
+    return reproduce(Path(workspace.folder), stage, workspace.environment(), StageLog(stage), force=force)

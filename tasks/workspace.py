@@ -1,0 +1,187 @@
+"""Workspaces: where a profile's parameters, artifacts and lock file live.
+
+The default profile is the checkout itself. Any other has ``workspaces/<name>/`` with its resolved
+``params.yaml``, a ``dvc.yaml`` derived from the checkout's, and a ``dvc.lock`` and ``artifacts/`` of its own;
+all share one DVC cache, so running one never makes another stale.
+"""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from eyas.config import PipelineParams, parse_params
+from eyas.errors import BusyError, ParameterError
+
+RUNTIME_VARIABLE = "EYAS_RUNTIME"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A profile's folder and its checked parameters."""
+
+    root: Path
+    """The checkout."""
+    folder: Path
+    """Where stages run: the checkout itself, or ``workspaces/<name>/``."""
+    name: str
+    params: PipelineParams
+    runtime: Mapping[str, Any] = field(default_factory=dict)
+    """Runtime settings given for this run only; they reach stages through the environment."""
+
+    @property
+    def artifacts(self) -> Path:
+        """What the stages write."""
+        return self.folder / "artifacts"
+
+    @property
+    def state(self) -> Path:
+        """Epoch checkpoints, journals, the run lock."""
+        return self.folder / self.params.runtime.state
+
+    def environment(self) -> dict[str, str]:
+        """The environment of a stage's process."""
+        bin_folder = str(Path(sys.prefix) / "bin")
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join([bin_folder, os.environ.get("PATH", "")]),
+            "PYTHONUNBUFFERED": "1",
+            RUNTIME_VARIABLE: json.dumps(dict(self.runtime)),
+        }
+
+    @contextmanager
+    def locked(self, *, wait: bool = False) -> Iterator[None]:
+        """Hold the workspace for one run.
+
+        Raises:
+            BusyError: another run holds it, and ``wait`` was not asked for.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        owner = self.state / "run.owner"
+        lock = FileLock(self.state / "run.lock", timeout=-1 if wait else 0)
+        try:
+            with lock:
+                owner.write_text(str(os.getpid()))
+                yield
+        except Timeout as error:
+            pid = owner.read_text() if owner.exists() else "unknown"
+            msg = f"another run (process {pid}) holds {self.name!r}: wait for it with --wait, or stop it first"
+            raise BusyError(msg) from error
+
+
+def open_workspace(
+    root: Path, params_file: Path | None = None, overrides: Sequence[str] = (), *, name: str | None = None
+) -> Workspace:
+    """Check the parameters and prepare the folder of their profile.
+
+    Args:
+        root: the checkout.
+        params_file: another ``params.yaml``; without one (and without overrides) the checkout's own profile.
+        overrides: ``section.field=value`` each, the value in YAML.
+        name: of the workspace; without one it is made of the file's stem and the overrides.
+
+    Raises:
+        ParameterError: names section, field, value and what is allowed; nothing was prepared yet.
+    """
+    path = params_file or root / "params.yaml"
+    content = _read(path)
+    runtime = [item for item in overrides if item.startswith("runtime.")]
+    others = [item for item in overrides if not item.startswith("runtime.")]
+    resolved = apply_overrides(content, overrides)
+    params = parse_params(resolved, str(path))
+    given = apply_overrides({}, runtime).get("runtime", {})
+    if not others and name is None and path.resolve() == (root / "params.yaml").resolve():
+        return Workspace(root, root, "default", params, given)
+    name = name or profile_name(path, others)
+    folder = root / "workspaces" / name
+    _prepare(root, folder, apply_overrides(content, others))
+    return Workspace(root, folder, name, params, given)
+
+
+def profile_name(params_file: Path, overrides: Sequence[str]) -> str:
+    """A folder name that tells parameter files and overrides apart: ``cifar10_resnet20+score.seed=3``."""
+    return re.sub(r"[^A-Za-z0-9._+=-]+", "-", "+".join([params_file.stem, *sorted(overrides)]))
+
+
+def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``content`` with every ``section.field=value`` set; the original stays as it was.
+
+    Raises:
+        ParameterError: an override is not of that form.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(content))
+    for item in overrides:
+        place, sign, value = item.partition("=")
+        if not sign or "." not in place:
+            msg = f"--set {item}: expected section.field=value, for instance score.seed=3"
+            raise ParameterError(msg)
+        *parents, last = place.split(".")
+        target = result
+        for parent in parents:
+            if not isinstance(target.get(parent), dict):
+                target[parent] = {}
+            target = target[parent]
+        target[last] = yaml.safe_load(value)
+    return result
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text()) or {}
+    except OSError as error:
+        msg = f"{path} cannot be read ({error.strerror}): give --params FILE"
+        raise ParameterError(msg) from error
+    except yaml.YAMLError as error:
+        msg = f"{path} is not YAML: {error}"
+        raise ParameterError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"{path} must hold sections, not {type(content).__name__}"
+        raise ParameterError(msg)
+    return content
+
+
+def _prepare(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
+    """Write what makes ``folder`` a DVC project of its own on the checkout's cache."""
+    (folder / ".dvc").mkdir(parents=True, exist_ok=True)
+    up = os.path.relpath(root, folder)
+    _write(folder / "params.yaml", yaml.safe_dump(_relocate(content, root, folder), sort_keys=False))
+    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
+    _write(folder / "dvc.yaml", yaml.safe_dump(derive_pipeline(pipeline, up), sort_keys=False))
+    _write(folder / ".dvcignore", (root / ".dvcignore").read_text())
+    config = (
+        f"[core]\n    no_scm = True\n    analytics = false\n    remote = local\n[cache]\n    dir = ../{up}/.dvc/cache\n"
+    )
+    _write(folder / ".dvc" / "config", config + f"['remote \"local\"']\n    url = ../{up}/.eyas/remote\n")
+
+
+def _write(path: Path, text: str) -> None:
+    """Write only what changed, so that file times do not make anything look new."""
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
+    """The checkout's ``dvc.yaml`` as seen from a workspace: sources lie at ``up``, artifacts beside it."""
+    derived: dict[str, Any] = json.loads(json.dumps(pipeline))
+    for stage in derived["stages"].values():
+        stage["cmd"] = f"PYTHONPATH={up} {stage['cmd']}"
+        stage["deps"] = [dep if dep.startswith("artifacts/") else f"{up}/{dep}" for dep in stage["deps"]]
+    return derived
+
+
+def _relocate(content: Mapping[str, Any], root: Path, folder: Path) -> dict[str, Any]:
+    """Relative paths of the parameters as seen from the workspace."""
+    moved: dict[str, Any] = json.loads(json.dumps(content))
+    for section, name in (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint")):
+        value = (moved.get(section) or {}).get(name)
+        if isinstance(value, str) and not re.match(r"^(/|~|\$|[a-z0-9]+:)", value):
+            moved[section][name] = os.path.relpath(root / value, folder)
+    return moved

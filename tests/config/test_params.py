@@ -1,0 +1,95 @@
+"""params.yaml: what is wrong is named, with what is allowed, before any work."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eyas.config import PipelineParams, expand, load_params, parse_params
+from eyas.errors import ParameterError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_default_parameters_are_valid_and_name_every_section() -> None:
+    params = load_params(ROOT / "params.yaml")
+    sections = yaml.safe_load((ROOT / "params.yaml").read_text())
+    names = {field.alias or name for name, field in PipelineParams.model_fields.items()}
+    assert set(sections) <= names
+    assert params.fetch.train == "builtin:digits"
+    assert params.sample.budget.macs == 0.5
+
+
+@pytest.mark.parametrize(
+    ("content", "needles"),
+    [
+        ({"scroe": {}}, ["scroe", "no such parameter", "score"]),
+        ({"fetch": {"trian": "x"}}, ["fetch.trian", "no such parameter", "image_size"]),
+        ({"fetch": {"image_size": "big"}}, ["fetch.image_size", "'big'", "integer"]),
+        ({"fetch": {"score_fraction": 1.5}}, ["fetch.score_fraction", "1.5", "less than 1"]),
+        ({"fetch": {"mean": [0.5], "std": [0.5, 0.5]}}, ["mean has 1", "std 2"]),
+        ({"sample": {"budget": {}}}, ["sample.budget", "exactly one of macs"]),
+        ({"sample": {"budget": {"macs": 0.5, "params": 0.5}}}, ["given: macs, params"]),
+        ({"sample": {"candidates": 0}}, ["sample.candidates", "greater than or equal to 1", "0"]),
+        ({"sample": {"criterion": "l7_norm"}}, ["sample.criterion", "l7_norm", "available", "l1_norm"]),
+        ({"sample": {"criterion": {"kind": "l1_norm", "power": 3}}}, ["sample.criterion", "power"]),
+        ({"score": {"batch_size": 1}}, ["score.batch_size", "greater than or equal to 2"]),
+        ({"register": {"model": "a/b"}}, ["register.model", "'a/b'"]),
+        ({"runtime": {"device": "tpu"}}, ["runtime.device", "'cpu'", "'tpu'"]),
+        (["fetch"], ["sections", "list"]),
+    ],
+)
+def test_a_wrong_parameter_names_place_value_and_what_is_allowed(content: object, needles: list[str]) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_params(content, "params.yaml")
+    message = str(caught.value)
+    assert all(needle in message for needle in needles), message
+
+
+def test_every_error_of_a_file_is_reported_at_once() -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_params({"fetch": {"image_size": 0}, "score": {"batch_size": 0}}, "p.yaml")
+    assert "fetch.image_size" in str(caught.value)
+    assert "score.batch_size" in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="does not exist"):
+        load_params(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("fetch: [1, 2")
+    with pytest.raises(ParameterError, match="is not YAML"):
+        load_params(broken)
+
+
+def test_runtime_of_this_run_overrides_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("runtime: {threads: 2, workers: 3}\n")
+    runtime = load_params(path, runtime={"threads": 1}).runtime
+    assert (runtime.threads, runtime.workers) == (1, 3)
+
+
+def test_addresses_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EYAS_TEST_FOLDER", "/somewhere")
+    assert expand("$EYAS_TEST_FOLDER/train.parquet") == "/somewhere/train.parquet"
+    monkeypatch.delenv("EYAS_TEST_FOLDER")
+    with pytest.raises(ParameterError, match="EYAS_TEST_FOLDER"):
+        expand("$EYAS_TEST_FOLDER/train.parquet")
+
+
+def test_the_command_line_refuses_with_status_2_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text("score: {batch_sise: 4}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "flows", "run", "--params", str(path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "score.batch_sise: no such parameter" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (ROOT / "workspaces" / "wrong").exists()

@@ -1,0 +1,30 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """One thread: many small tests share two cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that EYAS_DATA names; the test is skipped without it."""
+    folder = os.environ.get("EYAS_DATA")
+    if not folder:
+        pytest.skip("EYAS_DATA is not set: it names the folder with CIFAR-10 and pretrained weights")
+    if not Path(folder).is_dir():
+        pytest.fail(f"EYAS_DATA={folder} is no folder")
+    return Path(folder)
+
+
+@pytest.fixture
+def digits_like() -> torch.Tensor:
+    """Eight small random images, (8, 1, 8, 8), always the same."""
+    return torch.randn(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))

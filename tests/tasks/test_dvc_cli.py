@@ -1,0 +1,117 @@
+"""The DVC adapter, against the real DVC in a small project."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tasks.dvc_cli import StageError, reproduce, stage_key, stage_names
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Two stages; what the first does stands in ``first.py``."""
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = false\n")
+    (tmp_path / "first.py").write_text("print('hello from first')\nopen('a.txt', 'w').write('a')\n")
+    stages = {
+        "second": {
+            "cmd": f"{sys.executable} -c \"open('b.txt','w').write('b')\"",
+            "deps": ["a.txt"],
+            "outs": ["b.txt"],
+        },
+        "first": {
+            "cmd": f"{sys.executable} first.py",
+            "deps": ["first.py"],
+            "outs": [{"a.txt": {"cache": False}}],
+        },
+    }
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    return tmp_path
+
+
+def run(project: Path, stage: str, lines: list[str] | None = None) -> bool:
+    return reproduce(project, stage, os.environ, (lines if lines is not None else []).append).skipped
+
+
+def test_stages_come_in_the_order_of_what_they_depend_on(project: Path) -> None:
+    assert stage_names(project) == ["first", "second"]
+
+
+def test_a_stage_runs_once_and_its_output_is_streamed(project: Path) -> None:
+    lines: list[str] = []
+    assert run(project, "first", lines) is False
+    assert "hello from first" in lines
+    assert run(project, "first") is True
+
+
+def test_the_key_follows_what_the_stage_depends_on(project: Path) -> None:
+    run(project, "first")
+    before = stage_key(project, "first")
+    (project / "first.py").write_text("open('a.txt', 'w').write('a')\n")
+    run(project, "first")
+    assert stage_key(project, "first") != before
+
+
+def test_a_failure_carries_the_stages_own_message_and_status(project: Path) -> None:
+    (project / "first.py").write_text(
+        "import sys\nprint('working')\nprint('first: the disk is blue', file=sys.stderr)\nsys.exit(2)\n"
+    )
+    with pytest.raises(StageError) as caught:
+        run(project, "first")
+    error = caught.value
+    assert (error.stage, error.exit_status, error.message) == ("first", 2, "the disk is blue")
+    assert "working" in error.tail
+
+
+def test_the_run_after_a_failure_continues_from_the_failed_stage(project: Path) -> None:
+    run(project, "first")
+    good = (project / "dvc.yaml").read_text()
+    (project / "dvc.yaml").write_text(good.replace("open('b.txt','w').write('b')", "import sys; sys.exit(1)"))
+    with pytest.raises(StageError):
+        run(project, "second")
+    (project / "dvc.yaml").write_text(good)
+    assert run(project, "first") is True
+    assert run(project, "second") is False
+
+
+def test_leaving_early_ends_the_stages_processes(project: Path) -> None:
+    (project / "first.py").write_text(
+        "import os, time\nopen('pid', 'w').write(str(os.getpid()))\nprint('started', flush=True)\ntime.sleep(60)\n"
+    )
+
+    def interrupt(line: str) -> None:
+        if line == "started":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(project, "first", {**os.environ, "PYTHONUNBUFFERED": "1"}, interrupt)
+    pid = int((project / "pid").read_text())
+    deadline = time.monotonic() + 15
+    while _alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _alive(pid)
+
+
+def test_a_lock_held_by_another_dvc_is_waited_for(project: Path) -> None:
+    (project / "first.py").write_text("import time\ntime.sleep(3)\nopen('a.txt', 'w').write('a')\n")
+    other = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "-s", "first"], cwd=project, stdout=subprocess.DEVNULL
+    )
+    threading.Event().wait(1.5)
+    try:
+        assert run(project, "first") is True
+    finally:
+        other.send_signal(signal.SIGTERM)
+        other.wait()
+
+
+def _alive(pid: int) -> bool:
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
