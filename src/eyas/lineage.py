@@ -1,0 +1,114 @@
+"""Lineage: where a model came from, as plain values that a registered version carries."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Everything a registered version needs to be explained and made again."""
+
+    run_id: str
+    """MLflow's parent run."""
+    stage_keys: Mapping[str, str]
+    """Hash of command, dependencies and parameters per stage, as in dvc.lock."""
+    dataset_hash: str
+    baseline_sha256: str
+    """Of the dense weights that pruning started from."""
+    params_digest: str
+    git_commit: str = ""
+    git_dirty: bool = False
+    """The checkout held changes that the commit does not."""
+    profile: str = "default"
+    command: str = "python -m flows run"
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """One hash of all stage keys: equal for equal data, parameters and code."""
+        return digest(dict(self.stage_keys))
+
+    def tags(self) -> dict[str, str]:
+        """The lineage as tags of a model version; the parameters themselves are a file beside the model."""
+        values = asdict(self) | {"stage_keys": json.dumps(dict(self.stage_keys), sort_keys=True)}
+        del values["params"]
+        values["fingerprint"] = self.fingerprint
+        return {f"eyas.{name}": _text(value) for name, value in values.items()}
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str], params: Mapping[str, Any] | None = None) -> "Lineage":
+        """The lineage that :meth:`tags` wrote."""
+        return cls(
+            run_id=tags["eyas.run_id"],
+            stage_keys=json.loads(tags["eyas.stage_keys"]),
+            dataset_hash=tags["eyas.dataset_hash"],
+            baseline_sha256=tags["eyas.baseline_sha256"],
+            params_digest=tags["eyas.params_digest"],
+            git_commit=tags.get("eyas.git_commit", ""),
+            git_dirty=tags.get("eyas.git_dirty") == "true",
+            profile=tags.get("eyas.profile", "default"),
+            command=tags.get("eyas.command", "python -m flows run"),
+            params=params or {},
+        )
+
+
+def trace_lineage(
+    checkout: Path,
+    artifacts: Path,
+    *,
+    run_id: str,
+    stage_keys: Mapping[str, str],
+    params: Mapping[str, Any],
+    profile: str = "default",
+    command: str = "python -m flows run",
+) -> Lineage:
+    """The lineage of what lies under ``artifacts``, with the checkout's commit."""
+    commit, dirty = git_state(checkout)
+    manifest = json.loads((artifacts / "fetch" / "manifest.json").read_text())
+    what_matters = {name: section for name, section in params.items() if name != "runtime"}
+    return Lineage(
+        run_id=run_id,
+        stage_keys=dict(stage_keys),
+        dataset_hash=str(manifest["hash"]),
+        baseline_sha256=file_sha256(artifacts / "baseline" / "model.safetensors"),
+        params_digest=digest(what_matters),
+        git_commit=commit,
+        git_dirty=dirty,
+        profile=profile,
+        command=command,
+        params=params,
+    )
+
+
+def git_state(checkout: Path) -> tuple[str, bool]:
+    """Commit of the checkout and whether files differ from it; an empty commit where git knows none."""
+    try:
+        commit = _git(checkout, "rev-parse", "HEAD")
+        return commit, bool(_git(checkout, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(content: Any) -> str:
+    """Hex digest of JSON content, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(checkout), *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,25 @@
+"""Everything that touches MLflow: runs, the model registry, and the way back from a version to its making.
+
+MLflow itself is imported when a store is opened, so that importing this package costs nothing.
+"""
+
+from eyas.tracking.publish import register_version
+from eyas.tracking.registry import Version
+from eyas.tracking.runs import StageRecord, fail_run, finish_run, log_progress, log_report, record_stage, start_pipeline
+from eyas.tracking.store import Store, open_store, redact, tracking_uri
+
+__all__ = [
+    "StageRecord",
+    "Store",
+    "Version",
+    "fail_run",
+    "finish_run",
+    "log_progress",
+    "log_report",
+    "open_store",
+    "record_stage",
+    "redact",
+    "register_version",
+    "start_pipeline",
+    "tracking_uri",
+]

@@ -1,0 +1,163 @@
+"""Where MLflow keeps its records: resolving the address and opening it without a race."""
+
+import contextlib
+import logging
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eyas.config import RuntimeParams
+from eyas.errors import StorageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try at a lost connection."""
+SQLITE = "sqlite:///"
+SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY", re.IGNORECASE)
+MIN_SECRET = 8
+"""Characters; shorter values are no secrets, and replacing them would tear words apart."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened MLflow store: address, client and experiment. Every call names its run; none is "active"."""
+
+    uri: str
+    client: "MlflowClient"
+    experiment_id: str
+    locks: Path
+    """Folder of the lock files that keep two local processes apart."""
+
+    @contextlib.contextmanager
+    def lock(self, name: str) -> Iterator[None]:
+        """Hold a machine-wide lock; another holder is waited for."""
+        from filelock import FileLock
+
+        with FileLock(self.locks / f"{name}.lock"):
+            yield
+
+
+def tracking_uri(runtime: RuntimeParams, checkout: Path) -> str:
+    """``runtime.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
+    given = runtime.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return given or f"{SQLITE}{checkout.resolve() / '.eyas' / 'mlflow.db'}"
+
+
+def open_store(runtime: RuntimeParams, checkout: Path) -> Store:
+    """Open the store and its experiment, creating both where they are missing.
+
+    Two processes may do so at once: a lock keeps the first touch of a new SQLite file to one of them, and an
+    experiment that another made meanwhile is taken.
+
+    Raises:
+        StorageError: the address cannot be reached.
+    """
+    uri = tracking_uri(runtime, checkout)
+    folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else checkout.resolve() / ".eyas"
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep_quiet()
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    # Only a local store needs a place for its artifacts; a server knows its own.
+    artifacts = (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
+    with FileLock(folder / "mlflow.lock"), _explained(uri):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment_id = _experiment(client, runtime.experiment, artifacts)
+    return Store(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
+
+
+def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+    """Call again after a lost connection, each pause twice as long; other errors pass at once."""
+    for pause in PAUSES:
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            if not _may_pass(error):
+                raise
+            log.warning("MLflow: %s; trying again in %.1f s", redact(str(error).split("\n", 1)[0]), pause)
+        time.sleep(pause)
+    return call(*args, **kwargs)
+
+
+def redact(text: str) -> str:
+    """A text without what may be secret: credentials and queries of addresses, values of secret variables."""
+    text = re.sub(r"(\w://)[^/@\s]+@", r"\1", text)
+    text = re.sub(r"(\w://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1", text)
+    for name, value in os.environ.items():
+        if len(value) >= MIN_SECRET and SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    return text
+
+
+def redacted(value: Any) -> Any:
+    """The same structure, every text in it without secrets."""
+    if isinstance(value, Mapping):
+        return {name: redacted(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redacted(inner) for inner in value]
+    return redact(value) if isinstance(value, str) else value
+
+
+def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
+    """Id of the experiment called ``name``: found, restored, or created."""
+    from mlflow.exceptions import MlflowException
+
+    known = client.get_experiment_by_name(name)
+    if known is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException as error:
+            known = client.get_experiment_by_name(name)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or known is None:
+                raise
+    if known.lifecycle_stage == "deleted":
+        client.restore_experiment(known.experiment_id)
+    return str(known.experiment_id)
+
+
+@contextlib.contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Say in one line that MLflow cannot be reached, and what to set."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        msg = (
+            f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check runtime.tracking_uri and "
+            "MLFLOW_TRACKING_URI, or leave both unset for SQLite in the checkout"
+        )
+        raise StorageError(msg) from error
+
+
+def _may_pass(error: BaseException) -> bool:
+    """Whether another try may help: a lost connection or a locked file, here or at the server."""
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, (OperationalError, ConnectionError)):
+        return True
+    signs = ("OperationalError", "Connection refused", "database is locked", "error code 503")
+    return any(sign in str(error) for sign in signs)
+
+
+def _keep_quiet() -> None:
+    """No telemetry, no progress bars, no lines about the database's migrations; what the user set stays."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic"):
+        logger = logging.getLogger(name)
+        if logger.level in (logging.NOTSET, logging.INFO):
+            logger.setLevel(logging.WARNING)
