@@ -1,0 +1,120 @@
+"""``POST /retrain`` for systems that send webhooks: signed, replay-protected, small.
+
+The body is JSON: ``{"reason": "...", "params": "configs/x.yaml"}``; ``params`` must be one of the files the server was
+started for. Answers: 202 started, 400 no JSON or unknown field, 401 not signed as it must be, 403 a file that is
+not served, 404, 405, 409 a retraining still runs, 413 too large.
+"""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from eyas.errors import BadInputError
+from eyas.signing import ReplayGuard, SignatureError, verify
+from flows.environment import ROOT
+
+MAX_BODY_BYTES = 16 * 1024
+SECRET_VARIABLE = "EYAS_WEBHOOK_SECRET"
+logger = logging.getLogger("eyas.webhook")
+
+
+@dataclass
+class Retrainer:
+    """Starts ``python -m flows retrain`` as a process of its own, one at a time."""
+
+    root: Path = ROOT
+    running: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
+
+    def __call__(self, params_file: str, reason: str) -> int | None:
+        """Process id of the retraining, or None while one still runs."""
+        if self.running is not None and self.running.poll() is None:
+            return None
+        command = [sys.executable, "-m", "flows", "retrain", "--params", params_file, "--reason", reason]
+        self.running = subprocess.Popen(command, cwd=self.root, start_new_session=True)
+        return self.running.pid
+
+
+def create_app(
+    secret: bytes,
+    allowed: Sequence[str],
+    start: Callable[[str, str], int | None],
+    guard: ReplayGuard,
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """The endpoint as an ASGI application.
+
+    Args:
+        secret: shared with the senders.
+        allowed: parameter files that may be asked for; the first is the default.
+        start: ``(params_file, reason) -> process id``, or None while one still runs.
+        guard: remembers what was accepted.
+        clock: Unix seconds.
+    """
+
+    async def retrain(request: Request) -> Response:
+        try:
+            body = await _read(request)
+            verify(secret, request.headers, body, now=clock(), guard=guard)
+            params_file, reason = _parse(body, allowed)
+        except _Refusal as refusal:
+            return _refuse(request, refusal.status, str(refusal))
+        except SignatureError as error:
+            return _refuse(request, 401, str(error))
+        pid = start(params_file, reason)
+        if pid is None:
+            return _refuse(request, 409, "a retraining still runs: call again when it has ended")
+        logger.info("retraining started (process %d): %s, %s", pid, params_file, reason)
+        return JSONResponse({"started": pid, "params": params_file}, status_code=202)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    return Starlette(routes=[Route("/retrain", retrain, methods=["POST"]), Route("/health", health)])
+
+
+class _Refusal(BadInputError):
+    """A request that is answered with ``status``."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+async def _read(request: Request) -> bytes:
+    """The body, never more than the limit of it."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY_BYTES:
+            raise _Refusal(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+    return body
+
+
+def _parse(body: bytes, allowed: Sequence[str]) -> tuple[str, str]:
+    """Parameter file and reason of a request whose signature was right."""
+    try:
+        content = json.loads(body or b"{}")
+    except ValueError as error:
+        raise _Refusal(400, "the body is not JSON") from error
+    if not isinstance(content, dict) or set(content) - {"reason", "params"}:
+        raise _Refusal(400, 'expected {"reason": "...", "params": "..."}, both optional')
+    params_file, reason = str(content.get("params", allowed[0])), str(content.get("reason", "webhook"))
+    if params_file not in allowed:
+        raise _Refusal(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
+    return params_file, " ".join(reason.split())[:200]
+
+
+def _refuse(request: Request, status: int, message: str) -> Response:
+    client = request.client.host if request.client else "unknown"
+    logger.warning("refused (%d) a call from %s: %s", status, client, message)
+    return JSONResponse({"error": message}, status_code=status)
