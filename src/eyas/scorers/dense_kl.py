@@ -9,7 +9,7 @@ from eyas.scorers.base import Scorer, per_image
 
 
 class DenseKL(Scorer):
-    r"""Minus :math:`\mathrm{KL}(q \,\|\, p) = \sum_k q_k (\log q_k - \log p_k)`, q the dense answer, in nats."""
+    r"""Minus :math:`\mathrm{KL}(q \,\|\, p) = \sum_k q_k (\log q_k - \log p_k)`, q dense, in nats."""
 
     kind: Literal["dense_kl"] = "dense_kl"
     needs_dense: ClassVar[bool] = True

@@ -1,0 +1,47 @@
+"""Search spaces by arithmetic alone: a chain of 3x3 convolutions, its cost written out as loops elsewhere."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Group:
+    name: str
+    channels: int
+    step: int = 1
+
+
+class Chain:
+    """conv(3 -> w0) on side x side, conv(w0 -> w1) on half of it, ..., linear(w_last -> 10)."""
+
+    def __init__(self, channels, *, step=1, side=32, min_width=1):
+        self.groups = tuple(Group(f"g{i}", c, step) for i, c in enumerate(channels))
+        self.sides = [max(side >> (3 * i // len(channels)), 1) for i in range(len(channels))]
+        self.min_width = min_width
+
+    def legal_widths(self, group):
+        return [w for w in range(group.step, group.channels + 1, group.step) if w >= self.min_width]
+
+    def costs(self, widths):
+        full = np.concatenate([np.full((len(widths), 1), 3), widths, np.full((len(widths), 1), 10)], 1).astype(float)
+        weights = np.array([9.0] * len(self.groups) + [1.0])
+        areas = np.array([s * s for s in self.sides] + [1.0])
+        params = (full[:, :-1] * full[:, 1:]) @ weights
+        macs = (full[:, :-1] * full[:, 1:]) @ (weights * areas)
+        return SimpleNamespace(macs=macs, params=params, activation_bytes=widths @ areas[:-1] * 4)
+
+    def cost(self, widths=None):
+        row = [g.channels for g in self.groups] if widths is None else [widths[g.name] for g in self.groups]
+        costs = self.costs(np.array([row]))
+        return SimpleNamespace(**{k: v[0] for k, v in vars(costs).items()})
+
+
+def macs_by_hand(space, row):
+    """The same in plain loops."""
+    total, inputs = 0, 3
+    for width, side in zip(row, space.sides, strict=True):
+        total += inputs * int(width) * 9 * side * side
+        inputs = int(width)
+    return total + inputs * 10
