@@ -1,91 +1,135 @@
-"""Start MLflow's and Prefect's pages as child processes and stop them again."""
+"""Start the servers a run can use (PostgreSQL, MLflow, Prefect, a worker) as child processes, and stop them again."""
 
 import contextlib
+import os
+import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
 
 from eyas.errors import BadInputError, EyasError
-from eyas.tracking import artifact_root, resolve_tracking_uri
 from flows.environment import ROOT
 
-STARTUP_SECONDS = 90
+STARTUP_SECONDS = 120
+STOP_SECONDS = 20
+LOG_TAIL_LINES = 15
 
 
-def serve_pages(mlflow_port: int, prefect_port: int) -> int:
-    """Serve both pages on this machine until Ctrl-C; prints their addresses once they answer.
+class Servers(contextlib.ExitStack):
+    """Child processes with their logs; leaving the context stops them, the last started first."""
 
-    Raises:
-        BadInputError: a port is taken.
-        EyasError: a server ended or did not answer in time.
-    """
-    for port, option in ((mlflow_port, "--mlflow-port"), (prefect_port, "--prefect-port")):
-        _require_free(port, option)
-    uri = resolve_tracking_uri(ROOT)
-    python = [sys.executable, "-m"]
-    mlflow = [
-        *python,
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--default-artifact-root",
-        artifact_root(ROOT),
-    ]
-    with contextlib.ExitStack() as stack:
-        pages = {
-            f"http://127.0.0.1:{mlflow_port}": _start(stack, [*mlflow, "--port", str(mlflow_port), "--workers", "1"]),
-            f"http://127.0.0.1:{prefect_port}": _start(
-                stack, [*python, "prefect", "server", "start", "--port", str(prefect_port), "--no-services"]
-            ),
-        }
-        for address, process in pages.items():
-            _wait(address, process)
-        names = ("MLflow ", "Prefect")
-        sys.stdout.write("".join(f"{name} {address}\n" for name, address in zip(names, pages, strict=True)))
-        sys.stdout.write("Ctrl-C stops both.\n")
-        sys.stdout.flush()
+    def __init__(self, logs: Path) -> None:
+        super().__init__()
+        self.logs = logs
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        logs.mkdir(parents=True, exist_ok=True)
+
+    def start(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str] | None = None,
+        *,
+        page: str | None = None,
+        stop_signal: signal.Signals = signal.SIGTERM,
+    ) -> None:
+        """Start a process; with ``page``, return once that address answers.
+
+        Raises:
+            EyasError: it ended or did not answer in time; the message holds the end of its log.
+        """
+        log = self.enter_context((self.logs / f"{name}.log").open("ab"))
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=log, stderr=log, start_new_session=True
+        )
+        self.processes[name] = process
+        self.callback(stop, process, stop_signal)
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while page and not _answers(page):
+            if process.poll() is not None or time.monotonic() > deadline:
+                happened = "ended" if process.poll() is not None else f"did not answer within {STARTUP_SECONDS} s"
+                msg = f"{name} {happened}; the end of {log.name}:\n{self.tail(name)}"
+                raise EyasError(msg)
+            time.sleep(0.3)
+
+    def tail(self, name: str) -> str:
+        """The last lines of a server's log."""
+        lines = (self.logs / f"{name}.log").read_text(errors="replace").splitlines()
+        return "\n".join(lines[-LOG_TAIL_LINES:])
+
+    def wait(self) -> None:
+        """Until one of them ends, or Ctrl-C.
+
+        Raises:
+            EyasError: a server ended by itself.
+        """
         with contextlib.suppress(KeyboardInterrupt):
-            while all(process.poll() is None for process in pages.values()):
+            while True:
+                for name, process in self.processes.items():
+                    if process.poll() is not None:
+                        msg = f"{name} ended with status {process.returncode}:\n{self.tail(name)}"
+                        raise EyasError(msg)
                 time.sleep(0.5)
-    return 0
 
 
-def _start(stack: contextlib.ExitStack, command: list[str]) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    stack.callback(_stop, process)
-    return process
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def stop(process: subprocess.Popen[bytes], politely: signal.Signals = signal.SIGTERM) -> None:
+    """End a process and its children: politely first."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, politely)
     try:
-        process.wait(timeout=15)
+        process.wait(timeout=STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
-def _require_free(port: int, option: str) -> None:
-    with socket.socket() as probe:
-        if probe.connect_ex(("127.0.0.1", port)) == 0:
-            msg = f"port {port} is taken: choose another with {option}"
-            raise BadInputError(msg)
+def require_free(ports: Mapping[str, int]) -> None:
+    """Refuse ports that are taken, by the option that sets them.
+
+    Raises:
+        BadInputError: names the port and the option.
+    """
+    for option, port in ports.items():
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                msg = f"port {port} is taken: choose another with {option}"
+                raise BadInputError(msg)
 
 
-def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    """Until the page answers."""
-    deadline = time.monotonic() + STARTUP_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            msg = f"the server of {address} ended with status {process.returncode}: {' '.join(map(str, process.args))}"  # type: ignore[arg-type]
-            raise EyasError(msg)
-        with contextlib.suppress(OSError, urllib.error.URLError):
-            urllib.request.urlopen(address, timeout=2)  # noqa: S310
-            return
-        time.sleep(0.3)
-    msg = f"{address} did not answer within {STARTUP_SECONDS} s"
-    raise EyasError(msg)
+def start_mlflow(servers: Servers, port: int, store: str, artifacts: str, environment: Mapping[str, str]) -> str:
+    """MLflow's server on ``store``, keeping artifacts itself; returns its address."""
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", str(port)]
+    command += ["--artifacts-destination", artifacts, "--workers", "1"]
+    servers.start("mlflow", command, environment, page=f"{address}/health")
+    return address
+
+
+def start_prefect(servers: Servers, port: int, environment: Mapping[str, str]) -> str:
+    """Prefect's server; returns the address of its API."""
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    own = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
+    servers.start("prefect", command, {**environment, **own}, page=f"http://127.0.0.1:{port}/api/health")
+    return own["PREFECT_API_URL"]
+
+
+def hide_password(url: str) -> str:
+    """An address fit for printing."""
+    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2):  # noqa: S310
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, urllib.error.URLError):
+        return False

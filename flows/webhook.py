@@ -24,7 +24,7 @@ from eyas.signing import ReplayGuard, SignatureError, verify
 from flows.environment import ROOT
 
 MAX_BODY_BYTES = 16 * 1024
-SECRET_VARIABLE = "EYAS_WEBHOOK_SECRET"
+SECRET_VARIABLE = "EYAS_WEBHOOK_SECRET"  # noqa: S105
 logger = logging.getLogger("eyas.webhook")
 
 
@@ -66,7 +66,7 @@ def create_app(
             body = await _read(request)
             verify(secret, request.headers, body, now=clock(), guard=guard)
             params_file, reason = _parse(body, allowed)
-        except _Refusal as refusal:
+        except _RefusalError as refusal:
             return _refuse(request, refusal.status, str(refusal))
         except SignatureError as error:
             return _refuse(request, 401, str(error))
@@ -82,7 +82,7 @@ def create_app(
     return Starlette(routes=[Route("/retrain", retrain, methods=["POST"]), Route("/health", health)])
 
 
-class _Refusal(BadInputError):
+class _RefusalError(BadInputError):
     """A request that is answered with ``status``."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -96,7 +96,7 @@ async def _read(request: Request) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > MAX_BODY_BYTES:
-            raise _Refusal(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
+            raise _RefusalError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
     return body
 
 
@@ -105,12 +105,12 @@ def _parse(body: bytes, allowed: Sequence[str]) -> tuple[str, str]:
     try:
         content = json.loads(body or b"{}")
     except ValueError as error:
-        raise _Refusal(400, "the body is not JSON") from error
+        raise _RefusalError(400, "the body is not JSON") from error
     if not isinstance(content, dict) or set(content) - {"reason", "params"}:
-        raise _Refusal(400, 'expected {"reason": "...", "params": "..."}, both optional')
+        raise _RefusalError(400, 'expected {"reason": "...", "params": "..."}, both optional')
     params_file, reason = str(content.get("params", allowed[0])), str(content.get("reason", "webhook"))
     if params_file not in allowed:
-        raise _Refusal(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
+        raise _RefusalError(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
     return params_file, " ".join(reason.split())[:200]
 
 

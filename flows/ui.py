@@ -1,0 +1,30 @@
+"""MLflow's and Prefect's pages on what the runs of this checkout left."""
+
+import sys
+
+from eyas.tracking import resolve_tracking_uri
+from flows.environment import ROOT
+from flows.servers import Servers, require_free, start_prefect
+
+
+def serve_pages(mlflow_port: int, prefect_port: int) -> int:
+    """Serve both pages on this machine until Ctrl-C; prints their addresses once they answer.
+
+    Raises:
+        BadInputError: a port is taken.
+        EyasError: a server ended or did not answer in time.
+    """
+    require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
+    store = resolve_tracking_uri(ROOT)
+    with Servers(ROOT / ".eyas" / "logs") as servers:
+        page = f"http://127.0.0.1:{mlflow_port}"
+        if store.startswith("http"):
+            page = store
+        else:
+            command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
+            servers.start("mlflow-ui", [*command, "--port", str(mlflow_port), "--workers", "1"], page=f"{page}/health")
+        api = start_prefect(servers, prefect_port, {})
+        sys.stdout.write(f"MLflow   {page}\nPrefect  {api.removesuffix('/api')}\nCtrl-C stops both.\n")
+        sys.stdout.flush()
+        servers.wait()
+    return 0
