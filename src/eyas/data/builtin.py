@@ -1,0 +1,34 @@
+"""Data sets that need no download."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from eyas.data.formats.idx import write_idx
+from eyas.errors import DataError
+
+
+def digits(folder: Path) -> None:
+    """Scikit-learn's 1,797 handwritten digits (8 x 8, values 0 to 16 scaled to 0 to 255) as a pair of IDX files."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
+    write_idx(folder / "digits-images-idx3-ubyte", images)
+    write_idx(folder / "digits-labels-idx1-ubyte", bunch.target.astype(np.uint8))
+
+
+BUILTINS: dict[str, Callable[[Path], None]] = {"digits": digits}
+
+
+def write_builtin(name: str, folder: Path) -> None:
+    """Write a built-in data set's files.
+
+    Raises:
+        DataError: there is none of that name.
+    """
+    if name not in BUILTINS:
+        msg = f"no built-in data set {name!r}: there are {', '.join(BUILTINS)}"
+        raise DataError(msg)
+    BUILTINS[name](folder)

@@ -1,0 +1,87 @@
+"""From a stored image to the pixels a network sees.
+
+C channels, H height, W width; pixel values are unsigned bytes.
+"""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from eyas.data.formats.base import Payload
+from eyas.errors import DataError
+
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image on its way to the network; no augmentation."""
+
+    channels: int
+    """1 grey, 3 RGB, 4 RGBA; images of other colour modes are converted."""
+    size: int
+    """Height and width of the result."""
+    resize: int | None = None
+    """Shorter edge before a centre crop; without it images are resized to ``size`` directly."""
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            msg = f"images have 1, 3 or 4 channels, not {self.channels}: fetch.mean and fetch.std give one number each"
+            raise DataError(msg)
+        if self.resize is not None and self.resize < self.size:
+            msg = f"fetch.resize {self.resize} is smaller than fetch.image_size {self.size}: the crop would not fit"
+            raise DataError(msg)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every decoded image."""
+        return self.channels, self.size, self.size
+
+    def __call__(self, payload: Payload, name: str) -> NDArray[np.uint8]:
+        """Decode one image to shape (C, H, W); ``name`` says which in errors.
+
+        Raises:
+            DataError: the bytes are no image, or are cut short.
+        """
+        try:
+            with _open(payload) as image:
+                pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+            msg = f"{name} does not decode: {reason}"
+            raise DataError(msg) from error
+        return pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+    def _fit(self, image: Image.Image) -> Image.Image:
+        """Resize (bilinear, antialiased) and crop to the network's size."""
+        if self.resize is None:
+            target = (self.size, self.size)
+            return image if image.size == target else image.resize(target, Image.Resampling.BILINEAR)
+        width, height = image.size
+        short = min(width, height)
+        scaled = (self.resize * width // short, self.resize * height // short)
+        if scaled != image.size:
+            image = image.resize(scaled, Image.Resampling.BILINEAR)
+        left, top = round((scaled[0] - self.size) / 2), round((scaled[1] - self.size) / 2)
+        return image.crop((left, top, left + self.size, top + self.size))
+
+
+def _open(payload: Payload) -> Image.Image:
+    if isinstance(payload, bytes):
+        return Image.open(io.BytesIO(payload), formats=_FORMATS)
+    return Image.fromarray(np.ascontiguousarray(payload))
+
+
+def _colour(image: Image.Image, mode: str) -> Image.Image:
+    """Convert the colour mode; 16-bit grey is scaled (Pillow would clip it)."""
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert(mode)

@@ -1,0 +1,60 @@
+"""The root of the formats: what a format promises."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyas.component import Component
+
+Payload: TypeAlias = bytes | NDArray[np.uint8]
+"""One image as its file holds it: encoded bytes, or pixels of shape (H, W) or (H, W, C)."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Where the images of a source are, and what they show; N images."""
+
+    files: tuple[str, ...]
+    """File names relative to the source's folder, ``/`` between parts."""
+    file_indices: NDArray[np.int64]
+    """Position in ``files``."""
+    rows: NDArray[np.int64]
+    """Position inside the file, or -1 where a file is one image."""
+    labels: NDArray[np.int64]
+    """Position in ``classes``."""
+    classes: tuple[str, ...]
+    named: bool = True
+    """False where the source holds numbers alone and ``classes`` are made up from them."""
+
+
+class Format(Component):
+    """Reads the labels and the images of files of one kind."""
+
+    @classmethod
+    def recognises(cls, files: Sequence[str], root: Path) -> bool:
+        """Whether the files (names relative to ``root``) are of this kind."""
+        raise NotImplementedError(f"{cls.__name__} does not say which files it knows")
+
+    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+        """Find all images and labels without reading the images themselves.
+
+        Raises:
+            DataError: the files are not what their kind promises, naming file and row.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it lists images")
+
+    def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
+        """The images of one file at ascending ``rows`` (``[-1]`` where the file is one image).
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it reads")
+
+    def resolved(self, root: Path, files: Sequence[str]) -> "Format":
+        """This format with every option it would otherwise find by looking at the files."""
+        return self

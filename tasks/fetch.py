@@ -1,0 +1,74 @@
+"""Stage ``fetch``: a source becomes verified files, an index of images, and four disjoint splits.
+
+Everything is built in a folder beside the stage's outputs and moved into place at the end, so that nothing
+half-written is ever taken for a data set.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from eyas.config import FetchParams, PipelineParams, expand
+from eyas.data.build import Options, build
+from eyas.data.decoding import Preprocessing
+from eyas.data.manifest import FILES
+from eyas.data.sources import check_all_met, collect
+from eyas.progress import Progress
+from eyas.storage import Store, redact
+from tasks import stage
+
+
+def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
+    """Bring, verify, split and record the data that ``params.fetch`` names."""
+    given = params.fetch
+    options = _options(given, params.runtime.threads or os.cpu_count() or 1)
+    source = {"train": given.train} | ({"test": given.test} if given.test else {})
+    store = Store(state=Path(params.runtime.state) / "downloads", progress=progress)
+    with _building(artifacts / "fetch") as folder:
+        met: set[str] = set()
+        for part, address in source.items():
+            met |= collect(expand(address), folder / FILES / part, store.bring, given.sha256)
+        check_all_met(given.sha256, met)
+        return build(folder, options, {part: redact(address) for part, address in source.items()}, progress)
+
+
+def _options(given: FetchParams, threads: int) -> Options:
+    names = {name for name in Options.__dataclass_fields__ if name in FetchParams.model_fields}
+    return Options(
+        preprocessing=Preprocessing(len(given.mean), given.image_size, given.resize),
+        threads=threads,
+        **{name: getattr(given, name) for name in names},
+    )
+
+
+@contextmanager
+def _building(target: Path) -> Iterator[Path]:
+    """A new folder beside ``target`` that takes its place when all went well, and disappears otherwise."""
+    folder, old = (target.with_name(f".{target.name}.{state}") for state in ("building", "replaced"))
+    for leftover in (folder, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        _replace(target, folder, old)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Put ``new`` where ``target`` is; what was there comes back when that fails."""
+    if target.exists():
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if old.exists():
+            old.rename(target)
+        raise
+
+
+if __name__ == "__main__":
+    stage.main("fetch", fetch)
