@@ -74,7 +74,7 @@ def trace_lineage(
     return Lineage(
         run_id=run_id,
         stage_keys=dict(stage_keys),
-        dataset_hash=str(manifest["hash"]),
+        dataset_hash=str(manifest["digest"]),
         baseline_sha256=file_sha256(artifacts / "baseline" / "model.safetensors"),
         params_digest=digest(what_matters),
         git_commit=commit,

@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas import ort
+from eyas.batchnorm import evaluation_mode
 from eyas.errors import MissingExtraError
 from eyas.exporters.base import Exporter
 
@@ -36,7 +37,7 @@ class Onnx(Exporter):
         """
         # Two images: one alone would be traced as a fixed batch of one.
         pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
-        with _evaluating(model), _quiet():
+        with evaluation_mode(model), _quiet():
             proto = self._proto(model, pair_NCHW, path)
         _strip(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
@@ -69,18 +70,6 @@ class Onnx(Exporter):
         }
         torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=18, **traced, **names)
         return onnx.load(str(path))
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own flag restored afterwards."""
-    flags = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
 
 
 @contextlib.contextmanager

@@ -174,19 +174,14 @@ def _log_dataset(store: Store, run_id: str, record: StageRecord) -> None:
     path = record.folder / "manifest.json"
     if not path.exists():
         return
-    manifest = json.loads(path.read_text())
-    source = json.dumps({"uri": redact(str(record.params.get("train", manifest.get("source", ""))))})
-    profile = json.dumps(manifest.get("splits", {}))
-    digest = dataset_hash(manifest)
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    source = json.dumps(redacted(manifest.get("source", {})), sort_keys=True)
+    profile = json.dumps({split: sum(counts.values()) for split, counts in manifest["splits"].items()})
+    digest = str(manifest["digest"])
     data = Dataset(name="images", digest=digest[:36], source_type="uri", source=source, profile=profile)
     inputs = [DatasetInput(data, tags=[InputTag("mlflow.data.context", "training")])]
     retry(store.client.log_inputs, run_id, inputs)
     _log(store, run_id, tags={"eyas.dataset_hash": digest})
-
-
-def dataset_hash(manifest: Mapping[str, Any]) -> str:
-    """The data set's own hash, as ``fetch`` wrote it into its manifest."""
-    return str(manifest["hash"])
 
 
 def _upload(store: Store, run_id: str, folder: Path) -> None:

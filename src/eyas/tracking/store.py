@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eyas.config import RuntimeParams
 from eyas.errors import StorageError
 
 if TYPE_CHECKING:
@@ -46,22 +45,27 @@ class Store:
             yield
 
 
-def tracking_uri(runtime: RuntimeParams, checkout: Path) -> str:
-    """``runtime.tracking_uri``, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
-    given = runtime.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+def tracking_uri(checkout: Path, given: str | None = None) -> str:
+    """What was given, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
+    given = given or os.environ.get("MLFLOW_TRACKING_URI")
     return given or f"{SQLITE}{checkout.resolve() / '.eyas' / 'mlflow.db'}"
 
 
-def open_store(runtime: RuntimeParams, checkout: Path) -> Store:
+def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eyas") -> Store:
     """Open the store and its experiment, creating both where they are missing.
 
     Two processes may do so at once: a lock keeps the first touch of a new SQLite file to one of them, and an
     experiment that another made meanwhile is taken.
 
+    Args:
+        checkout: its ``.eyas`` holds the default store, and the locks where the store is a server.
+        uri: see :func:`tracking_uri`.
+        experiment: name of MLflow's experiment.
+
     Raises:
         StorageError: the address cannot be reached.
     """
-    uri = tracking_uri(runtime, checkout)
+    uri = tracking_uri(checkout, uri)
     folder = Path(uri.removeprefix(SQLITE)).parent if uri.startswith(SQLITE) else checkout.resolve() / ".eyas"
     folder.mkdir(parents=True, exist_ok=True)
     _keep_quiet()
@@ -72,7 +76,7 @@ def open_store(runtime: RuntimeParams, checkout: Path) -> Store:
     artifacts = (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
     with FileLock(folder / "mlflow.lock"), _explained(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id = _experiment(client, runtime.experiment, artifacts)
+        experiment_id = _experiment(client, experiment, artifacts)
     return Store(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
 
 

@@ -1,0 +1,129 @@
+"""What the stages left, read into typed values."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One row of the score stage's table."""
+
+    index: int
+    widths: tuple[int, ...]
+    macs: int
+    params: int
+    score: float
+    standard_error: float
+    images: int
+    rank: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """A prunable group: what the dense network has and what the winner keeps."""
+
+    name: str
+    channels: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class History:
+    """One training: a column per quantity, aligned with ``epoch``."""
+
+    epoch: tuple[int, ...]
+    train_loss: tuple[float, ...]
+    score_accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything the report shows."""
+
+    metrics: dict[str, dict[str, float]]
+    """By stage: its ``metrics.json``."""
+    architecture: dict[str, Any]
+    manifest: dict[str, Any]
+    """Of the data set."""
+    dense_cost: dict[str, float]
+    groups: tuple[Group, ...]
+    frozen: tuple[dict[str, Any], ...]
+    candidates: tuple[Candidate, ...]
+    histories: dict[str, History]
+    parity: dict[str, Any]
+    latency: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    """Of the export stage: sha256 and bytes by name."""
+    diagnostics: dict[str, Any]
+
+    @property
+    def winner(self) -> Candidate:
+        """The candidate that was fine-tuned."""
+        return min(self.candidates, key=lambda candidate: candidate.rank)
+
+
+def read_results(artifacts: Path) -> Results:
+    """Read what the six stages left under ``artifacts``.
+
+    Raises:
+        FileNotFoundError: a stage has not run.
+    """
+    space = _json(artifacts / "sample" / "space.json")
+    candidates = _candidates(artifacts / "score" / "candidates.parquet")
+    winner = min(candidates, key=lambda candidate: candidate.rank)
+    groups = zip(space["groups"], winner.widths, strict=True)
+    diagnostics = artifacts / "score" / "diagnostics.json"
+    return Results(
+        metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
+        architecture=_json(artifacts / "baseline" / "architecture.json"),
+        manifest=_json(artifacts / "fetch" / "manifest.json"),
+        dense_cost=space["cost"],
+        groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),
+        frozen=tuple(space.get("frozen", ())),
+        candidates=candidates,
+        histories={stage: _history(artifacts / stage / "history.csv") for stage in ("baseline", "finetune")},
+        parity=_json(artifacts / "export" / "parity.json"),
+        latency=_json(artifacts / "export" / "latency.json"),
+        files=_json(artifacts / "export" / "manifest.json")["files"],
+        diagnostics=_json(diagnostics) if diagnostics.exists() else {},
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _candidates(path: Path) -> tuple[Candidate, ...]:
+    rows = pq.read_table(path).to_pylist()
+    return tuple(
+        Candidate(
+            index=row["candidate"],
+            widths=tuple(row["widths"]),
+            macs=row["macs"],
+            params=row["params"],
+            score=row["score"],
+            standard_error=row["standard_error"],
+            images=row["images"],
+            rank=row["rank"],
+        )
+        for row in rows
+    )
+
+
+def _history(path: Path) -> History:
+    """A ``history.csv``; no file, or one without rows, is a training that did not happen."""
+    rows: list[dict[str, str]] = []
+    if path.exists():
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    return History(
+        epoch=tuple(int(row["epoch"]) for row in rows),
+        train_loss=tuple(float(row["train_loss"]) for row in rows),
+        score_accuracy=tuple(float(row["score_accuracy"]) for row in rows),
+    )

@@ -1,0 +1,169 @@
+"""Stage ``export``: files for the device, proof that they compute the same, and their latency."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import eyas
+from eyas import agreement, latency
+from eyas.batchnorm import evaluation_mode
+from eyas.bundle import write_bundle
+from eyas.checkpoint import build_model, load_checkpoint
+from eyas.config import ExportParams, PipelineParams, SampleParams
+from eyas.data import Dataset, open_dataset
+from eyas.errors import ParityError
+from eyas.exporters import Exporter
+from eyas.lineage import file_sha256
+from eyas.progress import Progress
+from tasks.stage import Metrics, main, write_json
+
+SLICING_LIMIT = 1e-4
+"""Relative difference between the sliced and the masked dense network that float32 sums may have."""
+MEASURED = ("latency.json", "metrics.json", "manifest.json")
+"""Files that the manifest does not list: times differ from run to run."""
+
+
+def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metrics:
+    """Write the pruned and the dense network for their runtimes, compare, measure, list.
+
+    Raises:
+        ParityError: slicing or a written file computes something else than it should.
+    """
+    folder, settings = artifacts / "export", params.export
+    dataset = open_dataset(artifacts / "fetch")
+    images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
+    dense, pruned = load_dense(artifacts / "baseline"), eyas.load(artifacts / "finetune").eval()
+
+    progress(0, 4, "mask parity of the winner")
+    slicing = check_slicing(dense, artifacts / "score" / "plan.json", params.sample, images_NCHW[:8])
+    progress(1, 4, "writing files")
+    written = write_files(settings, dense, pruned, images_NCHW, folder)
+    progress(2, 4, "comparing them with PyTorch")
+    parity = {"slicing": slicing, "files": check_files(settings, written, dense, pruned, images_NCHW)}
+    write_json(folder / "parity.json", parity)
+    copy_weights(artifacts / "finetune", folder, pruned, len(dataset.split("train")))
+    progress(3, 4, "measuring latency")
+    write_json(folder / "latency.json", measure(settings, written, images_NCHW))
+    write_json(folder / "manifest.json", manifest(folder, dataset))
+    progress(4, 4, "done")
+    return metrics(folder, parity, churn=churn(dense, pruned, images_NCHW))
+
+
+def load_dense(folder: Path) -> nn.Module:
+    """The dense network that ``baseline`` left, in eval mode."""
+    saved = json.loads((folder / "architecture.json").read_text())
+    arguments = saved["arguments"]
+    model = build_model(saved["architecture"], arguments, arguments["num_classes"])
+    load_checkpoint(model, folder / "model.safetensors")
+    return model.eval()
+
+
+def check_slicing(dense: nn.Module, plan_file: Path, sample: SampleParams, images_NCHW: Tensor) -> dict[str, float]:
+    """Mask parity of the winner's plan: the sliced network against the masked dense one.
+
+    Raises:
+        ParityError: they differ by more than rounding.
+    """
+    options: dict[str, Any] = {name: getattr(sample, name) for name in ("ignore", "round_to", "min_width")}
+    space = eyas.trace(dense, (images_NCHW[:2],), **options)
+    plan = eyas.PruningPlan.from_json(plan_file.read_text())
+    found = eyas.check_parity(dense, space, plan, (images_NCHW,))
+    if found.relative > SLICING_LIMIT:
+        msg = (
+            f"slicing changes what the network computes: relative difference {found.relative:.3g}, allowed "
+            f"{SLICING_LIMIT:g}; a fault of the search space: exclude the layers in question with sample.ignore"
+        )
+        raise ParityError(msg)
+    return {"max_difference": found.largest, "relative_difference": found.relative}
+
+
+def write_files(
+    settings: ExportParams, dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor, folder: Path
+) -> dict[str, tuple[Exporter, Path]]:
+    """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name."""
+    exporters = {exporter.kind: exporter for exporter in settings.exporters}  # type: ignore[attr-defined]
+    onnx = exporters.pop("onnx", None) or Exporter.parse("onnx")
+    written = {"dense": (onnx, onnx(dense, images_NCHW, folder / "dense.onnx"))}
+    written["model"] = (onnx, onnx(pruned, images_NCHW, folder / "model.onnx"))
+    for kind, exporter in exporters.items():
+        path = folder / f"model{exporter.suffix}"
+        written[kind] = (exporter, exporter(pruned, images_NCHW, path))
+    return written
+
+
+def check_files(
+    settings: ExportParams,
+    written: dict[str, tuple[Exporter, Path]],
+    dense: nn.Module,
+    pruned: nn.Module,
+    images_NCHW: Tensor,
+) -> dict[str, dict[str, float | int]]:
+    """Each file against PyTorch on the same images; by file name.
+
+    Raises:
+        ParityError: a file breaks its limits.
+    """
+    results = {}
+    for name, (exporter, path) in written.items():
+        expected_NK = logits(dense if name == "dense" else pruned, images_NCHW)
+        found = agreement.compare(expected_NK, exporter.run(path, images_NCHW))
+        limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
+        agreement.require(found, path.name, max_difference=limit, min_agreement=share)
+        results[path.name] = found.as_dict()
+    return results
+
+
+def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> None:
+    """What rebuilds the network in PyTorch, and its batch-norm statistics."""
+    for name in ("model.safetensors", "plan.json", "architecture.json"):
+        shutil.copyfile(source / name, folder / name)
+    write_bundle(pruned, images, folder / "bn_statistics.safetensors")
+
+
+def measure(settings: ExportParams, written: dict[str, tuple[Exporter, Path]], images_NCHW: Tensor) -> dict[str, Any]:
+    """Latency of every ONNX file, dense and pruned side by side."""
+    files = {name: path for name, (_, path) in written.items() if path.suffix == ".onnx"}
+    shape, runs = tuple(images_NCHW.shape[1:]), settings.latency_runs
+    return latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
+
+
+def manifest(folder: Path, dataset: Dataset) -> dict[str, Any]:
+    """sha256 and size of every file whose bytes repeat, and what input the network expects."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    listed = {path.relative_to(folder).as_posix(): path for path in files if path.name not in MEASURED}
+    return {
+        "version": 1,
+        "files": {name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for name, path in listed.items()},
+        "input": {"shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)},
+        "classes": list(dataset.class_names),
+        "dataset": dataset.digest,
+    }
+
+
+def churn(dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor) -> float:
+    """Share of images that the pruned network answers otherwise than the dense one."""
+    return 1.0 - agreement.compare(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
+
+
+def metrics(folder: Path, parity: dict[str, Any], churn: float) -> Metrics:
+    """One flat object of numbers; no times, so that equal runs have equal bytes."""
+    sizes = {path.name: path.stat().st_size for path in sorted(folder.glob("*.onnx"))}
+    numbers: dict[str, float | int] = {f"{name.replace('.onnx', '')}_bytes": size for name, size in sizes.items()}
+    found = parity["files"]["model.onnx"]
+    numbers |= {name: found[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
+    return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}
+
+
+@torch.inference_mode()
+def logits(model: nn.Module, images_NCHW: Tensor, batch_size: int = 256) -> Tensor:
+    """What PyTorch computes, ``(N, K)``."""
+    with evaluation_mode(model):
+        return torch.cat([model(part) for part in torch.split(images_NCHW, batch_size)])
+
+
+if __name__ == "__main__":
+    main("export", export)

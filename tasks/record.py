@@ -1,0 +1,72 @@
+"""Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from eyas import tracking
+from eyas.lineage import digest, git_state
+from tasks.dvc_cli import Reproduced
+from tasks.workspace import Workspace
+
+
+def open_store(workspace: Workspace) -> tracking.Store:
+    """The MLflow store that the workspace's parameters or the environment name."""
+    runtime = workspace.params.runtime
+    return tracking.open_store(workspace.root, uri=runtime.tracking_uri, experiment=runtime.experiment)
+
+
+def start_run(workspace: Workspace) -> str:
+    """Open the parent run of a pipeline run and return its id."""
+    commit, dirty = git_state(workspace.root)
+    params = workspace.params.model_dump(mode="json", by_alias=True)
+    tags = {
+        "eyas.kind": "pipeline",
+        "eyas.profile": workspace.name,
+        "eyas.params_digest": digest(params),
+        "eyas.command": command(workspace),
+        "mlflow.source.git.commit": commit,
+        "eyas.git_dirty": str(dirty).lower(),
+    }
+    return tracking.start_pipeline(open_store(workspace), workspace.name, params=params, tags=tags)
+
+
+@task(task_run_name="record-{result.stage}", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
+def record_stage(run_id: str, workspace: Workspace, result: Reproduced, seconds: float = 0.0) -> str:
+    """Record a stage from its files, or link the run that made them; returns that run's id."""
+    params = workspace.params.model_dump(mode="json", by_alias=True)
+    record = tracking.StageRecord(
+        name=result.stage,
+        key=result.key,
+        folder=workspace.artifacts / result.stage,
+        skipped=result.skipped,
+        params=params.get(result.stage, {}),
+        seconds=seconds,
+    )
+    return tracking.record_stage(open_store(workspace), run_id, record)
+
+
+def finish_run(run_id: str, workspace: Workspace) -> None:
+    """Close the parent run as finished."""
+    tracking.finish_run(open_store(workspace), run_id)
+
+
+def fail_run(run_id: str, workspace: Workspace, message: str, tail: str = "") -> None:
+    """Close the parent run as failed, with the message and the end of the log."""
+    tracking.fail_run(open_store(workspace), run_id, message, tail)
+
+
+def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
+    """Upload the report and its pictures to the parent run."""
+    tracking.log_report(open_store(workspace), run_id, folder)
+
+
+def command(workspace: Workspace) -> str:
+    """What to type for the same run."""
+    parts: Sequence[str] = ("python", "-m", "flows", "run")
+    if workspace.name == "default":
+        return " ".join(parts)
+    file = workspace.folder.relative_to(workspace.root) / "params.yaml"
+    return " ".join([*parts, "--params", str(file), "--name", workspace.name])

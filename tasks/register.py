@@ -1,0 +1,68 @@
+"""Registering the exported network: an MLflow model version with alias ``candidate``; outside state, no stage."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from eyas.config import PipelineParams
+from eyas.lineage import Lineage, trace_lineage
+from eyas.tracking import Store, Version, register_version
+from tasks.dvc_cli import stage_key, stage_names
+from tasks.record import command, open_store
+from tasks.workspace import Workspace
+
+
+@task(task_run_name="register", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
+def register_candidate(run_id: str, workspace: Workspace) -> str:
+    """Enter what ``export`` left into the registry and return the version's number.
+
+    Equal files from equal stage keys are found again: nothing new is made then.
+    """
+    lineage = workspace_lineage(run_id, workspace)
+    extra = (workspace.folder / "dvc.lock", workspace.artifacts / "report" / "report.md")
+    store = open_store(workspace)
+    version = register(store, workspace.params, workspace.artifacts, lineage, extra_files=extra)
+    get_run_logger().info("%s has alias 'candidate'", version)
+    return version.number
+
+
+def register(
+    store: Store, params: PipelineParams, artifacts: Path, lineage: Lineage, *, extra_files: Sequence[Path] = ()
+) -> Version:
+    """Enter ``artifacts/export`` as a version of ``register.model``; see ``eyas.tracking.register_version``."""
+    architecture = json.loads((artifacts / "baseline" / "architecture.json").read_text())
+    return register_version(
+        store,
+        params.register_.model,
+        artifacts / "export",
+        lineage,
+        shape=architecture["input_shape"],
+        metrics=stage_metrics(artifacts),
+        extra_files=extra_files,
+    )
+
+
+def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
+    """Where the workspace's network came from."""
+    folder = workspace.folder
+    return trace_lineage(
+        workspace.root,
+        workspace.artifacts,
+        run_id=run_id,
+        stage_keys={stage: stage_key(folder, stage) for stage in stage_names(folder)},
+        params=workspace.params.model_dump(mode="json", by_alias=True),
+        profile=workspace.name,
+        command=command(workspace),
+    )
+
+
+def stage_metrics(artifacts: Path) -> dict[str, float]:
+    """Every stage's ``metrics.json`` as ``<stage>.<name>``."""
+    metrics: dict[str, float] = {}
+    for path in sorted(artifacts.glob("*/metrics.json")):
+        numbers = json.loads(path.read_text())
+        metrics |= {f"{path.parent.name}.{name}": value for name, value in numbers.items()}
+    return metrics
