@@ -1,6 +1,7 @@
 """The pipeline: every stage of ``dvc.yaml`` in order, each recorded in MLflow; then the report and the registry."""
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from flows.environment import ROOT, configure
 configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
-from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
-from tasks.register import register_candidate  # noqa: E402
-from tasks.report import rebuild_report  # noqa: E402
 
 from eyas.errors import EyasError  # noqa: E402
 from tasks.drive import run_stage  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
+from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
+from tasks.register import register_candidate  # noqa: E402
+from tasks.report import rebuild_report  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
 
 
@@ -65,15 +66,19 @@ def pipeline(
         return run_stages(workspace, register=register)
 
 
-def run_stages(workspace: Workspace, *, register: bool = True) -> Outcome:
-    """The body of the flow, inside the workspace's lock."""
+def run_stages(workspace: Workspace, *, register: bool = True, refetch: bool = False) -> Outcome:
+    """The body of the flow, inside the workspace's lock.
+
+    ``refetch`` runs ``fetch`` even where DVC sees no change: it cannot see into a remote source.
+    """
     logger = get_run_logger()
     skipped: list[str] = []
     with recorded_run(workspace) as run_id:
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
-            result = run(stage, workspace)
-            record_stage(run_id, workspace, result)
+            start = time.monotonic()
+            result = run(stage, workspace, force=refetch and stage == "fetch")
+            record_stage(run_id, workspace, result, time.monotonic() - start)
             if result.skipped:
                 skipped.append(stage)
         rebuild_report(run_id, workspace)

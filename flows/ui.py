@@ -2,7 +2,7 @@
 
 import sys
 
-from eyas.tracking import resolve_tracking_uri
+from eyas.tracking import tracking_uri
 from flows.environment import ROOT
 from flows.servers import Servers, require_free, start_prefect
 
@@ -15,7 +15,7 @@ def serve_pages(mlflow_port: int, prefect_port: int) -> int:
         EyasError: a server ended or did not answer in time.
     """
     require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
-    store = resolve_tracking_uri(ROOT)
+    store = tracking_uri(ROOT)
     with Servers(ROOT / ".eyas" / "logs") as servers:
         page = f"http://127.0.0.1:{mlflow_port}"
         if store.startswith("http"):

@@ -1,0 +1,125 @@
+"""Run schedules on this machine: a Prefect server (unless one is set), a runner, and the webhook endpoint."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eyas.config import ScheduleParams, load_params
+from eyas.errors import BadInputError, EyasError
+from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
+from flows.environment import ROOT
+from flows.operate import POOL
+from flows.servers import Servers, require_free, start_prefect
+from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
+
+DEPLOYMENTS = ("eyas-pipeline/default", "eyas-retrain/default")
+
+
+def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | None) -> int:
+    """Serve the retraining flow on the rhythm of ``schedule`` until Ctrl-C.
+
+    A restart does not pause the schedule, and runs that were missed do not pile up (``schedule.grace_minutes``).
+
+    Raises:
+        BadInputError: neither a rhythm nor a webhook is asked for; a port is taken; the secret is missing.
+    """
+    schedule = load_params(params_file).schedule
+    if not (schedule.cron or schedule.interval_minutes or webhook_port):
+        msg = (
+            f"nothing to serve: set schedule.cron or schedule.interval_minutes in {params_file}, or give --webhook-port"
+        )
+        raise BadInputError(msg)
+    with Servers(ROOT / ".eyas" / "logs") as servers:
+        if not os.environ.get("PREFECT_API_URL"):
+            require_free({"--prefect-port": prefect_port})
+            os.environ["PREFECT_API_URL"] = start_prefect(servers, prefect_port, {})
+        if webhook_port:
+            require_free({"--webhook-port": webhook_port})
+            serve_webhook(params_file, webhook_port)
+        sys.stdout.write(f"Prefect  {os.environ['PREFECT_API_URL'].removesuffix('/api')}\n")
+        sys.stdout.flush()
+        _serve(params_file, schedule)
+    return 0
+
+
+def serve_webhook(params_file: Path, port: int, host: str = "127.0.0.1") -> None:
+    """Answer ``POST /retrain`` in a thread of its own.
+
+    Raises:
+        BadInputError: the environment holds no secret, or a short one.
+    """
+    import uvicorn
+
+    secret = os.environ.get(SECRET_VARIABLE, "").encode()
+    if len(secret) < MIN_SECRET_BYTES:
+        msg = f"set {SECRET_VARIABLE} to a secret of at least {MIN_SECRET_BYTES} bytes that the senders share"
+        raise BadInputError(msg)
+    guard = ReplayGuard(ROOT / ".eyas" / "webhook" / "accepted.json")
+    app = create_app(secret, [os.path.relpath(params_file, ROOT)], Retrainer(), guard)
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))
+    threading.Thread(target=server.run, name="webhook", daemon=True).start()
+    sys.stdout.write(f"webhook  http://{host}:{port}/retrain\n")
+
+
+def _serve(params_file: Path, schedule: ScheduleParams) -> None:
+    from prefect import serve
+
+    from flows.retrain import retrain
+
+    parameters = {"params_file": os.path.relpath(params_file, ROOT), "reason": "schedule"}
+    deployment: Any = retrain.to_deployment("served", schedule=rhythm(schedule), parameters=parameters, tags=["eyas"])
+    serve(deployment, pause_on_shutdown=False, print_starting_message=False)
+
+
+def rhythm(schedule: ScheduleParams) -> Any:
+    """Prefect's form of a schedule; None without one."""
+    from datetime import timedelta
+
+    from prefect.schedules import Cron, Interval
+
+    if schedule.cron:
+        return Cron(schedule.cron, timezone=schedule.timezone)
+    if schedule.interval_minutes:
+        return Interval(timedelta(minutes=schedule.interval_minutes), timezone=schedule.timezone)
+    return None
+
+
+def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Put the deployments of ``prefect.yaml`` on the server of ``PREFECT_API_URL``, with the present schedule.
+
+    Raises:
+        BadInputError: no server is set.
+        EyasError: Prefect refused; its own words are in the message.
+    """
+    variables = {**os.environ, **(environment or {}), "EYAS_CHECKOUT": str(ROOT)}
+    if not variables.get("PREFECT_API_URL"):
+        msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
+        raise BadInputError(msg)
+    schedule = load_params(params_file).schedule
+    options = [f"--param=params_file={_json(os.path.relpath(params_file, ROOT))}", "--pool", POOL]
+    for name in DEPLOYMENTS:
+        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", name, *options]
+        if name == DEPLOYMENTS[1]:
+            command += _rhythm_options(schedule)
+        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+        if done.returncode:
+            msg = f"prefect deploy -n {name} failed:\n{(done.stderr or done.stdout).strip()}"
+            raise EyasError(msg)
+    return 0
+
+
+def _rhythm_options(schedule: ScheduleParams) -> list[str]:
+    """A schedule that was removed from ``params.yaml`` is removed from the server too."""
+    if schedule.cron:
+        return ["--cron", schedule.cron, "--timezone", schedule.timezone]
+    if schedule.interval_minutes:
+        return ["--interval", str(60 * schedule.interval_minutes), "--timezone", schedule.timezone]
+    return ["--empty-cron"]
+
+
+def _json(value: str) -> str:
+    return f'"{value}"'
