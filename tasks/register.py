@@ -1,16 +1,18 @@
 """Registering the exported network: an MLflow model version with alias ``candidate``; outside state, no stage."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.errors import EyasError
 from eyas.lineage import Lineage, trace_lineage
 from eyas.tracking import Store, Version, register_version
 from tasks.dvc_cli import stage_key, stage_names
+from tasks.fingerprint import take_fingerprint
 from tasks.record import command, open_store
 from tasks.workspace import Workspace
 
@@ -24,13 +26,25 @@ def register_candidate(run_id: str, workspace: Workspace) -> str:
     lineage = workspace_lineage(run_id, workspace)
     extra = (workspace.folder / "dvc.lock", workspace.artifacts / "report" / "report.md")
     store = open_store(workspace)
-    version = register(store, workspace.params, workspace.artifacts, lineage, extra_files=extra)
-    get_run_logger().info("%s has alias 'candidate'", version)
+    logger = get_run_logger()
+    try:
+        tags = take_fingerprint(workspace).tags()
+    except EyasError as error:
+        logger.warning("no fingerprint, so that the next retraining will run: %s", error)
+        tags = {}
+    version = register(store, workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra)
+    logger.info("%s has alias 'candidate'", version)
     return version.number
 
 
 def register(
-    store: Store, params: PipelineParams, artifacts: Path, lineage: Lineage, *, extra_files: Sequence[Path] = ()
+    store: Store,
+    params: PipelineParams,
+    artifacts: Path,
+    lineage: Lineage,
+    *,
+    tags: Mapping[str, str] | None = None,
+    extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter ``artifacts/export`` as a version of ``register.model``; see ``eyas.tracking.register_version``."""
     architecture = json.loads((artifacts / "baseline" / "architecture.json").read_text())
@@ -41,6 +55,7 @@ def register(
         lineage,
         shape=architecture["input_shape"],
         metrics=stage_metrics(artifacts),
+        tags=tags,
         extra_files=extra_files,
     )
 

@@ -29,7 +29,7 @@ class Lineage:
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def fingerprint(self) -> str:
+    def stages_digest(self) -> str:
         """One hash of all stage keys: equal for equal data, parameters and code."""
         return digest(dict(self.stage_keys))
 
@@ -37,7 +37,7 @@ class Lineage:
         """The lineage as tags of a model version; the parameters themselves are a file beside the model."""
         values = asdict(self) | {"stage_keys": json.dumps(dict(self.stage_keys), sort_keys=True)}
         del values["params"]
-        values["fingerprint"] = self.fingerprint
+        values["stages_digest"] = self.stages_digest
         return {f"eyas.{name}": _text(value) for name, value in values.items()}
 
     @classmethod

@@ -16,8 +16,12 @@ from eyas.tracking.registry import (
     find_version,
     read_manifest,
     set_alias,
+    tag_version,
 )
 from eyas.tracking.store import Store, redacted, retry
+
+MAX_TAG = 5000
+"""Characters of a tag that MLflow keeps."""
 
 
 def register_version(
@@ -28,6 +32,7 @@ def register_version(
     *,
     shape: Sequence[int],
     metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
@@ -39,6 +44,7 @@ def register_version(
         lineage: where the network came from.
         shape: of one image, ``(C, H, W)``.
         metrics: what is known of the network, as ``<stage>.<name>``.
+        tags: further ones of the version; a version that is found gets them anew.
         extra_files: carried beside the listed ones (``dvc.lock``, the report).
 
     Raises:
@@ -46,15 +52,20 @@ def register_version(
         StorageError: the registry cannot be reached.
     """
     manifest = read_manifest(export)
-    tags = lineage.tags() | {"eyas.manifest_digest": digest(manifest)}
+    all_tags = dict(tags or {}) | lineage.tags() | {"eyas.manifest_digest": digest(manifest)}
+    summary = json.dumps(dict(metrics or {}), sort_keys=True)
+    if len(summary) <= MAX_TAG:
+        all_tags["eyas.metrics"] = summary
     with store.lock("registry"):
         _ensure_model(store, name)
-        version = find_version(store, name, tags["eyas.manifest_digest"], tags["eyas.fingerprint"])
+        version = find_version(store, name, digest(manifest), lineage.stages_digest)
         if version is None:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = _model_folder(Path(scratch) / "model", export, shape)
                 _add_files(folder / FILES, export, manifest, lineage, extra_files)
-                version = _create(store, name, folder, lineage.run_id, tags=tags, metrics=metrics or {})
+                version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
+        elif tags:
+            tag_version(store, version, tags)
         set_alias(store, name, CANDIDATE, version.number)
     return version
 

@@ -60,11 +60,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def find_version(store: Store, name: str, manifest_digest: str, fingerprint: str) -> Version | None:
+def find_version(store: Store, name: str, manifest_digest: str, stages_digest: str) -> Version | None:
     """The newest version of these files from these stage keys."""
     query = (
         f"name = '{name}' and tags.`eyas.manifest_digest` = '{manifest_digest}' "
-        f"and tags.`eyas.fingerprint` = '{fingerprint}'"
+        f"and tags.`eyas.stages_digest` = '{stages_digest}'"
     )
     found = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
     return max(found, key=lambda version: int(version.number), default=None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eyas.errors import StorageError
+from eyas.storage import addresses
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -95,8 +96,7 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
 
 def redact(text: str) -> str:
     """A text without what may be secret: credentials and queries of addresses, values of secret variables."""
-    text = re.sub(r"(\w://)[^/@\s]+@", r"\1", text)
-    text = re.sub(r"(\w://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1", text)
+    text = addresses.redact(text)
     for name, value in os.environ.items():
         if len(value) >= MIN_SECRET and SECRET_NAME.search(name):
             text = text.replace(value, "***")
