@@ -13,6 +13,7 @@ _HOME = {
     "save": "eyas.persistence",
     "load": "eyas.persistence",
     "check_parity": "eyas.parity",
+    "Parity": "eyas.parity",
     "score": "eyas.scoring",
     "SearchSpace": "eyas.space",
     "ChannelGroup": "eyas.space",

@@ -1,0 +1,27 @@
+"""Scale of the batch-norm that follows."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from eyas.criteria.base import Criterion
+from eyas.criteria.norms import aggregate
+
+if TYPE_CHECKING:
+    from eyas.space import ChannelGroup
+
+
+class BnScale(Criterion):
+    """Absolute batch-norm scale ``|gamma|`` (Liu et al. 2017, arXiv:1708.06519, section 3).
+
+    Summed over all normalisations of a coupled group, each normalised to mean 1; a group without a
+    normalisation has equal ratings, so its first channels are kept.
+    """
+
+    kind: Literal["bn_scale"] = "bn_scale"
+
+    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+        """Importance of each channel, shape ``(group.channels,)``."""
+        return aggregate(
+            group, model, "scale", lambda scale: scale.flatten(1).sum(1).abs() if scale.ndim > 1 else scale.abs()
+        )

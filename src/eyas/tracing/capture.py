@@ -1,0 +1,44 @@
+"""Capture a network as a graph of ATen operators with parameter names, by ``torch.export``."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from eyas.errors import TraceError
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An exported graph, and the parameter or buffer behind each of its placeholders."""
+
+    graph: fx.Graph
+    tensors: dict[str, str]
+
+
+def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
+    """Export ``model`` in the mode it is in; give a structural copy, since export may touch the module.
+
+    Raises:
+        TraceError: ``torch.export`` cannot capture the network; its own message is passed on.
+    """
+    if not isinstance(args, tuple):
+        msg = f"example_inputs must be a tuple of the model's positional inputs, not {type(args).__name__}"
+        raise TraceError(msg)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.export.export(model, args, dict(kwargs or {}), strict=False)
+    except Exception as error:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        msg = (
+            f"torch.export cannot capture {type(model).__name__}: {first[0]}. Check that the model runs on "
+            "example_inputs in eval mode and has no control flow that depends on the values of tensors"
+        )
+        raise TraceError(msg) from error
+    signature = program.graph_signature
+    tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    return Captured(program.graph, dict(tensors))

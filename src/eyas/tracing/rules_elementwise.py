@@ -1,0 +1,60 @@
+"""Elementwise operators of any arity, with broadcasting."""
+
+import numpy as np
+
+from eyas.tracing.interpreter import Call
+from eyas.tracing.registry import rule
+from eyas.tracing.units import Ids
+from eyas.tracing.values import Value, aligned, aligned_shape
+
+
+@rule(
+    "add", "mul", "hardswish", "hardsigmoid", "dropout", "feature_dropout", "alpha_dropout", "relu6", "selu", "celu",
+    "log_sigmoid", "softplus", "mish", "hardtanh", "contiguous", "clone", "to", "_to_copy", "detach", "alias",
+    "type_as", "lift_fresh_copy", "copy", "native_dropout", "zeros_like", "ones_like", "empty_like", "rand_like",
+    "randn_like", "full_like", "rrelu", "expand_as", "float", "double", "half", "bfloat16", "bernoulli",
+    "masked_fill", "where", "clamp", "threshold", "square", "logit", "nan_to_num", "feature_alpha_dropout",
+    "_assert_tensor_metadata",
+)  # fmt: skip
+def elementwise(call: Call) -> Value | None:
+    """Operands of one shape: their channels are tied index by index."""
+    if not call.outputs:
+        return None
+    return combine(call, call.values(), call.shape)
+
+
+def combine(call: Call, values: list[Value], shape: tuple[int, ...]) -> Value:
+    """Tie the labels of broadcast operands; a channel that meets a fixed size freezes."""
+    merged: dict[int, Ids] = {}
+    for value in values:
+        for dim, ids in aligned(value, len(shape)).items():
+            for other in values:
+                if other is not value and aligned_shape(other, len(shape))[dim] > 1:
+                    call.unite(ids, other.at(dim - len(shape) + other.ndim))
+            merged[dim] = np.where(merged[dim] >= 0, merged[dim], ids) if dim in merged else ids
+    itemsize = max((value.itemsize for value in values), default=4)
+    return Value(shape, {}, itemsize).relabel(shape, merged)
+
+
+@rule("prelu")
+def prelu(call: Call) -> Value:
+    """One slope for all, or one per channel (dimension 1)."""
+    x, weight = call.value("self"), call.value("weight")
+    if weight.labels and x.ndim > 1:
+        call.trace.mark(weight.at(0), "slope")
+        call.unite(x.at(1), weight.at(0))
+        call.attribute("num_parameters", x.at(1))
+    return combine(call, [x], call.shape)
+
+
+@rule("glu")
+def glu(call: Call) -> Value:
+    """``a * sigmoid(b)`` with the halves a, b of a dimension: channel i is tied to channel i + C / 2."""
+    x = call.value("self")
+    dim = x.dim(call["dim"])
+    labels = dict(x.labels)
+    if dim in labels:
+        first, second = np.split(labels[dim], 2)
+        call.unite(first, second)
+        labels[dim] = first
+    return x.relabel(call.shape, labels)
