@@ -74,6 +74,7 @@ class CostModel:
         macs: Iterable[Monomial],
         params: Iterable[Monomial],
         activations: Iterable[Monomial],
+        *,
         unit_group: NDArray[np.int64],
         num_groups: int,
         batch: int,

@@ -369,4 +369,4 @@ def _kept_units(group: ChannelGroup, channels: Ints) -> NDArray[np.bool_]:
     if ((counts != 0) & (counts != group.step)).any() or not counts.any():
         msg = f"group {group.name!r}: the plan keeps a part of a unit of {group.step} channels, or nothing"
         raise PlanError(msg)
-    return counts == group.step
+    return np.equal(counts, group.step)

@@ -93,9 +93,9 @@ def space_of(
         [units.monomial(term) for term in trace.macs],
         _parameter_monomials(trace, layout),
         [units.monomial(term) for term in trace.activations],
-        unit_group,
-        len(groups),
-        _batch(example),
+        unit_group=unit_group,
+        num_groups=len(groups),
+        batch=_batch(example),
     )
     frozen = _frozen(raw)
     return SearchSpace(

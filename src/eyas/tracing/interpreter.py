@@ -281,6 +281,6 @@ def canonical_names(model: nn.Module) -> dict[str, str]:
     first: dict[int, str] = {}
     names: dict[str, str] = {}
     for members in (model.named_parameters, model.named_buffers):
-        for name, tensor in members(remove_duplicate=False):  # type: ignore[operator]
+        for name, tensor in members(remove_duplicate=False):
             names[name] = first.setdefault(id(tensor), name)
     return names

@@ -134,7 +134,7 @@ def _padded(call: Call, x: Value, dim: int, before: int, after: int) -> Ids:
     ids = x.labels[dim]
     module = call.trace.modules.get(call.module)
     names: tuple[str, ...] = getattr(type(module), "zero_channels", ())
-    rewritable = len(names) == 2 and dim == 1 and not call.value("value") and min(before, after) >= 0
+    rewritable = len(names) == 2 and dim == 1 and not call["value"] and min(before, after) >= 0
     if not rewritable or [getattr(module, name) for name in names] != [before, after]:
         call.freeze(ids, "the number of channels added by padding is hard-wired")
         return np.concatenate([np.full(max(before, 0), -1), ids, np.full(max(after, 0), -1)])[: call.shape[dim]]
