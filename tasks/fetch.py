@@ -25,7 +25,7 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     given = params.fetch
     options = _options(given, params.runtime.threads or os.cpu_count() or 1)
     source = {"train": given.train} | ({"test": given.test} if given.test else {})
-    store = Store(state=Path(params.runtime.state) / "downloads", progress=progress)
+    store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
         for part, address in source.items():

@@ -19,6 +19,7 @@ from eyas.exporters import AnyExporter, Exporter
 from eyas.recipes import AnyRecipe, Recipe
 from eyas.samplers import AnySampler, Sampler
 from eyas.scorers import AnyScorer, Scorer
+from eyas.storage.settings import StorageSettings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -67,6 +68,12 @@ class FetchParams(Section):
     def _check(self) -> Self:
         if len(self.mean) != len(self.std):
             msg = f"mean has {len(self.mean)} channels and std {len(self.std)}: give one number per channel in both"
+            raise ValueError(msg)
+        if self.resize is not None and self.resize < self.image_size:
+            msg = f"resize {self.resize} must not be smaller than image_size {self.image_size}, which is cut out of it"
+            raise ValueError(msg)
+        if len(self.mean) not in {1, 3, 4}:
+            msg = f"mean and std have {len(self.mean)} numbers; images have 1, 3 or 4 channels"
             raise ValueError(msg)
         taken = self.calibration_fraction + self.score_fraction + (0 if self.test else self.test_fraction)
         if taken >= 1:
@@ -247,6 +254,8 @@ class RuntimeParams(Section):
     """How often a failed stage is tried again; bad input never is."""
     remote: str | None = None
     """Folder or address of DVC's remote; without one ``.eyas/remote`` in the checkout."""
+    storage: StorageSettings = StorageSettings()
+    """Endpoint, region, profile, encryption and patience of remote storage; completed by the environment."""
 
 
 class PipelineParams(Section):

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.data.formats import Format, Payload
-from eyas.data.parallel import ordered_map
 from eyas.errors import ChecksumError, DataError
+from eyas.parallel import ordered_map
 
 Result = TypeVar("Result")
 

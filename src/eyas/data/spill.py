@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from eyas.data.formats import Payload
-from eyas.data.parallel import ordered_map
 from eyas.data.reading import Place, Reader
+from eyas.parallel import ordered_map
 
 Result = TypeVar("Result")
 

@@ -1,11 +1,43 @@
-"""Files and folders on this machine."""
+"""Files and folders on this machine; and how any file gets its place at once or not at all."""
 
 import glob
+import hashlib
 import os
 import shutil
-from pathlib import Path
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
-from eyas.errors import DataError
+from eyas.errors import ChecksumError, DataError
+from eyas.storage.entry import Entry
+
+
+def find(address: str) -> list[Path]:
+    """The file at a path, or the files that a pattern matches.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = Path(address)
+    files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(address)) if Path(name).is_file()]
+    if not files:
+        msg = f"{address} does not exist: give a file, a folder, or a pattern that matches files"
+        raise DataError(msg)
+    return files
+
+
+def one_file(address: str) -> Path:
+    """The file at a path.
+
+    Raises:
+        DataError: it does not exist, or is a folder.
+    """
+    path = Path(address)
+    if path.is_file():
+        return path
+    msg = f"{address} {'is a folder' if path.is_dir() else 'does not exist'}: a file is expected here"
+    raise DataError(msg)
 
 
 def copy_into(address: str, folder: Path) -> None:
@@ -18,12 +50,67 @@ def copy_into(address: str, folder: Path) -> None:
     if source.is_dir():
         shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=_copy)
         return
-    files = [source] if source.is_file() else [Path(name) for name in sorted(glob.glob(address))]
-    if not files:
-        msg = f"{address} does not exist: give a file, a folder, or a pattern that matches files"
-        raise DataError(msg)
-    for file in files:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in find(address):
         _copy(os.fspath(file), os.fspath(folder / file.name))
+
+
+def entries(address: str) -> Iterator[Entry]:
+    """All files below a folder, or the file itself; a version is size and time of the last change."""
+    root = Path(address)
+    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else find(address)
+    for path in files:
+        state = path.stat()
+        name = path.relative_to(root).as_posix() if root.is_dir() else path.name
+        yield Entry(name, state.st_size, str(state.st_mtime_ns))
+
+
+def place(source: Path, target: Path) -> None:
+    """Copy ``source`` to ``target`` under a temporary name first, so that ``target`` is whole or absent."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy of it where the file system cannot."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    with suppress(OSError):
+        os.link(source, target)
+        return
+    shutil.copyfile(source, target)
+
+
+def check(path: Path, name: str, sha256: str | None) -> str:
+    """The SHA-256 of a file, compared with the expected one (or its first digits).
+
+    Raises:
+        ChecksumError: they differ; ``name`` says of what.
+    """
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 is not None and not found.startswith(sha256.lower()):
+        msg = f"{name} has sha256 {found}, expected {sha256}: another or a damaged file"
+        raise ChecksumError(msg)
+    return found
+
+
+def safe_name(name: str, where: object) -> str:
+    """A relative name that stays inside its folder.
+
+    Raises:
+        DataError: it would not.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
+        msg = f"{where} holds {name!r}, which would be written outside of its folder: refused"
+        raise DataError(msg)
+    return name
 
 
 def _copy(source: str, target: str) -> None:

@@ -1,27 +1,235 @@
-"""One object that brings files from anywhere."""
+"""One object that reads and writes files anywhere: paths, ``https://``, ``s3://``."""
 
-from dataclasses import dataclass
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
-from eyas.errors import StorageError
+from eyas.errors import ChecksumError, DataError, StorageError
+from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage import local
-from eyas.storage.addresses import parse
+from eyas.storage.addresses import Address, parse
+from eyas.storage.entry import Entry
+from eyas.storage.journal import Journal, key_of
+from eyas.storage.ranged import RangedFile
+from eyas.storage.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from eyas.storage.http import HttpRemote
+    from eyas.storage.s3 import S3Remote
 
 
-@dataclass(frozen=True)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
 class Store:
-    """Brings files and folders from paths, ``https://`` and ``s3://``."""
+    """Reads and writes files at addresses.
 
-    state: Path = Path(".eyas/downloads")
-    """Where unfinished downloads wait to be resumed."""
-    progress: Progress = silent
+    Args:
+        settings: how remotes are reached; completed by the environment.
+        state: where downloads wait, finished or not, until the remote says that they changed. May be deleted at any
+            time; costs another download.
+        progress: told of bytes or files as they come.
 
-    def bring(self, address: str, folder: Path) -> None:
-        """Put the file at an address, or all files below a prefix, into ``folder``."""
-        parsed = parse(address)
+    Every method raises ``ParameterError`` for an address it cannot read, ``DataError`` for one that holds nothing, and
+    ``StorageError`` where a remote refuses or fails after all tries. No message shows a secret.
+    """
+
+    def __init__(
+        self,
+        settings: StorageSettings | None = None,
+        state: Path | str = ".eyas/downloads",
+        progress: Progress = silent,
+    ) -> None:
+        self.settings = StorageSettings.from_environment(settings)
+        self._state = Path(state)
+        self._progress = progress
+
+    def download(self, address: str, target: Path | str, sha256: str | None = None) -> str:
+        """Bring one file to ``target``, which appears complete or not at all; returns its SHA-256.
+
+        Raises:
+            ChecksumError: the bytes differ from ``sha256`` (or from its first digits).
+        """
+        parsed, target = parse(address), Path(target)
+        if parsed.scheme == "file":
+            source = local.one_file(parsed.key)
+            found = local.check(source, str(parsed), sha256)
+        else:
+            source, found = self._verified(parsed, sha256)
+        local.place(source, target)
+        return found
+
+    def bring(self, address: str, folder: Path | str) -> None:
+        """Put the file at an address, or all files below a folder or prefix, into ``folder``."""
+        parsed, folder = parse(address), Path(folder)
         if parsed.scheme == "file":
             local.copy_into(parsed.key, folder)
-            return
-        msg = f"{parsed}: not yet"
-        raise StorageError(msg)
+        elif parsed.scheme == "s3" and not self._is_object(parsed):
+            self._bring_tree(parsed, folder)
+        else:
+            local.link(self._cached(parsed), folder / (parsed.name or "file"))
+
+    def upload(self, source: Path | str, address: str) -> str:
+        """Write one file to a path or to ``s3://``; it appears complete or not at all. Returns its SHA-256.
+
+        Uploads of the same file to the same place continue where the last one broke off, and an object that holds
+        the same bytes is left alone.
+        """
+        source, parsed = Path(source), parse(address)
+        if not source.is_file():
+            msg = f"{source} does not exist: nothing to upload to {parsed}"
+            raise DataError(msg)
+        if parsed.scheme == "file":
+            local.place(source, Path(parsed.key))
+            return local.check(source, str(source), None)
+        if parsed.scheme != "s3":
+            msg = f"{parsed}: files are written to s3:// or a path"
+            raise StorageError(msg)
+        from eyas.storage.s3_upload import S3Upload
+
+        journal = Journal(self._folder(parsed) / "upload.jsonl")
+        return S3Upload(self._s3, source, parsed, journal).run(self._progress)
+
+    def upload_tree(self, folder: Path | str, address: str) -> dict[str, str]:
+        """Upload all files below ``folder``; returns SHA-256 by name."""
+        folder = Path(folder)
+        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+        sent = self._each(lambda name: self.upload(folder / name, str(parse(address).child(name).text)), names)
+        return dict(zip(names, sent, strict=True))
+
+    def entries(self, address: str) -> Iterator[Entry]:
+        """Name, size and version of all files below a folder or prefix, or of the one file."""
+        parsed = parse(address)
+        if parsed.scheme == "file":
+            yield from local.entries(parsed.key)
+        elif parsed.scheme == "s3" and not self._is_object(parsed):
+            yield from self._s3.entries(parsed)
+        else:
+            size, version = self._stat(parsed)
+            yield Entry(parsed.name, size, version or "")
+
+    def fingerprint(self, address: str) -> str:
+        """A hash of names, sizes and versions: changes when the files do, without reading them."""
+        digest = hashlib.sha256()
+        for entry in sorted(self.entries(address)):
+            digest.update(f"{entry.name}\0{entry.size}\0{entry.version}\n".encode())
+        return digest.hexdigest()
+
+    def open(self, address: str) -> BinaryIO:
+        """A seekable file that fetches what is read from it, and nothing more than about a mebibyte ahead."""
+        parsed = parse(address)
+        if parsed.scheme == "file":
+            return local.one_file(parsed.key).open("rb")
+        size, version = self._stat(parsed)
+        remote = self._s3 if parsed.scheme == "s3" else self._http
+
+        def fetch(start: int, stop: int) -> bytes:
+            return remote.read_range(parsed, start, stop, version)
+
+        return cast("BinaryIO", RangedFile(fetch, size))
+
+    def stream(self, address: str) -> Iterator[tuple[Entry, bytes]]:
+        """The content of every file below a folder or prefix, a few files ahead, none of them stored."""
+        parsed = parse(address)
+        whole = parsed.scheme in {"http", "https"} or (parsed.scheme == "s3" and self._is_object(parsed))
+
+        def read(entry: Entry) -> tuple[Entry, bytes]:
+            if parsed.scheme == "file":
+                path = Path(parsed.key)
+                return entry, (path / entry.name if path.is_dir() else path.parent / entry.name).read_bytes()
+            remote = self._s3 if parsed.scheme == "s3" else self._http
+            place = parsed if whole else parsed.child(entry.name)
+            return entry, remote.read_range(place, 0, entry.size, entry.version or None)
+
+        yield from self._each(read, list(self.entries(address)))
+
+    @cached_property
+    def _s3(self) -> "S3Remote":
+        from eyas.storage.s3 import S3Remote
+
+        return S3Remote(self.settings)
+
+    @cached_property
+    def _http(self) -> "HttpRemote":
+        from eyas.storage.http import HttpRemote
+
+        return HttpRemote(self.settings)
+
+    def _stat(self, address: Address) -> tuple[int, str | None]:
+        if address.scheme == "s3":
+            info = self._s3.stat(address)
+            return info.size, info.etag
+        return self._http.stat(address)
+
+    def _is_object(self, address: Address) -> bool:
+        """Whether an ``s3://`` address names one object, not a prefix."""
+        if not address.key or address.key.endswith("/"):
+            return False
+        try:
+            self._s3.stat(address)
+        except DataError:
+            return False
+        return True
+
+    def _folder(self, address: Address) -> Path:
+        """State of one address."""
+        return self._state / key_of(f"{self.settings.endpoint_url} {address.text}")
+
+    def _verified(self, address: Address, sha256: str | None) -> tuple[Path, str]:
+        """The local copy of one remote file and its SHA-256; once more from the start where they do not fit."""
+        source = self._cached(address)
+        try:
+            return source, local.check(source, str(address), sha256)
+        except ChecksumError:
+            shutil.rmtree(self._folder(address))  # damaged on the way, or on this disk
+        source = self._cached(address)
+        try:
+            return source, local.check(source, str(address), sha256)
+        except ChecksumError:
+            shutil.rmtree(self._folder(address))
+            raise
+
+    def _cached(self, address: Address) -> Path:
+        """The local copy of one remote file, brought up to date."""
+        folder = self._folder(address)
+        target, journal = folder / "data" / (address.name or "file"), Journal(folder / "download.jsonl")
+        remote = self._s3 if address.scheme == "s3" else self._http
+        remote.download(address, target, journal, self._progress)
+        return target
+
+    def _bring_tree(self, address: Address, folder: Path) -> None:
+        """All objects below a prefix; those that are there from an earlier try are not brought again."""
+        state = self._folder(address)
+        journal = Journal(state / "tree.jsonl")
+        versions = {step["name"]: step["version"] for step in journal.read() if "name" in step}
+        entries = list(self._s3.entries(address))
+        if not entries:
+            msg = f"{address} holds no object: check bucket and prefix"
+            raise DataError(msg)
+
+        def one(entry: Entry) -> None:
+            target = state / "data" / local.safe_name(entry.name, address)
+            known = target.exists() and target.stat().st_size == entry.size
+            if not (known and versions.get(entry.name) == entry.version):
+                self._bring_entry(address.child(entry.name), target, entry, state)
+                journal.append(name=entry.name, version=entry.version)
+            local.link(target, folder / entry.name)
+
+        for done, _ in enumerate(self._each(one, entries), 1):
+            if done % 100 == 0 or done == len(entries):
+                self._progress(done, len(entries), "files")
+
+    def _bring_entry(self, address: Address, target: Path, entry: Entry, state: Path) -> None:
+        if entry.size <= self.settings.part_size:
+            self._s3.download_small(address, target, entry)
+        else:
+            self._s3.download(address, target, Journal(state / f"{key_of(entry.name)}.jsonl"), self._progress)
+
+    def _each(self, work: Callable[[Item], Result], items: list[Item]) -> Iterator[Result]:
+        threads = self.settings.concurrency
+        return ordered_map(work, items, threads=threads, ahead=2 * threads)

@@ -1,0 +1,185 @@
+"""``s3://``: listing, downloads in parts that resume, ranged reads."""
+
+import base64
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyas.errors import ChecksumError
+from eyas.parallel import ordered_map
+from eyas.progress import Progress, silent
+from eyas.storage.addresses import Address
+from eyas.storage.entry import Entry
+from eyas.storage.journal import Journal
+from eyas.storage.retry import TransientError
+from eyas.storage.s3_checks import ObjectInfo, disagreement
+from eyas.storage.s3_client import S3Access
+from eyas.storage.settings import StorageSettings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+
+class S3Remote:
+    """Reads objects of an S3 service."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self.settings = settings
+        self.access = S3Access(settings)
+        self.secret_args = customer_key_args()
+
+    def entries(self, address: Address) -> Iterator[Entry]:
+        """All objects below a prefix, page by page, in the order of their keys; folder markers are left out.
+
+        Raises:
+            DataError: the bucket does not exist.
+            StorageError: access is refused, or the service failed after all tries.
+        """
+        prefix = address.key if not address.key or address.key.endswith("/") else address.key + "/"
+        token: str | None = None
+        while True:
+            request: dict[str, Any] = {"Bucket": address.bucket, "Prefix": prefix}
+            if token:
+                request["ContinuationToken"] = token
+            page = self.access.call(lambda client, r=request: client.list_objects_v2(**r), str(address))  # type: ignore[misc]
+            for item in page.get("Contents", []):
+                name = item["Key"][len(prefix) :]
+                if name and not name.endswith("/"):
+                    yield Entry(name, item["Size"], item["ETag"])
+            token = page.get("NextContinuationToken")
+            if not token:
+                return
+
+    def stat(self, address: Address) -> ObjectInfo:
+        """Size, version and checksums of an object.
+
+        Raises:
+            DataError: it does not exist.
+            StorageError: access is refused, or the service failed after all tries.
+        """
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
+        answer = self.access.call(lambda client: client.head_object(**request, ChecksumMode="ENABLED"), str(address))
+        info = ObjectInfo.of(answer)
+        if "-" in info.etag and info.sha256 is None and info.etag_is_md5:
+            part = self.access.call(lambda client: client.head_object(**request, PartNumber=1), str(address))
+            return replace(info, part_size=part["ContentLength"])
+        return info
+
+    def read_range(self, address: Address, start: int, stop: int, version: str | None) -> bytes:
+        """The bytes ``start`` to ``stop`` (exclusive) of an object that must still be ``version``.
+
+        Raises:
+            StorageError: it changed, access is refused, or the service failed after all tries.
+        """
+        return self.access.call(lambda client: self._range(client, address, start, stop, version), str(address))
+
+    def _range(self, client: "S3Client", address: Address, start: int, stop: int, version: str | None) -> bytes:
+        if stop <= start:
+            return b""
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
+        if version:
+            request["IfMatch"] = version
+        answer = client.get_object(**request, Range=f"bytes={start}-{stop - 1}")
+        with answer["Body"] as body:
+            data = body.read()
+        if len(data) != stop - start:
+            msg = f"{len(data)} bytes came instead of {stop - start}"
+            raise TransientError(msg)
+        return data
+
+    def download(self, address: Address, target: Path, journal: Journal, progress: Progress = silent) -> None:
+        """Bring an object to ``target``: in parts, several at a time, continuing what an earlier try left.
+
+        A ``target`` that is there already and fits the object is kept.
+
+        Raises:
+            ChecksumError: the bytes differ from the object's own checksum, twice.
+            DataError: it does not exist.
+            StorageError: access is refused, or the service failed after all tries.
+        """
+        info = self.stat(address)
+        if target.exists() and info.can_tell and disagreement(target, info) is None:
+            return
+        part = target.with_name(target.name + ".part")
+
+        def bring() -> ObjectInfo:
+            self._download_parts(address, info, part, journal, progress)
+            return info
+
+        self._checked(address, bring, part, journal)
+        part.replace(target)
+
+    def download_small(self, address: Address, target: Path, entry: Entry) -> None:
+        """Bring a listed object of at most ``part_size`` bytes to ``target`` with a single request.
+
+        Raises:
+            As ``download``.
+        """
+        part = target.with_name(target.name + ".part")
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
+
+        def once(client: "S3Client") -> ObjectInfo:
+            answer = client.get_object(**request, IfMatch=entry.version, ChecksumMode="ENABLED")
+            with answer["Body"] as body:
+                part.write_bytes(body.read())
+            return ObjectInfo.of(answer)
+
+        part.parent.mkdir(parents=True, exist_ok=True)
+        self._checked(address, lambda: self.access.call(once, str(address)), part)
+        part.replace(target)
+
+    @staticmethod
+    def _checked(address: Address, bring: Callable[[], ObjectInfo], part: Path, journal: Journal | None = None) -> None:
+        """Bring bytes to ``part`` and compare them with what the object says; once more when they differ."""
+        for again in (True, False):
+            reason = disagreement(part, bring())
+            if reason is None:
+                return
+            part.unlink()
+            if journal is not None:
+                journal.clear()
+            if not again:
+                msg = f"{address}: {reason}; downloaded twice: the object is damaged, upload it again"
+                raise ChecksumError(msg)
+
+    def _download_parts(
+        self, address: Address, info: ObjectInfo, part: Path, journal: Journal, progress: Progress
+    ) -> None:
+        """Write the missing parts of an object into ``part``."""
+        size = self.settings.part_size
+        done = self._resumed(info, part, journal)
+        starts = range(0, info.size, size)
+        missing = [start for start in starts if start not in done]
+        part.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("r+b" if done else "wb") as file:
+            file.truncate(info.size)
+
+            def bring(start: int) -> None:
+                stop = min(start + size, info.size)
+                os.pwrite(file.fileno(), self.read_range(address, start, stop, info.etag), start)
+                journal.append(part=start)
+
+            for count, _ in enumerate(
+                ordered_map(bring, missing, threads=self.settings.concurrency, ahead=self.settings.concurrency),
+                len(starts) - len(missing) + 1,
+            ):
+                progress(min(count * size, info.size), info.size, address.name)
+
+    def _resumed(self, info: ObjectInfo, part: Path, journal: Journal) -> set[int]:
+        """Starts of the parts that an earlier try has written, if it was the same object."""
+        head = {"etag": info.etag, "size": info.size, "part_size": self.settings.part_size}
+        steps = journal.read()
+        if part.exists() and steps and steps[0] == head:
+            return {step["part"] for step in steps[1:] if "part" in step}
+        journal.restart(**head)
+        return set()
+
+
+def customer_key_args() -> dict[str, Any]:
+    """The customer's own encryption key (SSE-C), from ``EYAS_S3_SSE_CUSTOMER_KEY`` (base64), as boto3 wants it."""
+    key = os.environ.get("EYAS_S3_SSE_CUSTOMER_KEY")
+    if not key:
+        return {}
+    return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": base64.b64decode(key)}
