@@ -1,5 +1,7 @@
 """Layers and rules that several architectures share."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -7,8 +9,12 @@ from torch.nn import functional
 class ChannelPad(nn.Module):
     """Zero channels before and after, and every ``stride``-th pixel: a shortcut without parameters.
 
-    Option A of He et al. 2016 (arXiv:1512.03385, section 3.3).
+    Option A of He et al. 2016 (arXiv:1512.03385, section 3.3). Both counts are read at each call, so that who
+    changes the channels on either side of the shortcut can set them.
     """
+
+    zero_channels: ClassVar[tuple[str, str]] = ("before", "after")
+    """Names of the attributes that hold how many zero channels are added."""
 
     def __init__(self, before: int, after: int, stride: int = 1) -> None:
         super().__init__()

@@ -85,9 +85,7 @@ def mobilenet_v1(
     strides: tuple[int, ...] | None = None,
 ) -> nn.Module:
     """For 224 x 224; ``strides`` (the stem's, then thirteen) makes it fit smaller images."""
-    return MobileNetV1(
-        num_classes, width_mult=width_mult, in_channels=in_channels, dropout=dropout, strides=strides
-    )
+    return MobileNetV1(num_classes, width_mult=width_mult, in_channels=in_channels, dropout=dropout, strides=strides)
 
 
 @architecture

@@ -84,9 +84,7 @@ def _convolution(
     in_channels: int, channels: int, *, kernel: int = 3, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(
-            in_channels, channels, kernel, stride, padding=(kernel - 1) // 2, groups=groups, bias=False
-        ),
+        nn.Conv2d(in_channels, channels, kernel, stride, padding=(kernel - 1) // 2, groups=groups, bias=False),
         nn.BatchNorm2d(channels),
         nn.ReLU6(inplace=True),
     )

@@ -13,9 +13,7 @@ def architecture(factory: Factory) -> Factory:
     """Register ``factory(num_classes, **arguments)`` under its own name."""
     name = factory.__name__
     if name in _FACTORIES:
-        msg = (
-            f"architecture {name!r} is defined twice: {_FACTORIES[name].__module__} and {factory.__module__}"
-        )
+        msg = f"architecture {name!r} is defined twice: {_FACTORIES[name].__module__} and {factory.__module__}"
         raise TypeError(msg)
     _FACTORIES[name] = factory
     return factory

@@ -13,6 +13,7 @@ from eyas.errors import CheckpointError, ParameterError
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
+_OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _SHOWN = 5  # keys named per kind of mismatch; the rest is counted
 
 
@@ -34,9 +35,7 @@ def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int)
     return Architecture("models:build", {**arguments, "name": name, "num_classes": num_classes})
 
 
-def build_model(
-    architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0
-) -> nn.Module:
+def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
     """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
 
     Args:
@@ -77,7 +76,7 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
         msg = f"checkpoint {path} does not exist"
         raise CheckpointError(msg)
     weights = _unwrap(_read(path))
-    if not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    if not _is_state_dict(weights):
         msg = (
             f"checkpoint {path} holds no state dict: expected names and tensors, bare or under "
             f"{', '.join(_WRAPPINGS)}; found {_describe(weights)}"
@@ -94,10 +93,8 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
             wrong-shaped keys. The model is unchanged then.
     """
     expected = model.state_dict()
-    # BN layers saved before torch 0.4.1 have no such counter; only a cumulative average reads it
-    optional = {name for name in expected if name.endswith("num_batches_tracked")}
-    missing = [name for name in expected if name not in weights and name not in optional]
-    unexpected = [name for name in weights if name not in expected and name not in optional]
+    missing = [name for name in expected if name not in weights and not name.endswith(_OPTIONAL)]
+    unexpected = [name for name in weights if name not in expected and not name.endswith(_OPTIONAL)]
     shapes = [
         f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
         for name, value in expected.items()
@@ -147,7 +144,7 @@ def _read(path: Path) -> Any:
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except PermissionError:
         raise
     except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
         msg = (
@@ -156,6 +153,11 @@ def _read(path: Path) -> Any:
             f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
         )
         raise CheckpointError(msg) from error
+
+
+def _is_state_dict(content: Any) -> bool:
+    values = content.values() if isinstance(content, Mapping) else ()
+    return len(values) > 0 and all(isinstance(value, Tensor) for value in values)
 
 
 def _unwrap(content: Any) -> Any:

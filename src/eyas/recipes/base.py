@@ -1,6 +1,6 @@
 """The root of the recipes: what a recipe promises."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -17,6 +17,8 @@ class Recipe(Component):
 
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per step."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of forward and backward passes; weights, statistics, loss and evaluation stay float32."""
 
     @property
     def wants_teacher(self) -> bool:

@@ -1,0 +1,276 @@
+"""The loop: it learns, repeats, resumes to the same bytes, and says what is wrong."""
+
+import hashlib
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from eyas.errors import DataError, EyasError
+from eyas.recipes.sgd import SGD, Distillation
+from eyas.training import EpochStore, Evaluation, TensorSplit, derive_seed, evaluate, stage_key, train
+
+
+def state_hash(model):
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+RECIPE = SGD(batch_size=32, learning_rate=0.1)
+
+
+def test_it_learns(digits, tiny):
+    train_split, score, test = digits
+    model = tiny()
+    before = evaluate(model, test)
+    result = train(model, train_split, score, recipe=RECIPE, epochs=8)
+    after = evaluate(model, test)
+    assert before.accuracy < 0.25
+    assert after.accuracy > 0.6
+    assert after.cross_entropy < before.cross_entropy / 1.5
+    assert [record.epoch for record in result.history] == list(range(1, 9))
+    assert result.history[-1].train_loss < result.history[0].train_loss
+    assert not model.training
+
+
+def test_the_best_epoch_is_kept(digits, tiny):
+    train_split, score, _ = digits
+    model = tiny()
+    result = train(model, train_split, score, recipe=RECIPE, epochs=6)
+    best = max(result.history, key=lambda record: (record.score_accuracy, -record.score_cross_entropy))
+    assert result.best_epoch == best.epoch
+    found = evaluate(model, score)
+    assert found == result.best
+    assert found.accuracy == best.score_accuracy
+
+
+def test_ties_go_to_the_lower_cross_entropy_then_to_the_earlier_epoch(digits, tiny, monkeypatch):
+    train_split, score, _ = digits
+    told = iter([Evaluation(0.5, 1.0, 9), Evaluation(0.7, 0.9, 9), Evaluation(0.7, 0.8, 9), Evaluation(0.7, 0.8, 9)])
+    monkeypatch.setattr("eyas.training.loop.evaluate", lambda *args, **kwargs: next(told))
+    model, hashes = tiny(), []
+    result = train(
+        model, train_split, score, recipe=RECIPE, epochs=4, progress=lambda *args: hashes.append(state_hash(model))
+    )
+    assert result.best_epoch == 3
+    assert len(set(hashes)) == 4
+    assert state_hash(model) == hashes[2]
+
+
+def test_same_seed_same_bytes_and_global_generator_untouched(digits, tiny):
+    train_split, score, _ = digits
+    hashes = []
+    for seed in (5, 5, 6):
+        model = tiny()
+        torch.manual_seed(len(hashes))
+        state = torch.get_rng_state()
+        train(model, train_split, score, recipe=RECIPE, epochs=2, seed=seed)
+        assert torch.equal(torch.get_rng_state(), state)
+        hashes.append(state_hash(model))
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize("killed_after", [1, 2, 3])
+def test_killed_and_resumed_ends_with_the_same_bytes(digits, tiny, tmp_path, killed_after):
+    train_split, score, _ = digits
+    teacher = tiny()
+    unbroken = tiny()
+    expected = train(unbroken, train_split, score, recipe=RECIPE, epochs=4, teacher=teacher)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done, total, text=""):
+        if done == (killed_after + 1) * 8:  # 8 steps per epoch: in the next epoch's report, before its checkpoint
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(
+            tiny(), train_split, score, recipe=RECIPE, epochs=4, teacher=teacher,
+            progress=kill, resume_folder=tmp_path,
+        )  # fmt: skip
+    resumed = tiny()
+    found = train(resumed, train_split, score, recipe=RECIPE, epochs=4, teacher=teacher, resume_folder=tmp_path)
+    assert found.resumed_from == killed_after
+    assert state_hash(resumed) == state_hash(unbroken)
+    assert found.history == expected.history
+    assert (found.best_epoch, found.best) == (expected.best_epoch, expected.best)
+
+
+def test_a_finished_run_resumes_to_its_end(digits, tiny, tmp_path):
+    train_split, score, _ = digits
+    first, second = tiny(), tiny()
+    train(first, train_split, score, recipe=RECIPE, epochs=2, resume_folder=tmp_path)
+    result = train(second, train_split, score, recipe=RECIPE, epochs=2, resume_folder=tmp_path)
+    assert result.resumed_from == 2
+    assert state_hash(first) == state_hash(second)
+
+
+def test_an_unreadable_epoch_checkpoint_starts_again(digits, tiny, tmp_path, caplog):
+    train_split, score, _ = digits
+    plain, again = tiny(), tiny()
+    train(plain, train_split, score, recipe=RECIPE, epochs=2)
+    (tmp_path / "epoch.pt").write_bytes(b"not a checkpoint")
+    result = train(again, train_split, score, recipe=RECIPE, epochs=2, resume_folder=tmp_path)
+    assert result.resumed_from == 0
+    assert "cannot be read" in caplog.text
+    assert state_hash(plain) == state_hash(again)
+
+
+def test_epoch_checkpoints_are_replaced_as_a_whole(tmp_path, monkeypatch):
+    store = EpochStore(tmp_path)
+    store.save({"epoch": 1, "value": torch.ones(3)})
+
+    def fail(state, file):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        store.save({"epoch": 2})
+    assert store.load("cpu")["epoch"] == 1
+    store.clear()
+    assert not tmp_path.exists()
+
+
+def test_teacher_is_used_and_left_alone(digits, tiny):
+    train_split, score, _ = digits
+    teacher = tiny()
+    train(teacher, train_split, score, recipe=RECIPE, epochs=6)
+    before = state_hash(teacher)
+    recipe = SGD(batch_size=32, distillation=Distillation(alpha=1.0))
+    unlabelled = TensorSplit(train_split.images, torch.zeros_like(train_split.labels))
+    student = tiny()
+    train(student, unlabelled, score, recipe=recipe, epochs=8, teacher=teacher)
+    assert state_hash(teacher) == before
+    assert evaluate(student, score).accuracy > 0.5  # learned from outputs alone: every label said 0
+
+
+def test_no_epochs_only_evaluates(digits, tiny):
+    train_split, score, _ = digits
+    model = tiny()
+    before = state_hash(model)
+    result = train(model, train_split, score, recipe=RECIPE, epochs=0)
+    assert (result.history, result.best_epoch) == ((), 0)
+    assert result.best == evaluate(model, score)
+    assert state_hash(model) == before
+
+
+def test_evaluate_against_one_image_at_a_time(digits, tiny):
+    _, score, _ = digits
+    model = tiny().train()
+    found = evaluate(model, score, batch_size=48)
+    assert model.training
+    assert model.bn.training
+    model.eval()
+    correct, loss = 0, 0.0
+    with torch.no_grad():
+        for image, label in zip(score.images, score.labels, strict=True):
+            logits = model(image[None])
+            correct += int(logits.argmax() == label)
+            loss += float(functional.cross_entropy(logits, label[None]))
+    assert found.accuracy == correct / 128
+    assert found.cross_entropy == pytest.approx(loss / 128, rel=1e-5)
+    assert found.images == 128
+
+
+def test_splits_normalise_after_they_are_stored(tiny):
+    images = torch.randint(0, 255, (20, 1, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(20) % 10
+    stored = TensorSplit(images, labels, lambda x: x.float() / 255)
+    ready = TensorSplit(images.float() / 255, labels)
+    model = tiny()
+    assert evaluate(model, stored) == evaluate(model, ready)
+    first, second = tiny(), tiny()
+    train(first, stored, stored, recipe=RECIPE, epochs=1)
+    train(second, ready, ready, recipe=RECIPE, epochs=1)
+    assert state_hash(first) == state_hash(second)
+
+
+def test_a_label_without_an_output(digits, tiny):
+    train_split, score, _ = digits
+    with pytest.raises(DataError, match=r"0 to 9, but the network has 7 outputs .*baseline.arguments"):
+        train(tiny(7), train_split, score, recipe=RECIPE, epochs=1)
+    with pytest.raises(DataError, match="7 outputs"):
+        evaluate(tiny(7), score)
+
+
+def test_a_loss_that_explodes_says_what_to_lower(digits, tiny):
+    train_split, score, _ = digits
+    with pytest.raises(EyasError, match=r"no longer finite in epoch 1 .*recipe.learning_rate"):
+        train(tiny(), train_split, score, recipe=SGD(batch_size=32, learning_rate=1e30), epochs=1)
+
+
+def test_too_few_images(digits, tiny):
+    train_split, score, _ = digits
+    one = TensorSplit(train_split.images[:1], train_split.labels[:1])
+    with pytest.raises(DataError, match="two at least"):
+        train(tiny(), one, score, recipe=RECIPE, epochs=1)
+    nothing = TensorSplit(train_split.images[:0], train_split.labels[:0])
+    with pytest.raises(DataError, match="empty"):
+        evaluate(tiny(), nothing)
+
+
+def test_fewer_images_than_a_batch_still_train(digits, tiny):
+    train_split, score, _ = digits
+    few = TensorSplit(train_split.images[:20], train_split.labels[:20])
+    model = tiny()
+    before = state_hash(model)
+    result = train(model, few, score, recipe=RECIPE, epochs=1)
+    assert state_hash(model) != before
+    assert result.history[0].train_loss > 0
+
+
+def test_bfloat16_trains_too(digits, tiny):
+    train_split, score, _ = digits
+    recipe = SGD(batch_size=32, learning_rate=0.1, precision="bfloat16")
+    model = tiny()
+    result = train(model, train_split, score, recipe=recipe, epochs=8)
+    assert result.best.accuracy > 0.5
+    assert all(value.dtype in (torch.float32, torch.int64) for value in model.state_dict().values())
+
+
+def test_progress_counts_to_the_end(digits, tiny):
+    train_split, score, _ = digits
+    seen = []
+    train(tiny(), train_split, score, recipe=RECIPE, epochs=2, progress=lambda *args: seen.append(args))
+    assert seen[-1][:2] == (16, 16)
+    assert "epoch 2/2" in seen[-1][2]
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_stage_key_follows_parameters_and_bytes(tmp_path):
+    file = tmp_path / "a"
+    file.write_bytes(b"1")
+    key = stage_key({"x": 1, "y": 2}, [file])
+    assert key == stage_key({"y": 2, "x": 1}, [file])
+    assert key != stage_key({"x": 1, "y": 3}, [file])
+    file.write_bytes(b"2")
+    assert key != stage_key({"x": 1, "y": 2}, [file])
+
+
+def test_derived_seeds_differ():
+    seeds = {derive_seed(seed, epoch, use) for seed in range(10) for epoch in range(10) for use in ("a", "b")}
+    assert len(seeds) == 200
+    assert derive_seed(1, 23) != derive_seed(12, 3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda(digits, tiny):
+    train_split, score, test = digits
+    model = tiny()
+    result = train(model, train_split, score, recipe=RECIPE, epochs=8, teacher=tiny(), device="cuda")
+    assert result.best.accuracy > 0.5
+    assert next(model.parameters()).is_cuda
+    on_device = evaluate(model, test, device="cuda")
+    assert evaluate(model.cpu(), test).accuracy == pytest.approx(on_device.accuracy, abs=0.02)
+
+
+def test_any_module_is_taken():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    split = TensorSplit(torch.randn(12, 1, 2, 2), torch.arange(12) % 3)
+    result = train(model, split, split, recipe=RECIPE, epochs=1)
+    assert len(result.history) == 1
