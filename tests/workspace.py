@@ -66,7 +66,7 @@ def _space() -> dict[str, object]:
     groups = [{"name": name, "channels": width, "step": 1, "layers": [name]} for name, width in WIDTHS.items()]
     frozen = [{"name": "fc", "layers": ["fc"], "reason": "the network's output: its classes stay"}]
     cost = {"macs": 1_240_000, "params": 78_000, "activation_bytes": 40_000}
-    return {"groups": groups, "frozen": frozen, "cost": cost}
+    return {"groups": groups, "frozen": frozen, "dense": cost}
 
 
 def _candidates(count: int, rungs: tuple[int, ...], random: np.random.Generator) -> list[dict[str, object]]:

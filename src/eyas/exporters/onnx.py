@@ -17,6 +17,7 @@ from eyas.errors import MissingExtraError
 from eyas.exporters.base import Exporter
 
 log = logging.getLogger(__name__)
+TALKERS = ("torch.onnx", "onnxscript", "onnx_ir")
 
 
 class Onnx(Exporter):
@@ -37,9 +38,9 @@ class Onnx(Exporter):
         """
         # Two images: one alone would be traced as a fixed batch of one.
         pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
-        with evaluation_mode(model), _quiet():
+        with evaluation_mode(model), quiet(*TALKERS):
             proto = self._proto(model, pair_NCHW, path)
-        _strip(proto)
+        strip(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
@@ -73,9 +74,9 @@ class Onnx(Exporter):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back what the exporter warns and logs about itself on every call."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+def quiet(*names: str) -> Iterator[None]:
+    """Hold back warnings, and what the loggers of these names say below an error."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -88,7 +89,7 @@ def _quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-def _strip(proto: Any) -> None:
+def strip(proto: Any) -> None:
     """Remove source paths, stack traces and the build's local version from the file."""
     proto.producer_version = torch.__version__.split("+")[0]
     proto.doc_string = ""

@@ -82,7 +82,7 @@ def read_results(artifacts: Path) -> Results:
         metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
         architecture=_json(artifacts / "baseline" / "architecture.json"),
         manifest=_json(artifacts / "fetch" / "manifest.json"),
-        dense_cost=space["cost"],
+        dense_cost=space["dense"],
         groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),
         frozen=tuple(space.get("frozen", ())),
         candidates=candidates,
