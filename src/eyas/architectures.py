@@ -1,0 +1,58 @@
+"""Import a network's factory by name, from allowed packages only."""
+
+import importlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from eyas.errors import ParameterError
+
+ALLOWED = ("models", "eyas")
+"""Packages that need no permission."""
+VARIABLE = "EYAS_ARCHITECTURES"
+"""Environment variable that names further packages, comma separated."""
+
+
+def build_architecture(
+    architecture: str, arguments: Mapping[str, Any], allowed: Sequence[str] | None = None
+) -> nn.Module:
+    """Call the factory ``package.module:name`` with ``arguments``.
+
+    Args:
+        architecture: module and attribute, such as ``models:build`` or ``torchvision.models:resnet50``.
+        arguments: keyword arguments.
+        allowed: packages to import from; by default ``models``, ``eyas`` and those in ``EYAS_ARCHITECTURES``.
+
+    Raises:
+        ParameterError: the name is malformed, not allowed, not found, or does not build a module.
+    """
+    module_name, _, name = architecture.partition(":")
+    if not module_name or not name.isidentifier():
+        msg = f"architecture {architecture!r} must read package.module:factory, such as models:build"
+        raise ParameterError(msg)
+    permitted = _permitted(allowed)
+    if not any(module_name == prefix or module_name.startswith(f"{prefix}.") for prefix in permitted):
+        msg = (
+            f"architecture {architecture!r} is not in an allowed package ({', '.join(permitted)}); to allow "
+            f"it, pass allowed=... or set {VARIABLE}={module_name.partition('.')[0]}"
+        )
+        raise ParameterError(msg)
+    try:
+        factory = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        msg = f"architecture {architecture!r} cannot be imported: {error}"
+        raise ParameterError(msg) from error
+    model = factory(**arguments)
+    if not isinstance(model, nn.Module):
+        msg = f"architecture {architecture!r} built a {type(model).__name__}, not an nn.Module"
+        raise ParameterError(msg)
+    return model
+
+
+def _permitted(allowed: Sequence[str] | None) -> tuple[str, ...]:
+    """Allowed packages without trailing dots."""
+    if allowed is None:
+        allowed = (*ALLOWED, *os.environ.get(VARIABLE, "").split(","))
+    return tuple(prefix.strip().rstrip(".:") for prefix in allowed if prefix.strip())
