@@ -9,7 +9,7 @@ import yaml
 from eyas.config import FetchParams, expand
 from eyas.fingerprint import Fingerprint
 from eyas.lineage import digest, file_sha256
-from eyas.storage import signature
+from eyas.storage import Store
 from tasks.workspace import Workspace
 
 OPERATING_SECTIONS = {"runtime", "schedule", "notify", "promote"}
@@ -58,4 +58,4 @@ def _signature(address: str, folder: Path) -> str:
     if address.startswith(("builtin:", "models:/")):
         return hashlib.sha256(address.encode()).hexdigest()
     expanded = expand(address)
-    return signature(expanded if "://" in expanded else str(folder / expanded))
+    return Store().fingerprint(expanded if "://" in expanded else str(folder / expanded))

@@ -1,0 +1,42 @@
+"""Workflow files: valid by the published schema, and calling only scripts that exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+
+
+def test_the_three_workflows_are_there() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["ci", "promote", "retrain"]
+
+
+def test_they_are_valid_by_the_published_schema() -> None:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows"]
+    done = subprocess.run([*command, *map(str, WORKFLOWS)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_every_script_they_call_exists_and_can_run(path: Path) -> None:
+    called = set(re.findall(r"\.ci/\w+", path.read_text()))
+    assert called
+    assert all(os.access(ROOT / script, os.X_OK) for script in called)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_untrusted_text_is_pasted_into_a_shell(path: Path) -> None:
+    scripts = re.findall(r"run: \|?\n?((?:.*\n)+?)(?=\s+- |\Z)", path.read_text())
+    pasted = [text for script in scripts for text in re.findall(r"\$\{\{\s*(github\.event\.[\w.]+)", script)]
+    assert set(pasted) <= {"github.event.number"}
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / ".ci").iterdir()), ids=lambda path: path.name)
+def test_scripts_are_valid_shell(script: Path) -> None:
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

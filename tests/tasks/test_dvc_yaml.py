@@ -1,0 +1,101 @@
+"""dvc.yaml against the code: every source a stage can reach is listed, every parameter exists, names agree."""
+
+import importlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import grimp
+import pytest
+import yaml
+
+from eyas.component import Component
+from eyas.config import PipelineParams
+from tasks.dvc_cli import stage_names
+
+ROOT = Path(__file__).resolve().parents[2]
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+# config names every component; only those in a stage's own section reach it.
+CONFIG = "eyas.config"
+# Reached by name, not by import: a plain architecture name is built by models/.
+BY_NAME = {stage: ["models"] for stage in ("baseline", "sample", "score", "finetune", "export")}
+
+
+@cache
+def imports() -> grimp.ImportGraph:
+    return grimp.build_graph("tasks", "eyas", "models")
+
+
+def reached(module: str) -> set[str]:
+    """Every module of ours that importing ``module`` runs, packages' ``__init__`` aside; config's own imports aside."""
+    seen, waiting = {module}, [module]
+    while waiting:
+        here = waiting.pop()
+        if here == CONFIG:
+            continue
+        found = imports().find_modules_directly_imported_by(here) - seen
+        seen |= found
+        waiting += found
+    return seen
+
+
+def families(section: str) -> Iterator[str]:
+    """Packages of the components that a section may name."""
+    params: Any = {field.alias or name: field.annotation for name, field in PipelineParams.model_fields.items()}[
+        section
+    ]
+    for field in params.model_fields.values():
+        kinds = [field.annotation, *get_args(field.annotation)]
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, Component):
+                yield kind.__module__.rpartition(".")[0]
+
+
+def path_of(module: str) -> str:
+    file = importlib.util.find_spec(module).origin  # type: ignore[union-attr]
+    return str(Path(file).resolve().relative_to(ROOT))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_every_source_a_stage_reaches_is_listed(stage: str) -> None:
+    listed = [dep for dep in PIPELINE[stage]["deps"] if not dep.startswith("artifacts/")]
+    modules = reached(f"tasks.{stage}")
+    for package in [*families(stage), *BY_NAME.get(stage, [])]:
+        members = {package, *imports().find_descendants(package)}
+        modules |= members.union(*(reached(member) for member in members))
+    files = {path_of(module) for module in modules} - {"src/eyas/__init__.py", "tasks/__init__.py"}
+    missing = {file for file in files if not any(file == dep or file.startswith(f"{dep}/") for dep in listed)}
+    assert missing == set()
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_what_is_listed_exists(stage: str) -> None:
+    made = {out for other in PIPELINE.values() for part in ("outs", "metrics", "plots") for out in other.get(part, [])}
+    for dep in PIPELINE[stage]["deps"]:
+        assert dep in made or (ROOT / dep).exists(), dep
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_a_stage_has_one_name_everywhere(stage: str) -> None:
+    assert PIPELINE[stage]["cmd"] == f"python -m tasks.{stage}"
+    assert stage in PIPELINE[stage]["params"] or any(p.startswith(f"{stage}.") for p in PIPELINE[stage]["params"])
+    outs = [out for part in ("outs", "metrics", "plots") for out in PIPELINE[stage].get(part, [])]
+    assert all(out.startswith(f"artifacts/{stage}/") for out in outs)
+
+
+def test_every_parameter_listed_exists() -> None:
+    for stage in PIPELINE.values():
+        for name in stage["params"]:
+            section, _, field = name.partition(".")
+            sections = {info.alias or key: info.annotation for key, info in PipelineParams.model_fields.items()}
+            assert section in sections
+            assert not field or field in sections[section].model_fields
+
+
+def test_runtime_is_outside_of_dvcs_view() -> None:
+    assert not any(name.startswith("runtime") for stage in PIPELINE.values() for name in stage["params"])
+
+
+def test_the_six_stages_run_in_the_order_of_the_design() -> None:
+    assert stage_names(ROOT) == ["fetch", "baseline", "sample", "score", "finetune", "export"]
