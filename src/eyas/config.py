@@ -16,6 +16,7 @@ from eyas.calibrators import AnyCalibrator, Calibrator
 from eyas.criteria import AnyCriterion, Criterion
 from eyas.errors import ParameterError
 from eyas.exporters import AnyExporter, Exporter
+from eyas.gates import PromoteParams
 from eyas.recipes import AnyRecipe, Recipe
 from eyas.samplers import AnySampler, Sampler
 from eyas.scorers import AnyScorer, Scorer
@@ -268,6 +269,7 @@ class PipelineParams(Section):
     finetune: FinetuneParams = Field(default_factory=FinetuneParams)
     export: ExportParams = Field(default_factory=ExportParams)
     register_: RegisterParams = Field(default=RegisterParams(), alias="register")
+    promote: PromoteParams = PromoteParams()
     schedule: ScheduleParams = ScheduleParams()
     notify: NotifyParams = NotifyParams()
     runtime: RuntimeParams = RuntimeParams()

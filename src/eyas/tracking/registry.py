@@ -39,6 +39,12 @@ class Version:
         return self.tags["eyas.manifest_digest"]
 
     @property
+    def metrics(self) -> dict[str, float]:
+        """What was known of the network when it was registered, as ``<stage>.<name>``."""
+        metrics: dict[str, float] = json.loads(self.tags.get("eyas.metrics", "{}"))
+        return metrics
+
+    @property
     def lineage(self) -> Lineage:
         """Where the version came from."""
         return Lineage.from_tags(self.tags)

@@ -81,6 +81,11 @@ def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -
     _log(store, run_id, metrics=[(f"{stage}.progress", done / max(total, 1), done)])
 
 
+def log_numbers(store: Store, run_id: str, numbers: Mapping[str, float]) -> None:
+    """Metrics without steps."""
+    _log(store, run_id, metrics=[(name, value, 0) for name, value in numbers.items()])
+
+
 def finish_run(store: Store, run_id: str) -> None:
     """Close a run as finished."""
     retry(store.client.set_terminated, run_id, status="FINISHED")

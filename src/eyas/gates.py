@@ -1,0 +1,211 @@
+"""Promotion gates: pure rules on measured numbers; every one says its value, its limit and whether it held.
+
+The candidate, the champion and the dense network have answered the same test images in the same run.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class PromoteParams(BaseModel):
+    """What a candidate must hold to become champion; a limit of null is not asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+    min_accuracy: Share | None = None
+    """Smallest test accuracy."""
+    max_drop: Share | None = 0.05
+    """Largest loss of test accuracy against the dense network."""
+    max_latency: Annotated[float, Field(gt=0)] | None = None
+    """Largest median latency in milliseconds, measured here with the settings of ``export``."""
+    max_bytes: Annotated[int, Field(gt=0)] | None = None
+    """Largest size of the ONNX file."""
+    max_churn: Share | None = None
+    """Largest share of test images answered otherwise than by the champion."""
+    require_parity: bool = True
+    """The exported file was compared with PyTorch, within the limits of ``export``."""
+    min_gain: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Smallest gain of test accuracy over the champion; negative allows a loss."""
+    standard_errors: Annotated[float, Field(ge=0)] = 1.0
+    """The gain must exceed ``min_gain`` by so many of its own standard errors."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one network answered, and what it costs."""
+
+    answers: NDArray[np.int64]
+    """Top-1 class per test image, ``(N,)``."""
+    labels: NDArray[np.int64]
+    """True class per test image, ``(N,)``."""
+    latency: float = math.nan
+    """Median milliseconds per run."""
+    bytes: int = 0
+    """Size of the ONNX file."""
+
+    @property
+    def correct(self) -> NDArray[np.float64]:
+        """1 where the answer is right, ``(N,)``."""
+        return np.equal(self.answers, self.labels).astype(np.float64)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return float(self.correct.mean())
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One rule and how it went."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """All gates of one candidate, and what follows from them."""
+
+    model: str
+    candidate: str
+    champion: str | None
+    gates: tuple[Gate, ...]
+    numbers: Mapping[str, float]
+    forced: str = ""
+    """The written reason of whoever overrode the gates."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether every gate held."""
+        return all(gate.passed for gate in self.gates)
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the candidate becomes champion."""
+        return self.passed or bool(self.forced)
+
+    @property
+    def outcome(self) -> str:
+        """``promoted``, ``forced``, ``refused``; ``unchanged`` where the champion itself was asked for."""
+        if not self.gates:
+            return "unchanged"
+        if self.passed:
+            return "promoted"
+        return "forced" if self.forced else "refused"
+
+    @property
+    def message(self) -> str:
+        """One paragraph for a person: what was decided and which gates said no."""
+        if self.outcome == "unchanged":
+            return f"{self.model} version {self.candidate} is the champion already"
+        against = f"champion {self.champion}" if self.champion else "no champion yet"
+        head = f"{self.model} version {self.candidate} {self.outcome} ({against})"
+        reasons = [gate.reason for gate in self.gates if not gate.passed]
+        tail = f"; overridden because: {self.forced}" if self.outcome == "forced" else ""
+        return f"{head}: {'; '.join(reasons) or 'every gate held'}{tail}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, for a tag or a file."""
+        return asdict(self) | {"outcome": self.outcome, "message": self.message}
+
+
+def gain(candidate: Evaluation, champion: Evaluation) -> tuple[float, float]:
+    """Difference in accuracy on the same images, and its standard error (paired).
+
+    Raises:
+        ValueError: they answered different images.
+    """
+    if not np.array_equal(candidate.labels, champion.labels):
+        msg = "candidate and champion answered different test images: evaluate both in one run"
+        raise ValueError(msg)
+    difference = candidate.correct - champion.correct
+    spread = float(difference.std(ddof=1)) if len(difference) > 1 else math.inf
+    return float(difference.mean()), spread / math.sqrt(len(difference))
+
+
+def judge(
+    params: PromoteParams,
+    candidate: Evaluation,
+    *,
+    dense: Evaluation,
+    champion: Evaluation | None,
+    parity: bool,
+) -> tuple[tuple[Gate, ...], dict[str, float]]:
+    """Apply every gate that is asked for; returns them with all numbers they stand on."""
+    numbers = {
+        "images": float(len(candidate.labels)),
+        "accuracy": candidate.accuracy,
+        "dense_accuracy": dense.accuracy,
+        "latency": candidate.latency,
+        "dense_latency": dense.latency,
+        "bytes": float(candidate.bytes),
+    }
+    gates = list(_own(params, candidate, dense, parity=parity))
+    if champion is not None:
+        difference, error = gain(candidate, champion)
+        numbers |= {"champion_accuracy": champion.accuracy, "champion_latency": champion.latency}
+        numbers |= {"gain": difference, "gain_standard_error": error, "churn": churn(candidate, champion)}
+        gates += _against(params, candidate, champion)
+    return tuple(gates), numbers
+
+
+def churn(candidate: Evaluation, other: Evaluation) -> float:
+    """Share of images that two networks answer differently."""
+    return float((candidate.answers != other.answers).mean())
+
+
+def _own(params: PromoteParams, candidate: Evaluation, dense: Evaluation, *, parity: bool) -> Iterator[Gate]:
+    """Gates that need no champion."""
+    accuracy, drop = candidate.accuracy, dense.accuracy - candidate.accuracy
+    if params.require_parity:
+        words = "agrees" if parity else "was not shown to agree"
+        yield Gate("parity", float(parity), 1.0, parity, f"the exported file {words} with PyTorch")
+    if params.min_accuracy is not None:
+        yield _at_least("accuracy", accuracy, params.min_accuracy, "test accuracy")
+    if params.max_drop is not None:
+        yield _at_most("drop", drop, params.max_drop, "loss of accuracy against the dense network")
+    if params.max_latency is not None:
+        yield _at_most("latency", candidate.latency, params.max_latency, "median latency in ms")
+    if params.max_bytes is not None:
+        yield _at_most("bytes", candidate.bytes, params.max_bytes, "bytes of the file")
+
+
+def _against(params: PromoteParams, candidate: Evaluation, champion: Evaluation) -> Iterator[Gate]:
+    """Gates against the champion."""
+    if params.max_churn is not None:
+        yield _at_most("churn", churn(candidate, champion), params.max_churn, "share of changed answers")
+    difference, error = gain(candidate, champion)
+    limit = params.min_gain + params.standard_errors * error
+    reason = (
+        f"gain over the champion {difference:+.4f} with standard error {error:.4f}: needs at least {limit:+.4f} "
+        f"({params.min_gain:+g} and {params.standard_errors:g} standard errors)"
+    )
+    yield Gate("gain", difference, limit, _not_above(limit, difference), reason)
+
+
+def _at_least(name: str, value: float, limit: float, words: str) -> Gate:
+    return Gate(
+        name, float(value), float(limit), _not_above(limit, value), f"{words} {value:.4g}: needs at least {limit:g}"
+    )
+
+
+def _at_most(name: str, value: float, limit: float, words: str) -> Gate:
+    return Gate(
+        name, float(value), float(limit), _not_above(value, limit), f"{words} {value:.4g}: allowed at most {limit:g}"
+    )
+
+
+def _not_above(low: float, high: float) -> bool:
+    """Whether ``low <= high``, where the last bits of a difference of shares do not count."""
+    return low <= high or math.isclose(low, high, abs_tol=1e-9)
