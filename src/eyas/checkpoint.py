@@ -31,8 +31,8 @@ def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int)
     ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
     """
     if ":" in name:
-        return Architecture(name, {**arguments, "num_classes": num_classes})
-    return Architecture("models:build", {**arguments, "name": name, "num_classes": num_classes})
+        return Architecture(name, {"num_classes": num_classes, **arguments})
+    return Architecture("models:build", {"num_classes": num_classes, **arguments, "name": name})
 
 
 def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
@@ -41,7 +41,7 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
     Args:
         architecture: a name in ``models/``, or ``package.module:factory``.
         arguments: passed to the factory beside ``num_classes``.
-        num_classes: number of logits.
+        num_classes: number of logits; one among ``arguments`` goes first.
         seed: of the initial weights.
 
     Raises:

@@ -1,19 +1,22 @@
 """Training and evaluating networks: the loop, what it reads, and how it resumes."""
 
 from eyas.training.evaluation import Evaluation, evaluate
-from eyas.training.loop import EpochRecord, TrainingResult, train
+from eyas.training.history import EpochRecord, write_history
+from eyas.training.loop import TrainingResult, train
 from eyas.training.resume import EpochStore, derive_seed, stage_key
-from eyas.training.splits import Split, TensorSplit
+from eyas.training.splits import Split, StoredSplit, TensorSplit
 
 __all__ = [
     "EpochRecord",
     "EpochStore",
     "Evaluation",
     "Split",
+    "StoredSplit",
     "TensorSplit",
     "TrainingResult",
     "derive_seed",
     "evaluate",
     "stage_key",
     "train",
+    "write_history",
 ]

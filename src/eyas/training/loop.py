@@ -18,25 +18,12 @@ from eyas.errors import DataError, EyasError
 from eyas.progress import Progress, silent
 from eyas.recipes import Recipe
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
+from eyas.training.history import EpochRecord
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.splits import Split
 
 _log = logging.getLogger(__name__)
 _REPORT_EVERY = 50  # steps between two progress reports, and between two looks at the loss
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One row of the history."""
-
-    epoch: int
-    """From 1."""
-    train_loss: float
-    """Mean of the recipe's loss over the epoch's steps."""
-    score_accuracy: float
-    score_cross_entropy: float
-    learning_rate: float
-    """At the epoch's last step."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +138,7 @@ def _run_epoch(job: _Job, epoch: int, state: _State, score_split: Split) -> None
         train_loss = _train_epoch(job, epoch)
     found = evaluate(job.model, score_split, device=job.device)
     rate = float(job.optimiser.param_groups[0]["lr"])
-    state.history.append(EpochRecord(epoch, train_loss, found.accuracy, found.cross_entropy, rate))
+    state.history.append(EpochRecord(epoch, train_loss, found.accuracy, rate, found.cross_entropy))
     if state.best is None or _rank(found) > _rank(state.best):
         state.best_epoch, state.best = epoch, found
         state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}

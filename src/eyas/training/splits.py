@@ -5,13 +5,10 @@ N images in a split, n in a batch, C channels, H x W pixels.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    import eyas.data
 
 Prepare = Callable[[Tensor], Tensor]
 
@@ -70,12 +67,32 @@ class TensorSplit:
         return TensorSplit(self.images.to(device), self.labels.to(device), self.normalise)
 
 
+class Stored(Protocol):
+    """What a split of :mod:`eyas.data` offers."""
+
+    labels: Tensor
+
+    @property
+    def fits_memory(self) -> bool:
+        """Whether all images may be held decoded."""
+
+    def images(self, limit: int | None = None) -> Tensor:
+        """Unsigned bytes, shape ``(N, C, H, W)``."""
+
+    def batches(self, batch_size: int, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Unsigned bytes and labels, in ``order``."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+
 @dataclass(frozen=True)
 class StoredSplit:
     """A split of a fetched data set: bytes, decoded once or while they are used."""
 
-    source: "eyas.data.Split"
+    source: Stored
     normalise: Prepare
+    """Turns bytes into what the network sees."""
 
     @property
     def labels(self) -> Tensor:
@@ -99,8 +116,3 @@ class StoredSplit:
         if device.type == "cpu" or not self.source.fits_memory:
             return self
         return TensorSplit(self.source.images().to(device), self.labels.to(device), self.normalise)
-
-
-def stored_split(dataset: "eyas.data.Dataset", name: str) -> StoredSplit:
-    """The split ``name`` of a fetched data set (``train``, ``calibration``, ``score`` or ``test``)."""
-    return StoredSplit(dataset.split(name), dataset.normalise)

@@ -1,0 +1,30 @@
+"""The history of a training as a table that DVC and spreadsheets plot."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One row of the history."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    """Mean of the recipe's loss over the epoch's steps."""
+    score_accuracy: float
+    learning_rate: float
+    """At the epoch's last step."""
+    score_cross_entropy: float
+    """In nats."""
+
+
+def write_history(history: Iterable[EpochRecord], path: Path) -> None:
+    """Write ``history.csv``: a header and a line per epoch; numbers keep all their digits."""
+    names = [field.name for field in fields(EpochRecord)]
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows([getattr(record, name) for name in names] for record in history)

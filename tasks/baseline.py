@@ -1,0 +1,95 @@
+"""Stage ``baseline``: a checkpoint or a training becomes the dense network, with its accuracy and its cost."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from eyas.checkpoint import build_model, find_architecture, load_checkpoint
+from eyas.config import BaselineParams, PipelineParams, expand
+from eyas.data import Dataset
+from eyas.network import Network, save_network
+from eyas.progress import Progress
+from eyas.space import trace
+from eyas.storage import Store
+from eyas.training import EpochStore, TrainingResult, stage_key, write_history
+from tasks import stage
+from tasks.learning import Data, check_fits, resume_folder
+
+_log = logging.getLogger(__name__)
+
+
+def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
+    """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
+    given, data, metrics = params.baseline, Data.open(params, artifacts), {}
+    network = _build(given, data.dataset)
+    model, epochs, inputs = network.model, given.epochs, [artifacts / "fetch" / "manifest.json"]
+    if given.checkpoint is not None:
+        path = _bring(given, params)
+        load_checkpoint(model, path)
+        epochs = given.adapt_epochs
+        inputs.append(path)
+        if epochs:
+            metrics = _judge_checkpoint(data, model)
+    cost = trace(model, (network.example(),)).cost()
+    key = stage_key({"baseline": given.model_dump(mode="json")}, inputs)
+    folder = resume_folder(params, "baseline", key)
+    result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)
+    metrics |= _judge(data, model, result)
+    save_network(network, artifacts / "baseline")
+    write_history(result.history, artifacts / "baseline" / "history.csv")
+    EpochStore(folder).clear()
+    return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
+
+
+def _build(given: BaselineParams, dataset: Dataset) -> Network:
+    """The architecture with fresh weights, found to fit the data."""
+    found = find_architecture(given.architecture, given.arguments, dataset.num_classes)
+    model = build_model(given.architecture, given.arguments, dataset.num_classes, seed=given.seed)
+    check_fits(model, dataset)
+    seen = given.checkpoint is not None and given.seen_by_checkpoint
+    if seen:
+        _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
+    return Network(model, found.factory, found.arguments, dataset.image_shape, seen)
+
+
+def _bring(given: BaselineParams, params: PipelineParams) -> Path:
+    """The checkpoint as a local file, compared with its digest."""
+    address = expand(given.checkpoint or "")
+    state = Path(params.runtime.state)
+    folder = state / "checkpoint"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    target = folder / address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    Store(params.runtime.storage, state / "downloads").download(address, target, given.checkpoint_sha256)
+    return target
+
+
+def _judge_checkpoint(data: Data, model: nn.Module) -> dict[str, float | int]:
+    """The checkpoint as it came: what adapting it starts from."""
+    score, test = data.evaluate(model, "score"), data.evaluate(model, "test")
+    _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f", score.accuracy, test.accuracy)
+    return {
+        "checkpoint_score_accuracy": score.accuracy,
+        "checkpoint_test_accuracy": test.accuracy,
+        "checkpoint_test_cross_entropy": test.cross_entropy,
+    }
+
+
+def _judge(data: Data, model: nn.Module, result: TrainingResult) -> dict[str, float | int]:
+    """The dense network as it goes on: score from its best epoch, test read now."""
+    test = data.evaluate(model, "test")
+    _log.info("dense network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
+    return {
+        "score_accuracy": result.best.accuracy,
+        "score_cross_entropy": result.best.cross_entropy,
+        "test_accuracy": test.accuracy,
+        "test_cross_entropy": test.cross_entropy,
+        "test_images": test.images,
+        "best_epoch": result.best_epoch,
+    }
+
+
+if __name__ == "__main__":
+    stage.main("baseline", baseline)
