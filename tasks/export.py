@@ -39,7 +39,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     dataset = open_dataset(artifacts / "fetch")
     images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
-    dense, pruned = load_dense(artifacts / "baseline"), eyas.load(artifacts / "finetune").eval()
+    dense, pruned = load_dense(artifacts / "baseline"), load_pruned(artifacts / "finetune", params)
 
     progress(0, 4, "mask parity of the winner")
     slicing = check_slicing(dense, artifacts / "score" / "plan.json", params.sample, images_NCHW[:8])
@@ -66,6 +66,13 @@ def load_dense(folder: Path) -> nn.Module:
     model = build_model(saved["architecture"], arguments, arguments["num_classes"])
     load_checkpoint(model, folder / "model.safetensors")
     return model.eval()
+
+
+def load_pruned(folder: Path, params: PipelineParams) -> nn.Module:
+    """The fine-tuned network that ``finetune`` left, in eval mode."""
+    # Naming a factory in params.yaml is the permission to import it.
+    package = params.baseline.architecture.partition(":")[0].split(".")[0]
+    return eyas.load(folder, allowed=("models", "eyas", package)).eval()
 
 
 def check_slicing(dense: nn.Module, plan_file: Path, sample: SampleParams, images_NCHW: Tensor) -> dict[str, float]:

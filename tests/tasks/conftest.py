@@ -1,0 +1,68 @@
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+import eyas
+import models
+from eyas.config import PipelineParams, parse_params
+from eyas.criteria import Criterion
+from eyas.progress import silent
+from tasks.fetch import fetch
+from tasks.stage import write_json
+
+ARGUMENTS = {"name": "resnet8", "num_classes": 10, "width": 8, "in_channels": 1}
+
+
+@pytest.fixture(scope="session")
+def digits_params() -> PipelineParams:
+    """The checkout's parameters with a smaller network and few timed runs."""
+    export = {"exporters": ["onnx", "onnx_int8"], "parity_images": 200, "latency_runs": 10}
+    data = {"train": "builtin:digits", "image_size": 8, "mean": [0.3], "std": [0.4]}
+    return parse_params({"fetch": data, "export": export, "register": {"model": "digits"}})
+
+
+@pytest.fixture(scope="session")
+def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: PipelineParams) -> Path:
+    """``artifacts/`` as the stages before ``export`` leave it; the networks are hardly trained."""
+    artifacts = tmp_path_factory.mktemp("digits") / "artifacts"
+    (artifacts / "fetch").mkdir(parents=True)
+    write_json(artifacts / "fetch/metrics.json", dict(fetch(digits_params, artifacts, silent)))
+    data = eyas.data.open_dataset(artifacts / "fetch")
+    train = data.split("train")
+    images, labels = data.normalise(train.images()), train.labels
+    torch.manual_seed(0)
+    dense = trained(models.build(**ARGUMENTS), images, labels)
+    _write_dense(artifacts / "baseline", dense)
+    space = eyas.trace(dense, (images[:2],))
+    widths = {group.name: max(1, group.channels // 2) for group in space.groups}
+    plan = space.plan(widths, criterion=Criterion.parse("l1_norm"))
+    (artifacts / "score").mkdir()
+    (artifacts / "score/plan.json").write_text(plan.to_json())
+    small = trained(eyas.prune(dense, space, plan), images, labels)
+    options = {"space": space, "plan": plan, "architecture": "models:build", "arguments": ARGUMENTS}
+    eyas.save(small, artifacts / "finetune", **options)
+    return artifacts
+
+
+def trained(model: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
+    """A few steps: enough for statistics and answers that differ from chance."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    model.train()
+    for step in range(12):
+        chosen = slice(64 * step, 64 * (step + 1))
+        loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def _write_dense(folder: Path, dense: nn.Module) -> None:
+    folder.mkdir()
+    safetensors.torch.save_file(dense.state_dict(), folder / "model.safetensors")
+    known = {"architecture": "models:build", "arguments": ARGUMENTS, "input_shape": [1, 8, 8]}
+    (folder / "architecture.json").write_text(json.dumps(known | {"seen_by_checkpoint": False}))

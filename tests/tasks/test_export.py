@@ -1,0 +1,111 @@
+import json
+import shutil
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import eyas
+from eyas.config import PipelineParams
+from eyas.data import open_dataset
+from eyas.errors import ParityError
+from eyas.lineage import file_sha256
+from eyas.progress import silent
+from tasks.export import export, load_dense, logits
+from tasks.stage import write_json
+
+
+@pytest.fixture(scope="module")
+def exported(pruned_digits: Path, digits_params: PipelineParams) -> tuple[Path, dict[str, float]]:
+    (pruned_digits / "export").mkdir(exist_ok=True)
+    metrics = dict(export(digits_params, pruned_digits, silent))
+    write_json(pruned_digits / "export/metrics.json", metrics)
+    return pruned_digits / "export", metrics
+
+
+def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
+    folder, metrics = exported
+    data = open_dataset(pruned_digits / "fetch")
+    images = data.normalise(data.split("test").images(50))
+    networks = {
+        "model.onnx": eyas.load(pruned_digits / "finetune"),
+        "dense.onnx": load_dense(pruned_digits / "baseline"),
+    }
+    answers = {}
+    for name, network in networks.items():
+        session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
+        found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        torch.testing.assert_close(found, logits(network, images), rtol=1e-4, atol=1e-4)
+        answers[name] = found.argmax(1)
+    assert 0 < metrics["max_difference"] < 1e-4
+    assert metrics["model_bytes"] == (folder / "model.onnx").stat().st_size < 0.6 * metrics["dense_bytes"]
+
+
+def test_churn_is_the_share_of_changed_answers(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
+    data = open_dataset(pruned_digits / "fetch")
+    images = data.normalise(data.split("test").images(200))
+    dense, pruned = load_dense(pruned_digits / "baseline"), eyas.load(pruned_digits / "finetune")
+    with torch.inference_mode():
+        changed = [int(a.argmax()) != int(b.argmax()) for a, b in zip(dense(images), pruned(images), strict=True)]
+    assert exported[1]["churn"] == pytest.approx(sum(changed) / len(changed))
+
+
+def test_manifest_lists_every_file_but_measured_ones(exported: tuple[Path, dict[str, float]]) -> None:
+    folder, _ = exported
+    listed = json.loads((folder / "manifest.json").read_text())["files"]
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert present - set(listed) == {"latency.json", "manifest.json", "metrics.json"}
+    for name, facts in listed.items():
+        assert (file_sha256(folder / name), (folder / name).stat().st_size) == (facts["sha256"], facts["bytes"])
+    assert "formats/model.int8.onnx" in listed
+
+
+def test_exported_weights_load_again(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
+    folder, _ = exported
+    images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = logits(eyas.load(pruned_digits / "finetune"), images)
+    torch.testing.assert_close(logits(eyas.load(folder), images), expected, rtol=0, atol=0)
+
+
+def test_bundle_holds_every_batch_norm(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
+    folder, _ = exported
+    bundle, network = load_file(folder / "bn_statistics.safetensors"), eyas.load(pruned_digits / "finetune")
+    norms = {name: layer for name, layer in network.named_modules() if isinstance(layer, torch.nn.BatchNorm2d)}
+    parts = ("mean", "var", "weight", "bias", "eps")
+    assert set(bundle) == {"images", *(f"{name}.{part}" for name in norms for part in parts)}
+    name, layer = next(iter(norms.items()))
+    assert torch.equal(bundle[f"{name}.var"], layer.running_var)
+    assert int(bundle["images"]) == len(open_dataset(pruned_digits / "fetch").split("train"))
+
+
+def test_second_run_gives_the_same_bytes_but_for_latency(
+    exported: tuple[Path, dict[str, float]], pruned_digits: Path, digits_params: PipelineParams, tmp_path: Path
+) -> None:
+    first = {path.name: path.read_bytes() for path in exported[0].rglob("*") if path.is_file()}
+    again = tmp_path / "artifacts"
+    shutil.copytree(pruned_digits, again, ignore=shutil.ignore_patterns("export"))
+    (again / "export/formats").mkdir(parents=True)
+    (again / "export/formats/stale.onnx").write_bytes(b"left by a run before")
+    write_json(again / "export/metrics.json", dict(export(digits_params, again, silent)))
+    second = {path.name: path.read_bytes() for path in (again / "export").rglob("*") if path.is_file()}
+    assert {name for name in first if first[name] != second.get(name)} == {"latency.json"}
+    assert set(second) == set(first)
+
+
+def test_latency_is_measured_for_every_file(exported: tuple[Path, dict[str, float]]) -> None:
+    latency = json.loads((exported[0] / "latency.json").read_text())
+    assert set(latency["milliseconds"]) == {"dense", "model", "onnx_int8"}
+    assert latency["runs"] == 10
+
+
+def test_limit_that_no_file_meets_stops_the_stage(
+    pruned_digits: Path, digits_params: PipelineParams, tmp_path: Path
+) -> None:
+    artifacts = tmp_path / "artifacts"
+    shutil.copytree(pruned_digits, artifacts, ignore=shutil.ignore_patterns("export"))
+    (artifacts / "export").mkdir()
+    strict = digits_params.export.model_copy(update={"max_difference": 1e-12})
+    with pytest.raises(ParityError, match=r"dense\.onnx .* allowed: .* at most 1e-12"):
+        export(digits_params.model_copy(update={"export": strict}), artifacts, silent)
