@@ -19,8 +19,9 @@ RUNGS = {1: (BLUE,), 2: ("#7CC4EE", "#003A5C"), 3: ("#A6D3EE", "#3C98CE", "#003A
 DOTS_PER_INCH = 160
 SCORES = {
     "cross_entropy": "AdaBN score (negative cross-entropy)",
-    "accuracy": "AdaBN score (top-1 accuracy)",
-    "kl": "AdaBN score (negative KL to dense outputs)",
+    "top1": "AdaBN score (top-1 accuracy)",
+    "dense_kl": "AdaBN score (negative KL to dense outputs)",
+    "dense_mse": "AdaBN score (negative distance to dense logits)",
 }
 
 

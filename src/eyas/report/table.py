@@ -62,10 +62,11 @@ def percent(share: float) -> str:
 
 def count(value: float) -> str:
     """A count with three digits and its unit: ``12.5 M``."""
+    rounded = float(f"{value:.3g}")
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}" if value < 999.5 * size else f"{value / size:.0f} {unit}"
-    return f"{value:.0f}"
+        if rounded >= size:
+            return f"{rounded / size:.3g} {unit}"
+    return f"{rounded:g}"
 
 
 def signed(value: float) -> str:
