@@ -52,6 +52,8 @@ class ChannelGroup:
     """Every parameter dimension that holds them, consumers included."""
     unit_of_channel: Ints = field(compare=False, repr=False)
     """The unit each channel belongs to; a unit is kept or removed whole."""
+    floor: int = 0
+    """Fewest channels that may be left, where the forward code squeezes dimensions of size one."""
 
     @property
     def units(self) -> int:
@@ -109,6 +111,7 @@ class SearchSpace:
         self._costs = costs
         self._index = {group.name: number for number, group in enumerate(groups)}
         self._steps = np.array([group.step for group in groups], dtype=np.int64)
+        self._floors = np.array([max(group.floor, 1) for group in groups], dtype=np.int64)
         self._dense = np.array([group.channels for group in groups], dtype=np.int64)
 
     def __repr__(self) -> str:
@@ -147,7 +150,7 @@ class SearchSpace:
         group = self.group(group) if isinstance(group, str) else group
         multiple = lcm(group.step, self.round_to)
         widths = np.arange(multiple, group.channels, multiple, dtype=np.int64)
-        return np.append(widths[widths >= self.min_width], group.channels)
+        return np.append(widths[widths >= max(self.min_width, group.floor)], group.channels)
 
     def vector(self, widths: Widths | None) -> Ints:
         """Widths as a vector in the order of the groups, checked; groups left out keep their dense width.
@@ -156,13 +159,13 @@ class SearchSpace:
             PlanError: unknown group, wrong length, or a width that is not legal.
         """
         vector = self._as_vector(widths)
-        wrong = (vector < 1) | (vector > self._dense) | (vector % self._steps != 0)
+        wrong = (vector < self._floors) | (vector > self._dense) | (vector % self._steps != 0)
         if wrong.any():
             number = int(np.flatnonzero(wrong)[0])
             group = self.groups[number]
             msg = (
                 f"group {group.name!r} cannot have {vector[number]} channels: allowed are multiples of "
-                f"{group.step} from {group.step} to {group.channels}"
+                f"{group.step} from {max(group.step, group.floor)} to {group.channels}"
             )
             raise PlanError(msg)
         return vector
@@ -196,7 +199,7 @@ class SearchSpace:
             msg = f"a width matrix has shape (candidates, {len(self.groups)}), not {matrix.shape}"
             raise PlanError(msg)
         units = matrix // self._steps if (self._steps > 1).any() else matrix
-        if len(matrix) and ((matrix < 1) | (matrix > self._dense) | (units * self._steps != matrix)).any():
+        if len(matrix) and ((matrix < self._floors) | (matrix > self._dense) | (units * self._steps != matrix)).any():
             for row in matrix:
                 self.vector(row)
         return self._costs.evaluate(units)

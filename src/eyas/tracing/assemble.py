@@ -21,6 +21,8 @@ class RawGroup:
     """Parameter dimensions that hold the units, in order of execution."""
     reason: str = ""
     """Why it is frozen; empty if it is not."""
+    floor: int = 1
+    """Fewest units that may be left."""
 
     @property
     def leader(self) -> Slot:
@@ -53,10 +55,13 @@ def assemble(trace: Trace, reasons: dict[int, str]) -> list[RawGroup]:
         for root in dict.fromkeys(arrays[index].tolist()):
             key = (reasons.get(root, ""), signatures[root].tobytes())
             members.setdefault(key, []).append(root)
+    squeezed = np.concatenate([[-1], *(trace.units.canonical(ids) for ids in trace.squeezed)])
     groups = []
     for (reason, _), roots in members.items():
         held = [slots[k] for k in signatures[roots[0]][:, 0].tolist() if k < len(slots)]
-        groups.append(RawGroup(np.array(list(dict.fromkeys(roots))), tuple(sorted(held, key=_order)), reason))
+        unique = np.array(list(dict.fromkeys(roots)))
+        floor = 2 if len(unique) > 2 and np.isin(unique, squeezed).any() else 1
+        groups.append(RawGroup(unique, tuple(sorted(held, key=_order)), reason, floor))
     return groups
 
 

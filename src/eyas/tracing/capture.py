@@ -18,6 +18,11 @@ class Captured:
     graph: fx.Graph
     tensors: dict[str, str]
 
+    def read(self) -> set[str]:
+        """Parameters and buffers that an operator reads."""
+        used = {node.name for node in self.graph.nodes if node.op == "placeholder" and node.users}
+        return {name for placeholder, name in self.tensors.items() if placeholder in used}
+
 
 def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
     """Export ``model`` in the mode it is in; give a structural copy, since export may touch the module.

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from eyas.tracing.capture import Captured
-from eyas.tracing.registry import find_rule, operator_name
+from eyas.tracing.registry import Rule, find_rule, operator_name
 from eyas.tracing.units import Ids, Slot, Units
 from eyas.tracing.values import Value
 
@@ -48,6 +48,8 @@ class Trace:
     """Ambiguous lines of code: number of readings, ids that pass there."""
     touched: list[tuple[str, Ids]] = field(default_factory=list)
     """Innermost module of each operator and the ids of its output."""
+    squeezed: list[Ids] = field(default_factory=list)
+    """Ids along dimensions that a bare ``squeeze()`` would drop if one channel were left."""
     macs: list[Term] = field(default_factory=list)
     activations: list[Term] = field(default_factory=list)
     clock: int = 0
@@ -192,17 +194,25 @@ def _call(trace: Trace, node: fx.Node, environment: dict[fx.Node, Any]) -> Any:
     if found is None or not isinstance(call.outputs, (tuple, list)):
         result: Any = unknown(call)
     else:
-        result = found(call)
+        result = _apply(found, call)
     for value in _values([result]):
         if value.labels:
             trace.touched.append((call.module, value.ids()))
     return result
 
 
-def unknown(call: Call) -> Any:
+def _apply(rule: Rule, call: Call) -> Any:
+    """Apply a rule; arguments it does not expect freeze what enters."""
+    try:
+        return rule(call)
+    except (AssertionError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return unknown(call, f" in this form ({error})")
+
+
+def unknown(call: Call, detail: str = "") -> Any:
     """Freeze everything that enters; what comes out has a fixed size."""
     for value in call.values():
-        call.freeze(value.ids(), f"operator {call.operator} is not understood")
+        call.freeze(value.ids(), f"operator {call.operator} is not understood{detail}")
     return _fixed(call.node)
 
 

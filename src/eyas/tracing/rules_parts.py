@@ -136,8 +136,10 @@ def _padded(call: Call, x: Value, dim: int, before: int, after: int) -> Ids:
     names: tuple[str, ...] = getattr(type(module), "zero_channels", ())
     rewritable = len(names) == 2 and dim == 1 and not call["value"] and min(before, after) >= 0
     if not rewritable or [getattr(module, name) for name in names] != [before, after]:
-        call.freeze(ids, "the number of channels added by padding is hard-wired")
-        return np.concatenate([np.full(max(before, 0), -1), ids, np.full(max(after, 0), -1)])[: call.shape[dim]]
+        fixed = [call.trace.units.new(max(count, 0)) for count in (before, after)]
+        padded = np.concatenate([fixed[0], ids, fixed[1]])
+        call.freeze(padded, "the number of channels added by padding is hard-wired")
+        return padded[max(-before, 0) : len(padded) - max(-after, 0)]
     zeros = [call.trace.units.new(count) for count in (before, after)]
     for name, fresh in zip(names, zeros, strict=True):
         call.trace.attributes[call.module, name] = Attribute(call.module, name, fresh)

@@ -111,6 +111,8 @@ def squeeze(call: Call) -> Value:
         dim = call["dim"] % (x.ndim + 1)
         return x.relabel(call.shape, {d + (d >= dim): ids for d, ids in x.labels.items()})
     given = call["dim"]
+    if given is None:
+        call.trace.squeezed.extend(x.labels.values())
     dims = range(x.ndim) if given is None else [given] if isinstance(given, int) else given
     dropped = {x.dim(dim) for dim in dims if x.shape[x.dim(dim)] == 1}
     labels = {d - sum(other < d for other in dropped): ids for d, ids in x.labels.items()}
