@@ -90,7 +90,7 @@ class _Found:
         return np.concatenate(self._rows)
 
     def _fingerprint(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
-        mixed = (rows.astype(np.uint64) * self._keys).sum(1, dtype=np.uint64)
+        mixed: NDArray[np.uint64] = (rows.astype(np.uint64) * self._keys).sum(1, dtype=np.uint64)
         return mixed ^ (mixed >> np.uint64(29))
 
 

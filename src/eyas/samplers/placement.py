@@ -54,15 +54,20 @@ class Placement:
         if not len(self.top):
             msg = "no group of this network can be pruned: space.frozen names each layer with its reason"
             raise BudgetError(msg)
-        least, most = self.costs(np.stack([np.zeros_like(self.top), self.top]))
+        least, most = self._range()
         if self.budget.high < least or self.budget.low > most:
             raise BudgetError(self._unreachable(f"reachable is {least:,.0f} to {most:,.0f}", most))
 
     def no_candidate(self) -> BudgetError:
         """The error for a band that lies in reach but holds no legal widths that were found."""
-        least, most = self.costs(np.stack([np.zeros_like(self.top), self.top]))
+        least, most = self._range()
         found = f"reachable is {least:,.0f} to {most:,.0f}, in steps that jump over this band"
         return BudgetError(self._unreachable(found, most))
+
+    def _range(self) -> tuple[float, float]:
+        """Cost of the smallest legal widths, and of the dense network."""
+        least, most = self.costs(np.vstack([np.zeros_like(self.top), self.top]).astype(np.int64))
+        return float(least), float(most)
 
     def _unreachable(self, what: str, most: float) -> str:
         b = self.budget
@@ -150,7 +155,8 @@ class Placement:
         stuck = gaps[np.arange(num_rows), choice] >= np.abs(costs - self.budget.target)
         kicks = rows + rng.integers(-1, 2, rows.shape)
         best = moved[np.arange(num_rows), choice]
-        return np.where(stuck[:, None], np.clip(kicks, floor, self.top), best)
+        stepped: Positions = np.where(stuck[:, None], np.clip(kicks, floor, self.top), best)
+        return stepped
 
     def _uniform_cost(self, share: float) -> float:
         return float(self.costs(self.uniform(share)[None])[0])

@@ -1,0 +1,58 @@
+"""Candidates as plans made when they are looked at, and how equal ones are recognised."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from eyas.plan import PruningPlan
+
+
+class WidthPlans(Sequence["PruningPlan"]):
+    """The plans of a width matrix ``(n, G)``, each made when it is asked for: a hundred thousand cost a matrix.
+
+    Args:
+        widths: kept channels per candidate and group.
+        planner: from one row to its plan, as ``space.planner(criterion)`` makes it.
+    """
+
+    def __init__(self, widths: NDArray[np.int64], planner: "Callable[[NDArray[np.int64]], PruningPlan]") -> None:
+        self.widths, self.planner = np.asarray(widths, np.int64), planner
+
+    def __len__(self) -> int:
+        return len(self.widths)
+
+    @overload
+    def __getitem__(self, index: int) -> "PruningPlan": ...
+    @overload
+    def __getitem__(self, index: slice) -> "WidthPlans": ...
+    def __getitem__(self, index: "int | slice") -> "PruningPlan | WidthPlans":
+        if isinstance(index, slice):
+            return WidthPlans(self.widths[index], self.planner)
+        return self.planner(self.widths[index])
+
+
+def digests(plans: "Sequence[PruningPlan]") -> NDArray[np.void]:
+    """16 bytes per plan, equal for equal plans of one search space, ``(n,)``."""
+    if isinstance(plans, WidthPlans):
+        return np.array([_digest(row.tobytes()) for row in plans.widths], "V16")
+    return np.array([_digest(_content(plans[number])) for number in range(len(plans))], "V16")
+
+
+def originals(marks: NDArray[np.void]) -> NDArray[np.int64]:
+    """For each candidate the first one equal to it, ``(n,)``; itself where it is the first."""
+    _, first, inverse = np.unique(marks, return_index=True, return_inverse=True)
+    return first[inverse].astype(np.int64)
+
+
+def _content(plan: "PruningPlan") -> bytes:
+    kept = [np.asarray(channels, np.int64) for channels in plan.kept.values()]
+    lengths = np.array([len(channels) for channels in kept], np.int64)
+    return b"".join([plan.space.encode(), lengths.tobytes(), *(channels.tobytes() for channels in kept)])
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=16).digest()

@@ -1,0 +1,53 @@
+"""Whoever measures: here this process itself."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from eyas.scoring.engine import Engine
+from eyas.scoring.measurement import Measurement
+from eyas.scoring.rungs import Rung
+
+if TYPE_CHECKING:
+    from eyas.plan import PruningPlan
+
+
+class OutOfMemoryDuringScoringError(Exception):
+    """The device cannot hold a batch; the race starts again at half the batch size."""
+
+
+class LocalCrew:
+    """This process, on one device."""
+
+    def __init__(self, engine: Engine, plans: "Sequence[PruningPlan]") -> None:
+        self.engine, self.plans = engine, plans
+
+    def run(self, rung: Rung, batch_size: int, todo: Sequence[int]) -> Iterator[tuple[int, Measurement]]:
+        """Measure in the order given; on a GPU the next candidate is queued before this one is waited for."""
+        ahead = 1 if self.engine.device.startswith("cuda") else 0
+        waiting: deque[tuple[int, Callable[[], Measurement]]] = deque()
+        try:
+            for candidate in todo:
+                waiting.append((candidate, self.engine.launch(self.plans[candidate], rung, batch_size)))
+                if len(waiting) > ahead:
+                    number, wait = waiting.popleft()
+                    yield number, wait()
+            for number, wait in waiting:
+                yield number, wait()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemoryDuringScoringError(str(error)) from error
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether torch could not allocate, on whichever device."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in words or "out of memory" in words)

@@ -1,0 +1,127 @@
+"""Whether scores mean anything: numbers, and warnings in plain words. Pure functions of what a race measured."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+_TAU_LIMIT = 2000
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The unpruned network through the same procedure: recalibrating it should change nothing."""
+
+    original: float
+    """Accuracy on the scoring images with the statistics it came with."""
+    recalibrated: float
+    """Accuracy with statistics re-estimated on the calibration images."""
+    standard_error: float
+    """Of the difference, paired on the images."""
+
+    @property
+    def deviations(self) -> float:
+        """The difference in standard errors; 0 where there is none."""
+        gap = abs(self.recalibrated - self.original)
+        return 0.0 if gap == 0 else gap / max(self.standard_error, 1e-12)
+
+
+def make_probe(original_N: NDArray[np.bool_], recalibrated_N: NDArray[np.bool_]) -> Probe:
+    """A probe from right and wrong answers per image."""
+    gaps = recalibrated_N.astype(float) - original_N.astype(float)
+    error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")
+    return Probe(float(original_N.mean()), float(recalibrated_N.mean()), error)
+
+
+def spread(scores: Floats, errors: Floats) -> dict[str, float]:
+    """How far scores lie apart, against how well each is known.
+
+    Returns:
+        ``score_spread`` (standard deviation over candidates), ``median_standard_error``, ``signal`` (their ratio),
+        ``tied_share`` (candidates whose score equals another's), ``not_finite``.
+    """
+    finite = np.isfinite(scores)
+    known = scores[finite]
+    error = float(np.median(errors[finite])) if len(known) else float("nan")
+    width = float(known.std()) if len(known) else float("nan")
+    _, counts = np.unique(known, return_counts=True)
+    return {
+        "score_spread": width,
+        "median_standard_error": error,
+        "signal": width / error if error > 0 else float("nan"),
+        "tied_share": float(counts[counts > 1].sum() / len(known)) if len(known) else 0.0,
+        "not_finite": float((~finite).sum()),
+    }
+
+
+def kendall_tau(one: Floats, other: Floats) -> float:
+    """Kendall's tau-b: agreement of two orders, 1 the same, -1 the reverse; NaN below two different values.
+
+    Beyond 2,000 values the first 2,000 count.
+    """
+    one, other = one[:_TAU_LIMIT], other[:_TAU_LIMIT]
+    first, second = np.sign(one[:, None] - one), np.sign(other[:, None] - other)
+    pairs = np.sqrt(np.square(first).sum() * np.square(second).sum())
+    return float((first * second).sum() / pairs) if pairs else float("nan")
+
+
+def stability(climbed: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[float]:
+    """Kendall's tau between the scores before and after each climb; NaN where fewer than two climbed."""
+    taus = []
+    for before, after in climbed:
+        pair = [np.array([column[c] for c in before]) for column in (before, after)]
+        taus.append(kendall_tau(*pair) if len(before) > 1 else float("nan"))
+    return taus
+
+
+def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: int) -> list[str]:
+    """What a user should know before trusting the ranking."""
+    found = []
+    if numbers["not_finite"]:
+        found.append(
+            f"{numbers['not_finite']:.0f} of {candidates} candidates have outputs that are not finite; they rank last"
+        )
+    if candidates > 1:
+        found += _signal_warnings(numbers)
+    taus = [tau for tau in numbers["rank_stability"] if np.isfinite(tau)]
+    if taus and min(taus) < 0.2:
+        found.append(
+            f"ranks hardly agree between rungs (Kendall tau {min(taus):.2f}): give the early rungs more images"
+        )
+    if probe and probe.deviations > 3:
+        found.append(
+            f"recalibrating the unpruned network moves its accuracy from {probe.original:.3f} to "
+            f"{probe.recalibrated:.3f}, {probe.deviations:.1f} standard errors: the calibration images differ from "
+            "what it was trained on, in content or in normalisation, or are too few"
+        )
+    return found
+
+
+def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
+    if not numbers["score_spread"] > 0:
+        return [
+            "all candidates score the same: scoring is at fault, not the candidates; look at the images, the labels "
+            "and the network's outputs"
+        ]
+    found = []
+    if numbers["signal"] < 1:
+        found.append(
+            f"scores carry little signal: they differ by {numbers['score_spread']:.3g} where each is known to "
+            f"{numbers['median_standard_error']:.3g}; use more images, or a larger budget"
+        )
+    if numbers["tied_share"] > 0.1:
+        found.append(
+            f"{numbers['tied_share']:.0%} of the scores are ties: use more images, or cross_entropy instead of top1"
+        )
+    return found
+
+
+def summary(numbers: Mapping[str, Any], probe: Probe | None) -> dict[str, Any]:
+    """Numbers and probe as plain data for a JSON file."""
+    shown = dict(numbers)
+    if probe:
+        shown["probe"] = {**asdict(probe), "deviations": probe.deviations}
+    return shown

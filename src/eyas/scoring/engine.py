@@ -1,0 +1,179 @@
+"""Scoring one candidate on one device: slice, re-estimate batch-norm statistics, judge.
+
+Shapes: N images, K classes.
+"""
+
+import copy
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyas.batchnorm import batch_norms, batch_statistics, evaluation_mode
+from eyas.calibrators import Calibrator
+from eyas.errors import DataError
+from eyas.scorers import Scorer
+from eyas.scorers.base import per_image
+from eyas.scoring.diagnostics import Probe, make_probe
+from eyas.scoring.images import Images, batches
+from eyas.scoring.measurement import Measurement
+from eyas.scoring.rungs import Rung
+from eyas.scoring.slicer import Slicer
+
+if TYPE_CHECKING:
+    from eyas.plan import PruningPlan
+    from eyas.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How every candidate is judged, the same for all."""
+
+    calibrator: Calibrator
+    scorer: Scorer
+    output: int | str | None = None
+    """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
+
+
+class Engine:
+    """The dense network and the images on one device; scores one candidate after another.
+
+    Example::
+
+        engine = Engine(model, space, images, settings, device="cpu")
+        engine.measure(plan, rung, batch_size=128).score
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        space: "SearchSpace",
+        images: Images,
+        settings: Settings,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        self.model = on_device(model, device)
+        self.space, self.settings, self.device = space, settings, device
+        self.images = images.to(device)
+        if self.images.scoring.ndim == 4:
+            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._slice = Slicer(self.model, space)
+        self.has_statistics = bool(batch_norms(self.model))
+
+    def measure(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Measurement:
+        """Score one candidate."""
+        return self.launch(plan, rung, batch_size)()
+
+    def launch(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Callable[[], Measurement]:
+        """Queue the work, and return what waits for it: on a GPU the next candidate is sliced meanwhile."""
+        return self.judge(self._slice(plan), rung, batch_size)
+
+    def judge(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:
+        """Calibrate and score a network that is the engine's to change."""
+        with torch.inference_mode(), self._precision():
+            logits_NK = self._logits(model, rung, batch_size)
+            return self._reduce(logits_NK.float(), rung.images)
+
+    def _logits(self, model: nn.Module, rung: Rung, batch_size: int) -> Tensor:
+        """Outputs on the rung's scoring images, ``(N, K)``."""
+        scoring = self.images.scoring[: rung.images]
+        mode: Callable[[nn.Module], AbstractContextManager[None]] = evaluation_mode
+        if self.has_statistics and rung.mode == "fused":
+            mode = batch_statistics
+        elif self.has_statistics:
+            calibration = self.images.calibration[: rung.calibration_images]
+            self.settings.calibrator(model, batches(calibration, batch_size))
+        with mode(model):
+            return torch.cat([self._primary(model(batch)) for batch in batches(scoring, batch_size)])
+
+    def _primary(self, output: Any) -> Tensor:
+        return primary_output(output, self.settings.output)
+
+    def _reduce(self, logits_NK: Tensor, images: int) -> Callable[[], Measurement]:
+        """Per-image goodness and its means, left on the device until asked for."""
+        labels = None if self.images.labels is None else self.images.labels[:images]
+        dense = None if self.images.dense is None else self.images.dense[:images]
+        goodness_N = self.settings.scorer(logits_NK, labels, dense)
+        finite = torch.isfinite(logits_NK).flatten(1).all(1)
+        goodness_N = torch.where(finite, goodness_N, torch.nan).double()
+        means = torch.stack([goodness_N.mean(), goodness_N.std(), *_judge_labels(logits_NK, labels, finite)])
+
+        def wait() -> Measurement:
+            score, deviation, accuracy, cross_entropy = means.tolist()
+            error = deviation / images**0.5
+            return Measurement(score, error, accuracy, cross_entropy, images, goodness_N.float().cpu().numpy())
+
+        return wait
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """On CUDA bfloat16 arithmetic; batch-norm's statistics stay in float32."""
+        if self.device.startswith("cuda"):
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+
+def on_device(model: nn.Module, device: str) -> nn.Module:
+    """A copy of the network on ``device``, in eval mode; the original is untouched."""
+    copied = copy.deepcopy(model).to(device)
+    for module in copied.modules():
+        module.training = False
+    return copied
+
+
+def primary_output(output: Any, choice: int | str | None = None) -> Tensor:
+    """The output that is judged, of a tensor, a tuple or a mapping.
+
+    Raises:
+        DataError: the network has no such output; names those there are.
+    """
+    if isinstance(output, Tensor):
+        return output
+    found: Any = None
+    if isinstance(output, dict):
+        names = [choice] if choice is not None else ["logits", "out", *output]
+        found = next((output[name] for name in names if name in output), None)
+    elif isinstance(output, (tuple, list)):
+        position = 0 if choice is None else choice
+        found = output[position] if isinstance(position, int) and position < len(output) else None
+    if not isinstance(found, Tensor):
+        kind = f"a dict of {', '.join(map(str, output))}" if isinstance(output, dict) else f"{type(output).__name__}"
+        msg = f"the network returns {kind}, and output {choice!r} is no tensor there: name the one to judge"
+        raise DataError(msg)
+    return found
+
+
+def dense_outputs(engine: Engine, batch_size: int) -> Tensor:
+    """The unpruned network's outputs on all scoring images, with its own statistics."""
+    with torch.inference_mode(), engine._precision(), evaluation_mode(engine.model):
+        outputs = [engine._primary(engine.model(b)) for b in batches(engine.images.scoring, batch_size)]
+        return torch.cat(outputs).float()
+
+
+def _judge_labels(logits_NK: Tensor, labels_N: Tensor | None, finite_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean accuracy and cross-entropy, NaN without labels."""
+    if labels_N is None:
+        nothing = torch.full((), torch.nan, dtype=torch.float64, device=logits_NK.device)
+        return nothing, nothing
+    correct = per_image((logits_NK.argmax(1) == labels_N).double())
+    entropy = per_image(functional.cross_entropy(logits_NK, labels_N, reduction="none").double())
+    return torch.where(finite_N, correct, torch.nan).mean(), entropy.mean()
+
+
+def probe(engine: Engine, rung: Rung, batch_size: int) -> Probe:
+    """The unpruned network's accuracy on all scoring images, with its own statistics and with new ones."""
+    labels = engine.images.labels
+    assert labels is not None
+    own = dense_outputs(engine, batch_size)
+    model = copy.deepcopy(engine.model)
+    if engine.has_statistics:
+        wanted = rung.calibration_images or len(engine.images.calibration)
+        engine.settings.calibrator(model, batches(engine.images.calibration[:wanted], batch_size))
+    with torch.inference_mode(), engine._precision(), evaluation_mode(model):
+        new = torch.cat([engine._primary(model(b)) for b in batches(engine.images.scoring, batch_size)])
+    right = [(logits.argmax(1) == labels).cpu().numpy() for logits in (own, new)]
+    return make_probe(*right)

@@ -1,0 +1,23 @@
+"""What scoring one candidate on one rung yields."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Means over a candidate's scoring images; NaN where there are no labels, or where outputs are not finite."""
+
+    score: float
+    """Mean goodness, higher is better."""
+    standard_error: float
+    """Of the score: standard deviation over images / sqrt(images)."""
+    accuracy: float
+    cross_entropy: float
+    """In nats."""
+    images: int
+    """Scoring images seen in this rung."""
+    goodness: NDArray[np.float32] | None = None
+    """Per image ``(images,)``, for paired comparisons; not kept for candidates far behind."""

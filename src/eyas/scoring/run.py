@@ -1,0 +1,224 @@
+"""``eyas.score``: from a network, its plans and two sets of images to a ranked table.
+
+The method is EagleEye's adaptive batch-norm (Li et al. 2020, arXiv:2007.02491, section 3) with pooled statistics,
+ranked by cross-entropy, in a race over rungs; docs/scoring.md has the measurements behind these choices.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eyas.batchnorm import batch_norms, frozen_norms
+from eyas.calibrators import Calibrator
+from eyas.errors import DataError, EyasError, PlanError
+from eyas.progress import Progress, silent
+from eyas.scorers import Scorer
+from eyas.scoring import diagnostics
+from eyas.scoring.candidates import digests, originals
+from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError
+from eyas.scoring.engine import Engine, Settings, dense_outputs, probe
+from eyas.scoring.fingerprint import race_fingerprint
+from eyas.scoring.images import Images, prepare
+from eyas.scoring.journal import Journal, NoJournal
+from eyas.scoring.race import Course, Finish, race
+from eyas.scoring.rungs import Rung, fit_rungs, parse_rungs
+from eyas.scoring.table import ScoreTable
+from eyas.scoring.watch import RaceWatcher
+
+if TYPE_CHECKING:
+    from eyas.plan import PruningPlan
+    from eyas.space import SearchSpace
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one call of :func:`score` is about."""
+
+    model: nn.Module
+    space: "SearchSpace"
+    plans: "Sequence[PruningPlan]"
+    images: Images
+    rungs: tuple[Rung, ...]
+    settings: Settings
+    device: str
+    seed: int
+
+
+def score(  # noqa: PLR0917
+    model: nn.Module,
+    space: "SearchSpace",
+    plans: "Sequence[PruningPlan]",
+    calibration_images: Tensor,
+    scoring_images: Tensor,
+    scoring_labels: Tensor | None = None,
+    *,
+    rungs: Sequence[Rung | dict[str, Any]] | None = None,
+    device: str = "cpu",
+    seed: int = 0,
+    calibrator: Calibrator | str = "pooled",
+    scorer: Scorer | str | None = None,
+    batch_size: int = 128,
+    output: int | str | None = None,
+    stop_margin: float = 4.0,
+    journal: Path | str | None = None,
+    progress: Progress = silent,
+) -> ScoreTable:
+    """Score pruning plans by adaptive batch-norm; the network itself is not touched.
+
+    Args:
+        model: the dense network that ``space`` was traced from.
+        space: its search space.
+        plans: the candidates; :class:`WidthPlans` makes them lazily from a width matrix.
+        calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs.
+        scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
+        scoring_labels: integers ``(M,)``; without them candidates are compared to the dense network's outputs.
+        rungs: images, mode and survivors of each round; :data:`DEFAULT_RUNGS` without.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: shuffles the images.
+        calibrator: who re-estimates the statistics in held-out rungs.
+        scorer: what ranks; without one ``cross_entropy`` with labels, ``dense_kl`` without.
+        batch_size: images per batch of the statistics: part of the score.
+        output: which output is judged where the network has several.
+        stop_margin: a leader this many standard errors ahead of the others goes to the last rung alone.
+        journal: file that finished measurements are kept in, so that a killed call can be repeated and goes on.
+        progress: told how far the race is.
+
+    Returns:
+        A table aligned with ``plans``; ``table.winner`` is the best, ``table.warnings`` says what to doubt.
+
+    Raises:
+        PlanError: there are no plans.
+        DataError: images or labels cannot be used, or a scorer lacks the labels it needs.
+        EyasError: the device's memory does not hold two images.
+    """
+    if not len(plans):
+        msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
+        raise PlanError(msg)
+    settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
+    images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
+    fitted = fit_rungs(parse_rungs(rungs), calibration=len(images.calibration), scoring=len(images.scoring))
+    job = Job(model, space, plans, images, fitted, settings, device, seed)
+    marks = digests(plans)
+    course = Course(len(plans), originals(marks), fitted, batch_size, stop_margin)
+    notes = _open_journal(job, course, marks, journal)
+    try:
+        return _run(job, course, notes, progress)
+    finally:
+        notes.close()
+
+
+def _run(job: Job, course: Course, notes: Journal | NoJournal, progress: Progress) -> ScoreTable:
+    """The race, begun again at half the batch where memory ends, and its diagnosis."""
+    warnings = _about_network(job)
+    engine = Engine(job.model, job.space, job.images, job.settings, device=job.device)
+    if job.settings.scorer.needs_dense:
+        engine.images = replace(engine.images, dense=dense_outputs(engine, course.batch_size))
+    if notes.batch_size not in (None, course.batch_size):
+        course = replace(course, batch_size=notes.batch_size or course.batch_size)
+        warnings.append(f"an earlier run ran out of memory: statistics use batches of {course.batch_size}")
+    crew = LocalCrew(engine, job.plans)
+    while True:
+        try:
+            watcher = RaceWatcher(progress, course.rungs, len(np.unique(course.original)))
+            finish = race(course, crew, notes, watcher)
+            return _finish(job, course, engine, finish, warnings)
+        except OutOfMemoryDuringScoringError as error:
+            course = replace(course, batch_size=_halve(course.batch_size, error))
+            warnings.append(f"out of memory: the race began again with batches of {course.batch_size}")
+            _log.warning(warnings[-1])
+            notes.restart(course.batch_size)
+
+
+def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: list[str]) -> ScoreTable:
+    """Numbers about the race, warnings, and the table."""
+    numbers: dict[str, Any] = {
+        "candidates": course.count,
+        "distinct": len(finish.first[0]),
+        "entered": finish.entered,
+        "margins": finish.margins,
+        "decided_early": finish.early,
+        "rank_stability": diagnostics.stability(finish.climbed),
+        **diagnostics.spread(*finish.first),
+    }
+    found = probe(engine, course.rungs[-1], course.batch_size) if job.images.labels is not None else None
+    doubts = diagnostics.warnings_for(numbers, found, len(finish.first[0]))
+    for doubt in doubts:
+        _log.warning(doubt)
+    settings = {
+        "batch_size": course.batch_size,
+        "seed": job.seed,
+        "calibrator": job.settings.calibrator.model_dump(),
+        "scorer": job.settings.scorer.model_dump(),
+        "rungs": [rung.model_dump() for rung in course.rungs],
+    }
+    return finish.standings.table(
+        course.original,
+        settings=settings,
+        diagnostics=diagnostics.summary(numbers, found),
+        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
+    )
+
+
+def _choose_scorer(scorer: Scorer | str | None, labels: Tensor | None) -> Scorer:
+    """The scorer asked for, or the best one for what is there."""
+    chosen = Scorer.parse(scorer or ("dense_kl" if labels is None else "cross_entropy"))
+    if chosen.needs_labels and labels is None:
+        msg = (
+            f"scorer {chosen.model_dump()['kind']} needs labels and none are given: give scoring_labels, or choose "
+            "dense_kl or dense_mse, which compare with the dense network"
+        )
+        raise DataError(msg)
+    return chosen
+
+
+def _about_network(job: Job) -> list[str]:
+    """Warnings that the network's own layers give cause for, said at once."""
+    warnings = []
+    frozen = frozen_norms(job.model)
+    if frozen:
+        names = ", ".join(frozen[:3]) + (", ..." if len(frozen) > 3 else "")
+        warnings.append(
+            f"{len(frozen)} frozen normalisation layers ({names}) keep the dense network's statistics: make them "
+            "torch.nn.BatchNorm2d to have them recalibrated"
+        )
+    if not batch_norms(job.model):
+        warnings.append(
+            "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
+            "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
+        )
+    if job.rungs[-1].mode == "fused" and len(job.plans) > 1 and batch_norms(job.model):
+        warnings.append("the last rung is fused: the winner is judged on the images that calibrated it")
+    for warning in warnings:
+        _log.warning(warning)
+    return warnings
+
+
+def _halve(batch_size: int, error: Exception) -> int:
+    if batch_size < 4:
+        msg = f"the device's memory does not hold a batch of {batch_size} images: {error}"
+        raise EyasError(msg) from error
+    return batch_size // 2
+
+
+def _open_journal(
+    job: Job, course: Course, marks: "np.ndarray[Any, np.dtype[np.void]]", path: Path | str | None
+) -> Journal | NoJournal:
+    if path is None:
+        return NoJournal()
+    words = [
+        job.settings.calibrator.model_dump_json(),
+        job.settings.scorer.model_dump_json(),
+        str(job.settings.output),
+        str([rung.model_dump() for rung in job.rungs]),
+        f"{course.batch_size} {course.stop_margin} {torch.device(job.device).type} {torch.__version__}",
+    ]
+    fingerprint = race_fingerprint(job.model, job.images, marks, words)
+    return Journal(Path(path), fingerprint=fingerprint, batch_size=course.batch_size)
