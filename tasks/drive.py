@@ -15,6 +15,11 @@ from tasks.workspace import Workspace
 
 BAD_INPUT = 2
 SECONDS_BETWEEN_REPORTS = 5.0
+# What DVC says after every stage; true, and of no use in a flow's log.
+CHATTER = (
+    "Generating lock file", "Updating lock file", "To track the changes with git", "To enable auto staging",
+    "git add ", "dvc config core.autostage", "Use `dvc push`",
+)  # fmt: skip
 
 
 class StageLog:
@@ -30,7 +35,7 @@ class StageLog:
         """One line of output: an event, or text."""
         if line.startswith('{"event": "progress"'):
             self._progress(json.loads(line))
-        elif line.strip():
+        elif line.strip() and not line.strip().startswith(CHATTER):
             self.logger.info("%s | %s", self.stage, line)
 
     def _progress(self, event: dict[str, Any]) -> None:

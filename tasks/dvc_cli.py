@@ -128,9 +128,9 @@ def _failure(stage: str, tail: list[str]) -> StageError:
     text = "\n".join(tail)
     found = _EXIT_STATUS.findall(text)
     own = [line for line in tail if line.startswith(f"{stage}: ")]
-    start = tail.index(own[-1]) if own else 0
-    message = [line for line in tail[start:] if line.strip() and not line.startswith("ERROR: failed to reproduce")]
-    said = "\n".join(message if own else message[-5:]) or "no output"
+    after = tail[tail.index(own[-1]) :] if own else tail[-5:]
+    message = [line for line in after if line.strip() and not (own and line.startswith("ERROR: failed to reproduce"))]
+    said = "\n".join(message) or "no output"
     return StageError(stage, int(found[-1]) if found else 1, said.removeprefix(f"{stage}: "), text)
 
 
