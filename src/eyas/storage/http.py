@@ -108,9 +108,9 @@ class HttpRemote:
 
     @staticmethod
     def body(response: requests.Response) -> Iterator[bytes]:
-        """The body as it was stored, in pieces."""
+        """The body as it was stored, in pieces as they come: what came before a cut is kept."""
         try:
-            while chunk := response.raw.read(_CHUNK, decode_content=False):
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 yield chunk
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise TransientError(_reason(error)) from None

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from eyas.errors import ChecksumError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
@@ -15,7 +17,7 @@ from eyas.storage.entry import Entry
 from eyas.storage.journal import Journal
 from eyas.storage.retry import TransientError
 from eyas.storage.s3_checks import ObjectInfo, disagreement
-from eyas.storage.s3_client import S3Access
+from eyas.storage.s3_client import S3Access, code_of
 from eyas.storage.settings import StorageSettings
 
 if TYPE_CHECKING:
@@ -59,13 +61,22 @@ class S3Remote:
             DataError: it does not exist.
             StorageError: access is refused, or the service failed after all tries.
         """
-        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
-        answer = self.access.call(lambda client: client.head_object(**request, ChecksumMode="ENABLED"), str(address))
+        answer = self.access.call(lambda client: self._head(client, address, ChecksumMode="ENABLED"), str(address))
         info = ObjectInfo.of(answer)
         if "-" in info.etag and info.sha256 is None and info.etag_is_md5:
-            part = self.access.call(lambda client: client.head_object(**request, PartNumber=1), str(address))
+            part = self.access.call(lambda client: self._head(client, address, PartNumber=1), str(address))
             return replace(info, part_size=part["ContentLength"])
         return info
+
+    def _head(self, client: "S3Client", address: Address, **options: Any) -> Any:
+        """A HEAD request; where it is refused, a GET says why (an answer to HEAD has no body to tell it)."""
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
+        try:
+            return client.head_object(**request, **options)
+        except ClientError as error:
+            if code_of(error) in {"400", "403"}:
+                client.get_object(**request, Range="bytes=0-0")["Body"].close()
+            raise
 
     def read_range(self, address: Address, start: int, stop: int, version: str | None) -> bytes:
         """The bytes ``start`` to ``stop`` (exclusive) of an object that must still be ``version``.

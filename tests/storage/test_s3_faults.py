@@ -1,0 +1,316 @@
+"""Faults on the wire to S3: success after another try, or a clear error and nothing half-written."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pytest
+
+from eyas.errors import ChecksumError, DataError, StorageError
+
+PART = 5 * 2**20
+ALWAYS = 10_000
+
+
+def is_range(request) -> bool:
+    return request.method == "GET" and "Range" in request.headers
+
+
+def is_part(request) -> bool:
+    return request.method == "PUT" and "partNumber" in request.path
+
+
+def is_list(request) -> bool:
+    return request.method == "GET" and "list-type=2" in request.path
+
+
+def leftovers(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+PASSING = {
+    "cut mid-body": {"act": "cut"},
+    "500": {"act": "status", "status": 500, "code": "InternalError"},
+    "throttled": {"act": "status", "status": 503, "code": "SlowDown"},
+    "truncated": {"act": "truncate"},
+    "no answer": {"act": "stall"},
+    "answer lost": {"act": "lose_answer"},
+}
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+def test_download_succeeds_after_a_passing_fault(s3, large, tmp_path, fault) -> None:
+    address = s3.put("data", large)
+    injected = s3.proxy.add(match=is_range, times=2, **fault)
+    s3.store().download(address, tmp_path / "out" / "data")
+    assert injected.hits == 2
+    assert (tmp_path / "out" / "data").read_bytes() == large
+
+
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING.keys())
+def test_download_gives_up_on_a_lasting_fault_and_leaves_nothing(s3, tmp_path, fault) -> None:
+    address = s3.put("data", b"x" * 50_000)
+    injected = s3.proxy.add(match=is_range, times=ALWAYS, **fault)
+    with pytest.raises(StorageError, match=r"/data: .*gave up after 3 tries"):
+        s3.store(read_timeout=0.3).download(address, tmp_path / "out" / "data")
+    assert injected.hits == 3
+    assert leftovers(tmp_path / "out") == []
+
+
+def test_a_broken_download_continues_in_another_process(s3, large, tmp_path) -> None:
+    address = s3.put("data", large)
+    second = f"bytes={PART}-{2 * PART - 1}"
+    s3.proxy.add("cut", match=lambda request: request.headers.get("Range") == second, times=ALWAYS)
+    with pytest.raises(StorageError):
+        s3.store(concurrency=1).download(address, tmp_path / "data")
+    s3.proxy.faults.clear()
+    s3.proxy.requests.clear()
+    s3.store(concurrency=1).download(address, tmp_path / "data")
+    assert (tmp_path / "data").read_bytes() == large
+    assert s3.proxy.count(is_range) < 3  # the first part was kept, perhaps the third
+
+
+def test_a_download_is_not_continued_when_the_object_changed(s3, large, tmp_path) -> None:
+    address = s3.put("data", large)
+    s3.proxy.add(
+        "cut", match=lambda request: request.headers.get("Range", "").startswith(f"bytes={PART}-"), times=ALWAYS
+    )
+    with pytest.raises(StorageError):
+        s3.store(concurrency=1).download(address, tmp_path / "data")
+    s3.proxy.faults.clear()
+    other = bytes(reversed(large))
+    s3.put("data", other)
+    s3.store().download(address, tmp_path / "data")
+    assert (tmp_path / "data").read_bytes() == other
+
+
+def test_an_object_replaced_during_a_download_is_refused(s3, large, tmp_path) -> None:
+    address = s3.put("data", large)
+    swapped = []
+
+    def swap(request) -> bool:
+        if is_range(request) and not swapped:
+            swapped.append(s3.put("data", bytes(reversed(large))))
+        return False
+
+    s3.proxy.add("status", match=swap)
+    with pytest.raises(StorageError, match="changed while it was read"):
+        s3.store().download(address, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_damaged_bytes_are_downloaded_again(s3, large, tmp_path) -> None:
+    address = s3.put("data", large)
+    injected = s3.proxy.add("corrupt", match=is_range)
+    s3.store().download(address, tmp_path / "data")
+    assert injected.hits == 1
+    assert (tmp_path / "data").read_bytes() == large
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["uploaded by us", "uploaded by others"])
+def test_bytes_that_stay_damaged_are_refused(s3, large, tmp_path, own) -> None:
+    address = s3.address("data")
+    if own:
+        (tmp_path / "in").write_bytes(large)
+        s3.store().upload(tmp_path / "in", address)
+    else:
+        s3.put("data", large)
+    s3.proxy.add("corrupt", match=is_range, times=ALWAYS)
+    with pytest.raises(ChecksumError, match="the object"):
+        s3.store().download(address, tmp_path / "out" / "data")
+    assert leftovers(tmp_path / "out") == []
+
+
+def test_a_damaged_small_object_of_a_tree_is_fetched_again(s3, tmp_path) -> None:
+    s3.put("tree/a", b"aaaa" * 100)
+    injected = s3.proxy.add("corrupt", match=lambda request: request.path.endswith("/tree/a"))
+    s3.store().bring(s3.address("tree"), tmp_path / "out")
+    assert injected.hits == 1
+    assert (tmp_path / "out" / "a").read_bytes() == b"aaaa" * 100
+
+
+def test_another_digest_than_expected_is_refused(s3, tmp_path) -> None:
+    address = s3.put("data", b"something else")
+    with pytest.raises(ChecksumError, match=f"{'ab' * 32}"):
+        s3.store().download(address, tmp_path / "data", sha256="ab" * 32)
+    assert not (tmp_path / "data").exists()
+    good = hashlib.sha256(b"something else").hexdigest()
+    assert s3.store().download(address, tmp_path / "data", sha256=good[:8]) == good
+
+
+EXPIRED = {"status": 400, "code": "ExpiredToken"}
+
+
+def test_credentials_that_stay_expired_are_named(s3, tmp_path, caplog) -> None:
+    address = s3.put("data", b"x")
+    injected = s3.proxy.add("status", times=ALWAYS, match=is_range, **EXPIRED)
+    caplog.set_level(logging.DEBUG, "eyas")
+    with pytest.raises(StorageError, match="credentials have expired") as caught:
+        s3.store().download(address, tmp_path / "data")
+    assert injected.hits == 2  # once, and once with credentials read anew
+    assert "not-a-secret" not in str(caught.value) + caplog.text
+
+
+def test_fresh_credentials_are_picked_up(s3, tmp_path, monkeypatch) -> None:
+    file = tmp_path / "credentials"
+    section = "[eyas]\naws_access_key_id = {}\naws_secret_access_key = secret\n"
+    file.write_text(section.format("OLDKEY"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    store = s3.store(profile="eyas")
+    with_old = s3.proxy.add(
+        "status", times=ALWAYS, match=lambda r: "OLDKEY" in r.headers.get("Authorization", ""), **EXPIRED
+    )
+
+    def renew(request) -> bool:
+        file.write_text(section.format("NEWKEY"))
+        return False
+
+    s3.proxy.faults.insert(0, type(with_old)("status", match=renew))
+    with pytest.MonkeyPatch.context() as other:
+        other.setenv("AWS_ACCESS_KEY_ID", "x")
+        other.setenv("AWS_SECRET_ACCESS_KEY", "y")
+        s3.put("data", b"payload")
+    store.download(s3.address("data"), tmp_path / "data")
+    assert with_old.hits
+    assert (tmp_path / "data").read_bytes() == b"payload"
+
+
+REFUSALS = {
+    "InvalidAccessKeyId": (403, StorageError, "does not accept the credentials"),
+    "SignatureDoesNotMatch": (403, StorageError, "does not accept the credentials"),
+    "AccessDenied": (403, StorageError, "lack the permission"),
+    "RequestTimeTooSkewed": (403, StorageError, "clock"),
+    "NoSuchBucket": (404, DataError, "the bucket does not exist"),
+}
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_a_refusal_is_explained_and_not_repeated(s3, tmp_path, code) -> None:
+    address = s3.put("data", b"x")
+    status, kind, words = REFUSALS[code]
+    injected = s3.proxy.add("status", times=ALWAYS, match=is_range, status=status, code=code)
+    with pytest.raises(kind, match=words):
+        s3.store().download(address, tmp_path / "data")
+    assert injected.hits == 1
+
+
+def test_a_refused_head_is_explained_by_a_get(s3, tmp_path) -> None:
+    address = s3.put("data", b"x")
+    s3.proxy.add("status", times=ALWAYS, status=403, code="InvalidAccessKeyId")
+    with pytest.raises(StorageError, match="does not accept the credentials"):
+        s3.store().download(address, tmp_path / "data")
+
+
+def test_missing_credentials_are_named(s3, tmp_path, monkeypatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID"):
+        s3.store().download(s3.address("data"), tmp_path / "data")
+
+
+def test_an_unknown_service_is_given_up(tmp_path) -> None:
+    from eyas.storage import Store
+    from eyas.storage.settings import StorageSettings
+
+    store = Store(StorageSettings(endpoint_url="http://127.0.0.1:9", attempts=2, backoff=0.001), state=tmp_path)
+    with pytest.raises(StorageError, match="cannot be reached; gave up after 2"):
+        store.download("s3://bucket/key", tmp_path / "out")
+
+
+def test_listing_survives_a_fault_on_a_later_page(s3) -> None:
+    for number in range(5):
+        s3.put(f"tree/{number}", b"x")
+    real = s3.store()
+    page = real._s3.access.call  # pages of two, which a real listing has at a thousand
+
+    def small_pages(work, what):
+        class Client:
+            def __init__(self, client) -> None:
+                self.client = client
+
+            def list_objects_v2(self, **request):
+                return self.client.list_objects_v2(**request, MaxKeys=2)
+
+        return page(lambda client: work(Client(client)), what)
+
+    real._s3.access.call = small_pages
+    injected = s3.proxy.add(
+        "status", status=503, code="SlowDown", match=lambda r: is_list(r) and "continuation-token" in r.path
+    )
+    names = [entry.name for entry in real.entries(s3.address("tree/"))]
+    assert names == ["0", "1", "2", "3", "4"]
+    assert injected.hits == 1
+
+
+UPLOAD_FAULTS = {
+    "cut mid-body": {"act": "cut_request", "after": 100_000},
+    "500": {"act": "status", "status": 500, "code": "InternalError"},
+    "throttled": {"act": "status", "status": 503, "code": "SlowDown", "headers": {"Retry-After": "0"}},
+    "damaged on the way": {"act": "corrupt_request"},
+    "answer lost": {"act": "lose_answer"},
+}
+
+
+@pytest.mark.parametrize("fault", UPLOAD_FAULTS.values(), ids=UPLOAD_FAULTS.keys())
+@pytest.mark.parametrize("checksums", [True, False], ids=["sha256", "md5"])
+def test_upload_succeeds_after_a_passing_fault(s3, large, tmp_path, fault, checksums) -> None:
+    (tmp_path / "in").write_bytes(large)
+    injected = s3.proxy.add(match=is_part, times=2, **fault)
+    s3.store(checksums=checksums).upload(tmp_path / "in", s3.address("up"))
+    assert injected.hits == 2
+    assert s3.get("up") == large
+    assert s3.uploads() == 0
+
+
+@pytest.mark.parametrize("fault", UPLOAD_FAULTS.values(), ids=UPLOAD_FAULTS.keys())
+def test_small_upload_succeeds_after_a_passing_fault(s3, tmp_path, fault) -> None:
+    (tmp_path / "in").write_bytes(b"payload" * 100_000)
+    injected = s3.proxy.add(match=lambda request: request.method == "PUT", **fault)
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert injected.hits == 1
+    assert s3.get("up") == b"payload" * 100_000
+
+
+def test_a_broken_upload_shows_no_object_and_continues(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    s3.proxy.add("cut_request", match=lambda r: is_part(r) and "partNumber=2" in r.path, times=ALWAYS)
+    with pytest.raises(StorageError, match="gave up"):
+        s3.store(concurrency=1).upload(tmp_path / "in", s3.address("up"))
+    assert s3.keys() == []
+    s3.proxy.faults.clear()
+    s3.proxy.requests.clear()
+    s3.store(concurrency=1).upload(tmp_path / "in", s3.address("up"))
+    assert s3.get("up") == large
+    assert s3.proxy.count(is_part) < 3  # the first part was kept by the service, perhaps the third
+
+
+def test_a_refused_upload_is_ended(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    s3.proxy.add("status", match=is_part, times=ALWAYS, status=404, code="NoSuchBucket")
+    with pytest.raises(DataError):
+        s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.uploads() == 0
+
+
+def test_the_lost_answer_to_the_last_request_is_no_failure(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    injected = s3.proxy.add("lose_answer", match=lambda r: r.method == "POST" and "uploadId=" in r.path)
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert injected.hits == 1
+    assert s3.get("up") == large
+
+
+def test_a_file_changed_between_two_tries_is_uploaded_anew(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    s3.proxy.add("cut_request", match=lambda r: is_part(r) and "partNumber=2" in r.path, times=ALWAYS)
+    with pytest.raises(StorageError):
+        s3.store(concurrency=1).upload(tmp_path / "in", s3.address("up"))
+    s3.proxy.faults.clear()
+    other = bytes(reversed(large))
+    (tmp_path / "in").write_bytes(other)
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.get("up") == other
