@@ -131,7 +131,8 @@ def _create(
 ) -> Version:
     """Upload the folder as a logged model, then name it a version, which appears with all its tags at once."""
     client = store.client
-    model = retry(client.create_logged_model, store.experiment_id, name=name, source_run_id=run_id, tags=dict(tags))
+    plain = name.replace(".", "_")  # a registered model may have dots in its name, a logged one may not
+    model = retry(client.create_logged_model, store.experiment_id, name=plain, source_run_id=run_id, tags=dict(tags))
     retry(client.log_model_artifacts, model.model_id, str(folder))
     retry(client.finalize_logged_model, model.model_id, "READY")
     for metric, value in metrics.items():
