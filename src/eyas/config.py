@@ -20,6 +20,7 @@ from eyas.gates import PromoteParams
 from eyas.recipes import AnyRecipe, Recipe
 from eyas.samplers import AnySampler, Sampler
 from eyas.scorers import AnyScorer, Scorer
+from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.storage.settings import StorageSettings
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -153,13 +154,20 @@ class ScoreParams(Section):
     """Who re-estimates batch-norm statistics."""
     scorer: AnyScorer = Field(default_factory=lambda: Scorer.parse("cross_entropy"))
     """What ranks."""
-    calibration_images: Count = 1024
+    rungs: Annotated[tuple[Rung, ...], Field(min_length=1)] = DEFAULT_RUNGS
+    """The rounds of the race: images per candidate, fused or held out, and how many candidates go on."""
+    stop_margin: Annotated[float, Field(gt=0)] = 4.0
+    """A leader so many standard errors ahead of the others goes to the last rung alone."""
+    calibration_images: Count = 4096
     """At most so many images of the calibration split."""
-    score_images: Count = 1024
+    score_images: Count = 4096
     """At most so many images of the score split."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per batch of the statistics: part of the score."""
+    output: int | str | None = None
+    """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
     seed: int = 0
+    """Shuffles the images."""
 
 
 class FinetuneParams(Section):
