@@ -64,6 +64,8 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if stream is None:
                 raise _refuse(archive, member.name, "a link or a device")
             yield member.name, stream
+        while tar.fileobj is not None and tar.fileobj.read(1 << 20):  # the rest: a compressed stream cut short says so
+            pass
 
 
 def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

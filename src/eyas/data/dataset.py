@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,7 +97,7 @@ class Split:
             self._spill = Spill(self._source.reader, self._places)
         decode, places, digests, spill = self._source.checked, self._places, self._digests, self._spill
         for chosen, arrays in spill.batches(batches, lambda at, data: decode(places[at], data, digests[at])):
-            yield chosen, torch.stack([torch.from_numpy(pixels) for pixels in arrays])
+            yield chosen, torch.from_numpy(np.stack(arrays))
 
 
 @dataclass(frozen=True)

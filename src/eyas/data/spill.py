@@ -6,6 +6,7 @@ are written, still encoded, one behind the other into an unnamed temporary file,
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TypeVar
 
@@ -41,6 +42,7 @@ class Spill:
             self._at[self._rows[index]] = (start, len(data), shape)
             start += len(data)
         file.flush()
+        weakref.finalize(self, file.close)
         return file
 
     def load(self, position: int) -> Payload:

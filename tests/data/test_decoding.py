@@ -1,0 +1,102 @@
+"""Decoding: colour modes, sizes, and images that do not decode."""
+
+import io
+
+import numpy as np
+import pytest
+from image_sources import make_images, png
+from numpy.testing import assert_array_equal
+from PIL import Image
+
+from eyas.data.decoding import Preprocessing
+from eyas.errors import DataError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_stored_pixels_come_back() -> None:
+    pixels = make_images(1)[0]
+    assert_array_equal(Preprocessing(3, 8)(png(pixels), "x"), pixels.transpose(2, 0, 1))
+    assert_array_equal(Preprocessing(3, 8)(pixels, "x"), pixels.transpose(2, 0, 1))
+    grey = make_images(1, channels=1)[0, ..., 0]
+    assert_array_equal(Preprocessing(1, 8)(grey, "x"), grey[None])
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I;16", "I"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_colour_mode_becomes_the_asked_channels(mode, channels) -> None:
+    value = 255 if mode == "1" else 200
+    grey = Image.new("L", (8, 8), value)
+    if mode.startswith("I"):
+        image = Image.fromarray(np.full((8, 8), 200 * 257, dtype=np.uint16 if mode == "I;16" else np.int32))
+    elif mode == "LAB":
+        pytest.skip("Pillow needs a profile to make one")
+    else:
+        image = grey.convert("RGB").convert(mode) if mode in {"PA", "HSV", "YCbCr", "CMYK"} else grey.convert(mode)
+    kind = {"CMYK": "TIFF", "HSV": None, "YCbCr": "JPEG", "PA": None, "I": "TIFF"}.get(mode, "PNG")
+    if kind is None:
+        pytest.skip("no file format holds this mode")
+    pixels = Preprocessing(channels, 8)(encoded(image, kind), "x")
+    assert pixels.shape == (channels, 8, 8)
+    assert abs(pixels.astype(int) - value).max() <= 3
+
+
+def test_a_palette_with_transparency_is_no_warning() -> None:
+    image = Image.new("RGB", (8, 8), (10, 200, 30)).quantize(4)
+    data = encoded(image, transparency=bytes([255, 0, 0, 0]))
+    assert Preprocessing(3, 8)(data, "x")[1].mean() == pytest.approx(200, abs=3)
+
+
+def test_resize_then_crop_takes_the_centre() -> None:
+    pixels = np.zeros((40, 80, 3), np.uint8)
+    pixels[10:30, 30:50] = 255  # the centre 20 x 20
+    result = Preprocessing(3, 10, resize=20)(png(pixels), "x")  # halved to 20 x 40, the middle 10 x 10 kept
+    assert result.shape == (3, 10, 10)
+    assert result[:, 1:9, 1:9].min() == 255
+
+
+def test_sizes_follow_the_shorter_edge() -> None:
+    for shape in ((30, 50), (50, 30), (17, 17)):
+        assert Preprocessing(1, 12, resize=16)(np.zeros(shape, np.uint8), "x").shape == (1, 12, 12)
+        assert Preprocessing(1, 12)(np.zeros(shape, np.uint8), "x").shape == (1, 12, 12)
+
+
+def test_a_flat_image_stays_flat_under_resizing() -> None:
+    result = Preprocessing(3, 13, resize=19)(np.full((57, 31, 3), 77, np.uint8), "x")
+    assert set(result.ravel().tolist()) == {77}
+
+
+BROKEN = {
+    "no image": b"hello",
+    "empty": b"",
+    "truncated": encoded(Image.fromarray(make_images(1, 64)[0]), "JPEG")[:-400],
+    "truncated png": png(make_images(1, 64)[0])[:-600],
+    "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_an_image_that_does_not_decode_is_named(kind) -> None:
+    with pytest.raises(DataError, match=r"train/cat/7\.jpg does not decode"):
+        Preprocessing(3, 64)(BROKEN[kind], "train/cat/7.jpg")
+
+
+def test_a_bomb_is_refused() -> None:
+    data = bytearray(png(make_images(1)[0]))
+    data[16:24] = (60_000).to_bytes(4, "big") * 2  # the header promises 3.6 gigapixels
+    import zlib
+
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    with pytest.raises(DataError, match="does not decode"):
+        Preprocessing(3, 8)(bytes(data), "x")
+
+
+def test_channels_and_sizes_are_checked() -> None:
+    with pytest.raises(DataError, match="1, 3 or 4 channels, not 2"):
+        Preprocessing(2, 8)
+    with pytest.raises(DataError, match="smaller than fetch.image_size"):
+        Preprocessing(3, 224, resize=200)
