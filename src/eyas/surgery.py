@@ -87,8 +87,16 @@ def _fill(new: nn.Module, old: nn.Module, memo: dict[int, Any]) -> None:
         elif isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value):
             state[name] = value
         else:
-            state[name] = copy.deepcopy(value, memo)
+            state[name] = _copied(value, memo)
     new.__dict__.update(state)
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy; what cannot be copied (handles of libraries, open files) is shared."""
+    try:
+        return copy.deepcopy(value, memo)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return value
 
 
 def _sliced(tensor: Tensor, kept: Mapping[int, NDArray[np.int64]]) -> Tensor:

@@ -1,8 +1,8 @@
 """Networks in their published shape (widths, depths, operators), written for these tests."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 def conv_bn(i: int, o: int, k: int = 1, s: int = 1, g: int = 1, act: type[nn.Module] | None = nn.ReLU) -> nn.Sequential:
@@ -17,8 +17,8 @@ class SqueezeExcite(nn.Module):
         self.gate = gate()
 
     def forward(self, x: Tensor) -> Tensor:
-        s = F.adaptive_avg_pool2d(x, 1)
-        return x * self.gate(self.expand(F.relu(self.reduce(s))))
+        s = functional.adaptive_avg_pool2d(x, 1)
+        return x * self.gate(self.expand(functional.relu(self.reduce(s))))
 
 
 class Bottleneck(nn.Module):
@@ -53,8 +53,8 @@ class ResNet50(nn.Module):
         self.layers, self.fc = nn.Sequential(*stages), nn.Linear(i, 1000)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        return self.fc(torch.flatten(F.adaptive_avg_pool2d(self.layers(x), 1), 1))
+        x = functional.max_pool2d(functional.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        return self.fc(torch.flatten(functional.adaptive_avg_pool2d(self.layers(x), 1), 1))
 
 
 def regnet_y_400mf() -> nn.Module:
@@ -75,7 +75,7 @@ class ChannelPad(nn.Module):
         self.before, self.after = before, after
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
+        return functional.pad(x, (0, 0, 0, 0, self.before, self.after))
 
 
 class PaddedBlock(nn.Module):
@@ -89,8 +89,8 @@ class PaddedBlock(nn.Module):
         y = self.b(self.a(x))
         if self.s > 1:
             x = x[:, :, ::2, ::2]
-            x = self.pad(x) if self.pad else F.pad(x, (0, 0, 0, 0, self.grow, self.grow))
-        return F.relu(x + y)
+            x = self.pad(x) if self.pad else functional.pad(x, (0, 0, 0, 0, self.grow, self.grow))
+        return functional.relu(x + y)
 
 
 class CifarResNet(nn.Module):
@@ -118,7 +118,9 @@ def mobilenet_v1() -> nn.Module:
 
 
 class Inverted(nn.Module):
-    def __init__(self, i: int, mid: int, o: int, k: int, s: int, se: int, act: type[nn.Module], gate: type[nn.Module]) -> None:
+    def __init__(
+        self, i: int, mid: int, o: int, k: int, s: int, se: int, act: type[nn.Module], gate: type[nn.Module]
+    ) -> None:
         super().__init__()
         self.expand = conv_bn(i, mid, act=act) if mid != i else nn.Identity()
         self.depthwise = conv_bn(mid, mid, k, s, mid, act=act)
@@ -149,13 +151,23 @@ def mobilenet_v3_large() -> nn.Module:
 
 def efficientnet_b0() -> nn.Module:
     """Tan and Le 2019, table 1."""
-    rows = [(1, 16, 1, 3, 1), (6, 24, 2, 3, 2), (6, 40, 2, 5, 2), (6, 80, 3, 3, 2), (6, 112, 3, 5, 1), (6, 192, 4, 5, 2), (6, 320, 1, 3, 1)]
+    rows = [
+        (1, 16, 1, 3, 1),
+        (6, 24, 2, 3, 2),
+        (6, 40, 2, 5, 2),
+        (6, 80, 3, 3, 2),
+        (6, 112, 3, 5, 1),
+        (6, 192, 4, 5, 2),
+        (6, 320, 1, 3, 1),
+    ]
     layers, i = [conv_bn(3, 32, 3, 2, act=nn.SiLU)], 32
     for t, o, n, k, s in rows:
         for b in range(n):
             layers.append(Inverted(i, i * t, o, k, s if b == 0 else 1, i // 4, nn.SiLU, nn.Sigmoid))
             i = o
-    return nn.Sequential(*layers, conv_bn(320, 1280, act=nn.SiLU), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000))
+    return nn.Sequential(
+        *layers, conv_bn(320, 1280, act=nn.SiLU), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1280, 1000)
+    )
 
 
 class DenseLayer(nn.Module):
@@ -165,8 +177,8 @@ class DenseLayer(nn.Module):
         self.norm2, self.conv2 = nn.BatchNorm2d(4 * growth), nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        y = self.conv1(F.relu(self.norm1(torch.cat(features, 1))))
-        return self.conv2(F.relu(self.norm2(y)))
+        y = self.conv1(functional.relu(self.norm1(torch.cat(features, 1))))
+        return self.conv2(functional.relu(self.norm2(y)))
 
 
 class DenseNet121(nn.Module):
@@ -180,7 +192,9 @@ class DenseNet121(nn.Module):
             self.blocks.append(nn.ModuleList([DenseLayer(i + k * growth, growth) for k in range(count)]))
             i += count * growth
             last = index == len(blocks) - 1
-            half = [nn.BatchNorm2d(i), nn.ReLU()] + ([] if last else [nn.Conv2d(i, i // 2, 1, bias=False), nn.AvgPool2d(2)])
+            half = [nn.BatchNorm2d(i), nn.ReLU()] + (
+                [] if last else [nn.Conv2d(i, i // 2, 1, bias=False), nn.AvgPool2d(2)]
+            )
             self.transitions.append(nn.Sequential(*half))
             i = i if last else i // 2
         self.fc = nn.Linear(i, 1000)
@@ -192,7 +206,7 @@ class DenseNet121(nn.Module):
             for layer in block:
                 features.append(layer(features))
             x = transition(torch.cat(features, 1))
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        return self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
 class InceptionModule(nn.Module):
@@ -218,9 +232,15 @@ class GoogLeNet(nn.Module):
 
     def __init__(self, aux: bool = False) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv_bn(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1), conv_bn(64, 64), conv_bn(64, 192, 3), nn.MaxPool2d(3, 2, 1))
+        self.stem = nn.Sequential(
+            conv_bn(3, 64, 7, 2), nn.MaxPool2d(3, 2, 1), conv_bn(64, 64), conv_bn(64, 192, 3), nn.MaxPool2d(3, 2, 1)
+        )
         self.blocks = nn.ModuleList([nn.MaxPool2d(3, 2, 1) if r == "pool" else InceptionModule(*r) for r in self.ROWS])
-        self.aux = nn.Sequential(nn.AdaptiveAvgPool2d(4), conv_bn(512, 128), nn.Flatten(), nn.Linear(2048, 1000)) if aux else None
+        self.aux = (
+            nn.Sequential(nn.AdaptiveAvgPool2d(4), conv_bn(512, 128), nn.Flatten(), nn.Linear(2048, 1000))
+            if aux
+            else None
+        )
         self.fc = nn.Linear(1024, 1000)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
@@ -229,7 +249,7 @@ class GoogLeNet(nn.Module):
             x = block(x)
             if index == 3 and self.training and self.aux is not None:
                 extra = self.aux(x)
-        logits = self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        logits = self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
         return logits if extra is None else (logits, extra)
 
 
@@ -270,8 +290,8 @@ class Fire(nn.Module):
         self.squeeze, self.one, self.three = nn.Conv2d(i, s, 1), nn.Conv2d(s, e, 1), nn.Conv2d(s, e, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.squeeze(x), inplace=True)
-        return torch.cat([F.relu(self.one(x)), F.relu(self.three(x))], 1)
+        x = functional.relu(self.squeeze(x), inplace=True)
+        return torch.cat([functional.relu(self.one(x)), functional.relu(self.three(x))], 1)
 
 
 def squeezenet() -> nn.Module:
@@ -303,7 +323,9 @@ class GhostBottleneck(nn.Module):
         self.ghost1, self.ghost2 = Ghost(i, mid), Ghost(mid, o, False)
         self.down = conv_bn(mid, mid, k, s, mid, None) if s > 1 else nn.Identity()
         self.se = SqueezeExcite(mid, max(mid // 4, 4), nn.Hardsigmoid) if se else nn.Identity()
-        self.shortcut = nn.Sequential(conv_bn(i, i, k, s, i, None), conv_bn(i, o, act=None)) if s > 1 or i != o else nn.Identity()
+        self.shortcut = (
+            nn.Sequential(conv_bn(i, i, k, s, i, None), conv_bn(i, o, act=None)) if s > 1 or i != o else nn.Identity()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.ghost2(self.se(self.down(self.ghost1(x)))) + self.shortcut(x)
@@ -325,7 +347,7 @@ class Basic(nn.Module):
         self.a, self.b = conv_bn(c, c, 3), conv_bn(c, c, 3, act=None)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.b(self.a(x)))
+        return functional.relu(x + self.b(self.a(x)))
 
 
 class HRNet(nn.Module):
@@ -334,9 +356,21 @@ class HRNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (18, 36, 72)) -> None:
         super().__init__()
         self.stem = nn.Sequential(conv_bn(3, 64, 3, 2), conv_bn(64, 64, 3, 2))
-        self.enter = nn.ModuleList([nn.Sequential(*[conv_bn(64 if k == 0 else w, w, 3, 2 if k else 1) for k in range(i + 1)]) for i, w in enumerate(widths)])
+        self.enter = nn.ModuleList(
+            [
+                nn.Sequential(*[conv_bn(64 if k == 0 else w, w, 3, 2 if k else 1) for k in range(i + 1)])
+                for i, w in enumerate(widths)
+            ]
+        )
         self.branches = nn.ModuleList([nn.ModuleList([Basic(w) for w in widths]) for _ in range(2)])
-        self.fuse = nn.ModuleList([nn.ModuleList([nn.ModuleList([self._path(widths, a, b) for a in range(len(widths))]) for b in range(len(widths))]) for _ in range(2)])
+        self.fuse = nn.ModuleList(
+            [
+                nn.ModuleList(
+                    [nn.ModuleList([self._path(widths, a, b) for a in range(len(widths))]) for b in range(len(widths))]
+                )
+                for _ in range(2)
+            ]
+        )
         self.head = nn.Conv2d(sum(widths), 19, 1)
 
     @staticmethod
@@ -345,7 +379,9 @@ class HRNet(nn.Module):
             return nn.Identity()
         if a > b:
             return conv_bn(widths[a], widths[b], act=None)
-        return nn.Sequential(*[conv_bn(widths[a], widths[b] if k == b - a - 1 else widths[a], 3, 2, act=None) for k in range(b - a)])
+        return nn.Sequential(
+            *[conv_bn(widths[a], widths[b] if k == b - a - 1 else widths[a], 3, 2, act=None) for k in range(b - a)]
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -354,11 +390,16 @@ class HRNet(nn.Module):
             xs = [branch(x) for branch, x in zip(branches, xs, strict=True)]
             fused = []
             for b, paths in enumerate(fuse):
-                terms = [F.interpolate(path(x), size=xs[b].shape[2:], mode="nearest") if a > b else path(x) for a, (path, x) in enumerate(zip(paths, xs, strict=True))]
-                fused.append(F.relu(sum(terms)))
+                terms = [
+                    functional.interpolate(path(x), size=xs[b].shape[2:], mode="nearest") if a > b else path(x)
+                    for a, (path, x) in enumerate(zip(paths, xs, strict=True))
+                ]
+                fused.append(functional.relu(sum(terms)))
             xs = fused
         size = xs[0].shape[-2:]
-        return self.head(torch.cat([F.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in xs], 1))
+        return self.head(
+            torch.cat([functional.interpolate(x, size=size, mode="bilinear", align_corners=False) for x in xs], 1)
+        )
 
 
 class RepBlock(nn.Module):
@@ -369,7 +410,7 @@ class RepBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.three(x) + self.one(x)
-        return F.relu(y if self.identity is None else y + self.identity(x))
+        return functional.relu(y if self.identity is None else y + self.identity(x))
 
 
 def repvgg_a0() -> nn.Module:
@@ -391,7 +432,7 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        y = self.gamma * self.pw2(F.gelu(self.pw1(y)))
+        y = self.gamma * self.pw2(functional.gelu(self.pw1(y)))
         return x + y.permute(0, 3, 1, 2)
 
 
@@ -422,7 +463,9 @@ class UNet(nn.Module):
     def __init__(self, widths: tuple[int, ...] = (64, 128, 256, 512, 1024)) -> None:
         super().__init__()
         ins = (3, *widths[:-1])
-        self.down = nn.ModuleList([nn.Sequential(conv_bn(i, o, 3), conv_bn(o, o, 3)) for i, o in zip(ins, widths, strict=True)])
+        self.down = nn.ModuleList(
+            [nn.Sequential(conv_bn(i, o, 3), conv_bn(o, o, 3)) for i, o in zip(ins, widths, strict=True)]
+        )
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.up = nn.ModuleList([nn.ConvTranspose2d(i, o, 2, 2) for i, o in pairs])
         self.merge = nn.ModuleList([nn.Sequential(conv_bn(2 * o, o, 3), conv_bn(o, o, 3)) for _, o in pairs])
@@ -431,7 +474,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         skips = []
         for level, block in enumerate(self.down):
-            x = block(F.max_pool2d(x, 2) if level else x)
+            x = block(functional.max_pool2d(x, 2) if level else x)
             skips.append(x)
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             x = merge(torch.cat([skip, up(x)], 1))
@@ -444,10 +487,14 @@ class FPN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = conv_bn(3, 64, 3, 2)
-        self.stages = nn.ModuleList([nn.Sequential(conv_bn(i, o, 3, 2), Basic(o)) for i, o in ((64, 128), (128, 256), (256, 512))])
+        self.stages = nn.ModuleList(
+            [nn.Sequential(conv_bn(i, o, 3, 2), Basic(o)) for i, o in ((64, 128), (128, 256), (256, 512))]
+        )
         self.lateral = nn.ModuleList([nn.Conv2d(c, 256, 1) for c in (128, 256, 512)])
         self.smooth = nn.ModuleList([nn.Conv2d(256, 256, 3, padding=1) for _ in range(3)])
-        self.head = nn.Sequential(nn.Conv2d(256, 256, 3, padding=1), nn.GroupNorm(32, 256), nn.ReLU(), nn.Conv2d(256, 36, 3, padding=1))
+        self.head = nn.Sequential(
+            nn.Conv2d(256, 256, 3, padding=1), nn.GroupNorm(32, 256), nn.ReLU(), nn.Conv2d(256, 36, 3, padding=1)
+        )
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x, features = self.stem(x), []
@@ -457,7 +504,7 @@ class FPN(nn.Module):
         top, outputs = None, {}
         for level in (2, 1, 0):
             y = self.lateral[level](features[level])
-            top = y if top is None else y + F.interpolate(top, scale_factor=2.0, mode="nearest")
+            top = y if top is None else y + functional.interpolate(top, scale_factor=2.0, mode="nearest")
             outputs[f"p{level}"] = self.head(self.smooth[level](top))
         return outputs
 
@@ -472,4 +519,4 @@ class Siamese(nn.Module):
 
     def forward(self, left: Tensor, *, right: Tensor) -> Tensor:
         a, b = (self.tower(x).mean((2, 3)) for x in (left, right))
-        return self.fc2(F.relu(self.fc1(torch.cat([(a - b).abs(), a * b], 1))))
+        return self.fc2(functional.relu(self.fc1(torch.cat([(a - b).abs(), a * b], 1))))

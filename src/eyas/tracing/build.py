@@ -99,7 +99,7 @@ def settle(source: Source) -> SearchSpace:
         prober = prober or Prober(source.model, source.example)
         wrong = prober.culprits(space, space.groups)
         if not wrong:
-            return space
+            return _widened(source, findings, trace, space, prober)
         for name, reason in wrong.items():
             if not _reread(source, findings, trace, space.group(name), prober):
                 _freeze(findings, space.group(name), reason)
@@ -113,9 +113,7 @@ def _freeze(findings: Findings, group: ChannelGroup, reason: str) -> None:
 
 def _reread(source: Source, findings: Findings, trace: Trace, group: ChannelGroup, prober: Prober) -> bool:
     """Look for another reading of an ambiguous line under which the group's layers can be narrowed."""
-    leader = next(member for member in group.members if member.role == "out")
-    ids = trace.slots[leader.parameter][leader.dim].ids[leader.positions.ravel()]
-    roots = trace.units.canonical(ids)
+    roots = np.concatenate(list(_roots(trace, group)))
     for code, (readings, passing) in trace.sites.items():
         touched = any(np.isin(trace.units.canonical(part), roots).any() for part in passing)
         for choice in range(findings.choices.get(code, 0) + 1, readings if touched else 0):
@@ -128,6 +126,28 @@ def _reread(source: Source, findings: Findings, trace: Trace, group: ChannelGrou
                 findings.choices[code] = choice
                 return True
     return False
+
+
+def _widened(source: Source, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober) -> SearchSpace:
+    """Try the other readings of lines behind which all is frozen; take those that free channels and hold."""
+    kept = {group.name for group in space.groups}
+    free = np.concatenate([[-1], *(m for g in space.groups for m in _roots(trace, g))])
+    for code, (readings, passing) in trace.sites.items():
+        if any(np.isin(trace.units.canonical(part), free).any() for part in passing):
+            continue
+        for choice in range(findings.choices.get(code, 0) + 1, readings):
+            other = Findings({**findings.choices, code: choice}, findings.frozen)
+            wider = source.space(source.run(other))
+            fresh = [group for group in wider.groups if group.name not in kept]
+            if fresh and len(wider.groups) > len(kept) and prober.failure(wider, wider.groups) is None:
+                return _widened(source, other, source.run(other), wider, prober)
+    return space
+
+
+def _roots(trace: Trace, group: ChannelGroup) -> Iterator[Ints]:
+    """Representatives of a group's channels, by each of its members."""
+    for member in group.members:
+        yield trace.units.canonical(trace.slots[member.parameter][member.dim].ids[member.positions.ravel()])
 
 
 def unread(model: nn.Module, captured: Sequence[Captured]) -> tuple[str, ...]:

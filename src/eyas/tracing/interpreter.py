@@ -79,6 +79,10 @@ class Trace:
             slot.role = slot.role or role
             slot.order = slot.order if slot.order >= 0 else self.clock
 
+    def is_parameter(self, ids: Ids) -> bool:
+        """Whether ``ids`` are those of a parameter's dimension."""
+        return bool(self._slots_of(ids))
+
     def _slots_of(self, ids: Ids) -> list[Slot]:
         found = self._starts.get(int(ids[0])) if len(ids) else None
         return [found] if found is not None and np.array_equal(found.ids, ids) else []

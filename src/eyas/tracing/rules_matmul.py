@@ -1,9 +1,12 @@
 """Products of matrices and attention: channels that are contracted freeze, the others pass."""
 
+from math import prod
+
 import numpy as np
 
 from eyas.tracing.interpreter import Call, unknown
 from eyas.tracing.registry import rule
+from eyas.tracing.rules_conv import count_activation
 from eyas.tracing.rules_elementwise import combine
 from eyas.tracing.units import Ids
 from eyas.tracing.values import Value
@@ -17,9 +20,44 @@ def matmul(call: Call) -> Value:
     first, second = call.values()
     if first.ndim < 2 or second.ndim < 2:
         return unknown(call)  # type: ignore[no-any-return]
+    if second.ndim == 2 and call.trace.is_parameter(second.at(0)):
+        return _linear(call, first, second)
     for ids in (first.at(-1), second.at(-2)):
         call.freeze(ids, "is contracted by a product of two activations")
     return _outer(call, first, second, first.at(-2), second.at(-1))
+
+
+def _linear(call: Call, x: Value, weight_IO: Value) -> Value:
+    """A product with a weight is a linear layer."""
+    call.trace.mark(weight_IO.at(1), "out")
+    call.trace.mark(weight_IO.at(0), "in")
+    call.unite(x.at(-1), weight_IO.at(0))
+    lead = {dim: ids for dim, ids in x.labels.items() if dim < x.ndim - 1}
+    fixed = prod(size for dim, size in enumerate(x.shape[:-1]) if dim not in lead)
+    call.count(call.trace.macs, fixed, [*lead.values(), weight_IO.at(0), weight_IO.at(1)])
+    result = x.relabel(call.shape, {**lead, x.ndim - 1: weight_IO.at(1)})
+    count_activation(call, result)
+    return result
+
+
+@rule("einsum")
+def einsum(call: Call) -> Value:
+    """Letters of the output pass and are tied among the operands; all others freeze."""
+    equation, operands = str(call["equation"]).replace(" ", ""), call.values()
+    inputs, arrow, output = equation.partition("->")
+    if not arrow or "." in equation:
+        return unknown(call)  # type: ignore[no-any-return]
+    places: dict[str, Ids] = {}
+    for letters, value in zip(inputs.split(","), operands, strict=True):
+        for dim, letter in enumerate(letters):
+            ids = value.at(dim)
+            if letter not in output:
+                call.freeze(ids, "is contracted by einsum")
+            elif letter in places:
+                call.unite(ids, places[letter])
+            else:
+                places[letter] = ids
+    return operands[0].relabel(call.shape, {dim: places[letter] for dim, letter in enumerate(output)})
 
 
 def _outer(call: Call, first: Value, second: Value, rows: Ids, columns: Ids) -> Value:
