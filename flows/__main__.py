@@ -9,8 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.environment import ROOT, configure
+
+if TYPE_CHECKING:
+    from tasks.workspace import Workspace
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -35,18 +39,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run(options: argparse.Namespace) -> int:
-    """Bring a profile up to date and print the result."""
+def _checked(options: argparse.Namespace) -> "Workspace":
+    """The workspace; a wrong parameter must not wait for Prefect to start."""
     from tasks.workspace import open_workspace
 
-    # Checked here too: a wrong parameter must not wait for Prefect to start.
-    params_file = Path(options.params).resolve()
-    workspace = open_workspace(ROOT, params_file, options.set, name=options.name)
+    return open_workspace(ROOT, Path(options.params).resolve(), options.set, name=options.name)
+
+
+def _relative(path: str) -> str:
+    """As the flows take it: a deployment on another machine has another checkout."""
+    return os.path.relpath(Path(path).resolve(), ROOT)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Bring a profile up to date and print the result."""
+    workspace = _checked(options)
     from flows.pipeline import pipeline
     from tasks.report import print_summary
 
     outcome = pipeline(
-        os.path.relpath(params_file, ROOT),
+        _relative(options.params),
         options.set,
         options.name,
         wait=options.wait,
@@ -58,18 +70,42 @@ def run(options: argparse.Namespace) -> int:
 
 def retrain(options: argparse.Namespace) -> int:
     """Run the pipeline only if something changed since the champion was made."""
-    from tasks.workspace import open_workspace
-
-    params_file = Path(options.params).resolve()
-    open_workspace(ROOT, params_file, options.set, name=options.name)
+    _checked(options)
     from flows.retrain import as_json
     from flows.retrain import retrain as flow
 
-    decision = flow(os.path.relpath(params_file, ROOT), options.set, options.name, options.reason, force=options.force)
+    decision = flow(_relative(options.params), options.set, options.name, options.reason, force=options.force)
     if options.json:
         print(json.dumps(as_json(decision), indent=2))
     else:
         print(f"{'retrained' if decision.ran else 'nothing to do'}: {decision.reason}")
+    return 0
+
+
+def promote(options: argparse.Namespace) -> int:
+    """Let the gates decide on a version."""
+    _checked(options)
+    from flows.promote import promote as flow
+
+    decision = flow(_relative(options.params), options.name, options.version, options.force)
+    print(decision.message)
+    return 0
+
+
+def rollback(options: argparse.Namespace) -> int:
+    """Make the previous champion the champion again."""
+    _checked(options)
+    from flows.rollback import rollback as flow
+
+    print(flow(_relative(options.params), options.name, options.reason))
+    return 0
+
+
+def status(options: argparse.Namespace) -> int:
+    """Champion, previous, candidate, the last runs, and why."""
+    from tasks.promote import status_lines
+
+    print("\n".join(status_lines(_checked(options))))
     return 0
 
 
@@ -119,6 +155,21 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("--force", action="store_true", help="run even if nothing changed")
     add.add_argument("--json", action="store_true", help="print the decision as JSON")
     add.set_defaults(command=retrain)
+
+    add = commands.add_parser("promote", help="let the gates decide whether a version becomes champion")
+    _profile_options(add)
+    add.add_argument("--version", help="number of the model version (default: the candidate)")
+    add.add_argument("--force", metavar="REASON", help="promote whatever the gates say; the reason is recorded")
+    add.set_defaults(command=promote)
+
+    add = commands.add_parser("rollback", help="make the previous champion the champion again")
+    _profile_options(add)
+    add.add_argument("--reason", default="", help="why; recorded")
+    add.set_defaults(command=rollback)
+
+    add = commands.add_parser("status", help="champion, previous, candidate, the last runs and why")
+    _profile_options(add)
+    add.set_defaults(command=status)
 
     add = commands.add_parser("serve", help="run schedules (and a webhook) on this machine")
     add.add_argument("--params", default=str(ROOT / "params.yaml"), metavar="FILE")

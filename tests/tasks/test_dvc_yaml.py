@@ -1,6 +1,7 @@
 """dvc.yaml against the code: every source a stage can reach is listed, every parameter exists, names agree."""
 
 import importlib
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -91,6 +92,13 @@ def test_every_parameter_listed_exists() -> None:
             sections = {info.alias or key: info.annotation for key, info in PipelineParams.model_fields.items()}
             assert section in sections
             assert not field or field in sections[section].model_fields
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_every_section_a_stage_reads_is_listed(stage: str) -> None:
+    text = (ROOT / "tasks" / f"{stage}.py").read_text()
+    read = set(re.findall(r"\bparams\.(\w+)\b", text)) & {"fetch", "baseline", "sample", "score", "finetune", "export"}
+    assert read <= {name.partition(".")[0] for name in PIPELINE[stage]["params"]}
 
 
 def test_runtime_is_outside_of_dvcs_view() -> None:

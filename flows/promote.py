@@ -1,0 +1,41 @@
+"""Promotion: the gates decide whether a version becomes champion."""
+
+from pathlib import Path
+
+from flows.environment import ROOT, configure
+
+configure()
+
+from prefect import flow  # noqa: E402
+
+from eyas.errors import RefusedError  # noqa: E402
+from eyas.gates import Decision  # noqa: E402
+from eyas.notify import Notice  # noqa: E402
+from tasks.notify import tell  # noqa: E402
+from tasks.promote import promote_candidate  # noqa: E402
+from tasks.workspace import open_workspace  # noqa: E402
+
+
+@flow(name="eyas-promote", flow_run_name="promote-{version}", persist_result=False, validate_parameters=False)
+def promote(
+    params_file: str = "params.yaml", name: str | None = None, version: str | None = None, force: str | None = None
+) -> Decision:
+    """Judge a version (without one the candidate) against dense network and champion; move the alias if all gates hold.
+
+    Args:
+        params_file: of the profile whose test set and gates decide.
+        name: of the workspace.
+        version: number of the model version.
+        force: a written reason that overrides the gates; recorded.
+
+    Raises:
+        RefusedError: a gate said no; the champion is untouched.
+    """
+    workspace = open_workspace(ROOT, Path(ROOT, params_file), name=name)
+    try:
+        decision = promote_candidate(workspace, version, force)
+    except RefusedError as error:
+        tell(workspace.params.notify, Notice("refused", "promote", str(error), workspace.name))
+        raise
+    tell(workspace.params.notify, Notice("promoted", "promote", decision.message, workspace.name))
+    return decision
