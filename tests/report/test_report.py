@@ -30,6 +30,16 @@ def test_table_holds_what_the_stages_wrote(artifacts: Path) -> None:
     assert rows["median latency (1 image, 1 thread)"].change == "1.38 x faster"
 
 
+def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    times = {"dense": {"median": 0.5, "p95": 0.6}, "model": {"median": 0.55, "p95": 0.6}}
+    rows = {
+        row.name: row.change for row in result_rows(replace(results, latency=results.latency | {"milliseconds": times}))
+    }
+    assert rows["median latency (1 image, 1 thread)"] == "1.10 x slower"
+    assert rows["95th percentile of latency"] == "1.00 x faster"
+
+
 def test_ranks_may_start_at_zero(artifacts: Path) -> None:
     results = read_results(artifacts)
     shifted = tuple(replace(candidate, rank=candidate.rank - 1) for candidate in results.candidates)
@@ -81,9 +91,12 @@ def test_page_says_that_the_checkpoint_has_seen_the_data(artifacts: Path) -> Non
 
 def test_diagnostics_are_shown_where_there_are_any(artifacts: Path) -> None:
     assert "Diagnostics" not in write_report(artifacts, params=PARAMS).read_text()
-    (artifacts / "score/diagnostics.json").write_text('{"spread": 0.25, "ties": {"count": 3}}')
+    (artifacts / "score/diagnostics.json").write_text(
+        '{"spread": 0.25, "ties": {"count": 3}, "warnings": ["all alike"]}'
+    )
     text = write_report(artifacts, params=PARAMS).read_text()
     assert "| spread | 0.25 |" in text
+    assert "- all alike" in text
     assert "| ties.count | 3 |" in text
 
 

@@ -51,7 +51,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _search(results, params),
         "## Parity",
         _parity(results),
-        *(["## Diagnostics of the scores", _facts(results.diagnostics)] if results.diagnostics else []),
+        *(["## Diagnostics of the scores", _diagnostics(results.diagnostics)] if results.diagnostics else []),
         "## How to reproduce",
         _code(reproduce),
     ]
@@ -102,16 +102,21 @@ def _search(results: Results, params: Mapping[str, Any]) -> str:
     winner, groups = results.winner, results.groups
     scores = [candidate.score for candidate in results.candidates]
     budget = params.get("sample", {}).get("budget") or {}
-    asked = ", ".join(f"{name} {value:g}" for name, value in budget.items() if value is not None)
+    asked = ", ".join(_budget(name, value) for name, value in budget.items() if value is not None)
     lines = [
-        f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'} "
-        f"(up to 1: share of dense); scores from {signed(min(scores))} to {signed(max(scores))}.",
+        f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
+        f"scores from {signed(min(scores))} to {signed(max(scores))}.",
         f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
         f"{winner.images:,} images and costs {count(winner.macs)} MACs.",
     ]
     if results.frozen:
         lines += ["", "Not prunable:", "", *(_frozen(entry) for entry in results.frozen)]
     return "\n".join(lines)
+
+
+def _budget(name: str, value: float) -> str:
+    """A number up to 1 is a share of the dense cost."""
+    return f"{100 * value:g} % of the {name}" if value <= 1 else f"{count(value)} {name}"
 
 
 def _frozen(entry: Mapping[str, Any]) -> str:
@@ -140,18 +145,23 @@ def _parity(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _facts(facts: Mapping[str, Any]) -> str:
-    """Numbers and words by name, as a table; nested ones as dotted names."""
+def _diagnostics(facts: Mapping[str, Any]) -> str:
+    """Numbers by name as a table, nested ones with dotted names; warnings in words; settings are parameters."""
     flat: list[str] = []
     for name, value in facts.items():
-        if isinstance(value, Mapping):
-            flat += [f"| {name}.{inner} | {_short(number)} |" for inner, number in value.items()]
-        else:
-            flat.append(f"| {name} | {_short(value)} |")
-    return "\n".join(["| what | value |", "| --- | ---: |", *flat])
+        if name in ("settings", "warnings"):
+            continue
+        inner = value if isinstance(value, Mapping) else {"": value}
+        flat += [f"| {'.'.join(filter(None, (name, part)))} | {_short(number)} |" for part, number in inner.items()]
+    warnings = [f"- {warning}" for warning in facts.get("warnings", [])]
+    return "\n".join([*warnings, *([""] if warnings else []), "| what | value |", "| --- | ---: |", *flat])
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_short, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

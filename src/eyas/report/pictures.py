@@ -40,17 +40,18 @@ def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path
 def score_against_macs(results: Results, label: str) -> Figure:
     """Every candidate as a dot, the winner as a star."""
     figure, (axes,) = _figure(6.4, 4.0)
+    unit, word = _unit(max(candidate.macs for candidate in results.candidates))
     for images, color, group in _by_images(results):
-        macs = np.array([candidate.macs for candidate in group]) / 1e6
+        macs = np.array([candidate.macs for candidate in group]) / unit
         name = f"{len(group)} candidates, {images:,} images each"
         scores = [candidate.score for candidate in group]
         axes.scatter(macs, scores, s=16, color=color, alpha=0.75, linewidths=0, label=name)
     winner = results.winner
-    place = winner.macs / 1e6, winner.score
+    place = winner.macs / unit, winner.score
     name = f"winner (candidate {winner.index})"
     axes.scatter(*place, s=170, marker="*", color=ORANGE, edgecolor="black", linewidth=0.7, zorder=3, label=name)
     axes.errorbar(*place, yerr=winner.standard_error, color="black", linewidth=0.9, capsize=3, zorder=2)
-    axes.set_xlabel("MACs per image (millions)")
+    axes.set_xlabel(f"MACs per image ({word})")
     axes.set_ylabel(label)
     axes.xaxis.set_major_formatter(ticker.ScalarFormatter(useOffset=False))
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6))
@@ -124,6 +125,12 @@ def _by_images(results: Results) -> list[tuple[int, str, list[Candidate]]]:
         (number, shade, [candidate for candidate in results.candidates if candidate.images == number])
         for number, shade in zip(numbers, shades, strict=True)
     ]
+
+
+def _unit(largest: float) -> tuple[float, str]:
+    """A divisor that leaves readable numbers, and its name."""
+    units = ((1e9, "billions"), (1e6, "millions"))
+    return next((unit for unit in units if largest >= unit[0]), (1e3, "thousands"))
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:

@@ -108,10 +108,15 @@ def _latency(results: Results) -> list[Row]:
             name,
             f"{measured['dense'][key]:.3g} ms",
             f"{measured['model'][key]:.3g} ms",
-            f"{measured['dense'][key] / measured['model'][key]:.2f} x faster",
+            _speed(measured["dense"][key], measured["model"][key]),
         )
         for key, name in names.items()
     ]
+
+
+def _speed(dense: float, pruned: float) -> str:
+    """How many times faster, or slower: fewer MACs are not always less time."""
+    return f"{dense / pruned:.2f} x faster" if pruned <= dense else f"{pruned / dense:.2f} x slower"
 
 
 def _rank(results: Results) -> str:
