@@ -253,6 +253,8 @@ def _save_program(small: nn.Module, path: Path, space: "SearchSpace") -> None:
             except Exception as error:
                 msg = f"torch.export cannot write {type(small).__name__} as a program: {error}"
                 raise BadInputError(msg) from error
+        for node in program.graph.nodes:
+            node.meta.pop("stack_trace", None)  # it holds paths of the machine
         torch.export.save(program, path)
 
 
