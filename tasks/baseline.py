@@ -15,7 +15,7 @@ from eyas.space import trace
 from eyas.storage import Store
 from eyas.training import EpochStore, TrainingResult, stage_key, write_history
 from tasks import stage
-from tasks.learning import Data, check_fits, resume_folder
+from tasks.learning import Data, check_fits, resume_folder, share_cores
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     given, data, metrics = params.baseline, Data.open(params, artifacts), {}
     network = _build(given, data.dataset)
+    cost = trace(network.model, (network.example(),)).cost()
+    share_cores(params.runtime, given.recipe, cost.macs)
     model, epochs, inputs = network.model, given.epochs, [artifacts / "fetch" / "manifest.json"]
     if given.checkpoint is not None:
         path = _bring(given, params)
@@ -32,7 +34,6 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         inputs.append(path)
         if epochs:
             metrics = _judge_checkpoint(data, model)
-    cost = trace(model, (network.example(),)).cost()
     key = stage_key({"baseline": given.model_dump(mode="json")}, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)

@@ -11,11 +11,12 @@ from eyas.network import Network, load_network
 from eyas.persistence import save
 from eyas.plan import PruningPlan
 from eyas.progress import Progress
-from eyas.space import SearchSpace, trace
+from eyas.space import SearchSpace
 from eyas.surgery import prune
 from eyas.training import EpochStore, stage_key, write_history
 from tasks import stage
-from tasks.learning import Data, resume_folder
+from tasks.learning import Data, resume_folder, share_cores
+from tasks.sample import trace_network
 
 _log = logging.getLogger(__name__)
 _INPUTS = (
@@ -30,8 +31,9 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline")
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
-    space = _trace(params, dense)
+    space = trace_network(dense, params.sample)
     small = prune(dense.model, space, plan)
+    share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
     images = _recalibrate(params, data, small)
     before = data.evaluate(small, "score")
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
@@ -60,14 +62,6 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         "params": cost.params,
         "activation_bytes": cost.activation_bytes,
     }
-
-
-def _trace(params: PipelineParams, dense: Network) -> SearchSpace:
-    """The search space that the sample and score stages saw."""
-    given = params.sample
-    return trace(
-        dense.model, (dense.example(),), ignore=given.ignore, round_to=given.round_to, min_width=given.min_width
-    )
 
 
 def _recalibrate(params: PipelineParams, data: Data, small: nn.Module) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from eyas.batchnorm import batch_norms
-from eyas.config import PipelineParams
+from eyas.config import PipelineParams, RuntimeParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
 from eyas.progress import Progress
@@ -19,6 +19,7 @@ from eyas.training import Evaluation, StoredSplit, TrainingResult, evaluate, tra
 from tasks import stage
 
 _log = logging.getLogger(__name__)
+_SMALL_STEP_MACS = 1e9
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,16 @@ def check_fits(model: nn.Module, dataset: Dataset) -> None:
             "by plain evaluation, which predicts their accuracy after fine-tuning much worse",
             type(model).__name__,
         )
+
+
+def share_cores(runtime: RuntimeParams, recipe: Recipe, macs: int) -> None:
+    """One thread for steps too small to be worth dividing; ``runtime.threads`` overrules.
+
+    Measured on two cores with 8 x 8 images and batches of 32: one thread is as fast as two on an idle machine, and many
+    times faster on a busy one, where threads wait for each other.
+    """
+    if not runtime.threads and macs * recipe.batch_size < _SMALL_STEP_MACS:
+        torch.set_num_threads(1)
 
 
 def resume_folder(params: PipelineParams, name: str, key: str) -> Path:
