@@ -4,6 +4,7 @@ Everything is built in a folder beside the stage's outputs and moved into place 
 half-written is ever taken for a data set.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from eyas.data.build import Options, build
 from eyas.data.decoding import Preprocessing
 from eyas.data.manifest import FILES
 from eyas.data.sources import check_all_met, collect
+from eyas.errors import StorageError
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
@@ -53,6 +55,11 @@ def _building(target: Path) -> Iterator[Path]:
     try:
         yield folder
         _replace(target, folder, old)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        msg = f"no space left for the data in {target.parent.resolve()}: free some, then run again"
+        raise StorageError(msg) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

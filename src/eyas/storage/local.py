@@ -47,21 +47,28 @@ def copy_into(address: str, folder: Path) -> None:
         DataError: nothing is there.
     """
     source = Path(address)
-    if source.is_dir():
-        shutil.copytree(source, folder, dirs_exist_ok=True, copy_function=_copy)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    for file in find(address):
-        _copy(os.fspath(file), os.fspath(folder / file.name))
+    files = walk(source) if source.is_dir() else ((file.name, file) for file in find(address))
+    for name, file in files:
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)  # the content alone: modes and times of the source mean nothing here
+
+
+def walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(relative name, path) of all files below a folder, sorted; links are followed."""
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(place, name)
+            yield path.relative_to(folder).as_posix(), path
 
 
 def entries(address: str) -> Iterator[Entry]:
     """All files below a folder, or the file itself; a version is size and time of the last change."""
     root = Path(address)
-    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else find(address)
-    for path in files:
+    files = sorted(walk(root)) if root.is_dir() else [(path.name, path) for path in find(address)]
+    for name, path in files:
         state = path.stat()
-        name = path.relative_to(root).as_posix() if root.is_dir() else path.name
         yield Entry(name, state.st_size, str(state.st_mtime_ns))
 
 
@@ -111,8 +118,3 @@ def safe_name(name: str, where: object) -> str:
         msg = f"{where} holds {name!r}, which would be written outside of its folder: refused"
         raise DataError(msg)
     return name
-
-
-def _copy(source: str, target: str) -> None:
-    """Copy the content alone: modes and times of the source mean nothing here."""
-    shutil.copyfile(source, target)
