@@ -1,13 +1,13 @@
 """Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
 
-from collections.abc import Sequence
+import shlex
 from pathlib import Path
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from eyas import tracking
-from eyas.lineage import digest, git_state
+from eyas.lineage import git_state, params_digest
 from tasks.dvc_cli import Reproduced
 from tasks.workspace import Workspace
 
@@ -25,7 +25,7 @@ def start_run(workspace: Workspace) -> str:
     tags = {
         "eyas.kind": "pipeline",
         "eyas.profile": workspace.name,
-        "eyas.params_digest": digest(params),
+        "eyas.params_digest": params_digest(params),
         "eyas.command": command(workspace),
         "mlflow.source.git.commit": commit,
         "eyas.git_dirty": str(dirty).lower(),
@@ -65,8 +65,4 @@ def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
 
 def command(workspace: Workspace) -> str:
     """What to type for the same run."""
-    parts: Sequence[str] = ("python", "-m", "flows", "run")
-    if workspace.name == "default":
-        return " ".join(parts)
-    file = workspace.folder.relative_to(workspace.root) / "params.yaml"
-    return " ".join([*parts, "--params", str(file), "--name", workspace.name])
+    return shlex.join(["python", "-m", "flows", "run", *workspace.arguments])

@@ -24,7 +24,7 @@ def register_candidate(run_id: str, workspace: Workspace) -> str:
     Equal files from equal stage keys are found again: nothing new is made then.
     """
     lineage = workspace_lineage(run_id, workspace)
-    extra = (workspace.folder / "dvc.lock", workspace.artifacts / "report" / "report.md")
+    extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
     store = open_store(workspace)
     logger = get_run_logger()
     try:

@@ -36,6 +36,8 @@ class Workspace:
     params: PipelineParams
     runtime: Mapping[str, Any] = field(default_factory=dict)
     """Runtime settings given for this run only; they reach stages through the environment."""
+    arguments: tuple[str, ...] = ()
+    """What to give ``python -m flows run`` for the same profile, in a clone of the same commit."""
 
     @property
     def artifacts(self) -> Path:
@@ -100,10 +102,12 @@ def open_workspace(
     given = apply_overrides({}, runtime).get("runtime", {})
     if not others and name is None and path.resolve() == (root / "params.yaml").resolve():
         return Workspace(root, root, "default", params, given)
+    arguments = ["--params", os.path.relpath(path, root), *(part for item in others for part in ("--set", item))]
+    arguments += ["--name", name] if name else []
     name = name or profile_name(path, others)
     folder = root / "workspaces" / name
     _prepare(root, folder, apply_overrides(content, others))
-    return Workspace(root, folder, name, params, given)
+    return Workspace(root, folder, name, params, given, tuple(arguments))
 
 
 def profile_name(params_file: Path, overrides: Sequence[str]) -> str:

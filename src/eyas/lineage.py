@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "register"})
+"""Sections that say how the pipeline is run, not what comes out of it."""
+
 
 @dataclass(frozen=True)
 class Lineage:
@@ -70,19 +73,23 @@ def trace_lineage(
     """The lineage of what lies under ``artifacts``, with the checkout's commit."""
     commit, dirty = git_state(checkout)
     manifest = json.loads((artifacts / "fetch" / "manifest.json").read_text())
-    what_matters = {name: section for name, section in params.items() if name != "runtime"}
     return Lineage(
         run_id=run_id,
         stage_keys=dict(stage_keys),
         dataset_hash=str(manifest["digest"]),
         baseline_sha256=file_sha256(artifacts / "baseline" / "model.safetensors"),
-        params_digest=digest(what_matters),
+        params_digest=params_digest(params),
         git_commit=commit,
         git_dirty=dirty,
         profile=profile,
         command=command,
         params=params,
     )
+
+
+def params_digest(params: Mapping[str, Any]) -> str:
+    """Digest of the sections that can change a network; how it is operated is none of them."""
+    return digest({name: section for name, section in params.items() if name not in OPERATING})
 
 
 def git_state(checkout: Path) -> tuple[str, bool]:
@@ -92,6 +99,15 @@ def git_state(checkout: Path) -> tuple[str, bool]:
         return commit, bool(_git(checkout, "status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.CalledProcessError):
         return "", False
+
+
+def has_commit(checkout: Path, commit: str) -> bool:
+    """Whether the checkout's repository holds a commit."""
+    try:
+        _git(checkout, "cat-file", "-e", f"{commit}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
 
 
 def file_sha256(path: Path) -> str:

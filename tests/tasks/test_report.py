@@ -16,11 +16,14 @@ def workspace(tmp_path: Path, digits_params: PipelineParams) -> Workspace:
     write_workspace(folder / "artifacts", candidates=20)
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     runtime = digits_params.runtime.model_copy(update={"tracking_uri": uri})
-    return Workspace(tmp_path, folder, "small", digits_params.model_copy(update={"runtime": runtime}))
+    params = digits_params.model_copy(update={"runtime": runtime})
+    arguments = ("--params", "configs/small.yaml", "--set", "export.parity_images=1 0")
+    return Workspace(tmp_path, folder, "small", params, arguments=arguments)
 
 
 def test_report_tells_how_to_make_it_again(workspace: Workspace) -> None:
-    assert command(workspace) == "python -m flows run --params workspaces/small/params.yaml --name small"
+    expected = "python -m flows run --params configs/small.yaml --set 'export.parity_images=1 0'"
+    assert command(workspace) == expected
     page = build_report(workspace)
     assert page == workspace.artifacts / "report" / "report.md"
     assert f".venv/bin/{command(workspace)}" in page.read_text()

@@ -5,7 +5,16 @@ MLflow itself is imported when a store is opened, so that importing this package
 
 from eyas.tracking.publish import register_version
 from eyas.tracking.registry import Version
-from eyas.tracking.runs import StageRecord, fail_run, finish_run, log_progress, log_report, record_stage, start_pipeline
+from eyas.tracking.runs import (
+    StageRecord,
+    fail_run,
+    finish_run,
+    log_progress,
+    log_report,
+    record_stage,
+    run_exists,
+    start_pipeline,
+)
 from eyas.tracking.store import Store, open_store, redact, tracking_uri
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "record_stage",
     "redact",
     "register_version",
+    "run_exists",
     "start_pipeline",
     "tracking_uri",
 ]

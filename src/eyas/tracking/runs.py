@@ -76,6 +76,16 @@ def find_stage_run(store: Store, stage: str, key: str) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
+def run_exists(store: Store, run_id: str) -> bool:
+    """Whether the store knows a run that was not deleted."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(retry(store.client.get_run, run_id).info.lifecycle_stage == "active")
+    except MlflowException:
+        return False
+
+
 def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -> None:
     """Share of a stage that is done, as a stepped metric of the parent run."""
     _log(store, run_id, metrics=[(f"{stage}.progress", done / max(total, 1), done)])
