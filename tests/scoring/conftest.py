@@ -1,0 +1,40 @@
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import eyas
+from eyas.criteria import Criterion
+from eyas.scoring import WidthPlans
+from tests.scoring.networks import trained
+
+
+@dataclass(frozen=True)
+class Scene:
+    model: torch.nn.Module
+    space: object
+    plans: WidthPlans
+    calibration: torch.Tensor
+    scoring: torch.Tensor
+    labels: torch.Tensor
+
+    def score(self, plans=None, **options):
+        plans = self.plans if plans is None else plans
+        return eyas.score(self.model, self.space, plans, self.calibration, self.scoring, self.labels, **options)
+
+
+def make_scene(norm=torch.nn.BatchNorm2d, candidates=24):
+    model, data, labels = trained(norm)
+    space = eyas.trace(model, (data[:2],))
+    rng = np.random.default_rng(0)
+    tops = [group.channels for group in space.groups]
+    widths = np.unique(np.stack([rng.integers(2, top + 1, 4 * candidates) for top in tops], 1), axis=0)
+    widths = rng.permutation(widths)[:candidates]
+    plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
+    return Scene(model, space, plans, data[:160], data[160:], labels[160:])
+
+
+@pytest.fixture(scope="session")
+def scene():
+    return make_scene()
