@@ -1,0 +1,125 @@
+"""The fine-tuning stage on scikit-learn's digits: recalibrates, trains, resumes, saves what loads again."""
+
+import csv
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import eyas
+from eyas.config import parse_params
+from eyas.data import open_dataset
+from eyas.errors import PlanError
+from eyas.network import load_network
+from eyas.progress import silent
+from tasks.finetune import finetune
+
+
+@pytest.fixture
+def artifacts(pruned_digits, tmp_path):
+    """A workspace in which all stages before ``finetune`` have run."""
+    for name in ("fetch", "baseline", "score"):
+        shutil.copytree(pruned_digits / name, tmp_path / "artifacts" / name)
+    (tmp_path / "artifacts" / "finetune").mkdir()
+    return tmp_path / "artifacts"
+
+
+def make_params(artifacts, **given):
+    recipe = {"kind": "sgd", "batch_size": 64, "learning_rate": 0.05}
+    runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
+    return parse_params({"finetune": {"epochs": 3, "recipe": recipe, **given}, "runtime": runtime})
+
+
+def files(folder: Path):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def accuracy(model, artifacts, split):
+    dataset = open_dataset(artifacts / "fetch")
+    part = dataset.split(split)
+    with torch.no_grad():
+        answers = torch.cat([model(dataset.normalise(image[None])).argmax(1) for image in part.images()])
+    return float((answers == part.labels).double().mean())
+
+
+def test_the_winner_is_trained_and_loads_again(artifacts):
+    metrics = finetune(make_params(artifacts), artifacts, silent)
+    small = eyas.load(artifacts / "finetune")
+    assert metrics["test_accuracy"] == pytest.approx(accuracy(small, artifacts, "test"), abs=1e-12)
+    assert metrics["score_accuracy"] == pytest.approx(accuracy(small, artifacts, "score"), abs=1e-12)
+    assert metrics["score_accuracy"] > metrics["recalibrated_score_accuracy"]
+    assert metrics["params"] == sum(parameter.numel() for parameter in small.parameters())
+    plan = eyas.PruningPlan.from_json((artifacts / "score/plan.json").read_text())
+    assert (artifacts / "finetune/plan.json").read_text() == plan.to_json()
+    dense = load_network(artifacts / "baseline").model
+    assert metrics["params"] < sum(parameter.numel() for parameter in dense.parameters()) / 2
+    with (artifacts / "finetune/history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_recalibration_is_what_the_score_stage_did(artifacts):
+    """Without training: the plan's slice of the dense weights, with the statistics of the calibration split."""
+    metrics = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    dense = load_network(artifacts / "baseline").model
+    small = eyas.load(artifacts / "finetune")
+    kept = eyas.PruningPlan.from_json((artifacts / "score/plan.json").read_text()).kept
+    first = next(iter(kept.values()))
+    dataset = open_dataset(artifacts / "fetch")
+    images = dataset.normalise(dataset.split("calibration").images())
+    weight = dense.conv1.weight[list(first)]
+    assert torch.equal(small.conv1.weight, weight)
+    outputs = torch.nn.functional.conv2d(images.double(), weight.double(), padding=1)
+    assert torch.allclose(small.bn1.running_mean.double(), outputs.mean((0, 2, 3)), atol=1e-5)
+    variance = outputs.var((0, 2, 3), unbiased=False)
+    assert torch.allclose(small.bn1.running_var.double(), variance, rtol=1e-3)
+    assert metrics["score_accuracy"] == metrics["recalibrated_score_accuracy"]
+    assert metrics["best_epoch"] == 0
+
+
+def test_the_dense_network_teaches_by_default(artifacts):
+    finetune(make_params(artifacts, epochs=1), artifacts, silent)
+    taught = files(artifacts / "finetune")
+    recipe = {"kind": "sgd", "batch_size": 64, "learning_rate": 0.05, "distillation": None}
+    finetune(make_params(artifacts, epochs=1, recipe=recipe), artifacts, silent)
+    assert files(artifacts / "finetune")["model.safetensors"] != taught["model.safetensors"]
+
+
+def test_killed_and_resumed_ends_with_the_same_bytes(artifacts):
+    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in artifacts.rglob("*") if path.is_file()}
+    expected_metrics = finetune(make_params(artifacts), artifacts, silent)
+    expected = files(artifacts / "finetune")
+    shutil.rmtree(artifacts / "finetune")
+    (artifacts / "finetune").mkdir()
+
+    class KilledError(Exception):
+        pass
+
+    def kill(done, total, text=""):
+        if text.startswith("epoch 2/3: loss"):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        finetune(make_params(artifacts), artifacts, kill)
+    assert not files(artifacts / "finetune")
+    seen = []
+    metrics = finetune(make_params(artifacts), artifacts, lambda *args: seen.append(args[2]))
+    assert seen
+    assert not any(text.startswith("epoch 1/3") for text in seen)
+    assert metrics == expected_metrics
+    assert files(artifacts / "finetune") == expected
+    assert all(hashlib.sha256(path.read_bytes()).digest() == digest for path, digest in before.items())
+
+
+def test_a_plan_of_another_network_is_refused(artifacts):
+    import models
+    from eyas.criteria import Criterion
+
+    other = models.build("resnet8", 10, width=12, in_channels=1)
+    space = eyas.trace(other, (torch.zeros(1, 1, 8, 8),))
+    plan = space.plan({group.name: 4 for group in space.groups}, criterion=Criterion.parse("l1_norm"))
+    (artifacts / "score/plan.json").write_text(plan.to_json())
+    with pytest.raises(PlanError):
+        finetune(make_params(artifacts), artifacts, silent)
+    assert not files(artifacts / "finetune")
