@@ -14,8 +14,10 @@ from pathlib import Path
 from eyas.config import FetchParams, PipelineParams, expand
 from eyas.data.build import Options, build
 from eyas.data.decoding import Preprocessing
+from eyas.data.formats.parquet import Parquet
 from eyas.data.manifest import FILES
-from eyas.data.sources import check_all_met, collect
+from eyas.data.sampling import sample
+from eyas.data.sources import BUILTIN, check_all_met, collect
 from eyas.errors import StorageError
 from eyas.progress import Progress
 from eyas.storage import Store, redact
@@ -31,9 +33,18 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
         for part, address in source.items():
-            met |= collect(expand(address), folder / FILES / part, store.bring, given.sha256)
+            met |= _bring(given, part, expand(address), folder / FILES / part, store)
         check_all_met(given.sha256, met)
         return build(folder, options, {part: redact(address) for part, address in source.items()}, progress)
+
+
+def _bring(given: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
+    """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
+    if part == "train" and given.max_images and not given.sha256 and not address.startswith(BUILTIN):
+        table = Parquet(image_column=given.image_column, label_column=given.label_column)
+        if sample(address, folder, store, given.max_images, kind=given.format, table=table):
+            return set()
+    return collect(address, folder, store.bring, given.sha256)
 
 
 def _options(given: FetchParams, threads: int) -> Options:

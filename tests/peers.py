@@ -242,6 +242,9 @@ def web_server() -> Iterator[tuple[str, WebFiles]]:
                 self.send_response_only(304)
                 self.end_headers()
                 return
+            if site.validators and self.headers.get("If-Match", tag) != tag:
+                self.answer(412, headers, b"")
+                return
             wanted = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
             if not (site.ranges and wanted and self.headers.get("If-Range", tag) == tag):
                 self.answer(200, headers, data)

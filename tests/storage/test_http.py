@@ -189,3 +189,39 @@ def test_a_server_without_ranges_cannot_be_read_in_pieces(web, data) -> None:
     web.site.ranges = False
     with web.store().open(f"{web.url}/d.bin") as file, pytest.raises(StorageError, match="does not give ranges"):
         file.read(10)
+
+
+def test_a_file_replaced_while_it_is_read_is_noticed(web, data) -> None:
+    web.site.files["d.bin"] = data * 10
+    with web.store().open(f"{web.url}/d.bin") as file:
+        file.read(5)
+        web.site.files["d.bin"] = bytes(reversed(data * 10))
+        file.seek(2_000_000)
+        with pytest.raises(StorageError, match="changed while it was read"):
+            file.read(5)
+
+
+def test_a_beginning_longer_than_the_file_is_thrown_away(web, data, tmp_path) -> None:
+    web.site.files["d.bin"] = data
+    web.proxy.add("cut", after=100_000)
+    web.proxy.add("status", status=500, times=2)
+    with pytest.raises(StorageError):
+        web.store().download(f"{web.url}/d.bin", tmp_path / "d.bin")
+    (part,) = web.state.rglob("*.part")
+    part.write_bytes(data + b"surplus")
+    web.store().download(f"{web.url}/d.bin", tmp_path / "d.bin")
+    assert (tmp_path / "d.bin").read_bytes() == data
+
+
+def test_https_does_not_lead_to_http() -> None:
+    import requests
+
+    from eyas.storage.addresses import parse
+    from eyas.storage.http import _check_status
+
+    hop, answer = requests.Response(), requests.Response()
+    hop.url, answer.url, answer.status_code = "https://host/a?sig=1", "http://host/a?sig=1", 200
+    answer.history = [hop]
+    with pytest.raises(StorageError, match="https://host/a leads to an address without https"):
+        _check_status(answer, parse("https://host/a?sig=1"))
+    _check_status(answer, parse("http://host/a"))

@@ -295,3 +295,20 @@ def test_a_folder_without_permission_is_no_silent_loss(tmp_path) -> None:
     target.write_bytes(b"not a folder")
     with pytest.raises(OSError, match="file"):
         Store(state=tmp_path / "state").download(str(tmp_path / "in"), Path(target) / "x")
+
+
+def test_a_copy_that_breaks_leaves_the_old_file(tmp_path, monkeypatch) -> None:
+    import shutil
+
+    (tmp_path / "in").write_bytes(b"new content")
+    (tmp_path / "out").write_bytes(b"old")
+
+    def half(source: Path, target: Path) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", half)
+    with pytest.raises(OSError, match="No space"):
+        Store(state=tmp_path / "state").download(str(tmp_path / "in"), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]

@@ -78,7 +78,7 @@ def join_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
 
 def make_part(name: str, member: Format, listing: Listing, classes: Sequence[str], *, has_test: bool) -> Part:
     """One part's images with labels by the common classes; a source that brings its own test set keeps it."""
-    flags = [False] * len(listing.files) if has_test else _own_test(name, listing.files)
+    flags = [False] * len(listing.files) if has_test else own_test(name, listing.files)
     position = {text: index for index, text in enumerate(classes)}
     label = [position[text] for text in listing.classes] if listing.named else list(range(len(classes)))
     files = listing.file_indices.tolist()
@@ -92,8 +92,12 @@ def make_part(name: str, member: Format, listing: Listing, classes: Sequence[str
     )
 
 
-def _own_test(name: str, files: Sequence[str]) -> list[bool]:
-    """Which files of a source are its own test set, by their usual names (``test_batch``, ``t10k-...``, ``val/``)."""
+def own_test(name: str, files: Sequence[str]) -> list[bool]:
+    """Which files of a source are its own test set, by their usual names (``test_batch``, ``t10k-...``, ``val/``).
+
+    Raises:
+        DataError: it holds both a test and a validation set.
+    """
     tags = [_tag(file) for file in files]
     if set(tags) >= {"test", "validation"}:
         msg = f"{name} holds both a test and a validation set: give the two to use as fetch.train and fetch.test"

@@ -15,6 +15,7 @@ from eyas.data.formats.base import Format, Listing, Payload
 from eyas.errors import DataError
 
 _BATCH_ROWS = 256
+_BUFFER = 8 * 2**20  # bytes of a remote column at a time
 
 
 class Parquet(Format):
@@ -35,7 +36,7 @@ class Parquet(Format):
     def resolved(self, root: Path, files: Sequence[str]) -> "Parquet":
         tables = _tables(files)
         schema = open_parquet(root / tables[0]).schema_arrow
-        image, label = self._columns(schema, tables[0])
+        image, label = self.columns(schema, tables[0])
         return Parquet(image_column=image, label_column=label)
 
     @override
@@ -45,7 +46,7 @@ class Parquet(Format):
         values: list[pa.ChunkedArray] = []
         for name in tables:
             file = open_parquet(root / name)
-            _, label = self._columns(file.schema_arrow, name)
+            _, label = self.columns(file.schema_arrow, name)
             found = class_names(file.schema_arrow, label)
             if names is not None and found is not None and found != names:
                 msg = f"{name} lists other class names than {tables[0]}: {found[:5]} ..., expected {names[:5]} ..."
@@ -66,7 +67,7 @@ class Parquet(Format):
     @override
     def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
         file = open_parquet(path)
-        column, _ = self._columns(file.schema_arrow, path.name)
+        column, _ = self.columns(file.schema_arrow, path.name)
         try:
             for row, cell in _cells(file, column, np.asarray(rows, dtype=np.int64)):
                 yield _image(cell, path.name, row)
@@ -74,8 +75,33 @@ class Parquet(Format):
             msg = f"{path.name} cannot be read: {error}"
             raise DataError(msg) from error
 
-    def _columns(self, schema: pa.Schema, name: str) -> tuple[str, str]:
-        """Names of the image and the label column."""
+    def stream(self, file: pq.ParquetFile, name: str) -> Iterator[tuple[bytes, Any]]:
+        """(image, label) of every row in passing; ``name`` says of which file in errors.
+
+        Raises:
+            DataError: the file is damaged, or an image or a label is missing.
+        """
+        image, label = self.columns(file.schema_arrow, name)
+        row = 0
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[image, label]):
+                cells = _bytes_of(batch.column(image))
+                for cell, value in zip(cells.to_pylist(), batch.column(label).to_pylist(), strict=True):
+                    if value is None:
+                        msg = f"{name} row {row}: the label {label!r} is missing"
+                        raise DataError(msg)
+                    yield _image(cell, name, row), value
+                    row += 1
+        except (pa.ArrowInvalid, OSError) as error:
+            msg = f"{name} cannot be read: {error}"
+            raise DataError(msg) from error
+
+    def columns(self, schema: pa.Schema, name: str) -> tuple[str, str]:
+        """Names of the image and the label column.
+
+        Raises:
+            DataError: a named one does not fit, or several do and none is named.
+        """
         images = [field.name for field in schema if _holds_images(field.type)]
         integers = [field.name for field in schema if pa.types.is_integer(field.type)]
         texts = [field.name for field in schema if _is_text(field.type)]
@@ -91,7 +117,8 @@ def open_parquet(source: Any) -> pq.ParquetFile:
         DataError: it is none, or is cut short.
     """
     try:
-        return pq.ParquetFile(source, memory_map=isinstance(source, Path))
+        local = isinstance(source, Path)
+        return pq.ParquetFile(source, memory_map=local, buffer_size=0 if local else _BUFFER)
     except (pa.ArrowInvalid, OSError) as error:
         name = source.name if isinstance(source, Path) else "the file"
         msg = f"{name} is no complete Parquet file: {error}"
@@ -198,14 +225,17 @@ def _group_cells(
     start, position = 0, 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=[column]):
         stop = int(np.searchsorted(rows, start + len(batch)))
-        cells = batch.column(0)
-        if pa.types.is_struct(cells.type):
-            cells = cells.field("bytes")
+        cells = _bytes_of(batch.column(0))
         for row in rows[position:stop].tolist():
             yield row, cells[row - start].as_py()
         start, position = start + len(batch), stop
         if position == len(rows):
             return
+
+
+def _bytes_of(column: pa.Array) -> pa.Array:
+    """The encoded images of a column, which may be a struct around them."""
+    return column.field("bytes") if pa.types.is_struct(column.type) else column
 
 
 def _image(value: bytes | None, name: str, row: int) -> bytes:
