@@ -1,21 +1,20 @@
 """Stage ``baseline``: a checkpoint or a training becomes the dense network, with its accuracy and its cost."""
 
 import logging
-import shutil
 from pathlib import Path
 
 from torch import nn
 
 from eyas.checkpoint import build_model, find_architecture, load_checkpoint
-from eyas.config import BaselineParams, PipelineParams, expand
+from eyas.config import BaselineParams, PipelineParams
 from eyas.data import Dataset
 from eyas.network import Network, save_network
 from eyas.progress import Progress
-from eyas.space import trace
-from eyas.storage import Store
+from eyas.tracing.build import trace
 from eyas.training import EpochStore, TrainingResult, stage_key, write_history
 from tasks import stage
 from tasks.learning import Data, check_fits, resume_folder, share_cores
+from tasks.origin import Origin, find_origin
 
 _log = logging.getLogger(__name__)
 
@@ -23,15 +22,15 @@ _log = logging.getLogger(__name__)
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     given, data, metrics = params.baseline, Data.open(params, artifacts), {}
-    network = _build(given, data.dataset)
+    origin = find_origin(params)
+    network = _build(given, origin, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
     share_cores(params.runtime, given.recipe, cost.macs)
     model, epochs, inputs = network.model, given.epochs, [artifacts / "fetch" / "manifest.json"]
-    if given.checkpoint is not None:
-        path = _bring(given, params)
-        load_checkpoint(model, path)
+    if origin.weights is not None:
+        load_checkpoint(model, origin.weights)
         epochs = given.adapt_epochs
-        inputs.append(path)
+        inputs.append(origin.weights)
         if epochs:
             metrics = _judge_checkpoint(data, model)
     key = stage_key({"baseline": given.model_dump(mode="json")}, inputs)
@@ -44,27 +43,15 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(given: BaselineParams, dataset: Dataset) -> Network:
+def _build(given: BaselineParams, origin: Origin, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
-    found = find_architecture(given.architecture, given.arguments, dataset.num_classes)
-    model = build_model(given.architecture, given.arguments, dataset.num_classes, seed=given.seed)
+    found = find_architecture(origin.architecture, origin.arguments, dataset.num_classes)
+    model = build_model(origin.architecture, origin.arguments, dataset.num_classes, seed=given.seed)
     check_fits(model, dataset)
     seen = given.checkpoint is not None and given.seen_by_checkpoint
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
     return Network(model, found.factory, found.arguments, dataset.image_shape, seen)
-
-
-def _bring(given: BaselineParams, params: PipelineParams) -> Path:
-    """The checkpoint as a local file, compared with its digest."""
-    address = expand(given.checkpoint or "")
-    state = Path(params.runtime.state)
-    folder = state / "checkpoint"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    target = folder / address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
-    Store(params.runtime.storage, state / "downloads").download(address, target, given.checkpoint_sha256)
-    return target
 
 
 def _judge_checkpoint(data: Data, model: nn.Module) -> dict[str, float | int]:

@@ -8,7 +8,7 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "trace": "eyas.space",
+    "trace": "eyas.tracing.build",
     "prune": "eyas.surgery",
     "save": "eyas.persistence",
     "load": "eyas.persistence",

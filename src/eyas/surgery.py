@@ -8,6 +8,7 @@ A module that pads channels with zeros (the option-A shortcut of He et al. 2015,
 """
 
 import copy
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +26,7 @@ Slices = Mapping[str, Mapping[int, NDArray[np.int64]]]
 """``{parameter or buffer: {dimension: kept indices, ascending}}``."""
 
 _PLAIN = (int, float, str, bool, bytes, type(None), torch.dtype, torch.device, type)
+_CONTAINERS = (dict, OrderedDict, set, list)
 _TABLES = ("_parameters", "_buffers", "_modules")
 
 
@@ -82,8 +84,8 @@ def _fill(new: nn.Module, old: nn.Module, memo: dict[int, Any]) -> None:
             state[name] = {key: memo.get(id(item)) for key, item in value.items()}
         elif isinstance(value, _PLAIN):
             state[name] = value
-        elif isinstance(value, dict) and not value:
-            state[name] = copy.copy(value)
+        elif type(value) in _CONTAINERS and not value:
+            state[name] = type(value)()
         elif isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value):
             state[name] = value
         else:

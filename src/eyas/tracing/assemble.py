@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eyas.tracing.interpreter import Trace
+from eyas.tracing.state import Trace
 from eyas.tracing.units import Ids, Slot
 
 _NO_CHANNEL = ("in", "")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from eyas.tracing.interpreter import Call
+    from eyas.tracing.call import Call
 
 Rule = Callable[["Call"], Any]
 """Takes a call of an operator; returns its output: a Value, a list of them, or None for what is no tensor."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eyas.tracing.interpreter import Call
+from eyas.tracing.call import Call
 from eyas.tracing.registry import rule
 from eyas.tracing.units import Ids
 from eyas.tracing.values import Value, aligned, aligned_shape

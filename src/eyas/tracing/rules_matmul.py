@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from eyas.tracing.interpreter import Call, unknown
+from eyas.tracing.call import Call, unknown
 from eyas.tracing.registry import rule
 from eyas.tracing.rules_conv import count_activation
 from eyas.tracing.rules_elementwise import combine

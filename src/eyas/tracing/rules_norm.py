@@ -1,6 +1,6 @@
 """Normalisations: per channel they pass, per group they lose whole groups, across channels they freeze."""
 
-from eyas.tracing.interpreter import Call
+from eyas.tracing.call import Call
 from eyas.tracing.registry import rule
 from eyas.tracing.units import Ids
 from eyas.tracing.values import Value

@@ -4,9 +4,10 @@ from math import gcd
 
 import numpy as np
 
-from eyas.tracing.interpreter import Attribute, Call, unknown
+from eyas.tracing.call import Call, unknown
 from eyas.tracing.registry import rule
 from eyas.tracing.rules_elementwise import combine
+from eyas.tracing.state import Attribute
 from eyas.tracing.units import Ids
 from eyas.tracing.values import Value
 
@@ -49,7 +50,7 @@ def _in_proportion(call: Call, parts: list[Ids]) -> None:
     parts = [part for part in parts if len(part)]
     if len(parts) < 2:
         return
-    call.trace.site(call, 1, np.concatenate(parts))
+    call.trace.site(call.code, 1, np.concatenate(parts))
     share = gcd(*(len(part) for part in parts))
     first = parts[0].reshape(share, -1)[:, :1]
     for part in parts:
@@ -84,7 +85,7 @@ def _strided(call: Call, ids: Ids, start: int, stop: int, step: int) -> Ids:
     if len(ids) % step or stop - start <= len(ids) - step:
         call.freeze(ids, f"every {step}th channel is picked from a hard-wired range")
     else:
-        call.trace.site(call, 1, ids)
+        call.trace.site(call.code, 1, ids)
         rows = ids.reshape(-1, step)
         call.unite(rows, rows[:, :1])
     return ids[start:stop:step]

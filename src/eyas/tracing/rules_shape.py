@@ -4,7 +4,7 @@ from math import prod
 
 import numpy as np
 
-from eyas.tracing.interpreter import Call
+from eyas.tracing.call import Call
 from eyas.tracing.registry import rule
 from eyas.tracing.units import Ids
 from eyas.tracing.values import Value, aligned
@@ -53,7 +53,7 @@ def reshape(call: Call) -> Value:
 
 def _carried(call: Call, ids: Ids) -> Ids:
     """A dimension a reshape leaves alone; its literal size may still be hard-wired."""
-    call.trace.site(call, 1, ids)
+    call.trace.site(call.code, 1, ids)
     return ids
 
 
@@ -65,7 +65,7 @@ def _rearranged(call: Call, x: Value, dim: int, ins: list[int], outs: list[int])
     roots = call.trace.units.canonical(spread)
     varying = [axis for axis in range(len(outs)) if (roots != roots.take([0], axis)).any()]
     candidates = varying[::-1] or [len(outs) - 1]
-    choice = call.trace.site(call, len(candidates), ids)
+    choice = call.trace.site(call.code, len(candidates), ids)
     axis = candidates[min(choice, len(candidates) - 1)]
     first = spread
     for other in range(len(outs)):
@@ -125,7 +125,7 @@ def expand(call: Call) -> Value:
     x = call.value("self")
     labels = aligned(x, len(call.shape))
     for ids in labels.values():
-        call.trace.site(call, 1, ids)
+        call.trace.site(call.code, 1, ids)
     return x.relabel(call.shape, labels)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from eyas.tracing.interpreter import Call, unknown
+from eyas.tracing.call import Call, unknown
 from eyas.tracing.registry import rule
 from eyas.tracing.values import Value
 

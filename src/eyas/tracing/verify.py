@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from eyas.groups import ChannelGroup
 from eyas.parity import compare, mask_consumers, random_like
 from eyas.plan import PruningPlan
-from eyas.space import ChannelGroup, SearchSpace
+from eyas.space import SearchSpace
 from eyas.surgery import rebuild, slice_model
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}

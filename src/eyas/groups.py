@@ -1,0 +1,75 @@
+"""Channel groups as values: which channels belong together, and where they lie in the parameters."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One dimension of a parameter or buffer that holds channels of a group."""
+
+    parameter: str
+    dim: int
+    role: str
+    """``out``: weights that make the channels; ``in``: weights that consume them; ``scale``, ``shift``,
+    ``mean``, ``var``: of a normalisation; ``bias``, ``slope``; empty for a bare parameter."""
+    positions: Ints = field(compare=False, repr=False)
+    """Where the group's units lie along the dimension: U units with E entries each."""
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Channels of one or several layers that must be kept or removed together."""
+
+    name: str
+    """The first layer that makes them; ``layer/2`` for a second group of the same layer."""
+    channels: int
+    """Dense width."""
+    step: int
+    """Smallest legal change of the width: channels per unit."""
+    layers: tuple[str, ...]
+    """Layers whose output holds the channels, in order of execution."""
+    members: tuple[Member, ...] = field(compare=False, repr=False)
+    """Every parameter dimension that holds them, consumers included."""
+    unit_of_channel: Ints = field(compare=False, repr=False)
+    """The unit each channel belongs to; a unit is kept or removed whole."""
+    floor: int = 0
+    """Fewest channels that may be left, where the forward code squeezes dimensions of size one."""
+
+    @property
+    def units(self) -> int:
+        """Number of units: the finest steps from nothing to the dense width."""
+        return self.channels // self.step
+
+    @property
+    def consumers(self) -> tuple[str, ...]:
+        """Layers that read the channels."""
+        return tuple(dict.fromkeys(m.parameter.rpartition(".")[0] for m in self.members if m.role == "in"))
+
+
+@dataclass(frozen=True)
+class FrozenGroup:
+    """Channels that cannot be pruned, and why."""
+
+    name: str
+    layers: tuple[str, ...]
+    reason: str
+    channels: int = 0
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the units of all groups lie in the parameters and attributes of the model."""
+
+    slots: dict[tuple[str, int], Ints]
+    """Unit number of each entry along a parameter's dimension, -1 where fixed."""
+    attributes: dict[tuple[str, str], tuple[Ints, int]]
+    """Unit numbers that an integer attribute counts, and what the count is divided by."""
+    offsets: Ints
+    """First unit number of each group, and the total."""
+    shapes: dict[str, tuple[int, ...]]
+    """Dense shape of every parameter and buffer."""
