@@ -9,8 +9,8 @@ from torch import nn
 
 from eyas.errors import ParameterError
 
-ALLOWED = ("models", "eyas")
-"""Packages that need no permission."""
+ALLOWED = ("models", "eyas.pruned")
+"""Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
 VARIABLE = "EYAS_ARCHITECTURES"
 """Environment variable that names further packages, comma separated."""
 
@@ -23,7 +23,7 @@ def build_architecture(
     Args:
         architecture: module and attribute, such as ``models:build`` or ``torchvision.models:resnet50``.
         arguments: keyword arguments.
-        allowed: packages to import from; by default ``models``, ``eyas`` and those in ``EYAS_ARCHITECTURES``.
+        allowed: packages to import from; by default ``models``, ``eyas.pruned`` and those in ``EYAS_ARCHITECTURES``.
 
     Raises:
         ParameterError: the name is malformed, not allowed, not found, or does not build a module.

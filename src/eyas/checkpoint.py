@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyas.errors import CheckpointError, ParameterError
+from eyas.errors import CheckpointError, EyasError, ParameterError
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
@@ -53,6 +53,8 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = factory(**found.arguments)
+    except EyasError:
+        raise
     except (TypeError, ValueError) as error:
         msg = f"baseline.architecture {architecture!r} with arguments {dict(arguments)}: {error}"
         raise ParameterError(msg) from error

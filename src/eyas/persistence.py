@@ -119,8 +119,8 @@ def load(
     Args:
         folder: what :func:`save` wrote.
         factory: builds the dense network from the saved arguments; without it the saved name is imported.
-        allowed: packages a name may be imported from; by default ``models`` and ``eyas``, and those listed
-            in the environment's ``EYAS_ARCHITECTURES`` (comma separated).
+        allowed: packages a name may be imported from; by default ``models`` and ``eyas.pruned``, and those
+            listed in the environment's ``EYAS_ARCHITECTURES`` (comma separated).
 
     Raises:
         CheckpointError: files are missing, were changed, or belong to another architecture.

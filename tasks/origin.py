@@ -1,0 +1,92 @@
+"""Where a dense network comes from: nowhere, a file anywhere, or the model registry."""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eyas.checkpoint import find_architecture
+from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
+from eyas.errors import CheckpointError, ParameterError
+from eyas.persistence import ARCHITECTURE, WEIGHTS
+from eyas.pruned import FACTORY, describe
+from eyas.storage import Store
+from eyas.tracking import open_store, registry
+
+SCHEME = "models:/"
+_FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
+_CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """An architecture, and the file that holds its weights."""
+
+    architecture: str
+    """A name in ``models/``, or ``package.module:factory``."""
+    arguments: dict[str, Any]
+    weights: Path | None = None
+
+
+def find_origin(params: PipelineParams) -> Origin:
+    """What ``params.baseline`` names, its weights brought to this machine and compared with their digest.
+
+    Raises:
+        CheckpointError: the registry has no such model, or holds one of another architecture.
+        ChecksumError: the bytes are not those of ``checkpoint_sha256``.
+        DataError: there is nothing at the address.
+    """
+    given = params.baseline
+    if given.checkpoint is None:
+        return Origin(given.architecture, given.arguments)
+    address, folder = expand(given.checkpoint), Path(params.runtime.state) / "checkpoint"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if address.startswith(SCHEME):
+        return _from_registry(address, given, params.runtime, folder)
+    target = folder / address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
+    store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads")
+    store.download(address, target, given.checkpoint_sha256)
+    return Origin(given.architecture, given.arguments, target)
+
+
+def _from_registry(address: str, given: BaselineParams, runtime: RuntimeParams, folder: Path) -> Origin:
+    """A registered version: the pruned network that it holds, to be adapted or pruned further."""
+    store = open_store(_CHECKOUT, uri=runtime.tracking_uri, experiment=runtime.experiment)
+    files = registry.download(store, _version(store, address), folder)
+    saved = json.loads((files / ARCHITECTURE).read_text())
+    described = describe(files)
+    named = find_architecture(given.architecture, given.arguments, saved["arguments"].get("num_classes", 0))
+    first = _first(saved)
+    if (named.factory, named.arguments) != first:
+        msg = (
+            f"{address} was pruned from {first[0]} with {first[1]}, but baseline.architecture and "
+            f"baseline.arguments name {named.factory} with {named.arguments}: name the same network"
+        )
+        raise CheckpointError(msg)
+    return Origin(FACTORY, described, files / WEIGHTS)
+
+
+def _first(saved: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The dense factory and its arguments, below however many rounds of pruning."""
+    while saved["architecture"] == FACTORY:
+        saved = saved["arguments"]
+    return saved["architecture"], dict(saved["arguments"])
+
+
+def _version(store: Any, address: str) -> registry.Version:
+    """The version behind ``models:/name@alias`` or ``models:/name/number``."""
+    match = _FORM.fullmatch(address)
+    if match is None:
+        msg = f"baseline.checkpoint {address!r}: give models:/name@alias or models:/name/number"
+        raise ParameterError(msg)
+    if match["number"]:
+        return registry.get_version(store, match["name"], match["number"])
+    version = registry.get_alias(store, match["name"], match["alias"])
+    if version is None:
+        numbers = ", ".join(known.number for known in registry.list_versions(store, match["name"])) or "none"
+        msg = f"{address}: no version has that alias; registered versions: {numbers}"
+        raise CheckpointError(msg)
+    return version
