@@ -189,10 +189,13 @@ def report(rows: list[dict[str, Any]], name: str, share: float) -> None:
             (f"fused, 512 images, {kind} (no labels)", 512, "", "", interval(scores, truth), truth[scores.argmax()])
         )
     notes = [
-        f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw, uniform widths among them",
-        f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {RATE}, cosine to 0; 10,000 test images",
-        f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation {truth.std():.4f}, uniform {truth[0]:.4f}",
-        "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval over candidates",
+        f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw, uniform "
+        "widths among them",
+        f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {RATE}, cosine to "
+        "0; 10,000 test images",
+        f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
+        f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
+        "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
     ]
     header = (
         "procedure",

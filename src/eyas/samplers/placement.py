@@ -148,7 +148,7 @@ class Placement:
         num_rows, num_groups = rows.shape
         direction = np.where(costs > self.budget.target, -1, 1)
         eye = np.eye(num_groups, dtype=np.int64)
-        moved = np.clip(rows[:, None] + direction[:, None, None] * eye, floor, self.top)
+        moved: Positions = np.clip(rows[:, None] + direction[:, None, None] * eye, floor, self.top)
         gaps = np.abs(self.costs(moved.reshape(-1, num_groups)).reshape(num_rows, num_groups) - self.budget.target)
         width = (self.budget.high - self.budget.low) / 2
         choice = (np.maximum(gaps, width) * rng.uniform(1, 1.05, gaps.shape)).argmin(1)

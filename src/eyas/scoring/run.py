@@ -5,6 +5,7 @@ ranked by cross-entropy, in a race over rungs; docs/scoring.md has the measureme
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,15 @@ from eyas.progress import Progress, silent
 from eyas.scorers import Scorer
 from eyas.scoring import diagnostics
 from eyas.scoring.candidates import digests, originals
+from eyas.scoring.cluster import RayCrew
 from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError
+from eyas.scoring.divided import DividedCrew
 from eyas.scoring.engine import Engine, Settings, dense_outputs, probe
 from eyas.scoring.fingerprint import race_fingerprint
 from eyas.scoring.images import Images, prepare
 from eyas.scoring.journal import Journal, NoJournal
+from eyas.scoring.payload import pack
+from eyas.scoring.processes import ProcessCrew
 from eyas.scoring.race import Course, Finish, race
 from eyas.scoring.rungs import Rung, fit_rungs, parse_rungs
 from eyas.scoring.table import ScoreTable
@@ -36,6 +41,15 @@ if TYPE_CHECKING:
     from eyas.space import SearchSpace
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Staff:
+    """Who does the work; a result does not depend on it beyond rounding."""
+
+    workers: int
+    threads: int
+    cluster: str | None
 
 
 @dataclass(frozen=True)
@@ -50,6 +64,7 @@ class Job:
     settings: Settings
     device: str
     seed: int
+    staff: Staff
 
 
 def score(  # noqa: PLR0917
@@ -68,6 +83,9 @@ def score(  # noqa: PLR0917
     batch_size: int = 128,
     output: int | str | None = None,
     stop_margin: float = 4.0,
+    workers: int = 1,
+    threads: int | None = None,
+    cluster: str | None = None,
     journal: Path | str | None = None,
     progress: Progress = silent,
 ) -> ScoreTable:
@@ -88,6 +106,9 @@ def score(  # noqa: PLR0917
         batch_size: images per batch of the statistics: part of the score.
         output: which output is judged where the network has several.
         stop_margin: a leader this many standard errors ahead of the others goes to the last rung alone.
+        workers: processes (on a cluster actors) that score side by side; GPUs are dealt out among them.
+        threads: torch threads of each worker; without it the cores divided by ``workers``.
+        cluster: ``ray``, or the address of a Ray cluster.
         journal: file that finished measurements are kept in, so that a killed call can be repeated and goes on.
         progress: told how far the race is.
 
@@ -105,7 +126,8 @@ def score(  # noqa: PLR0917
     settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
     images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
     fitted = fit_rungs(parse_rungs(rungs), calibration=len(images.calibration), scoring=len(images.scoring))
-    job = Job(model, space, plans, images, fitted, settings, device, seed)
+    staff = Staff(workers, threads or max(1, (os.cpu_count() or 1) // workers), cluster)
+    job = Job(model, space, plans, images, fitted, settings, device, seed, staff)
     marks = digests(plans)
     course = Course(len(plans), originals(marks), fitted, batch_size, stop_margin)
     notes = _open_journal(job, course, marks, journal)
@@ -124,17 +146,33 @@ def _run(job: Job, course: Course, notes: Journal | NoJournal, progress: Progres
     if notes.batch_size not in (None, course.batch_size):
         course = replace(course, batch_size=notes.batch_size or course.batch_size)
         warnings.append(f"an earlier run ran out of memory: statistics use batches of {course.batch_size}")
-    crew = LocalCrew(engine, job.plans)
-    while True:
-        try:
-            watcher = RaceWatcher(progress, course.rungs, len(np.unique(course.original)))
-            finish = race(course, crew, notes, watcher)
-            return _finish(job, course, engine, finish, warnings)
-        except OutOfMemoryDuringScoringError as error:
-            course = replace(course, batch_size=_halve(course.batch_size, error))
-            warnings.append(f"out of memory: the race began again with batches of {course.batch_size}")
-            _log.warning(warnings[-1])
-            notes.restart(course.batch_size)
+    crew = _hire(job, engine)
+    try:
+        while True:
+            try:
+                watcher = RaceWatcher(progress, course.rungs, len(np.unique(course.original)))
+                finish = race(course, crew, notes, watcher)
+                return _finish(job, course, engine, finish, warnings)
+            except OutOfMemoryDuringScoringError as error:
+                course = replace(course, batch_size=_halve(course.batch_size, error))
+                warnings.append(f"out of memory: the race began again with batches of {course.batch_size}")
+                _log.warning(warnings[-1])
+                notes.restart(course.batch_size)
+    finally:
+        crew.close()
+
+
+def _hire(job: Job, engine: Engine) -> LocalCrew | DividedCrew:
+    """This process, several, or a cluster's."""
+    staff = job.staff
+    if staff.workers == 1 and staff.cluster is None:
+        return LocalCrew(engine, job.plans)
+    images = replace(job.images, dense=engine.images.dense)
+    blueprint, tensors = pack(job.model, job.space, job.settings, images)
+    how: dict[str, Any] = {"workers": staff.workers, "device": job.device, "threads": staff.threads}
+    if staff.cluster is None:
+        return ProcessCrew(blueprint, tensors, job.plans, **how)
+    return RayCrew(blueprint, tensors, job.plans, address=staff.cluster, **how)
 
 
 def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: list[str]) -> ScoreTable:

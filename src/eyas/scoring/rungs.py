@@ -35,10 +35,10 @@ class Rung(BaseModel):
 
 DEFAULT_RUNGS = (
     Rung(images=256, keep=0.25),
-    Rung(images=512, keep=16),
+    Rung(images=512, keep=8),
     Rung(images=4096, calibration_images=1024, mode="held_out"),
 )
-"""All candidates on 256 images, a quarter on 512, sixteen finalists held out."""
+"""All candidates on 256 images, a quarter on 512, eight finalists held out."""
 
 
 def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ...]:

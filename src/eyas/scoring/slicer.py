@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Entry:
+class Entry:
     """A dense tensor, its first name, and every place of the tree that holds it."""
 
     name: str
@@ -28,6 +28,7 @@ class _Entry:
 
     @property
     def is_buffer(self) -> bool:
+        """Whether it is no parameter."""
         return not isinstance(self.dense, nn.Parameter)
 
 
@@ -42,14 +43,14 @@ class Slicer:
         self.space = space
         self.shell = share_structure(model)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self._entries = list(_entries(self.shell).values())
+        self._held = list(entries_of(self.shell).values())
 
     @torch.no_grad()
     def __call__(self, plan: "PruningPlan") -> nn.Module:
         """The tree cut down to ``plan``; equal to ``eyas.prune(model, space, plan)``."""
         slices = self.space.slices(plan)
         index = self._to_device([kept for dims in slices.values() for kept in dims.values()])
-        for entry in self._entries:
+        for entry in self._held:
             tensor = entry.dense.detach()
             for dim, kept in sorted(slices.get(entry.name, {}).items()):
                 tensor = tensor.index_select(dim, index[id(kept)])
@@ -58,7 +59,7 @@ class Slicer:
             setattr(self.shell.get_submodule(module), name, value)
         return self.shell
 
-    def _place(self, entry: _Entry, tensor: Tensor) -> None:
+    def _place(self, entry: Entry, tensor: Tensor) -> None:
         """Put a tensor where the dense one stood, in the memory layout of the dense one."""
         if tensor.ndim == 4 and entry.dense.is_contiguous(memory_format=torch.channels_last):
             tensor = tensor.contiguous(memory_format=torch.channels_last)
@@ -80,18 +81,18 @@ class Slicer:
         return dict(zip(distinct, pieces, strict=True))
 
 
-def _entries(model: nn.Module) -> dict[int, _Entry]:
+def entries_of(model: nn.Module) -> dict[int, Entry]:
     """All tensors of a module tree by identity, under the first name that they have."""
     names: dict[int, str] = {}
     for members in (model.named_parameters(), model.named_buffers()):
         for name, tensor in members:
             names.setdefault(id(tensor), name)
-    entries: dict[int, _Entry] = {}
+    entries: dict[int, Entry] = {}
     for module in model.modules():
         tables: list[dict[str, Any]] = [module._parameters, module._buffers]
         for table in tables:
             for key, held in table.items():
                 if held is not None:
-                    entry = entries.setdefault(id(held), _Entry(names[id(held)], held))
+                    entry = entries.setdefault(id(held), Entry(names[id(held)], held))
                     entry.places.append((table, key))
     return entries

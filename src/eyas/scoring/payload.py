@@ -1,0 +1,75 @@
+"""What another process needs to score: the network's code without its weights, the weights and images beside it.
+
+The module tree travels with empty tensors, so that its own pickling (between processes of one run, never to a file
+that is kept) moves no weights; those and the images go as plain tensors, once, however many workers there are.
+"""
+
+import copy
+import pickle
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from eyas.errors import ParameterError
+from eyas.scoring.engine import Engine, Settings
+from eyas.scoring.images import Images
+from eyas.scoring.slicer import entries_of
+from eyas.surgery import rebuild
+
+if TYPE_CHECKING:
+    from eyas.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """An :class:`Engine` without its tensors."""
+
+    skeleton: nn.Module
+    space: "SearchSpace"
+    settings: Settings
+
+
+def pack(
+    model: nn.Module, space: "SearchSpace", settings: Settings, images: Images
+) -> tuple[Blueprint, dict[str, Tensor]]:
+    """The blueprint and every tensor by name, on the CPU.
+
+    Raises:
+        ParameterError: the network cannot be sent to another process.
+    """
+    skeleton = rebuild(model, _without_data)
+    bare = copy.copy(space)
+    bare.model = skeleton
+    blueprint = Blueprint(skeleton, bare, settings)
+    try:
+        pickle.dumps(blueprint)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        msg = (
+            f"{type(model).__name__} cannot be sent to worker processes ({error}): define its classes at the top level "
+            "of an importable module and remove hooks, or score with one worker"
+        )
+        raise ParameterError(msg) from error
+    tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in entries_of(model).values()}
+    tensors |= {f"images/{name}": value.cpu() for name, value in vars(images).items() if value is not None}
+    return blueprint, {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Engine:
+    """The engine on this process's device."""
+    model = blueprint.skeleton
+    for entry in entries_of(model).values():
+        tensor: Tensor = tensors[f"weights/{entry.name}"]
+        value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
+        for table, key in entry.places:
+            table[key] = value
+    given: dict[str, Any] = {
+        name: tensors.get(f"images/{name}") for name in ("calibration", "scoring", "labels", "dense")
+    }
+    return Engine(model, blueprint.space, Images(**given), blueprint.settings, device=device)
+
+
+def _without_data(tensor: Tensor) -> Tensor:
+    empty = torch.empty_like(tensor, device="meta")
+    return nn.Parameter(empty, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

@@ -1,0 +1,89 @@
+"""Diagnostics against formulas written out, and each warning against what it is for."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from eyas.scoring.diagnostics import Probe, kendall_tau, make_probe, spread, stability, warnings_for
+
+GOOD = {"not_finite": 0.0, "score_spread": 0.3, "median_standard_error": 0.03, "signal": 10.0, "tied_share": 0.0}
+
+
+def tau_by_pairs(one, other):
+    """Kendall's tau-b, pair by pair."""
+    agree, first, second = 0, 0, 0
+    for i, j in itertools.combinations(range(len(one)), 2):
+        a, b = np.sign(one[i] - one[j]), np.sign(other[i] - other[j])
+        agree, first, second = agree + a * b, first + a * a, second + b * b
+    return agree / np.sqrt(first * second)
+
+
+@pytest.mark.parametrize("digits", [1, 3])
+def test_kendall_tau_is_the_count_over_pairs(digits):
+    rng = np.random.default_rng(digits)
+    one = rng.normal(size=30)
+    other = (one + rng.normal(size=30)).round(digits)
+    one = one.round(digits)
+    assert kendall_tau(one, other) == pytest.approx(tau_by_pairs(one, other))
+    assert kendall_tau(one, one) == pytest.approx(1)
+    assert kendall_tau(one, -one) == pytest.approx(-1)
+    assert np.isnan(kendall_tau(np.zeros(5), one[:5]))
+
+
+def test_spread_counts_ties_and_what_is_not_finite():
+    scores = np.array([1.0, 2.0, 2.0, 5.0, np.nan])
+    found = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]))
+    assert found["score_spread"] == pytest.approx(np.std([1, 2, 2, 5]))
+    assert found["median_standard_error"] == pytest.approx(0.25)
+    assert found["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.25)
+    assert found["tied_share"] == 0.5
+    assert found["not_finite"] == 1
+
+
+def test_stability_compares_only_those_that_climbed():
+    taus = stability([({1: 0.1, 2: 0.2, 3: 0.3}, {1: 1.0, 2: 2.0, 3: 3.0}), ({1: 0.1}, {1: 0.2})])
+    assert taus[0] == pytest.approx(1)
+    assert np.isnan(taus[1])
+
+
+def test_the_probe_is_paired():
+    original = np.array([True] * 90 + [False] * 10)
+    recalibrated = original.copy()
+    recalibrated[:9] = False
+    probe = make_probe(original, recalibrated)
+    gaps = recalibrated.astype(float) - original
+    assert probe.original == 0.9
+    assert probe.recalibrated == pytest.approx(0.81)
+    assert probe.standard_error == pytest.approx(gaps.std(ddof=1) / 10)
+    assert probe.deviations == pytest.approx(0.09 / probe.standard_error)
+    assert make_probe(original, original).deviations == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"score_spread": 0.0}, "scoring is at fault"),
+        ({"score_spread": float("nan")}, "scoring is at fault"),
+        ({"signal": 0.5}, "little signal"),
+        ({"tied_share": 0.4}, "40% of the scores are ties"),
+        ({"not_finite": 3.0}, "3 of 20 candidates have outputs that are not finite"),
+        ({"rank_stability": [0.9, 0.05]}, "Kendall tau 0.05"),
+    ],
+)
+def test_each_fault_is_said_in_words(change, words):
+    (warning,) = warnings_for({**GOOD, "rank_stability": [0.9], **change}, None, 20)
+    assert words in warning
+
+
+def test_a_sound_race_has_no_warnings():
+    assert not warnings_for({**GOOD, "rank_stability": [0.8, float("nan")]}, Probe(0.9, 0.89, 0.005), 20)
+
+
+def test_a_probe_beyond_three_standard_errors_warns():
+    (warning,) = warnings_for({**GOOD, "rank_stability": []}, Probe(0.9, 0.8, 0.02), 20)
+    assert "from 0.900 to 0.800, 5.0 standard errors" in warning
+
+
+def test_one_candidate_has_no_spread_to_judge():
+    assert not warnings_for({**GOOD, "score_spread": 0.0, "rank_stability": []}, None, 1)

@@ -1,0 +1,198 @@
+"""Several workers: the identical table, whoever measures what, and whoever dies."""
+
+import os
+import signal
+import sys
+from collections import deque
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import eyas
+from eyas.calibrators import Calibrator
+from eyas.errors import EyasError, MissingExtraError, ParameterError
+from eyas.scorers import Scorer
+from eyas.scoring import Rung
+from eyas.scoring.cluster import RayCrew
+from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError
+from eyas.scoring.divided import DividedCrew, Lost
+from eyas.scoring.engine import Engine, Settings
+from eyas.scoring.images import prepare
+from eyas.scoring.payload import pack, unpack
+from eyas.scoring.processes import ProcessCrew, answer
+from tests.scoring.test_score import FUSED, RACE
+
+SETTINGS = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
+
+
+class FakeCrew(DividedCrew):
+    """Workers in this process; each entry of ``dies`` is one death, at ``chance`` per answer."""
+
+    def __init__(self, engine, plans, workers, *, dies=(), chance=0.3, seed=0):
+        super().__init__(plans, workers)
+        self.engine, self.dies = engine, list(dies)
+        self.chance = chance
+        self.rng = np.random.default_rng(seed)
+        self.boxes = [deque() for _ in range(workers)]
+        self.started, self.deepest = 0, 0
+
+    def start(self, worker):
+        self.started += 1
+
+    def submit(self, worker, task):
+        self.boxes[worker].append(task)
+        self.deepest = max(self.deepest, len(self.boxes[worker]))
+
+    def wait(self):
+        worker = self.rng.choice([number for number, box in enumerate(self.boxes) if box])
+        if self.dies and self.rng.uniform() < self.chance:
+            self.dies.pop()
+            self.boxes[worker].clear()
+            return [(worker, Lost("gone"))]
+        return [(worker, answer(self.engine, self.boxes[worker].popleft()))]
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def engine(scene):
+    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    return Engine(scene.model, scene.space, images, SETTINGS)
+
+
+def measure_all(crew, rung):
+    return {c: (m.score, m.accuracy, m.goodness.tobytes()) for c, m in crew.run(rung, 128, range(24))}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("deaths", [0, 3])
+def test_every_candidate_is_measured_once_whoever_dies(scene, engine, workers, deaths):
+    crew = FakeCrew(engine, scene.plans, workers, dies=[True] * deaths, seed=workers)
+    expected = measure_all(LocalCrew(engine, scene.plans), FUSED[0])
+    counts = [candidate for candidate, _ in crew.run(FUSED[0], 128, range(24))]
+    assert sorted(counts) == list(range(24))
+    assert crew.started == deaths
+    assert crew.deepest <= 2
+    assert measure_all(crew, FUSED[0]) == expected
+
+
+def test_workers_that_keep_dying_are_an_error_in_words(scene, engine):
+    crew = FakeCrew(engine, scene.plans, 2, dies=[True] * 99, chance=0.9)
+    with pytest.raises(EyasError, match="workers died"):
+        list(crew.run(FUSED[0], 128, range(24)))
+
+
+def test_answers_to_an_abandoned_run_are_dropped(scene, engine):
+    crew = FakeCrew(engine, scene.plans, 2)
+    first = crew.run(FUSED[0], 128, range(24))
+    next(first)
+    first.close()
+    assert measure_all(crew, RACE[0]) == measure_all(LocalCrew(engine, scene.plans), RACE[0])
+
+
+def test_what_a_worker_cannot_do_is_said(scene, engine, monkeypatch):
+    def fail(error):
+        def launch(self, plan, rung, batch_size):
+            raise error
+
+        return launch
+
+    crew = FakeCrew(engine, scene.plans, 1)
+    monkeypatch.setattr(Engine, "launch", fail(RuntimeError("shapes differ")))
+    with pytest.raises(EyasError, match="candidate 0 could not be scored: RuntimeError: shapes differ"):
+        list(crew.run(FUSED[0], 128, range(3)))
+    monkeypatch.setattr(Engine, "launch", fail(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(OutOfMemoryDuringScoringError):
+        list(crew.run(FUSED[0], 128, range(3)))
+
+
+def test_what_travels_holds_no_weights_and_makes_the_same_engine(scene, engine):
+    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    blueprint, tensors = pack(scene.model, scene.space, SETTINGS, images)
+    assert all(p.is_meta for p in [*blueprint.skeleton.parameters(), *blueprint.skeleton.buffers()])
+    assert blueprint.space.model is blueprint.skeleton
+    assert scene.space.model is scene.model
+    again = unpack(blueprint, tensors, "cpu")
+    for rung in RACE:
+        one, other = engine.measure(scene.plans[5], rung, 60), again.measure(scene.plans[5], rung, 60)
+        assert one.score == other.score
+        assert np.array_equal(one.goodness, other.goodness)
+
+
+def test_a_network_that_cannot_travel_is_refused_in_words(scene):
+    class Local(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = scene.model
+
+        def forward(self, x):
+            return self.inner(x)
+
+    model = Local()
+    space = eyas.trace(model, (scene.scoring[:2],))
+    plans = [space.plan()]
+    with pytest.raises(ParameterError, match="top level of an importable module"):
+        eyas.score(model, space, plans, scene.calibration, scene.scoring, scene.labels, workers=2)
+
+
+def test_two_processes_give_the_identical_table(scene, tmp_path):
+    one = scene.score(rungs=RACE)
+    two = scene.score(rungs=RACE, workers=2, threads=1, journal=tmp_path / "j")
+    for name, column in one.columns().items():
+        assert np.array_equal(column, two.columns()[name]), name
+    assert one.diagnostics == two.diagnostics
+
+
+def test_a_killed_process_is_replaced_and_its_candidates_measured_again(scene, engine):
+    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    packed = pack(scene.model, scene.space, SETTINGS, images)
+    crew = ProcessCrew(*packed, scene.plans, workers=1, device="cpu", threads=1)
+    try:
+        found = {}
+        for candidate, measured in crew.run(FUSED[0], 128, range(24)):
+            assert candidate not in found
+            found[candidate] = (measured.score, measured.accuracy, measured.goodness.tobytes())
+            if len(found) == 5:
+                first = crew._members[0].process.pid
+                os.kill(first, signal.SIGKILL)
+        assert crew._members[0].process.pid != first
+        assert found == measure_all(LocalCrew(engine, scene.plans), FUSED[0])
+    finally:
+        crew.close()
+    assert not crew._members[0].process.is_alive()
+
+
+def test_without_ray_the_message_says_how_to_install_it(scene, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'eyas\[ray\]'"):
+        scene.score(rungs=[Rung(images=60)], cluster="ray")
+
+
+def test_on_ray_the_table_is_identical(scene):
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'eyas[ray]'")
+    one = scene.score(rungs=RACE)
+    ray = scene.score(rungs=RACE, workers=2, threads=1, cluster="ray")
+    for name, column in one.columns().items():
+        assert np.array_equal(column, ray.columns()[name]), name
+
+
+def test_a_lost_actor_is_replaced(scene, engine):
+    ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'eyas[ray]'")
+    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    packed = pack(scene.model, scene.space, SETTINGS, images)
+    crew = RayCrew(*packed, scene.plans, address="ray", workers=2, device="cpu", threads=1)
+    try:
+        found = {}
+        for candidate, measured in crew.run(FUSED[0], 128, range(24)):
+            assert candidate not in found
+            found[candidate] = (measured.score, measured.accuracy, measured.goodness.tobytes())
+            if len(found) == 5:
+                ray.kill(crew._actors[0])
+        assert crew._losses == 1
+        assert found == measure_all(LocalCrew(engine, scene.plans), FUSED[0])
+    finally:
+        crew.close()
+    assert not ray.is_initialized()

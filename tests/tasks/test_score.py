@@ -1,0 +1,133 @@
+"""The score stage from digits to the winner's plan."""
+
+import csv
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import eyas
+from eyas.config import PipelineParams, RuntimeParams
+from eyas.errors import DataError
+from eyas.network import Network, load_network, save_network
+from eyas.progress import silent
+from eyas.scoring.engine import Engine
+from models import build
+from tasks.fetch import fetch
+from tasks.sample import sample, trace_network
+from tasks.score import journal_folder, score, share_work
+
+FILES = ("candidates.parquet", "plan.json", "scores.csv", "widths.csv", "diagnostics.json")
+
+
+@pytest.fixture(scope="module")
+def params(tmp_path_factory):
+    return PipelineParams.model_validate(
+        {
+            "fetch": {"image_size": 8, "mean": [0.3], "std": [0.37]},
+            "sample": {"candidates": 12, "tolerance": 0.01},
+            "score": {"rungs": [{"images": 64, "keep": 4}, {"images": 128, "mode": "held_out"}], "batch_size": 64},
+            "runtime": {"state": str(tmp_path_factory.mktemp("state")), "device": "cpu", "threads": 1},
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def artifacts(params, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("artifacts")
+    for name in ("fetch", "sample", "score"):
+        (folder / name).mkdir()
+    fetch(params, folder, silent)
+    arguments = {"name": "resnet8", "num_classes": 10, "width": 8, "in_channels": 1}
+    save_network(Network(build(**arguments), "models:build", arguments, (1, 8, 8)), folder / "baseline")
+    sample(params, folder, silent)
+    score(params, folder, silent)
+    return folder
+
+
+def read(folder):
+    return {name: (folder / "score" / name).read_bytes() for name in FILES}
+
+
+def test_the_table_holds_the_candidates_and_their_scores(artifacts):
+    before = pq.read_table(artifacts / "sample/candidates.parquet").to_pylist()
+    rows = pq.read_table(artifacts / "score/candidates.parquet").to_pylist()
+    assert [{name: row[name] for name in before[0]} for row in rows] == before
+    assert sorted(row["rank"] for row in rows) == list(range(1, 13))
+    assert sum(row["rung"] == 1 for row in rows) == 4
+    winner = min(rows, key=lambda row: row["rank"])
+    assert winner["score"] == max(row["score"] for row in rows if row["rung"] == 1)
+    plan = eyas.PruningPlan.from_json((artifacts / "score/plan.json").read_text())
+    assert list(plan.widths.values()) == winner["widths"]
+
+
+def test_plot_data_follows_the_table(artifacts):
+    rows = pq.read_table(artifacts / "score/candidates.parquet").to_pylist()
+    with (artifacts / "score/scores.csv").open() as file:
+        shown = list(csv.DictReader(file))
+    assert [float(row["score"]) for row in shown] == [row["score"] for row in rows]
+    winner = min(rows, key=lambda row: row["rank"])
+    with (artifacts / "score/widths.csv").open() as file:
+        kept = [int(row["kept"]) for row in csv.DictReader(file)]
+    assert kept == winner["widths"]
+
+
+def test_diagnostics_are_strict_json_with_settings(artifacts):
+    report = json.loads((artifacts / "score/diagnostics.json").read_text(), parse_constant=pytest.fail)
+    assert report["settings"]["batch_size"] == 64
+    assert report["entered"] == [12, 4]
+    assert set(report["probe"]) == {"original", "recalibrated", "standard_error", "deviations"}
+
+
+def test_again_gives_the_same_bytes_and_leaves_no_journal(artifacts, params):
+    before = read(artifacts)
+    score(params, artifacts, silent)
+    assert read(artifacts) == before
+    assert not journal_folder(params, artifacts).exists()
+
+
+def test_after_an_interruption_it_goes_on_and_ends_alike(artifacts, params, monkeypatch):
+    before, launch, calls = read(artifacts), Engine.launch, []
+
+    def interrupted(self, *given):
+        calls.append(1)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return launch(self, *given)
+
+    monkeypatch.setattr(Engine, "launch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(params, artifacts, silent)
+    score(params, artifacts, silent)
+    assert len(calls) == 10 + 12 + 4 - 9
+    assert read(artifacts) == before
+
+
+def test_another_race_has_another_journal(artifacts, params):
+    other = params.model_copy(update={"score": params.score.model_copy(update={"seed": 1})})
+    assert journal_folder(other, artifacts) != journal_folder(params, artifacts)
+
+
+def test_candidates_of_another_space_are_refused(artifacts, params):
+    smaller = params.sample.model_copy(update={"ignore": ("conv1",)})
+    space = trace_network(load_network(artifacts / "baseline"), smaller)
+    with pytest.raises(DataError, match=f"for {len(space.groups)} groups: run sample again"):
+        score(params.model_copy(update={"sample": smaller}), artifacts, silent)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "macs", "threads"),
+    [({"threads": 4}, 1e6, 4), ({"threads": 4, "workers": 2}, 1e6, 2), ({"workers": 64}, 1e12, 1), ({}, 1e6, 1)],
+)
+def test_threads_are_divided_among_workers(runtime, macs, threads, monkeypatch):
+    chosen = []
+    monkeypatch.setattr("torch.set_num_threads", chosen.append)
+    how = share_work(RuntimeParams.model_validate({"device": "cpu", **runtime}), macs)
+    assert how["threads"] == threads
+    assert chosen == [threads]
+
+
+def test_scores_differ_between_candidates(artifacts):
+    table = pq.read_table(artifacts / "score/candidates.parquet")
+    assert np.std(table["score"]) > 0
