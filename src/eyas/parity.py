@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from eyas.space import SearchSpace
 
 
+SMALLEST = 1e-6
+"""Outputs that stay below this are compared as if they were this large: what is zero but for rounding."""
+
+
 @dataclass(frozen=True)
 class Parity:
     """How far two networks' outputs are apart."""
@@ -89,7 +93,7 @@ def compare(
         raise ParityError(msg)
     absolute = [_largest(a.double() - b.double()) for a, b in zip(found, expected, strict=True)]
     scale = [_largest(b.double()) for b in expected]
-    relative = [a / s if s > 0 else a for a, s in zip(absolute, scale, strict=True)]
+    relative = [a / max(s, SMALLEST) for a, s in zip(absolute, scale, strict=True)]
     return Parity(max(absolute, default=0.0), max(relative, default=0.0), len(expected))
 
 

@@ -334,7 +334,8 @@ class GhostBottleneck(nn.Module):
 
 def ghostnet() -> nn.Module:
     rows = [(16, 16, 3, 1, 0), (48, 24, 3, 2, 0), (72, 24, 3, 1, 0), (72, 40, 5, 2, 1), (120, 40, 5, 1, 1),
-            (240, 80, 3, 2, 0), (200, 80, 3, 1, 0), (480, 112, 3, 1, 1), (672, 160, 5, 2, 1), (960, 160, 5, 1, 1)]  # fmt: skip
+            (240, 80, 3, 2, 0), (200, 80, 3, 1, 0), (480, 112, 3, 1, 1), (672, 160, 5, 2, 1),
+            (960, 160, 5, 1, 1)]  # fmt: skip
     layers, i = [conv_bn(3, 16, 3, 2)], 16
     for mid, o, k, s, se in rows:
         layers.append(GhostBottleneck(i, mid, o, k, s, bool(se)))

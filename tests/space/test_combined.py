@@ -60,7 +60,8 @@ class Step(nn.Module):
             "shuffle": lambda: shuffle(x, 2) if half else x,
             "pixel": lambda: functional.avg_pool2d(functional.pixel_shuffle(self.op(x), 2), 2),
             "pool": lambda: functional.interpolate(functional.max_pool2d(x, 2), scale_factor=2.0),
-            "scale": lambda: x * self.op[0], "act": lambda: functional.hardswish(x), "glu": lambda: functional.glu(self.op(x), 1),
+            "scale": lambda: x * self.op[0], "act": lambda: functional.hardswish(x),
+            "glu": lambda: functional.glu(self.op(x), 1),
             "swap": lambda: x.permute(0, 2, 3, 1).flatten(1, 2).transpose(1, 2).reshape(x.shape[0], -1, 8, 8),
             "again": lambda: self.op(self.op(x).sigmoid()),
             "ln": lambda: self.op(x.movedim(1, -1)).movedim(-1, 1),
@@ -76,7 +77,7 @@ class RandomNetwork(nn.Module):
         for kind, first, second, out in recipe:
             a, b = first % len(channels), second % len(channels)
             if kind == "cat" and channels[a] + channels[b] > 40:
-                kind = "act"  # noqa: PLW2901
+                kind = "act"
             steps.append(Step(kind, channels[a], channels[b], out))
             self.sources.append((a, b))
             channels.append(steps[-1].out)
