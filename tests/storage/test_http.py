@@ -225,3 +225,9 @@ def test_https_does_not_lead_to_http() -> None:
     with pytest.raises(StorageError, match="https://host/a leads to an address without https"):
         _check_status(answer, parse("https://host/a?sig=1"))
     _check_status(answer, parse("http://host/a"))
+
+
+def test_a_refused_connection_is_explained_without_the_query(web, tmp_path) -> None:
+    with pytest.raises(StorageError, match=r"http://127\.0\.0\.1:9/d\.bin: the connection was refused") as caught:
+        web.store().download("http://127.0.0.1:9/d.bin?sig=t0ken", tmp_path / "d.bin")
+    assert "t0ken" not in str(caught.value)

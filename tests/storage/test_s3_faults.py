@@ -78,10 +78,12 @@ def test_a_download_is_not_continued_when_the_object_changed(s3, large, tmp_path
     with pytest.raises(StorageError):
         s3.store(concurrency=1).download(address, tmp_path / "data")
     s3.proxy.faults.clear()
+    s3.proxy.requests.clear()
     other = bytes(reversed(large))
     s3.put("data", other)
     s3.store().download(address, tmp_path / "data")
     assert (tmp_path / "data").read_bytes() == other
+    assert s3.proxy.count(is_range) == 3  # none kept, none in vain
 
 
 def test_an_object_replaced_during_a_download_is_refused(s3, large, tmp_path) -> None:
@@ -296,11 +298,39 @@ def test_a_refused_upload_is_ended(s3, large, tmp_path) -> None:
     assert s3.uploads() == 0
 
 
+def is_completion(request) -> bool:
+    return request.method == "POST" and "uploadId=" in request.path
+
+
 def test_the_lost_answer_to_the_last_request_is_no_failure(s3, large, tmp_path) -> None:
+    """A service that has ended the upload does not know it any more when it is asked again."""
     (tmp_path / "in").write_bytes(large)
-    injected = s3.proxy.add("lose_answer", match=lambda r: r.method == "POST" and "uploadId=" in r.path)
+    lost = s3.proxy.add("lose_answer", match=is_completion)
+    gone = s3.proxy.add("status", match=is_completion, status=404, code="NoSuchUpload")
     s3.store().upload(tmp_path / "in", s3.address("up"))
-    assert injected.hits == 1
+    assert (lost.hits, gone.hits) == (1, 1)
+    assert s3.get("up") == large
+
+
+def test_an_upload_that_is_gone_is_a_failure(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    s3.proxy.add("status", match=is_completion, times=ALWAYS, status=404, code="NoSuchUpload")
+    with pytest.raises(StorageError, match="the unfinished upload is gone"):
+        s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.keys() == []
+
+
+def test_foreign_parts_in_an_unfinished_upload_are_replaced(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    s3.proxy.add("cut_request", match=lambda r: is_part(r) and "partNumber=2" in r.path, times=ALWAYS)
+    with pytest.raises(StorageError):
+        s3.store(concurrency=1).upload(tmp_path / "in", s3.address("up"))
+    s3.proxy.faults.clear()
+    client = s3.client()
+    (upload,) = client.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
+    client.upload_part(Bucket=s3.bucket, Key="up", UploadId=upload["UploadId"], PartNumber=1, Body=bytes(PART))
+    client.close()
+    s3.store().upload(tmp_path / "in", s3.address("up"))
     assert s3.get("up") == large
 
 
