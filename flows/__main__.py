@@ -128,7 +128,9 @@ def servers(options: argparse.Namespace) -> int:
     from flows.operate import serve_all
 
     ports = {name: getattr(options, name) for name in ("postgres_port", "mlflow_port", "prefect_port")}
-    return serve_all(options.database, options.artifacts, ports, worker=not options.no_worker)
+    return serve_all(
+        Path(options.state).resolve(), options.database, options.artifacts, ports, worker=not options.no_worker
+    )
 
 
 def ui(options: argparse.Namespace) -> int:
@@ -184,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     add = commands.add_parser("servers", help="start PostgreSQL, MLflow, Prefect and a worker on this machine")
     add.add_argument("--database", help="postgresql://user:password@host:port instead of a private one")
     add.add_argument("--artifacts", help="where MLflow keeps artifacts: a folder or s3://bucket/prefix")
+    add.add_argument("--state", default=str(ROOT / ".eyas" / "servers"), help="folder of database and artifacts")
     add.add_argument("--postgres-port", type=int, default=5433)
     add.add_argument("--no-worker", action="store_true", help="no worker on this machine")
     _page_options(add)

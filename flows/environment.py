@@ -13,6 +13,8 @@ DEFAULTS = {
     "PREFECT_LOGGING_LEVEL": "INFO",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # MLflow's server starts job runners (for its LLM features) that this project never uses.
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "DVC_NO_ANALYTICS": "true",
     "DVC_GLOBAL_CONFIG_DIR": str(ROOT / ".eyas" / "dvc-global"),
     "DVC_SITE_CACHE_DIR": str(ROOT / ".eyas" / "dvc-site"),

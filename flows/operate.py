@@ -78,9 +78,10 @@ def start_worker(servers: Servers, addresses: Addresses, environment: Mapping[st
     servers.start("worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], variables)
 
 
-def serve_all(database: str | None, artifacts: str | None, ports: Mapping[str, int], *, worker: bool = True) -> int:
+def serve_all(
+    state: Path, database: str | None, artifacts: str | None, ports: Mapping[str, int], *, worker: bool = True
+) -> int:
     """Start all, print what to export, wait for Ctrl-C."""
-    state = ROOT / ".eyas" / "servers"
     with Servers(ROOT / ".eyas" / "logs") as servers:
         addresses = start_all(servers, state, database=database, artifacts=artifacts, **ports)
         if worker:

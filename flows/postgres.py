@@ -9,7 +9,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from eyas.errors import MissingExtraError
+from eyas.errors import BadInputError, MissingExtraError
 from flows.servers import Servers
 
 DATABASES = ("mlflow", "prefect")
@@ -32,6 +32,7 @@ def start_postgres(servers: Servers, folder: Path, port: int) -> str:
 
     Raises:
         MissingExtraError: PostgreSQL is not installed.
+        BadInputError: its user cannot reach the folder.
     """
     programs = find_programs()
     if programs is None:
@@ -88,4 +89,10 @@ def _become(folder: Path) -> list[str]:
         return []
     for path in [folder, *folder.rglob("*")]:
         shutil.chown(path, "postgres")
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    become = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+    if subprocess.run([*become, "test", "-w", str(folder)], check=False).returncode:
+        msg = (
+            f"PostgreSQL runs as user postgres, who cannot reach {folder}: give --state a folder it can, or --database"
+        )
+        raise BadInputError(msg)
+    return become

@@ -16,7 +16,7 @@ from flows.operate import POOL
 from flows.servers import Servers, require_free, start_prefect
 from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
 
-DEPLOYMENTS = ("eyas-pipeline/default", "eyas-retrain/default")
+PIPELINE, RETRAIN = "pipeline", "retrain"
 
 
 def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | None) -> int:
@@ -100,10 +100,10 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
         msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
         raise BadInputError(msg)
     schedule = load_params(params_file).schedule
-    options = [f"--param=params_file={_json(os.path.relpath(params_file, ROOT))}", "--pool", POOL]
-    for name in DEPLOYMENTS:
+    options = [f"--param=params_file={os.path.relpath(params_file, ROOT)}", "--pool", POOL]
+    for name in (PIPELINE, RETRAIN):
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", name, *options]
-        if name == DEPLOYMENTS[1]:
+        if name == RETRAIN:
             command += _rhythm_options(schedule)
         done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -119,7 +119,3 @@ def _rhythm_options(schedule: ScheduleParams) -> list[str]:
     if schedule.interval_minutes:
         return ["--interval", str(60 * schedule.interval_minutes), "--timezone", schedule.timezone]
     return ["--empty-cron"]
-
-
-def _json(value: str) -> str:
-    return f'"{value}"'

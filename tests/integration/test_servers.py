@@ -1,0 +1,137 @@
+"""The whole operation on real servers: PostgreSQL, MLflow, Prefect with a worker, an S3 peer."""
+
+import contextlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from flows.postgres import find_programs
+from tests.integration.conftest import Checkout
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(find_programs() is None, reason="PostgreSQL is not installed (apt-get install postgresql)"),
+]
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+
+
+def free_ports(count: int) -> list[str]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [str(probe.getsockname()[1]) for probe in probes]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 peer with a bucket; the variables that lead there."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    address = f"http://127.0.0.1:{port}"
+    client = boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket="eyas-artifacts")
+    yield {**KEYS, "MLFLOW_S3_ENDPOINT_URL": address, "AWS_ENDPOINT_URL": address}
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def servers(checkout: Checkout, s3: dict[str, str]) -> Iterator[dict[str, str]]:
+    """``python -m flows servers``; yields what it says to export, and checks that stopping it leaves nothing."""
+    postgres, mlflow, prefect = free_ports(3)
+    command = [sys.executable, "-m", "flows", "servers", "--artifacts", "s3://eyas-artifacts/mlflow"]
+    # The user postgres must reach the folder; pytest's own folders are closed to others.
+    state = tempfile.mkdtemp(prefix="eyas-servers-")
+    Path(state).chmod(0o755)
+    command += ["--state", state, "--postgres-port", postgres, "--mlflow-port", mlflow, "--prefect-port", prefect]
+    environment = {**checkout.environment, **s3}
+    process = subprocess.Popen(
+        command, cwd=checkout.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with process, contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, state, ignore_errors=True)
+        stack.callback(process.send_signal, signal.SIGINT)
+        exports: dict[str, str] = {}
+        printed = []
+        for line in process.stdout or ():
+            printed.append(line)
+            exports |= dict(re.findall(r"^export (\w+)=(\S+)", line))
+            if "Ctrl-C" in line:
+                break
+        assert set(exports) == {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"}, "".join(printed)
+        yield exports
+    assert process.returncode == 0
+    for port in (postgres, mlflow, prefect):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(port))) != 0, f"port {port} still answers"
+
+
+def versions(checkout: Checkout, servers: dict[str, str]) -> dict[str, str]:
+    """Which version each alias names, by ``flows status``."""
+    printed = checkout.run("flows", "status", environment=servers)
+    return dict(re.findall(r"^(champion|previous|candidate)\s+version (\d+)", printed, re.MULTILINE))
+
+
+def wait_for_candidate(checkout: Checkout, servers: dict[str, str], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while "candidate" not in versions(checkout, servers):
+        assert time.monotonic() < deadline, worker_log(checkout)
+        time.sleep(5)
+
+
+def worker_log(checkout: Checkout) -> str:
+    return "\n".join((checkout.folder / ".eyas/logs/worker.log").read_text().splitlines()[-80:])
+
+
+def test_schedule_promotion_refusal_and_rollback(
+    checkout: Checkout, servers: dict[str, str], s3: dict[str, str]
+) -> None:
+    params = checkout.folder / "params.yaml"
+    without_schedule = params.read_text()
+    params.write_text(without_schedule + "schedule: {interval_minutes: 1}\n")
+    checkout.run("flows", "deploy", environment=servers)
+    wait_for_candidate(checkout, servers, 300)
+
+    # The schedule has done its work: take it away, as a user does.
+    params.write_text(without_schedule)
+    checkout.run("flows", "deploy", environment=servers)
+    assert versions(checkout, servers) == {"candidate": "1"}
+
+    printed = checkout.run("flows", "promote", environment=servers)
+    assert "champion" in printed
+    assert versions(checkout, servers)["champion"] == "1"
+
+    decision = checkout.run("flows", "retrain", environment=servers)
+    assert "nothing to do" in decision
+
+    worse = ["--set", "finetune.epochs=0", "--set", "sample.budget.macs=0.2", "--name", "worse"]
+    checkout.run("flows", "run", *worse, environment=servers)
+    refused = checkout.run("flows", "promote", "--version", "2", environment=servers, status=3)
+    assert "refused" in refused
+    assert versions(checkout, servers) == {"candidate": "2", "champion": "1"}
+
+    checkout.run("flows", "promote", "--version", "2", "--force", "to see the way back", environment=servers)
+    assert versions(checkout, servers) == {"candidate": "2", "champion": "2", "previous": "1"}
+    checkout.run("flows", "rollback", "--reason", "it was worse", environment=servers)
+    assert versions(checkout, servers)["champion"] == "1"
+
+    client = boto3.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL"], aws_access_key_id="test",
+                          aws_secret_access_key="test", region_name="us-east-1")  # fmt: skip
+    keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="eyas-artifacts")["Contents"]]
+    assert any(key.endswith("model.onnx") for key in keys)
+    assert not (Path(checkout.folder) / ".eyas" / "mlflow.db").exists()
