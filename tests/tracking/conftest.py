@@ -1,4 +1,6 @@
 import json
+import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +16,10 @@ from eyas.lineage import Lineage, file_sha256
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tracking.Store:
-    """One SQLite store for all tests: making its tables takes a second."""
+    """One store for all tests: SQLite, whose tables take a second, or the fresh server EYAS_TEST_MLFLOW names."""
     folder = tmp_path_factory.mktemp("mlflow")
-    return tracking.open_store(folder, uri=f"sqlite:///{folder / 'mlflow.db'}", experiment="tests")
+    uri = os.environ.get("EYAS_TEST_MLFLOW") or f"sqlite:///{folder / 'mlflow.db'}"
+    return tracking.open_store(folder, uri=uri, experiment=f"tests-{uuid.uuid4().hex[:8]}")
 
 
 @pytest.fixture

@@ -32,12 +32,16 @@ def test_version_has_files_signature_lineage_and_alias(store: Store, make_export
     assert {metric.key: metric.value for metric in model.metrics} == {"finetune.test_accuracy": 0.9}
 
 
-def test_mlflow_loads_the_version_and_computes_the_same(store: Store, make_export, make_lineage) -> None:
+def test_mlflow_loads_the_version_and_computes_the_same(
+    store: Store, make_export, make_lineage, tmp_path: Path
+) -> None:
+    import mlflow.artifacts
     import mlflow.pyfunc
 
     export = make_export(1)
     version = register(store, "loads", export, make_lineage(KEYS))
-    model = mlflow.pyfunc.load_model(version.source)
+    place = {"artifact_uri": version.source, "dst_path": str(tmp_path), "tracking_uri": store.uri}
+    model = mlflow.pyfunc.load_model(mlflow.artifacts.download_artifacts(**place))
     images = np.random.default_rng(0).standard_normal((3, 1, 8, 8), dtype=np.float32)
     expected = ort.session(export / "model.onnx").run(None, {"images": images})[0]
     np.testing.assert_array_equal(model.predict(images)["logits"], expected)
@@ -70,6 +74,8 @@ def test_changed_file_is_not_registered(store: Store, make_export, make_lineage)
 def test_download_refuses_what_was_changed_in_the_store(
     store: Store, make_export, make_lineage, tmp_path: Path, file: str
 ) -> None:
+    if not store.uri.startswith("sqlite:"):
+        pytest.skip("the files lie on a server")
     name = f"changed-{Path(file).stem}"
     version = register(store, name, make_export(1), make_lineage(KEYS))
     folder = Path(version.source.removeprefix("file://")) / registry.FILES

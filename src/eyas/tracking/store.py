@@ -150,10 +150,11 @@ def _may_pass(error: BaseException) -> bool:
     """Whether another try may help: a lost connection or a locked file, here or at the server."""
     from sqlalchemy.exc import OperationalError
 
-    if isinstance(error, (OperationalError, ConnectionError)):
-        return True
-    signs = ("OperationalError", "Connection refused", "database is locked", "error code 503")
-    return any(sign in str(error) for sign in signs)
+    text = str(error)
+    if "Max retries exceeded" in text:  # MLflow's own client has tried long enough
+        return False
+    signs = ("OperationalError", "database is locked", "error code 503")
+    return isinstance(error, (OperationalError, ConnectionError)) or any(sign in text for sign in signs)
 
 
 def _keep_quiet() -> None:
@@ -161,6 +162,7 @@ def _keep_quiet() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # about a minute, not four
     for name in ("mlflow", "alembic"):
         logger = logging.getLogger(name)
         if logger.level in (logging.NOTSET, logging.INFO):
