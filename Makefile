@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check ui format clean
+.PHONY: help setup run test check ui servers remote remote-s3 format clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ format: setup  ## let ruff put the code in form
 
 ui: setup  ## show MLflow's and Prefect's pages on what the runs left
 	$(BIN)/python -m flows ui
+
+servers: setup  ## start PostgreSQL, MLflow, Prefect and a worker on this machine
+	$(BIN)/python -m flows servers
+
+remote:  ## keep DVC's remote in another folder: make remote DIR=/data/eyas
+	@test -n "$(DIR)" || { echo "give the folder: make remote DIR=/data/eyas"; exit 2; }
+	$(BIN)/dvc remote modify --local local url "$(DIR)"
+
+remote-s3:  ## keep DVC's remote on S3: make remote-s3 URL=s3://bucket/dvc [ENDPOINT=https://...]
+	@test -n "$(URL)" || { echo "give the place: make remote-s3 URL=s3://bucket/dvc"; exit 2; }
+	$(BIN)/dvc remote modify --local local url "$(URL)"
+	@test -z "$(ENDPOINT)" || $(BIN)/dvc remote modify --local local endpointurl "$(ENDPOINT)"
 
 clean:  ## remove caches (never data, artifacts or the environment)
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build src/*.egg-info
