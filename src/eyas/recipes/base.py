@@ -18,7 +18,8 @@ class Recipe(Component):
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per step."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of forward and backward passes; weights, statistics, loss and evaluation stay float32."""
+    """Of forward and backward passes; weights, statistics, loss and evaluation stay float32. Faster on GPUs, and on
+    CPUs with AVX512-BF16 or AMX (ResNet-20: 539 against 349 images per second and core); slow on others."""
 
     @property
     def wants_teacher(self) -> bool:

@@ -171,8 +171,7 @@ def _step(job: _Job, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Gen
     images_NCHW = job.split.prepare(images_NCHW.to(job.device, non_blocking=True))
     labels_N = labels_N.to(job.device, non_blocking=True)
     images_NCHW = job.recipe.augment(images_NCHW, generator)
-    if job.device.type == "cuda":
-        images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+    images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
     with torch.autocast(job.device.type, torch.bfloat16, enabled=job.recipe.precision == "bfloat16"):
         teacher_NK = None
         if job.teacher is not None:
@@ -202,11 +201,12 @@ def _rank(found: Evaluation) -> tuple[float, float]:
 
 
 def _to_device(model: nn.Module, device: torch.device) -> None:
-    """Move in place; on CUDA in the memory format its convolutions are fastest in."""
-    if device.type == "cuda":
-        model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    else:
-        model.to(device)
+    """Move in place, into the memory format that convolutions are fastest in.
+
+    Measured on one CPU core, channels-last against contiguous: ResNet-20 on 32 x 32 (batches of 128) trains 349
+    against 290 images per second, MobileNetV2 80 against 54, VGG-11 110 against 106, ResNet-18 86 against 82.
+    """
+    model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _prepare_teacher(teacher: nn.Module | None, recipe: Recipe, device: torch.device) -> nn.Module | None:
