@@ -1,6 +1,5 @@
 """Stage ``export``: files for the device, proof that they compute the same, and their latency."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,16 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import eyas
 from eyas import agreement, latency
+from eyas.architectures import ALLOWED
 from eyas.batchnorm import evaluation_mode
 from eyas.bundle import write_bundle
-from eyas.checkpoint import build_model, load_checkpoint
 from eyas.config import ExportParams, PipelineParams, SampleParams
 from eyas.data import Dataset, open_dataset
 from eyas.exporters import Exporter
 from eyas.lineage import file_sha256
+from eyas.network import Network, load_network
+from eyas.parity import check_parity
+from eyas.persistence import load
+from eyas.plan import PruningPlan
 from eyas.progress import Progress
+from tasks.sample import trace_network
 from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
@@ -39,10 +42,11 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     dataset = open_dataset(artifacts / "fetch")
     images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
-    dense, pruned = load_dense(artifacts / "baseline"), load_pruned(artifacts / "finetune", params)
+    network = load_network(artifacts / "baseline")
+    dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
 
     progress(0, 4, "mask parity of the winner")
-    slicing = check_slicing(dense, artifacts / "score" / "plan.json", params.sample, images_NCHW[:8])
+    slicing = check_slicing(network, artifacts / "finetune" / "plan.json", params.sample, images_NCHW[:8])
     progress(1, 4, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
@@ -59,33 +63,21 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     return metrics(folder, parity, churn=churn(dense, pruned, images_NCHW))
 
 
-def load_dense(folder: Path) -> nn.Module:
-    """The dense network that ``baseline`` left, in eval mode."""
-    saved = json.loads((folder / "architecture.json").read_text())
-    arguments = saved["arguments"]
-    model = build_model(saved["architecture"], arguments, arguments["num_classes"])
-    load_checkpoint(model, folder / "model.safetensors")
-    return model.eval()
-
-
-def load_pruned(folder: Path, params: PipelineParams) -> nn.Module:
+def load_pruned(folder: Path, dense: Network) -> nn.Module:
     """The fine-tuned network that ``finetune`` left, in eval mode."""
-    # Naming a factory in params.yaml is the permission to import it.
-    package = params.baseline.architecture.partition(":")[0].split(".")[0]
-    return eyas.load(folder, allowed=("models", "eyas", package)).eval()
+    # The dense network was built from what params.yaml names: that package may be imported.
+    return load(folder, allowed=(*ALLOWED, dense.architecture.partition(":")[0])).eval()
 
 
-def check_slicing(dense: nn.Module, plan_file: Path, sample: SampleParams, images_NCHW: Tensor) -> dict[str, float]:
+def check_slicing(dense: Network, plan_file: Path, sample: SampleParams, images_NCHW: Tensor) -> dict[str, float]:
     """Mask parity of the winner's plan: the sliced network against the masked dense one.
 
     Raises:
         ParityError: they differ by more than rounding.
     """
-    options: dict[str, Any] = {name: getattr(sample, name) for name in ("ignore", "round_to", "min_width")}
-    space = eyas.trace(dense, (images_NCHW[:2],), **options)
-    plan = eyas.PruningPlan.from_json(plan_file.read_text())
+    space, plan = trace_network(dense, sample), PruningPlan.from_json(plan_file.read_text())
     # In float64, so that what remains is no rounding.
-    found = eyas.check_parity(dense, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
+    found = check_parity(dense.model, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
     return {"max_difference": found.max_absolute, "relative_difference": found.max_relative}
 
 

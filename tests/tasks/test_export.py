@@ -12,8 +12,9 @@ from eyas.config import PipelineParams
 from eyas.data import open_dataset
 from eyas.errors import ParityError
 from eyas.lineage import file_sha256
+from eyas.network import load_network
 from eyas.progress import silent
-from tasks.export import export, load_dense, logits
+from tasks.export import export, logits
 from tasks.stage import write_json
 
 
@@ -31,7 +32,7 @@ def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, flo
     images = data.normalise(data.split("test").images(50))
     networks = {
         "model.onnx": eyas.load(pruned_digits / "finetune"),
-        "dense.onnx": load_dense(pruned_digits / "baseline"),
+        "dense.onnx": load_network(pruned_digits / "baseline").model,
     }
     answers = {}
     for name, network in networks.items():
@@ -46,7 +47,7 @@ def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, flo
 def test_churn_is_the_share_of_changed_answers(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
     data = open_dataset(pruned_digits / "fetch")
     images = data.normalise(data.split("test").images(200))
-    dense, pruned = load_dense(pruned_digits / "baseline"), eyas.load(pruned_digits / "finetune")
+    dense, pruned = load_network(pruned_digits / "baseline").model, eyas.load(pruned_digits / "finetune")
     with torch.inference_mode():
         changed = [int(a.argmax()) != int(b.argmax()) for a, b in zip(dense(images), pruned(images), strict=True)]
     assert exported[1]["churn"] == pytest.approx(sum(changed) / len(changed))

@@ -65,7 +65,7 @@ def test_first_touch_by_several_processes_makes_one_experiment(tmp_path: Path) -
         "print(store.experiment_id, tracking.start_pipeline(store, 'run'))\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=120)[0].split() for process in started]
     assert len({experiment for experiment, _ in said}) == 1
-    assert len({run for _, run in said}) == 3
+    assert len({run for _, run in said}) == 2
