@@ -36,11 +36,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     flags = [(module, module.training) for module in model.modules()]
     try:
         for module, _ in flags:
-            module.training = False
+            _set(module, training=False)
         yield
     finally:
         for module, flag in flags:
-            module.training = flag
+            _set(module, training=flag)
 
 
 @contextmanager
@@ -50,11 +50,11 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     with evaluation_mode(model):
         try:
             for layer, _ in layers:
-                layer.training, layer.track_running_stats = True, False
+                _set(layer, training=True, track_running_stats=False)
             yield
         finally:
             for layer, flag in layers:
-                layer.track_running_stats = flag
+                _set(layer, track_running_stats=flag)
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def tracking(model: nn.Module, momentum: float) -> Iterator[list[_BatchNorm]]:
     with evaluation_mode(model):
         try:
             for layer in layers:
-                layer.training, layer.track_running_stats, layer.momentum = True, True, momentum
+                _set(layer, training=True, track_running_stats=True, momentum=momentum)
             yield layers
         except BaseException:
             _restore(buffers)
@@ -75,7 +75,7 @@ def tracking(model: nn.Module, momentum: float) -> Iterator[list[_BatchNorm]]:
         finally:
             _restore(counts)
             for layer, old_momentum, flag in settings:
-                layer.momentum, layer.track_running_stats = old_momentum, flag
+                _set(layer, momentum=old_momentum, track_running_stats=flag)
 
 
 @dataclass
@@ -83,6 +83,8 @@ class LayerRecord:
     """What one layer saw: per call the mean and the unbiased variance ``(C,)`` and the values per channel."""
 
     layer: _BatchNorm
+    columns: dict[tuple[int, ...], Tensor]
+    """Counts as tensors, shared by layers that saw alike: one transfer to the device instead of one per layer."""
     means: list[Tensor] = field(default_factory=list)
     variances: list[Tensor] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -98,7 +100,10 @@ class LayerRecord:
     def stacked(self) -> tuple[Tensor, Tensor, Tensor]:
         """Means and *biased* variances ``(calls, C)``, counts ``(calls, 1)``, all in float64."""
         means = torch.stack(self.means).double()
-        counts = torch.tensor(self.counts, dtype=torch.float64, device=means.device).unsqueeze(1)
+        key = tuple(self.counts)
+        if key not in self.columns:
+            self.columns[key] = torch.tensor(key, dtype=torch.float64, device=means.device).unsqueeze(1)
+        counts = self.columns[key]
         return means, torch.stack(self.variances).double() * ((counts - 1) / counts), counts
 
     def write(self, mean: Tensor, variance: Tensor) -> None:
@@ -115,7 +120,8 @@ def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecor
     On return the model is as before, but for the running statistics, which the caller overwrites.
     """
     with tracking(model, momentum=1.0) as layers:
-        records = [LayerRecord(layer) for layer in layers]
+        columns: dict[tuple[int, ...], Tensor] = {}
+        records = [LayerRecord(layer, columns) for layer in layers]
         handles = [entry.layer.register_forward_hook(entry.note) for entry in records]
         try:
             images = run(model, batches)
@@ -146,6 +152,11 @@ def run(model: nn.Module, batches: Iterable[Tensor]) -> int:
         msg = "no images to calibrate batch-norm with: give at least one batch of two images"
         raise DataError(msg)
     return images
+
+
+def _set(module: nn.Module, **flags: object) -> None:
+    """Plain attributes, past ``Module.__setattr__``, whose checks would cost more than small layers do."""
+    module.__dict__.update(flags)
 
 
 def _restore(saved: list[tuple[Tensor, Tensor]]) -> None:
