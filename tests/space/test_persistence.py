@@ -132,6 +132,7 @@ def test_transient_buffers_and_tied_weights_come_back(tmp_path: Path) -> None:
     assert loaded.c.weight is loaded.b.weight
 
 
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")
 def test_the_program_needs_no_code(saved: tuple[nn.Module, Path], tmp_path: Path) -> None:
     small, _ = saved
     model = CifarResNet(1).eval()

@@ -9,12 +9,13 @@ from eyas.tracing.values import Value, aligned, aligned_shape
 
 
 @rule(
-    "add", "mul", "hardswish", "hardsigmoid", "dropout", "feature_dropout", "alpha_dropout", "relu6", "selu", "celu",
-    "log_sigmoid", "softplus", "mish", "hardtanh", "contiguous", "clone", "to", "_to_copy", "detach", "alias",
-    "type_as", "lift_fresh_copy", "copy", "native_dropout", "zeros_like", "ones_like", "empty_like", "rand_like",
-    "randn_like", "full_like", "rrelu", "expand_as", "float", "double", "half", "bfloat16", "bernoulli",
-    "masked_fill", "where", "clamp", "threshold", "square", "logit", "nan_to_num", "feature_alpha_dropout",
-    "_assert_tensor_metadata",
+    "add", "sub", "mul", "div", "subtract", "multiply", "divide", "true_divide", "floor_divide", "negative", "absolute",
+    "leaky_relu", "relu6", "elu", "selu", "celu", "silu", "gelu", "mish", "hardswish", "hardsigmoid", "hardtanh",
+    "log_sigmoid", "softplus", "tanhshrink", "threshold", "rrelu", "special_expit", "logit", "nan_to_num", "square",
+    "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli",
+    "contiguous", "clone", "to", "_to_copy", "copy", "detach", "alias", "type_as", "lift_fresh_copy", "expand_as",
+    "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "fill", "zero",
+    "masked_fill", "where", "clamp", "greater", "less", "greater_equal", "less_equal", "not_equal", "isclose",
 )  # fmt: skip
 def elementwise(call: Call) -> Value | None:
     """Operands of one shape: their channels are tied index by index."""

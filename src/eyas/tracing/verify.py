@@ -49,7 +49,8 @@ class Prober:
             sliced = slice_model(self._jittered, slices, attributes)
             masked = mask_consumers(self._jittered, space, slices)
             try:
-                parity = compare(masked, sliced, args, dict(kwargs), dtype if dtype == torch.float64 else None)
+                with torch.random.fork_rng(devices=[]):
+                    parity = compare(masked, sliced, args, dict(kwargs), dtype if dtype == torch.float64 else None)
             except Exception as error:  # anything the user's forward code may raise
                 return _explain(error)
             if parity.max_relative <= TOLERANCE[dtype]:
