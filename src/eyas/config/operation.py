@@ -1,0 +1,74 @@
+"""The sections of what happens around the stages: registry, rhythm, notices, and how work is done."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from eyas.config.section import Count, Section
+from eyas.storage.settings import StorageSettings
+
+
+class RegisterParams(Section):
+    """Under which name the model enters the registry."""
+
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "eyas"
+    """The registered model's name."""
+
+
+class ScheduleParams(Section):
+    """When retraining is looked at without being asked."""
+
+    cron: str | None = None
+    """Five fields: ``0 3 * * 1`` is Mondays at three."""
+    interval_minutes: Count | None = None
+    """Every so many minutes, instead of ``cron``."""
+    timezone: str = "UTC"
+    """Of ``cron``, as in ``Europe/Berlin``."""
+    overlap: Literal["refuse", "queue"] = "refuse"
+    """What a run does that starts while another of its profile still runs."""
+    grace_minutes: Count = 30
+    """A run that starts later than this is told as late; where a newer one is due it does nothing."""
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> Self:
+        if self.cron and self.interval_minutes:
+            msg = "cron and interval_minutes exclude each other: give one"
+            raise ValueError(msg)
+        if self.cron and len(self.cron.split()) != 5:
+            msg = f"cron {self.cron!r} must have five fields: minute hour day month weekday"
+            raise ValueError(msg)
+        return self
+
+
+class NotifyParams(Section):
+    """Who is told, and of what; the address itself is a secret and stands in the environment."""
+
+    variable: Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")] = "EYAS_NOTIFY_URL"
+    """The environment variable that holds the webhook's address; not set, nobody is told."""
+    style: Literal["json", "slack"] = "json"
+    """Every field, or Slack's form."""
+    events: tuple[Literal["late", "failed", "refused", "promoted", "rolled_back"], ...] = ("late", "failed", "refused")
+    """What is worth telling."""
+
+
+class RuntimeParams(Section):
+    """How work is done. Nothing here changes a result beyond rounding; DVC does not look at it."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto`` takes CUDA where there is one."""
+    threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of torch; 0 takes all cores."""
+    workers: Count = 1
+    """Processes that score side by side."""
+    cluster: str | None = None
+    """``ray``, or ``ray://host:port``: score on a Ray cluster."""
+    state: str = ".eyas"
+    """Where epoch checkpoints and journals live, outside of DVC's outputs."""
+    experiment: str = "eyas"
+    """MLflow's experiment."""
+    tracking_uri: str | None = None
+    """MLflow's server; without one ``MLFLOW_TRACKING_URI``, else SQLite in the checkout."""
+    retries: Annotated[int, Field(ge=0)] = 2
+    """How often a failed stage is tried again; bad input never is."""
+    storage: StorageSettings = StorageSettings()
+    """Endpoint, region, profile, encryption and patience of remote storage; completed by the environment."""

@@ -1,0 +1,110 @@
+"""All of ``params.yaml``: read, checked, and explained where it is wrong."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
+from eyas.config.section import Section
+from eyas.config.stages import (
+    BaselineParams,
+    ExportParams,
+    FetchParams,
+    FinetuneParams,
+    SampleParams,
+    ScoreParams,
+)
+from eyas.errors import ParameterError
+from eyas.gates import PromoteParams
+
+
+class PipelineParams(Section):
+    """All of ``params.yaml``."""
+
+    fetch: FetchParams = FetchParams()
+    baseline: BaselineParams = Field(default_factory=BaselineParams)
+    sample: SampleParams = Field(default_factory=SampleParams)
+    score: ScoreParams = Field(default_factory=ScoreParams)
+    finetune: FinetuneParams = Field(default_factory=FinetuneParams)
+    export: ExportParams = Field(default_factory=ExportParams)
+    register_: RegisterParams = Field(default=RegisterParams(), alias="register")
+    promote: PromoteParams = PromoteParams()
+    schedule: ScheduleParams = ScheduleParams()
+    notify: NotifyParams = NotifyParams()
+    runtime: RuntimeParams = RuntimeParams()
+
+
+def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] | None = None) -> PipelineParams:
+    """Read and check ``params.yaml``; ``runtime`` overrides fields of that section.
+
+    Raises:
+        ParameterError: the file is missing, is no YAML, or a field is unknown, mistyped or out of range; the
+            message names section, field, value and what is allowed.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        msg = f"{path} does not exist: give --params FILE, or start in a checkout that holds params.yaml"
+        raise ParameterError(msg) from error
+    except yaml.YAMLError as error:
+        msg = f"{path} is not YAML: {error}"
+        raise ParameterError(msg) from error
+    content = content or {}
+    if runtime and isinstance(content, dict):
+        content["runtime"] = {**(content.get("runtime") or {}), **runtime}
+    return parse_params(content, str(path))
+
+
+def parse_params(content: Any, where: str = "params") -> PipelineParams:
+    """Check parameters that were read already; ``where`` names them in the message."""
+    if not isinstance(content, Mapping):
+        msg = f"{where} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
+        raise ParameterError(msg)
+    try:
+        return PipelineParams.model_validate(content)
+    except ValidationError as error:
+        raise ParameterError("\n".join([f"{where}:", *map(_explain, error.errors())])) from error
+
+
+def expand(address: str) -> str:
+    """``$NAME`` and ``~`` replaced in an address.
+
+    Raises:
+        ParameterError: the environment does not hold the name.
+    """
+    expanded = os.path.expanduser(os.path.expandvars(address))
+    if "$" in expanded:
+        msg = f"{address}: the environment does not set the variable named there"
+        raise ParameterError(msg)
+    return expanded
+
+
+def _sections() -> list[str]:
+    return [field.alias or name for name, field in PipelineParams.model_fields.items()]
+
+
+def _explain(error: Any) -> str:
+    """One pydantic error as a line: section.field, what was given, what is allowed."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"  {place}: no such parameter; {_allowed_names(error['loc'][:-1])}"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"  {place}: {reason}; given: {error['input']!r}"
+
+
+def _allowed_names(loc: tuple[str | int, ...]) -> str:
+    """The field names allowed at ``loc``, as a phrase."""
+    if not loc:
+        return f"sections are {', '.join(_sections())}"
+    section = {field.alias or name: field.annotation for name, field in PipelineParams.model_fields.items()}
+    kind: Any = section.get(str(loc[0]))
+    for part in loc[1:]:
+        field = getattr(kind, "model_fields", {}).get(str(part))
+        kind = field.annotation if field else None
+    names = getattr(kind, "model_fields", None)
+    return f"{'.'.join(map(str, loc))} knows {', '.join(names)}" if names else "see src/eyas/config/"
