@@ -40,7 +40,9 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     """
     folder, settings = artifacts / "export", params.export
     dataset = open_dataset(artifacts / "fetch")
-    images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
+    test = dataset.split("test")
+    images_NCHW = dataset.normalise(test.images(settings.parity_images))
+    labels_N = test.labels[: len(images_NCHW)]
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
     network = load_network(artifacts / "baseline")
     dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
@@ -52,7 +54,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     (folder / FORMATS).mkdir(parents=True)
     written = write_files(settings, dense, pruned, ranges_NCHW, folder)
     progress(2, 4, "comparing them with PyTorch")
-    parity = {"slicing": slicing, "files": check_files(settings, written, dense, pruned, images_NCHW)}
+    parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
     write_json(folder / "parity.json", parity)
     weights = copy_weights(artifacts / "finetune", folder, pruned, len(dataset.split("train")))
     progress(3, 4, "measuring latency")
@@ -60,7 +62,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
     progress(4, 4, "done")
-    return metrics(folder, parity, churn=churn(dense, pruned, images_NCHW))
+    return metrics(parity, churn=churn(dense, pruned, images_NCHW))
 
 
 def load_pruned(folder: Path, dense: Network) -> nn.Module:
@@ -98,22 +100,24 @@ def write_files(
 def check_files(
     settings: ExportParams,
     written: dict[str, tuple[Exporter, Path]],
-    dense: nn.Module,
-    pruned: nn.Module,
+    networks: tuple[nn.Module, nn.Module],
     images_NCHW: Tensor,
+    labels_N: Tensor,
 ) -> dict[str, dict[str, float | int]]:
-    """Each file against PyTorch on the same images; by file name.
+    """Each file against PyTorch on the same images, and its own accuracy there; by file name.
 
     Raises:
         ParityError: a file breaks its limits.
     """
     results = {}
+    dense_NK, pruned_NK = (logits(network, images_NCHW) for network in networks)
     for name, (exporter, path) in written.items():
-        expected_NK = logits(dense if name == "dense" else pruned, images_NCHW)
-        found = agreement.compare(expected_NK, exporter.run(path, images_NCHW))
+        found_NK = exporter.run(path, images_NCHW)
+        found = agreement.compare(dense_NK if name == "dense" else pruned_NK, found_NK)
         limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
         agreement.require(found, path.name, max_difference=limit, min_agreement=share)
-        results[path.name] = found.as_dict()
+        accuracy = float((found_NK.argmax(1) == labels_N).double().mean())
+        results[path.name] = found.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
     return results
 
 
@@ -148,11 +152,11 @@ def churn(dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor) -> float:
     return 1.0 - agreement.compare(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
 
 
-def metrics(folder: Path, parity: dict[str, Any], churn: float) -> Metrics:
+def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     """One flat object of numbers; no times, so that equal runs have equal bytes."""
-    sizes = {"dense": folder / "dense.onnx", "model": folder / "model.onnx"}
-    sizes |= {path.name.removesuffix(".onnx").replace(".", "_"): path for path in (folder / FORMATS).iterdir()}
-    numbers: dict[str, float | int] = {f"{name}_bytes": path.stat().st_size for name, path in sizes.items()}
+    files = {name.removesuffix(".onnx").replace(".", "_"): found for name, found in parity["files"].items()}
+    numbers: dict[str, float | int] = {f"{name}_bytes": found["bytes"] for name, found in files.items()}
+    numbers |= {f"{name}_accuracy": found["accuracy"] for name, found in files.items()}
     found = parity["files"]["model.onnx"]
     numbers |= {name: found[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}

@@ -40,6 +40,11 @@ def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, flo
         found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
         torch.testing.assert_close(found, logits(network, images), rtol=1e-4, atol=1e-4)
         answers[name] = found.argmax(1)
+    right = (answers["model.onnx"] == data.split("test").labels[:50]).double().mean()
+    found = json.loads((folder / "parity.json").read_text())["files"]
+    assert abs(found["model.onnx"]["accuracy"] - right) < 0.1  # of 200 images, these 50 among them
+    assert metrics["model_accuracy"] == found["model.onnx"]["accuracy"]
+    assert abs(metrics["model_int8_accuracy"] - metrics["model_accuracy"]) < 0.1
     assert 0 < metrics["max_difference"] < 1e-4
     assert metrics["model_bytes"] == (folder / "model.onnx").stat().st_size < 0.6 * metrics["dense_bytes"]
 

@@ -126,15 +126,15 @@ def _frozen(entry: Mapping[str, Any]) -> str:
 def _parity(results: Results) -> str:
     slicing = results.parity["slicing"]
     rows = [
-        f"| {name} | {found['max_difference']:.2e} | {found['relative_difference']:.2e} | "
-        f"{percent(found['agreement'])} | {found['images']:,} |"
+        f"| {name} | {found['max_difference']:.2e} | {found['relative_difference']:.2e} | {percent(found['agreement'])} "
+        f"| {percent(found['accuracy'])} | {count(found['bytes'])}B | {found['images']:,} |"
         for name, found in results.parity["files"].items()
     ]
     lines = [
         "Each file against PyTorch on real test images:",
         "",
-        "| file | largest difference | relative | top-1 agreement | images |",
-        "| --- | ---: | ---: | ---: | ---: |",
+        "| file | largest difference | relative | top-1 agreement | accuracy | size | images |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
         "",
         f"The sliced network against the masked dense one: relative difference {slicing['relative_difference']:.2e}.",
