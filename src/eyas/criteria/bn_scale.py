@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor, nn
 
 from eyas.criteria.base import Criterion
-from eyas.criteria.norms import aggregate
+from eyas.criteria.norms import aggregate, group_norm_of
 
 if TYPE_CHECKING:
     from eyas.space import ChannelGroup
@@ -15,13 +15,13 @@ class BnScale(Criterion):
     """Absolute batch-norm scale ``|gamma|`` (Liu et al. 2017, arXiv:1708.06519, section 3).
 
     Summed over all normalisations of a coupled group, each normalised to mean 1; a group without a
-    normalisation has equal ratings, so its first channels are kept.
+    normalisation is rated by the L1 norm of its filters.
     """
 
     kind: Literal["bn_scale"] = "bn_scale"
 
     def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``."""
-        return aggregate(
-            group, model, "scale", lambda scale: scale.flatten(1).sum(1).abs() if scale.ndim > 1 else scale.abs()
-        )
+        if not any(member.role == "scale" for member in group.members):
+            return group_norm_of(group, model, order=1)
+        return aggregate(group, model, "scale", lambda scale: scale.reshape(len(scale), -1).abs().sum(1))
