@@ -125,11 +125,7 @@ def _frozen(entry: Mapping[str, Any]) -> str:
 
 def _parity(results: Results) -> str:
     slicing = results.parity["slicing"]
-    rows = [
-        f"| {name} | {found['max_difference']:.2e} | {found['relative_difference']:.2e} | {percent(found['agreement'])} "
-        f"| {percent(found['accuracy'])} | {count(found['bytes'])}B | {found['images']:,} |"
-        for name, found in results.parity["files"].items()
-    ]
+    rows = [_file_row(name, found) for name, found in results.parity["files"].items()]
     lines = [
         "Each file against PyTorch on real test images:",
         "",
@@ -143,6 +139,12 @@ def _parity(results: Results) -> str:
         churn = percent(results.metrics["export"]["churn"])
         lines.append(f"The fine-tuned network answers otherwise than the dense one on {churn} of the images.")
     return "\n".join(lines)
+
+
+def _file_row(name: str, found: Mapping[str, Any]) -> str:
+    difference = f"{found['max_difference']:.2e} | {found['relative_difference']:.2e}"
+    shares = f"{percent(found['agreement'])} | {percent(found['accuracy'])}"
+    return f"| {name} | {difference} | {shares} | {count(found['bytes'])}B | {found['images']:,} |"
 
 
 def _diagnostics(facts: Mapping[str, Any]) -> str:
