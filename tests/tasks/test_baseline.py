@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import eyas
 import models
 from eyas.architectures import build_architecture
+from eyas.checkpoint import build_model
 from eyas.config import parse_params
 from eyas.criteria import Criterion
 from eyas.data import open_dataset
@@ -30,6 +31,8 @@ from eyas.lineage import file_sha256
 from eyas.network import load_network
 from eyas.progress import silent
 from eyas.pruned import build as build_pruned
+from eyas.recipes import Recipe
+from eyas.training import StoredSplit, train
 from tasks.baseline import baseline
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -251,6 +254,18 @@ def wait_for_epoch(process, epoch):
             return
         assert time.monotonic() < deadline
     pytest.fail(f"the stage ended before epoch {epoch}")
+
+
+def test_a_split_that_is_streamed_trains_to_the_same_bytes(artifacts):
+    states = []
+    for memory_limit in (1, 2**30):
+        dataset = open_dataset(artifacts / "fetch", memory_limit=memory_limit)
+        splits = [StoredSplit(dataset.split(name), dataset.normalise) for name in ("train", "score")]
+        assert splits[0].source.fits_memory == (memory_limit > 1)
+        model = build_model("resnet8", ARGUMENTS, 10)
+        train(model, *splits, recipe=Recipe.parse(RECIPE), epochs=1)
+        states.append(model.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 @pytest.fixture(scope="module")
