@@ -9,15 +9,17 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from eyas.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibrators import Calibrator
 from eyas.errors import DataError
 from eyas.scorers import Scorer
 from eyas.scorers.base import per_image
+from eyas.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.diagnostics import Probe, make_probe
 from eyas.scoring.images import Images, batches
 from eyas.scoring.measurement import Measurement
@@ -27,6 +29,8 @@ from eyas.scoring.slicer import Slicer
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
     from eyas.space import SearchSpace
+
+_PROBE_IMAGES = 1024
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,12 @@ class Engine:
         goodness_N = self.settings.scorer(logits_NK, labels, dense)
         finite = torch.isfinite(logits_NK).flatten(1).all(1)
         goodness_N = torch.where(finite, goodness_N, torch.nan).double()
-        means = torch.stack([goodness_N.mean(), goodness_N.std(), *_judge_labels(logits_NK, labels, finite)])
+        accuracy = entropy = torch.full_like(goodness_N[0], torch.nan)
+        if labels is not None:
+            accuracy = torch.where(finite, per_image((logits_NK.argmax(1) == labels).double()), torch.nan).mean()
+            known = isinstance(self.settings.scorer, CrossEntropy)
+            entropy = -(goodness_N if known else CrossEntropy()(logits_NK, labels, None).double()).mean()
+        means = torch.stack([goodness_N.mean(), goodness_N.std(), accuracy, entropy])
 
         def wait() -> Measurement:
             score, deviation, accuracy, cross_entropy = means.tolist()
@@ -154,26 +163,22 @@ def dense_outputs(engine: Engine, batch_size: int) -> Tensor:
         return torch.cat(outputs).float()
 
 
-def _judge_labels(logits_NK: Tensor, labels_N: Tensor | None, finite_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean accuracy and cross-entropy, NaN without labels."""
-    if labels_N is None:
-        nothing = torch.full((), torch.nan, dtype=torch.float64, device=logits_NK.device)
-        return nothing, nothing
-    correct = per_image((logits_NK.argmax(1) == labels_N).double())
-    entropy = per_image(functional.cross_entropy(logits_NK, labels_N, reduction="none").double())
-    return torch.where(finite_N, correct, torch.nan).mean(), entropy.mean()
-
-
-def probe(engine: Engine, rung: Rung, batch_size: int) -> Probe:
-    """The unpruned network's accuracy on all scoring images, with its own statistics and with new ones."""
-    labels = engine.images.labels
-    assert labels is not None
-    own = dense_outputs(engine, batch_size)
+def probe(engine: Engine, batch_size: int) -> Probe:
+    """The unpruned network's accuracy, with its own statistics and with new ones, on at most 1,024 images each."""
+    assert engine.images.labels is not None
+    scoring, labels = engine.images.scoring[:_PROBE_IMAGES], engine.images.labels[:_PROBE_IMAGES]
     model = copy.deepcopy(engine.model)
+    right = [_right(engine, model, scoring, labels, batch_size)]
     if engine.has_statistics:
-        wanted = rung.calibration_images or len(engine.images.calibration)
-        engine.settings.calibrator(model, batches(engine.images.calibration[:wanted], batch_size))
-    with torch.inference_mode(), engine._precision(), evaluation_mode(model):
-        new = torch.cat([engine._primary(model(b)) for b in batches(engine.images.scoring, batch_size)])
-    right = [(logits.argmax(1) == labels).cpu().numpy() for logits in (own, new)]
+        engine.settings.calibrator(model, batches(engine.images.calibration[:_PROBE_IMAGES], batch_size))
+    right.append(_right(engine, model, scoring, labels, batch_size))
     return make_probe(*right)
+
+
+def _right(
+    engine: Engine, model: nn.Module, scoring: Tensor, labels: Tensor, batch_size: int
+) -> NDArray[np.bool_]:  # fmt: skip
+    """Which answers are right, in eval mode."""
+    with torch.inference_mode(), engine._precision(), evaluation_mode(model):
+        logits = torch.cat([engine._primary(model(batch)) for batch in batches(scoring, batch_size)])
+    return (logits.argmax(1) == labels).cpu().numpy().astype(bool)

@@ -124,6 +124,8 @@ def score(  # noqa: PLR0917
         msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
         raise PlanError(msg)
     settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
+    if calibration_images.data_ptr() == scoring_images.data_ptr() and len(scoring_images):
+        _log.warning("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
     images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
     fitted = fit_rungs(parse_rungs(rungs), calibration=len(images.calibration), scoring=len(images.scoring))
     staff = Staff(workers, threads or max(1, (os.cpu_count() or 1) // workers), cluster)
@@ -186,7 +188,7 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
         "rank_stability": diagnostics.stability(finish.climbed),
         **diagnostics.spread(*finish.first),
     }
-    found = probe(engine, course.rungs[-1], course.batch_size) if job.images.labels is not None else None
+    found = _probe(engine, course.batch_size)
     doubts = diagnostics.warnings_for(numbers, found, len(finish.first[0]))
     for doubt in doubts:
         _log.warning(doubt)
@@ -203,6 +205,13 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
         diagnostics=diagnostics.summary(numbers, found),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
     )
+
+
+def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
+    """The unpruned network through the same procedure, where there is something to judge it by."""
+    if engine.images.labels is None or not len(engine.images.calibration):
+        return None
+    return probe(engine, batch_size)
 
 
 def _choose_scorer(scorer: Scorer | str | None, labels: Tensor | None) -> Scorer:

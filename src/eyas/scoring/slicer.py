@@ -24,12 +24,8 @@ class Entry:
 
     name: str
     dense: Tensor
+    is_buffer: bool
     places: list[tuple[dict[str, Any], str]] = field(default_factory=list)
-
-    @property
-    def is_buffer(self) -> bool:
-        """Whether it is no parameter."""
-        return not isinstance(self.dense, nn.Parameter)
 
 
 class Slicer:
@@ -65,9 +61,8 @@ class Slicer:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         if entry.is_buffer and tensor.data_ptr() == entry.dense.data_ptr():
             tensor = tensor.clone()
-        value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
         for table, key in entry.places:
-            table[key] = value
+            table[key] = tensor  # a plain tensor, also for parameters: nothing is trained here
 
     def _to_device(self, kept: "list[np.ndarray[tuple[int], np.dtype[np.int64]]]") -> dict[int, Tensor]:
         """Every distinct index map as a tensor, by its identity; one transfer for all."""
@@ -93,6 +88,6 @@ def entries_of(model: nn.Module) -> dict[int, Entry]:
         for table in tables:
             for key, held in table.items():
                 if held is not None:
-                    entry = entries.setdefault(id(held), Entry(names[id(held)], held))
+                    entry = entries.setdefault(id(held), Entry(names[id(held)], held, table is module._buffers))
                     entry.places.append((table, key))
     return entries
