@@ -77,7 +77,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, refetch: bool = F
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
             start = time.monotonic()
-            result = run(stage, workspace, force=refetch and stage == "fetch")
+            result = run(stage, workspace, force=refetch and stage == "fetch", run_id=run_id)
             record_stage(run_id, workspace, result, time.monotonic() - start)
             if result.skipped:
                 skipped.append(stage)
@@ -95,8 +95,8 @@ def recorded_run(workspace: Workspace) -> Iterator[str]:
     try:
         yield run_id
     except BaseException as error:
-        tail = error.tail if isinstance(error, StageError) else ""
-        fail_run(run_id, workspace, str(error) or type(error).__name__, tail)
+        stage, tail = (error.stage, error.tail) if isinstance(error, StageError) else ("", "")
+        fail_run(run_id, workspace, str(error) or type(error).__name__, tail, stage)
         raise
     finish_run(run_id, workspace)
 

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from tasks.dvc_cli import Reproduced, StageError, reproduce
+from tasks.record import progress_of
 from tasks.workspace import Workspace
 
 BAD_INPUT = 2
@@ -23,10 +25,11 @@ CHATTER = (
 
 
 class StageLog:
-    """Sends a stage's lines to the flow's log and its progress events to a progress artifact."""
+    """Sends a stage's lines to the flow's log, its progress events to a progress artifact and to ``tell``."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, tell: Callable[[int, int], None] | None = None) -> None:
         self.logger = get_run_logger()
+        self.tell = tell
         self.stage = stage
         self.artifact: Any = None
         self.reported = 0.0
@@ -53,6 +56,8 @@ class StageLog:
             self.artifact = create_progress_artifact(share, key=f"{self.stage}-progress", description=text)
         else:
             update_progress_artifact(self.artifact, share, description=text)
+        if self.tell:
+            self.tell(done, total)
 
 
 def _draw_bar(stage: str, done: int, total: int, text: str) -> None:
@@ -75,10 +80,17 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     task_run_name="{stage}", tags=["eyas", "stage"], cache_policy=NO_CACHE, persist_result=False,
     retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
 )  # fmt: skip
-def run_stage(stage: str, workspace: Workspace, *, force: bool = False) -> Reproduced:
+def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> Reproduced:
     """Bring one stage up to date through DVC.
+
+    Args:
+        stage: its name.
+        workspace: where it runs.
+        force: run it even where DVC sees no change.
+        run_id: MLflow's parent run, which is told the progress.
 
     Raises:
         StageError: the stage failed, with its own message.
     """
-    return reproduce(Path(workspace.folder), stage, workspace.environment(), StageLog(stage), force=force)
+    lines = StageLog(stage, progress_of(run_id, workspace, stage) if run_id else None)
+    return reproduce(Path(workspace.folder), stage, workspace.environment(), lines, force=force)

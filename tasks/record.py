@@ -1,6 +1,7 @@
 """Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
 
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
@@ -53,9 +54,22 @@ def finish_run(run_id: str, workspace: Workspace) -> None:
     tracking.finish_run(open_store(workspace), run_id)
 
 
-def fail_run(run_id: str, workspace: Workspace, message: str, tail: str = "") -> None:
-    """Close the parent run as failed, with the message and the end of the log."""
-    tracking.fail_run(open_store(workspace), run_id, message, tail)
+def fail_run(run_id: str, workspace: Workspace, message: str, tail: str = "", stage: str = "") -> None:
+    """Close the parent run as failed, and with it the run of the stage that failed, if one did."""
+    store = open_store(workspace)
+    if stage:
+        tracking.fail_stage(store, run_id, stage, message, tail)
+    tracking.fail_run(store, run_id, message, tail)
+
+
+def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int, int], None]:
+    """Takes (done, total) to the parent run, until the store takes it no more."""
+    store, taken = open_store(workspace), [True]
+
+    def tell(done: int, total: int) -> None:
+        taken[0] = taken[0] and tracking.log_progress(store, run_id, stage, done, total)
+
+    return tell
 
 
 def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:

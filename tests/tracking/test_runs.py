@@ -108,6 +108,26 @@ def test_failed_run_keeps_message_and_end_of_log(store: Store, tmp_path: Path, m
     assert log == "GET https://host/x\n***\n"
 
 
+def test_stage_that_failed_has_a_failed_run_of_its_own(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    failed = tracking.fail_stage(store, parent, "score", "stage score failed: no images", "the last lines")
+    run = store.client.get_run(failed)
+    assert (run.info.status, run.data.tags["eyas.error"]) == ("FAILED", "stage score failed: no images")
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert store.client.get_run(parent).data.tags["eyas.score.run"] == failed
+    again = tracking.record_stage(store, parent, record_of(artifacts, "score", "k-after-failure"))
+    assert again != failed
+
+
+def test_progress_is_a_stepped_metric_and_never_stops_the_work(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    run_id = tracking.start_pipeline(store, "default")
+    assert all(tracking.log_progress(store, run_id, "score", done, 40) for done in (10, 20))
+    points = store.client.get_metric_history(run_id, "score.progress")
+    assert [(point.step, point.value) for point in points] == [(10, 0.25), (20, 0.5)]
+    assert not tracking.log_progress(store, "no-such-run", "score", 30, 40)
+    assert "MLflow takes no progress any more" in caplog.text
+
+
 def test_secrets_in_parameters_reach_no_run(store: Store) -> None:
     address = "https://user:pw@host/data.parquet?token=abc"
     run_id = tracking.start_pipeline(store, "default", params={"fetch": {"train": address}})

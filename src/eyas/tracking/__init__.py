@@ -8,6 +8,7 @@ from eyas.tracking.registry import Version
 from eyas.tracking.runs import (
     StageRecord,
     fail_run,
+    fail_stage,
     finish_run,
     log_progress,
     log_report,
@@ -22,6 +23,7 @@ __all__ = [
     "Store",
     "Version",
     "fail_run",
+    "fail_stage",
     "finish_run",
     "log_progress",
     "log_report",

@@ -86,9 +86,19 @@ def run_exists(store: Store, run_id: str) -> bool:
         return False
 
 
-def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -> None:
-    """Share of a stage that is done, as a stepped metric of the parent run."""
-    _log(store, run_id, metrics=[(f"{stage}.progress", done / max(total, 1), done)])
+def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -> bool:
+    """Share of a stage that is done, as a stepped metric of the parent run.
+
+    Returns False where the store did not take it: progress is no reason to stop a training.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _log(store, run_id, metrics=[(f"{stage}.progress", done / max(total, 1), done)])
+    except (MlflowException, OSError) as error:
+        log.warning("MLflow takes no progress any more: %s", redact(str(error).split("\n", 1)[0]))
+        return False
+    return True
 
 
 def log_numbers(store: Store, run_id: str, numbers: Mapping[str, float]) -> None:
@@ -103,14 +113,20 @@ def finish_run(store: Store, run_id: str) -> None:
 
 def fail_run(store: Store, run_id: str, message: str, log_tail: str = "") -> None:
     """Close a run as failed, with the message as a tag and the end of the log as a file."""
-    _log(
-        store,
-        run_id,
-        tags={"eyas.error": redact(message)[:4000], "mlflow.note.content": redact(message)[:4000]},
-    )
+    _log(store, run_id, tags={"eyas.error": redact(message)[:4000], "mlflow.note.content": redact(message)[:4000]})
     if log_tail:
         retry(store.client.log_text, run_id, redact(log_tail), "log_tail.txt")
     retry(store.client.set_terminated, run_id, status="FAILED")
+
+
+def fail_stage(store: Store, parent_id: str, stage: str, message: str, log_tail: str = "") -> str:
+    """A failed child run of the stage that ended the pipeline run; returns its id."""
+    tags = {PARENT: parent_id, STAGE: stage}
+    run = retry(store.client.create_run, store.experiment_id, run_name=stage, tags=tags)
+    run_id = str(run.info.run_id)
+    fail_run(store, run_id, message, log_tail)
+    _log(store, parent_id, tags={f"eyas.{stage}.run": run_id})
+    return run_id
 
 
 def log_report(store: Store, run_id: str, folder: Path) -> None:
