@@ -278,6 +278,13 @@ def s3_service() -> Iterator[str]:
         server.stop()
 
 
+def set_credentials(setting: Callable[[str, str], None]) -> None:
+    """Keys for moto, which takes any; those of a service that was given come from the environment."""
+    if not os.environ.get("EYAS_TEST_S3_ENDPOINT"):
+        setting("AWS_ACCESS_KEY_ID", "AKIATESTING")
+        setting("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+
+
 @contextmanager
 def bucket_in(endpoint: str) -> Iterator[str]:
     """A new bucket, removed with its content at the end."""

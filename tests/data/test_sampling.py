@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from image_sources import make_images, png, write_cifar, write_folder, write_parquet
-from peers import bucket_in, s3_service
+from peers import bucket_in, s3_service, set_credentials
 
 import eyas.data
 from eyas.data.build import Options, build
@@ -67,8 +67,7 @@ def test_a_pattern_and_a_single_table_can_be_sampled(tmp_path, digests) -> None:
 
 @pytest.mark.parametrize("name", ["folder", "structs"])
 def test_a_sample_from_s3_stores_nothing_else(tmp_path, digests, monkeypatch, name) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTING")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+    set_credentials(monkeypatch.setenv)
     SOURCES[name](tmp_path / "source")
     with s3_service() as endpoint, bucket_in(endpoint) as bucket:
         settings = StorageSettings(endpoint_url=endpoint)

@@ -1,13 +1,12 @@
 """A store on each side of a fault proxy."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
 import pytest
-from peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, web_server
+from peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
@@ -18,10 +17,10 @@ QUICK = {"backoff": 0.001, "backoff_cap": 0.01, "attempts": 3, "part_size": PART
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    if not os.environ.get("EYAS_TEST_S3_ENDPOINT"):
-        os.environ.update(AWS_ACCESS_KEY_ID="AKIATESTING", AWS_SECRET_ACCESS_KEY="not-a-secret")
-    with s3_service() as url:
-        yield url
+    with pytest.MonkeyPatch.context() as patch:
+        set_credentials(patch.setenv)
+        with s3_service() as url:
+            yield url
 
 
 @dataclass

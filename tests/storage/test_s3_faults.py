@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -155,8 +156,10 @@ def test_credentials_that_stay_expired_are_named(s3, tmp_path, caplog) -> None:
 
 def test_fresh_credentials_are_picked_up(s3, tmp_path, monkeypatch) -> None:
     file = tmp_path / "credentials"
-    section = "[eyas]\naws_access_key_id = {}\naws_secret_access_key = secret\n"
+    key, secret = os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]
+    section = f"[eyas]\naws_access_key_id = {{}}\naws_secret_access_key = {secret}\n"
     file.write_text(section.format("OLDKEY"))
+    address = s3.put("data", b"payload")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -166,15 +169,11 @@ def test_fresh_credentials_are_picked_up(s3, tmp_path, monkeypatch) -> None:
     )
 
     def renew(request) -> bool:
-        file.write_text(section.format("NEWKEY"))
+        file.write_text(section.format(key))
         return False
 
     s3.proxy.faults.insert(0, type(with_old)("status", match=renew))
-    with pytest.MonkeyPatch.context() as other:
-        other.setenv("AWS_ACCESS_KEY_ID", "x")
-        other.setenv("AWS_SECRET_ACCESS_KEY", "y")
-        s3.put("data", b"payload")
-    store.download(s3.address("data"), tmp_path / "data")
+    store.download(address, tmp_path / "data")
     assert with_old.hits
     assert (tmp_path / "data").read_bytes() == b"payload"
 

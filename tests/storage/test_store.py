@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -88,7 +89,8 @@ def test_the_same_file_is_uploaded_once(s3, tmp_path) -> None:
 def test_encryption_settings_reach_the_service(s3, large, tmp_path) -> None:
     for name, data in {"small": b"x", "large": large}.items():
         (tmp_path / name).write_bytes(data)
-        s3.store(sse="aws:kms", sse_kms_key="alias/eyas").upload(tmp_path / name, s3.address(name))
+        with suppress(StorageError):  # a service without key management refuses; what was asked counts
+            s3.store(sse="aws:kms", sse_kms_key="alias/eyas").upload(tmp_path / name, s3.address(name))
     sent = [r.headers for r in s3.proxy.requests if r.headers.get("x-amz-server-side-encryption")]
     assert len(sent) == 2  # the small object's PUT, and the POST that begins the large one
     for headers in sent:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from image_sources import CLASSES, make_images, png, write_folder, write_parquet
-from peers import bucket_in, fault_proxy, s3_service, web_server
+from peers import bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 import eyas.data
 from eyas.config import FetchParams, PipelineParams, RuntimeParams
@@ -174,9 +174,7 @@ def test_a_table_over_a_bad_line(run, table, tmp_path) -> None:
 
 @pytest.fixture
 def s3(monkeypatch) -> Iterator[tuple[str, str]]:
-    if not os.environ.get("EYAS_TEST_S3_ENDPOINT"):
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATESTING")
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-secret")
+    set_credentials(monkeypatch.setenv)
     with s3_service() as endpoint, bucket_in(endpoint) as bucket:
         yield endpoint, bucket
 
