@@ -22,6 +22,7 @@ DEFAULTS = {
 
 
 def configure() -> None:
-    """Set what the user has not set."""
+    """Set what the user has not set, and make Prefect's folder: it makes no parents itself."""
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
