@@ -23,12 +23,14 @@ runtime: {threads: 1}
 
 
 class Checkout:
-    """A copy of the files that git knows, with an environment of its own."""
+    """A copy of the files that git knows, with an environment and a home of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.home = folder.parent / f"{folder.name}-home"
+        self.home.mkdir(exist_ok=True)
         self.environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
-        self.environment["PYTHONPATH"] = str(folder)
+        self.environment |= {"PYTHONPATH": str(folder), "HOME": str(self.home)}
 
     def run(
         self, *arguments: str, status: int = 0, environment: Mapping[str, str] | None = None, timeout: float = 300
@@ -41,11 +43,17 @@ class Checkout:
         assert done.returncode == status, f"{arguments} left with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
 
+    def copy(self, folder: Path) -> Path:
+        """The sources and parameters again, without what runs left."""
+        left_by_runs = shutil.ignore_patterns("artifacts", "workspaces", ".eyas", "dvc.lock", "cache", "tmp", "*.log")
+        shutil.copytree(self.folder, folder, ignore=left_by_runs)
+        return folder
+
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The checkout's files as they are now, with tiny parameters."""
-    folder = tmp_path_factory.mktemp("checkout")
+    folder = tmp_path_factory.mktemp("run") / "checkout"
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in listed.splitlines():

@@ -40,7 +40,7 @@ def s3() -> Iterator[dict[str, str]]:
     """An S3 peer with a bucket; the variables that lead there."""
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
+    _, port = server.get_host_and_port()
     address = f"http://127.0.0.1:{port}"
     client = boto3.client(
         "s3", endpoint_url=address, aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
