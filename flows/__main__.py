@@ -18,9 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line and run one command; errors that explain themselves are printed plainly."""
     from eyas.errors import EyasError
 
-    configure()
     options = _parser().parse_args(arguments)
     try:
+        configure()
         command: Command = options.command
         return command(options)
     except EyasError as error:
