@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 from image_sources import CLASSES, make_images, write_cifar, write_folder, write_idx_pair, write_parquet
 from numpy.testing import assert_array_equal
 
+from eyas.config import FetchParams
 from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format, Listing, detect
 from eyas.data.manifest import list_files
@@ -40,6 +42,12 @@ WRITERS: dict[str, tuple[str, int, int, Callable[..., None]]] = {
     "cifar": ("cifar", 32, 3, write_cifar),
     "cifar, protocol 4": ("cifar", 32, 3, lambda root, *rest: write_cifar(root, *rest, protocol=4)),
 }
+
+
+def test_every_format_is_tested_and_can_be_asked_for() -> None:
+    assert {kind for kind, *_ in WRITERS.values()} == set(Format.registry)
+    allowed = get_args(FetchParams.model_fields["format"].annotation)
+    assert set(allowed) == {"auto", *Format.registry}
 
 
 def listed(root: Path, kind: str = "auto", **options: object) -> tuple[Format, Listing]:

@@ -16,6 +16,7 @@ from eyas.storage import Store, redact
 from eyas.storage.addresses import parse
 from eyas.storage.ranged import RangedFile
 from eyas.storage.retry import Retry, TransientError
+from eyas.storage.s3_checks import ObjectInfo, etag_of
 from eyas.storage.settings import StorageSettings
 
 
@@ -96,6 +97,31 @@ def test_encryption_settings_reach_the_service(s3, large, tmp_path) -> None:
     for headers in sent:
         assert headers["x-amz-server-side-encryption"] == "aws:kms"
         assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/eyas"
+
+
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        ({}, True),
+        ({"ServerSideEncryption": "AES256"}, True),
+        ({"ServerSideEncryption": "aws:kms"}, False),
+        ({"SSECustomerAlgorithm": "AES256"}, False),
+        ({"ETag": '"not-a-digest"'}, False),
+        ({"Metadata": {"sha256": "ab"}, "ServerSideEncryption": "aws:kms"}, True),
+    ],
+)
+def test_etags_are_digests_only_without_a_key(answer, known) -> None:
+    head = {"ContentLength": 3, "ETag": f'"{hashlib.md5(b"abc").hexdigest()}"', **answer}
+    assert ObjectInfo.of(head).can_tell is known
+    if not head.get("Metadata"):
+        assert not ObjectInfo.of(head, etag_is_md5=False).can_tell
+
+
+def test_multipart_etags_follow_the_formula(tmp_path) -> None:
+    data = bytes(range(256)) * 10
+    (tmp_path / "x").write_bytes(data)
+    parts = [hashlib.md5(data[start : start + 1000]).digest() for start in range(0, len(data), 1000)]
+    assert etag_of(tmp_path / "x", 1000) == f"{hashlib.md5(b''.join(parts)).hexdigest()}-3"
 
 
 def test_the_customers_own_key_goes_with_every_request(s3, tmp_path, monkeypatch) -> None:

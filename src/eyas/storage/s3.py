@@ -62,7 +62,7 @@ class S3Remote:
             StorageError: access is refused, or the service failed after all tries.
         """
         answer = self.access.call(lambda client: self._head(client, address, ChecksumMode="ENABLED"), str(address))
-        info = ObjectInfo.of(answer)
+        info = ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
         if "-" in info.etag and info.sha256 is None and info.etag_is_md5:
             part = self.access.call(lambda client: self._head(client, address, PartNumber=1), str(address))
             return replace(info, part_size=part["ContentLength"])
@@ -135,7 +135,7 @@ class S3Remote:
             answer = client.get_object(**request, IfMatch=entry.version, ChecksumMode="ENABLED")
             with answer["Body"] as body:
                 part.write_bytes(body.read())
-            return ObjectInfo.of(answer)
+            return ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
 
         part.parent.mkdir(parents=True, exist_ok=True)
         self._checked(address, lambda: self.access.call(once, str(address)), part)

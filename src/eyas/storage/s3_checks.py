@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
+_MD5_ETAG = re.compile(r'"?[0-9a-f]{32}(-\d+)?"?')
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,21 @@ class ObjectInfo:
         return self.sha256 is not None or (self.etag_is_md5 and ("-" not in self.etag or self.part_size is not None))
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any]) -> "ObjectInfo":
-        """From boto3's answer to ``head_object``."""
-        kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in answer
+    def of(cls, answer: Mapping[str, Any], *, etag_is_md5: bool = True) -> "ObjectInfo":
+        """From boto3's answer to ``head_object`` or ``get_object``; ``etag_is_md5`` as the settings have it."""
         etag = str(answer["ETag"])
         whole = answer.get("ChecksumSHA256", "") if "-" not in etag else ""  # of several parts: a checksum of checksums
         return cls(
             size=int(answer["ContentLength"]),
             etag=etag,
             sha256=answer.get("Metadata", {}).get("sha256") or _hex(whole),
-            etag_is_md5=not kms and re.fullmatch(r'"?[0-9a-f]{32}(-\d+)?"?', etag) is not None,
+            etag_is_md5=etag_is_md5 and not _keyed(answer) and _MD5_ETAG.fullmatch(etag) is not None,
         )
+
+
+def _keyed(answer: Mapping[str, Any]) -> bool:
+    """Whether a key encrypts the object in a way that makes its ETag something else than an MD5."""
+    return str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in answer
 
 
 def _hex(checksum: str) -> str | None:
@@ -101,12 +105,11 @@ def base64_md5(data: bytes) -> str:
     return base64.b64encode(_md5(data).digest()).decode()
 
 
-def receipt_agrees(answer: Mapping[str, Any], data: bytes) -> bool:
+def receipt_agrees(answer: Mapping[str, Any], data: bytes, *, etag_is_md5: bool = True) -> bool:
     """Whether the service's answer to an upload fits the bytes that were sent."""
     if answer.get("ChecksumSHA256"):
         return bool(answer["ChecksumSHA256"] == base64_sha256(data))
-    kms = str(answer.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in answer
     etag = str(answer.get("ETag", "")).strip('"')
-    if kms or not re.fullmatch(r"[0-9a-f]{32}", etag):
+    if not etag_is_md5 or _keyed(answer) or not re.fullmatch(r"[0-9a-f]{32}", etag):
         return True
     return bool(etag == _md5(data).hexdigest())

@@ -134,7 +134,7 @@ class S3Upload:
             page = self._remote.access.call(lambda client, r=request: client.list_parts(**r), self._what)  # type: ignore[misc]
             for part in page.get("Parts", []):
                 data = self._parts.read(part["PartNumber"])
-                if part["Size"] == len(data) and receipt_agrees(part, data):
+                if part["Size"] == len(data) and self._agrees(part, data):
                     found[part["PartNumber"]] = _listed(part["PartNumber"], part)
             if not page.get("IsTruncated"):
                 return found
@@ -186,9 +186,11 @@ class S3Upload:
             return {"ChecksumSHA256": base64_sha256(data)}
         return {"ContentMD5": base64_md5(data)}
 
-    @staticmethod
-    def _check_receipt(answer: Any, data: bytes) -> None:
-        if not receipt_agrees(answer, data):
+    def _agrees(self, answer: Any, data: bytes) -> bool:
+        return receipt_agrees(answer, data, etag_is_md5=self._remote.settings.etag_is_md5)
+
+    def _check_receipt(self, answer: Any, data: bytes) -> None:
+        if not self._agrees(answer, data):
             msg = "the service received other bytes than were sent"
             raise TransientError(msg)
 

@@ -21,6 +21,7 @@ _ENVIRONMENT = {
     "sse": ("EYAS_S3_SSE",),
     "sse_kms_key": ("EYAS_S3_SSE_KMS_KEY",),
     "checksums": ("EYAS_S3_CHECKSUMS",),
+    "etag_is_md5": ("EYAS_S3_ETAG_IS_MD5",),
     "ca_bundle": ("AWS_CA_BUNDLE",),
 }
 _MIB = 2**20
@@ -47,6 +48,9 @@ class StorageSettings(BaseModel):
     """Key id for ``aws:kms``; ``EYAS_S3_SSE_KMS_KEY``."""
     checksums: bool = True
     """Send SHA-256 checksums, which S3 and recent services verify; without, Content-MD5. ``EYAS_S3_CHECKSUMS``."""
+    etag_is_md5: bool = True
+    """Compare unencrypted objects with their ETags, as S3 defines them; off for services whose ETags are something
+    else. ``EYAS_S3_ETAG_IS_MD5``."""
     ca_bundle: str | None = None
     """Certificates to trust instead of the system's; ``AWS_CA_BUNDLE``."""
     connect_timeout: Annotated[float, Field(gt=0)] = 10
