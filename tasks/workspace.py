@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from eyas.config import PipelineParams, parse_params
+from eyas.config import PipelineParams, parse_params, read_sections
 from eyas.errors import BusyError, ParameterError
 
 RUNTIME_VARIABLE = "EYAS_RUNTIME"
@@ -94,7 +94,7 @@ def open_workspace(
         ParameterError: names section, field, value and what is allowed; nothing was prepared yet.
     """
     path = params_file or root / "params.yaml"
-    content = _read(path)
+    content = read_sections(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
     others = [item for item in overrides if not item.startswith("runtime.")]
     resolved = apply_overrides(content, overrides)
@@ -135,21 +135,6 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             target = target[parent]
         target[last] = yaml.safe_load(value)
     return result
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text()) or {}
-    except OSError as error:
-        msg = f"{path} cannot be read ({error.strerror}): give --params FILE"
-        raise ParameterError(msg) from error
-    except yaml.YAMLError as error:
-        msg = f"{path} is not YAML: {error}"
-        raise ParameterError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold sections, not {type(content).__name__}"
-        raise ParameterError(msg)
-    return content
 
 
 def _prepare(root: Path, folder: Path, content: Mapping[str, Any]) -> None:

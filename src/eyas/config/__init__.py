@@ -5,7 +5,7 @@ comes out of it, so DVC does not look at it.
 """
 
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
-from eyas.config.pipeline import PipelineParams, expand, load_params, parse_params
+from eyas.config.pipeline import PipelineParams, expand, load_params, parse_params, read_sections
 from eyas.config.section import Section
 from eyas.config.stages import (
     BaselineParams,
@@ -36,4 +36,5 @@ __all__ = [
     "expand",
     "load_params",
     "parse_params",
+    "read_sections",
 ]

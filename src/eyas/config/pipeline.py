@@ -46,18 +46,33 @@ def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] 
             message names section, field, value and what is allowed.
     """
     path = Path(path)
+    content = read_sections(path)
+    if runtime:
+        content["runtime"] = {**(content.get("runtime") or {}), **runtime}
+    return parse_params(content, str(path))
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """A parameter file as it stands, unchecked but for its form.
+
+    Raises:
+        ParameterError: the file is missing, is no YAML, or does not hold sections.
+    """
     try:
-        content = yaml.safe_load(path.read_text())
+        content = yaml.safe_load(path.read_text()) or {}
     except FileNotFoundError as error:
         msg = f"{path} does not exist: give --params FILE, or start in a checkout that holds params.yaml"
+        raise ParameterError(msg) from error
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{path} cannot be read: {error}"
         raise ParameterError(msg) from error
     except yaml.YAMLError as error:
         msg = f"{path} is not YAML: {error}"
         raise ParameterError(msg) from error
-    content = content or {}
-    if runtime and isinstance(content, dict):
-        content["runtime"] = {**(content.get("runtime") or {}), **runtime}
-    return parse_params(content, str(path))
+    if not isinstance(content, dict):
+        msg = f"{path} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
+        raise ParameterError(msg)
+    return content
 
 
 def parse_params(content: Any, where: str = "params") -> PipelineParams:
