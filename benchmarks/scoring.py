@@ -147,20 +147,25 @@ def measure(bench: Bench, engine: Engine, number: int, work: Path) -> dict[str, 
     return row
 
 
-def run(bench: Bench, work: Path) -> list[dict[str, Any]]:
-    """All candidates, those of an earlier run read back."""
-    log = work / "rows.jsonl"
-    rows = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+def read(work: Path) -> dict[int, dict[str, Any]]:
+    """What is finished, by candidate, whichever process finished it."""
+    lines = [line for path in work.glob("rows*.jsonl") for line in path.read_text().splitlines()]
+    return {row["candidate"]: row for row in map(json.loads, lines)}
+
+
+def run(bench: Bench, work: Path, part: int, parts: int) -> list[dict[str, Any]]:
+    """This process's share of the candidates; those finished earlier are read back."""
     engine = Engine(
         bench.model, bench.space, bench.images, Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
     )
     engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
-    for number in range(len(rows), len(bench.plans)):
-        rows.append(measure(bench, engine, number, work))
-        with log.open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        print(f"candidate {number + 1}/{len(bench.plans)}: fine-tuned {rows[-1]['finetuned']:.4f}", flush=True)
-    return rows
+    for number in range(part, len(bench.plans), parts):
+        if number not in read(work):
+            row = measure(bench, engine, number, work)
+            with (work / f"rows-{part}.jsonl").open("a") as file:
+                file.write(json.dumps(row) + "\n")
+            print(f"candidate {number + 1}/{len(bench.plans)}: fine-tuned {row['finetuned']:.4f}", flush=True)
+    return [row for _, row in sorted(read(work).items())]
 
 
 def interval(scores: np.ndarray, truth: np.ndarray) -> str:
@@ -213,6 +218,28 @@ def report(rows: list[dict[str, Any]], name: str, share: float) -> None:
     )
 
 
+def plot(rows: list[dict[str, Any]], name: str, share: float, path: Path) -> None:
+    """Score against fine-tuned accuracy, published beside ours."""
+    import matplotlib.pyplot as plt
+
+    truth = np.array([row["finetuned"] for row in rows])
+    sides = [
+        ("published: top-1 after a moving average, 23,056 images", np.array([row["published"] for row in rows])),
+        ("ours: cross-entropy, one fused pass, 512 images", np.array([row["fused, 512 images"][0] for row in rows])),
+    ]
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
+    for axis, (title, scores) in zip(axes, sides, strict=True):
+        axis.scatter(scores, truth, s=22, color="#2a6f97")
+        axis.scatter(scores[:1], truth[:1], s=60, facecolors="none", edgecolors="#d1495b", label="uniform widths")
+        axis.set_title(f"{title}\nKendall tau {kendall_tau(scores, truth):.2f}", fontsize=9)
+        axis.set_xlabel("score before any training")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("test accuracy after fine-tuning")
+    axes[0].legend(fontsize=8)
+    figure.suptitle(f"{name}, CIFAR-10, {len(rows)} candidates at {share:.0%} of the MACs", fontsize=10)
+    figure.savefig(path, dpi=90)
+
+
 def main() -> None:
     """Measure, or go on measuring, and report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -220,12 +247,16 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     given = parser.parse_args()
     torch.set_num_threads(1)
     work = given.work / f"{given.model}-{given.share:g}"
     work.mkdir(parents=True, exist_ok=True)
     bench = prepare_bench(given.model, given.share, given.candidates, given.work)
-    report(run(bench, work), given.model, given.share)
+    rows = run(bench, work, *given.part)
+    if len(rows) == len(bench.plans):
+        report(rows, given.model, given.share)
+        plot(rows, given.model, given.share, Path(__file__).parents[1] / f"docs/scoring-{given.model}.png")
 
 
 if __name__ == "__main__":

@@ -265,15 +265,23 @@ def test_other_errors_are_not_taken_for_memory(scene, monkeypatch):
         ({"labels": None, "scorer": "top1"}, DataError, "top1 needs labels"),
         ({"rungs": []}, ParameterError, "at least one"),
         ({"rungs": [{"images": 1}]}, ParameterError, "images"),
+        ({"device": "cuda"}, ParameterError, "finds no CUDA device"),
         ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
     ],
 )
-def test_bad_input_is_refused_in_words(scene, change, error, words):
+def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     given = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
     options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in given}}
     given.update({name: value for name, value in change.items() if name in given})
     with pytest.raises(error, match=words):
         eyas.score(scene.model, scene.space, *given.values(), **options)
+
+
+def test_equal_image_sets_are_said_to_hold_nothing_out(scene, caplog):
+    with caplog.at_level(logging.WARNING):
+        eyas.score(scene.model, scene.space, scene.plans[:2], scene.scoring, scene.scoring, scene.labels, rungs=FUSED)
+    assert "hold nothing out" in caplog.text
 
 
 def test_zero_variance_among_scores_is_reported_as_a_fault(scene):

@@ -21,7 +21,7 @@ from eyas.scoring.divided import DividedCrew, Lost
 from eyas.scoring.engine import Engine, Settings
 from eyas.scoring.images import prepare
 from eyas.scoring.payload import pack, unpack
-from eyas.scoring.processes import ProcessCrew, answer
+from eyas.scoring.processes import ProcessCrew, begin
 from tests.scoring.test_score import FUSED, RACE
 
 SETTINGS = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
@@ -51,7 +51,7 @@ class FakeCrew(DividedCrew):
             self.dies.pop()
             self.boxes[worker].clear()
             return [(worker, Lost("gone"))]
-        return [(worker, answer(self.engine, self.boxes[worker].popleft()))]
+        return [(worker, begin(self.engine, self.boxes[worker].popleft())())]
 
     def close(self):
         pass

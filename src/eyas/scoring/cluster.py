@@ -11,7 +11,7 @@ from torch import Tensor
 from eyas.errors import MissingExtraError, ParameterError
 from eyas.scoring.divided import Answer, DividedCrew, Lost, Task
 from eyas.scoring.payload import Blueprint, unpack
-from eyas.scoring.processes import answer
+from eyas.scoring.processes import begin
 
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
@@ -98,7 +98,7 @@ class Actor:
 
     def measure(self, task: Task) -> Answer:
         """Measure one candidate."""
-        return answer(self._engine, task)
+        return begin(self._engine, task)()
 
 
 def import_ray() -> Any:

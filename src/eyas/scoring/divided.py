@@ -111,7 +111,8 @@ class DividedCrew(ABC):
         if self._losses > _LOSSES_PER_WORKER * self.workers:
             msg = (
                 f"{self._losses} scoring workers died, the last one with: {lost.reason}; give each more memory (fewer "
-                "runtime.workers, a smaller score.batch_size), or look into the system's log"
+                "runtime.workers, a smaller score.batch_size), look into the system's log, and guard a script of your "
+                "own with: if __name__ == '__main__'"
             )
             raise EyasError(msg)
         self.start(worker)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from eyas.scoring.images import Images
 
 
 def race_fingerprint(model: nn.Module, images: Images, marks: NDArray[np.void], words: Sequence[str]) -> str:
-    """sha256 over weights, images, labels, candidates and settings."""
+    """sha256 over weights, images, labels, candidates, settings, and the code that scores."""
     digest = hashlib.sha256()
+    for path in _code():
+        digest.update(path.read_bytes())
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(name.encode())
         _update(digest, weights)
@@ -24,6 +27,12 @@ def race_fingerprint(model: nn.Module, images: Images, marks: NDArray[np.void], 
     digest.update(marks.tobytes())
     digest.update("\n".join(words).encode())
     return digest.hexdigest()
+
+
+def _code() -> list[Path]:
+    package = Path(__file__).parents[1]
+    folders = [path for name in ("scoring", "calibrators", "scorers") for path in sorted((package / name).glob("*.py"))]
+    return [*folders, package / "batchnorm.py", package / "surgery.py"]
 
 
 def _update(digest: Any, tensor: Tensor) -> None:

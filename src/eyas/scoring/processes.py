@@ -3,7 +3,8 @@
 import logging
 import signal
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection, get_context
 from multiprocessing.context import SpawnProcess
@@ -114,19 +115,36 @@ def serve(
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(threads)
     engine = unpack(blueprint, torch.load(path, weights_only=True, mmap=True), device)
+    ahead = 1 if device.startswith("cuda") else 0  # a GPU works on one candidate while the next is sliced
+    waiting: deque[Callable[[], Answer]] = deque()
     try:
-        while task := pipe.recv():
-            pipe.send(answer(engine, task))
+        while True:
+            if len(waiting) > ahead or (waiting and not pipe.poll()):
+                pipe.send(waiting.popleft()())
+            elif task := pipe.recv():
+                waiting.append(begin(engine, task))
     except (EOFError, BrokenPipeError, ConnectionError):
         return  # the parent is gone
 
 
-def answer(engine: Engine, task: Task) -> Answer:
-    """Measure, or say why not."""
+def begin(engine: Engine, task: Task) -> Callable[[], Answer]:
+    """Queue a measurement; what is returned waits for it, or says why there is none."""
     try:
-        measured = engine.measure(task.plan, task.rung, task.batch_size)
+        wait = engine.launch(task.plan, task.rung, task.batch_size)
     except Exception as error:  # whatever it is, the parent must hear of it
-        if is_out_of_memory(error):
-            return Answer(task.run, task.candidate, out_of_memory=str(error) or "out of memory")
-        return Answer(task.run, task.candidate, failure=f"{type(error).__name__}: {error}")
-    return Answer(task.run, task.candidate, measured)
+        failed = _failure(task, error)
+        return lambda: failed
+
+    def finish() -> Answer:
+        try:
+            return Answer(task.run, task.candidate, wait())
+        except Exception as error:  # a GPU's errors surface here
+            return _failure(task, error)
+
+    return finish
+
+
+def _failure(task: Task, error: Exception) -> Answer:
+    if is_out_of_memory(error):
+        return Answer(task.run, task.candidate, out_of_memory=str(error) or "out of memory")
+    return Answer(task.run, task.candidate, failure=f"{type(error).__name__}: {error}")

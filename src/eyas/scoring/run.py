@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from eyas.batchnorm import batch_norms, frozen_norms
 from eyas.calibrators import Calibrator
-from eyas.errors import DataError, EyasError, PlanError
+from eyas.errors import DataError, EyasError, ParameterError, PlanError
 from eyas.progress import Progress, silent
 from eyas.scorers import Scorer
 from eyas.scoring import diagnostics
@@ -124,6 +124,8 @@ def score(  # noqa: PLR0917
         msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
         raise PlanError(msg)
     settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
+    calibration_images, scoring_images = torch.as_tensor(calibration_images), torch.as_tensor(scoring_images)
+    _check_device(device)
     if calibration_images.data_ptr() == scoring_images.data_ptr() and len(scoring_images):
         _log.warning("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
     images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
@@ -205,6 +207,12 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
         diagnostics=diagnostics.summary(numbers, found),
         warnings=tuple(dict.fromkeys([*warnings, *doubts])),
     )
+
+
+def _check_device(device: str) -> None:
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use device='cpu'"
+        raise ParameterError(msg)
 
 
 def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
