@@ -41,11 +41,11 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print()
-    console.print(console_table(result_rows(read_results(workspace.artifacts)), title=workspace.name))
+    console.print(f"\n{workspace.name}", soft_wrap=True, markup=False, style="bold")
+    console.print(console_table(result_rows(read_results(workspace.artifacts))))
     name = workspace.params.register_.model
     if version is not None:
-        console.print(f"registered  {name} version {version}, alias 'candidate'")
-    console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True)
+        console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
+    console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
     console.print(f"MLflow      run {run_id} in {open_store(workspace).uri}", soft_wrap=True, markup=False)
     console.print("pages       make ui   (MLflow and Prefect)")
