@@ -82,7 +82,10 @@ def prepare_bench(name: str, share: float, candidates: int, work: Path) -> Bench
     model = models.build(name, 10)
     load_checkpoint(model, root / "weights" / WEIGHTS[name])
     space = eyas.trace(model.eval(), (data["test"][0][:1],))
-    widths = Sampler.parse("budget").ask(space, Budget.of(space, "macs", share), candidates, seed=0)
+    drawn = work / f"{name}-{share:g}" / "widths.npy"
+    if not drawn.exists():
+        np.save(drawn, Sampler.parse("budget").ask(space, Budget.of(space, "macs", share), candidates, seed=0))
+    widths = np.load(drawn)
     images = prepare(data["calibration"][0], data["score"][0][:10_000], data["score"][1][:10_000], seed=0)
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
     return Bench(model, space, plans, images, data["train"], data["test"])
