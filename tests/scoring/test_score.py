@@ -11,7 +11,7 @@ from torch import nn
 import eyas
 from eyas.errors import DataError, EyasError, ParameterError, PlanError
 from eyas.scoring import Rung
-from eyas.scoring.engine import Engine
+from eyas.scoring.engine import Engine, dense_outputs
 from tests.scoring.conftest import make_scene
 from tests.scoring.networks import images
 
@@ -234,6 +234,19 @@ def test_out_of_memory_restarts_at_half_the_batch_and_says_so(scene, monkeypatch
     assert np.array_equal(table.score, scene.score(rungs=FUSED, batch_size=30).score)
 
 
+def test_a_dense_network_too_large_for_the_batch_ends_no_race(scene, monkeypatch):
+    plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
+    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda engine, size: _limited(dense_outputs, engine, size))
+    again = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
+    np.testing.assert_allclose(again.score, plain.score, atol=1e-6)
+
+
+def _limited(work, engine, size):
+    if size > 30:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return work(engine, size)
+
+
 def test_a_device_without_room_for_two_images_is_an_error_in_words(scene, monkeypatch):
     def no_device(self, plan, rung, batch_size):
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -265,6 +278,8 @@ def test_other_errors_are_not_taken_for_memory(scene, monkeypatch):
         ({"labels": None, "scorer": "top1"}, DataError, "top1 needs labels"),
         ({"rungs": []}, ParameterError, "at least one"),
         ({"rungs": [{"images": 1}]}, ParameterError, "images"),
+        ({"workers": 0}, ParameterError, "at least 1 worker"),
+        ({"batch_size": 1}, ParameterError, "batches of at least 2"),
         ({"device": "cuda"}, ParameterError, "finds no CUDA device"),
         ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
     ],

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
@@ -12,6 +12,8 @@ from eyas.scoring.rungs import Rung
 
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
+
+Result = TypeVar("Result")
 
 
 class OutOfMemoryDuringScoringError(Exception):
@@ -43,6 +45,20 @@ class LocalCrew:
 
     def close(self) -> None:
         """Nothing was started."""
+
+
+def while_memory_lasts(work: Callable[[int], Result], batch_size: int) -> Result:
+    """``work(batch_size)``, again at half the size for as long as memory does not suffice.
+
+    For the dense network, which is larger than every candidate: a race must not fail on it at its end.
+    """
+    while True:
+        try:
+            return work(batch_size)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or batch_size < 4:
+                raise
+            batch_size //= 2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

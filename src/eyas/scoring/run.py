@@ -23,7 +23,7 @@ from eyas.scorers import Scorer
 from eyas.scoring import diagnostics
 from eyas.scoring.candidates import digests, originals
 from eyas.scoring.cluster import RayCrew
-from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError
+from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError, while_memory_lasts
 from eyas.scoring.divided import DividedCrew
 from eyas.scoring.engine import Engine, Settings, dense_outputs, probe
 from eyas.scoring.fingerprint import race_fingerprint
@@ -118,6 +118,8 @@ def score(  # noqa: PLR0917
     Raises:
         PlanError: there are no plans.
         DataError: images or labels cannot be used, or a scorer lacks the labels it needs.
+        ParameterError: no such device, rungs that make no sense, or a network that workers cannot be sent.
+        MissingExtraError: ``cluster`` without Ray.
         EyasError: the device's memory does not hold two images.
     """
     if not len(plans):
@@ -125,7 +127,7 @@ def score(  # noqa: PLR0917
         raise PlanError(msg)
     settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
     calibration_images, scoring_images = torch.as_tensor(calibration_images), torch.as_tensor(scoring_images)
-    _check_device(device)
+    _check_work(device, workers, batch_size)
     if calibration_images.data_ptr() == scoring_images.data_ptr() and len(scoring_images):
         _log.warning("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
     images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
@@ -146,7 +148,8 @@ def _run(job: Job, course: Course, notes: Journal | NoJournal, progress: Progres
     warnings = _about_network(job)
     engine = Engine(job.model, job.space, job.images, job.settings, device=job.device)
     if job.settings.scorer.needs_dense:
-        engine.images = replace(engine.images, dense=dense_outputs(engine, course.batch_size))
+        dense = while_memory_lasts(lambda size: dense_outputs(engine, size), course.batch_size)
+        engine.images = replace(engine.images, dense=dense)
     if notes.batch_size not in (None, course.batch_size):
         course = replace(course, batch_size=notes.batch_size or course.batch_size)
         warnings.append(f"an earlier run ran out of memory: statistics use batches of {course.batch_size}")
@@ -209,7 +212,10 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
     )
 
 
-def _check_device(device: str) -> None:
+def _check_work(device: str, workers: int, batch_size: int) -> None:
+    if workers < 1 or batch_size < 2:
+        msg = f"workers={workers} and batch_size={batch_size}: give at least 1 worker and batches of at least 2 images"
+        raise ParameterError(msg)
     if device.startswith("cuda") and not torch.cuda.is_available():
         msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use device='cpu'"
         raise ParameterError(msg)
@@ -219,7 +225,7 @@ def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     """The unpruned network through the same procedure, where there is something to judge it by."""
     if engine.images.labels is None or not len(engine.images.calibration):
         return None
-    return probe(engine, batch_size)
+    return while_memory_lasts(lambda size: probe(engine, size), batch_size)
 
 
 def _choose_scorer(scorer: Scorer | str | None, labels: Tensor | None) -> Scorer:
