@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from image_sources import CLASSES, make_images, png, write_cifar, write_folder, write_idx_pair, write_parquet
 from PIL import Image
 
 import eyas.data
 from eyas.data.manifest import read_index
 from eyas.errors import ChecksumError, DataError
+from tests.image_sources import CLASSES, make_images, png, write_cifar, write_folder, write_idx_pair, write_parquet
 
 LABELS = [n % 3 for n in range(120)]
 SPLITS = ("train", "calibration", "score", "test")

@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from image_sources import make_images, png
 from numpy.testing import assert_array_equal
 from PIL import Image
 
 from eyas.data.decoding import Preprocessing
 from eyas.errors import DataError
+from tests.image_sources import make_images, png
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

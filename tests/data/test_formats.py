@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_sources import CLASSES, make_images, write_cifar, write_folder, write_idx_pair, write_parquet
 from numpy.testing import assert_array_equal
 
 from eyas.config import FetchParams
@@ -20,6 +19,7 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format, Listing, detect
 from eyas.data.manifest import list_files
 from eyas.errors import DataError, ParameterError
+from tests.image_sources import CLASSES, make_images, write_cifar, write_folder, write_idx_pair, write_parquet
 
 LABELS = [0, 1, 2] * 7
 

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from image_sources import make_images, png, write_cifar, write_folder, write_parquet
-from peers import bucket_in, s3_service, set_credentials
 
 import eyas.data
 from eyas.data.build import Options, build
@@ -15,6 +13,8 @@ from eyas.data.sources import collect
 from eyas.errors import DataError
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
+from tests.image_sources import make_images, png, write_cifar, write_folder, write_parquet
+from tests.peers import bucket_in, s3_service, set_credentials
 
 LABELS = [n % 3 for n in range(150)]
 

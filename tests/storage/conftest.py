@@ -6,10 +6,10 @@ from pathlib import Path
 
 import boto3
 import pytest
-from peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
+from tests.peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 PART = 5 * 2**20
 QUICK = {"backoff": 0.001, "backoff_cap": 0.01, "attempts": 3, "part_size": PART, "read_timeout": 1.0, "concurrency": 3}

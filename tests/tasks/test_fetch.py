@@ -16,8 +16,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from image_sources import CLASSES, make_images, png, write_folder, write_parquet
-from peers import bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 import eyas.data
 from eyas.config import FetchParams, PipelineParams, RuntimeParams
@@ -25,6 +23,8 @@ from eyas.errors import BadInputError, ChecksumError, DataError, ParameterError,
 from eyas.progress import silent
 from eyas.storage.settings import StorageSettings
 from tasks import fetch as stage
+from tests.image_sources import CLASSES, make_images, png, write_folder, write_parquet
+from tests.peers import bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = [n % 3 for n in range(120)]
