@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from rich.console import Console
-from workspace import WIDTHS, write_workspace
 
 from eyas.report import console_table, markdown_table, read_results, result_rows, write_report
 from eyas.report.pictures import SCORES, draw_all
 from eyas.report.table import count
+from tests.workspace import WIDTHS, write_workspace
 
 PARAMS = {"score": {"scorer": {"kind": "cross_entropy"}}, "sample": {"budget": {"macs": 0.5}}}
 

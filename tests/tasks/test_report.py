@@ -2,12 +2,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from workspace import write_workspace
 
 from eyas.config import PipelineParams
 from tasks.record import command
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
+from tests.workspace import write_workspace
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from workspace import write_workspace
 
 from eyas import tracking
 from eyas.exporters import Exporter
 from eyas.lineage import Lineage, file_sha256
+from tests.workspace import write_workspace
 
 
 @pytest.fixture(scope="session")
