@@ -91,8 +91,11 @@ def check(
         plan = space.plan(widths, Random(seed=seed))
         small = eyas.prune(model, space, plan)
         with torch.no_grad():
-            error = difference(small(*args, **kwargs), masked(model, space.slices(plan))(*args, **kwargs))
+            expected = masked(model, space.slices(plan))(*args, **kwargs)
+            error = difference(small(*args, **kwargs), expected)
+            changed = difference(model(*args, **kwargs), expected)
         assert error < tolerance, (error, plan.widths)
+        assert changed > 1e-4 or widths == list(space.widths.values()), "nothing was removed that matters"
         found, cost = counted(small, args, kwargs), space.cost(widths)
         assert cost.params == found[1]
         if macs:

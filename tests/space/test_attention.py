@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class NonLocal(nn.Module):

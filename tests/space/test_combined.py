@@ -8,8 +8,8 @@ from torch.nn import functional
 
 import eyas
 from eyas.criteria.random import Random
-from space.networks import SqueezeExcite, shuffle
-from space.oracle import counted, difference, masked, prepared, random_widths
+from tests.space.networks import SqueezeExcite, shuffle
+from tests.space.oracle import counted, difference, masked, prepared, random_widths
 
 KINDS = (
     "conv", "conv", "depthwise", "grouped", "bn", "gn", "in", "prelu", "act", "add", "cat", "chunk", "shuffle", "pixel",

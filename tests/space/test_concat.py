@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Concat(nn.Module):

@@ -9,8 +9,8 @@ from torch import nn
 
 import eyas
 from eyas.errors import PlanError
-from space.networks import Bottleneck, CifarResNet, GhostBottleneck, conv_bn
-from space.oracle import counted
+from tests.space.networks import Bottleneck, CifarResNet, GhostBottleneck, conv_bn
+from tests.space.oracle import counted
 
 
 @pytest.fixture(scope="module")

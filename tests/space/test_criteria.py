@@ -11,7 +11,7 @@ from eyas.criteria.l1_norm import L1Norm
 from eyas.criteria.l2_norm import L2Norm
 from eyas.criteria.random import Random
 from eyas.errors import ParameterError, PlanError
-from space.networks import Bottleneck, conv_bn
+from tests.space.networks import Bottleneck, conv_bn
 
 KINDS = sorted(Criterion.registry)
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from space.oracle import check
+from tests.space.oracle import check
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])

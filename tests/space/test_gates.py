@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 import eyas
-from space.networks import SqueezeExcite
-from space.oracle import check, group_of
+from tests.space.networks import SqueezeExcite
+from tests.space.oracle import check, group_of
 
 
 def test_squeeze_excite_has_its_own_hidden_group() -> None:

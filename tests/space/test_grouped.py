@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import eyas
-from space.oracle import check, group_of
+from tests.space.oracle import check, group_of
 
 
 @pytest.mark.parametrize("multiplier", [1, 2, 3])

@@ -7,8 +7,8 @@ import torch
 
 import eyas
 from eyas.inspection import group_rows, render, report, smallest
-from space.networks import CifarResNet
-from space.oracle import counted
+from tests.space.networks import CifarResNet
+from tests.space.oracle import counted
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import eyas
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 def around(norm: nn.Module) -> nn.Module:

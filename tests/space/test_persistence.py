@@ -10,10 +10,10 @@ from torch import nn
 import eyas
 from eyas.architectures import build_architecture
 from eyas.errors import CheckpointError, ParameterError, PlanError
-from space.networks import CifarResNet
-from space.oracle import random_widths
+from tests.space.networks import CifarResNet
+from tests.space.oracle import random_widths
 
-ARCHITECTURE = "space.networks:CifarResNet"
+ARCHITECTURE = "tests.space.networks:CifarResNet"
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_by_name_and_by_factory(saved: tuple[nn.Module, Path]) -> None:
     small, folder = saved
     state = torch.random.get_rng_state()
     images = torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    for loaded in (eyas.load(folder, allowed=["space"]), eyas.load(folder, factory=CifarResNet)):
+    for loaded in (eyas.load(folder, allowed=["tests"]), eyas.load(folder, factory=CifarResNet)):
         assert torch.equal(loaded(images), small(images))
         assert not loaded.training
         assert loaded.layers[2].pad.before == small.layers[2].pad.before
@@ -49,7 +49,7 @@ def test_the_same_bytes_twice_and_no_pickle(saved: tuple[nn.Module, Path]) -> No
 def test_names_outside_allowed_packages_are_refused(
     saved: tuple[nn.Module, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ParameterError, match="EYAS_ARCHITECTURES=space"):
+    with pytest.raises(ParameterError, match="EYAS_ARCHITECTURES=tests"):
         eyas.load(saved[1])
     with pytest.raises(ParameterError, match="not in an allowed package"):
         build_architecture("modelsX.evil:run", {})
@@ -59,7 +59,7 @@ def test_names_outside_allowed_packages_are_refused(
         build_architecture("models.nothing:here", {})
     with pytest.raises(ParameterError, match="built a int, not an nn.Module"):
         build_architecture("models.layers:make_divisible", {"channels": 3})
-    monkeypatch.setenv("EYAS_ARCHITECTURES", "space, timm")
+    monkeypatch.setenv("EYAS_ARCHITECTURES", "tests, timm")
     assert isinstance(eyas.load(saved[1]), CifarResNet)
 
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 import eyas
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Chain(nn.Module):

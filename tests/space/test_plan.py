@@ -13,7 +13,7 @@ import eyas
 from eyas.criteria.l1_norm import L1Norm
 from eyas.criteria.random import Random
 from eyas.errors import ParameterError, PlanError
-from space.networks import CifarResNet, conv_bn
+from tests.space.networks import CifarResNet, conv_bn
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from space.networks import Bottleneck, PaddedBlock, conv_bn
-from space.oracle import check, frozen_reason, group_of
+from tests.space.networks import Bottleneck, PaddedBlock, conv_bn
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Sums(nn.Module):

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 
 import eyas
-from space.networks import Siamese
-from space.oracle import check, group_of
+from tests.space.networks import Siamese
+from tests.space.oracle import check, group_of
 
 
 class Twice(nn.Module):

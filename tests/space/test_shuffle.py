@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from space.networks import shuffle
-from space.oracle import check, frozen_reason, group_of
+from tests.space.networks import shuffle
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Shuffled(nn.Module):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Parted(nn.Module):

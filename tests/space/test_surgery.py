@@ -8,7 +8,7 @@ from torch import nn
 
 import eyas
 from eyas.errors import CheckpointError, PlanError
-from space.networks import Bottleneck, CifarResNet, SqueezeExcite, conv_bn
+from tests.space.networks import Bottleneck, CifarResNet, SqueezeExcite, conv_bn
 
 
 def network() -> nn.Module:

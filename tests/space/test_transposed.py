@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import eyas
-from space.oracle import check, group_of
+from tests.space.oracle import check, group_of
 
 
 def test_transposed_passes_on_channels() -> None:

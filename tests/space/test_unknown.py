@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import eyas
 from eyas.errors import TraceError
-from space.oracle import check, frozen_reason, group_of
+from tests.space.oracle import check, frozen_reason, group_of
 
 
 class Odd(nn.Module):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from eyas.groups import ChannelGroup
 from eyas.parity import compare, mask_consumers, random_like
@@ -36,6 +37,7 @@ class Prober:
     def __post_init__(self) -> None:
         self._jittered = jittered(self.model)
         self.example = random_like(self.example, seed=0)
+        settle_statistics(self._jittered, self.example)
 
     def failure(self, space: SearchSpace, groups: Sequence[ChannelGroup], seed: int = 0) -> str | None:
         """Why a network with only ``groups`` narrowed is wrong; None if it is right."""
@@ -93,7 +95,7 @@ def jittered(model: nn.Module) -> nn.Module:
 
     def vary(tensor: Tensor) -> Tensor:
         if not tensor.is_floating_point() or tensor.numel() == 0:
-            return tensor.detach()
+            return tensor.detach().clone()
         value = tensor.detach()
         if float(value.abs().max()) < 0.01:
             value = (0.25 * torch.randn(tensor.shape, generator=generator)).to(tensor)
@@ -102,6 +104,35 @@ def jittered(model: nn.Module) -> nn.Module:
         return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
 
     return rebuild(model, vary)
+
+
+def settle_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[str, object]]) -> None:
+    """Give batch-norms the statistics of random inputs, so that activations neither vanish nor explode.
+
+    Fresh and jittered weights can shrink a signal so far that no error shows at the outputs. A network that does
+    not take two images at once keeps its statistics.
+    """
+    norms = [m for m in model.eval().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.running_mean is not None]
+    first, second = random_like(example, seed=1), random_like(example, seed=2)
+    args, kwargs = pytree.tree_map(_joined, first, second)
+    try:
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1.0
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model(*args, **kwargs)
+    except Exception:  # whatever the user's code raises: the statistics stay as far as they came
+        return
+    finally:
+        model.eval()
+
+
+def _joined(first: object, second: object) -> object:
+    """Two inputs as one batch."""
+    return (
+        torch.cat([first, second]) if isinstance(first, Tensor) and isinstance(second, Tensor) and first.ndim else first
+    )
 
 
 def _explain(error: Exception) -> str:
