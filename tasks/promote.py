@@ -84,8 +84,12 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
     with tempfile.TemporaryDirectory() as scratch:
         candidate = fetch(store, version, Path(scratch))
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
+        special = never_rolled_back(version)
         if champion is not None:
-            networks["champion"] = (fetch(store, champion, Path(scratch)), "model.onnx")
+            present = fetch(store, champion, Path(scratch))
+            special += same_task(candidate, present)
+            if candidate.task == present.task:
+                networks["champion"] = (present, "model.onnx")
         found = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
@@ -96,7 +100,7 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         parity=parity,
     )
     number = champion.number if champion else None
-    return Decision(version.name, version.number, number, (*never_rolled_back(version), *gates), numbers, force)
+    return Decision(version.name, version.number, number, (*special, *gates), numbers, force)
 
 
 def fetch(store: Store, version: Version, scratch: Path) -> Deployed:
@@ -127,6 +131,14 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     if mark is None:
         return ()
     return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({mark})"),)
+
+
+def same_task(candidate: Deployed, champion: Deployed) -> tuple[Gate, ...]:
+    """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
+    if candidate.task == champion.task:
+        return ()
+    words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"
+    return (Gate("same_task", 0.0, 1.0, False, words),)
 
 
 def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:

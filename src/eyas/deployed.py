@@ -29,6 +29,12 @@ class Deployed:
         """Read the manifest; the files were verified when they were fetched."""
         return cls(folder, json.loads((folder / "manifest.json").read_text()))
 
+    @property
+    def task(self) -> str:
+        """What goes in and what comes out, in words: two versions compare where it is the same."""
+        shape, names = self.manifest["input"]["shape"], self.manifest["classes"]
+        return f"images of {' x '.join(map(str, shape))} in {len(names)} classes ({', '.join(names[:3])}, ...)"
+
     def answers(self, pixels_NCHW: Tensor, file: str = "model.onnx") -> NDArray[np.int64]:
         """Top-1 class of each image, ``(N,)``.
 

@@ -91,7 +91,7 @@ def spoil(workspace: Workspace) -> None:
 def spoilt(root: Path) -> object:
     """Call it with a workspace; the good files are back afterwards."""
     shutil.copytree(root / "artifacts/export", root / "good")
-    yield spoil
+    yield spoil  # whatever the test changes under export is undone
     shutil.rmtree(root / "artifacts/export")
     (root / "good").rename(root / "artifacts/export")
 
@@ -146,6 +146,20 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     lines = "\n".join(status_lines(workspace))
     assert "champion   version 1" in lines
     assert "refused" in lines
+
+
+def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, spoilt: Callable[..., None]) -> None:
+    workspace = setting()
+    enter(workspace)
+    promote(workspace)
+    file = workspace.artifacts / "export/manifest.json"
+    manifest = json.loads(file.read_text())
+    write_json(file, manifest | {"classes": [*manifest["classes"], "ten"]})
+    enter(workspace)
+    with pytest.raises(RefusedError, match=r"10 classes .* and the candidate .* 11 classes"):
+        promote(workspace)
+    assert promote(workspace, force="a class was added").outcome == "forced"
+    assert aliases(workspace)["champion"] == "2"
 
 
 def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:
