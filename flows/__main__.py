@@ -4,6 +4,7 @@ Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a ga
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -19,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from eyas.errors import EyasError
 
     options = _parser().parse_args(arguments)
+    # Asked to end, leave as on Ctrl-C: the stage's processes and Prefect's temporary server end with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         configure()
         command: Command = options.command

@@ -29,8 +29,6 @@ class Servers(contextlib.ExitStack):
         self.logs = logs
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         logs.mkdir(parents=True, exist_ok=True)
-        # A service manager stops us with SIGTERM: leave like on Ctrl-C, so that no child stays behind.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
     def start(
         self,
