@@ -88,7 +88,7 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         if champion is not None:
             present = fetch(store, champion, Path(scratch))
             special += same_task(candidate, present)
-            if candidate.task == present.task:
+            if candidate.answers_as(present):
                 networks["champion"] = (present, "model.onnx")
         found = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
@@ -135,7 +135,7 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
 
 def same_task(candidate: Deployed, champion: Deployed) -> tuple[Gate, ...]:
     """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
-    if candidate.task == champion.task:
+    if candidate.answers_as(champion):
         return ()
     words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"
     return (Gate("same_task", 0.0, 1.0, False, words),)

@@ -29,9 +29,14 @@ class Deployed:
         """Read the manifest; the files were verified when they were fetched."""
         return cls(folder, json.loads((folder / "manifest.json").read_text()))
 
+    def answers_as(self, other: "Deployed") -> bool:
+        """Whether both take the same images and mean the same classes, in the same order."""
+        mine, theirs = self.manifest, other.manifest
+        return bool(mine["input"]["shape"] == theirs["input"]["shape"] and mine["classes"] == theirs["classes"])
+
     @property
     def task(self) -> str:
-        """What goes in and what comes out, in words: two versions compare where it is the same."""
+        """What goes in and what comes out, in words."""
         shape, names = self.manifest["input"]["shape"], self.manifest["classes"]
         return f"images of {' x '.join(map(str, shape))} in {len(names)} classes ({', '.join(names[:3])}, ...)"
 
