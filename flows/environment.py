@@ -1,7 +1,11 @@
 """Keeps the state of Prefect, MLflow and DVC inside the checkout; must run before Prefect is imported."""
 
+import logging
 import os
 from pathlib import Path
+from typing import Any
+
+from eyas.errors import EyasError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,3 +30,15 @@ def configure() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_plain_errors)
+
+
+def _plain_errors(record: logging.LogRecord) -> bool:
+    """Errors that explain themselves need no traceback of Prefect's engine."""
+    error: Any = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, EyasError):
+        record.exc_info = None
+        record.exc_text = None
+        record.msg, record.args = "%s", (str(error),)
+    return True

@@ -1,12 +1,10 @@
 """The pipeline: every stage of ``dvc.yaml`` in order, each recorded in MLflow; then the report and the registry."""
 
-import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from flows.environment import ROOT, configure
 
@@ -14,7 +12,6 @@ configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
 
-from eyas.errors import EyasError  # noqa: E402
 from tasks.drive import run_stage  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
 from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
@@ -99,20 +96,3 @@ def recorded_run(workspace: Workspace) -> Iterator[str]:
         fail_run(run_id, workspace, str(error) or type(error).__name__, tail, stage)
         raise
     finish_run(run_id, workspace)
-
-
-class _PlainErrors(logging.Filter):
-    """Errors that explain themselves need no traceback of Prefect's engine."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Cut the traceback from records of our own errors."""
-        error: Any = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, EyasError):
-            record.exc_info = None
-            record.exc_text = None
-            record.msg, record.args = "%s", (str(error),)
-        return True
-
-
-for _logger in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_logger).addFilter(_PlainErrors())

@@ -37,5 +37,6 @@ def promote(
     except RefusedError as error:
         tell(workspace.params.notify, Notice("refused", "promote", str(error), workspace.name))
         raise
-    tell(workspace.params.notify, Notice("promoted", "promote", decision.message, workspace.name))
+    if decision.outcome != "unchanged":
+        tell(workspace.params.notify, Notice("promoted", "promote", decision.message, workspace.name))
     return decision
