@@ -12,7 +12,14 @@ from eyas.storage.settings import StorageSettings
 from tests.peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 PART = 5 * 2**20
-QUICK = {"backoff": 0.001, "backoff_cap": 0.01, "attempts": 3, "part_size": PART, "read_timeout": 1.0, "concurrency": 3}
+QUICK = {
+    "backoff": 0.001,
+    "backoff_cap": 0.01,
+    "attempts": 3,
+    "part_size": PART,
+    "read_timeout": 20.0,
+    "concurrency": 3,
+}
 
 
 @pytest.fixture(scope="session")

@@ -37,7 +37,7 @@ def run(tmp_path, monkeypatch) -> Callable[..., dict[str, float]]:
     monkeypatch.chdir(tmp_path)
 
     def make(train: str, *, storage: StorageSettings | None = None, **changes: object) -> dict[str, float]:
-        quick = StorageSettings(backoff=0.001, attempts=3, read_timeout=2.0)
+        quick = StorageSettings(backoff=0.001, attempts=3, read_timeout=20.0)
         params = PipelineParams(
             fetch=FetchParams(train=train, **{**SMALL, **changes}),
             runtime=RuntimeParams(threads=1, state=str(tmp_path / ".eyas"), storage=storage or quick),

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 class S3Remote:
     """Reads objects of an S3 service."""
 
+    page_size = 1000
+    """Objects per page of a listing; S3 gives no more."""
+
     def __init__(self, settings: StorageSettings) -> None:
         self.settings = settings
         self.access = S3Access(settings)
@@ -42,7 +45,7 @@ class S3Remote:
         prefix = address.key if not address.key or address.key.endswith("/") else address.key + "/"
         token: str | None = None
         while True:
-            request: dict[str, Any] = {"Bucket": address.bucket, "Prefix": prefix}
+            request: dict[str, Any] = {"Bucket": address.bucket, "Prefix": prefix, "MaxKeys": self.page_size}
             if token:
                 request["ContinuationToken"] = token
             page = self.access.call(lambda client, r=request: client.list_objects_v2(**r), str(address))  # type: ignore[misc]
