@@ -36,7 +36,7 @@ from eyas.data import open_dataset
 from eyas.progress import silent
 from eyas.samplers import Sampler
 from eyas.scorers import Scorer
-from eyas.scoring import Rung, WidthPlans
+from eyas.scoring import DEFAULT_RUNGS, Rung, WidthPlans
 from eyas.scoring.diagnostics import kendall_tau
 from eyas.scoring.engine import Engine, Settings, dense_outputs
 from eyas.scoring.images import Images, prepare
@@ -45,6 +45,7 @@ from tasks.fetch import fetch
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
 STEPS, BATCH, RATE, TEST = 60, 128, 0.05, 5_000
+RACED = 200
 VARIANTS = {
     "fused, 256 images": Rung(images=256),
     "fused, 512 images": Rung(images=512),
@@ -172,6 +173,13 @@ def run(bench: Bench, work: Path, part: int, parts: int) -> list[dict[str, Any]]
     return [row for _, row in sorted(read(work).items())]
 
 
+def record(work: Path, candidates: int, path: Path) -> None:
+    """Goodness per image of every candidate, fused and held out, for tests of the race: ``(candidates, images)``."""
+    found = [np.load(work / f"goodness-{number}.npz") for number in range(candidates)]
+    fused, held_out = (np.stack([f[list(VARIANTS)[i]] for f in found]).astype(np.float16) for i in (2, 3))
+    np.savez_compressed(path, fused=fused, held_out=held_out)
+
+
 def interval(scores: np.ndarray, truth: np.ndarray) -> str:
     """Kendall's tau with a 95 % bootstrap interval over candidates."""
     rng = np.random.default_rng(0)
@@ -180,7 +188,18 @@ def interval(scores: np.ndarray, truth: np.ndarray) -> str:
     return f"{kendall_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
 
 
-def report(rows: list[dict[str, Any]], name: str, share: float) -> None:
+def race(bench: Bench, share: float, count: int) -> tuple[float, float, float]:
+    """Images and CPU seconds per candidate of the default race over ``count`` candidates; its winner, fine-tuned."""
+    sampler = Sampler.parse({"kind": "budget", "floor": 0})
+    widths = sampler.ask(bench.space, Budget.of(bench.space, "macs", share), count, seed=1)
+    plans, images = WidthPlans(widths, bench.plans.planner), bench.images
+    given = (images.calibration, images.scoring, images.labels)
+    found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given))
+    costs = np.cumsum([rung.cost() for rung in DEFAULT_RUNGS])
+    return float(costs[found.rung].mean()), seconds / count, finetuned(bench, plans[found.winner])
+
+
+def report(rows: list[dict[str, Any]], name: str, share: float, raced: tuple[float, float, float]) -> None:
     """The table, and its file."""
     truth = np.array([row["finetuned"] for row in rows])
     theirs = np.array([row["published"] for row in rows])
@@ -197,6 +216,8 @@ def report(rows: list[dict[str, Any]], name: str, share: float) -> None:
         lines.append(
             (f"fused, 512 images, {kind} (no labels)", 512, "", "", interval(scores, truth), truth[scores.argmax()])
         )
+    images, seconds, winner = raced
+    lines.append((f"the default race over {RACED} candidates", images, seconds, cost / seconds, "", winner))
     notes = [
         f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw without "
         "a floor on widths, uniform widths among them",
@@ -252,14 +273,17 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
+    parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
     given = parser.parse_args()
     torch.set_num_threads(1)
     work = given.work / f"{given.model}-{given.share:g}"
     work.mkdir(parents=True, exist_ok=True)
     bench = prepare_bench(given.model, given.share, given.candidates, given.work)
     rows = run(bench, work, *given.part)
+    if given.record:
+        record(work, given.candidates, given.record)
     if len(rows) == len(bench.plans):
-        report(rows, given.model, given.share)
+        report(rows, given.model, given.share, race(bench, given.share, RACED))
         plot(rows, given.model, given.share, Path(__file__).parents[1] / f"docs/scoring-{given.model}.png")
 
 
