@@ -101,13 +101,28 @@ def open_workspace(
     params = parse_params(resolved, str(path))
     given = apply_overrides({}, runtime).get("runtime", {})
     if not others and name is None and path.resolve() == (root / "params.yaml").resolve():
+        _require_sections(root, path, content)
         return Workspace(root, root, "default", params, given)
     arguments = ["--params", os.path.relpath(path, root), *(part for item in others for part in ("--set", item))]
     arguments += ["--name", name] if name else []
     name = name or profile_name(path, others)
     folder = root / "workspaces" / name
-    _prepare(root, folder, apply_overrides(content, others))
+    _prepare(root, folder, {**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)})
     return Workspace(root, folder, name, params, given, tuple(arguments))
+
+
+def stage_sections(root: Path) -> list[str]:
+    """The sections that ``dvc.yaml`` tracks; DVC wants each of them written down, if only as ``{}``."""
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+    return list(dict.fromkeys(name.partition(".")[0] for stage in stages for name in stage.get("params", [])))
+
+
+def _require_sections(root: Path, path: Path, content: Mapping[str, Any]) -> None:
+    missing = [section for section in stage_sections(root) if content.get(section) is None]
+    if missing:
+        lines = "\n".join(f"  {section}: {{}}" for section in missing)
+        msg = f"{path} leaves out sections that DVC looks at: add\n{lines}\n(each field then has its default)"
+        raise ParameterError(msg)
 
 
 def profile_name(params_file: Path, overrides: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ TINY = """
 fetch: {train: "builtin:digits", image_size: 8, mean: [0.3053], std: [0.3764]}
 baseline: {architecture: resnet8, arguments: {width: 8, in_channels: 1}, epochs: 4}
 sample: {budget: {macs: 0.5}, tolerance: 0.02, candidates: 12}
+score: {}
 finetune: {epochs: 2}
 export: {latency_runs: 20}
 register: {model: tiny}

@@ -80,6 +80,14 @@ def test_opening_a_profile_again_rewrites_nothing(checkout: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_a_section_that_dvc_looks_at_must_be_written_down(checkout: Path) -> None:
+    (checkout / "params.yaml").write_text("runtime: {threads: 1}\n")
+    with pytest.raises(ParameterError, match=r"add\n  score: {}"):
+        open_workspace(checkout)
+    folder = open_workspace(checkout, overrides=["fetch.image_size=8"]).folder
+    assert yaml.safe_load((folder / "params.yaml").read_text())["score"] == {}
+
+
 def test_a_wrong_parameter_prepares_nothing(checkout: Path) -> None:
     with pytest.raises(ParameterError, match="score.sed"):
         open_workspace(checkout, overrides=["score.sed=3"])
