@@ -22,6 +22,7 @@ def checkout(tmp_path: Path) -> Path:
                         "cmd": "python -m tasks.one",
                         "deps": ["tasks/one.py"],
                         "outs": ["artifacts/one/a"],
+                        "params": ["score"],
                     },
                     "two": {
                         "cmd": "python -m tasks.two",
