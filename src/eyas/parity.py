@@ -86,8 +86,8 @@ def compare(
         masked, sliced = masked.to(dtype), sliced.to(dtype)
         inputs, kwargs = pytree.tree_map(lambda item: _cast(item, dtype), (inputs, kwargs))
     with torch.no_grad():
-        expected = list(_tensors(masked.eval()(*inputs, **kwargs)))
         found = list(_tensors(sliced.eval()(*inputs, **kwargs)))
+        expected = list(_tensors(masked.eval()(*inputs, **kwargs)))
     if [t.shape for t in expected] != [t.shape for t in found]:
         msg = f"outputs have shapes {[tuple(t.shape) for t in found]}, expected {[tuple(t.shape) for t in expected]}"
         raise ParityError(msg)
@@ -97,14 +97,24 @@ def compare(
     return Parity(max(absolute, default=0.0), max(relative, default=0.0), len(expected))
 
 
-def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices) -> nn.Module:
-    """A dense copy of ``model`` whose consumers do not read the channels that ``slices`` remove."""
+def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, share: bool = False) -> nn.Module:
+    """A dense copy of ``model`` whose consumers do not read the channels that ``slices`` remove.
+
+    With ``share``, tensors that are not masked are the original's own.
+    """
     readers: dict[str, list[int]] = {}
     for group in space.groups:
         for member in group.members:
             if member.role == "in" and member.dim in slices.get(member.parameter, {}):
                 readers.setdefault(member.parameter, []).append(member.dim)
-    copied = rebuild(model, lambda tensor: _copy(tensor) if isinstance(tensor, nn.Parameter) else tensor.clone())
+    masked = {id(parameter) for name, parameter in model.named_parameters() if name in readers}
+
+    def take(tensor: Tensor) -> Tensor:
+        if share and id(tensor) not in masked:
+            return tensor
+        return _copy(tensor) if isinstance(tensor, nn.Parameter) else tensor.clone()
+
+    copied = rebuild(model, take)
     with torch.no_grad():
         for name, parameter in copied.named_parameters():
             for dim in set(readers.get(name, [])):

@@ -41,14 +41,20 @@ def prune(model: Model, space: "SearchSpace", plan: "PruningPlan") -> Model:
     return slice_model(model, space.slices(plan), space.attributes(plan))
 
 
-def slice_model(model: Model, slices: Slices, attributes: Mapping[tuple[str, str], int]) -> Model:
-    """Rebuild ``model`` with sliced tensors; ``attributes`` are ``{(module, name): new value}``."""
+def slice_model(
+    model: Model, slices: Slices, attributes: Mapping[tuple[str, str], int], *, share: bool = False
+) -> Model:
+    """Rebuild ``model`` with sliced tensors; ``attributes`` are ``{(module, name): new value}``.
+
+    With ``share``, tensors that stay whole are the original's own: for networks that only run.
+    """
     names = _names_by_identity(model)
     done: dict[int, Tensor] = {}
 
     def take(tensor: Tensor) -> Tensor:
         if id(tensor) not in done:
-            done[id(tensor)] = _sliced(tensor, slices.get(names.get(id(tensor), ""), {}))
+            kept = slices.get(names.get(id(tensor), ""), {})
+            done[id(tensor)] = tensor if share and not kept else _sliced(tensor, kept)
         return done[id(tensor)]
 
     small = rebuild(model, take)

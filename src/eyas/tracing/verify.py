@@ -21,7 +21,7 @@ from eyas.surgery import rebuild, slice_model
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 """Largest relative difference that is rounding and not an error."""
-MAX_CHECKS = 80
+MAX_CHECKS = 160
 """Networks that are run at most; what is still suspect then freezes."""
 
 
@@ -48,8 +48,9 @@ class Prober:
         slices, attributes = space.slices(plan), space.attributes(plan)
         args, kwargs = self.example
         for dtype in (torch.float32, torch.float64):
-            sliced = slice_model(self._jittered, slices, attributes)
-            masked = mask_consumers(self._jittered, space, slices)
+            share = dtype == torch.float32  # a change of precision is made in place
+            sliced = slice_model(self._jittered, slices, attributes, share=share)
+            masked = mask_consumers(self._jittered, space, slices, share=share)
             try:
                 with torch.random.fork_rng(devices=[]):
                     parity = compare(masked, sliced, args, dict(kwargs), dtype if dtype == torch.float64 else None)
