@@ -149,7 +149,8 @@ def main() -> None:
         images = torch.randn(1, 3, size, size)
         mine, other = ours(model, images, options.repeats), theirs(model, images, options.repeats)
         for step, label in (("trace", "trace, ms"), ("cost", f"cost of {CANDIDATES:,} candidates, ms"),
-                            ("plan", "plan of one candidate, ms"), ("slice", "slice of one candidate, ms")):  # fmt: skip
+                            ("plan", "plan of one candidate, ms"),
+                            ("slice", "slice of one candidate, ms")):  # fmt: skip
             rows.append((name, label, mine[step], ABSENT if other is None else other.get(step, "within slice")))
     body = table(("network", "step", "eyas", "Torch-Pruning 1.6.1"), rows)
     hazards = table(("hazard", "eyas", "Torch-Pruning 1.6.1"), map(hazard, HAZARDS))
