@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyas.errors import EyasError
 from flows.environment import ROOT
 from flows.postgres import create_databases, start_postgres
 from flows.servers import Servers, require_free, start_mlflow, start_prefect
@@ -72,10 +73,24 @@ def start_all(
 def start_worker(servers: Servers, addresses: Addresses, environment: Mapping[str, str] | None = None) -> None:
     """Make the process work pool and start a worker on it."""
     variables = {**(environment or {}), **addresses.environment(), "PYTHONPATH": str(ROOT)}
-    prefect = [sys.executable, "-m", "prefect"]
-    command = [*prefect, "work-pool", "create", POOL, "--type", "process", "--overwrite"]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **variables}, cwd=ROOT)
-    servers.start("worker", [*prefect, "worker", "start", "--pool", POOL, "--type", "process"], variables)
+    make_pool(variables)
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    servers.start("worker", command, variables)
+
+
+def make_pool(environment: Mapping[str, str]) -> None:
+    """Make the process work pool on the server of ``PREFECT_API_URL``; one that is there stays as it is.
+
+    Raises:
+        EyasError: Prefect refused; its own words are in the message.
+    """
+    command = [sys.executable, "-m", "prefect", "work-pool", "create", POOL, "--type", "process"]
+    variables = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT, check=False)
+    said = (done.stdout + done.stderr).strip()
+    if done.returncode and "already exists" not in said:
+        msg = f"the work pool {POOL!r} could not be made: {said}"
+        raise EyasError(msg)
 
 
 def serve_all(

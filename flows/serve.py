@@ -12,7 +12,7 @@ from eyas.config import ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
 from flows.environment import ROOT
-from flows.operate import POOL
+from flows.operate import POOL, make_pool
 from flows.servers import Servers, require_free, start_prefect
 from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
 
@@ -100,6 +100,7 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
         msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
         raise BadInputError(msg)
     schedule = load_params(params_file).schedule
+    make_pool(variables)
     options = [f"--param=params_file={os.path.relpath(params_file, ROOT)}", "--pool", POOL]
     for name in (PIPELINE, RETRAIN):
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", name, *options]
