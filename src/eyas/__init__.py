@@ -21,7 +21,7 @@ _HOME = {
     "PruningPlan": "eyas.plan",
     "Cost": "eyas.cost",
 }
-__all__ = list(_HOME)  # noqa: PLE0605
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """The whole operation on real servers: PostgreSQL, MLflow, Prefect with a worker, an S3 peer."""
 
 import contextlib
+import random
 import re
 import shutil
 import signal
@@ -28,11 +29,15 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 
 
 def free_ports(count: int) -> list[str]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [str(probe.getsockname()[1]) for probe in probes]
+    """Below the range that outgoing connections take their ports from."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 30_000), 500):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            break
+    return [str(port) for port in found]
 
 
 @pytest.fixture(scope="module")
