@@ -93,10 +93,13 @@ def params_digest(params: Mapping[str, Any]) -> str:
 
 
 def git_state(checkout: Path) -> tuple[str, bool]:
-    """Commit of the checkout and whether files differ from it; an empty commit where git knows none."""
+    """Commit of the checkout and whether files differ from it; an empty commit where git knows none.
+
+    ``dvc.lock`` does not count: every run writes its own.
+    """
+    changes = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock")
     try:
-        commit = _git(checkout, "rev-parse", "HEAD")
-        return commit, bool(_git(checkout, "status", "--porcelain", "--untracked-files=no"))
+        return _git(checkout, "rev-parse", "HEAD"), bool(_git(checkout, *changes))
     except (OSError, subprocess.CalledProcessError):
         return "", False
 
