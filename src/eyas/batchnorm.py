@@ -83,8 +83,6 @@ class LayerRecord:
     """What one layer saw: per call the mean and the unbiased variance ``(C,)`` and the values per channel."""
 
     layer: _BatchNorm
-    columns: dict[tuple[int, ...], Tensor]
-    """Counts as tensors, shared by layers that saw alike: one transfer to the device instead of one per layer."""
     means: list[Tensor] = field(default_factory=list)
     variances: list[Tensor] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
@@ -97,21 +95,42 @@ class LayerRecord:
         self.variances.append(self.layer.running_var.clone())
         self.counts.append(inputs[0].numel() // inputs[0].shape[1])
 
-    def stacked(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Means and *biased* variances ``(calls, C)``, counts ``(calls, 1)``, all in float64."""
-        means = torch.stack(self.means).double()
-        key = tuple(self.counts)
-        if key not in self.columns:
-            self.columns[key] = torch.tensor(key, dtype=torch.float64, device=means.device).unsqueeze(1)
-        counts = self.columns[key]
-        return means, torch.stack(self.variances).double() * ((counts - 1) / counts), counts
 
-    def write(self, mean: Tensor, variance: Tensor) -> None:
-        """Put the estimate into the layer's buffers."""
-        assert self.layer.running_mean is not None
-        assert self.layer.running_var is not None
-        self.layer.running_mean.copy_(mean)
-        self.layer.running_var.copy_(variance)
+@dataclass(frozen=True)
+class Joined:
+    """Records of layers with equally many calls T side by side, S channels in all; float64, on their device."""
+
+    records: list[LayerRecord]
+    means: Tensor
+    variances: Tensor
+    """Unbiased."""
+    counts: Tensor
+    """Values per channel behind each."""
+
+    def write(self, mean_S: Tensor, variance_S: Tensor) -> None:
+        """Put an estimate into the layers' buffers."""
+        sizes = [len(entry.means[0]) for entry in self.records]
+        pieces = zip(mean_S.split_with_sizes(sizes), variance_S.split_with_sizes(sizes), strict=True)
+        for entry, (mean, variance) in zip(self.records, pieces, strict=True):
+            assert entry.layer.running_mean is not None
+            assert entry.layer.running_var is not None
+            entry.layer.running_mean.copy_(mean)
+            entry.layer.running_var.copy_(variance)
+
+
+def join(records: Iterable[LayerRecord]) -> Iterator[Joined]:
+    """Layers side by side, so that an estimate is a handful of operations and not a handful per layer."""
+    by_calls: dict[int, list[LayerRecord]] = {}
+    for entry in records:
+        by_calls.setdefault(len(entry.counts), []).append(entry)
+    by_calls.pop(0, None)  # never called: nothing to re-estimate
+    for group in by_calls.values():
+        means = torch.cat([torch.stack(entry.means) for entry in group], 1).double()
+        variances = torch.cat([torch.stack(entry.variances) for entry in group], 1).double()
+        counts = [count for entry in group for count in entry.counts]
+        column = torch.tensor(counts, dtype=torch.float64, device=means.device).view(len(group), -1)
+        sizes = torch.tensor([len(entry.means[0]) for entry in group], device=means.device)
+        yield Joined(group, means, variances, column.repeat_interleave(sizes, 0, output_size=means.shape[1]).T)
 
 
 def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecord], int]:
@@ -120,8 +139,7 @@ def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecor
     On return the model is as before, but for the running statistics, which the caller overwrites.
     """
     with tracking(model, momentum=1.0) as layers:
-        columns: dict[tuple[int, ...], Tensor] = {}
-        records = [LayerRecord(layer, columns) for layer in layers]
+        records = [LayerRecord(layer) for layer in layers]
         handles = [entry.layer.register_forward_hook(entry.note) for entry in records]
         try:
             images = run(model, batches)

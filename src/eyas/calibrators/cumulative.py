@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
-from eyas.batchnorm import record
+from eyas.batchnorm import join, record
 from eyas.calibrators.base import Calibrator
 
 
@@ -22,7 +21,6 @@ class Cumulative(Calibrator):
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Write the averages; see the base for the promise."""
         records, images = record(model, batches)
-        for entry in filter(lambda entry: entry.counts, records):
-            mean = torch.stack(entry.means).double().mean(0)
-            entry.write(mean, torch.stack(entry.variances).double().mean(0))
+        for joined in join(records):
+            joined.write(joined.means.mean(0), joined.variances.mean(0))
         return images

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from eyas.batchnorm import record
+from eyas.batchnorm import join, record
 from eyas.calibrators.base import Calibrator
 
 
@@ -23,9 +23,10 @@ class Pooled(Calibrator):
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Write the pooled statistics; see the base for the promise."""
         records, images = record(model, batches)
-        for entry in filter(lambda entry: entry.counts, records):
-            means, variances, counts = entry.stacked()
-            total = counts.sum()
+        for joined in join(records):
+            means, counts = joined.means, joined.counts
+            total = counts.sum(0)
             mean = (counts * means).sum(0) / total
-            entry.write(mean, (counts * (variances + (means - mean) ** 2)).sum(0) / total)
+            within, between = (counts - 1) * joined.variances, counts * (means - mean) ** 2
+            joined.write(mean, (within + between).sum(0) / total)
         return images

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.surgery import share_structure
@@ -25,6 +26,7 @@ class Entry:
     name: str
     dense: Tensor
     is_buffer: bool
+    is_channels_last: bool
     places: list[tuple[dict[str, Any], str]] = field(default_factory=list)
 
 
@@ -39,41 +41,52 @@ class Slicer:
         self.space = space
         self.shell = share_structure(model)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        self._held = list(entries_of(self.shell).values())
+        units: dict[int, NDArray[np.int64]] = {id(array): array for array in space.layout.slots.values()}
+        number = {key: position for position, key in enumerate(units)}
+        self._units = list(units.values())
+        dims: dict[str, list[tuple[int, int]]] = {}
+        for (name, dim), array in space.layout.slots.items():
+            dims.setdefault(name, []).append((dim, number[id(array)]))
+        self._held = [(entry, sorted(dims.get(entry.name, ()))) for entry in entries_of(self.shell).values()]
+        self._counted = [
+            (self.shell.get_submodule(module), name, array, divisor)
+            for (module, name), (array, divisor) in space.layout.attributes.items()
+        ]
 
     @torch.no_grad()
     def __call__(self, plan: "PruningPlan") -> nn.Module:
         """The tree cut down to ``plan``; equal to ``eyas.prune(model, space, plan)``."""
-        slices = self.space.slices(plan)
-        index = self._to_device([kept for dims in slices.values() for kept in dims.values()])
-        for entry in self._held:
+        mask = self.space.mask(plan)
+        index = self._to_device([np.flatnonzero(mask[units]) for units in self._units])
+        for entry, dims in self._held:
             tensor = entry.dense.detach()
-            for dim, kept in sorted(slices.get(entry.name, {}).items()):
-                tensor = tensor.index_select(dim, index[id(kept)])
+            for dim, number in dims:
+                kept = index[number]
+                if len(kept) < tensor.shape[dim]:
+                    tensor = tensor.index_select(dim, kept)
             self._place(entry, tensor)
-        for (module, name), value in self.space.attributes(plan).items():
-            setattr(self.shell.get_submodule(module), name, value)
+        for module, name, units, divisor in self._counted:
+            setattr(module, name, int(np.count_nonzero(mask[units])) // divisor)
         return self.shell
 
     def _place(self, entry: Entry, tensor: Tensor) -> None:
         """Put a tensor where the dense one stood, in the memory layout of the dense one."""
-        if tensor.ndim == 4 and entry.dense.is_contiguous(memory_format=torch.channels_last):
+        if entry.is_channels_last:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
         if entry.is_buffer and tensor.data_ptr() == entry.dense.data_ptr():
             tensor = tensor.clone()
         for table, key in entry.places:
             table[key] = tensor  # a plain tensor, also for parameters: nothing is trained here
 
-    def _to_device(self, kept: "list[np.ndarray[tuple[int], np.dtype[np.int64]]]") -> dict[int, Tensor]:
-        """Every distinct index map as a tensor, by its identity; one transfer for all."""
-        distinct = {id(array): array for array in kept}
-        if not distinct:
-            return {}
-        joined = torch.from_numpy(np.concatenate(list(distinct.values())))
+    def _to_device(self, kept: list[NDArray[np.int64]]) -> tuple[Tensor, ...]:
+        """Index maps as tensors; one transfer for all."""
+        if not kept:
+            return ()
+        joined = torch.from_numpy(np.concatenate(kept))
         if self.device.type == "cuda":
             joined = joined.pin_memory().to(self.device, non_blocking=True)
-        pieces = torch.split_with_sizes(joined, [len(array) for array in distinct.values()])
-        return dict(zip(distinct, pieces, strict=True))
+        pieces: tuple[Tensor, ...] = torch.split_with_sizes(joined, [len(array) for array in kept])
+        return pieces
 
 
 def entries_of(model: nn.Module) -> dict[int, Entry]:
@@ -88,6 +101,7 @@ def entries_of(model: nn.Module) -> dict[int, Entry]:
         for table in tables:
             for key, held in table.items():
                 if held is not None:
-                    entry = entries.setdefault(id(held), Entry(names[id(held)], held, table is module._buffers))
-                    entry.places.append((table, key))
+                    last = held.ndim == 4 and held.is_contiguous(memory_format=torch.channels_last)
+                    entry = Entry(names[id(held)], held, table is module._buffers, last)
+                    entries.setdefault(id(held), entry).places.append((table, key))
     return entries
