@@ -38,6 +38,9 @@ def test_the_default_parameters_are_valid_and_name_every_section() -> None:
         ({"score": {"batch_size": 1}}, ["score.batch_size", "greater than or equal to 2"]),
         ({"register": {"model": "a/b"}}, ["register.model", "'a/b'"]),
         ({"runtime": {"device": "tpu"}}, ["runtime.device", "'cpu'", "'tpu'"]),
+        ({"schedule": {"cron": "99 99 * * *"}}, ["schedule", "99 99 * * *", "minute hour day month weekday"]),
+        ({"schedule": {"cron": "0 3 * * 1", "timezone": "Mars/Base"}}, ["Mars/Base", "Europe/Berlin"]),
+        ({"schedule": {"cron": "0 3 * * 1", "interval_minutes": 5}}, ["exclude each other"]),
         (["fetch"], ["sections", "list"]),
     ],
 )

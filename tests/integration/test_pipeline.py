@@ -111,7 +111,7 @@ def test_a_failed_stage_fails_the_flow_with_its_own_message_and_the_next_run_con
     assert "Retry" not in printed
     assert "Traceback" not in printed
     status = checkout.run("flows", "status")
-    assert re.search(r"FAILED +broken", status), status
+    assert re.search(r"failed +broken +stage baseline failed", status), status
     options = ["--set", "finetune.epochs=1", "--name", "broken", "--no-register"]
     printed = checkout.run("flows", "run", *options, timeout=600)
     assert "fetch | Stage 'fetch' didn't change, skipping" in printed

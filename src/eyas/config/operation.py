@@ -1,5 +1,7 @@
 """The sections of what happens around the stages: registry, rhythm, notices, and how work is done."""
 
+import zoneinfo
+from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,10 +36,23 @@ class ScheduleParams(Section):
         if self.cron and self.interval_minutes:
             msg = "cron and interval_minutes exclude each other: give one"
             raise ValueError(msg)
-        if self.cron and len(self.cron.split()) != 5:
-            msg = f"cron {self.cron!r} must have five fields: minute hour day month weekday"
+        if self.cron:
+            _check_cron(self.cron)
+        if self.timezone not in zoneinfo.available_timezones():
+            msg = f"timezone {self.timezone!r} is unknown: give a name such as UTC or Europe/Berlin"
             raise ValueError(msg)
         return self
+
+
+def _check_cron(cron: str) -> None:
+    """Five fields, each in its range."""
+    from cronsim import CronSim, CronSimError
+
+    try:
+        CronSim(cron, datetime.now(UTC))
+    except CronSimError as error:
+        msg = f"cron {cron!r} is not minute hour day month weekday (as in '0 3 * * 1'): {error}"
+        raise ValueError(msg) from error
 
 
 class NotifyParams(Section):
