@@ -44,7 +44,7 @@ from eyas.search import Budget
 from tasks.fetch import fetch
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
-STEPS, BATCH, RATE, TEST = 60, 128, 0.05, 5_000
+STEPS, BATCH, TEST = 60, 128, 5_000
 RACED = 200
 VARIANTS = {
     "fused, 256 images": Rung(images=256),
@@ -109,12 +109,12 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor | None) -> float:
     return float(sum(right)) / len(images)
 
 
-def finetuned(bench: Bench, plan: Any) -> float:
-    """Test accuracy after the fixed recipe: recalibrated, 60 steps of SGD with Nesterov momentum, cosine to zero."""
+def finetuned(bench: Bench, plan: Any, rate: float) -> float:
+    """Test accuracy after the fixed recipe: recalibrated, 60 steps of SGD, the learning rate's cosine to zero."""
     torch.manual_seed(0)
     small = eyas.prune(bench.model, bench.space, plan).to(memory_format=torch.channels_last)
     Calibrator.parse("pooled")(small, bench.images.calibration[:1024].split(128))
-    optimiser = torch.optim.SGD(small.parameters(), RATE, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    optimiser = torch.optim.SGD(small.parameters(), rate, momentum=0.9, weight_decay=1e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     order = torch.randperm(len(bench.train[0]), generator=torch.Generator().manual_seed(1))
     small.train()
@@ -147,30 +147,36 @@ def measure(bench: Bench, engine: Engine, number: int, work: Path) -> dict[str, 
         unlabelled.settings = Settings(Calibrator.parse("pooled"), Scorer.parse(kind))
         row[kind] = unlabelled.measure(plan, Rung(images=512), 128).score
     row["published"], row["published_seconds"] = timed(lambda: published(bench, plan))
-    row["finetuned"] = finetuned(bench, plan)
     np.savez(work / f"goodness-{number}.npz", **goodness)
     return row
 
 
-def read(work: Path) -> dict[int, dict[str, Any]]:
+def read(work: Path, kind: str) -> dict[int, dict[str, Any]]:
     """What is finished, by candidate, whichever process finished it."""
-    lines = [line for path in work.glob("rows*.jsonl") for line in path.read_text().splitlines()]
+    lines = [line for path in work.glob(f"{kind}-*.jsonl") for line in path.read_text().splitlines()]
     return {row["candidate"]: row for row in map(json.loads, lines)}
 
 
-def run(bench: Bench, work: Path, part: int, parts: int) -> list[dict[str, Any]]:
-    """This process's share of the candidates; those finished earlier are read back."""
+def run(bench: Bench, work: Path, rate: float, part: int, parts: int) -> list[dict[str, Any]]:
+    """This process's share of the candidates, scored and then fine-tuned; what was finished earlier is read back."""
     engine = Engine(
         bench.model, bench.space, bench.images, Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
     )
     engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
-    for number in range(part, len(bench.plans), parts):
-        if number not in read(work):
-            row = measure(bench, engine, number, work)
-            with (work / f"rows-{part}.jsonl").open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"candidate {number + 1}/{len(bench.plans)}: fine-tuned {row['finetuned']:.4f}", flush=True)
-    return [row for _, row in sorted(read(work).items())]
+    tuned = f"tuned{rate:g}"
+
+    def tune(number: int) -> dict[str, Any]:
+        return {"candidate": number, "finetuned": finetuned(bench, bench.plans[number], rate)}
+
+    for kind, work_on in (("rows", lambda number: measure(bench, engine, number, work)), (tuned, tune)):
+        for number in range(part, len(bench.plans), parts):
+            if number not in read(work, kind):
+                row = work_on(number)
+                with (work / f"{kind}-{part}.jsonl").open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(f"{kind}: candidate {number + 1}/{len(bench.plans)}", flush=True)
+    scored, trained = read(work, "rows"), read(work, tuned)
+    return [scored[number] | trained[number] for number in sorted(trained) if number in scored]
 
 
 def record(work: Path, candidates: int, path: Path) -> None:
@@ -188,7 +194,7 @@ def interval(scores: np.ndarray, truth: np.ndarray) -> str:
     return f"{kendall_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
 
 
-def race(bench: Bench, share: float, count: int) -> tuple[float, float, float]:
+def race(bench: Bench, share: float, count: int, rate: float) -> tuple[float, float, float]:
     """Images and CPU seconds per candidate of the default race over ``count`` candidates; its winner, fine-tuned."""
     sampler = Sampler.parse({"kind": "budget", "floor": 0})
     widths = sampler.ask(bench.space, Budget.of(bench.space, "macs", share), count, seed=1)
@@ -196,11 +202,12 @@ def race(bench: Bench, share: float, count: int) -> tuple[float, float, float]:
     given = (images.calibration, images.scoring, images.labels)
     found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given))
     costs = np.cumsum([rung.cost() for rung in DEFAULT_RUNGS])
-    return float(costs[found.rung].mean()), seconds / count, finetuned(bench, plans[found.winner])
+    return float(costs[found.rung].mean()), seconds / count, finetuned(bench, plans[found.winner], rate)
 
 
-def report(rows: list[dict[str, Any]], name: str, share: float, raced: tuple[float, float, float]) -> None:
+def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[float, float, float]) -> None:
     """The table, and its file."""
+    name, share = given.model, given.share
     truth = np.array([row["finetuned"] for row in rows])
     theirs = np.array([row["published"] for row in rows])
     cost = float(np.mean([row["published_seconds"] for row in rows]))
@@ -221,8 +228,8 @@ def report(rows: list[dict[str, Any]], name: str, share: float, raced: tuple[flo
     notes = [
         f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw without "
         "a floor on widths, uniform widths among them",
-        f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {RATE}, cosine to "
-        f"0; {TEST:,} test images",
+        f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {given.rate:g}, "
+        f"cosine to 0; {TEST:,} test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
         "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
@@ -236,7 +243,7 @@ def report(rows: list[dict[str, Any]], name: str, share: float, raced: tuple[flo
         "its winner, fine-tuned",
     )
     publish(
-        f"scoring-{name}-{share:g}",
+        f"scoring-{name}-{share:g}-rate{given.rate:g}",
         f"Scoring: published against ours ({name}, {share:.0%} of the MACs)",
         notes,
         table(header, lines),
@@ -272,6 +279,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of the fine-tuning")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
     given = parser.parse_args()
@@ -279,11 +287,11 @@ def main() -> None:
     work = given.work / f"{given.model}-{given.share:g}"
     work.mkdir(parents=True, exist_ok=True)
     bench = prepare_bench(given.model, given.share, given.candidates, given.work)
-    rows = run(bench, work, *given.part)
+    rows = run(bench, work, given.rate, *given.part)
     if given.record:
         record(work, given.candidates, given.record)
     if len(rows) == len(bench.plans):
-        report(rows, given.model, given.share, race(bench, given.share, RACED))
+        report(rows, given, race(bench, given.share, RACED, given.rate))
         plot(rows, given.model, given.share, Path(__file__).parents[1] / f"docs/scoring-{given.model}.png")
 
 
