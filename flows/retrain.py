@@ -13,10 +13,10 @@ configure()
 from prefect import flow, get_run_logger  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 
-from eyas import tracking  # noqa: E402
 from eyas.errors import BusyError, EyasError  # noqa: E402
 from eyas.fingerprint import MEANING, Fingerprint  # noqa: E402
 from eyas.notify import Event, Notice  # noqa: E402
+from eyas.tracking import Version, registry  # noqa: E402
 from flows.pipeline import run_stages  # noqa: E402
 from tasks.fingerprint import take_fingerprint  # noqa: E402
 from tasks.notify import tell  # noqa: E402
@@ -84,17 +84,17 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
     logger.info("retraining (%s): %s", reason, why)
     outcome = run_stages(workspace, refetch="data" in changes)
     store = open_store(workspace)
-    version = tracking.get_version(store, workspace.params.register_.model, str(outcome.version))
+    version = registry.get_version(store, workspace.params.register_.model, str(outcome.version))
     tags = fingerprint.tags() | {"eyas.retrain.reason": reason, "eyas.retrain.because": why}
-    tracking.tag_version(store, version, tags)
+    registry.tag_version(store, version, tags)
     logger.info("%s is proposed: python -m flows promote --version %s", version, version.number)
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 
-def reference_version(workspace: Workspace) -> tracking.Version | None:
+def reference_version(workspace: Workspace) -> Version | None:
     """The champion; before there is one, the candidate."""
     store, model = open_store(workspace), workspace.params.register_.model
-    found = (tracking.get_alias(store, model, alias) for alias in REFERENCES)
+    found = (registry.get_alias(store, model, alias) for alias in REFERENCES)
     return next((version for version in found if version), None)
 
 
