@@ -74,3 +74,12 @@ def test_a_network_that_cannot_be_captured_is_refused_with_a_reason() -> None:
         eyas.trace(Branching(), (torch.randn(2, 3),))
     with pytest.raises(TraceError, match="must be a tuple"):
         eyas.trace(nn.Conv2d(3, 2, 1), torch.randn(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_with_a_computed_weight_is_listed_under_its_own_name(bias: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1, bias=bias), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1))
+    nn.utils.parametrizations.weight_norm(model[0])
+    space = eyas.trace(model, (torch.randn(2, 3, 4, 4),))
+    assert "_weight_norm is not understood" in frozen_reason(space, "0")
+    assert [group.name for group in space.groups] == ["1"]

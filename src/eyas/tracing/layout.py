@@ -40,7 +40,7 @@ def space_of(trace: Trace, source: Source) -> SearchSpace:
     return SearchSpace(
         trace.model,
         groups,
-        (*_frozen(trace, found), *_unused(source)),
+        _complete(trace, source, found),
         layout,
         costs,
         example=source.example,
@@ -121,6 +121,27 @@ def _frozen(trace: Trace, raw: list[RawGroup]) -> Iterator[FrozenGroup]:
         tied = f"all {count} channels are tied into one unit by what shuffles, groups or splits them"
         layers = dict.fromkeys(layer for part in parts for layer in layers_of(part.slots))
         yield FrozenGroup(name, tuple(layers), reason or tied, count)
+
+
+def _complete(trace: Trace, source: Source, found: list[RawGroup]) -> tuple[FrozenGroup, ...]:
+    """All that is frozen; layers whose weights the code computes in ways that are not understood as well."""
+    listed = (*_frozen(trace, found), *_unused(source))
+    made = (slot.parameter for group in found for slot in group.slots if slot.role != "in")
+    known = {_owner(parameter) for parameter in made} | {layer for group in listed for layer in group.layers}
+    reasons, left = trace.units.reasons(), dict[str, FrozenGroup]()
+    slots = (slot for held in trace.slots.values() for slot in held if slot.dim == 0)
+    for slot in sorted(slots, key=lambda slot: -trace.tensors[slot.parameter].ndim):  # weights before biases
+        name = _owner(slot.parameter)
+        why = [reasons[root] for root in np.unique(trace.units.canonical(slot.ids)).tolist() if root in reasons]
+        if why and name not in known:
+            left.setdefault(name, FrozenGroup(name, (name,), why[0], len(slot.ids)))
+    return (*listed, *left.values())
+
+
+def _owner(parameter: str) -> str:
+    """Path of the module a parameter belongs to, parametrized or not; the model's own stand for themselves."""
+    path = parameter.partition(".parametrizations.")[0]
+    return path if path != parameter else path.rpartition(".")[0] or path
 
 
 def _unused(source: Source) -> Iterator[FrozenGroup]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from eyas.groups import ChannelGroup, Ints
 from eyas.space import SearchSpace
+from eyas.tracing.branches import branching
 from eyas.tracing.layout import space_of
 from eyas.tracing.source import Findings, Source
 from eyas.tracing.state import Trace
@@ -22,7 +23,13 @@ def settle(source: Source) -> SearchSpace:
         prober = prober or Prober(source.model, source.example)
         wrong = prober.culprits(space, space.groups)
         if not wrong:
-            return _widened(source, findings, trace, space, prober)
+            space = _widened(source, findings, trace, space, prober)
+            branches = branching(space, prober)
+            if not branches:
+                return space
+            for name, reason in branches.items():
+                _freeze(findings, space.group(name), reason)
+            continue
         for name, reason in wrong.items():
             if not _reread(source, findings, trace, space.group(name), prober):
                 _freeze(findings, space.group(name), reason)

@@ -5,7 +5,7 @@ numbers for both. Running a smaller network can.
 """
 
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,8 +43,11 @@ class Prober:
         """Why a network with only ``groups`` narrowed is wrong; None if it is right."""
         if not groups:
             return None
+        return self.failure_of(space, random_plan(space, groups, seed))
+
+    def failure_of(self, space: SearchSpace, plan: PruningPlan) -> str | None:
+        """Why the network at ``plan`` is wrong; None if it is right."""
         self.checks += 1
-        plan = random_plan(space, groups, seed)
         slices, attributes = space.slices(plan), space.attributes(plan)
         args, kwargs = self.example
         for dtype in (torch.float32, torch.float64):
@@ -80,10 +83,20 @@ class Prober:
 def random_plan(space: SearchSpace, groups: Iterable[ChannelGroup], seed: int) -> PruningPlan:
     """About half of the units of ``groups`` at random, all of the others."""
     generator = np.random.default_rng(seed)
-    kept = {group.name: tuple(range(group.channels)) for group in space.groups}
+    widths = {}
     for group in groups:
         fewest = max(1, -(-group.floor // group.step))
-        count = max(fewest, group.units // 2 - int(generator.integers(0, 2)))
+        widths[group.name] = group.step * max(fewest, group.units // 2 - int(generator.integers(0, 2)))
+    return plan_with(space, widths, seed)
+
+
+def plan_with(space: SearchSpace, widths: Mapping[str, int], seed: int = 0) -> PruningPlan:
+    """Random units at the given widths, all of the groups left out."""
+    generator = np.random.default_rng(seed)
+    kept = {group.name: tuple(range(group.channels)) for group in space.groups}
+    for name, width in widths.items():
+        group = space.group(name)
+        count = width // group.step
         keep = np.zeros(group.units, dtype=bool)
         keep[generator.permutation(group.units)[:count]] = True
         kept[group.name] = tuple(np.flatnonzero(keep[group.unit_of_channel]).tolist())
