@@ -19,6 +19,18 @@ def _checked(options: argparse.Namespace) -> "Workspace":
     return open_workspace(ROOT, Path(options.params).resolve(), options.set, name=options.name)
 
 
+def _check_architecture(workspace: "Workspace") -> None:
+    """A name that ``models/`` does not have is refused before anything starts."""
+    import models
+    from eyas.errors import ParameterError
+
+    name = workspace.params.baseline.architecture
+    if ":" not in name and name not in models.names():
+        available = ", ".join(models.names())
+        msg = f"baseline.architecture: {name!r} is not in models/ ({available}), and is no package.module:factory"
+        raise ParameterError(msg)
+
+
 def _relative(path: str) -> str:
     """As the flows take it: a deployment on another machine has another checkout."""
     return os.path.relpath(Path(path).resolve(), ROOT)
@@ -27,6 +39,9 @@ def _relative(path: str) -> str:
 def run(options: argparse.Namespace) -> int:
     """Bring a profile up to date and print the result."""
     workspace = _checked(options)
+    _check_architecture(workspace)
+    if not options.wait:
+        workspace.refuse_if_busy()
     from flows.pipeline import pipeline
     from tasks.report import print_summary
 

@@ -38,6 +38,8 @@ class Workspace:
     """Runtime settings given for this run only; they reach stages through the environment."""
     arguments: tuple[str, ...] = ()
     """What to give ``python -m flows run`` for the same profile, in a clone of the same commit."""
+    content: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved parameters of a profile of its own, as they will stand in its ``params.yaml``."""
 
     @property
     def artifacts(self) -> Path:
@@ -59,13 +61,30 @@ class Workspace:
             RUNTIME_VARIABLE: json.dumps(dict(self.runtime)),
         }
 
+    def refuse_if_busy(self) -> None:
+        """Say at once, before anything is started, that another run holds the workspace.
+
+        Raises:
+            BusyError: it does.
+        """
+        if self.state.exists():
+            with self._held(wait=False):
+                pass
+
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the workspace for one run.
+        """Hold the workspace for one run, its parameters written down; nobody changes them meanwhile.
 
         Raises:
             BusyError: another run holds it, and ``wait`` was not asked for.
         """
+        with self._held(wait=wait):
+            if self.folder != self.root:
+                _prepare(self.root, self.folder, self.content)
+            yield
+
+    @contextmanager
+    def _held(self, *, wait: bool) -> Iterator[None]:
         self.state.mkdir(parents=True, exist_ok=True)
         owner = self.state / "run.owner"
         lock = FileLock(self.state / "run.lock", timeout=-1 if wait else 0)
@@ -82,7 +101,7 @@ class Workspace:
 def open_workspace(
     root: Path, params_file: Path | None = None, overrides: Sequence[str] = (), *, name: str | None = None
 ) -> Workspace:
-    """Check the parameters and prepare the folder of their profile.
+    """Check the parameters and find the folder of their profile; :meth:`Workspace.locked` prepares it.
 
     Args:
         root: the checkout.
@@ -91,8 +110,11 @@ def open_workspace(
         name: of the workspace; without one it is made of the file's stem and the overrides.
 
     Raises:
-        ParameterError: names section, field, value and what is allowed; nothing was prepared yet.
+        ParameterError: names section, field, value and what is allowed.
     """
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", name):
+        msg = f"--name {name!r}: letters, digits and . _ + = - only, beginning with a letter or digit"
+        raise ParameterError(msg)
     path = params_file or root / "params.yaml"
     content = read_sections(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
@@ -107,8 +129,8 @@ def open_workspace(
     arguments += ["--name", name] if name else []
     name = name or profile_name(path, others)
     folder = root / "workspaces" / name
-    _prepare(root, folder, {**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)})
-    return Workspace(root, folder, name, params, given, tuple(arguments))
+    content = {**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)}
+    return Workspace(root, folder, name, params, given, tuple(arguments), content)
 
 
 def stage_sections(root: Path) -> list[str]:
@@ -148,7 +170,11 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             if not isinstance(target.get(parent), dict):
                 target[parent] = {}
             target = target[parent]
-        target[last] = yaml.safe_load(value)
+        try:
+            target[last] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            msg = f"--set {item}: the value is not YAML: {str(error).splitlines()[0]}"
+            raise ParameterError(msg) from error
     return result
 
 
@@ -176,7 +202,8 @@ def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
     """The checkout's ``dvc.yaml`` as seen from a workspace: sources lie at ``up``, artifacts beside it."""
     derived: dict[str, Any] = json.loads(json.dumps(pipeline))
     for stage in derived["stages"].values():
-        stage["cmd"] = f"PYTHONPATH={up} {stage['cmd']}"
+        command = stage["cmd"].replace("PATH=.venv/bin:", f"PATH={up}/.venv/bin:")
+        stage["cmd"] = f"PYTHONPATH={up}:$PYTHONPATH {command}"
         stage["deps"] = [dep if dep.startswith("artifacts/") else f"{up}/{dep}" for dep in stage["deps"]]
     return derived
 

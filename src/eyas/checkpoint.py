@@ -55,8 +55,11 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
             model = factory(**found.arguments)
     except EyasError:
         raise
-    except (TypeError, ValueError) as error:
-        msg = f"baseline.architecture {architecture!r} with arguments {dict(arguments)}: {error}"
+    except Exception as error:  # the factory is the user's: whatever it raises is about what it was given
+        msg = (
+            f"baseline.architecture {architecture!r} with arguments {dict(arguments)} did not build: "
+            f"{type(error).__name__}: {error}"
+        )
         raise ParameterError(msg) from error
     if not isinstance(model, nn.Module):
         msg = f"baseline.architecture {architecture!r} made a {type(model).__name__}, not a torch.nn.Module"
@@ -151,8 +154,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
         msg = (
             f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read as weights: it is truncated, of "
-            f"another kind, or holds pickled code, which is never run. Save a plain state dict. "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no detail'})"
+            f"another kind, or holds pickled code, which is never run. Save a plain state dict ({type(error).__name__})"
         )
         raise CheckpointError(msg) from error
 

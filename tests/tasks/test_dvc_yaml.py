@@ -81,7 +81,7 @@ def test_what_is_listed_exists(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_a_stage_has_one_name_everywhere(stage: str) -> None:
-    assert PIPELINE[stage]["cmd"] == f"python -m tasks.{stage}"
+    assert PIPELINE[stage]["cmd"] == f"PATH=.venv/bin:$PATH python -m tasks.{stage}"
     assert stage in PIPELINE[stage]["params"] or any(p.startswith(f"{stage}.") for p in PIPELINE[stage]["params"])
     outs = [out for part in ("outs", "metrics", "plots") for out in PIPELINE[stage].get(part, [])]
     assert all(out.startswith(f"artifacts/{stage}/") for out in outs)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from eyas.errors import BusyError, ParameterError
-from tasks.workspace import apply_overrides, derive_pipeline, open_workspace, profile_name
+from tasks.workspace import Workspace, apply_overrides, derive_pipeline, open_workspace, profile_name
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def checkout(tmp_path: Path) -> Path:
             {
                 "stages": {
                     "one": {
-                        "cmd": "python -m tasks.one",
+                        "cmd": "PATH=.venv/bin:$PATH python -m tasks.one",
                         "deps": ["tasks/one.py"],
                         "outs": ["artifacts/one/a"],
                         "params": ["score"],
@@ -38,6 +38,13 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def prepared(checkout: Path, *arguments: object, **options: object) -> Workspace:
+    workspace = open_workspace(checkout, *arguments, **options)  # type: ignore[arg-type]
+    with workspace.locked():
+        pass
+    return workspace
+
+
 def test_the_checkouts_own_parameters_run_in_the_checkout(checkout: Path) -> None:
     workspace = open_workspace(checkout)
     assert (workspace.folder, workspace.name) == (checkout, "default")
@@ -52,7 +59,7 @@ def test_runtime_settings_alone_make_no_other_profile(checkout: Path) -> None:
 
 
 def test_an_override_makes_a_profile_with_resolved_parameters(checkout: Path) -> None:
-    workspace = open_workspace(checkout, overrides=["score.seed=3", "runtime.threads=1"])
+    workspace = prepared(checkout, overrides=["score.seed=3", "runtime.threads=1"])
     assert workspace.folder == checkout / "workspaces" / "params+score.seed=3"
     resolved = yaml.safe_load((workspace.folder / "params.yaml").read_text())
     assert resolved == {"score": {"batch_size": 64, "seed": 3}}
@@ -60,32 +67,36 @@ def test_an_override_makes_a_profile_with_resolved_parameters(checkout: Path) ->
 
 
 def test_a_profiles_pipeline_reads_sources_from_the_checkout(checkout: Path) -> None:
-    workspace = open_workspace(checkout, checkout / "configs" / "small.yaml")
+    workspace = prepared(checkout, checkout / "configs" / "small.yaml")
     stages = yaml.safe_load((workspace.folder / "dvc.yaml").read_text())["stages"]
     assert stages["one"]["deps"] == ["../../tasks/one.py"]
     assert stages["two"]["deps"] == ["artifacts/one/a", "../../src"]
-    assert stages["one"]["cmd"] == "PYTHONPATH=../.. python -m tasks.one"
+    assert stages["one"]["cmd"] == "PYTHONPATH=../..:$PYTHONPATH PATH=../../.venv/bin:$PATH python -m tasks.one"
 
 
 def test_relative_addresses_still_point_at_the_same_files(checkout: Path) -> None:
-    workspace = open_workspace(checkout, checkout / "configs" / "small.yaml")
+    workspace = prepared(checkout, checkout / "configs" / "small.yaml")
     resolved = yaml.safe_load((workspace.folder / "params.yaml").read_text())
     assert (workspace.folder / resolved["fetch"]["train"]).resolve() == checkout / "data" / "train"
     assert resolved["baseline"]["checkpoint"] == "$W/x.pt"
 
 
 def test_opening_a_profile_again_rewrites_nothing(checkout: Path) -> None:
-    folder = open_workspace(checkout, overrides=["score.seed=3"]).folder
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
-    open_workspace(checkout, overrides=["score.seed=3"])
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    folder = prepared(checkout, overrides=["score.seed=3"]).folder
+    before = {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".eyas" not in path.parts
+    }
+    prepared(checkout, overrides=["score.seed=3"])
+    assert {
+        path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file() and ".eyas" not in path.parts
+    } == before
 
 
 def test_a_section_that_dvc_looks_at_must_be_written_down(checkout: Path) -> None:
     (checkout / "params.yaml").write_text("runtime: {threads: 1}\n")
     with pytest.raises(ParameterError, match=r"add\n  score: {}"):
         open_workspace(checkout)
-    folder = open_workspace(checkout, overrides=["fetch.image_size=8"]).folder
+    folder = prepared(checkout, overrides=["fetch.image_size=8"]).folder
     assert yaml.safe_load((folder / "params.yaml").read_text())["score"] == {}
 
 
@@ -145,3 +156,21 @@ def test_the_derived_pipeline_leaves_the_original_alone() -> None:
     pipeline = {"stages": {"a": {"cmd": "x", "deps": ["src"]}}}
     derive_pipeline(pipeline, "../..")
     assert pipeline == {"stages": {"a": {"cmd": "x", "deps": ["src"]}}}
+
+
+def test_looking_at_a_profile_changes_nothing_of_it(checkout: Path) -> None:
+    folder = prepared(checkout, overrides=["score.seed=3"], name="mine").folder
+    before = (folder / "params.yaml").read_text()
+    open_workspace(checkout, overrides=["score.seed=4"], name="mine")
+    assert (folder / "params.yaml").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "", ".hidden", "a b"])
+def test_a_name_that_leaves_the_workspaces_is_refused(checkout: Path, name: str) -> None:
+    with pytest.raises(ParameterError, match="--name"):
+        open_workspace(checkout, name=name)
+
+
+def test_a_value_that_is_not_yaml_is_refused() -> None:
+    with pytest.raises(ParameterError, match=r"--set score.seed=\[1: the value is not YAML"):
+        apply_overrides({}, ["score.seed=[1"])

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from eyas.component import Component
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
 from eyas.config.section import Section
 from eyas.config.stages import (
@@ -83,7 +84,8 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
     try:
         return PipelineParams.model_validate(content)
     except ValidationError as error:
-        raise ParameterError("\n".join([f"{where}:", *map(_explain, error.errors())])) from error
+        lines = [_explain(one, content) for one in error.errors()]
+        raise ParameterError("\n".join([f"{where}:", *lines])) from error
 
 
 def expand(address: str) -> str:
@@ -103,23 +105,29 @@ def _sections() -> list[str]:
     return [field.alias or name for name, field in PipelineParams.model_fields.items()]
 
 
-def _explain(error: Any) -> str:
+def _explain(error: Any, content: Any) -> str:
     """One pydantic error as a line: section.field, what was given, what is allowed."""
     place = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"  {place}: no such parameter; {_allowed_names(error['loc'][:-1])}"
+        return f"  {place}: no such parameter; {_allowed_names(error['loc'][:-1], content)}"
     reason = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "model_type":
+        reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(error['loc'], content)}"
     return f"  {place}: {reason}; given: {error['input']!r}"
 
 
-def _allowed_names(loc: tuple[str | int, ...]) -> str:
-    """The field names allowed at ``loc``, as a phrase."""
+def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:
+    """The field names allowed at ``loc``, as a phrase; of a component, those of the kind that was given."""
     if not loc:
         return f"sections are {', '.join(_sections())}"
     section = {field.alias or name: field.annotation for name, field in PipelineParams.model_fields.items()}
     kind: Any = section.get(str(loc[0]))
+    content = content.get(loc[0])
     for part in loc[1:]:
         field = getattr(kind, "model_fields", {}).get(str(part))
         kind = field.annotation if field else None
+        content = content.get(part) if isinstance(content, Mapping) else None
+        if isinstance(kind, type) and issubclass(kind, Component) and isinstance(content, Mapping):
+            kind = kind.registry.get(str(content.get("kind")), kind)
     names = getattr(kind, "model_fields", None)
     return f"{'.'.join(map(str, loc))} knows {', '.join(names)}" if names else "see src/eyas/config/"

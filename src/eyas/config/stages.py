@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eyas.calibrators import AnyCalibrator, Calibrator
-from eyas.config.section import Count, Fraction, Section, Sha256
+from eyas.config.section import Count, Fraction, Section, Seed, Sha256
 from eyas.criteria import AnyCriterion, Criterion
 from eyas.exporters import AnyExporter, Exporter
 from eyas.recipes import AnyRecipe, Recipe
@@ -83,7 +83,7 @@ class BaselineParams(Section):
     """Epochs of fine-tuning a given checkpoint on this data first; 0 leaves it as it is."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """How the dense network is trained or adapted."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class BudgetParams(Section):
@@ -124,7 +124,7 @@ class SampleParams(Section):
     """No group is made smaller than this."""
     ignore: tuple[str, ...] = ()
     """Layer names (shell patterns) or type names whose outputs stay whole."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ScoreParams(Section):
@@ -146,7 +146,7 @@ class ScoreParams(Section):
     """Images per batch of the statistics: part of the score."""
     output: int | str | None = None
     """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
-    seed: int = 0
+    seed: Seed = 0
     """Shuffles the images."""
 
 
@@ -157,7 +157,7 @@ class FinetuneParams(Section):
     """Passes over the train split."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
-    seed: int = 0
+    seed: Seed = 0
 
 
 class ExportParams(Section):

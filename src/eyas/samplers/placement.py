@@ -71,8 +71,9 @@ class Placement:
 
     def _unreachable(self, what: str, most: float) -> str:
         b = self.budget
+        band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
         return (
-            f"no candidate can have {b.metric} of {b.target:,.0f} (band {b.low:,.0f} to {b.high:,.0f}; the dense "
+            f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
             f"network has {most:,.0f}): {what}. Change sample.budget, widen sample.tolerance, or lower "
             "sample.min_width and sample.round_to"
         )
