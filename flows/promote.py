@@ -16,7 +16,7 @@ from tasks.promote import promote_candidate  # noqa: E402
 from tasks.workspace import open_workspace  # noqa: E402
 
 
-@flow(name="eyas-promote", flow_run_name="promote-{version}", persist_result=False, validate_parameters=False)
+@flow(name="eyas-promote", flow_run_name="promote-{params_file}", persist_result=False, validate_parameters=False)
 def promote(
     params_file: str = "params.yaml", name: str | None = None, version: str | None = None, force: str | None = None
 ) -> Decision:

@@ -13,10 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CLEARED = ("PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI", "AWS_ENDPOINT_URL", "MLFLOW_S3_ENDPOINT_URL")
 TINY = """
 fetch: {train: "builtin:digits", image_size: 8, mean: [0.3053], std: [0.3764]}
-baseline: {architecture: resnet8, arguments: {width: 8, in_channels: 1}, epochs: 4}
+baseline:
+  architecture: resnet8
+  arguments: {width: 8, in_channels: 1}
+  epochs: 8
+  recipe: {kind: sgd, batch_size: 32, learning_rate: 0.1}
 sample: {budget: {macs: 0.5}, tolerance: 0.02, candidates: 12}
 score: {}
-finetune: {epochs: 2}
+finetune: {epochs: 5, recipe: {kind: sgd, batch_size: 32, learning_rate: 0.05}}
 export: {latency_runs: 20}
 register: {model: tiny}
 runtime: {threads: 1}

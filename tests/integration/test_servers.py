@@ -69,7 +69,6 @@ def servers(checkout: Checkout, s3: dict[str, str]) -> Iterator[dict[str, str]]:
         command, cwd=checkout.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     with process, contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, state, ignore_errors=True)
         stack.callback(process.send_signal, signal.SIGINT)
         exports: dict[str, str] = {}
         printed = []
@@ -81,6 +80,7 @@ def servers(checkout: Checkout, s3: dict[str, str]) -> Iterator[dict[str, str]]:
         assert set(exports) == {"MLFLOW_TRACKING_URI", "PREFECT_API_URL"}, "".join(printed)
         yield exports
     assert process.returncode == 0
+    shutil.rmtree(state)
     for port in (postgres, mlflow, prefect):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", int(port))) != 0, f"port {port} still answers"
