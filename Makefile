@@ -27,7 +27,7 @@ run: setup  ## run the whole pipeline on params.yaml
 	$(BIN)/python -m flows run
 
 test: setup  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: setup  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
