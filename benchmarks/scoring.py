@@ -66,27 +66,28 @@ class Bench:
     test: tuple[Tensor, Tensor]
 
 
-def prepare_bench(name: str, share: float, candidates: int, work: Path) -> Bench:
-    """Fetch CIFAR-10 into ``work`` once, load the network, draw the candidates."""
+def prepare_bench(given: argparse.Namespace, work: Path) -> Bench:
+    """Fetch CIFAR-10 once, load the network, draw the candidates."""
+    name, share = given.model, given.share
     root = Path(os.environ["EYAS_DATA"])
-    given = FetchParams(
+    source = FetchParams(
         train=str(root / "cifar10_jpeg/train.parquet"),
         test=str(root / "cifar10_jpeg/test.parquet"),
         calibration_fraction=0.27,
         score_fraction=0.21,
     )
-    if not (work / "fetch/manifest.json").exists():
-        fetch(PipelineParams(fetch=given), work, silent)
-    dataset = open_dataset(work / "fetch")
+    if not (given.work / "fetch/manifest.json").exists():
+        fetch(PipelineParams(fetch=source), given.work, silent)
+    dataset = open_dataset(given.work / "fetch")
     parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
     data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
     model = models.build(name, 10)
-    load_checkpoint(model, root / "weights" / WEIGHTS[name])
+    load_checkpoint(model, given.checkpoint or root / "weights" / WEIGHTS[name])
     space = eyas.trace(model.eval(), (data["test"][0][:1],))
-    drawn = work / f"{name}-{share:g}" / "widths.npy"
+    drawn = work / "widths.npy"
     if not drawn.exists():
         sampler = Sampler.parse({"kind": "budget", "floor": 0})  # the whole breadth of the space, thin layers too
-        np.save(drawn, sampler.ask(space, Budget.of(space, "macs", share), candidates, seed=0))
+        np.save(drawn, sampler.ask(space, Budget.of(space, "macs", share), given.candidates, seed=0))
     widths = np.load(drawn)
     images = prepare(data["calibration"][0], data["score"][0][:10_000], data["score"][1][:10_000], seed=0)
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
@@ -228,6 +229,10 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
     notes = [
         f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw without "
         "a floor on widths, uniform widths among them",
+        "dense network: "
+        + (
+            "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
+        ),
         f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {given.rate:g}, "
         f"cosine to 0; {TEST:,} test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
@@ -243,7 +248,7 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
         "its winner, fine-tuned",
     )
     publish(
-        f"scoring-{name}-{share:g}-rate{given.rate:g}",
+        f"scoring-{name}-{share:g}{'-adapted' if given.checkpoint else ''}",
         f"Scoring: published against ours ({name}, {share:.0%} of the MACs)",
         notes,
         table(header, lines),
@@ -279,14 +284,15 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of the fine-tuning")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    work = given.work / f"{given.model}-{given.share:g}"
+    work = given.work / f"{given.model}-{given.share:g}{'-adapted' if given.checkpoint else ''}"
     work.mkdir(parents=True, exist_ok=True)
-    bench = prepare_bench(given.model, given.share, given.candidates, given.work)
+    bench = prepare_bench(given, work)
     rows = run(bench, work, given.rate, *given.part)
     if given.record:
         record(work, given.candidates, given.record)
