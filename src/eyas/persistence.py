@@ -5,12 +5,16 @@ and its arguments, dense shapes, attributes that surgery set, digests of the oth
 The same network gives the same bytes. Optionally ``model.pt2``, an exported program that needs no code.
 """
 
+import contextlib
 import hashlib
+import inspect
+import io
 import json
+import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import safetensors.torch
 import torch
@@ -20,6 +24,14 @@ from torch.utils import _pytree as pytree
 
 from eyas.architectures import build_architecture
 from eyas.errors import BadInputError, CheckpointError, PlanError
+from eyas.persistence_checks import (
+    check_attributes,
+    check_plan,
+    check_shapes,
+    check_transient,
+    set_attributes,
+    stale_attributes,
+)
 from eyas.plan import PruningPlan, canonical_json
 from eyas.surgery import rebuild, share_structure
 
@@ -34,7 +46,7 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    format: int = 1
+    format: Literal[1] = 1
     architecture: str
     """``package.module:factory``."""
     arguments: dict[str, Any]
@@ -77,7 +89,7 @@ def save(
         plan: what ``small`` was pruned to.
         architecture: ``package.module:factory`` that builds the dense network.
         arguments: the factory's keyword arguments, JSON values.
-        program: also write ``model.pt2``.
+        program: also write ``model.pt2``; its batch size is free unless the forward code fixes it.
 
     Raises:
         PlanError: ``small`` does not have the shapes the plan leads to.
@@ -88,12 +100,14 @@ def save(
     weights = safetensors.torch.save(_state(small))
     example = [item for item in pytree.tree_leaves(space.example) if isinstance(item, Tensor)]
     slices, state = space.slices(plan), set(small.state_dict())
+    stale = {(module, name): value for module, name, value in stale_attributes(small, space.model)}
+    attributes = {**stale, **space.attributes(plan)}
     record = Record(
         architecture=architecture,
         arguments=arguments or {},
         input_shape=tuple(example[0].shape[1:]) if example else (),
         dense_shapes=space.layout.shapes,
-        attributes=sorted((module, name, value) for (module, name), value in space.attributes(plan).items()),
+        attributes=sorted((module, name, value) for (module, name), value in attributes.items()),
         transient={n: {d: i.tolist() for d, i in s.items()} for n, s in slices.items() if n not in state},
         plan=plan.digest,
         weights=hashlib.sha256(weights).hexdigest(),
@@ -124,7 +138,8 @@ def load(
 
     Raises:
         CheckpointError: files are missing, were changed, or belong to another architecture.
-        PlanError: the plan was changed.
+        PlanError: the plan was changed, or its counts are not the weights'.
+        ParameterError: the factory cannot be imported, or does not build a network.
     """
     folder = Path(folder)
     record, plan, weights = _read(folder)
@@ -140,7 +155,8 @@ def load(
         wrong = f"missing {sorted(expected - set(state))[:5]}, unexpected {sorted(set(state) - expected)[:5]}"
         msg = f"{folder / WEIGHTS} does not fit {record.architecture}: {wrong}"
         raise CheckpointError(msg)
-    del plan
+    check_shapes(state, record.dense_shapes)
+    check_plan(plan, dense, record.dense_shapes, state)
     return _fill(dense, record, state)
 
 
@@ -184,9 +200,10 @@ def _fill(dense: nn.Module, record: Record, state: dict[str, Tensor]) -> nn.Modu
                 found = found.index_select(dim, torch.tensor(kept, dtype=torch.long))
         return nn.Parameter(found, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else found
 
+    check_transient(record.transient, record.dense_shapes)
     small = rebuild(dense, take)
-    for module, name, value in record.attributes:
-        setattr(small.get_submodule(module), name, value)
+    set_attributes(small, record.attributes)
+    check_attributes(small, dense, record.attributes)
     return small.eval()
 
 
@@ -240,22 +257,40 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 def _save_program(small: nn.Module, path: Path, space: "SearchSpace") -> None:
     """Write an exported program; the batch size stays free where the network allows it."""
     args, kwargs = pytree.tree_map(_two_images, space.example)
-    free = pytree.tree_map(lambda item: {0: torch.export.Dim.AUTO} if isinstance(item, Tensor) else None, args)
     shared = share_structure(small).cpu().eval()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         try:
-            dynamic = free if not kwargs else None
-            program = torch.export.export(shared, args, kwargs, dynamic_shapes=dynamic, strict=False)
+            named = inspect.signature(shared.forward).bind(*args, **kwargs).arguments
+            free = pytree.tree_map(_free_batch, dict(named))
+            program = torch.export.export(shared, args, kwargs, dynamic_shapes=free, strict=False)
         except Exception:  # a network may hard-wire its batch size: the example's own then
             try:
                 program = torch.export.export(shared, *space.example, strict=False)
             except Exception as error:
-                msg = f"torch.export cannot write {type(small).__name__} as a program: {error}"
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                msg = f"torch.export cannot write {type(small).__name__} as a program: {first}"
                 raise BadInputError(msg) from error
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)  # it holds paths of the machine
         torch.export.save(program, path)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch says of a failed export to itself: it logs and prints whole graphs."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _free_batch(item: Any) -> Any:
+    """The first dimension of a tensor may vary."""
+    return {0: torch.export.Dim.AUTO} if isinstance(item, Tensor) and item.ndim else None
 
 
 def _two_images(item: Any) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eyas.architectures import build_architecture
 from eyas.errors import ParameterError
 from eyas.persistence import ARCHITECTURE, load
+from eyas.persistence_checks import set_attributes
 from eyas.surgery import rebuild
 
 FACTORY = f"{__name__}:build"
@@ -77,8 +78,7 @@ def build(
         return _form(tensor, shapes[names[id(tensor)]], (transient or {}).get(names[id(tensor)], {}))
 
     small = rebuild(dense, take)
-    for module, attribute, value in attributes:
-        setattr(small.get_submodule(module), attribute, value)
+    set_attributes(small, attributes)
     return small
 
 

@@ -1,15 +1,18 @@
 """Saved networks come back as they were; anything else is refused."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 import eyas
 from eyas.architectures import build_architecture
-from eyas.errors import CheckpointError, ParameterError, PlanError
+from eyas.errors import BadInputError, CheckpointError, ParameterError, PlanError
+from eyas.persistence import Record
 from tests.space.networks import CifarResNet
 from tests.space.oracle import random_widths
 
@@ -100,6 +103,89 @@ def test_tampered_files_are_refused(saved: tuple[nn.Module, Path]) -> None:
         eyas.load(folder, factory=CifarResNet)
 
 
+def forge(folder: Path, change: Callable[[dict], object]) -> None:
+    """Change the record and compute its digest anew, as anybody can."""
+    content = json.loads((folder / "architecture.json").read_text())
+    change(content)
+    content.pop("digest")
+    try:
+        digest = Record.model_validate(content).digest
+    except ValidationError:
+        digest = "none"
+    (folder / "architecture.json").write_text(json.dumps({**content, "digest": digest}))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c["attributes"].append(["", "forward", 3]), "no plain integer 'forward'"),
+        (lambda c: c["attributes"].append(["nothing", "groups", 3]), "no such module"),
+        (lambda c: c["attributes"].append(["layers.0.0", "training", 1]), "no plain integer 'training'"),
+        (lambda c: c["attributes"].append(["layers.0.0", "groups", 9]), "between 0 and 1"),
+        (lambda c: c["attributes"].remove(drop(c, "out_channels")), "by the shapes of its weights"),
+        (lambda c: c["attributes"].remove(drop(c, "num_features")), "by the shapes of its weights"),
+        (lambda c: c["transient"].update(fc={"0": [99]}), "that its dense shape"),
+        (lambda c: c.update(format=2), "is not what eyas.save writes"),
+    ],
+)  # fmt: skip
+def test_forged_records_are_refused(
+    saved: tuple[nn.Module, Path], change: Callable[[dict], object], words: str
+) -> None:
+    forge(saved[1], change)
+    with pytest.raises(CheckpointError, match=words):
+        eyas.load(saved[1], factory=CifarResNet)
+
+
+def drop(content: dict, name: str) -> list:
+    """An attribute that surgery changed."""
+    dense = dict(CifarResNet(1).named_modules())
+    return next(a for a in content["attributes"] if a[1] == name and getattr(dense[a[0]], name) != a[2])
+
+
+def test_a_forged_plan_that_is_not_the_weights_is_refused(saved: tuple[nn.Module, Path]) -> None:
+    folder = saved[1]
+    plan = eyas.PruningPlan.from_json((folder / "plan.json").read_text())
+    shapes = json.loads((folder / "architecture.json").read_text())["dense_shapes"]
+    whole = [name for name, channels in plan.channels.items() if shapes[f"{name}.weight"][0] == channels]
+    assert len(whole) >= 3
+    for name in whole:  # other layers make channels of several groups
+        wider = tuple(range(plan.channels[name]))
+        kept = plan.kept[name][:-1] if len(plan.kept[name]) > 1 else wider
+        other = plan.model_copy(update={"kept": {**plan.kept, name: kept}})
+        (folder / "plan.json").write_text(other.to_json())
+        forge(folder, lambda c, digest=other.digest: c.update(plan=digest))
+        with pytest.raises(PlanError, match="not its plan"):
+            eyas.load(folder, factory=CifarResNet)
+
+
+class Borrowed(nn.Module):
+    """Reads a layer's weight itself: the layer's own attributes stay dense."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.head = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 5, 1), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(nn.functional.conv2d(self.a(x), self.b.weight, self.b.bias))
+
+
+def test_layers_whose_weights_other_code_reads_come_back(tmp_path: Path) -> None:
+    model = Borrowed().eval()
+    images = torch.randn(2, 3, 4, 4)
+    space = eyas.trace(model, (images,))
+    plan = space.plan({group.name: 3 for group in space.groups})
+    small = eyas.prune(model, space, plan)
+    eyas.save(small, tmp_path, space=space, plan=plan, architecture="x:y")
+    assert torch.equal(eyas.load(tmp_path, factory=Borrowed)(images), small(images))
+
+
+def test_factories_that_are_none_or_raise_are_named() -> None:
+    with pytest.raises(ParameterError, match="models:importlib.* is a module: name a function"):
+        build_architecture("models:importlib", {})
+    with pytest.raises(ParameterError, match=r"CifarResNet.*did not build: TypeError: .*unexpected keyword.*'depth'"):
+        build_architecture(ARCHITECTURE, {"depth": 3}, ["tests"])
+
+
 def test_a_network_beside_another_plan_is_not_saved(tmp_path: Path) -> None:
     model = CifarResNet(1)
     space = eyas.trace(model, (torch.randn(2, 3, 16, 16),))
@@ -145,3 +231,46 @@ def test_the_program_needs_no_code(saved: tuple[nn.Module, Path], tmp_path: Path
     images = torch.randn(5, 3, 16, 16)
     program = torch.export.load(tmp_path / "model.pt2").module()
     assert torch.allclose(program(images), small(images), atol=1e-6)
+
+
+class ByKeyword(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: torch.Tensor, *, gain: torch.Tensor) -> torch.Tensor:
+        return self.b(self.a(x) * gain)
+
+
+@pytest.mark.filterwarnings("ignore:The given buffer is not writable")
+def test_a_program_with_keyword_inputs_takes_any_batch(tmp_path: Path) -> None:
+    model = ByKeyword().eval()
+    space = eyas.trace(model, (torch.randn(1, 3, 4, 4),), {"gain": torch.randn(1, 1, 1, 1)})
+    plan = space.plan({"a": 4})
+    small = eyas.prune(model, space, plan)
+    eyas.save(small, tmp_path, space=space, plan=plan, architecture="x:y", program=True)
+    x, gain = torch.randn(5, 3, 4, 4), torch.randn(5, 1, 1, 1)
+    program = torch.export.load(tmp_path / "model.pt2").module()
+    assert torch.allclose(program(x, gain=gain), small(x, gain=gain), atol=1e-6)
+
+
+class Deciding(nn.Sequential):
+    """Its forward code turns to Python once ``decide`` is set: no export is possible."""
+
+    decide = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + 1 if self.decide and float(x.sum()) > 0 else x)
+
+
+def test_a_failed_program_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = Deciding(nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1)).eval()
+    space = eyas.trace(model, (torch.randn(1, 3, 4, 4),))
+    plan = space.plan({"0": 4})
+    small = eyas.prune(model, space, plan)
+    small.decide = True
+    capfd.readouterr()
+    with pytest.raises(BadInputError, match="torch.export cannot write Deciding as a program") as raised:
+        eyas.save(small, tmp_path, space=space, plan=plan, architecture="x:y", program=True)
+    assert "\n" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")
