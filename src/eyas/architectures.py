@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from eyas.errors import ParameterError
+from eyas.errors import EyasError, ParameterError
 
 ALLOWED = ("models", "eyas.pruned")
 """Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
@@ -26,7 +26,8 @@ def build_architecture(
         allowed: packages to import from; by default ``models``, ``eyas.pruned`` and those in ``EYAS_ARCHITECTURES``.
 
     Raises:
-        ParameterError: the name is malformed, not allowed, not found, or does not build a module.
+        ParameterError: the name is malformed, not allowed, not found, not callable, or does not
+            build a module; what the factory raises is told.
     """
     module_name, _, name = architecture.partition(":")
     if not module_name or not name.isidentifier():
@@ -44,7 +45,19 @@ def build_architecture(
     except (ImportError, AttributeError) as error:
         msg = f"architecture {architecture!r} cannot be imported: {error}"
         raise ParameterError(msg) from error
-    model = factory(**arguments)
+    if not callable(factory):
+        msg = f"architecture {architecture!r} is a {type(factory).__name__}: name a function or class that builds one"
+        raise ParameterError(msg)
+    try:
+        model = factory(**arguments)
+    except EyasError:
+        raise
+    except Exception as error:  # the factory is the user's: whatever it raises is about what it was given
+        msg = (
+            f"architecture {architecture!r} with arguments {dict(arguments)} did not build: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise ParameterError(msg) from error
     if not isinstance(model, nn.Module):
         msg = f"architecture {architecture!r} built a {type(model).__name__}, not an nn.Module"
         raise ParameterError(msg)
