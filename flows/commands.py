@@ -75,7 +75,7 @@ def promote(options: argparse.Namespace) -> int:
     _checked(options)
     from flows.promote import promote as flow
 
-    decision = flow(_relative(options.params), options.name, options.version, options.force)
+    decision = flow(_relative(options.params), options.set, options.name, options.version, options.force)
     print(decision.message)
     return 0
 
@@ -85,7 +85,7 @@ def rollback(options: argparse.Namespace) -> int:
     _checked(options)
     from flows.rollback import rollback as flow
 
-    print(flow(_relative(options.params), options.name, options.reason))
+    print(flow(_relative(options.params), options.set, options.name, options.reason))
     return 0
 
 

@@ -1,7 +1,7 @@
 """The pipeline: every stage of ``dvc.yaml`` in order, each recorded in MLflow; then the report and the registry."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,10 +63,10 @@ def pipeline(
         return run_stages(workspace, register=register)
 
 
-def run_stages(workspace: Workspace, *, register: bool = True, refetch: bool = False) -> Outcome:
+def run_stages(workspace: Workspace, *, register: bool = True, again: Collection[str] = ()) -> Outcome:
     """The body of the flow, inside the workspace's lock.
 
-    ``refetch`` runs ``fetch`` even where DVC sees no change: it cannot see into a remote source.
+    The stages named in ``again`` run even where DVC sees no change.
     """
     logger = get_run_logger()
     skipped: list[str] = []
@@ -74,7 +74,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, refetch: bool = F
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
             start = time.monotonic()
-            result = run(stage, workspace, force=refetch and stage == "fetch", run_id=run_id)
+            result = run(stage, workspace, force=stage in again, run_id=run_id)
             record_stage(run_id, workspace, result, time.monotonic() - start)
             if result.skipped:
                 skipped.append(stage)

@@ -1,5 +1,6 @@
 """Promotion: the gates decide whether a version becomes champion."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.environment import ROOT, configure
@@ -18,12 +19,17 @@ from tasks.workspace import open_workspace  # noqa: E402
 
 @flow(name="eyas-promote", flow_run_name="promote-{params_file}", persist_result=False, validate_parameters=False)
 def promote(
-    params_file: str = "params.yaml", name: str | None = None, version: str | None = None, force: str | None = None
+    params_file: str = "params.yaml",
+    overrides: Sequence[str] = (),
+    name: str | None = None,
+    version: str | None = None,
+    force: str | None = None,
 ) -> Decision:
     """Judge a version (without one the candidate) against dense network and champion; move the alias if all gates hold.
 
     Args:
         params_file: of the profile whose test set and gates decide.
+        overrides: ``section.field=value`` each.
         name: of the workspace.
         version: number of the model version.
         force: a written reason that overrides the gates; recorded.
@@ -31,7 +37,7 @@ def promote(
     Raises:
         RefusedError: a gate said no; the champion is untouched.
     """
-    workspace = open_workspace(ROOT, Path(ROOT, params_file), name=name)
+    workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
     try:
         decision = promote_candidate(workspace, version, force)
     except RefusedError as error:

@@ -24,6 +24,8 @@ from tasks.record import open_store  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
 
 REFERENCES = ("champion", "candidate")
+# DVC cannot see into a remote source: what changed there is brought again whatever DVC thinks.
+STAGE_OF = {"data": "fetch", "checkpoint": "baseline"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         return Decision(False, why, (), compared, reference.number if reference else None)
     why = explain(changes, compared, forced=force and not changes)
     logger.info("retraining (%s): %s", reason, why)
-    outcome = run_stages(workspace, refetch="data" in changes)
+    outcome = run_stages(workspace, again=[STAGE_OF[name] for name in changes if name in STAGE_OF])
     store = open_store(workspace)
     version = registry.get_version(store, workspace.params.register_.model, str(outcome.version))
     tags = fingerprint.tags() | {"eyas.retrain.reason": reason, "eyas.retrain.because": why}

@@ -1,5 +1,6 @@
 """Rollback: the previous champion becomes champion again, in one step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from flows.environment import ROOT, configure
@@ -15,18 +16,21 @@ from tasks.workspace import open_workspace  # noqa: E402
 
 
 @flow(name="eyas-rollback", persist_result=False, validate_parameters=False)
-def rollback(params_file: str = "params.yaml", name: str | None = None, reason: str = "") -> str:
+def rollback(
+    params_file: str = "params.yaml", overrides: Sequence[str] = (), name: str | None = None, reason: str = ""
+) -> str:
     """Make the previous champion the champion again.
 
     Args:
         params_file: of the profile.
+        overrides: ``section.field=value`` each.
         name: of the workspace.
         reason: why; recorded.
 
     Raises:
         RefusedError: there is no previous champion.
     """
-    workspace = open_workspace(ROOT, Path(ROOT, params_file), name=name)
+    workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
     message = roll_back_champion(workspace, reason)
     tell(workspace.params.notify, Notice("rolled_back", "rollback", message, workspace.name))
     return message

@@ -25,10 +25,10 @@ def take_fingerprint(workspace: Workspace) -> Fingerprint:
     content = params.model_dump(mode="json", by_alias=True, exclude=OPERATING_SECTIONS)
     checkpoint = params.baseline.checkpoint
     return Fingerprint(
-        data=digest([_signature(address, workspace.folder) for address in _sources(params.fetch)]),
+        data=digest([_signature(address, workspace) for address in _sources(params.fetch)]),
         params=digest(content),
         code=digest({path: file_sha256(workspace.root / path) for path in code_files(workspace.root)}),
-        checkpoint=_signature(checkpoint, workspace.folder) if checkpoint else "",
+        checkpoint=_signature(checkpoint, workspace) if checkpoint else "",
     )
 
 
@@ -53,9 +53,10 @@ def _sources(fetch: FetchParams) -> Iterator[str]:
         yield fetch.test
 
 
-def _signature(address: str, folder: Path) -> str:
+def _signature(address: str, workspace: Workspace) -> str:
     """What the source says of its present version; relative paths are the workspace's."""
     if address.startswith(("builtin:", "models:/")):
         return hashlib.sha256(address.encode()).hexdigest()
     expanded = expand(address)
-    return Store().fingerprint(expanded if "://" in expanded else str(folder / expanded))
+    store = Store(workspace.params.runtime.storage)
+    return store.fingerprint(expanded if "://" in expanded else str(workspace.folder / expanded))

@@ -67,7 +67,7 @@ def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: float
         msg = f"the shared secret has {len(secret)} bytes: use at least {MIN_SECRET_BYTES}"
         raise SignatureError(msg)
     timestamp, signature = headers.get(TIMESTAMP_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
-    if not (timestamp.isascii() and timestamp.isdigit()) or not signature.isascii():
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12) or not signature.isascii():
         msg = f"unsigned: send {TIMESTAMP_HEADER} (Unix seconds) and {SIGNATURE_HEADER} (sha256=<hex>)"
         raise SignatureError(msg)
     if not hmac.compare_digest(sign(secret, int(timestamp), body), signature):

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from eyas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from flows.postgres import find_programs
 from tests.integration.conftest import Checkout
 
@@ -140,3 +143,45 @@ def test_schedule_promotion_refusal_and_rollback(
     keys = [entry["Key"] for entry in client.list_objects_v2(Bucket="eyas-artifacts")["Contents"]]
     assert any(key.endswith("model.onnx") for key in keys)
     assert not (Path(checkout.folder) / ".eyas" / "mlflow.db").exists()
+
+
+def test_a_signed_call_starts_a_retraining(checkout: Checkout, servers: dict[str, str]) -> None:
+    """After the test above: nothing changed since the champion, and the retraining that was asked for says so."""
+    (port,), secret = free_ports(1), "a secret of more than sixteen bytes"
+    log = checkout.folder / "serve.log"
+    command = [sys.executable, "-m", "flows", "serve", "--webhook-port", port]
+    environment = {**checkout.environment, **servers, "EYAS_WEBHOOK_SECRET": secret}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=checkout.folder, env=environment, stdout=file, stderr=file)
+    try:
+        wait_until(lambda: post(port, secret.encode(), b"not json") == 400, 120, log)
+        assert post(port, b"another secret of enough bytes", b"{}") == 401
+        assert post(port, secret.encode(), b"x" * 20_000) == 413
+        assert post(port, secret.encode(), b'{"reason": "new labels"}') == 202
+        wait_until(lambda: "nothing to do: nothing changed since tiny version 1" in log.read_text(), 120, log)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+    assert secret not in log.read_text()
+
+
+def post(port: str, secret: bytes, body: bytes) -> int:
+    """The status that a signed call is answered with; 0 without an answer."""
+    now = int(time.time())
+    headers = {TIMESTAMP_HEADER: str(now), SIGNATURE_HEADER: sign(secret, now, body)}
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/retrain", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+    except OSError:
+        return 0
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, log: Path) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, log.read_text()[-4000:]
+        time.sleep(1)
