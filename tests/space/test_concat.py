@@ -96,3 +96,18 @@ def test_input_concatenated_then_normalised_freezes_nothing_else() -> None:
 
     space = check(WithInput(), (torch.randn(2, 4, 5, 5),))
     assert "tied into one unit" in frozen_reason(space, "a") or "fixed size" in frozen_reason(space, "a")
+
+
+def test_groups_across_the_seam_of_a_concat_are_told_as_units_that_differ() -> None:
+    class Straddling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 6, 1), nn.Conv2d(3, 2, 1)
+            self.mix, self.head = nn.Conv2d(8, 8, 1, groups=2), nn.Conv2d(8, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.mix(torch.cat([self.a(x), self.b(x)], 1)))
+
+    space = check(Straddling(), (torch.randn(2, 3, 5, 5),))
+    assert not space.groups
+    assert "tied into 2 units that differ" in frozen_reason(space, "a")

@@ -83,3 +83,18 @@ def test_a_layer_with_a_computed_weight_is_listed_under_its_own_name(bias: bool)
     space = eyas.trace(model, (torch.randn(2, 3, 4, 4),))
     assert "_weight_norm is not understood" in frozen_reason(space, "0")
     assert [group.name for group in space.groups] == ["1"]
+
+
+def test_only_the_parameters_that_are_unread_are_called_unused() -> None:
+    class Biasless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.idle = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1), nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(nn.functional.conv2d(x, self.a.weight))
+
+    space = eyas.trace(Biasless(), (torch.randn(2, 3, 5, 5),))
+    reasons = {group.name: group.reason for group in space.frozen}
+    assert reasons["a"] == "its bias is not used in the forward pass"
+    assert reasons["idle"] == "its parameters are not used in the forward pass"

@@ -118,9 +118,14 @@ def _frozen(trace: Trace, raw: list[RawGroup]) -> Iterator[FrozenGroup]:
     for (name, reason), parts in merged.items():
         leader = trace.units.canonical(parts[0].leader.ids)
         count = sum(int(np.isin(leader, part.roots).sum()) for part in parts)
-        tied = f"all {count} channels are tied into one unit by what shuffles, groups or splits them"
+        tied = f"all {count} channels are tied into {_units(len(parts))} by what shuffles, groups or splits them"
         layers = dict.fromkeys(layer for part in parts for layer in layers_of(part.slots))
         yield FrozenGroup(name, tuple(layers), reason or tied, count)
+
+
+def _units(count: int) -> str:
+    """In words: parts of one layer that are not interchangeable are units of their own."""
+    return "one unit" if count == 1 else f"{count} units that differ, so that none can stand for another,"
 
 
 def _complete(trace: Trace, source: Source, found: list[RawGroup]) -> tuple[FrozenGroup, ...]:
@@ -147,7 +152,15 @@ def _owner(parameter: str) -> str:
 def _unused(source: Source) -> Iterator[FrozenGroup]:
     """Layers that no captured graph runs."""
     for name in source.unused:
-        yield FrozenGroup(name, (name,), "its parameters are not used in the forward pass")
+        yield FrozenGroup(name, (name,), f"{_which(source, name)} not used in the forward pass")
+
+
+def _which(source: Source, layer: str) -> str:
+    """A layer's parameters, or those of them that are unused."""
+    unused = [leaf for leaf in source.unused[layer] if leaf]
+    own = len(list(source.model.get_submodule(layer).parameters(recurse=False))) if unused else 0
+    few = f"its {' and '.join(unused)} {'is' if len(unused) == 1 else 'are'}"
+    return few if len(unused) < own else "its parameters are"
 
 
 def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:

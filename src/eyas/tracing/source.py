@@ -1,6 +1,6 @@
 """A network with what was captured of it, and how it is interpreted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
@@ -36,8 +36,8 @@ class Source:
     example: Example
     captured: tuple[Captured, ...]
     ignored: frozenset[str]
-    unused: tuple[str, ...]
-    """Modules whose parameters no captured graph reads."""
+    unused: Mapping[str, tuple[str, ...]]
+    """Modules with parameters that no captured graph reads, and which; a bare parameter stands for itself."""
     round_to: int
     min_width: int
 
@@ -54,12 +54,15 @@ class Source:
         return trace
 
 
-def unread(model: nn.Module, captured: Sequence[Captured]) -> tuple[str, ...]:
-    """Modules with parameters that no captured graph reads."""
+def unread(model: nn.Module, captured: Sequence[Captured]) -> dict[str, tuple[str, ...]]:
+    """Modules with parameters that no captured graph reads, and the names of these; see ``Source.unused``."""
     names = canonical_names(model)
     read = {names.get(name, name) for graph in captured for name in graph.read()}
-    left = [name for name, _ in model.named_parameters() if name not in read]
-    return tuple(dict.fromkeys(name.rpartition(".")[0] or name for name in left))
+    found: dict[str, tuple[str, ...]] = {}
+    for name in (name for name, _ in model.named_parameters() if name not in read):
+        module, _, leaf = name.rpartition(".")
+        found[module or name] = (*found.get(module or name, ()), leaf if module else "")
+    return found
 
 
 def doubled(example: Example) -> Example:
