@@ -21,7 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options = _parser().parse_args(arguments)
     # Asked to end, leave as on Ctrl-C: the stage's processes and Prefect's temporary server end with us.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both are set: a shell that starts us in the background leaves SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     try:
         configure()
         command: Command = options.command
