@@ -17,9 +17,7 @@ def is_statistic(name):
 
 
 def settings(model):
-    return [
-        (m.training, getattr(m, "momentum", 0), getattr(m, "track_running_stats", 0)) for m in model.modules()
-    ]
+    return [(m.training, getattr(m, "momentum", 0), getattr(m, "track_running_stats", 0)) for m in model.modules()]
 
 
 def hooks(model):

@@ -53,9 +53,7 @@ def test_moving_average_has_the_published_closed_form(net, images, momentum):
     Calibrator.parse({"kind": "moving_average", "momentum": momentum})(net, batches)
     weights = [momentum * (1 - momentum) ** (len(batches) - 1 - t) for t in range(len(batches))]
     expected = start * (1 - momentum) ** len(batches)
-    expected = expected + sum(
-        w * first_layer_values(net, b).mean(0) for w, b in zip(weights, batches, strict=True)
-    )
+    expected = expected + sum(w * first_layer_values(net, b).mean(0) for w, b in zip(weights, batches, strict=True))
     np.testing.assert_allclose(net[1].running_mean, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -83,6 +81,4 @@ def test_a_layer_used_twice_pools_both_calls(images):
     mean, var = first.mean(1, keepdim=True), first.var(1, unbiased=False, keepdim=True)
     second = (first - mean) / (var + net.norm.eps).sqrt() * 2 + 1
     both = torch.cat([first, second], 1)
-    torch.testing.assert_close(
-        net.norm.running_var.double(), both.var(1, unbiased=False), rtol=1e-4, atol=1e-5
-    )
+    torch.testing.assert_close(net.norm.running_var.double(), both.var(1, unbiased=False), rtol=1e-4, atol=1e-5)

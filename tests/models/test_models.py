@@ -127,9 +127,7 @@ def test_unknown_name_lists_what_exists():
 
 
 def test_names_are_complete():
-    assert {"resnet8", "resnet110", "vgg11_bn", "vgg16_bn", "mobilenet_v1", "mobilenet_v2"} <= set(
-        models.names()
-    )
+    assert {"resnet8", "resnet110", "vgg11_bn", "vgg16_bn", "mobilenet_v1", "mobilenet_v2"} <= set(models.names())
     assert models.names() == sorted(models.names())
 
 
@@ -143,9 +141,7 @@ def test_channel_pad_is_option_a():
     assert not y[:, 4:].any()
 
 
-@pytest.mark.parametrize(
-    ("channels", "expected"), [(32, 32), (3, 8), (12, 16), (11, 16), (19, 24), (24 * 0.75, 24)]
-)
+@pytest.mark.parametrize(("channels", "expected"), [(32, 32), (3, 8), (12, 16), (11, 16), (19, 24), (24 * 0.75, 24)])
 def test_make_divisible(channels, expected):
     # by the rule's own words: the nearest multiple of 8 (ties up), never below 90 %
     assert make_divisible(channels) == expected
