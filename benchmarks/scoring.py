@@ -121,12 +121,15 @@ def finetuned(bench: Bench, plan: Any, rate: float) -> float:
     small.train()
     for rows in order[: STEPS * BATCH].split(BATCH):
         images = bench.train[0][rows].contiguous(memory_format=torch.channels_last)
-        functional.cross_entropy(small(images), bench.train[1][rows]).backward()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = small(images)
+        functional.cross_entropy(logits.float(), bench.train[1][rows]).backward()
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
     test = bench.test[0][:TEST].contiguous(memory_format=torch.channels_last)
-    return accuracy(small, test, bench.test[1][:TEST])
+    with torch.autocast("cpu", torch.bfloat16):
+        return accuracy(small, test, bench.test[1][:TEST])
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -234,7 +237,7 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
             "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
         ),
         f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {given.rate:g}, "
-        f"cosine to 0; {TEST:,} test images",
+        f"cosine to 0, in bfloat16; {TEST:,} test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
         "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
