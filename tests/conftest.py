@@ -7,10 +7,11 @@ import pytest
 import torch
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    """One thread: many small tests share two cores."""
+@pytest.fixture(autouse=True)
+def _same_torch_for_every_test() -> None:
+    """One thread (many small tests share two cores) and torch's own kernels, whatever the test before has set."""
     torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(mode=False)
 
 
 @pytest.fixture(scope="session")
