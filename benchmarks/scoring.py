@@ -150,7 +150,6 @@ def measure(bench: Bench, engine: Engine, number: int, work: Path) -> dict[str, 
     for kind in ("dense_kl", "dense_mse"):
         unlabelled.settings = Settings(Calibrator.parse("pooled"), Scorer.parse(kind))
         row[kind] = unlabelled.measure(plan, Rung(images=512), 128).score
-    row["published"], row["published_seconds"] = timed(lambda: published(bench, plan))
     np.savez(work / f"goodness-{number}.npz", **goodness)
     return row
 
@@ -169,18 +168,30 @@ def run(bench: Bench, work: Path, rate: float, part: int, parts: int) -> list[di
     engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
     tuned = f"tuned{rate:g}"
 
+    def score(number: int) -> dict[str, Any]:
+        return measure(bench, engine, number, work)
+
     def tune(number: int) -> dict[str, Any]:
         return {"candidate": number, "finetuned": finetuned(bench, bench.plans[number], rate)}
 
-    for kind, work_on in (("rows", lambda number: measure(bench, engine, number, work)), (tuned, tune)):
+    def rival(number: int) -> dict[str, Any]:
+        value, seconds = timed(lambda: published(bench, bench.plans[number]))
+        return {"candidate": number, "published": value, "published_seconds": seconds}
+
+    for kind, work_on in (("rows", score), (tuned, tune), ("published", rival)):
         for number in range(part, len(bench.plans), parts):
             if number not in read(work, kind):
                 row = work_on(number)
                 with (work / f"{kind}-{part}.jsonl").open("a") as file:
                     file.write(json.dumps(row) + "\n")
                 print(f"{kind}: candidate {number + 1}/{len(bench.plans)}", flush=True)
-    scored, trained = read(work, "rows"), read(work, tuned)
-    return [scored[number] | trained[number] for number in sorted(trained) if number in scored]
+    return finished(work, rate)
+
+
+def finished(work: Path, rate: float) -> list[dict[str, Any]]:
+    """The candidates that are through with everything."""
+    scored, trained, rivals = (read(work, kind) for kind in ("rows", f"tuned{rate:g}", "published"))
+    return [scored[n] | trained[n] | rivals[n] for n in sorted(set(scored) & set(trained) & set(rivals))]
 
 
 def record(work: Path, candidates: int, path: Path) -> None:
@@ -209,7 +220,7 @@ def race(bench: Bench, share: float, count: int, rate: float) -> tuple[float, fl
     return float(costs[found.rung].mean()), seconds / count, finetuned(bench, plans[found.winner], rate)
 
 
-def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[float, float, float]) -> None:
+def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[float, float, float] | None) -> None:
     """The table, and its file."""
     name, share = given.model, given.share
     truth = np.array([row["finetuned"] for row in rows])
@@ -227,8 +238,9 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
         lines.append(
             (f"fused, 512 images, {kind} (no labels)", 512, "", "", interval(scores, truth), truth[scores.argmax()])
         )
-    images, seconds, winner = raced
-    lines.append((f"the default race over {RACED} candidates", images, seconds, cost / seconds, "", winner))
+    if raced:
+        images, seconds, winner = raced
+        lines.append((f"the default race over {RACED} candidates", images, seconds, cost / seconds, "", winner))
     notes = [
         f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw without "
         "a floor on widths, uniform widths among them",
@@ -237,7 +249,7 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
             "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
         ),
         f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {given.rate:g}, "
-        f"cosine to 0, in bfloat16; {TEST:,} test images",
+        f"weight decay 1e-4, cosine to 0, in bfloat16; {TEST:,} test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
         "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
@@ -251,15 +263,18 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
         "its winner, fine-tuned",
     )
     publish(
-        f"scoring-{name}-{share:g}{'-adapted' if given.checkpoint else ''}",
+        f"scoring-{name}-{share:g}{'-adapted' if given.checkpoint else ''}-rate{given.rate:g}",
         f"Scoring: published against ours ({name}, {share:.0%} of the MACs)",
         notes,
         table(header, lines),
     )
 
 
-def plot(rows: list[dict[str, Any]], name: str, share: float, path: Path) -> None:
-    """Score against fine-tuned accuracy, published beside ours."""
+def plot(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
+    """Score against fine-tuned accuracy, published beside ours, into ``docs/``."""
+    name, share = given.model, given.share
+    adapted = "-adapted" if given.checkpoint else ""
+    path = Path(__file__).parents[1] / f"docs/scoring-{name}{adapted}-rate{given.rate:g}.png"
     import matplotlib.pyplot as plt
 
     truth = np.array([row["finetuned"] for row in rows])
@@ -276,7 +291,9 @@ def plot(rows: list[dict[str, Any]], name: str, share: float, path: Path) -> Non
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test accuracy after fine-tuning")
     axes[0].legend(fontsize=8)
-    figure.suptitle(f"{name}, CIFAR-10, {len(rows)} candidates at {share:.0%} of the MACs", fontsize=10)
+    figure.suptitle(
+        f"{name}, CIFAR-10, {len(rows)} candidates at {share:.0%} of the MACs, rate {given.rate:g}", fontsize=10
+    )
     figure.savefig(path, dpi=90)
 
 
@@ -288,6 +305,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--finished-only", action="store_true", help="measure nothing: report what is in --work")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of the fine-tuning")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
@@ -295,13 +313,18 @@ def main() -> None:
     torch.set_num_threads(1)
     work = given.work / f"{given.model}-{given.share:g}{'-adapted' if given.checkpoint else ''}"
     work.mkdir(parents=True, exist_ok=True)
+    if given.finished_only:
+        rows = finished(work, given.rate)
+        report(rows, given, None)
+        plot(rows, given)
+        return
     bench = prepare_bench(given, work)
     rows = run(bench, work, given.rate, *given.part)
     if given.record:
         record(work, given.candidates, given.record)
     if len(rows) == len(bench.plans):
         report(rows, given, race(bench, given.share, RACED, given.rate))
-        plot(rows, given.model, given.share, Path(__file__).parents[1] / f"docs/scoring-{given.model}.png")
+        plot(rows, given)
 
 
 if __name__ == "__main__":
