@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 _TAU_LIMIT = 2000
 
+ROUNDING = 1e-12
+"""Equal scores may differ by this much: a mean's last bits depend on where its numbers lie in memory."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -101,7 +104,7 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
 
 
 def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
-    if not numbers["score_spread"] > 0:
+    if not numbers["score_spread"] > ROUNDING:
         return [
             "all candidates score the same: scoring is at fault, not the candidates; look at the images, the labels "
             "and the network's outputs"
