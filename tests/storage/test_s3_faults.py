@@ -336,3 +336,207 @@ def test_a_file_changed_between_two_tries_is_uploaded_anew(s3, large, tmp_path) 
     (tmp_path / "in").write_bytes(other)
     s3.store().upload(tmp_path / "in", s3.address("up"))
     assert s3.get("up") == other
+
+
+def put_checked(s3, key: str, data: bytes) -> str:
+    """An object whose SHA-256 the service itself keeps."""
+    client = s3.client()
+    client.put_object(Bucket=s3.bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256")
+    client.close()
+    return s3.address(key)
+
+
+def put_parts(s3, key: str, data: bytes) -> str:
+    """An object in parts, by a tool that leaves no hash of the whole."""
+    client = s3.client()
+    place = {"Bucket": s3.bucket, "Key": key}
+    upload = client.create_multipart_upload(**place)["UploadId"]
+    parts = []
+    for number, start in enumerate(range(0, len(data), PART), 1):
+        body = data[start : start + PART]
+        tag = client.upload_part(**place, UploadId=upload, PartNumber=number, Body=body)["ETag"]
+        parts.append({"PartNumber": number, "ETag": tag})
+    client.complete_multipart_upload(**place, UploadId=upload, MultipartUpload={"Parts": parts})
+    client.close()
+    return s3.address(key)
+
+
+KEPT = {"by us": None, "in one request": None, "with a checksum": put_checked, "in parts": put_parts}
+
+
+def uploaded(s3, large: bytes, tmp_path: Path, by: str) -> str:
+    """The address of a tree of one object that holds ``large``."""
+    if by == "by us":
+        (tmp_path / "in").write_bytes(large)
+        s3.store().upload(tmp_path / "in", s3.address("tree/data"))
+    elif by == "in one request":
+        s3.put("tree/data", large)
+    else:
+        KEPT[by](s3, "tree/data", large)
+    return s3.address("tree")
+
+
+def is_data(request) -> bool:
+    return request.method == "GET" and "/tree/data" in request.path
+
+
+@pytest.mark.parametrize("by", KEPT)
+def test_a_damaged_object_of_a_stream_is_read_again(s3, large, tmp_path, by) -> None:
+    address = uploaded(s3, large, tmp_path, by)
+    injected = s3.proxy.add("corrupt", match=is_data)
+    ((entry, data),) = s3.store().stream(address)
+    assert injected.hits == 1
+    assert (entry.name, data) == ("data", large)
+
+
+@pytest.mark.parametrize("by", KEPT)
+def test_an_object_of_a_stream_that_stays_damaged_is_refused(s3, large, tmp_path, by) -> None:
+    address = uploaded(s3, large, tmp_path, by)
+    s3.proxy.add("corrupt", match=is_data, times=ALWAYS)
+    with pytest.raises(ChecksumError, match="/tree/data: .*damaged"):
+        list(s3.store().stream(address))
+
+
+def test_an_object_that_is_replaced_under_a_stream_is_refused(s3) -> None:
+    s3.put("tree/data", b"old")
+    s3.proxy.add("status", match=lambda r: is_data(r) and bool(s3.put("tree/data", b"new")) and False)
+    with pytest.raises(StorageError, match="changed while it was read"):
+        list(s3.store().stream(s3.address("tree")))
+
+
+@pytest.mark.parametrize("times", [1, ALWAYS])
+def test_the_services_own_checksum_counts_where_the_etag_tells_nothing(s3, tmp_path, times) -> None:
+    """As for what others uploaded with a KMS key."""
+    put_checked(s3, "tree/data", b"x" * 1000)
+    injected = s3.proxy.add("corrupt", match=is_data, times=times)
+    store = s3.store(etag_is_md5=False)
+    if times == 1:
+        store.bring(s3.address("tree"), tmp_path / "out")
+        assert injected.hits == 1
+        assert (tmp_path / "out" / "data").read_bytes() == b"x" * 1000
+        return
+    with pytest.raises(ChecksumError, match="/tree/data: .*damaged"):
+        store.bring(s3.address("tree"), tmp_path / "out")
+    assert leftovers(tmp_path / "out") == []
+
+
+def break_second_part(s3, source: Path) -> None:
+    """Leave an unfinished upload behind."""
+    s3.proxy.add("cut_request", match=lambda r: is_part(r) and "partNumber=2" in r.path, times=ALWAYS)
+    with pytest.raises(StorageError, match="gave up"):
+        s3.store(concurrency=1).upload(source, s3.address("up"))
+    s3.proxy.faults.clear()
+    s3.proxy.requests.clear()
+
+
+def encryption(s3, key: str) -> str | None:
+    client = s3.client()
+    found = client.head_object(Bucket=s3.bucket, Key=key).get("ServerSideEncryption")
+    client.close()
+    return found
+
+
+def test_a_changed_encryption_is_not_lost_by_continuing(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    break_second_part(s3, tmp_path / "in")
+    s3.store(sse="AES256").upload(tmp_path / "in", s3.address("up"))
+    assert encryption(s3, "up") == "AES256"
+    assert s3.get("up") == large
+    assert s3.uploads() == 0  # the one that could not be continued was ended
+
+
+def test_an_object_without_the_asked_encryption_is_written_again(s3, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(b"payload")
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    s3.store(sse="AES256").upload(tmp_path / "in", s3.address("up"))
+    assert encryption(s3, "up") == "AES256"
+
+
+def test_a_service_that_ignores_the_encryption_is_told(s3, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(b"payload")
+    client = s3.client()
+
+    def strip(request) -> bool:
+        """As a service that takes the header and keeps the object plain."""
+        if request.method == "HEAD":
+            client.put_object(Bucket=s3.bucket, Key="up", Body=b"payload", Metadata={"sha256": digest})
+        return False
+
+    digest = hashlib.sha256(b"payload").hexdigest()
+    s3.proxy.add("status", match=strip)
+    with pytest.raises(StorageError, match="asked for AES256"):
+        s3.store(sse="AES256").upload(tmp_path / "in", s3.address("up"))
+    client.close()
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_a_file_that_changes_while_it_is_sent_is_no_mixture(s3, large, tmp_path, after) -> None:
+    """What is left to be sent is refused; what has been read is what it was."""
+    source = tmp_path / "in"
+    source.write_bytes(large)
+    seen = []
+
+    def change(request) -> bool:
+        if is_part(request) and f"partNumber={after}" in request.path and not seen:
+            state = source.stat()
+            source.write_bytes(bytes(reversed(large)))
+            os.utime(source, ns=(state.st_atime_ns, state.st_mtime_ns))  # as a coarse clock would show it
+            seen.append(request)
+        return False
+
+    s3.proxy.add("status", match=change)
+    if after == 3:
+        assert s3.store(concurrency=1).upload(source, s3.address("up")) == hashlib.sha256(large).hexdigest()
+        assert s3.get("up") == large
+        return
+    with pytest.raises(StorageError, match="in changed while it was sent"):
+        s3.store(concurrency=1).upload(source, s3.address("up"))
+    assert s3.keys() == []
+    assert s3.uploads() == 0
+    s3.store().upload(source, s3.address("up"))
+    assert s3.get("up") == bytes(reversed(large))
+
+
+def test_a_small_file_that_changes_before_it_is_sent_is_no_object(s3, tmp_path) -> None:
+    source = tmp_path / "in"
+    source.write_bytes(b"payload")
+
+    def change(request) -> bool:
+        if request.method == "HEAD":
+            source.write_bytes(b"another")
+        return False
+
+    s3.proxy.add("status", match=change)
+    with pytest.raises(StorageError, match="in changed while it was sent"):
+        s3.store().upload(source, s3.address("up"))
+    assert s3.keys() == []
+
+
+def is_parts_list(request) -> bool:
+    return request.method == "GET" and "uploadId=" in request.path
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "ExpiredToken", "SlowDown"])
+def test_a_resume_that_is_refused_does_not_start_over(s3, large, tmp_path, code) -> None:
+    (tmp_path / "in").write_bytes(large)
+    break_second_part(s3, tmp_path / "in")
+    status = {"AccessDenied": 403, "ExpiredToken": 400, "SlowDown": 503}[code]
+    s3.proxy.add("status", match=is_parts_list, times=ALWAYS, status=status, code=code)
+    with pytest.raises(StorageError, match=r"lack the permission|have expired|gave up"):
+        s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.proxy.count(lambda r: r.method in {"POST", "PUT", "DELETE"}) == 0
+    s3.proxy.faults.clear()
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.proxy.count(is_part) < 3  # what was sent is still of use
+    assert s3.get("up") == large
+
+
+def test_an_upload_that_the_service_has_dropped_starts_over(s3, large, tmp_path) -> None:
+    (tmp_path / "in").write_bytes(large)
+    break_second_part(s3, tmp_path / "in")
+    client = s3.client()
+    (upload,) = client.list_multipart_uploads(Bucket=s3.bucket)["Uploads"]
+    client.abort_multipart_upload(Bucket=s3.bucket, Key="up", UploadId=upload["UploadId"])
+    client.close()
+    s3.store().upload(tmp_path / "in", s3.address("up"))
+    assert s3.get("up") == large

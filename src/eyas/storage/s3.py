@@ -3,11 +3,12 @@
 import base64
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from eyas.errors import ChecksumError
 from eyas.parallel import ordered_map
@@ -16,12 +17,14 @@ from eyas.storage.addresses import Address
 from eyas.storage.entry import Entry
 from eyas.storage.journal import Journal
 from eyas.storage.retry import TransientError
-from eyas.storage.s3_checks import ObjectInfo, disagreement
+from eyas.storage.s3_checks import Content, ObjectInfo, disagreement
 from eyas.storage.s3_client import S3Access, code_of
 from eyas.storage.settings import StorageSettings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+Arrived = TypeVar("Arrived", bound=Content)
 
 
 class S3Remote:
@@ -65,11 +68,14 @@ class S3Remote:
             StorageError: access is refused, or the service failed after all tries.
         """
         answer = self.access.call(lambda client: self._head(client, address, ChecksumMode="ENABLED"), str(address))
-        info = ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
-        if "-" in info.etag and info.sha256 is None and info.etag_is_md5:
-            part = self.access.call(lambda client: self._head(client, address, PartNumber=1), str(address))
-            return replace(info, part_size=part["ContentLength"])
-        return info
+        return self._with_part_size(address, ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5))
+
+    def _with_part_size(self, address: Address, info: ObjectInfo) -> ObjectInfo:
+        """The same with the size of its parts, where its bytes can be told from nothing else."""
+        if "-" not in info.etag or info.sha256 is not None or not info.etag_is_md5:
+            return info
+        part = self.access.call(lambda client: self._head(client, address, PartNumber=1), str(address))
+        return replace(info, part_size=part["ContentLength"])
 
     def _head(self, client: "S3Client", address: Address, **options: Any) -> Any:
         """A HEAD request; where it is refused, a GET says why (an answer to HEAD has no body to tell it)."""
@@ -81,8 +87,39 @@ class S3Remote:
                 client.get_object(**request, Range="bytes=0-0")["Body"].close()
             raise
 
+    def read(self, address: Address, entry: Entry) -> bytes:
+        """All bytes of a listed object that must still be the same, compared with the checksum that the object has.
+
+        Raises:
+            ChecksumError: they differ, twice.
+            DataError: it does not exist.
+            StorageError: it changed, access is refused, or the service failed after all tries.
+        """
+
+        def bring() -> tuple[bytes, ObjectInfo]:
+            data, info = self.access.call(lambda client: self._get(client, address, entry), str(address))
+            return data, self._with_part_size(address, info)
+
+        return self._checked(address, bring)
+
+    def _get(self, client: "S3Client", address: Address, entry: Entry) -> tuple[bytes, ObjectInfo]:
+        """The whole object in one answer, and what that says of it; boto3 compares the service's own checksum."""
+        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
+        answer = client.get_object(**request, IfMatch=entry.version, ChecksumMode="ENABLED")
+        with closing(answer["Body"]) as body:  # the body as its own context manager would leave the checksum out
+            try:
+                data = body.read()
+            except FlexibleChecksumError as error:
+                raise ChecksumError(str(error)) from None
+        if len(data) != entry.size:
+            msg = f"{len(data)} bytes came instead of {entry.size}"
+            raise TransientError(msg)
+        return data, ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
+
     def read_range(self, address: Address, start: int, stop: int, version: str | None) -> bytes:
         """The bytes ``start`` to ``stop`` (exclusive) of an object that must still be ``version``.
+
+        Their number is checked, not their content: an object's checksum says nothing of a range.
 
         Raises:
             StorageError: it changed, access is refused, or the service failed after all tries.
@@ -118,12 +155,15 @@ class S3Remote:
             return
         part = target.with_name(target.name + ".part")
 
-        def bring() -> ObjectInfo:
+        def bring() -> tuple[Path, ObjectInfo]:
             self._download_parts(address, info, part, journal, progress)
-            return info
+            return part, info
 
-        self._checked(address, bring, part, journal)
-        part.replace(target)
+        def forget() -> None:
+            part.unlink()
+            journal.clear()
+
+        self._checked(address, bring, forget).replace(target)
 
     def download_small(self, address: Address, target: Path, entry: Entry) -> None:
         """Bring a listed object of at most ``part_size`` bytes to ``target`` with a single request.
@@ -131,32 +171,29 @@ class S3Remote:
         Raises:
             As ``download``.
         """
+        data = self.read(address, entry)
         part = target.with_name(target.name + ".part")
-        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
-
-        def once(client: "S3Client") -> ObjectInfo:
-            answer = client.get_object(**request, IfMatch=entry.version, ChecksumMode="ENABLED")
-            with answer["Body"] as body:
-                part.write_bytes(body.read())
-            return ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
-
         part.parent.mkdir(parents=True, exist_ok=True)
-        self._checked(address, lambda: self.access.call(once, str(address)), part)
+        part.write_bytes(data)
         part.replace(target)
 
     @staticmethod
-    def _checked(address: Address, bring: Callable[[], ObjectInfo], part: Path, journal: Journal | None = None) -> None:
-        """Bring bytes to ``part`` and compare them with what the object says; once more when they differ."""
-        for again in (True, False):
-            reason = disagreement(part, bring())
+    def _checked(
+        address: Address, bring: Callable[[], tuple[Arrived, ObjectInfo]], forget: Callable[[], None] = lambda: None
+    ) -> Arrived:
+        """What ``bring`` gives, compared with what the object says; once more, after ``forget``, when they differ."""
+        reason: str | None = None
+        for _ in range(2):
+            try:
+                content, info = bring()
+                reason = disagreement(content, info)
+            except ChecksumError as error:
+                reason = str(error)
             if reason is None:
-                return
-            part.unlink()
-            if journal is not None:
-                journal.clear()
-            if not again:
-                msg = f"{address}: {reason}; downloaded twice: the object is damaged, upload it again"
-                raise ChecksumError(msg)
+                return content
+            forget()
+        msg = f"{address}: {reason}; downloaded twice: the object is damaged, upload it again"
+        raise ChecksumError(msg)
 
     def _download_parts(
         self, address: Address, info: ObjectInfo, part: Path, journal: Journal, progress: Progress

@@ -1,4 +1,4 @@
-"""What an S3 object says about its own bytes, and whether a file agrees.
+"""What an S3 object says about its own bytes, and whether those that came agree.
 
 In order of preference: the ``sha256`` that uploads of ours leave in the object's metadata; S3's whole-object SHA-256;
 the ETag, which is the MD5 of the object, or of its parts' MD5s (``-N``), unless a KMS or customer key encrypts it.
@@ -6,12 +6,15 @@ the ETag, which is the MD5 of the object, or of its parts' MD5s (``-N``), unless
 
 import base64
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+Content = Path | bytes
+"""A file, or what it would hold."""
 _MD5_ETAG = re.compile(r'"?[0-9a-f]{32}(-\d+)?"?')
 
 
@@ -26,6 +29,10 @@ class ObjectInfo:
     etag_is_md5: bool = True
     part_size: int | None = None
     """Bytes of the first part, for a multipart object."""
+    sse: str | None = None
+    """Server-side encryption, as S3 names it."""
+    sse_key: str | None = None
+    """ARN or id of the KMS key."""
 
     @property
     def can_tell(self) -> bool:
@@ -42,6 +49,8 @@ class ObjectInfo:
             etag=etag,
             sha256=answer.get("Metadata", {}).get("sha256") or _hex(whole),
             etag_is_md5=etag_is_md5 and not _keyed(answer) and _MD5_ETAG.fullmatch(etag) is not None,
+            sse=answer.get("ServerSideEncryption"),
+            sse_key=answer.get("SSEKMSKeyId"),
         )
 
 
@@ -55,33 +64,33 @@ def _hex(checksum: str) -> str | None:
     return base64.b64decode(checksum).hex() if checksum else None
 
 
-def disagreement(path: Path, info: ObjectInfo) -> str | None:
-    """How a file differs from what its object says, or None."""
-    size = path.stat().st_size
+def disagreement(content: Content, info: ObjectInfo) -> str | None:
+    """How bytes differ from what their object says, or None."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
     if size != info.size:
         return f"{size} bytes came instead of {info.size}"
     if info.sha256:
-        found = sha256_of(path)
+        found = sha256_of(content)
         return None if found == info.sha256 else f"sha256 is {found}, the object says {info.sha256}"
     if not info.can_tell:
         return None
     etag = info.etag.strip('"')
-    found = etag_of(path, info.part_size if "-" in etag else None)
+    found = etag_of(content, info.part_size if "-" in etag else None)
     return None if found == etag else f"MD5 is {found}, the object's ETag says {etag}"
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with path.open("rb") as file:
+def sha256_of(content: Content) -> str:
+    """Hexadecimal SHA-256."""
+    with _opened(content) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def etag_of(path: Path, part_size: int | None) -> str:
+def etag_of(content: Content, part_size: int | None) -> str:
     """The ETag S3 gives a file: its MD5, or the MD5 of its parts' MD5s and their number."""
     if part_size is None:
-        with path.open("rb") as file:
+        with _opened(content) as file:
             return hashlib.file_digest(file, _md5).hexdigest()
-    parts = [_md5(part).digest() for part in _parts(path, part_size)]
+    parts = [_md5(part).digest() for part in _parts(content, part_size)]
     return f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
 
 
@@ -89,8 +98,12 @@ def _md5(data: bytes = b"") -> Any:
     return hashlib.md5(data, usedforsecurity=False)
 
 
-def _parts(path: Path, part_size: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+def _opened(content: Content) -> io.BufferedIOBase:
+    return io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+
+
+def _parts(content: Content, part_size: int) -> Iterator[bytes]:
+    with _opened(content) as file:
         while part := file.read(part_size):
             yield part
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 Result = TypeVar("Result")
+
+
+class UploadGoneError(StorageError):
+    """The service does not know an unfinished upload (any more)."""
+
+
 _PASSING = frozenset(
     {
         "BadDigest",
@@ -192,7 +198,8 @@ def _explain_answer(error: failures.ClientError, what: str) -> Exception:
             f"{what}: {'the bucket' if code == 'NoSuchBucket' else 'it'} does not exist; check the address"
         )
     reason = _FINAL.get(code, "the service refused")
-    return StorageError(f"{what}: {reason} ({code or status})")
+    kind = UploadGoneError if code == "NoSuchUpload" else StorageError
+    return kind(f"{what}: {reason} ({code or status})")
 
 
 def _retry_after(error: failures.ClientError) -> float:

@@ -2,9 +2,11 @@
 
 An object appears when its last byte has been accepted, never before. Every part carries a checksum that the service
 compares; what the service answers is compared with what was sent; the whole file's SHA-256 stands in the metadata.
+What is read to be sent must be what was hashed before: a file that changes meanwhile becomes no object.
 """
 
-from dataclasses import dataclass
+import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,35 +14,17 @@ from eyas.errors import DataError, StorageError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage.addresses import Address
-from eyas.storage.journal import Journal
+from eyas.storage.journal import Journal, key_of
+from eyas.storage.parts import ChangedError, Parts
 from eyas.storage.retry import TransientError
 from eyas.storage.s3 import S3Remote
-from eyas.storage.s3_checks import base64_md5, base64_sha256, receipt_agrees, sha256_of
+from eyas.storage.s3_checks import base64_md5, base64_sha256, receipt_agrees
+from eyas.storage.s3_client import UploadGoneError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-_MAX_PARTS = 10_000
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """A file cut into parts."""
-
-    path: Path
-    size: int
-    part_size: int
-
-    @property
-    def numbers(self) -> range:
-        """1 to the number of parts, as S3 counts."""
-        return range(1, -(-self.size // self.part_size) + 1)
-
-    def read(self, number: int) -> bytes:
-        """The bytes of one part."""
-        with self.path.open("rb") as file:
-            file.seek((number - 1) * self.part_size)
-            return file.read(self.part_size)
+_LOG = logging.getLogger(__name__)
 
 
 class S3Upload:
@@ -50,40 +34,46 @@ class S3Upload:
         self._remote, self._address, self._journal = remote, address, journal
         self._what = str(address)
         self._place: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key}
-        settings = remote.settings
-        size = source.stat().st_size
-        self._parts = _Parts(source, size, max(settings.part_size, -(-size // _MAX_PARTS)))
-        self._sha256 = sha256_of(source)
+        self._parts = Parts.of(source, remote.settings.part_size)
+        self._sha256 = self._parts.sha256
 
     def run(self, progress: Progress = silent) -> str:
         """Upload, and return the file's SHA-256.
 
-        An object that holds these very bytes already is left alone.
+        An object that holds these very bytes already, encrypted as asked, is left alone.
 
         Raises:
             DataError: the bucket does not exist.
-            StorageError: access is refused, or the service failed after all tries; what was accepted so far waits on
-                the service for the next call.
+            StorageError: the file changed meanwhile; access is refused, or the service failed after all tries (what
+                was accepted so far then waits on the service for the next call); the service ignored what was asked.
         """
-        if self._is_there():
+        if self._difference() is None:
             return self._sha256
         if self._parts.size <= self._parts.part_size:
             self._put()
         else:
             self._put_parts(progress)
-        if not self._is_there():
-            msg = f"{self._what}: the service accepted the upload but shows another object: start again"
+        difference = self._difference()
+        if difference is not None:
+            msg = f"{self._what}: the service accepted the upload but shows {difference}"
             raise StorageError(msg)
         self._journal.clear()
         return self._sha256
 
-    def _is_there(self) -> bool:
-        """Whether the object holds the file's bytes, by its size and the SHA-256 in its metadata."""
+    def _difference(self) -> str | None:
+        """What the place holds instead of the file: told by size, the SHA-256 in the metadata, and the encryption."""
         try:
             info = self._remote.stat(self._address)
         except DataError:
-            return False
-        return info.size == self._parts.size and info.sha256 == self._sha256
+            return "no object: start again"
+        if info.size != self._parts.size or info.sha256 != self._sha256:
+            return "another object: start again"
+        settings = self._remote.settings
+        if settings.sse and info.sse != settings.sse:
+            return f"encryption {info.sse or 'none'}, asked for {settings.sse} (runtime.storage.sse)"
+        if not _same_key(settings.sse_kms_key, info.sse_key):
+            return f"key {info.sse_key or 'none'}, asked for {settings.sse_kms_key} (runtime.storage.sse_kms_key)"
+        return None
 
     def _put(self) -> None:
         data = self._parts.read(1)
@@ -105,24 +95,31 @@ class S3Upload:
                 done = min(len(accepted) * self._parts.part_size, self._parts.size)
                 progress(done, self._parts.size, self._address.name)
             self._complete(upload, [accepted[number] for number in self._parts.numbers])
-        except DataError:
+        except (DataError, ChangedError):
             self._abort(upload)
             raise
 
     def _resumed(self) -> tuple[str, dict[int, dict[str, Any]]]:
-        """The upload to continue with the parts it holds, or a new one."""
-        head = {"sha256": self._sha256, "part_size": self._parts.part_size}
-        for step in self._journal.read():
-            if step.get("upload") and {name: step.get(name) for name in head} == head:
-                try:
-                    return step["upload"], self._accepted(step["upload"])
-                except (DataError, StorageError):
-                    break  # it was ended, or never was: begin anew
+        """The upload to continue with the parts it holds, or a new one.
+
+        Only one that was begun for the same bytes with the same settings is continued: the encryption is fixed when
+        it begins.
+        """
         request = {**self._place, **self._new_object()}
         if self._remote.settings.checksums:
             request["ChecksumAlgorithm"] = "SHA256"
+        asked = {"part_size": self._parts.part_size, **request}
+        begun = key_of(json.dumps(asked, sort_keys=True, default=repr))
+        for step in self._journal.read():
+            if step.get("begun") == begun:
+                try:
+                    return step["upload"], self._accepted(step["upload"])
+                except UploadGoneError:
+                    break
+            elif step.get("upload"):
+                self._abort(step["upload"])
         answer = self._remote.access.call(lambda client: client.create_multipart_upload(**request), self._what)
-        self._journal.restart(upload=answer["UploadId"], **head)
+        self._journal.restart(upload=answer["UploadId"], begun=begun)
         return answer["UploadId"], {}
 
     def _accepted(self, upload: str) -> dict[int, dict[str, Any]]:
@@ -158,16 +155,17 @@ class S3Upload:
         try:
             self._remote.access.call(once, self._what)
         except StorageError:
-            if not self._is_there():  # else the answer to an earlier try was lost on the way
+            if self._difference() is not None:  # else the answer to an earlier try was lost on the way
                 raise
 
     def _abort(self, upload: str) -> None:
-        """Free what the service holds; best effort."""
+        """Free what the service holds; where it refuses, its own rule for unfinished uploads has to."""
         try:
             self._remote.access.call(
                 lambda client: client.abort_multipart_upload(**self._place, UploadId=upload), self._what
             )
-        except (DataError, StorageError):
+        except (DataError, StorageError) as error:
+            _LOG.warning("an unfinished upload could not be ended: %s", error)
             return
         self._journal.clear()
 
@@ -193,6 +191,13 @@ class S3Upload:
         if not self._agrees(answer, data):
             msg = "the service received other bytes than were sent"
             raise TransientError(msg)
+
+
+def _same_key(asked: str | None, found: str | None) -> bool:
+    """Whether S3 answers with the key that was asked for: it gives an ARN, and does not tell what an alias names."""
+    if asked is None or "alias/" in asked:
+        return True
+    return found is not None and found.rsplit("/", 1)[-1] == asked.rsplit("/", 1)[-1]
 
 
 def _listed(number: int, answer: Any) -> dict[str, Any]:

@@ -77,8 +77,9 @@ class Store:
     def upload(self, source: Path | str, address: str) -> str:
         """Write one file to a path or to ``s3://``; it appears complete or not at all. Returns its SHA-256.
 
-        Uploads of the same file to the same place continue where the last one broke off, and an object that holds
-        the same bytes is left alone.
+        Uploads of the same file to the same place with the same settings continue where the last one broke off, and
+        an object that holds the same bytes, encrypted as asked, is left alone. A file that changes while it is sent
+        becomes no object.
         """
         source, parsed = Path(source), parse(address)
         if not source.is_file():
@@ -121,7 +122,11 @@ class Store:
         return digest.hexdigest()
 
     def open(self, address: str) -> BinaryIO:
-        """A seekable file that fetches what is read from it, and nothing more than about a mebibyte ahead."""
+        """A seekable file that fetches what is read from it, and nothing more than about a mebibyte ahead.
+
+        Every read has its full length and comes from the version that was opened, or raises. The content of a range
+        is not compared with anything, beyond what the connection does: remotes keep checksums of whole files.
+        """
         parsed = parse(address)
         if parsed.scheme == "file":
             return local.one_file(parsed.key).open("rb")
@@ -134,17 +139,25 @@ class Store:
         return cast("BinaryIO", RangedFile(fetch, size))
 
     def stream(self, address: str) -> Iterator[tuple[Entry, bytes]]:
-        """The content of every file below a folder or prefix, a few files ahead, none of them stored."""
+        """The content of every file below a folder or prefix, a few files ahead, none of them stored.
+
+        Each file is whole and of the version that was listed. From ``s3://`` it is also compared with the checksum
+        that the object has (see ``s3_checks``; none where a key encrypts what others uploaded), and read once more
+        where it differs. Web servers give no checksum.
+
+        Raises:
+            ChecksumError: the bytes differ twice.
+        """
         parsed = parse(address)
-        whole = parsed.scheme in {"http", "https"} or (parsed.scheme == "s3" and self._is_object(parsed))
+        whole = parsed.scheme == "s3" and self._is_object(parsed)
 
         def read(entry: Entry) -> tuple[Entry, bytes]:
             if parsed.scheme == "file":
                 path = Path(parsed.key)
                 return entry, (path / entry.name if path.is_dir() else path.parent / entry.name).read_bytes()
-            remote = self._s3 if parsed.scheme == "s3" else self._http
-            place = parsed if whole else parsed.child(entry.name)
-            return entry, remote.read_range(place, 0, entry.size, entry.version or None)
+            if parsed.scheme == "s3":
+                return entry, self._s3.read(parsed if whole else parsed.child(entry.name), entry)
+            return entry, self._http.read_range(parsed, 0, entry.size, entry.version or None)
 
         yield from self._each(read, list(self.entries(address)))
 
