@@ -14,6 +14,7 @@ from prefect import flow, get_run_logger  # noqa: E402
 
 from tasks.drive import run_stage  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
+from tasks.fingerprint import code_digest  # noqa: E402
 from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
 from tasks.register import register_candidate  # noqa: E402
 from tasks.report import rebuild_report  # noqa: E402
@@ -70,6 +71,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
     """
     logger = get_run_logger()
     skipped: list[str] = []
+    code = code_digest(workspace.root)
     with recorded_run(workspace) as run_id:
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
@@ -79,7 +81,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
             if result.skipped:
                 skipped.append(stage)
         rebuild_report(run_id, workspace)
-        version = register_candidate(run_id, workspace) if register else None
+        version = register_candidate(run_id, workspace, code) if register else None
     if len(skipped) == len(stage_names(workspace.folder)):
         logger.info("nothing had changed: every stage was up to date")
     return Outcome(workspace.name, str(workspace.folder), run_id, version, tuple(skipped))

@@ -15,6 +15,7 @@ from eyas.training import EpochStore, TrainingResult, stage_key, write_history
 from tasks import stage
 from tasks.learning import Data, check_fits, resume_folder, share_cores
 from tasks.origin import Origin, find_origin
+from tasks.signature import SOURCE
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
     save_network(network, artifacts / "baseline")
+    stage.write_json(artifacts / "baseline" / SOURCE, dict(origin.signatures))
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}

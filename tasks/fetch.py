@@ -22,6 +22,7 @@ from eyas.errors import StorageError
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
+from tasks.signature import SOURCE, data_signatures, noted, require_same
 
 
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
@@ -30,11 +31,14 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     options = _options(given, params.runtime.threads or os.cpu_count() or 1)
     source = {"train": given.train} | ({"test": given.test} if given.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
+    seen = noted(lambda: data_signatures(given, store))
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
         for part, address in source.items():
             met |= _bring(given, part, expand(address), folder / FILES / part, store)
         check_all_met(given.sha256, met)
+        require_same(seen, noted(lambda: data_signatures(given, store)))
+        stage.write_json(folder / SOURCE, dict(seen))
         return build(folder, options, {part: redact(address) for part, address in source.items()}, progress)
 
 

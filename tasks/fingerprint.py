@@ -1,35 +1,63 @@
-"""Take the fingerprint of a workspace: data in its source, parameters, code, base checkpoint."""
+"""Fingerprints of a workspace: of what its sources hold now, and of what its artifacts were made of."""
 
-import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
-from eyas.config import FetchParams, expand
 from eyas.fingerprint import Fingerprint
 from eyas.lineage import digest, file_sha256
 from eyas.storage import Store
+from tasks.origin import checkpoint_signatures
+from tasks.signature import SOURCE, Signatures, data_signatures
 from tasks.workspace import Workspace
 
 OPERATING_SECTIONS = {"runtime", "schedule", "notify", "promote"}
+STAGE_OF = {"data": "fetch", "checkpoint": "baseline"}
+"""Which stage brings what DVC cannot see into."""
 
 
 def take_fingerprint(workspace: Workspace) -> Fingerprint:
     """What a run of this workspace would be made of, without running it.
 
     Raises:
-        StorageError: a source did not answer.
+        BadInputError: a source holds nothing, or the registry no such version.
+        StorageError: a source or the registry did not answer.
     """
-    params = workspace.params
-    content = params.model_dump(mode="json", by_alias=True, exclude=OPERATING_SECTIONS)
-    checkpoint = params.baseline.checkpoint
+    params, root = workspace.params, workspace.root
     return Fingerprint(
-        data=digest([_signature(address, workspace) for address in _sources(params.fetch)]),
-        params=digest(content),
-        code=digest({path: file_sha256(workspace.root / path) for path in code_files(workspace.root)}),
-        checkpoint=_signature(checkpoint, workspace) if checkpoint else "",
+        data=_part(data_signatures(params.fetch, Store(params.runtime.storage), root)),
+        params=params_digest(workspace),
+        code=code_digest(root),
+        checkpoint=_part(checkpoint_signatures(params, root)),
     )
+
+
+def made_of(workspace: Workspace, code: str) -> Fingerprint:
+    """What the workspace's artifacts were made of: no source is asked, each stage has kept what it was told.
+
+    Args:
+        workspace: whose stages are up to date.
+        code: :func:`code_digest` before the first of them ran.
+    """
+    return Fingerprint(params=params_digest(workspace), code=code, **brought(workspace))
+
+
+def brought(workspace: Workspace) -> dict[str, str]:
+    """The parts ``data`` and ``checkpoint`` of the fingerprint at the time of bringing; empty where nothing was."""
+    files = {part: workspace.artifacts / stage / SOURCE for part, stage in STAGE_OF.items()}
+    return {part: _part(json.loads(file.read_text())) if file.exists() else "" for part, file in files.items()}
+
+
+def params_digest(workspace: Workspace) -> str:
+    """Of every parameter that can change a result."""
+    return digest(workspace.params.model_dump(mode="json", by_alias=True, exclude=OPERATING_SECTIONS))
+
+
+def code_digest(root: Path) -> str:
+    """Of every source file that a stage depends on."""
+    return digest({path: file_sha256(root / path) for path in code_files(root)})
 
 
 def code_files(root: Path) -> list[str]:
@@ -39,24 +67,13 @@ def code_files(root: Path) -> list[str]:
     return sorted({str(path.relative_to(root)) for dep in listed for path in _files(root / dep)})
 
 
+def _part(signatures: Signatures) -> str:
+    return digest(signatures) if signatures else ""
+
+
 def _files(path: Path) -> Iterator[Path]:
     if path.is_file():
         yield path
     for found in path.rglob("*"):
         if found.is_file() and "__pycache__" not in found.parts:
             yield found
-
-
-def _sources(fetch: FetchParams) -> Iterator[str]:
-    yield fetch.train
-    if fetch.test:
-        yield fetch.test
-
-
-def _signature(address: str, workspace: Workspace) -> str:
-    """What the source says of its present version; relative paths are the workspace's."""
-    if address.startswith(("builtin:", "models:/")):
-        return hashlib.sha256(address.encode()).hexdigest()
-    expanded = expand(address)
-    store = Store(workspace.params.runtime.storage)
-    return store.fingerprint(expanded if "://" in expanded else str(workspace.folder / expanded))

@@ -3,17 +3,20 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from eyas.checkpoint import find_architecture
 from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
 from eyas.errors import CheckpointError, ParameterError
+from eyas.lineage import digest
 from eyas.persistence import ARCHITECTURE, WEIGHTS
 from eyas.pruned import FACTORY, describe
 from eyas.storage import Store
+from eyas.tracking import Store as TrackingStore
 from eyas.tracking import open_store, registry
+from tasks.signature import Signatures, address_signature, noted, require_same
 
 SCHEME = "models:/"
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
@@ -28,6 +31,8 @@ class Origin:
     """A name in ``models/``, or ``package.module:factory``."""
     arguments: dict[str, Any]
     weights: Path | None = None
+    signatures: Signatures = field(default_factory=dict)
+    """What the source said of the version that was brought, under ``checkpoint``."""
 
 
 def find_origin(params: PipelineParams) -> Origin:
@@ -37,7 +42,31 @@ def find_origin(params: PipelineParams) -> Origin:
         CheckpointError: the registry has no such model, or holds one of another architecture.
         ChecksumError: the bytes are not those of ``checkpoint_sha256``.
         DataError: there is nothing at the address.
+        StorageError: what the address holds changed while it was brought.
     """
+    seen = noted(lambda: checkpoint_signatures(params))
+    origin = _bring(params)
+    require_same(seen, noted(lambda: checkpoint_signatures(params)))
+    return replace(origin, signatures=seen)
+
+
+def checkpoint_signatures(params: PipelineParams, base: Path = Path()) -> Signatures:
+    """The present signature of the checkpoint, if one is named; of a registered one its number and its files.
+
+    Raises:
+        BadInputError: there is nothing at the address, or no such version.
+        StorageError: the remote or the registry did not answer.
+    """
+    address = params.baseline.checkpoint
+    if address is None:
+        return {}
+    if not expand(address).startswith(SCHEME):
+        return {"checkpoint": address_signature(address, Store(params.runtime.storage), base)}
+    version = _version(_registry(params.runtime), expand(address))
+    return {"checkpoint": digest([version.name, version.number, version.manifest_digest])}
+
+
+def _bring(params: PipelineParams) -> Origin:
     given = params.baseline
     if given.checkpoint is None:
         return Origin(given.architecture, given.arguments)
@@ -54,7 +83,7 @@ def find_origin(params: PipelineParams) -> Origin:
 
 def _from_registry(address: str, given: BaselineParams, runtime: RuntimeParams, folder: Path) -> Origin:
     """A registered version: the pruned network that it holds, to be adapted or pruned further."""
-    store = open_store(_CHECKOUT, uri=runtime.tracking_uri, experiment=runtime.experiment)
+    store = _registry(runtime)
     files = registry.download(store, _version(store, address), folder)
     saved = json.loads((files / ARCHITECTURE).read_text())
     described = describe(files)
@@ -69,6 +98,10 @@ def _from_registry(address: str, given: BaselineParams, runtime: RuntimeParams, 
     return Origin(FACTORY, described, files / WEIGHTS)
 
 
+def _registry(runtime: RuntimeParams) -> TrackingStore:
+    return open_store(_CHECKOUT, uri=runtime.tracking_uri, experiment=runtime.experiment)
+
+
 def _first(saved: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The dense factory and its arguments, below however many rounds of pruning."""
     while saved["architecture"] == FACTORY:
@@ -76,7 +109,7 @@ def _first(saved: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return saved["architecture"], dict(saved["arguments"])
 
 
-def _version(store: Any, address: str) -> registry.Version:
+def _version(store: TrackingStore, address: str) -> registry.Version:
     """The version behind ``models:/name@alias`` or ``models:/name/number``."""
     match = _FORM.fullmatch(address)
     if match is None:

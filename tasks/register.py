@@ -8,32 +8,33 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
-from eyas.errors import EyasError
 from eyas.lineage import Lineage, trace_lineage
 from eyas.tracking import Store, Version, register_version
 from tasks.dvc_cli import stage_key, stage_names
-from tasks.fingerprint import take_fingerprint
+from tasks.fingerprint import made_of
 from tasks.record import command, open_store
 from tasks.workspace import Workspace
 
 
 @task(task_run_name="register", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
-def register_candidate(run_id: str, workspace: Workspace) -> str:
+def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     """Enter what ``export`` left into the registry and return the version's number.
 
-    Equal files from equal stage keys are found again: nothing new is made then.
+    Equal files from equal stage keys are found again: nothing new is made then. The fingerprint is that of what the
+    stages were made of, whatever the sources hold by now.
+
+    Args:
+        run_id: MLflow's parent run.
+        workspace: whose stages are up to date.
+        code: digest of the stages' code before the first of them ran.
     """
     lineage = workspace_lineage(run_id, workspace)
     extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
-    store = open_store(workspace)
-    logger = get_run_logger()
-    try:
-        tags = take_fingerprint(workspace).tags()
-    except EyasError as error:
-        logger.warning("no fingerprint, so that the next retraining will run: %s", error)
-        tags = {}
-    version = register(store, workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra)
-    logger.info("%s has alias 'candidate'", version)
+    tags = made_of(workspace, code).tags()
+    version = register(
+        open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
+    )
+    get_run_logger().info("%s has alias 'candidate'", version)
     return version.number
 
 

@@ -24,7 +24,7 @@ from eyas.progress import silent
 from eyas.storage.settings import StorageSettings
 from tasks import fetch as stage
 from tests.image_sources import CLASSES, make_images, png, write_folder, write_parquet
-from tests.peers import bucket_in, fault_proxy, s3_service, set_credentials, web_server
+from tests.peers import Request, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = [n % 3 for n in range(120)]
@@ -165,11 +165,33 @@ def test_an_archive_from_a_web_server(run, tmp_path, kind) -> None:
 def test_a_table_over_a_bad_line(run, table, tmp_path) -> None:
     with web_server() as (upstream, site), fault_proxy(upstream) as (url, proxy):
         site.files["a.parquet"] = table
-        proxy.add("cut", after=2000)
-        proxy.add("status", status=503)
+        proxy.add("cut", after=2000, match=is_download)
+        proxy.add("status", status=503, match=is_download)
         assert run(f"{url}/a.parquet")["images"] == len(LABELS)
-        assert len(proxy.requests) == 3
-        assert "Range" in proxy.requests[2].headers
+        downloads = [request for request in proxy.requests if is_download(request)]
+        assert len(downloads) == 3
+        assert "Range" in downloads[2].headers
+
+
+def is_download(request: Request) -> bool:
+    """Not the question for the file's version."""
+    return request.headers.get("Range") != "bytes=0-0"
+
+
+def test_a_server_that_tells_no_size_is_brought_but_its_version_stays_unknown(
+    run, table, tmp_path, monkeypatch, caplog
+) -> None:
+    from eyas.storage.http import HttpRemote
+
+    def silent_server(*_: object) -> tuple[int, str | None]:
+        raise StorageError("the server does not tell the file's size")
+
+    monkeypatch.setattr(HttpRemote, "stat", silent_server)
+    with web_server() as (url, site):
+        site.files["a.parquet"] = table
+        assert run(f"{url}/a.parquet")["images"] == len(LABELS)
+    assert json.loads((tmp_path / "artifacts/fetch/source.json").read_text()) == {}
+    assert "cannot be seen later" in caplog.text
 
 
 @pytest.fixture

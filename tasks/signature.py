@@ -1,0 +1,69 @@
+"""What a source says of its present version; kept beside what was brought from it, so that this is known later."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from eyas.config import FetchParams, expand
+from eyas.data.manifest import file_record
+from eyas.data.sources import BUILTIN
+from eyas.errors import StorageError
+from eyas.storage import Store, local
+from eyas.storage.addresses import parse
+
+_log = logging.getLogger(__name__)
+
+SOURCE = "source.json"
+"""The file under ``artifacts/<stage>/`` that keeps the signatures of what the stage brought."""
+Signatures = Mapping[str, str]
+"""By what was brought: ``train`` and ``test``, or ``checkpoint``."""
+
+
+def data_signatures(given: FetchParams, store: Store, base: Path = Path()) -> Signatures:
+    """The present signature of each data source; relative paths start at ``base``.
+
+    Raises:
+        DataError: there is nothing at an address.
+        StorageError: a source did not answer.
+    """
+    addresses = {"train": given.train} | ({"test": given.test} if given.test else {})
+    return {part: address_signature(address, store, base) for part, address in addresses.items()}
+
+
+def address_signature(address: str, store: Store, base: Path = Path()) -> str:
+    """A hash of names and contents of local files, or of what a remote says of its version."""
+    if address.startswith(BUILTIN):
+        return hashlib.sha256(address.encode()).hexdigest()
+    parsed = parse(expand(address))
+    if parsed.scheme != "file":
+        return store.fingerprint(parsed.text)
+    root = base / parsed.key
+    files = local.walk(root) if root.is_dir() else ((path.name, path) for path in local.find(str(root)))
+    found = {name: file_record(path).sha256 for name, path in sorted(files)}
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def noted(look: Callable[[], Signatures]) -> Signatures:
+    """What ``look`` finds; nothing from a source that does not tell, which can still be brought.
+
+    Without a signature the next retraining takes the source for changed, or says itself that it cannot look.
+    """
+    try:
+        return look()
+    except StorageError as error:
+        _log.warning("whether the source changes cannot be seen later: %s", error)
+        return {}
+
+
+def require_same(before: Signatures, after: Signatures) -> None:
+    """What was brought may be torn where its source changed meanwhile.
+
+    Raises:
+        StorageError: it did; another try may find it at rest.
+    """
+    changed = [part for part in before if before[part] != after.get(part)]
+    if changed:
+        msg = f"{' and '.join(changed)} changed in the source while it was brought: run again when it is at rest"
+        raise StorageError(msg)

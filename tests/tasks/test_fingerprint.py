@@ -1,0 +1,234 @@
+"""Each part of the fingerprint changes when its cause does, and only then; registered is what was brought."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from eyas.errors import BadInputError, StorageError
+from eyas.fingerprint import MEANING, Fingerprint
+from eyas.tracking import open_store, registry
+from tasks import fetch, origin
+from tasks.fingerprint import STAGE_OF, brought, code_digest, made_of, take_fingerprint
+from tasks.signature import require_same
+from tasks.workspace import Workspace, open_workspace
+from tests.peers import bucket_in, s3_service, set_credentials
+
+PARAMS = {"fetch": {"train": "data/train", "test": "data/test"}, "baseline": {"checkpoint": "weights.pt"}}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("data/train/a.png", "data/train/sub/b.png", "data/test/c.png", "weights.pt", "tasks/one.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    stage = {"cmd": "x", "deps": ["tasks", "artifacts/fetch/files"], "params": ["fetch"], "outs": ["artifacts/x/y"]}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": stage}}))
+    write(tmp_path, PARAMS)
+    return tmp_path
+
+
+def write(checkout: Path, content: dict[str, object]) -> None:
+    (checkout / "params.yaml").write_text(yaml.safe_dump(content))
+
+
+def taken(checkout: Path, *overrides: str, name: str | None = None) -> Fingerprint:
+    return take_fingerprint(open_workspace(checkout, overrides=overrides, name=name))
+
+
+def edit(name: str) -> Callable[[Path], None]:
+    return lambda checkout: (checkout / name).write_text("other")
+
+
+def touch(checkout: Path) -> None:
+    """Copied to another machine: the same content at another time."""
+    for path in checkout.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1, 1))
+
+
+def add(checkout: Path) -> None:
+    (checkout / "data/test/d.png").write_text("new")
+
+
+def rename(checkout: Path) -> None:
+    (checkout / "data/train/a.png").rename(checkout / "data/train/z.png")
+
+
+def compile_(checkout: Path) -> None:
+    (checkout / "tasks/__pycache__").mkdir()
+    (checkout / "tasks/__pycache__/one.pyc").write_text("machine's own")
+
+
+def settings(**sections: object) -> Callable[[Path], None]:
+    return lambda checkout: write(checkout, {**PARAMS, **sections})
+
+
+@pytest.mark.parametrize(
+    ("cause", "parts"),
+    [
+        (lambda _: None, []),
+        (touch, []),
+        (edit("data/train/a.png"), ["data"]),
+        (edit("data/test/c.png"), ["data"]),
+        (add, ["data"]),
+        (rename, ["data"]),
+        (edit("weights.pt"), ["checkpoint"]),
+        (edit("tasks/one.py"), ["code"]),
+        (compile_, []),
+        (edit("README.md"), []),
+        (settings(score={"seed": 7}), ["params"]),
+        (settings(fetch={"train": "data/train"}), ["data", "params"]),
+        (settings(baseline={}), ["params", "checkpoint"]),
+        (settings(runtime={"threads": 3}, schedule={"interval_minutes": 5}, promote={"min_accuracy": 0.9}), []),
+    ],
+    ids=[
+        "nothing", "times", "training image", "test image", "image added", "image renamed", "weights", "code",
+        "compiled code", "unlisted file", "parameter", "test set dropped", "checkpoint dropped", "operation",
+    ],
+)  # fmt: skip
+def test_each_part_changes_with_its_cause_and_only_then(
+    checkout: Path, cause: Callable[[Path], None], parts: list[str]
+) -> None:
+    before = taken(checkout)
+    cause(checkout)
+    assert taken(checkout).changes_since(before) == parts
+
+
+def test_relative_paths_are_the_checkouts_in_every_workspace(checkout: Path) -> None:
+    assert taken(checkout, name="other").changes_since(taken(checkout)) == []
+
+
+def test_a_source_that_holds_nothing_is_an_error(checkout: Path) -> None:
+    (checkout / "weights.pt").unlink()
+    with pytest.raises(BadInputError, match=r"weights\.pt does not exist"):
+        taken(checkout)
+
+
+def test_a_remote_source_is_known_by_what_the_remote_says(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import boto3
+
+    set_credentials(monkeypatch.setenv)
+    with s3_service() as endpoint, bucket_in(endpoint) as bucket:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
+        client.put_object(Bucket=bucket, Key="train/a", Body=b"one")
+        write(checkout, {"fetch": {"train": f"s3://{bucket}/train"}})
+        before = taken(checkout)
+        assert taken(checkout) == before
+        client.put_object(Bucket=bucket, Key="train/a", Body=b"two")
+        assert taken(checkout).changes_since(before) == ["data"]
+        client.close()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A registry with two versions of ``net``; the second has alias ``champion``."""
+    uri = f"sqlite:///{tmp_path / 'registry' / 'mlflow.db'}"
+    opened = open_store(tmp_path, uri=uri)
+    opened.client.create_registered_model("net")
+    for number in ("1", "2"):
+        tags = {"eyas.manifest_digest": f"digest {number}"}
+        opened.client.create_model_version("net", source=f"file:///nowhere/{number}", tags=tags)
+    registry.set_alias(opened, "net", "champion", "2")
+    return uri
+
+
+def test_an_alias_that_moves_is_a_change(checkout: Path, store: str) -> None:
+    content = {"fetch": PARAMS["fetch"], "runtime": {"tracking_uri": store}}
+    write(checkout, {**content, "baseline": {"checkpoint": "models:/net@champion"}})
+    before = taken(checkout)
+    assert taken(checkout) == before
+    registry.set_alias(open_store(checkout, uri=store), "net", "champion", "1")
+    assert taken(checkout).changes_since(before) == ["checkpoint"]
+    write(checkout, {**content, "baseline": {"checkpoint": "models:/net/2"}})
+    assert taken(checkout).checkpoint == before.checkpoint
+
+
+def test_a_registry_that_does_not_answer_is_an_error(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    runtime = {"tracking_uri": "http://127.0.0.1:9"}
+    content = {"baseline": {"checkpoint": "models:/net@champion"}, "runtime": runtime}
+    write(checkout, {**PARAMS, **content})
+    with pytest.raises(StorageError, match="cannot be used"):
+        taken(checkout)
+
+
+def workspace_with(checkout: Path, train: str) -> Workspace:
+    write(checkout, {"fetch": {"train": train, "image_size": 8, "mean": [0.5], "std": [0.5]}})
+    return open_workspace(checkout)
+
+
+def run_fetch(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage as DVC runs it; building the data set is not looked at here."""
+    monkeypatch.chdir(workspace.folder)
+    monkeypatch.setattr(fetch, "build", lambda *_: {"images": 0})
+    fetch.fetch(workspace.params, Path("artifacts"), lambda *_: None)
+
+
+def test_what_is_registered_is_what_was_brought_not_what_the_source_holds_now(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace_with(checkout, "data/train")
+    present = take_fingerprint(workspace)
+    run_fetch(workspace, monkeypatch)
+    assert made_of(workspace, code_digest(checkout)).changes_since(present) == []
+    edit("data/train/a.png")(checkout)
+    assert made_of(workspace, code_digest(checkout)).changes_since(present) == []
+    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == ["data"]
+    run_fetch(workspace, monkeypatch)
+    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == []
+
+
+def test_a_source_that_changes_while_it_is_brought_gives_no_data(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace_with(checkout, "data/train")
+    bring = fetch.collect
+
+    def meanwhile(*arguments: object) -> set[str]:
+        met = bring(*arguments)  # type: ignore[arg-type]
+        add_to_train(checkout)
+        return met
+
+    monkeypatch.setattr(fetch, "collect", meanwhile)
+    with pytest.raises(StorageError, match="train changed in the source while it was brought"):
+        run_fetch(workspace, monkeypatch)
+    assert not (workspace.artifacts / "fetch").exists()
+
+
+def add_to_train(checkout: Path) -> None:
+    (checkout / "data/train/late.png").write_text("late")
+
+
+def test_a_checkpoint_that_changes_while_it_is_brought_is_refused(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkout)
+    params = open_workspace(checkout).params
+    found = origin.find_origin(params)
+    assert found.signatures == origin.checkpoint_signatures(params, checkout)
+    bring = origin._bring
+    monkeypatch.setattr(origin, "_bring", lambda params: (bring(params), edit("weights.pt")(checkout))[0])
+    with pytest.raises(StorageError, match="checkpoint changed"):
+        origin.find_origin(params)
+
+
+def test_nothing_brought_yet_is_no_signature(checkout: Path) -> None:
+    workspace = open_workspace(checkout)
+    assert brought(workspace) == {"data": "", "checkpoint": ""}
+    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == list(STAGE_OF)
+
+
+def test_tags_keep_a_fingerprint() -> None:
+    fingerprint = Fingerprint(**dict.fromkeys(MEANING, "x"))
+    assert Fingerprint.from_tags(fingerprint.tags() | {"other": "tag"}) == fingerprint
+    assert Fingerprint.from_tags({}) is None
+
+
+def test_signatures_are_compared_part_by_part() -> None:
+    require_same({"train": "1", "test": "2"}, {"train": "1", "test": "2"})
+    with pytest.raises(StorageError, match="^test changed"):
+        require_same({"train": "1", "test": "2"}, {"train": "1", "test": "3"})
