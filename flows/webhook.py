@@ -2,7 +2,8 @@
 
 The body is JSON: ``{"reason": "...", "params": "configs/x.yaml"}``; ``params`` must be one of the files the server was
 started for. Answers: 202 started, 400 no JSON or unknown field, 401 not signed as it must be, 403 a file that is
-not served, 404, 405, 409 a retraining still runs, 413 too large.
+not served, 404, 405, 409 a retraining still runs (the same call may be sent again), 413 too large, 503 it could not be
+started, or not be remembered: nothing runs.
 """
 
 import json
@@ -57,22 +58,26 @@ def create_app(
         secret: shared with the senders.
         allowed: parameter files that may be asked for; the first is the default.
         start: ``(params_file, reason) -> process id``, or None while one still runs.
-        guard: remembers what was accepted.
+        guard: remembers which calls started something.
         clock: Unix seconds.
     """
 
     async def retrain(request: Request) -> Response:
         try:
             body = await _read(request)
-            verify(secret, request.headers, body, now=clock(), guard=guard)
+            signature = verify(secret, request.headers, body, now=clock())
             params_file, reason = _parse(body, allowed)
+            with guard.spending(signature, clock()):
+                pid = start(params_file, reason)
+                if pid is None:
+                    raise _RefusalError(409, "a retraining still runs: call again when it has ended")
         except _RefusalError as refusal:
             return _refuse(request, refusal.status, str(refusal))
         except SignatureError as error:
             return _refuse(request, 401, str(error))
-        pid = start(params_file, reason)
-        if pid is None:
-            return _refuse(request, 409, "a retraining still runs: call again when it has ended")
+        except OSError:
+            logger.exception("nothing was started")
+            return _refuse(request, 503, "it could not be started: see the server's log")
         logger.info("retraining started (process %d): %s, %s", pid, params_file, reason)
         return JSONResponse({"started": pid, "params": params_file}, status_code=202)
 

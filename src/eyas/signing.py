@@ -2,17 +2,24 @@
 
 The sender computes HMAC-SHA256 over ``<timestamp>.<body>`` with the shared secret and sends
 ``X-Eyas-Timestamp`` (Unix seconds) and ``X-Eyas-Signature: sha256=<hex>``. A request is refused when the
-signature differs, when its time is further away than the tolerance, or when its signature was seen before.
+signature differs, when its time is further away than the tolerance, or when its signature was spent before. A
+signature is spent on what a request starts, not on a refusal: an honest sender may repeat a call that met a busy
+server.
 """
 
 import hashlib
 import hmac
 import json
-import os
-from collections.abc import Mapping
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from eyas.errors import BadInputError
+
+log = logging.getLogger(__name__)
 
 TIMESTAMP_HEADER = "x-eyas-timestamp"
 SIGNATURE_HEADER = "x-eyas-signature"
@@ -25,24 +32,91 @@ class SignatureError(BadInputError):
 
 
 class ReplayGuard:
-    """Remembers signatures within the tolerance, on disk, so that a restart opens no gap."""
+    """Remembers which signatures were spent, on disk, so that neither a restart nor a second server opens a gap.
+
+    A file that cannot be read is put aside, and whatever may have been accepted before is refused: every request that
+    was signed until then, by a clock ahead by as much as is tolerated. New ones are taken again after the tolerance.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, signature: str, now: float) -> bool:
-        """Remember a signature; False when it was there already."""
-        seen = {name: at for name, at in self._read().items() if now - at <= 2 * TOLERANCE_SECONDS}
-        if signature in seen:
-            return False
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_suffix(".part")
-        partial.write_text(json.dumps(seen | {signature: now}))
-        os.replace(partial, self.path)
-        return True
+    @contextmanager
+    def spending(self, signature: "Signature", now: float) -> Iterator[None]:
+        """Spend a signature on the block; it is given back where the block raises.
 
-    def _read(self) -> dict[str, float]:
-        return json.loads(self.path.read_text()) if self.path.exists() else {}
+        Args:
+            signature: what :func:`verify` returned.
+            now: Unix seconds.
+
+        Raises:
+            SignatureError: it was spent before, or that cannot be told.
+            OSError: nothing can be remembered in the guard's folder.
+        """
+        from filelock import FileLock
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.path.with_name(self.path.name + ".lock")):
+            memory = self._read(now)
+            if signature.sent_at <= memory.not_before:
+                msg = (
+                    "cannot tell whether this was accepted before: the memory was lost; "
+                    f"sign anew in {max(memory.not_before - now, 0):.0f} s"
+                )
+                raise SignatureError(msg)
+            if signature.text in memory.seen:
+                msg = "replayed: this signature was accepted before"
+                raise SignatureError(msg)
+            self._write(_Memory({**memory.seen, signature.text: now}, memory.not_before))
+            try:
+                yield
+            except BaseException:
+                self._write(memory)
+                raise
+
+    def _read(self, now: float) -> "_Memory":
+        """What is remembered, less what is too old to be accepted anyway."""
+        if not self.path.exists():
+            return _Memory({}, -1)
+        try:
+            content = json.loads(self.path.read_bytes())
+            seen = {str(name): float(at) for name, at in content["seen"].items()}
+            not_before = float(content["not_before"])
+        except (ValueError, TypeError, KeyError, AttributeError):
+            aside = self.path.with_name(f"{self.path.name}.broken-{int(now)}")
+            log.exception(
+                "%s cannot be read and is put aside as %s: calls are refused for %d s",
+                self.path,
+                aside.name,
+                TOLERANCE_SECONDS,
+            )
+            shutil.copyfile(self.path, aside)  # a moved file would be a moment without any
+            lost = _Memory({}, now + TOLERANCE_SECONDS)
+            self._write(lost)
+            return lost
+        return _Memory({name: at for name, at in seen.items() if now - at <= 2 * TOLERANCE_SECONDS}, not_before)
+
+    def _write(self, memory: "_Memory") -> None:
+        partial = self.path.with_name(self.path.name + ".part")
+        partial.write_text(json.dumps(asdict(memory)))
+        partial.replace(self.path)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature that was right."""
+
+    text: str
+    sent_at: int
+    """Unix seconds, by the sender's clock."""
+
+
+@dataclass(frozen=True)
+class _Memory:
+    seen: Mapping[str, float]
+    """Unix seconds at which each signature was spent."""
+    not_before: float
+    """What was signed until then is refused."""
 
 
 def sign(secret: bytes, timestamp: int, body: bytes) -> str:
@@ -50,18 +124,17 @@ def sign(secret: bytes, timestamp: int, body: bytes) -> str:
     return "sha256=" + hmac.new(secret, f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
 
 
-def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: float, guard: ReplayGuard) -> None:
-    """Accept a request once.
+def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: float) -> Signature:
+    """Look whether a request was signed lately by one who shares the secret; :class:`ReplayGuard` tells if it is new.
 
     Args:
         secret: shared with the sender; at least 16 bytes.
         headers: with lower-case names.
         body: as received, byte for byte.
         now: Unix seconds.
-        guard: what was accepted before.
 
     Raises:
-        SignatureError: unsigned, wrongly signed, too old, from the future, or sent before.
+        SignatureError: unsigned, wrongly signed, too old, or from the future.
     """
     if len(secret) < MIN_SECRET_BYTES:
         msg = f"the shared secret has {len(secret)} bytes: use at least {MIN_SECRET_BYTES}"
@@ -78,6 +151,4 @@ def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: float
             f"sent {now - int(timestamp):+.0f} s from now: at most {TOLERANCE_SECONDS} s are allowed; check the clocks"
         )
         raise SignatureError(msg)
-    if not guard.add(signature, now):
-        msg = "replayed: this signature was accepted before"
-        raise SignatureError(msg)
+    return Signature(signature, int(timestamp))

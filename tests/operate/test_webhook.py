@@ -2,6 +2,9 @@
 
 import json
 import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -96,6 +99,50 @@ def test_a_replayed_call_is_refused(app: ASGIApp, starter: Starter) -> None:
     assert len(starter.calls) == 1
 
 
-def test_a_second_call_while_one_runs_is_told_so(app: ASGIApp, starter: Starter) -> None:
+def test_a_call_while_one_runs_is_told_so_and_may_be_sent_again(app: ASGIApp, starter: Starter) -> None:
     starter.busy = True
     assert call(app, b"{}").status_code == 409
+    starter.busy = False
+    assert call(app, b"{}").status_code == 202
+    assert call(app, b"{}").status_code == 401
+    assert len(starter.calls) == 1
+
+
+def test_one_call_that_comes_twice_at_once_starts_one_retraining(tmp_path: Path) -> None:
+    """Two servers on one checkout: each has a guard of its own, on the same file."""
+    started: list[str] = []
+    together = threading.Barrier(2, timeout=20)
+
+    def start(params_file: str, reason: str) -> int:
+        time.sleep(0.2)
+        started.append(params_file)
+        return 4711
+
+    def send(_: int) -> int:
+        app = create_app(SECRET, ["params.yaml"], start, ReplayGuard(tmp_path / "seen.json"), clock=lambda: NOW)
+        together.wait()
+        return call(app, b"{}").status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(send, range(2))) == [202, 401]
+    assert len(started) == 1
+
+
+def test_a_lost_memory_is_no_failure_for_ever(app: ASGIApp, starter: Starter, tmp_path: Path) -> None:
+    (tmp_path / "seen.json").write_text("{")
+    answer = call(app, b"{}")
+    assert answer.status_code == 401
+    assert "cannot tell whether" in answer.json()["error"]
+    later = create_app(SECRET, ["params.yaml"], starter, ReplayGuard(tmp_path / "seen.json"), clock=lambda: NOW + 301)
+    assert call(later, b"{}", at=NOW + 301).status_code == 202
+
+
+def test_where_nothing_can_be_remembered_nothing_is_started(
+    starter: Starter, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    app = create_app(SECRET, ["params.yaml"], starter, ReplayGuard(tmp_path / "file" / "seen.json"), clock=lambda: NOW)
+    answer = call(app, b"{}")
+    assert (answer.status_code, starter.calls) == (503, [])
+    assert "nothing was started" in caplog.text
+    assert str(tmp_path) not in answer.text
