@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from eyas.architectures import build_architecture
-from eyas.checkpoint import build_model
+from eyas.architectures import build_architecture, build_model
 from eyas.errors import ParameterError
 from eyas.inspection import render, report
 from eyas.tracing.build import trace

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from eyas.checkpoint import build_model, find_architecture, load_checkpoint
+from eyas.architectures import build_model, find_architecture
+from eyas.checkpoint import load_checkpoint
 from eyas.config import BaselineParams, PipelineParams
 from eyas.data import Dataset
 from eyas.network import Network, save_network

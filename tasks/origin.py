@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from eyas.checkpoint import find_architecture
+from eyas.architectures import find_architecture
 from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
 from eyas.errors import CheckpointError, ParameterError
 from eyas.lineage import digest

@@ -1,10 +1,12 @@
-"""Import a network's factory by name, from allowed packages only."""
+"""Networks from a factory's name: one that the user gives, or one that a file names (from allowed packages only)."""
 
 import importlib
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
+import torch
 from torch import nn
 
 from eyas.errors import EyasError, ParameterError
@@ -13,6 +15,14 @@ ALLOWED = ("models", "eyas.pruned")
 """Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
 VARIABLE = "EYAS_ARCHITECTURES"
 """Environment variable that names further packages, comma separated."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build a network again: ``factory(**arguments)``, with the factory as ``package.module:name``."""
+
+    factory: str
+    arguments: dict[str, Any]
 
 
 def build_architecture(
@@ -40,14 +50,59 @@ def build_architecture(
             f"it, pass allowed=... or set {VARIABLE}={module_name.partition('.')[0]}"
         )
         raise ParameterError(msg)
+    return _call(_import_factory(architecture), arguments, architecture)
+
+
+def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
+    """The factory and arguments behind ``baseline.architecture``.
+
+    ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
+    """
+    if ":" in name:
+        return Architecture(name, {"num_classes": num_classes, **arguments})
+    return Architecture("models:build", {"num_classes": num_classes, **arguments, "name": name})
+
+
+def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
+    """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
+
+    Args:
+        architecture: a name in ``models/``, or ``package.module:factory``; the caller vouches for it.
+        arguments: passed to the factory beside ``num_classes``.
+        num_classes: number of logits; one among ``arguments`` goes first.
+        seed: of the initial weights.
+
+    Raises:
+        ParameterError: the factory does not exist, or does not take the arguments.
+    """
+    found = find_architecture(architecture, arguments, num_classes)
+    factory = _import_factory(found.factory)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _call(factory, found.arguments, architecture)
+
+
+def _import_factory(reference: str) -> Callable[..., Any]:
+    """The object behind ``package.module:name``."""
+    module_name, _, attribute = reference.partition(":")
     try:
-        factory = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
-        msg = f"architecture {architecture!r} cannot be imported: {error}"
+        factory: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            factory = getattr(factory, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = (
+            f"architecture {reference!r} cannot be imported: {error}; give a name in models/, or "
+            "package.module:factory with the module on PYTHONPATH"
+        )
         raise ParameterError(msg) from error
     if not callable(factory):
-        msg = f"architecture {architecture!r} is a {type(factory).__name__}: name a function or class that builds one"
+        msg = f"architecture {reference!r} is a {type(factory).__name__}: name a function or class that builds one"
         raise ParameterError(msg)
+    return cast("Callable[..., Any]", factory)
+
+
+def _call(factory: Callable[..., Any], arguments: Mapping[str, Any], architecture: str) -> nn.Module:
+    """The module that a factory builds; ``architecture`` is what the user calls it."""
     try:
         model = factory(**arguments)
     except EyasError:

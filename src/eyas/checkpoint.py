@@ -1,70 +1,18 @@
-"""Networks from a name, and weights from a file: never by unpickling code."""
+"""Weights from a file, never by unpickling code, put into a network they fit."""
 
-import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eyas.errors import CheckpointError, EyasError, ParameterError
+from eyas.errors import CheckpointError
 
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _SHOWN = 5  # keys named per kind of mismatch; the rest is counted
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """How to build a network again: ``factory(**arguments)``, with the factory as ``package.module:name``."""
-
-    factory: str
-    arguments: dict[str, Any]
-
-
-def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
-    """The factory and arguments behind ``baseline.architecture``.
-
-    ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
-    """
-    if ":" in name:
-        return Architecture(name, {"num_classes": num_classes, **arguments})
-    return Architecture("models:build", {"num_classes": num_classes, **arguments, "name": name})
-
-
-def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
-    """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
-
-    Args:
-        architecture: a name in ``models/``, or ``package.module:factory``.
-        arguments: passed to the factory beside ``num_classes``.
-        num_classes: number of logits; one among ``arguments`` goes first.
-        seed: of the initial weights.
-
-    Raises:
-        ParameterError: the factory does not exist, or does not take the arguments.
-    """
-    found = find_architecture(architecture, arguments, num_classes)
-    factory = _import_factory(found.factory)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = factory(**found.arguments)
-    except EyasError:
-        raise
-    except Exception as error:  # the factory is the user's: whatever it raises is about what it was given
-        msg = (
-            f"baseline.architecture {architecture!r} with arguments {dict(arguments)} did not build: "
-            f"{type(error).__name__}: {error}"
-        )
-        raise ParameterError(msg) from error
-    if not isinstance(model, nn.Module):
-        msg = f"baseline.architecture {architecture!r} made a {type(model).__name__}, not a torch.nn.Module"
-        raise ParameterError(msg)
-    return model
 
 
 def load_weights(path: Path | str) -> dict[str, Tensor]:
@@ -123,22 +71,6 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
 def load_checkpoint(model: nn.Module, path: Path | str) -> None:
     """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`."""
     apply_weights(model, load_weights(path), source=f"checkpoint {path}")
-
-
-def _import_factory(reference: str) -> Any:
-    """The object behind ``package.module:name``."""
-    module_name, _, attribute = reference.partition(":")
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        msg = (
-            f"baseline.architecture {reference!r} cannot be imported: {error}; give a name in models/, "
-            "or package.module:factory with the module on PYTHONPATH"
-        )
-        raise ParameterError(msg) from error
-    return value
 
 
 def _read(path: Path) -> Any:

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from eyas.checkpoint import build_model, load_checkpoint
+from eyas.architectures import build_model
+from eyas.checkpoint import load_checkpoint
 from eyas.errors import CheckpointError
 
 WEIGHTS, ARCHITECTURE = "model.safetensors", "architecture.json"

@@ -18,7 +18,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from eyas.checkpoint import build_model
+from eyas.architectures import build_model
 from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.errors import CheckpointError, ChecksumError, ParameterError

@@ -8,14 +8,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 import models
-from eyas.checkpoint import (
-    apply_weights,
-    build_model,
-    find_architecture,
-    load_checkpoint,
-    load_weights,
-)
-from eyas.errors import CheckpointError, ParameterError
+from eyas.architectures import build_model
+from eyas.checkpoint import apply_weights, load_checkpoint, load_weights
+from eyas.errors import CheckpointError
 
 
 @pytest.fixture
@@ -127,39 +122,3 @@ def test_a_file_without_state_dict(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere.pt does not exist"):
         load_weights(tmp_path / "nowhere.pt")
-
-
-def test_build_repeats_under_a_seed_and_leaves_the_generator():
-    state = torch.get_rng_state()
-    first, second, other = fresh(1), fresh(1), fresh(2)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first.conv1.weight, second.conv1.weight)
-    assert not torch.equal(first.conv1.weight, other.conv1.weight)
-
-
-def test_a_name_stands_for_the_models_folder():
-    found = find_architecture("resnet20", {"width": 8}, 5)
-    assert found.factory == "models:build"
-    assert found.arguments == {"name": "resnet20", "width": 8, "num_classes": 5}
-    assert type(build_model(found.factory, {"name": "resnet20"}, 5)) is type(build_model("resnet20", {}, 5))
-
-
-def test_a_factory_by_reference():
-    model = build_model("models.resnet_cifar:resnet8", {"width": 4}, 3)
-    assert model.linear.out_features == 3
-
-
-@pytest.mark.parametrize(
-    ("architecture", "arguments", "message"),
-    [
-        ("resnet21", {}, "unknown architecture 'resnet21'.*resnet20"),
-        ("resnet20", {"depth": 3}, "baseline.architecture 'resnet20'.*depth"),
-        ("no_such_package:net", {}, "cannot be imported.*no_such_package"),
-        ("models:nothing", {}, "cannot be imported.*nothing"),
-        ("models:names", {}, "unexpected keyword|takes 0 positional"),
-        ("builtins:dict", {}, "made a dict, not a torch.nn.Module"),
-    ],
-)
-def test_wrong_architectures(architecture, arguments, message):
-    with pytest.raises(ParameterError, match=message):
-        build_model(architecture, arguments, 10)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from eyas.checkpoint import build_model
+from eyas.architectures import build_model
 from eyas.config import load_params
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
