@@ -1,6 +1,6 @@
 """The published scoring procedure against ours, judged by what counts: accuracy after fine-tuning.
 
-    python -m benchmarks.scoring --model resnet20 --share 0.5 --candidates 40
+    python -m benchmarks.scoring --model resnet20 --share 0.5 --candidates 40 --checkpoint ADAPTED.safetensors
 
 needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Every candidate is scored by both procedures and fine-tuned
 once, in the same process; what is finished is kept in --work, so that a stopped run goes on. Times are CPU seconds of
@@ -13,38 +13,25 @@ reset, then top-1 on 10,000 images rounded to three decimals; here with decoded 
 import argparse
 import copy
 import json
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from numpy.typing import NDArray
 
 import eyas
-import models
+from benchmarks.candidates import WEIGHTS, Bench, Recipe, draw, finetuned_accuracy, published_score
 from benchmarks.common import publish, table
 from eyas.calibrators import Calibrator
-from eyas.checkpoint import load_checkpoint
-from eyas.config import FetchParams, PipelineParams
-from eyas.criteria import Criterion
-from eyas.data import open_dataset
-from eyas.progress import silent
-from eyas.samplers import Sampler
 from eyas.scorers import Scorer
-from eyas.scoring import DEFAULT_RUNGS, Rung, WidthPlans
+from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.diagnostics import kendall_tau
 from eyas.scoring.engine import Engine, Settings, dense_outputs
-from eyas.scoring.images import Images, prepare
-from eyas.search import Budget
-from tasks.fetch import fetch
+from eyas.scoring.images import Images
 
-WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
-STEPS, BATCH, TEST = 60, 128, 5_000
 RACED = 200
 VARIANTS = {
     "fused, 256 images": Rung(images=256),
@@ -52,84 +39,9 @@ VARIANTS = {
     "fused, 1,024 images": Rung(images=1024),
     "held out, 1,024 + 2,048 images": Rung(images=2048, calibration_images=1024, mode="held_out"),
 }
-
-
-@dataclass
-class Bench:
-    """The dense network, its candidates and all images, normalised."""
-
-    model: nn.Module
-    space: Any
-    plans: WidthPlans
-    images: Images
-    train: tuple[Tensor, Tensor]
-    test: tuple[Tensor, Tensor]
-
-
-def prepare_bench(given: argparse.Namespace, work: Path) -> Bench:
-    """Fetch CIFAR-10 once, load the network, draw the candidates."""
-    name, share = given.model, given.share
-    root = Path(os.environ["EYAS_DATA"])
-    source = FetchParams(
-        train=str(root / "cifar10_jpeg/train.parquet"),
-        test=str(root / "cifar10_jpeg/test.parquet"),
-        calibration_fraction=0.27,
-        score_fraction=0.21,
-    )
-    if not (given.work / "fetch/manifest.json").exists():
-        fetch(PipelineParams(fetch=source), given.work, silent)
-    dataset = open_dataset(given.work / "fetch")
-    parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
-    data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
-    model = models.build(name, 10)
-    load_checkpoint(model, given.checkpoint or root / "weights" / WEIGHTS[name])
-    space = eyas.trace(model.eval(), (data["test"][0][:1],))
-    drawn = work / "widths.npy"
-    if not drawn.exists():
-        sampler = Sampler.parse({"kind": "budget", "floor": 0})  # the whole breadth of the space, thin layers too
-        np.save(drawn, sampler.ask(space, Budget.of(space, "macs", share), given.candidates, seed=0))
-    widths = np.load(drawn)
-    images = prepare(data["calibration"][0], data["score"][0][:10_000], data["score"][1][:10_000], seed=0)
-    plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
-    return Bench(model, space, plans, images, data["train"], data["test"])
-
-
-def published(bench: Bench, plan: Any) -> float:
-    """The published score."""
-    small = eyas.prune(bench.model, bench.space, plan)
-    batches = bench.images.calibration[: 102 * 128].split(128)
-    Calibrator.parse("moving_average")(small, batches)
-    return round(accuracy(small, bench.images.scoring, bench.images.labels), 3)
-
-
-@torch.inference_mode()
-def accuracy(model: nn.Module, images: Tensor, labels: Tensor | None) -> float:
-    """Top-1."""
-    assert labels is not None
-    right = [(model.eval()(x).argmax(1) == y).sum() for x, y in zip(images.split(128), labels.split(128), strict=True)]
-    return float(sum(right)) / len(images)
-
-
-def finetuned(bench: Bench, plan: Any, rate: float) -> float:
-    """Test accuracy after the fixed recipe: recalibrated, 60 steps of SGD, the learning rate's cosine to zero."""
-    torch.manual_seed(0)
-    small = eyas.prune(bench.model, bench.space, plan).to(memory_format=torch.channels_last)
-    Calibrator.parse("pooled")(small, bench.images.calibration[:1024].split(128))
-    optimiser = torch.optim.SGD(small.parameters(), rate, momentum=0.9, weight_decay=1e-4, nesterov=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
-    order = torch.randperm(len(bench.train[0]), generator=torch.Generator().manual_seed(1))
-    small.train()
-    for rows in order[: STEPS * BATCH].split(BATCH):
-        images = bench.train[0][rows].contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = small(images)
-        functional.cross_entropy(logits.float(), bench.train[1][rows]).backward()
-        optimiser.step()
-        schedule.step()
-        optimiser.zero_grad()
-    test = bench.test[0][:TEST].contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
-        return accuracy(small, test, bench.test[1][:TEST])
+OURS = "fused, 512 images"
+UNLABELLED = ("dense_kl", "dense_mse")
+Row = dict[str, Any]
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:
@@ -138,59 +50,69 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return work(), time.process_time() - start
 
 
-def measure(bench: Bench, engine: Engine, number: int, work: Path) -> dict[str, Any]:
-    """One candidate through everything; goodness per image goes to a file."""
-    plan, row = bench.plans[number], {"candidate": number, "widths": bench.plans.widths[number].tolist()}
+def make_engine(bench: Bench) -> Engine:
+    """The engine with the dense network's outputs at hand, as the unlabelled scorers need them."""
+    settings = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
+    engine = Engine(bench.model, bench.space, bench.images, settings)
+    engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
+    return engine
+
+
+def measure(bench: Bench, engine: Engine, number: int, work: Path) -> Row:
+    """One candidate through every variant; goodness per image goes to a file."""
+    plan, row = bench.plans[number], {"widths": bench.plans.widths[number].tolist()}
     goodness = {}
     for name, rung in VARIANTS.items():
         measured, seconds = timed(lambda rung=rung: engine.measure(plan, rung, 128))
         row[name] = [measured.score, seconds, measured.accuracy]
         goodness[name] = measured.goodness
     unlabelled = copy.copy(engine)
-    for kind in ("dense_kl", "dense_mse"):
+    for kind in UNLABELLED:
         unlabelled.settings = Settings(Calibrator.parse("pooled"), Scorer.parse(kind))
-        row[kind] = unlabelled.measure(plan, Rung(images=512), 128).score
+        row[kind] = unlabelled.measure(plan, VARIANTS[OURS], 128).score
     np.savez(work / f"goodness-{number}.npz", **goodness)
     return row
 
 
-def read(work: Path, kind: str) -> dict[int, dict[str, Any]]:
+def read(work: Path, kind: str) -> dict[int, Row]:
     """What is finished, by candidate, whichever process finished it."""
     lines = [line for path in work.glob(f"{kind}-*.jsonl") for line in path.read_text().splitlines()]
     return {row["candidate"]: row for row in map(json.loads, lines)}
 
 
-def run(bench: Bench, work: Path, rate: float, part: int, parts: int) -> list[dict[str, Any]]:
-    """This process's share of the candidates, scored and then fine-tuned; what was finished earlier is read back."""
-    engine = Engine(
-        bench.model, bench.space, bench.images, Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
-    )
-    engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
-    tuned = f"tuned{rate:g}"
+def run(bench: Bench, work: Path, recipe: Recipe, part: int, parts: int) -> None:
+    """This process's share of the candidates, each through all three; what was finished earlier is left alone."""
+    engine = make_engine(bench)
 
-    def score(number: int) -> dict[str, Any]:
-        return measure(bench, engine, number, work)
+    def tune(number: int) -> Row:
+        return {"finetuned": finetuned_accuracy(bench, bench.plans[number], recipe)}
 
-    def tune(number: int) -> dict[str, Any]:
-        return {"candidate": number, "finetuned": finetuned(bench, bench.plans[number], rate)}
+    def rival(number: int) -> Row:
+        value, seconds = timed(lambda: published_score(bench, bench.plans[number]))
+        return {"published": value, "published_seconds": seconds}
 
-    def rival(number: int) -> dict[str, Any]:
-        value, seconds = timed(lambda: published(bench, bench.plans[number]))
-        return {"candidate": number, "published": value, "published_seconds": seconds}
-
-    for kind, work_on in (("rows", score), (tuned, tune), ("published", rival)):
-        for number in range(part, len(bench.plans), parts):
+    kinds: dict[str, Callable[[int], Row]] = {
+        "rows": lambda number: measure(bench, engine, number, work),
+        tuned(recipe): tune,
+        "published": rival,
+    }
+    for number in range(part, len(bench.plans), parts):
+        for kind, work_on in kinds.items():
             if number not in read(work, kind):
-                row = work_on(number)
+                row = {"candidate": number, **work_on(number)}
                 with (work / f"{kind}-{part}.jsonl").open("a") as file:
                     file.write(json.dumps(row) + "\n")
-                print(f"{kind}: candidate {number + 1}/{len(bench.plans)}", flush=True)
-    return finished(work, rate)
+        print(f"candidate {number + 1}/{len(bench.plans)}", flush=True)
 
 
-def finished(work: Path, rate: float) -> list[dict[str, Any]]:
+def tuned(recipe: Recipe) -> str:
+    """Where fine-tuned accuracies are kept."""
+    return f"tuned{recipe.rate:g}x{recipe.steps}"
+
+
+def finished(work: Path, recipe: Recipe) -> list[Row]:
     """The candidates that are through with everything."""
-    scored, trained, rivals = (read(work, kind) for kind in ("rows", f"tuned{rate:g}", "published"))
+    scored, trained, rivals = (read(work, kind) for kind in ("rows", tuned(recipe), "published"))
     return [scored[n] | trained[n] | rivals[n] for n in sorted(set(scored) & set(trained) & set(rivals))]
 
 
@@ -201,7 +123,7 @@ def record(work: Path, candidates: int, path: Path) -> None:
     np.savez_compressed(path, fused=fused, held_out=held_out)
 
 
-def interval(scores: np.ndarray, truth: np.ndarray) -> str:
+def interval(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
     """Kendall's tau with a 95 % bootstrap interval over candidates."""
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, len(truth), len(truth)) for _ in range(1000)]
@@ -209,47 +131,53 @@ def interval(scores: np.ndarray, truth: np.ndarray) -> str:
     return f"{kendall_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
 
 
-def race(bench: Bench, share: float, count: int, rate: float) -> tuple[float, float, float]:
-    """Images and CPU seconds per candidate of the default race over ``count`` candidates; its winner, fine-tuned."""
-    sampler = Sampler.parse({"kind": "budget", "floor": 0})
-    widths = sampler.ask(bench.space, Budget.of(bench.space, "macs", share), count, seed=1)
-    plans, images = WidthPlans(widths, bench.plans.planner), bench.images
+def race(bench: Bench, share: float, recipe: Recipe) -> tuple[float, float, float]:
+    """The default race over fresh candidates: images and CPU seconds per candidate; its winner, fine-tuned."""
+    plans, images = draw(bench.space, share, RACED, seed=1_000), bench.images
     given = (images.calibration, images.scoring, images.labels)
     found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given))
     costs = np.cumsum([rung.cost() for rung in DEFAULT_RUNGS])
-    return float(costs[found.rung].mean()), seconds / count, finetuned(bench, plans[found.winner], rate)
+    return float(costs[found.rung].mean()), seconds / RACED, finetuned_accuracy(bench, plans[found.winner], recipe)
 
 
-def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[float, float, float] | None) -> None:
-    """The table, and its file."""
-    name, share = given.model, given.share
-    truth = np.array([row["finetuned"] for row in rows])
-    theirs = np.array([row["published"] for row in rows])
-    cost = float(np.mean([row["published_seconds"] for row in rows]))
-    lines = [("published: moving average, top-1", 23_056, cost, 1.0, interval(theirs, truth), truth[theirs.argmax()])]
+def results(rows: list[Row], raced: tuple[float, float, float] | None) -> list[tuple[object, ...]]:
+    """A line per procedure: name, images, seconds, times cheaper, tau, its winner's accuracy."""
+    truth, theirs, seconds = (column(rows, name) for name in ("finetuned", "published", "published_seconds"))
+    cost = float(seconds.mean())
+    lines: list[tuple[object, ...]] = [
+        ("published: moving average, top-1", 23_056, cost, 1.0, interval(theirs, truth), truth[theirs.argmax()])
+    ]
     for variant, rung in VARIANTS.items():
         scores, seconds, top1 = (np.array([row[variant][i] for row in rows]) for i in range(3))
         mean = float(seconds.mean())
-        winner = truth[scores.argmax()]
-        lines.append((f"{variant}, cross-entropy", rung.cost(), mean, cost / mean, interval(scores, truth), winner))
-        lines.append((f"{variant}, top-1", rung.cost(), mean, cost / mean, interval(top1, truth), truth[top1.argmax()]))
-    for kind in ("dense_kl", "dense_mse"):
-        scores = np.array([row[kind] for row in rows])
-        lines.append(
-            (f"fused, 512 images, {kind} (no labels)", 512, "", "", interval(scores, truth), truth[scores.argmax()])
-        )
+        for metric, values in (("cross-entropy", scores), ("top-1", top1)):
+            winner = truth[values.argmax()]
+            lines.append((f"{variant}, {metric}", rung.cost(), mean, cost / mean, interval(values, truth), winner))
+    for kind in UNLABELLED:
+        scores = column(rows, kind)
+        name = f"{OURS}, {kind} (no labels)"
+        lines.append((name, VARIANTS[OURS].cost(), "", "", interval(scores, truth), truth[scores.argmax()]))
     if raced:
-        images, seconds, winner = raced
-        lines.append((f"the default race over {RACED} candidates", images, seconds, cost / seconds, "", winner))
+        images, spent, winner = raced
+        lines.append((f"the default race over {RACED} candidates", images, spent, cost / spent, "", winner))
+    return lines
+
+
+def column(rows: list[Row], name: str) -> NDArray[np.float64]:
+    """One number of every row."""
+    return np.array([row[name] for row in rows], float)
+
+
+def report(rows: list[Row], given: argparse.Namespace, raced: tuple[float, float, float] | None) -> None:
+    """The table, and its file."""
+    truth = column(rows, "finetuned")
+    dense = "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
     notes = [
-        f"{name} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {share:.0%} of the MACs, one draw without "
-        "a floor on widths, uniform widths among them",
-        "dense network: "
-        + (
-            "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
-        ),
-        f"fine-tuning: recalibrated, {STEPS} steps of {BATCH} images, SGD with Nesterov momentum at {given.rate:g}, "
-        f"weight decay 1e-4, cosine to 0, in bfloat16; {TEST:,} test images",
+        f"{given.model} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {given.share:.0%} of the MACs, draw "
+        f"{given.seed} without a floor on widths, uniform widths among them",
+        f"dense network: {dense}",
+        f"fine-tuning: recalibrated, {given.recipe}, SGD with Nesterov momentum, weight decay 1e-4, cosine to 0, in "
+        "bfloat16; all 10,000 test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
         "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
@@ -262,69 +190,82 @@ def report(rows: list[dict[str, Any]], given: argparse.Namespace, raced: tuple[f
         "Kendall tau with fine-tuned accuracy",
         "its winner, fine-tuned",
     )
-    publish(
-        f"scoring-{name}-{share:g}{'-adapted' if given.checkpoint else ''}-rate{given.rate:g}",
-        f"Scoring: published against ours ({name}, {share:.0%} of the MACs)",
-        notes,
-        table(header, lines),
-    )
+    title = f"Scoring: published against ours ({given.model}, {given.share:.0%} of the MACs)"
+    publish(name_of(given), title, notes, table(header, results(rows, raced)))
 
 
-def plot(rows: list[dict[str, Any]], given: argparse.Namespace) -> None:
-    """Score against fine-tuned accuracy, published beside ours, into ``docs/``."""
-    name, share = given.model, given.share
-    adapted = "-adapted" if given.checkpoint else ""
-    path = Path(__file__).parents[1] / f"docs/scoring-{name}{adapted}-rate{given.rate:g}.png"
+def plot(rows: list[Row], given: argparse.Namespace) -> None:
+    """Score against fine-tuned accuracy, published beside ours, into ``docs/images/``."""
     import matplotlib.pyplot as plt
 
-    truth = np.array([row["finetuned"] for row in rows])
+    truth = column(rows, "finetuned")
     sides = [
-        ("published: top-1 after a moving average, 23,056 images", np.array([row["published"] for row in rows])),
-        ("ours: cross-entropy, one fused pass, 512 images", np.array([row["fused, 512 images"][0] for row in rows])),
+        ("published: top-1 after a moving average, 23,056 images", column(rows, "published")),
+        ("ours: cross-entropy, one fused pass, 512 images", np.array([row[OURS][0] for row in rows])),
     ]
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.8), sharey=True, layout="constrained")
     for axis, (title, scores) in zip(axes, sides, strict=True):
-        axis.scatter(scores, truth, s=22, color="#2a6f97")
-        axis.scatter(scores[:1], truth[:1], s=60, facecolors="none", edgecolors="#d1495b", label="uniform widths")
+        axis.scatter(scores, 100 * truth, s=22, color="#2a6f97")
+        axis.scatter(scores[:1], 100 * truth[:1], s=60, facecolors="none", edgecolors="#d1495b", label="uniform widths")
         axis.set_title(f"{title}\nKendall tau {kendall_tau(scores, truth):.2f}", fontsize=9)
         axis.set_xlabel("score before any training")
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("test accuracy after fine-tuning")
+    axes[0].set_ylabel("test accuracy after fine-tuning, %")
     axes[0].legend(fontsize=8)
-    figure.suptitle(
-        f"{name}, CIFAR-10, {len(rows)} candidates at {share:.0%} of the MACs, rate {given.rate:g}", fontsize=10
-    )
-    figure.savefig(path, dpi=90)
+    words = f"{given.model}, CIFAR-10, {len(rows)} candidates at {given.share:.0%} of the MACs, {given.recipe}"
+    figure.suptitle(words, fontsize=10)
+    figure.savefig(Path(__file__).parents[1] / f"docs/images/{name_of(given)}.png", dpi=90)
 
 
-def main() -> None:
-    """Measure, or go on measuring, and report."""
+def name_of(given: argparse.Namespace) -> str:
+    """Of the result's files."""
+    return f"scoring-{folder_of(given)}-{tuned(given.recipe)}"
+
+
+def folder_of(given: argparse.Namespace) -> str:
+    """What the measurements of one set of candidates are kept under."""
+    return f"{given.model}-{given.share:g}{'-adapted' if given.checkpoint else ''}-draw{given.seed}"
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="resnet20", choices=WEIGHTS)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--candidates", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
     parser.add_argument("--finished-only", action="store_true", help="measure nothing: report what is in --work")
-    parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of the fine-tuning")
+    parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
+    parser.add_argument("--steps", type=int, default=204, help="of the fine-tuning; 204 are one epoch")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
     given = parser.parse_args()
+    given.recipe = Recipe(given.steps, given.rate)
+    return given
+
+
+def main() -> None:
+    """Measure, or go on measuring, and report."""
+    given = parse()
     torch.set_num_threads(1)
-    work = given.work / f"{given.model}-{given.share:g}{'-adapted' if given.checkpoint else ''}"
+    work = given.work / folder_of(given)
     work.mkdir(parents=True, exist_ok=True)
-    if given.finished_only:
-        rows = finished(work, given.rate)
-        report(rows, given, None)
-        plot(rows, given)
-        return
-    bench = prepare_bench(given, work)
-    rows = run(bench, work, given.rate, *given.part)
-    if given.record:
-        record(work, given.candidates, given.record)
-    if len(rows) == len(bench.plans):
-        report(rows, given, race(bench, given.share, RACED, given.rate))
-        plot(rows, given)
+    raced = None
+    if not given.finished_only:
+        bench = Bench.prepare(
+            given.model, given.share, given.candidates, seed=given.seed, work=given.work, checkpoint=given.checkpoint
+        )
+        run(bench, work, given.recipe, *given.part)
+        if given.record:
+            record(work, given.candidates, given.record)
+        if len(finished(work, given.recipe)) < len(bench.plans):
+            return
+        raced = race(bench, given.share, given.recipe)
+    rows = finished(work, given.recipe)
+    report(rows, given, raced)
+    plot(rows, given)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""Candidates of a real network, scored as published and fine-tuned alike: what the scoring benchmark compares with.
+
+Needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights).
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+import eyas
+import models
+from eyas.calibrators import Calibrator
+from eyas.checkpoint import load_checkpoint
+from eyas.config import FetchParams, PipelineParams
+from eyas.criteria import Criterion
+from eyas.data import open_dataset
+from eyas.plan import PruningPlan
+from eyas.progress import silent
+from eyas.samplers import Sampler
+from eyas.scoring import WidthPlans
+from eyas.scoring.images import Images, prepare
+from eyas.search import Budget
+from eyas.space import SearchSpace
+from tasks.fetch import fetch
+
+WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
+BATCH = 128
+# The whole breadth of the space, thin layers too: what a score has to tell apart.
+SAMPLER = {"kind": "budget", "floor": 0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The fine-tuning that every candidate gets: SGD with Nesterov momentum, the learning rate's cosine to zero."""
+
+    steps: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps of {BATCH} images at {self.rate:g}"
+
+
+@dataclass
+class Bench:
+    """The dense network, its candidates and all images, normalised."""
+
+    model: nn.Module
+    space: SearchSpace
+    plans: WidthPlans
+    images: Images
+    train: tuple[Tensor, Tensor]
+    test: tuple[Tensor, Tensor]
+
+    @classmethod
+    def prepare(cls, name: str, share: float, count: int, *, seed: int, work: Path, checkpoint: Path | None) -> "Bench":
+        """Fetch CIFAR-10 once into ``work``, load the network, draw ``count`` candidates at ``share`` of its MACs."""
+        root = Path(os.environ["EYAS_DATA"])
+        source = FetchParams(
+            train=str(root / "cifar10_jpeg/train.parquet"),
+            test=str(root / "cifar10_jpeg/test.parquet"),
+            calibration_fraction=0.27,
+            score_fraction=0.21,
+        )
+        if not (work / "fetch/manifest.json").exists():
+            fetch(PipelineParams(fetch=source), work, silent)
+        dataset = open_dataset(work / "fetch")
+        parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
+        data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
+        model = models.build(name, 10)
+        load_checkpoint(model, checkpoint or root / "weights" / WEIGHTS[name])
+        space = eyas.trace(model.eval(), (data["test"][0][:1],))
+        images = prepare(data["calibration"][0], data["score"][0][:10_000], data["score"][1][:10_000], seed=0)
+        return cls(model, space, draw(space, share, count, seed), images, data["train"], data["test"])
+
+
+def draw(space: SearchSpace, share: float, count: int, seed: int) -> WidthPlans:
+    """Candidates at ``share`` of the MACs, uniform widths first."""
+    widths = Sampler.parse(SAMPLER).ask(space, Budget.of(space, "macs", share), count, seed=seed)
+    return WidthPlans(np.asarray(widths), space.planner(Criterion.parse("l1_norm")))
+
+
+def published_score(bench: Bench, plan: PruningPlan) -> float:
+    """The published score: 102 batches in train mode with momentum 0.1 and no reset, then rounded top-1 on 10,000."""
+    small = eyas.prune(bench.model, bench.space, plan)
+    batches = bench.images.calibration[: 102 * BATCH].split(BATCH)
+    Calibrator.parse("moving_average")(small, batches)
+    return round(accuracy(small, bench.images.scoring, bench.images.labels), 3)
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor | None) -> float:
+    """Top-1."""
+    assert labels is not None
+    pairs = zip(images.split(BATCH), labels.split(BATCH), strict=True)
+    right = [(model.eval()(x).argmax(1) == y).sum() for x, y in pairs]
+    return float(sum(right)) / len(images)
+
+
+def finetuned_accuracy(bench: Bench, plan: PruningPlan, recipe: Recipe) -> float:
+    """Accuracy on all test images after the recipe, in bfloat16; starts from recalibrated statistics."""
+    torch.manual_seed(0)
+    small = eyas.prune(bench.model, bench.space, plan).to(memory_format=torch.channels_last)
+    Calibrator.parse("pooled")(small, bench.images.calibration[:1024].split(BATCH))
+    optimiser = torch.optim.SGD(small.parameters(), recipe.rate, momentum=0.9, weight_decay=1e-4, nesterov=True)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
+    order = torch.randperm(len(bench.train[0]), generator=torch.Generator().manual_seed(1))
+    small.train()
+    for rows in order[: recipe.steps * BATCH].split(BATCH):
+        images = bench.train[0][rows].contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = small(images)
+        functional.cross_entropy(logits.float(), bench.train[1][rows]).backward()
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16):
+        return accuracy(small, bench.test[0].contiguous(memory_format=torch.channels_last), bench.test[1])
