@@ -193,7 +193,7 @@ def test_a_checkpoint_that_was_tampered_with(artifacts, tmp_path):
         ({"arguments": {"in_channels": 3}}, r"cannot take images of shape \(1, 8, 8\).*in_channels"),
         ({"architecture": f"{__name__}:Answers", "arguments": {}}, r"\(2, 10, 6, 6\).*logits \(2, K\)"),
         ({"arguments": {**ARGUMENTS, "num_classes": 7}}, r"\(2, 7\).*at least 10"),
-        ({"architecture": "resnet21"}, r"baseline.architecture 'resnet21'.*resnet20"),
+        ({"architecture": "resnet21"}, r"architecture 'resnet21'.*resnet20"),
     ],
 )
 def test_a_network_that_does_not_fit_the_data(artifacts, given, message):
