@@ -1,5 +1,6 @@
 """Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
 
+import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,11 @@ from prefect.cache_policies import NO_CACHE
 
 from eyas import tracking
 from eyas.lineage import git_state, params_digest
+from eyas.tracking.cutoff import WORKSPACE, end_cut_off
 from tasks.dvc_cli import Reproduced
 from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 
 def open_store(workspace: Workspace) -> tracking.Store:
@@ -20,18 +24,26 @@ def open_store(workspace: Workspace) -> tracking.Store:
 
 
 def start_run(workspace: Workspace) -> str:
-    """Open the parent run of a pipeline run and return its id."""
+    """Open the parent run of a pipeline run and return its id; call it inside the workspace's lock.
+
+    Runs of the same workspace that are still open were cut off: they are ended, with a reason.
+    """
     commit, dirty = git_state(workspace.root)
     params = workspace.params.model_dump(mode="json", by_alias=True)
     tags = {
         "eyas.kind": "pipeline",
         "eyas.profile": workspace.name,
+        WORKSPACE: workspace.identity(),
         "eyas.params_digest": params_digest(params),
         "eyas.command": command(workspace),
         "mlflow.source.git.commit": commit,
         "eyas.git_dirty": str(dirty).lower(),
     }
-    return tracking.start_pipeline(open_store(workspace), workspace.name, params=params, tags=tags)
+    store = open_store(workspace)
+    run_id = tracking.start_pipeline(store, workspace.name, params=params, tags=tags)
+    for cut_off in end_cut_off(store, workspace.identity(), run_id):
+        log.warning("MLflow run %s had been cut off: it is ended", cut_off)
+    return run_id
 
 
 @task(task_run_name="record-{result.stage}", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)

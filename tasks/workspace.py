@@ -3,12 +3,18 @@
 The default profile is the checkout itself. Any other has ``workspaces/<name>/`` with its resolved
 ``params.yaml``, a ``dvc.yaml`` derived from the checkout's, and a ``dvc.lock`` and ``artifacts/`` of its own;
 all share one DVC cache, so running one never makes another stale.
+
+A run holds its workspace by a file lock, which keeps apart the processes of one machine. Another machine has a checkout
+and workspaces of its own; that two machines do not run one profile at the same time is up to Prefect (a concurrency
+limit of the work pool). If they do, both results are whole and registered.
 """
 
+import hashlib
 import json
 import os
 import re
 import sys
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -51,6 +57,14 @@ class Workspace:
         """Epoch checkpoints, journals, the run lock."""
         return self.folder / self.params.runtime.state
 
+    def identity(self) -> str:
+        """Tells this folder from every other on any machine, for as long as its state is kept."""
+        path = self.state / "identity"
+        if not path.exists():
+            self.state.mkdir(parents=True, exist_ok=True)
+            path.write_text(uuid.uuid4().hex)
+        return hashlib.sha256(f"{path.read_text()} {self.folder.resolve()}".encode()).hexdigest()[:32]
+
     def environment(self) -> dict[str, str]:
         """The environment of a stage's process."""
         bin_folder = str(Path(sys.prefix) / "bin")
@@ -73,7 +87,7 @@ class Workspace:
 
     @contextmanager
     def locked(self, *, wait: bool = False) -> Iterator[None]:
-        """Hold the workspace for one run, its parameters written down; nobody changes them meanwhile.
+        """Hold the workspace for one run on this machine, its parameters written down; nobody changes them meanwhile.
 
         Raises:
             BusyError: another run holds it, and ``wait`` was not asked for.

@@ -1,0 +1,83 @@
+"""Runs of a process that was killed: the next run of the same workspace ends them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eyas import tracking
+from tasks.record import open_store, start_run
+from tasks.workspace import Workspace, open_workspace
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from tasks.record import open_store, start_run
+from tasks.workspace import open_workspace
+
+workspace = open_workspace(Path(sys.argv[1]))
+with workspace.locked():
+    parent, store = start_run(workspace), open_store(workspace)
+    child = store.client.create_run(store.experiment_id, tags={"mlflow.parentRunId": parent, "eyas.stage": "score"})
+    print(parent, child.info.run_id, flush=True)
+    time.sleep(60)
+"""
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return make_workspace(tmp_path / "checkout", tmp_path / "mlflow.db")
+
+
+def make_workspace(folder: Path, database: Path) -> Workspace:
+    folder.mkdir()
+    (folder / "params.yaml").write_text(f"runtime: {{tracking_uri: 'sqlite:///{database}'}}\n")
+    (folder / "dvc.yaml").write_text("stages: {}\n")
+    return open_workspace(folder)
+
+
+def statuses(workspace: Workspace, *runs: str) -> list[str]:
+    client = open_store(workspace).client
+    return [client.get_run(run).info.status for run in runs]
+
+
+def test_the_run_after_a_kill_ends_what_was_left_running(workspace: Workspace) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")])}
+    command = [sys.executable, "-c", HOLD, str(workspace.root)]
+    with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        parent, child = killed.stdout.readline().split()
+        killed.send_signal(signal.SIGKILL)
+    assert statuses(workspace, parent, child) == ["RUNNING", "RUNNING"]
+    with workspace.locked():
+        mine = start_run(workspace)
+    assert statuses(workspace, parent, child, mine) == ["KILLED", "KILLED", "RUNNING"]
+    for run in (parent, child):
+        entry = open_store(workspace).client.get_run(run)
+        assert entry.data.tags["eyas.error"].startswith("was cut off")
+        assert mine in entry.data.tags["eyas.error"]
+        assert entry.info.end_time >= entry.info.start_time
+
+
+def test_runs_of_others_go_on(workspace: Workspace, tmp_path: Path) -> None:
+    """Another checkout with a profile of the same name, on the same server; and what nobody of ours has made."""
+    other = make_workspace(tmp_path / "other", tmp_path / "mlflow.db")
+    theirs = start_run(other)
+    foreign = tracking.start_pipeline(open_store(workspace), workspace.name, tags={"eyas.profile": workspace.name})
+    start_run(workspace)
+    assert statuses(workspace, theirs, foreign) == ["RUNNING", "RUNNING"]
+
+
+def test_runs_that_ended_stay_as_they_ended(workspace: Workspace) -> None:
+    first = start_run(workspace)
+    store = open_store(workspace)
+    tracking.fail_run(store, first, "no space left")
+    second = start_run(workspace)
+    tracking.finish_run(store, second)
+    start_run(workspace)
+    assert statuses(workspace, first, second) == ["FAILED", "FINISHED"]
+    assert store.client.get_run(first).data.tags["eyas.error"] == "no space left"
