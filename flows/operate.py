@@ -72,7 +72,7 @@ def start_all(
 
 def start_worker(servers: Servers, addresses: Addresses, environment: Mapping[str, str] | None = None) -> None:
     """Make the process work pool and start a worker on it."""
-    variables = {**(environment or {}), **addresses.environment(), "PYTHONPATH": str(ROOT)}
+    variables = {**(environment or {}), **addresses.environment(), "PYTHONPATH": str(ROOT), "EYAS_CHECKOUT": str(ROOT)}
     make_pool(variables)
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     servers.start("worker", command, variables)

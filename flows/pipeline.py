@@ -12,6 +12,7 @@ configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
 
+from flows.endings import tell_ending  # noqa: E402
 from tasks.drive import run_stage  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
 from tasks.fingerprint import code_digest  # noqa: E402
@@ -37,6 +38,9 @@ class Outcome:
     flow_run_name="pipeline-{params_file}",
     persist_result=False,
     validate_parameters=False,
+    on_failure=[tell_ending],
+    on_crashed=[tell_ending],
+    on_cancellation=[tell_ending],
 )
 def pipeline(
     params_file: str = "params.yaml",

@@ -1,31 +1,33 @@
 """Retraining: compare what a run would be made of with what the champion was made of, and run only if it differs."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from flows.environment import ROOT, configure
 
 configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
-from prefect.runtime import flow_run  # noqa: E402
+from prefect.states import Completed  # noqa: E402
 
-from eyas.errors import BusyError, EyasError  # noqa: E402
+from eyas.errors import BusyError  # noqa: E402
 from eyas.fingerprint import MEANING, Fingerprint  # noqa: E402
-from eyas.notify import Event, Notice  # noqa: E402
+from eyas.notify import Notice  # noqa: E402
 from eyas.tracking import Version, registry  # noqa: E402
+from flows.endings import tell_ending  # noqa: E402
+from flows.lateness import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
 from flows.pipeline import run_stages  # noqa: E402
-from tasks.fingerprint import take_fingerprint  # noqa: E402
+from tasks.fingerprint import STAGE_OF, brought, take_fingerprint  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.record import open_store  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
 
 REFERENCES = ("champion", "candidate")
-# DVC cannot see into a remote source: what changed there is brought again whatever DVC thinks.
-STAGE_OF = {"data": "fetch", "checkpoint": "baseline"}
+WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,15 @@ class Decision:
     run_id: str | None = None
 
 
-@flow(name="eyas-retrain", flow_run_name="retrain-{params_file}", persist_result=False, validate_parameters=False)
+@flow(
+    name="eyas-retrain",
+    flow_run_name="retrain-{params_file}",
+    persist_result=False,
+    validate_parameters=False,
+    on_failure=[tell_ending],
+    on_crashed=[tell_ending],
+    on_cancellation=[tell_ending],
+)
 def retrain(
     params_file: str = "params.yaml",
     overrides: Sequence[str] = (),
@@ -48,7 +58,7 @@ def retrain(
     reason: str = "asked",
     *,
     force: bool = False,
-) -> Decision:
+) -> Any:
     """Run the pipeline if data, parameters, code or base checkpoint changed since the champion was made.
 
     Args:
@@ -58,15 +68,46 @@ def retrain(
         reason: who or what asked; recorded.
         force: run even if nothing changed.
 
+    Returns:
+        The :class:`Decision`. A scheduled run for which a newer one is due ends in the state ``Skipped``.
+
     Raises:
         BusyError: another run of the profile still runs and ``schedule.overlap`` is ``refuse``.
     """
     workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
-    with notified(workspace, "retrain"):
-        if superseded(workspace):
-            return Decision(False, "a newer scheduled run is due", (), None, None)
-        with workspace.locked(wait=workspace.params.schedule.overlap == "queue"):
-            return decide_and_run(workspace, reason, force=force)
+    schedule, run = workspace.params.schedule, None if force else scheduled_run()
+    with ExitStack() as stack:
+        newer = hold(stack, workspace, run, wait=schedule.overlap == "queue")
+        if newer is not None:
+            why = f"skipped: the run that was scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M %Z} stands for it"
+            return Completed(name=SKIPPED, message=why, data=Decision(False, why, (), None, None))
+        late = lateness(run, schedule.grace_minutes) if run else None
+        if late:
+            tell(workspace.params.notify, Notice("late", "retrain", late, workspace.name))
+        return decide_and_run(workspace, reason, force=force)
+
+
+def hold(stack: ExitStack, workspace: Workspace, run: Any, *, wait: bool) -> Any:
+    """Hold the workspace until ``stack`` is left; or return the newer scheduled run that does so instead of ``run``.
+
+    Asked again while it waits, so that of scheduled runs at most one does.
+
+    Raises:
+        BusyError: another run holds it, and ``wait`` was not asked for.
+    """
+    while True:
+        newer = newer_due(run) if run else None
+        if newer is not None:
+            return newer
+        try:
+            stack.enter_context(workspace.locked())
+        except BusyError as error:
+            if not wait:
+                raise
+            get_run_logger().info("waiting: %s", error)
+            time.sleep(WAIT_SECONDS)
+        else:
+            return None
 
 
 def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decision:
@@ -84,11 +125,10 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         return Decision(False, why, (), compared, reference.number if reference else None)
     why = explain(changes, compared, forced=force and not changes)
     logger.info("retraining (%s): %s", reason, why)
-    outcome = run_stages(workspace, again=[STAGE_OF[name] for name in changes if name in STAGE_OF])
+    outcome = run_stages(workspace, again=stale(workspace, fingerprint))
     store = open_store(workspace)
     version = registry.get_version(store, workspace.params.register_.model, str(outcome.version))
-    tags = fingerprint.tags() | {"eyas.retrain.reason": reason, "eyas.retrain.because": why}
-    registry.tag_version(store, version, tags)
+    registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
     logger.info("%s is proposed: python -m flows promote --version %s", version, version.number)
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
@@ -100,6 +140,12 @@ def reference_version(workspace: Workspace) -> Version | None:
     return next((version for version in found if version), None)
 
 
+def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:
+    """The stages whose source has changed since they brought it: DVC cannot see that."""
+    here = brought(workspace)
+    return [stage for part, stage in STAGE_OF.items() if here[part] != getattr(fingerprint, part)]
+
+
 def explain(changes: Sequence[str], compared: str | None, *, forced: bool) -> str:
     """Why it runs, in words."""
     if compared is None:
@@ -107,42 +153,6 @@ def explain(changes: Sequence[str], compared: str | None, *, forced: bool) -> st
     if forced:
         return f"forced; nothing changed since {compared}"
     return f"changed since {compared}: {', '.join(MEANING[name] for name in changes)}"
-
-
-def superseded(workspace: Workspace) -> bool:
-    """Whether this scheduled run starts so late that the next one is due; tells that it is late."""
-    scheduled = flow_run.get_scheduled_start_time()
-    schedule = workspace.params.schedule
-    late = datetime.now(UTC) - scheduled if scheduled else timedelta(0)
-    if late <= timedelta(minutes=schedule.grace_minutes):
-        return False
-    message = f"scheduled for {scheduled:%Y-%m-%d %H:%M %Z}, started {late.total_seconds() / 60:.0f} minutes later"
-    tell(workspace.params.notify, Notice("late", "retrain", message, workspace.name))
-    due = schedule.interval_minutes is not None and late >= timedelta(minutes=schedule.interval_minutes)
-    if schedule.cron:
-        due = _next_after(schedule.cron, schedule.timezone, scheduled) <= datetime.now(UTC)
-    return due
-
-
-def _next_after(cron: str, timezone: str, moment: datetime) -> datetime:
-    """The next time of a cron rhythm after ``moment``."""
-    from zoneinfo import ZoneInfo
-
-    from cronsim import CronSim
-
-    return next(CronSim(cron, moment.astimezone(ZoneInfo(timezone)))).astimezone(UTC)
-
-
-@contextmanager
-def notified(workspace: Workspace, flow_name: str) -> Iterator[None]:
-    """Tell of a run that is refused or fails, then let the error go on."""
-    try:
-        yield
-    except Exception as error:
-        event: Event = "refused" if isinstance(error, BusyError) else "failed"
-        message = str(error) if isinstance(error, EyasError) else f"{type(error).__name__}: {error}"
-        tell(workspace.params.notify, Notice(event, flow_name, message, workspace.name))
-        raise
 
 
 def as_json(decision: Decision) -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eyas.config import ScheduleParams, load_params
+from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
 from flows.environment import ROOT
@@ -22,12 +22,13 @@ PIPELINE, RETRAIN = "pipeline", "retrain"
 def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | None) -> int:
     """Serve the retraining flow on the rhythm of ``schedule`` until Ctrl-C.
 
-    A restart does not pause the schedule, and runs that were missed do not pile up (``schedule.grace_minutes``).
+    A restart does not pause the schedule. Runs that no worker takes, here or elsewhere on the server, are told as late.
 
     Raises:
         BadInputError: neither a rhythm nor a webhook is asked for; a port is taken; the secret is missing.
     """
-    schedule = load_params(params_file).schedule
+    params = load_params(params_file)
+    schedule = params.schedule
     if not (schedule.cron or schedule.interval_minutes or webhook_port):
         msg = (
             f"nothing to serve: set schedule.cron or schedule.interval_minutes in {params_file}, or give --webhook-port"
@@ -42,6 +43,7 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             serve_webhook(params_file, webhook_port)
         sys.stdout.write(f"Prefect  {os.environ['PREFECT_API_URL'].removesuffix('/api')}\n")
         sys.stdout.flush()
+        _watch(params.notify, schedule)
         _serve(params_file, schedule)
     return 0
 
@@ -63,6 +65,12 @@ def serve_webhook(params_file: Path, port: int, host: str = "127.0.0.1") -> None
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))
     threading.Thread(target=server.run, name="webhook", daemon=True).start()
     sys.stdout.write(f"webhook  http://{host}:{port}/retrain\n")
+
+
+def _watch(notify: NotifyParams, schedule: ScheduleParams) -> None:
+    from flows.lateness import Watch
+
+    Watch(notify, schedule.grace_minutes).start()
 
 
 def _serve(params_file: Path, schedule: ScheduleParams) -> None:
@@ -95,7 +103,9 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
         BadInputError: no server is set.
         EyasError: Prefect refused; its own words are in the message.
     """
-    variables = {**os.environ, **(environment or {}), "EYAS_CHECKOUT": str(ROOT)}
+    variables = {**os.environ, **(environment or {})}
+    # Prefect would write this machine's path into the deployment; each worker is to fill in its own.
+    variables.pop("EYAS_CHECKOUT", None)
     if not variables.get("PREFECT_API_URL"):
         msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
         raise BadInputError(msg)

@@ -1,4 +1,4 @@
-"""Tell people: one webhook call for a run that came late, failed or was refused."""
+"""Tell people: one webhook call for a run that came late, failed, was refused or cancelled."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from eyas.errors import BadInputError, StorageError
 
-Event = Literal["late", "failed", "refused", "promoted", "rolled_back"]
+Event = Literal["late", "failed", "refused", "cancelled", "promoted", "rolled_back"]
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 4
 LAST_CLIENT_ERROR = 499

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from eyas.config.section import Count, Section
+from eyas.notify import Event
 from eyas.storage.settings import StorageSettings
 
 
@@ -29,7 +30,7 @@ class ScheduleParams(Section):
     overlap: Literal["refuse", "queue"] = "refuse"
     """What a run does that starts while another of its profile still runs."""
     grace_minutes: Count = 30
-    """A run that starts later than this is told as late; where a newer one is due it does nothing."""
+    """A run that begins later than this is told as late. However late: of several that are due only the newest runs."""
 
     @model_validator(mode="after")
     def _one_rhythm(self) -> Self:
@@ -62,7 +63,7 @@ class NotifyParams(Section):
     """The environment variable that holds the webhook's address; not set, nobody is told."""
     style: Literal["json", "slack"] = "json"
     """Every field, or Slack's form."""
-    events: tuple[Literal["late", "failed", "refused", "promoted", "rolled_back"], ...] = ("late", "failed", "refused")
+    events: tuple[Event, ...] = ("late", "failed", "refused", "cancelled")
     """What is worth telling."""
 
 

@@ -1,0 +1,98 @@
+"""Both flows tell how they ended: failed, refused, cancelled, also where the parameters cannot be read."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prefect.states import Cancelling, Crashed, Failed
+
+from eyas.errors import BusyError, ParameterError
+from eyas.notify import Event
+from flows import commands, endings
+from flows import pipeline as pipeline_module
+from flows.endings import tell_ending
+from flows.pipeline import pipeline
+from flows.retrain import retrain
+from tasks.workspace import Workspace
+from tests.flows.conftest import Notices
+
+
+@pytest.fixture(autouse=True)
+def root(make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = make_workspace().root
+    monkeypatch.setattr(endings, "ROOT", root)
+    return root
+
+
+def ended(state: Any, **parameters: Any) -> None:
+    tell_ending(retrain, SimpleNamespace(parameters=parameters), state)
+
+
+@pytest.mark.parametrize("flow", [pipeline, retrain], ids=lambda flow: flow.name)
+def test_both_flows_have_the_hooks(flow: Any) -> None:
+    assert flow.on_failure_hooks == flow.on_crashed_hooks == flow.on_cancellation_hooks == [tell_ending]
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "message"),
+    [
+        (Failed(message="Flow run encountered an exception", data=ParameterError("a field")), "failed", "a field"),
+        (Failed(message="it broke", data=ValueError("x")), "failed", "it broke"),
+        (Failed(data=BusyError("another run holds it")), "refused", "another run holds it"),
+        (Crashed(message="the process was killed"), "failed", "the process was killed"),
+        (Crashed(message="aborted by an interrupt signal", data=KeyboardInterrupt()), "cancelled", "aborted by"),
+        (Cancelling(message="by Jo"), "cancelled", "by Jo"),
+    ],
+    ids=["explained", "unexplained", "busy", "killed", "interrupted", "cancelled"],
+)
+def test_each_ending_has_its_event_and_its_words(state: Any, event: Event, message: str, notices: Notices) -> None:
+    ended(state)
+    (notice,) = notices
+    assert (notice["event"], notice["flow"], notice["workspace"]) == (event, "retrain", "default")
+    assert message in notice["message"]
+
+
+def test_the_section_notify_counts_also_in_a_file_that_is_wrong_elsewhere(
+    root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    monkeypatch.setenv("OTHER_HOOK", os.environ["EYAS_NOTIFY_URL"])
+    monkeypatch.delenv("EYAS_NOTIFY_URL")
+    (root / "params.yaml").write_text("notify: {variable: OTHER_HOOK, style: slack}\nscore: {no_such_field: 1}\n")
+    ended(Failed(data=ParameterError("score.no_such_field is unknown")))
+    assert "score.no_such_field is unknown" in notices[0]["text"]
+
+
+@pytest.mark.parametrize("content", ["notify: {style: fax}", "notify: [", "notify: {events: []}"])
+def test_where_the_section_itself_is_wrong_its_defaults_count_and_silence_stays_silence(
+    root: Path, notices: Notices, content: str
+) -> None:
+    (root / "params.yaml").write_text(f"fetch: {{train: data}}\n{content}\n")
+    ended(Failed(data=ParameterError("wrong")))
+    assert len(notices) == (0 if "events" in content else 1)
+
+
+def test_a_retraining_that_nobody_watches_tells_of_wrong_parameters(
+    root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", root)
+    options = argparse.Namespace(params=str(root / "params.yaml"), set=["score.nothing=1"], name=None)
+    with pytest.raises(ParameterError, match="nothing"):
+        commands.retrain(options)
+    assert [notice["event"] for notice in notices] == ["failed"]
+
+
+def test_a_run_of_the_pipeline_that_fails_is_told_with_its_own_words(
+    root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch, prefect_server: None
+) -> None:
+    monkeypatch.setattr(pipeline_module, "ROOT", root)
+    (root / "params.yaml").write_text("score: {batch_size: many}\n")
+    with pytest.raises(ParameterError, match="batch_size"):
+        pipeline("params.yaml")
+    (notice,) = notices
+    assert (notice["event"], notice["flow"]) == ("failed", "pipeline")
+    assert "batch_size" in notice["message"]

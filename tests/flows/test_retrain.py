@@ -1,0 +1,162 @@
+"""What retraining decides: nothing where nothing changed, a run where something did, and which stages bring anew."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eyas.fingerprint import Fingerprint
+from eyas.tracking import open_store, registry
+from flows import retrain as module
+from flows.pipeline import Outcome
+from flows.retrain import as_json, decide_and_run
+from tasks.fingerprint import code_digest, made_of, take_fingerprint
+from tasks.signature import SOURCE, data_signatures
+from tasks.workspace import Workspace
+
+
+class Case:
+    """A workspace with a registry of its own; the stages are left out, what they are asked to do is kept."""
+
+    def __init__(self, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.workspace = workspace
+        self.store = open_store(workspace.root, uri=workspace.params.runtime.tracking_uri)
+        self.store.client.create_registered_model("net")
+        self.asked: list[list[str]] = []
+        monkeypatch.setattr(module, "run_stages", self.run_stages)
+        monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
+
+    def run_stages(self, workspace: Workspace, *, again: list[str]) -> Outcome:
+        self.asked.append(list(again))
+        self.bring()
+        number = self.register(made_of(workspace, code_digest(workspace.root)))
+        return Outcome("default", str(workspace.folder), "run", number, ())
+
+    def bring(self) -> None:
+        """What the stages keep of their sources."""
+        from eyas.storage import Store
+
+        kept = {"fetch": data_signatures(self.workspace.params.fetch, Store(), self.workspace.root), "baseline": {}}
+        for stage, signatures in kept.items():
+            (self.workspace.artifacts / stage).mkdir(parents=True, exist_ok=True)
+            (self.workspace.artifacts / stage / SOURCE).write_text(json.dumps(signatures))
+
+    def register(self, fingerprint: Fingerprint, alias: str = "candidate") -> str:
+        made = self.store.client.create_model_version("net", source="file:///nowhere", tags=fingerprint.tags())
+        registry.set_alias(self.store, "net", alias, str(made.version))
+        return str(made.version)
+
+    def decide(self, *, force: bool = False) -> dict[str, Any]:
+        return as_json(decide_and_run(self.workspace, "test", force=force))
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database whose tables are made once."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    open_store(folder, uri=f"sqlite:///{folder / 'mlflow.db'}")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def case(
+    make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch, database: Path, tmp_path: Path
+) -> Case:
+    copy = tmp_path / "mlflow.db"
+    copy.write_bytes(database.read_bytes())
+    return Case(make_workspace(runtime={"tracking_uri": f"sqlite:///{copy}"}), monkeypatch)
+
+
+def test_without_a_reference_it_runs(case: Case) -> None:
+    decision = case.decide()
+    assert decision["ran"] is True
+    assert decision["reason"] == "no version is registered yet"
+    assert decision["version"] == "1"
+    assert case.asked == [["fetch"]]
+
+
+def test_nothing_changed_does_nothing_and_says_what_was_compared(case: Case) -> None:
+    case.bring()
+    case.register(take_fingerprint(case.workspace), "champion")
+    decision = case.decide()
+    assert decision["ran"] is False
+    assert decision["version"] == "1"
+    assert "nothing changed since net version 1" in decision["reason"]
+    for part in ("data", "parameters", "code", "checkpoint"):
+        assert part in decision["reason"]
+    assert case.asked == []
+
+
+def test_force_runs_what_is_unchanged_and_says_so(case: Case) -> None:
+    case.bring()
+    case.register(take_fingerprint(case.workspace), "champion")
+    decision = case.decide(force=True)
+    assert decision["reason"] == "forced; nothing changed since net version 1"
+    assert case.asked == [[]]
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("data", "the data in its source"),
+        ("params", "the parameters"),
+        ("code", "the code of the stages"),
+        ("checkpoint", "the base checkpoint"),
+    ],
+)
+def test_each_change_is_a_reason_to_run(case: Case, part: str, words: str) -> None:
+    case.bring()
+    case.register(replace(take_fingerprint(case.workspace), **{part: "other"}), "champion")
+    decision = case.decide()
+    assert decision["changes"] == (part,)
+    assert decision["reason"] == f"changed since net version 1: {words}"
+    assert decision["compared_with"] == "net version 1"
+    version = registry.get_version(case.store, "net", "2")
+    assert version.tags["eyas.retrain.because"] == decision["reason"]
+    assert version.tags["eyas.retrain.reason"] == "test"
+
+
+def test_the_champion_is_compared_with_before_the_candidate(case: Case) -> None:
+    case.bring()
+    case.register(take_fingerprint(case.workspace), "champion")
+    case.register(replace(take_fingerprint(case.workspace), data="other"), "candidate")
+    assert case.decide()["ran"] is False
+
+
+def test_a_version_without_fingerprint_is_no_reference_to_trust(case: Case) -> None:
+    case.store.client.create_model_version("net", source="file:///nowhere")
+    registry.set_alias(case.store, "net", "champion", "1")
+    assert case.decide()["ran"] is True
+
+
+def test_data_is_brought_again_where_this_workspace_holds_an_older_state(case: Case) -> None:
+    case.bring()
+    case.register(take_fingerprint(case.workspace), "champion")
+    (case.workspace.root / "data" / "new.png").write_text("new")
+    assert case.decide()["changes"] == ("data",)
+    assert case.asked == [["fetch"]]
+    # The candidate is not promoted yet: it runs again, but what it would bring is here already.
+    assert case.decide()["changes"] == ("data",)
+    assert case.asked == [["fetch"], []]
+
+
+def test_what_is_registered_is_not_overwritten_by_what_the_source_holds_by_now(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_stages = case.run_stages
+
+    def meanwhile(*arguments: Any, **options: Any) -> Outcome:
+        outcome = run_stages(*arguments, **options)
+        (case.workspace.root / "data" / "late.png").write_text("came while the stages ran")
+        return outcome
+
+    monkeypatch.setattr(module, "run_stages", meanwhile)
+    assert case.decide()["ran"] is True
+    monkeypatch.setattr(module, "run_stages", run_stages)
+    decision = case.decide()
+    assert (decision["ran"], decision["changes"]) == (True, ("data",))
+    assert case.decide()["ran"] is False

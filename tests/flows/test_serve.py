@@ -1,0 +1,140 @@
+"""Deployments: the rhythm of the parameters, and a checkout that is each worker's own."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.deployments.steps import set_working_directory
+from prefect.utilities.templating import apply_values
+
+from eyas.config import ScheduleParams
+from eyas.errors import BadInputError, EyasError
+from flows import operate, serve
+from flows.serve import deploy, rhythm, serve_schedules
+
+ROOT = Path(__file__).resolve().parents[2]
+Calls = list[tuple[list[str], dict[str, str]]]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Commands that would have been run, with their environment."""
+    found: Calls = []
+
+    def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        found.append((command, env))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    return found
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str], Path]:
+    def make(schedule: str) -> Path:
+        path = tmp_path / "params.yaml"
+        path.write_text(f"fetch: {{train: data}}\nschedule: {schedule}\n")
+        return path
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("schedule", "options"),
+    [
+        ('{cron: "0 3 * * 1", timezone: Europe/Berlin}', ["--cron", "0 3 * * 1", "--timezone", "Europe/Berlin"]),
+        ("{interval_minutes: 5}", ["--interval", "300", "--timezone", "UTC"]),
+        ("{}", ["--empty-cron"]),
+    ],
+)
+def test_only_the_retraining_gets_the_rhythm(
+    calls: Calls, write: Callable[[str], Path], schedule: str, options: list[str]
+) -> None:
+    assert deploy(write(schedule)) == 0
+    (_, (pipeline, _), (retrain, _)) = calls
+    assert pipeline[pipeline.index("-n") + 1] == "pipeline"
+    assert retrain[retrain.index("-n") + 1] == "retrain"
+    assert retrain[-len(options) :] == options
+    assert not set(options) & set(pipeline)
+
+
+def test_the_deployers_checkout_never_enters_the_deployment(
+    calls: Calls, write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EYAS_CHECKOUT", "/on/the/deployers/machine")
+    deploy(write("{}"))
+    assert all("EYAS_CHECKOUT" not in environment for command, environment in calls if "deploy" in command)
+
+
+def test_the_pull_step_waits_for_the_workers_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("EYAS_CHECKOUT", raising=False)
+    # What `prefect deploy` does to the steps that it stores.
+    (stored,) = apply_values(steps, {}, remove_notset=False)
+    assert "$EYAS_CHECKOUT" in str(stored)
+    # What a worker does to them before it runs them.
+    monkeypatch.setenv("EYAS_CHECKOUT", str(tmp_path))
+    (inputs,) = apply_values(stored, {}).values()
+    set_working_directory(**inputs)
+    assert os.path.samefile(os.getcwd(), tmp_path)
+
+
+def test_a_worker_that_we_start_knows_its_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[dict[str, str]] = []
+
+    class Servers:
+        def start(self, _name: str, _command: list[str], environment: dict[str, str]) -> None:
+            started.append(environment)
+
+    monkeypatch.setattr(operate, "make_pool", lambda _: None)
+    operate.start_worker(Servers(), operate.Addresses("m", "p"))  # type: ignore[arg-type]
+    assert started[0]["EYAS_CHECKOUT"] == str(ROOT)
+
+
+def test_prefects_refusal_is_told_in_its_words(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, calls: Calls
+) -> None:
+    def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        return subprocess.CompletedProcess(command, int("deploy" in command), "", "no such pool")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(EyasError, match=r"deploy -n pipeline failed:\nno such pool"):
+        deploy(write("{}"))
+
+
+def test_without_a_server_there_is_nowhere_to_deploy(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    with pytest.raises(BadInputError, match="PREFECT_API_URL"):
+        deploy(write("{}"))
+
+
+def test_serving_without_rhythm_and_webhook_is_refused(write: Callable[[str], Path]) -> None:
+    with pytest.raises(BadInputError, match="nothing to serve"):
+        serve_schedules(write("{}"), 4200, None)
+
+
+def test_the_rhythm_in_prefects_form() -> None:
+    assert rhythm(ScheduleParams()) is None
+    assert rhythm(ScheduleParams(interval_minutes=7)).interval == timedelta(minutes=7)
+    cron = rhythm(ScheduleParams(cron="0 3 * * 1", timezone="Europe/Berlin"))
+    assert (cron.cron, cron.timezone) == ("0 3 * * 1", "Europe/Berlin")
+
+
+def test_what_is_served_watches_for_late_runs(write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr(serve, "_serve", lambda *_: seen.append("served"))
+    monkeypatch.setattr(
+        serve, "_watch", lambda notify, schedule: seen.append((notify.variable, schedule.grace_minutes))
+    )
+    serve_schedules(write("{interval_minutes: 5, grace_minutes: 12}"), 4200, None)
+    assert seen == [("EYAS_NOTIFY_URL", 12), "served"]
