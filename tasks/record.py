@@ -33,12 +33,17 @@ def start_run(workspace: Workspace) -> str:
     tags = {
         "eyas.kind": "pipeline",
         "eyas.profile": workspace.name,
+        "eyas.model": workspace.params.register_.model,
         WORKSPACE: workspace.identity(),
         "eyas.params_digest": params_digest(params),
         "eyas.command": command(workspace),
-        "mlflow.source.git.commit": commit,
-        "eyas.git_dirty": str(dirty).lower(),
+        "eyas.git_commit": commit or "unknown",
+        "eyas.git_dirty": str(dirty).lower() if commit else "unknown",
     }
+    if commit:
+        tags["mlflow.source.git.commit"] = commit
+    else:
+        log.warning("no git repository here and no EYAS_COMMIT: no one will know which code made this run")
     store = open_store(workspace)
     run_id = tracking.start_pipeline(store, workspace.name, params=params, tags=tags)
     for cut_off in end_cut_off(store, workspace.identity(), run_id):

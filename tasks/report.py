@@ -32,7 +32,7 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     """Commands that make the same again from a clone."""
     commit, dirty = git_state(workspace.root)
     note = "   # the checkout held further changes" if dirty else ""
-    checkout = [f"git checkout {commit}{note}"] if commit else []
+    checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
     return [*checkout, "make setup", f".venv/bin/{command(workspace)}"]
 
 

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+import os
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eyas.errors import BadInputError
+
+COMMIT_VARIABLE = "EYAS_COMMIT"
 OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "register"})
 """Sections that say how the pipeline is run, not what comes out of it."""
 
@@ -93,15 +98,27 @@ def params_digest(params: Mapping[str, Any]) -> str:
 
 
 def git_state(checkout: Path) -> tuple[str, bool]:
-    """Commit of the checkout and whether files differ from it; an empty commit where git knows none.
+    """Commit of the checkout and whether files differ from it; an empty commit where none is known.
 
-    ``dvc.lock`` does not count: every run writes its own.
+    ``dvc.lock`` does not count: every run writes its own. A checkout without git (an image) has the commit that the
+    environment variable ``EYAS_COMMIT`` names, ``-dirty`` behind it where files differed.
+
+    Raises:
+        BadInputError: ``EYAS_COMMIT`` is needed, and names none.
     """
     changes = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock")
     try:
         return _git(checkout, "rev-parse", "HEAD"), bool(_git(checkout, *changes))
     except (OSError, subprocess.CalledProcessError):
-        return "", False
+        return _given_commit()
+
+
+def _given_commit() -> tuple[str, bool]:
+    given = os.environ.get(COMMIT_VARIABLE, "")
+    if not re.fullmatch(r"([0-9a-f]{40}([0-9a-f]{24})?(-dirty)?)?", given):
+        msg = f"{COMMIT_VARIABLE}={given}: expected a whole commit (40 hexadecimal digits), or that and -dirty"
+        raise BadInputError(msg)
+    return given.removesuffix("-dirty"), given.endswith("-dirty")
 
 
 def has_commit(checkout: Path, commit: str) -> bool:

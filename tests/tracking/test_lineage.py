@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from eyas.errors import BadInputError
 from eyas.lineage import digest, git_state, has_commit
 
 
@@ -33,9 +34,26 @@ def test_changed_code_is_told_and_a_runs_own_lock_file_is_not(repository: Path) 
     assert git_state(repository)[1] is True
 
 
-def test_outside_of_git_no_commit_is_claimed(tmp_path: Path) -> None:
+def test_outside_of_git_no_commit_is_claimed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EYAS_COMMIT", raising=False)
     assert git_state(tmp_path) == ("", False)
 
 
 def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}) != digest({"a": 1, "b": [3]})
+
+
+def test_without_git_the_commit_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EYAS_COMMIT", "c" * 40)
+    assert git_state(tmp_path) == ("c" * 40, False)
+    monkeypatch.setenv("EYAS_COMMIT", "c" * 40 + "-dirty")
+    assert git_state(tmp_path) == ("c" * 40, True)
+    monkeypatch.setenv("EYAS_COMMIT", "v1.2")
+    with pytest.raises(BadInputError, match="EYAS_COMMIT=v1.2: expected a whole commit"):
+        git_state(tmp_path)
+
+
+def test_git_knows_better_than_the_environment(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EYAS_COMMIT", "c" * 40)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True)
+    assert git_state(repository) == (head.stdout.strip(), False)
