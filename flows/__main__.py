@@ -78,8 +78,12 @@ def _add_runs(commands: "Commands") -> None:
 def _add_registry(commands: "Commands") -> None:
     add = commands.add_parser("promote", help="let the gates decide whether a version becomes champion")
     _profile_options(add)
-    add.add_argument("--version", help="number of the model version (default: the candidate)")
+    which = add.add_mutually_exclusive_group()
+    which.add_argument("--version", help="number of the model version (default: the candidate)")
+    which.add_argument("--of-lock", action="store_true", help="the version that the profile's dvc.lock registered")
     add.add_argument("--force", metavar="REASON", help="promote whatever the gates say; the reason is recorded")
+    add.add_argument("--dry-run", action="store_true", help="judge only: record nothing, move nothing")
+    add.add_argument("--report", metavar="FILE", help="write the decision: *.json as JSON, others as Markdown")
     add.set_defaults(command=do.promote)
 
     add = commands.add_parser("rollback", help="make the previous champion the champion again")

@@ -19,6 +19,19 @@ def _checked(options: argparse.Namespace) -> "Workspace":
     return open_workspace(ROOT, Path(options.params).resolve(), options.set, name=options.name)
 
 
+def _checked_or_told(options: argparse.Namespace) -> None:
+    """What nobody watches, such as a call or CI, tells of its wrong parameters before it ends."""
+    from eyas.errors import EyasError
+
+    try:
+        _checked(options)
+    except EyasError as error:
+        from flows.endings import tell_error
+
+        tell_error("retrain", _relative(options.params), options.set, options.name, event="failed", message=str(error))
+        raise
+
+
 def _check_architecture(workspace: "Workspace") -> None:
     """A name that ``models/`` does not have is refused before anything starts."""
     import models
@@ -58,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
 
 def retrain(options: argparse.Namespace) -> int:
     """Run the pipeline only if something changed since the champion was made."""
-    _checked(options)
+    _checked_or_told(options)
     from flows.retrain import as_json
     from flows.retrain import retrain as flow
 
@@ -71,11 +84,22 @@ def retrain(options: argparse.Namespace) -> int:
 
 
 def promote(options: argparse.Namespace) -> int:
-    """Let the gates decide on a version."""
-    _checked(options)
+    """Let the gates decide on a version; with ``--dry-run`` only say what they would."""
+    workspace = _checked(options)
+    if options.dry_run:
+        from eyas.errors import RefusedError
+        from tasks.promote import promote as judge
+
+        report = Path(options.report) if options.report else None
+        decision = judge(
+            workspace, options.version, options.force, of_lock=options.of_lock, dry_run=True, report=report
+        )
+        print(decision.message)
+        return 0 if decision.promoted else RefusedError.exit_status
     from flows.promote import promote as flow
 
-    decision = flow(_relative(options.params), options.set, options.name, options.version, options.force)
+    profile = _relative(options.params), options.set, options.name
+    decision = flow(*profile, options.version, options.force, of_lock=options.of_lock, report=options.report)
     print(decision.message)
     return 0
 
@@ -90,10 +114,17 @@ def rollback(options: argparse.Namespace) -> int:
 
 
 def status(options: argparse.Namespace) -> int:
-    """Champion, previous, candidate, the last runs, and why."""
-    from tasks.promote import status_lines
+    """Champion, previous, candidate, the last runs, and why; with a Prefect server, also runs that nobody takes."""
+    from tasks.status import status_lines
 
-    print("\n".join(status_lines(_checked(options))))
+    workspace = _checked(options)
+    print("\n".join(status_lines(workspace)))
+    if os.environ.get("PREFECT_API_URL"):
+        from flows.lateness import status_line
+
+        late = status_line(workspace.params.schedule.grace_minutes)
+        if late:
+            print(late)
     return 0
 
 

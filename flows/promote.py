@@ -24,6 +24,9 @@ def promote(
     name: str | None = None,
     version: str | None = None,
     force: str | None = None,
+    *,
+    of_lock: bool = False,
+    report: str | None = None,
 ) -> Decision:
     """Judge a version (without one the candidate) against dense network and champion; move the alias if all gates hold.
 
@@ -33,13 +36,16 @@ def promote(
         name: of the workspace.
         version: number of the model version.
         force: a written reason that overrides the gates; recorded.
+        of_lock: judge the version that the profile's ``dvc.lock`` registered.
+        report: where the decision is written, as JSON if the name ends in ``.json``, else as Markdown.
 
     Raises:
         RefusedError: a gate said no; the champion is untouched.
     """
     workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
     try:
-        decision = promote_candidate(workspace, version, force)
+        place = Path(report) if report else None
+        decision = promote_candidate(workspace, version, force, of_lock=of_lock, report=place)
     except RefusedError as error:
         tell(workspace.params.notify, Notice("refused", "promote", str(error), workspace.name))
         raise

@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from eyas.errors import EyasError
+from eyas.errors import BadInputError, EyasError
 
 GRACE_SECONDS = 10
 TAIL_LINES = 40
@@ -63,6 +63,19 @@ def stage_key(folder: Path, stage: str) -> str:
     lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]
     content = {part: lock.get(part) for part in ("cmd", "deps", "params")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def stage_keys(folder: Path) -> dict[str, str]:
+    """:func:`stage_key` of every stage.
+
+    Raises:
+        BadInputError: there is no ``dvc.lock``, or it lacks a stage.
+    """
+    try:
+        return {stage: stage_key(folder, stage) for stage in stage_names(folder)}
+    except (FileNotFoundError, KeyError) as error:
+        msg = f"{folder / 'dvc.lock'} does not hold every stage of dvc.yaml ({error}): run the pipeline"
+        raise BadInputError(msg) from error
 
 
 def reproduce(

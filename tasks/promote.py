@@ -1,7 +1,9 @@
 """Promotion: candidate, champion and dense network answer the same test images in one run; the gates decide."""
 
-import math
+import json
 import tempfile
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import get_run_logger, task
@@ -11,9 +13,11 @@ from eyas import latency
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
 from eyas.deployed import Deployed
-from eyas.errors import ParameterError, RefusedError
+from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.gates import Decision, Evaluation, Gate, judge
-from eyas.tracking import Store, Version, promotion, registry
+from eyas.lineage import digest
+from eyas.tracking import Store, Version, moves, promotion, registry
+from tasks.dvc_cli import stage_keys
 from tasks.record import open_store
 from tasks.workspace import Workspace
 
@@ -22,9 +26,16 @@ Networks = dict[str, tuple[Deployed, str]]
 
 
 @task(task_run_name="promote", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False)
-def promote_candidate(workspace: Workspace, number: str | None = None, force: str | None = None) -> Decision:
+def promote_candidate(
+    workspace: Workspace,
+    number: str | None = None,
+    force: str | None = None,
+    *,
+    of_lock: bool = False,
+    report: Path | None = None,
+) -> Decision:
     """:func:`promote` as a Prefect task; never retried: a gate that said no says no again."""
-    decision = promote(workspace, number, force)
+    decision = promote(workspace, number, force, of_lock=of_lock, report=report)
     get_run_logger().info(decision.message)
     return decision
 
@@ -37,13 +48,24 @@ def roll_back_champion(workspace: Workspace, reason: str = "") -> str:
     return message
 
 
-def promote(workspace: Workspace, number: str | None = None, force: str | None = None) -> Decision:
+def promote(
+    workspace: Workspace,
+    number: str | None = None,
+    force: str | None = None,
+    *,
+    of_lock: bool = False,
+    dry_run: bool = False,
+    report: Path | None = None,
+) -> Decision:
     """Compare a version (without a number the candidate) with the champion, and make it champion if every gate holds.
 
     Args:
         workspace: its test images and ``promote`` parameters decide.
         number: of the version.
         force: a written reason that overrides the gates; it is recorded.
+        of_lock: take the version that the workspace's ``dvc.lock`` registered.
+        dry_run: judge only; nothing is recorded, nothing moves, a refusal is returned.
+        report: where the decision is written, as JSON if the name ends in ``.json``, else as Markdown.
 
     Raises:
         RefusedError: a gate said no; champion and aliases are as they were.
@@ -54,17 +76,54 @@ def promote(workspace: Workspace, number: str | None = None, force: str | None =
         msg = "--force needs a written reason: --force 'why the gates do not count this time'"
         raise ParameterError(msg)
     store, name = open_store(workspace), workspace.params.register_.model
-    version = promotion.pick(store, name, number)
+    if not dry_run:
+        moves.settle(store, name)
+    version = version_of_lock(store, workspace) if of_lock else promotion.pick(store, name, number)
     champion = registry.get_alias(store, name, registry.CHAMPION)
     if champion is not None and champion.number == version.number:
-        return Decision(name, version.number, champion.number, (), {})
-    decision = decide(store, workspace, version, champion, (force or "").strip())
-    promotion.record_decision(store, version, decision.as_dict())
-    if not decision.promoted:
+        decision = Decision(name, version.number, champion.number, (), {}, dry_run=dry_run)
+    else:
+        decision = replace(decide(store, workspace, version, champion, (force or "").strip()), dry_run=dry_run)
+        if not dry_run:
+            _carry_out(store, version, champion, decision)
+    if report is not None:
+        write_decision(report, decision)
+    if not (decision.promoted or dry_run):
         raise RefusedError(decision.message)
-    promotion.move_champion(store, version, champion)
-    promotion.allow_again(store, version)
     return decision
+
+
+def _carry_out(store: Store, version: Version, champion: Version | None, decision: Decision) -> None:
+    if decision.promoted:
+        promotion.promote(store, version, champion, decision.as_dict())
+    else:
+        promotion.record_refusal(store, version, decision.as_dict())
+
+
+def version_of_lock(store: Store, workspace: Workspace) -> Version:
+    """The version that was registered from the stages of the workspace's ``dvc.lock``.
+
+    Raises:
+        BadInputError: no version was, or the lock file lacks a stage.
+    """
+    name = workspace.params.register_.model
+    stages = digest(stage_keys(workspace.folder))
+    version = registry.find_version(store, name, stages)
+    if version is None:
+        known = ", ".join(known.number for known in registry.list_versions(store, name)) or "none"
+        msg = (
+            f"no version of {name} was registered from this dvc.lock (digest of its stages {stages[:12]}; registered "
+            f"versions: {known}): run the pipeline with this lock file, or name a version with --version"
+        )
+        raise BadInputError(msg)
+    return version
+
+
+def write_decision(path: Path, decision: Decision) -> None:
+    """Leave a decision as a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    as_json = path.suffix == ".json"
+    path.write_text(json.dumps(decision.as_dict(), indent=2) + "\n" if as_json else decision.markdown())
 
 
 def roll_back(workspace: Workspace, reason: str = "") -> str:
@@ -74,8 +133,12 @@ def roll_back(workspace: Workspace, reason: str = "") -> str:
         RefusedError: there is none.
     """
     name = workspace.params.register_.model
-    now, gone = promotion.roll_back(open_store(workspace), name, reason)
-    return f"{name}: version {now.number} is champion again, version {gone.number} was rolled back"
+    move, resumed = promotion.roll_back(open_store(workspace), name, reason)
+    head = f"{name}: version {move.champion} is champion again, version {move.before} was rolled back"
+    if not resumed:
+        return head
+    when = datetime.fromtimestamp(move.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return f"{head}: this finished the rollback of {when}, which was cut off; for one step further repeat it"
 
 
 def decide(store: Store, workspace: Workspace, version: Version, champion: Version | None, force: str) -> Decision:
@@ -87,7 +150,7 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         special = never_rolled_back(version)
         if champion is not None:
             present = fetch(store, champion, Path(scratch))
-            special += same_task(candidate, present)
+            special += other_files(version, champion) + same_task(candidate, present)
             if candidate.answers_as(present):
                 networks["champion"] = (present, "model.onnx")
         found = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
@@ -133,34 +196,17 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({mark})"),)
 
 
+def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:
+    """The champion under another number is no new champion."""
+    if candidate.manifest_digest != champion.manifest_digest:
+        return ()
+    words = f"has the same files as the champion, version {champion.number}: there is nothing to gain"
+    return (Gate("other_files", 0.0, 1.0, False, words),)
+
+
 def same_task(candidate: Deployed, champion: Deployed) -> tuple[Gate, ...]:
     """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
     if candidate.answers_as(champion):
         return ()
     words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"
     return (Gate("same_task", 0.0, 1.0, False, words),)
-
-
-def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
-    """Champion, previous, candidate and the last runs, a line each."""
-    status = promotion.read_status(open_store(workspace), workspace.params.register_.model, runs)
-    aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
-    lines = [f"{alias:10} {_describe(version)}" for alias, version in aliases.items()]
-    return [f"model      {status.name}", *lines, "", *(_run_line(run) for run in status.runs)]
-
-
-def _describe(version: Version | None) -> str:
-    if version is None:
-        return "none"
-    accuracy = version.metrics.get("finetune.test_accuracy", math.nan)
-    known = "" if math.isnan(accuracy) else f", test accuracy {100 * accuracy:.2f} %"
-    reason = version.tags.get("eyas.reason", "not judged yet")
-    return f"version {version.number}{known}; {reason}"
-
-
-def _run_line(run: promotion.RunSummary) -> str:
-    from datetime import UTC, datetime
-
-    when = datetime.fromtimestamp(run.started / 1000, UTC).strftime("%Y-%m-%d %H:%M")
-    why = run.why.split("\n", 1)[0]
-    return f"{when}  {run.kind:9}  {run.status:9}  {run.name}{'  ' + why if why else ''}"

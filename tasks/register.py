@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import PipelineParams
 from eyas.lineage import Lineage, trace_lineage
 from eyas.tracking import Store, Version, register_version
-from tasks.dvc_cli import stage_key, stage_names
+from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import made_of
 from tasks.record import command, open_store
 from tasks.workspace import Workspace
@@ -63,12 +63,11 @@ def register(
 
 def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
     """Where the workspace's network came from."""
-    folder = workspace.folder
     return trace_lineage(
         workspace.root,
         workspace.artifacts,
         run_id=run_id,
-        stage_keys={stage: stage_key(folder, stage) for stage in stage_names(folder)},
+        stage_keys=stage_keys(workspace.folder),
         params=workspace.params.model_dump(mode="json", by_alias=True),
         profile=workspace.name,
         command=command(workspace),

@@ -4,7 +4,7 @@ The candidate, the champion and the dense network have answered the same test im
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -33,9 +33,10 @@ class PromoteParams(BaseModel):
     require_parity: bool = True
     """The exported file was compared with PyTorch, within the limits of ``export``."""
     min_gain: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    """Smallest gain of test accuracy over the champion; negative allows a loss."""
+    """Smallest gain of test accuracy over the champion. At 0 and above the candidate must be better: a gain of exactly
+    0 does not hold. Negative allows so much loss."""
     standard_errors: Annotated[float, Field(ge=0)] = 1.0
-    """The gain must exceed ``min_gain`` by so many of its own standard errors."""
+    """The gain must reach ``min_gain`` and so many of its own standard errors on top."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Decision:
     numbers: Mapping[str, float]
     forced: str = ""
     """The written reason of whoever overrode the gates."""
+    dry_run: bool = False
+    """Only judged: nothing was recorded, nothing moved."""
 
     @property
     def passed(self) -> bool:
@@ -110,7 +113,8 @@ class Decision:
         if self.outcome == "unchanged":
             return f"{self.model} version {self.candidate} is the champion already"
         against = f"champion {self.champion}" if self.champion else "no champion yet"
-        head = f"{self.model} version {self.candidate} {self.outcome} ({against})"
+        verb = f"would be {self.outcome}" if self.dry_run else self.outcome
+        head = f"{self.model} version {self.candidate} {verb} ({against})"
         reasons = [gate.reason for gate in self.gates if not gate.passed]
         tail = f"; overridden because: {self.forced}" if self.outcome == "forced" else ""
         return f"{head}: {'; '.join(reasons) or 'every gate held'}{tail}"
@@ -118,6 +122,18 @@ class Decision:
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data, for a tag or a file."""
         return asdict(self) | {"outcome": self.outcome, "message": self.message}
+
+    def markdown(self) -> str:
+        """The gates as a table between the message and the numbers, for a pull request."""
+        head = ["gate", "value", "limit", "passed", "reason"]
+        rows = [
+            [gate.name, f"{gate.value:.4g}", f"{gate.limit:.4g}", "yes" if gate.passed else "**no**", gate.reason]
+            for gate in self.gates
+        ]
+        table = [head, ["---", "---:", "---:", "---", "---"], *rows] if rows else []
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        parts = ["### Promotion gates", _one_line(self.message), "\n".join(map(_table_row, table)), numbers]
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def gain(candidate: Evaluation, champion: Evaluation) -> tuple[float, float]:
@@ -187,11 +203,13 @@ def _against(params: PromoteParams, candidate: Evaluation, champion: Evaluation)
         yield _at_most("churn", churn(candidate, champion), params.max_churn, "share of changed answers")
     difference, error = gain(candidate, champion)
     limit = params.min_gain + params.standard_errors * error
+    better = params.min_gain < 0 or not _not_above(difference, 0.0)
     reason = (
         f"gain over the champion {difference:+.4f} with standard error {error:.4f}: needs at least {limit:+.4f} "
         f"({params.min_gain:+g} and {params.standard_errors:g} standard errors)"
+        + ("" if better else ", and more than 0")
     )
-    yield Gate("gain", difference, limit, _not_above(limit, difference), reason)
+    yield Gate("gain", difference, limit, better and _not_above(limit, difference), reason)
 
 
 def _at_least(name: str, value: float, limit: float, words: str) -> Gate:
@@ -209,3 +227,12 @@ def _at_most(name: str, value: float, limit: float, words: str) -> Gate:
 def _not_above(low: float, high: float) -> bool:
     """Whether ``low <= high``, where the last bits of a difference of shares do not count."""
     return low <= high or math.isclose(low, high, abs_tol=1e-9)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _table_row(cells: Iterable[str]) -> str:
+    escaped = (_one_line(cell).replace("|", r"\|") for cell in cells)
+    return f"| {' | '.join(escaped)} |"

@@ -1,9 +1,11 @@
 import math
+import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from eyas.gates import Decision, Evaluation, PromoteParams, churn, gain, judge
+from eyas.gates import Decision, Evaluation, Gate, PromoteParams, churn, gain, judge
 
 LABELS = np.arange(200) % 10
 
@@ -80,6 +82,27 @@ def test_gain_must_exceed_its_standard_error() -> None:
     assert failed(OPEN.model_copy(update={"min_gain": -0.06}), answering(range(30)), champion) == set()
 
 
+def test_an_equal_candidate_is_not_better() -> None:
+    same = answering(range(20))
+    no_error = OPEN.model_copy(update={"min_gain": 0.0})
+    assert failed(PromoteParams(max_drop=None), same, answering(range(20))) == {"gain"}
+    assert failed(no_error, same, answering(range(20))) == {"gain"}  # gain, limit and standard error are all 0
+    assert failed(no_error, answering(range(1, 21)), answering(range(20))) == {"gain"}  # as many right, other ones
+    assert failed(no_error, answering(range(19)), answering(range(20))) == set()  # one image is better
+    assert failed(OPEN.model_copy(update={"min_gain": -0.01}), same, answering(range(20))) == set()
+
+
+@pytest.mark.parametrize("images", [49, 199, 1000])
+def test_a_gain_at_its_limit_holds_whatever_the_last_bits_say(images: int) -> None:
+    labels = np.zeros(images, dtype=np.int64)
+    wrong = np.arange(images) < 7
+    champion = Evaluation(answers=wrong.astype(np.int64), labels=labels)
+    params = OPEN.model_copy(update={"min_gain": 7 / images})
+    assert failed(params, Evaluation(answers=labels, labels=labels), champion) == set()
+    params = OPEN.model_copy(update={"min_gain": 7.01 / images})
+    assert failed(params, Evaluation(answers=labels, labels=labels), champion) == {"gain"}
+
+
 def test_a_latency_that_is_no_number_does_not_pass() -> None:
     params = OPEN.model_copy(update={"max_latency": 1e9})
     assert failed(params, answering(range(1), latency=math.nan)) == {"latency"}
@@ -95,6 +118,28 @@ def test_decision_says_which_gate_refused_and_why() -> None:
     assert (decision.outcome, decision.promoted) == ("refused", False)
     assert "loss of accuracy against the dense network 0.13: allowed at most 0.05" in decision.message
     assert decision.as_dict()["numbers"]["accuracy"] == pytest.approx(0.85)
+
+
+def test_a_dry_run_does_not_claim_to_have_decided() -> None:
+    assert replace(decide(), dry_run=True).message.startswith("eyas version 3 would be refused (champion 2): loss")
+    assert replace(decide(wrong=4), dry_run=True).message == (
+        "eyas version 3 would be promoted (champion 2): every gate held"
+    )
+    assert "version 3 refused" in decide().message
+
+
+def test_decision_as_a_table_has_every_gate_with_value_limit_and_reason() -> None:
+    gate = Gate("same_task", 0.0, 1.0, False, "classes 'a|b' and\n'c'")
+    decision = replace(decide(), gates=(*decide().gates, gate), dry_run=True)
+    lines = decision.markdown().splitlines()
+    rows = [re.split(r"(?<!\\) \| ", line.strip("| ")) for line in lines if line.startswith("|")]
+    assert rows[0] == ["gate", "value", "limit", "passed", "reason"]
+    assert [row[0] for row in rows[2:]] == ["parity", "drop", "same_task"]
+    assert rows[3][:4] == ["drop", "0.13", "0.05", "**no**"]
+    assert rows[2][3] == "yes"
+    assert rows[4][4] == "classes 'a\\|b' and 'c'"
+    assert decision.message.splitlines()[0][:60] in lines[2]
+    assert any("accuracy" in line and "0.85" in line for line in lines)
 
 
 def test_force_promotes_and_keeps_the_reason() -> None:

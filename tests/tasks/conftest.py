@@ -1,18 +1,26 @@
 import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from torch import Tensor, nn
 
 import eyas
 import models
 from eyas.config import PipelineParams, parse_params
 from eyas.criteria import Criterion
+from eyas.gates import PromoteParams
 from eyas.progress import silent
+from tasks.export import export
 from tasks.fetch import fetch
 from tasks.stage import write_json
+from tasks.workspace import Workspace
+from tests.tasks.registering import Setting, spoil, write_lock
 
 ARGUMENTS = {"name": "resnet8", "num_classes": 10, "width": 8, "in_channels": 1}
 
@@ -66,3 +74,55 @@ def _write_dense(folder: Path, dense: nn.Module) -> None:
     safetensors.torch.save_file(dense.state_dict(), folder / "model.safetensors")
     known = {"architecture": "models:build", "arguments": ARGUMENTS, "input_shape": [1, 8, 8]}
     (folder / "architecture.json").write_text(json.dumps(known | {"seen_by_checkpoint": False}))
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory, pruned_digits: Path, digits_params: PipelineParams) -> Path:
+    """A checkout's folder: what the stages left, and DVC's two files."""
+    root = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(pruned_digits, root / "artifacts", ignore=shutil.ignore_patterns("export"))
+    (root / "artifacts/export").mkdir()
+    params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"exporters": ()})})
+    write_json(root / "artifacts/export/metrics.json", dict(export(params, root / "artifacts", silent)))
+    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5})
+    stages = {"fetch": {"deps": [], "outs": []}, "export": {"deps": [], "outs": []}}
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    write_lock(root, "first")
+    return root
+
+
+@pytest.fixture
+def setting(root: Path, digits_params: PipelineParams, request: pytest.FixtureRequest) -> Setting:
+    """The workspace with a registered model of its own and the given gates."""
+
+    def make(**gates: object) -> Workspace:
+        uri = f"sqlite:///{root / 'store' / 'mlflow.db'}"
+        params = digits_params.model_copy(
+            update={
+                "register_": digits_params.register_.model_copy(
+                    update={"model": re.sub(r"[^A-Za-z0-9_.-]", "-", request.node.name)}
+                ),
+                "runtime": digits_params.runtime.model_copy(update={"tracking_uri": uri}),
+                "promote": PromoteParams(**{"max_drop": None, **gates}),  # type: ignore[arg-type]
+            }
+        )
+        return Workspace(root, root, "default", params)
+
+    return make
+
+
+@pytest.fixture
+def spoilt(root: Path) -> Iterator[Callable[[Workspace], None]]:
+    """Call it with a workspace; the good files are back afterwards."""
+    shutil.copytree(root / "artifacts/export", root / "good")
+    yield spoil  # whatever the test changes under export is undone
+    shutil.rmtree(root / "artifacts/export")
+    (root / "good").rename(root / "artifacts/export")
+
+
+@pytest.fixture
+def lock(root: Path) -> Iterator[str]:
+    """The text of ``dvc.lock``, which is back afterwards."""
+    text = (root / "dvc.lock").read_text()
+    yield text
+    (root / "dvc.lock").write_text(text)

@@ -1,11 +1,14 @@
 import json
 import os
+import sqlite3
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from torch import nn
 
 from eyas import tracking
@@ -18,8 +21,15 @@ from tests.workspace import write_workspace
 def store(tmp_path_factory: pytest.TempPathFactory) -> tracking.Store:
     """One store for all tests: SQLite, whose tables take a second, or the fresh server EYAS_TEST_MLFLOW names."""
     folder = tmp_path_factory.mktemp("mlflow")
+    event.listen(Engine, "connect", _trust_the_power_supply)
     uri = os.environ.get("EYAS_TEST_MLFLOW") or f"sqlite:///{folder / 'mlflow.db'}"
     return tracking.open_store(folder, uri=uri, experiment=f"tests-{uuid.uuid4().hex[:8]}")
+
+
+def _trust_the_power_supply(connection: object, _: object) -> None:
+    """Let SQLite not wait for the disk after every one of the many small writes."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture

@@ -1,159 +1,108 @@
-"""Moving the champion: forward when a decision says so, back in one step; the order survives a crash between steps.
+"""Moving the champion: forward when a decision says so, back in one step; both are recorded as runs.
 
-``previous`` is set before ``champion``: whoever is cut off in between leaves the old champion in place. MLflow
-keeps no history of aliases, so each champion's tag names the one before it.
+How a move survives a crash between its writes, and another machine, says :mod:`eyas.tracking.moves`. MLflow keeps no
+history of aliases, so each champion's tag names the one before it.
 """
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from eyas.errors import BadInputError, BusyError, RefusedError
-from eyas.tracking.registry import (
-    CANDIDATE,
-    CHAMPION,
-    PREVIOUS,
-    Version,
-    get_alias,
-    get_version,
-    set_alias,
-    tag_version,
+from eyas.errors import BadInputError, RefusedError
+from eyas.tracking.moves import (
+    BEFORE,
+    DECISION,
+    MAX_REASON,
+    OUTCOME,
+    REASON,
+    ROLLED_BACK,
+    Move,
+    carry_out,
+    close_record,
+    open_record,
+    settle,
 )
-from eyas.tracking.runs import finish_run, log_numbers
-from eyas.tracking.store import Store, retry
-
-BEFORE = "eyas.previous_champion"
-ROLLED_BACK = "eyas.rolled_back"
-DECISION = "eyas.decision"
-OUTCOME = "eyas.outcome"
+from eyas.tracking.registry import CANDIDATE, CHAMPION, PREVIOUS, Version, get_alias, get_version, tag_version
+from eyas.tracking.store import Store
 
 
-def record_decision(store: Store, version: Version, decision: dict[str, Any]) -> str:
-    """Keep a decision as a run of its own (metrics, ``decision.json``) and as tags of the version; the run's id."""
-    tags = {"eyas.kind": "promotion", "eyas.model": version.name, "eyas.version": version.number}
-    tags |= {OUTCOME: decision["outcome"], "eyas.reason": decision["message"][:5000]}
-    name = f"promote-{version.name}-{version.number}"
-    run = retry(store.client.create_run, store.experiment_id, run_name=name, tags=tags)
-    run_id = str(run.info.run_id)
-    log_numbers(store, run_id, {f"promote.{name}": value for name, value in decision["numbers"].items()})
-    retry(store.client.log_dict, run_id, decision, "decision.json")
-    finish_run(store, run_id)
-    short = {name: decision[name] for name in ("outcome", "champion", "forced")}
-    short["gates"] = {gate["name"]: [gate["value"], gate["limit"], gate["passed"]] for gate in decision["gates"]}
-    tag_version(store, version, {DECISION: json.dumps(short), OUTCOME: decision["outcome"]})
-    tag_version(store, version, {"eyas.reason": decision["message"], "eyas.decision_run": run_id})
+def record_refusal(store: Store, version: Version, decision: Mapping[str, Any]) -> str:
+    """Keep a decision that moves nothing, as a run of its own and as tags of the version; the run's id."""
+    reason = decision["message"][:MAX_REASON]
+    tags = {REASON: reason}
+    run_id = open_record(store, "promotion", version, tags, numbers=decision["numbers"], decision=decision)
+    close_record(store, run_id, decision["outcome"])
+    tags |= {DECISION: _in_short(decision), OUTCOME: decision["outcome"], "eyas.decision_run": run_id}
+    tag_version(store, version, tags)
     return run_id
 
 
-def move_champion(store: Store, version: Version, expected: Version | None) -> None:
-    """Make ``version`` the champion and keep the old one as ``previous``.
+def promote(store: Store, version: Version, champion: Version | None, decision: Mapping[str, Any]) -> str:
+    """Make ``version`` the champion, keep the old one as ``previous``, record the decision; the run's id.
+
+    The record says ``pending`` until the champion has moved.
 
     Args:
         store: an opened store.
         version: the new champion.
-        expected: the champion the decision was made against.
+        champion: the champion the decision was made against.
+        decision: outcome, message, numbers and gates.
 
     Raises:
-        BusyError: the champion is another one by now; decide again.
+        BusyError: the champion is another one by now, or another machine moves it; decide again.
     """
-    with store.lock("registry"):
-        now = get_alias(store, version.name, CHAMPION)
-        if _number(now) == version.number:
-            return
-        if _number(now) != _number(expected):
-            msg = (
-                f"{version.name}: the champion became version {_number(now)} while version {version.number} was "
-                f"compared with {_number(expected)}; promote again"
-            )
-            raise BusyError(msg)
-        if now is not None:
-            tag_version(store, version, {BEFORE: now.number})
-            set_alias(store, version.name, PREVIOUS, now.number)
-        set_alias(store, version.name, CHAMPION, version.number)
+    before = champion.number if champion else ""
+    move = Move(
+        kind="promotion",
+        model=version.name,
+        champion=version.number,
+        before=before,
+        previous=before,
+        outcome=decision["outcome"],
+        reason=decision["message"][:MAX_REASON],
+        decision=_in_short(decision),
+        time=int(time.time()),
+    )
+    numbers = decision["numbers"]
+    run_id = open_record(store, move.kind, version, move.tags(), numbers=numbers, decision=decision)
+    carry_out(store, move, run_id)
+    return run_id
 
 
-def roll_back(store: Store, name: str, reason: str = "") -> tuple[Version, Version]:
-    """Make ``previous`` the champion again; returns (the champion now, the one rolled back).
+def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
+    """Make ``previous`` the champion again, as a run of its own.
 
     ``previous`` then points at what the restored one had replaced, so that a further rollback goes further back.
     The version that was rolled back carries a tag, and is not promoted again without force.
 
+    Returns:
+        the move; and whether it was one that had been cut off and is finished now, instead of a further step back.
+
     Raises:
         RefusedError: there is nothing to go back to.
+        BusyError: the champion was moved meanwhile.
     """
-    with store.lock("registry"):
-        champion = get_alias(store, name, CHAMPION)
-        previous = _before(store, champion)
-        if champion is None or previous is None:
-            msg = f"{name}: no previous champion to go back to (champion: version {_number(champion)})"
-            raise RefusedError(msg)
-        set_alias(store, name, CHAMPION, previous.number)
-        mark = {"time": int(time.time()), "to": previous.number, "reason": reason}
-        tag_version(store, champion, {ROLLED_BACK: json.dumps(mark)})
-        before = previous.tags.get(BEFORE)
-        if before and ROLLED_BACK not in get_version(store, name, before).tags:
-            set_alias(store, name, PREVIOUS, before)
-        else:
-            retry(store.client.delete_registered_model_alias, name, PREVIOUS)
-    return previous, champion
-
-
-def allow_again(store: Store, version: Version) -> None:
-    """Take the mark of a rollback from a version, as a forced promotion does."""
-    if ROLLED_BACK in version.tags:
-        retry(store.client.delete_model_version_tag, version.name, version.number, ROLLED_BACK)
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One pipeline or promotion run."""
-
-    run_id: str
-    kind: str
-    name: str
-    status: str
-    started: int
-    """Milliseconds since 1970."""
-    why: str
-    """The error of a failed run, the reason of a decision."""
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a registered model's aliases point at, and what happened last."""
-
-    name: str
-    champion: Version | None
-    previous: Version | None
-    candidate: Version | None
-    runs: tuple[RunSummary, ...]
-
-
-def read_status(store: Store, name: str, runs: int = 10) -> Status:
-    """Aliases and the last runs, newest first."""
-    aliases = (get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS, CANDIDATE))
-    champion, previous, candidate = aliases
-    return Status(name, champion, previous, candidate, tuple(last_runs(store, runs)))
-
-
-def last_runs(store: Store, count: int) -> list[RunSummary]:
-    """Pipeline and promotion runs, newest first."""
-    query = "tags.`eyas.kind` LIKE 'p%'"
-    order = ["attributes.start_time DESC"]
-    search = store.client.search_runs
-    found = retry(search, [store.experiment_id], query, max_results=count, order_by=order)
-    return [
-        RunSummary(
-            run_id=run.info.run_id,
-            kind=run.data.tags["eyas.kind"],
-            name=run.info.run_name,
-            status=run.data.tags.get(OUTCOME, run.info.status.lower()),
-            started=run.info.start_time,
-            why=run.data.tags.get("eyas.error") or run.data.tags.get("eyas.reason", ""),
-        )
-        for run in found
-    ]
+    finished = settle(store, name)
+    if finished is not None and finished.kind == "rollback":
+        return finished, True
+    champion, previous = get_alias(store, name, CHAMPION), get_alias(store, name, PREVIOUS)
+    if champion is None or previous is None or champion.number == previous.number:
+        number = champion.number if champion else None
+        msg = f"{name}: no previous champion to go back to (champion: version {number})"
+        raise RefusedError(msg)
+    move = Move(
+        kind="rollback",
+        model=name,
+        champion=previous.number,
+        before=champion.number,
+        previous=_further_back(store, previous, champion),
+        outcome="rolled_back",
+        reason=reason[:MAX_REASON],
+        time=int(time.time()),
+    )
+    carry_out(store, move, open_record(store, move.kind, previous, move.tags()))
+    return move, False
 
 
 def pick(store: Store, name: str, number: str | int | None) -> Version:
@@ -171,16 +120,16 @@ def pick(store: Store, name: str, number: str | int | None) -> Version:
     return candidate
 
 
-def _before(store: Store, champion: Version | None) -> Version | None:
-    """The champion before this one: ``previous``, or what its tag says where a move was cut off half-way."""
-    if champion is None:
-        return None
-    previous = get_alias(store, champion.name, PREVIOUS)
-    if previous is not None and previous.number != champion.number:
-        return previous
-    number = champion.tags.get(BEFORE)
-    return get_version(store, champion.name, number) if number else None
+def _further_back(store: Store, restored: Version, leaving: Version) -> str:
+    """The champion before the restored one, unless it was rolled back itself."""
+    number = restored.tags.get(BEFORE, "")
+    if number in ("", leaving.number) or ROLLED_BACK in get_version(store, restored.name, number).tags:
+        return ""
+    return number
 
 
-def _number(version: Version | None) -> str | None:
-    return version.number if version else None
+def _in_short(decision: Mapping[str, Any]) -> str:
+    """The decision as a tag: outcome, champion, every gate's value and limit."""
+    short: dict[str, Any] = {name: decision[name] for name in ("outcome", "champion", "forced")}
+    short["gates"] = {gate["name"]: [gate["value"], gate["limit"], gate["passed"]] for gate in decision["gates"]}
+    return json.dumps(short)

@@ -58,7 +58,7 @@ def register_version(
         all_tags["eyas.metrics"] = summary
     with store.lock("registry"):
         _ensure_model(store, name)
-        version = find_version(store, name, digest(manifest), lineage.stages_digest)
+        version = find_version(store, name, lineage.stages_digest, digest(manifest))
         if version is None:
             with tempfile.TemporaryDirectory() as scratch:
                 folder = _model_folder(Path(scratch) / "model", export, shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eyas.errors import BadInputError, ChecksumError, StorageError
+from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
 from eyas.lineage import Lineage, digest, file_sha256
 from eyas.tracking.store import Store, redact, retry
 
@@ -66,12 +66,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def find_version(store: Store, name: str, manifest_digest: str, stages_digest: str) -> Version | None:
-    """The newest version of these files from these stage keys."""
-    query = (
-        f"name = '{name}' and tags.`eyas.manifest_digest` = '{manifest_digest}' "
-        f"and tags.`eyas.stages_digest` = '{stages_digest}'"
-    )
+def find_version(store: Store, name: str, stages_digest: str, manifest_digest: str | None = None) -> Version | None:
+    """The newest version from these stage keys, of these files if their digest is given."""
+    query = f"name = '{name}' and tags.`eyas.stages_digest` = '{stages_digest}'"
+    if manifest_digest is not None:
+        query += f" and tags.`eyas.manifest_digest` = '{manifest_digest}'"
     found = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
     return max(found, key=lambda version: int(version.number), default=None)
 
@@ -111,13 +110,24 @@ def get_alias(store: Store, name: str, alias: str) -> Version | None:
 
 
 def set_alias(store: Store, name: str, alias: str, number: str) -> None:
-    """Point an alias at a version, and look whether it took."""
+    """Point an alias at a version, and look whether it took.
+
+    Raises:
+        BusyError: another writer was there at the same time.
+    """
     retry(store.client.set_registered_model_alias, name, alias, number)
     now = get_alias(store, name, alias)
     if now is None or now.number != number:
         other = now.number if now else "nothing"
-        msg = f"{name}: alias {alias!r} was set to version {number} but points at {other}: another writer was here"
-        raise StorageError(msg)
+        msg = (
+            f"{name}: alias {alias!r} was set to version {number} but names {other}: another writer was here; repeat it"
+        )
+        raise BusyError(msg)
+
+
+def drop_alias(store: Store, name: str, alias: str) -> None:
+    """Take an alias away; one that is not there is no error."""
+    retry(store.client.delete_registered_model_alias, name, alias)
 
 
 def tag_version(store: Store, version: Version, tags: Mapping[str, str]) -> None:

@@ -106,6 +106,11 @@ def log_numbers(store: Store, run_id: str, numbers: Mapping[str, float]) -> None
     _log(store, run_id, metrics=[(name, value, 0) for name, value in numbers.items()])
 
 
+def tag_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a run."""
+    _log(store, run_id, tags=tags)
+
+
 def finish_run(store: Store, run_id: str) -> None:
     """Close a run as finished."""
     retry(store.client.set_terminated, run_id, status="FINISHED")

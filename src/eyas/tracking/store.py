@@ -37,6 +37,11 @@ class Store:
     locks: Path
     """Folder of the lock files that keep two local processes apart."""
 
+    @property
+    def local(self) -> bool:
+        """Whether the store is a file, which the processes that lock it share; a server may have clients anywhere."""
+        return self.uri.startswith(SQLITE)
+
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
         """Hold a machine-wide lock; another holder is waited for."""

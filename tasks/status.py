@@ -1,0 +1,39 @@
+"""What the registry holds and what happened last, as lines for the terminal."""
+
+import json
+import math
+from datetime import UTC, datetime
+
+from eyas.tracking import Version, promotion
+from eyas.tracking.status import RunSummary, read_status
+from tasks.record import open_store
+from tasks.workspace import Workspace
+
+
+def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
+    """Champion, previous, candidate and the last runs of this model, a line each."""
+    status = read_status(open_store(workspace), workspace.params.register_.model, runs)
+    aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
+    lines = [f"{alias:10} {_describe(version)}" for alias, version in aliases.items()]
+    return [f"model      {status.name}", *lines, "", *(_run_line(run) for run in status.runs)]
+
+
+def _describe(version: Version | None) -> str:
+    if version is None:
+        return "none"
+    accuracy = version.metrics.get("finetune.test_accuracy", math.nan)
+    known = "" if math.isnan(accuracy) else f", test accuracy {100 * accuracy:.2f} %"
+    return f"version {version.number}{known}; {_reason(version)}"
+
+
+def _reason(version: Version) -> str:
+    mark = version.tags.get(promotion.ROLLED_BACK)
+    if mark is not None:
+        return f"rolled back: {json.loads(mark)['reason'] or 'no reason was given'}"
+    return version.tags.get(promotion.REASON, "not judged yet")
+
+
+def _run_line(run: RunSummary) -> str:
+    when = datetime.fromtimestamp(run.started / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    why = run.why.split("\n", 1)[0]
+    return f"{when}  {run.kind:9}  {run.status:11}  {run.name}{'  ' + why if why else ''}"

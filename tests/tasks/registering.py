@@ -1,0 +1,49 @@
+"""Steps of the tests that register and promote: a lock file, a version, a network that is worse."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import yaml
+
+import eyas
+from eyas.exporters import Exporter
+from eyas.lineage import file_sha256
+from eyas.tracking import registry
+from tasks.record import open_store, start_run
+from tasks.register import register, workspace_lineage
+from tasks.stage import write_json
+from tasks.workspace import Workspace
+
+Setting = Callable[..., Workspace]
+
+
+def write_lock(root: Path, digest: str) -> None:
+    stages = {name: {"cmd": f"python -m tasks.{name}", "deps": [digest]} for name in ("fetch", "export")}
+    (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
+
+
+def enter(workspace: Workspace) -> registry.Version:
+    lineage = workspace_lineage(start_run(workspace), workspace)
+    return register(open_store(workspace), workspace.params, workspace.artifacts, lineage)
+
+
+def spoil(workspace: Workspace) -> None:
+    """Let ``export`` hold a network that answers at random, with a manifest that fits."""
+    folder = workspace.artifacts / "export"
+    network = eyas.load(workspace.artifacts / "finetune")
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
+    Exporter.parse("onnx")(network, torch.zeros(1, 1, 8, 8), folder / "model.onnx")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    facts = {"sha256": file_sha256(folder / "model.onnx"), "bytes": (folder / "model.onnx").stat().st_size}
+    manifest["files"]["model.onnx"] = facts
+    write_json(folder / "manifest.json", manifest)
+
+
+def aliases(workspace: Workspace) -> dict[str, str]:
+    store, name = open_store(workspace), workspace.params.register_.model
+    found = {alias: registry.get_alias(store, name, alias) for alias in ("champion", "previous", "candidate")}
+    return {alias: version.number for alias, version in found.items() if version}

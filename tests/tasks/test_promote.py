@@ -1,0 +1,217 @@
+"""Promoting and rolling back on a real small network and an MLflow store of its own."""
+
+import json
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import eyas
+from eyas.errors import BadInputError, ParameterError, RefusedError
+from eyas.tracking import moves, promotion, registry
+from flows import commands
+from flows.__main__ import _parser
+from tasks.promote import promote, roll_back
+from tasks.record import open_store
+from tasks.stage import write_json
+from tasks.status import status_lines
+from tasks.workspace import Workspace
+from tests.tasks.registering import Setting, aliases, enter, write_lock
+
+
+def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
+    setting: Setting, spoilt: Callable[..., None]
+) -> None:
+    workspace = setting()
+    enter(workspace)
+    first = promote(workspace)
+    assert (first.outcome, first.champion) == ("promoted", None)
+    assert aliases(workspace) == {"champion": "1", "candidate": "1"}
+    assert promote(workspace).outcome == "unchanged"
+    spoilt(workspace)
+    enter(workspace)
+    with pytest.raises(RefusedError, match="gain over the champion -0") as refused:
+        promote(workspace)
+    assert refused.value.exit_status == 3
+    assert aliases(workspace) == {"champion": "1", "candidate": "2"}
+    assert (
+        registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags["eyas.outcome"]
+        == "refused"
+    )
+
+    forced = promote(workspace, force="a drill")
+    assert forced.outcome == "forced"
+    assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
+    assert "version 1 is champion again" in roll_back(workspace, "drill over")
+    assert aliases(workspace) == {"champion": "1", "candidate": "2"}
+    with pytest.raises(RefusedError, match="was rolled back before"):
+        promote(workspace)
+    lines = "\n".join(status_lines(workspace))
+    assert "champion   version 1" in lines
+    assert "rolled back: drill over" in lines
+    found = re.findall(r"(promotion|rollback|pipeline) +(\w+) ", lines)
+    assert [status for kind, status in found if kind == "promotion"] == ["refused", "forced", "refused", "promoted"]
+    assert [status for kind, status in found if kind == "rollback"] == ["rolled_back"]
+    assert re.search(r"rolled_back .* drill over$", lines, re.MULTILINE)
+
+
+def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, spoilt: Callable[..., None]) -> None:
+    workspace = setting()
+    enter(workspace)
+    promote(workspace)
+    file = workspace.artifacts / "export/manifest.json"
+    manifest = json.loads(file.read_text())
+    write_json(file, manifest | {"classes": [*manifest["classes"], "ten"]})
+    enter(workspace)
+    with pytest.raises(RefusedError, match=r"10 classes .* and the candidate .* 11 classes"):
+        promote(workspace)
+    assert promote(workspace, force="a class was added").outcome == "forced"
+    assert aliases(workspace)["champion"] == "2"
+
+
+def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:
+    from eyas.data import open_dataset
+    from tasks.export import logits
+
+    workspace = setting(min_accuracy=0.0)
+    enter(workspace)
+    decision = promote(workspace)
+    data = open_dataset(root / "artifacts/fetch")
+    test = data.split("test")
+    answers = logits(eyas.load(root / "artifacts/finetune"), data.normalise(test.images())).argmax(1)
+    expected = float((answers == test.labels).double().mean())
+    assert decision.numbers["accuracy"] == pytest.approx(expected, abs=2 / len(test))
+    assert decision.numbers["images"] == len(test)
+    assert decision.numbers["latency"] > 0
+
+
+@pytest.mark.parametrize(("gate", "limit", "name"), [("min_accuracy", 1.0, "accuracy"), ("max_bytes", 10, "bytes")])
+def test_gates_come_from_the_parameters(setting: Setting, gate: str, limit: float, name: str) -> None:
+    workspace = setting(**{gate: limit})
+    enter(workspace)
+    with pytest.raises(RefusedError, match=f"{limit:g}"):
+        promote(workspace)
+    assert "champion" not in aliases(workspace)
+
+
+def test_force_needs_a_reason(setting: Setting) -> None:
+    with pytest.raises(ParameterError, match="written reason"):
+        promote(setting(), force="  ")
+
+
+def test_a_dry_run_judges_and_changes_nothing(setting: Setting, spoilt: Callable[..., None], tmp_path: Path) -> None:
+    workspace = setting()
+    enter(workspace)
+    first = promote(workspace, dry_run=True)
+    assert (first.outcome, first.promoted) == ("promoted", True)
+    assert "would be promoted (no champion yet)" in first.message
+    promote(workspace)
+    spoilt(workspace)
+    enter(workspace)
+    before = everything(workspace)
+    refused = promote(workspace, dry_run=True, report=tmp_path / "out" / "gate.md")
+    assert (refused.outcome, refused.promoted) == ("refused", False)
+    assert everything(workspace) == before
+    table = (tmp_path / "out" / "gate.md").read_text()
+    assert "would be refused" in table
+    (gain,) = (gate for gate in refused.gates if gate.name == "gain")
+    assert f"| gain | {gain.value:.4g} | {gain.limit:.4g} | **no** | {gain.reason} |" in table.splitlines()
+
+
+def everything(workspace: Workspace) -> object:
+    """All that MLflow knows of a model: its tags and aliases, every version's tags, its runs."""
+    store, name = open_store(workspace), workspace.params.register_.model
+    model = store.client.get_registered_model(name)
+    runs = store.client.search_runs([store.experiment_id])
+    tags = {version.number: version.tags for version in registry.list_versions(store, name)}
+    return model.tags, model.aliases, tags, {run.info.run_id: run.info.status for run in runs}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_refusal_leaves_its_numbers_as_json_too(setting: Setting, tmp_path: Path, dry_run: bool) -> None:
+    workspace = setting(min_accuracy=1.0)
+    enter(workspace)
+    report = tmp_path / "gate.json"
+    with suppress(RefusedError):
+        promote(workspace, dry_run=dry_run, report=report)
+    written = json.loads(report.read_text())
+    assert (written["outcome"], written["dry_run"]) == ("refused", dry_run)
+    assert {gate["name"]: gate["limit"] for gate in written["gates"]}["accuracy"] == 1.0
+    assert written["numbers"]["images"] > 0
+
+
+def test_the_champions_own_files_under_another_number_are_refused(setting: Setting, root: Path) -> None:
+    workspace = setting(min_gain=-1.0)
+    enter(workspace)
+    promote(workspace)
+    write_lock(root, "second")
+    enter(workspace)
+    write_lock(root, "first")
+    with pytest.raises(RefusedError, match="same files as the champion, version 1: there is nothing to gain"):
+        promote(workspace)
+    assert aliases(workspace) == {"champion": "1", "candidate": "2"}
+    assert promote(workspace, force="the lock file's code is what counts").outcome == "forced"
+
+
+def test_the_version_that_the_lock_file_registered_is_promoted(
+    setting: Setting, root: Path, spoilt: Callable[..., None]
+) -> None:
+    workspace = setting()
+    enter(workspace)
+    write_lock(root, "second")
+    spoilt(workspace)
+    enter(workspace)
+    write_lock(root, "first")
+    assert aliases(workspace) == {"candidate": "2"}
+    assert promote(workspace, of_lock=True).candidate == "1"
+    assert aliases(workspace)["champion"] == "1"
+
+
+def test_a_lock_file_that_registered_nothing_is_refused(setting: Setting, root: Path, lock: str) -> None:
+    workspace = setting()
+    enter(workspace)
+    (root / "dvc.lock").write_text(lock.replace("first", "third"))
+    with pytest.raises(BadInputError, match=r"no version of .* from this dvc.lock .*registered versions: 1.*--version"):
+        promote(workspace, of_lock=True)
+    (root / "dvc.lock").write_text("stages: {}")
+    with pytest.raises(BadInputError, match="does not hold every stage of dvc.yaml"):
+        promote(workspace, of_lock=True)
+    assert "champion" not in aliases(workspace)
+
+
+def test_a_rollback_that_was_finished_says_so(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = setting()
+    enter(workspace)
+    promote(workspace)
+    name = workspace.params.register_.model
+    mark = {"kind": "rollback", "model": name, "champion": "1", "before": "2", "previous": "", "outcome": "rolled_back"}
+    finished = moves.Move(**mark, time=86_400)  # type: ignore[arg-type]
+    monkeypatch.setattr(promotion, "settle", lambda *_: finished)
+    message = roll_back(workspace)
+    assert "version 1 is champion again, version 2 was rolled back" in message
+    assert "finished the rollback of 1970-01-02 00:00 UTC, which was cut off" in message
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0.0, 0), (1.0, 3)])
+def test_the_command_line_of_a_dry_run(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    limit: float, status: int,
+) -> None:  # fmt: skip
+    workspace = setting(min_accuracy=limit)
+    enter(workspace)
+    monkeypatch.setattr(commands, "_checked", lambda _: workspace)
+    report = tmp_path / "gate.md"
+    arguments = ["promote", "--dry-run", "--version", "1", "--report", str(report)]
+    assert commands.promote(_parser().parse_args(arguments)) == status
+    printed = capsys.readouterr().out
+    assert f"version 1 would be {'refused' if status else 'promoted'}" in printed
+    assert printed.strip() in report.read_text()
+    assert "champion" not in aliases(workspace)
+
+
+def test_a_version_and_a_lock_file_are_not_asked_for_together(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["promote", "--version", "1", "--of-lock"])
+    assert "not allowed with" in capsys.readouterr().err
