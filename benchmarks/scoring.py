@@ -11,7 +11,6 @@ reset, then top-1 on 10,000 images rounded to three decimals; here with decoded 
 """
 
 import argparse
-import copy
 import json
 import time
 from collections.abc import Callable
@@ -40,7 +39,7 @@ VARIANTS = {
     "held out, 1,024 + 2,048 images": Rung(images=2048, calibration_images=1024, mode="held_out"),
 }
 OURS = "fused, 512 images"
-UNLABELLED = ("dense_kl", "dense_mse")
+OTHERS = {"linear_probe": "", "dense_kl": " (no labels)", "dense_mse": " (no labels)"}
 Row = dict[str, Any]
 
 
@@ -51,11 +50,15 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def make_engine(bench: Bench) -> Engine:
-    """The engine with the dense network's outputs at hand, as the unlabelled scorers need them."""
-    settings = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
-    engine = Engine(bench.model, bench.space, bench.images, settings)
+    """The engine by cross-entropy, with the dense network's outputs at hand for scorers that need them."""
+    engine = Engine(bench.model, bench.space, bench.images, settings("cross_entropy"))
     engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
     return engine
+
+
+def settings(scorer: str) -> Settings:
+    """Pooled statistics, judged by ``scorer``."""
+    return Settings(Calibrator.parse("pooled"), Scorer.parse(scorer))
 
 
 def measure(bench: Bench, engine: Engine, number: int, work: Path) -> Row:
@@ -66,10 +69,10 @@ def measure(bench: Bench, engine: Engine, number: int, work: Path) -> Row:
         measured, seconds = timed(lambda rung=rung: engine.measure(plan, rung, 128))
         row[name] = [measured.score, seconds, measured.accuracy]
         goodness[name] = measured.goodness
-    unlabelled = copy.copy(engine)
-    for kind in UNLABELLED:
-        unlabelled.settings = Settings(Calibrator.parse("pooled"), Scorer.parse(kind))
-        row[kind] = unlabelled.measure(plan, VARIANTS[OURS], 128).score
+    for kind in OTHERS:
+        other = Engine(bench.model, bench.space, engine.images, settings(kind))
+        measured, seconds = timed(lambda other=other: other.measure(plan, VARIANTS[OURS], 128))
+        row[kind] = [measured.score, seconds]
     np.savez(work / f"goodness-{number}.npz", **goodness)
     return row
 
@@ -153,10 +156,11 @@ def results(rows: list[Row], raced: tuple[float, float, float] | None) -> list[t
         for metric, values in (("cross-entropy", scores), ("top-1", top1)):
             winner = truth[values.argmax()]
             lines.append((f"{variant}, {metric}", rung.cost(), mean, cost / mean, interval(values, truth), winner))
-    for kind in UNLABELLED:
-        scores = column(rows, kind)
-        name = f"{OURS}, {kind} (no labels)"
-        lines.append((name, VARIANTS[OURS].cost(), "", "", interval(scores, truth), truth[scores.argmax()]))
+    for kind, words in OTHERS.items():
+        scores, seconds = (np.array([row[kind][i] for row in rows]) for i in range(2))
+        mean = float(seconds.mean())
+        name, winner = f"{OURS}, {kind}{words}", truth[scores.argmax()]
+        lines.append((name, VARIANTS[OURS].cost(), mean, cost / mean, interval(scores, truth), winner))
     if raced:
         images, spent, winner = raced
         lines.append((f"the default race over {RACED} candidates", images, spent, cost / spent, "", winner))

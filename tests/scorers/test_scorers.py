@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from eyas.scorers import Scorer
+from eyas.errors import DataError
+from eyas.scorers import Answers, Scorer
 
 G = torch.Generator().manual_seed(0)
 LOGITS, DENSE = torch.randn(40, 7, generator=G) * 3, torch.randn(40, 7, generator=G) * 3
 LABELS = torch.randint(0, 7, (40,), generator=G)
+FEATURES = torch.randn(40, 5, generator=G) + torch.nn.functional.one_hot(LABELS % 5, 5)
+ANSWERS = Answers(LOGITS, LABELS, DENSE, FEATURES)
+PER_PIXEL = sorted(kind for kind, member in Scorer.registry.items() if not member.needs_features)
 
 
 def softmax(x):
@@ -24,12 +28,26 @@ def oracle(kind):
         "top1": (z.argmax(1) == y).astype(float),
         "dense_kl": -(q * np.log(q / p)).sum(1),
         "dense_mse": -((z - d) ** 2).sum(1),
+        "linear_probe": left_out(FEATURES.double().numpy(), y, 0.3),
     }[kind]
+
+
+def left_out(x, y, ridge):
+    """One fit per image, each of all others: their means, and the ridge as extra rows of a least-squares problem."""
+    penalty = ridge * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
+    one_hot, right = np.eye(7)[y], []
+    for i in range(len(x)):
+        others = np.arange(len(x)) != i
+        mx, my = x[others].mean(0), one_hot[others].mean(0)
+        rows = np.vstack([x[others] - mx, np.sqrt(penalty) * np.eye(x.shape[1])])
+        weights, *_ = np.linalg.lstsq(rows, np.vstack([one_hot[others] - my, np.zeros((x.shape[1], 7))]), rcond=None)
+        right.append((my + (x[i] - mx) @ weights).argmax() == y[i])
+    return np.array(right, float)
 
 
 @pytest.mark.parametrize("kind", sorted(Scorer.registry))
 def test_matches_its_formula(kind):
-    np.testing.assert_allclose(Scorer.parse(kind)(LOGITS, LABELS, DENSE), oracle(kind), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(Scorer.parse(kind)(ANSWERS), oracle(kind), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", sorted(Scorer.registry))
@@ -37,20 +55,46 @@ def test_says_truly_what_it_needs(kind):
     scorer = Scorer.parse(kind)
     labels = LABELS if scorer.needs_labels else None
     dense = DENSE if scorer.needs_dense else None
-    assert torch.equal(scorer(LOGITS, labels, dense), scorer(LOGITS, LABELS, DENSE))
+    features = FEATURES if scorer.needs_features else None
+    assert torch.equal(scorer(Answers(LOGITS, labels, dense, features)), scorer(ANSWERS))
 
 
 @pytest.mark.parametrize("kind", sorted(Scorer.registry))
 def test_the_best_answer_scores_highest(kind):
     scorer = Scorer.parse(kind)
     dense = torch.nn.functional.one_hot(LABELS, 7) * 30.0
-    assert (scorer(dense, LABELS, dense) >= scorer(LOGITS, LABELS, dense)).all()
+    best = Answers(dense, LABELS, dense, dense)
+    assert (scorer(best) >= scorer(Answers(LOGITS, LABELS, dense, FEATURES))).all()
 
 
-@pytest.mark.parametrize("kind", sorted(Scorer.registry))
+@pytest.mark.parametrize("kind", PER_PIXEL)
 def test_answers_per_pixel_are_averaged(kind):
     scorer = Scorer.parse(kind)
     maps, dense, labels = LOGITS.view(10, 4, 7), DENSE.view(10, 4, 7), LABELS.view(10, 4)
-    per_pixel = scorer(LOGITS, LABELS, DENSE).view(10, 4).mean(1)
-    got = scorer(maps.transpose(1, 2), labels, dense.transpose(1, 2))
+    per_pixel = scorer(ANSWERS).view(10, 4).mean(1)
+    got = scorer(Answers(maps.transpose(1, 2), labels, dense.transpose(1, 2)))
     torch.testing.assert_close(got, per_pixel)
+
+
+@pytest.mark.parametrize("width", [3, 39, 40, 64])
+def test_the_probe_is_the_same_from_either_side(width):
+    generator = torch.Generator().manual_seed(width)
+    features = torch.randn(40, width, generator=generator) + LABELS[:, None] / 3
+    got = Scorer.parse({"kind": "linear_probe", "ridge": 0.05})(Answers(LOGITS, LABELS, None, features))
+    np.testing.assert_array_equal(got, left_out(features.double().numpy(), LABELS.numpy(), 0.05))
+
+
+def test_the_probe_does_not_see_scale_or_shift_of_the_features():
+    probe = Scorer.parse("linear_probe")
+    assert torch.equal(probe(Answers(LOGITS, LABELS, None, 50 * FEATURES - 3)), probe(ANSWERS))
+
+
+def test_the_probe_of_dead_features_is_chance():
+    dead = Scorer.parse("linear_probe")(Answers(LOGITS, LABELS, None, torch.zeros(40, 5)))
+    assert dead.mean() <= np.bincount(LABELS).max() / 40
+
+
+def test_the_probe_refuses_answers_per_pixel():
+    maps = Answers(LOGITS[:, :, None], LABELS[:, None], None, FEATURES)
+    with pytest.raises(DataError, match=r"logits \(40, 7, 1\).*choose cross_entropy"):
+        Scorer.parse("linear_probe")(maps)

@@ -1,8 +1,8 @@
-"""Scorers: judge a calibrated candidate by its outputs. One measure per file."""
+"""Scorers: judge a calibrated candidate by its answers. One measure per file."""
 
 from eyas.component import import_members
-from eyas.scorers.base import AnyScorer, Scorer
+from eyas.scorers.base import Answers, AnyScorer, Scorer
 
 import_members(__name__, __path__)
 
-__all__ = ["AnyScorer", "Scorer"]
+__all__ = ["Answers", "AnyScorer", "Scorer"]

@@ -1,5 +1,6 @@
-"""The root of the scorers: what a scorer promises."""
+"""The root of the scorers: what a scorer is given, and what it promises."""
 
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
@@ -8,14 +9,29 @@ from torch import Tensor
 from eyas.component import Component
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What one candidate says to N images, and what that can be held against."""
+
+    logits: Tensor
+    """``(N, K)`` for K classes; ``(N, K, ...)`` for a network that answers per pixel."""
+    labels: Tensor | None = None
+    """``(N,)``; given where :attr:`Scorer.needs_labels`."""
+    dense: Tensor | None = None
+    """The dense network's logits; given where :attr:`Scorer.needs_dense`."""
+    features: Tensor | None = None
+    """Inputs of the layer that makes the logits, ``(N, F)``; given where :attr:`Scorer.needs_features`."""
+
+
 class Scorer(Component):
-    """Turns a candidate's outputs into one number per image; their mean is its score, higher is better."""
+    """Turns a candidate's answers into one number per image; their mean is its score, higher is better."""
 
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
 
-    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
-        """Goodness of each image, shape ``(N,)``: N images, K classes."""
+    def __call__(self, answers: Answers) -> Tensor:
+        """Goodness of each image, shape ``(N,)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from eyas.scorers.base import Scorer, per_image
+from eyas.scorers.base import Answers, Scorer, per_image
 
 
 class CrossEntropy(Scorer):
@@ -18,7 +18,7 @@ class CrossEntropy(Scorer):
     kind: Literal["cross_entropy"] = "cross_entropy"
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
+    def __call__(self, answers: Answers) -> Tensor:
         """Log-likelihood of each image's label, ``(N,)``; 0 is perfect."""
-        assert labels_N is not None
-        return -per_image(functional.cross_entropy(logits_NK.float(), labels_N, reduction="none"))
+        assert answers.labels is not None
+        return -per_image(functional.cross_entropy(answers.logits.float(), answers.labels, reduction="none"))

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from eyas.scorers.base import Scorer, per_image
+from eyas.scorers.base import Answers, Scorer, per_image
 
 
 class DenseKL(Scorer):
@@ -14,11 +14,11 @@ class DenseKL(Scorer):
     kind: Literal["dense_kl"] = "dense_kl"
     needs_dense: ClassVar[bool] = True
 
-    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
+    def __call__(self, answers: Answers) -> Tensor:
         """Minus the divergence for each image, ``(N,)``; 0 is perfect."""
-        assert dense_NK is not None
+        assert answers.dense is not None
         log_p, log_dense = (
-            functional.log_softmax(logits_NK.float(), 1),
-            functional.log_softmax(dense_NK.float(), 1),
+            functional.log_softmax(answers.logits.float(), 1),
+            functional.log_softmax(answers.dense.float(), 1),
         )
         return -per_image((log_dense.exp() * (log_dense - log_p)).sum(1))

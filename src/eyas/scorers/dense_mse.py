@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from eyas.scorers.base import Scorer, per_image
+from eyas.scorers.base import Answers, Scorer, per_image
 
 
 class DenseMSE(Scorer):
@@ -13,7 +13,7 @@ class DenseMSE(Scorer):
     kind: Literal["dense_mse"] = "dense_mse"
     needs_dense: ClassVar[bool] = True
 
-    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
+    def __call__(self, answers: Answers) -> Tensor:
         """Minus the squared distance for each image, ``(N,)``; 0 is perfect."""
-        assert dense_NK is not None
-        return -per_image((logits_NK.float() - dense_NK.float()).square().sum(1))
+        assert answers.dense is not None
+        return -per_image((answers.logits.float() - answers.dense.float()).square().sum(1))

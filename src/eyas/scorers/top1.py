@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from eyas.scorers.base import Scorer, per_image
+from eyas.scorers.base import Answers, Scorer, per_image
 
 
 class Top1(Scorer):
@@ -13,7 +13,7 @@ class Top1(Scorer):
     kind: Literal["top1"] = "top1"
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, logits_NK: Tensor, labels_N: Tensor | None, dense_NK: Tensor | None) -> Tensor:
+    def __call__(self, answers: Answers) -> Tensor:
         """Right or wrong for each image, ``(N,)``."""
-        assert labels_N is not None
-        return per_image((logits_NK.argmax(1) == labels_N).float())
+        assert answers.labels is not None
+        return per_image((answers.logits.argmax(1) == answers.labels).float())

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from eyas.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibrators import Calibrator
 from eyas.errors import DataError
-from eyas.scorers import Scorer
+from eyas.scorers import Answers, Scorer
 from eyas.scorers.base import per_image
 from eyas.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.diagnostics import Probe, make_probe
+from eyas.scoring.features import collecting, find_head
 from eyas.scoring.images import Images, batches
 from eyas.scoring.measurement import Measurement
 from eyas.scoring.rungs import Rung
@@ -68,6 +69,7 @@ class Engine:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._slice = Slicer(self.model, space)
         self.has_statistics = bool(batch_norms(self.model))
+        self._head = find_head(self.model, self.images.scoring[:2]) if settings.scorer.needs_features else None
 
     def measure(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Measurement:
         """Score one candidate."""
@@ -80,11 +82,10 @@ class Engine:
     def judge(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Calibrate and score a network that is the engine's to change."""
         with torch.inference_mode(), self._precision():
-            logits_NK = self._logits(model, rung, batch_size)
-            return self._reduce(logits_NK.float(), rung.images)
+            return self._reduce(self._answers(model, rung, batch_size))
 
-    def _logits(self, model: nn.Module, rung: Rung, batch_size: int) -> Tensor:
-        """Outputs on the rung's scoring images, ``(N, K)``."""
+    def _answers(self, model: nn.Module, rung: Rung, batch_size: int) -> Answers:
+        """Outputs on the rung's scoring images."""
         scoring = self.images.scoring[: rung.images]
         mode: Callable[[nn.Module], AbstractContextManager[None]] = evaluation_mode
         if self.has_statistics and rung.mode == "fused":
@@ -92,24 +93,29 @@ class Engine:
         elif self.has_statistics:
             calibration = self.images.calibration[: rung.calibration_images]
             self.settings.calibrator(model, batches(calibration, batch_size))
-        with mode(model):
-            return torch.cat([self._primary(model(batch)) for batch in batches(scoring, batch_size)])
+        with mode(model), collecting(model, self._head) as features:
+            logits = torch.cat([self._primary(model(batch)) for batch in batches(scoring, batch_size)])
+        return Answers(
+            logits=logits.float(),
+            labels=None if self.images.labels is None else self.images.labels[: rung.images],
+            dense=None if self.images.dense is None else self.images.dense[: rung.images],
+            features=torch.cat(features) if features else None,
+        )
 
     def _primary(self, output: Any) -> Tensor:
         return primary_output(output, self.settings.output)
 
-    def _reduce(self, logits_NK: Tensor, images: int) -> Callable[[], Measurement]:
+    def _reduce(self, answers: Answers) -> Callable[[], Measurement]:
         """Per-image goodness and its means, left on the device until asked for."""
-        labels = None if self.images.labels is None else self.images.labels[:images]
-        dense = None if self.images.dense is None else self.images.dense[:images]
-        goodness_N = self.settings.scorer(logits_NK, labels, dense)
-        finite = torch.isfinite(logits_NK).flatten(1).all(1)
+        logits, labels, images = answers.logits, answers.labels, len(answers.logits)
+        goodness_N = self.settings.scorer(answers)
+        finite = torch.isfinite(logits).flatten(1).all(1)
         goodness_N = torch.where(finite, goodness_N, torch.nan).double()
         accuracy = entropy = torch.full_like(goodness_N[0], torch.nan)
         if labels is not None:
-            accuracy = torch.where(finite, per_image((logits_NK.argmax(1) == labels).double()), torch.nan).mean()
+            accuracy = torch.where(finite, per_image((logits.argmax(1) == labels).double()), torch.nan).mean()
             known = isinstance(self.settings.scorer, CrossEntropy)
-            entropy = -(goodness_N if known else CrossEntropy()(logits_NK, labels, None).double()).mean()
+            entropy = -(goodness_N if known else CrossEntropy()(answers).double()).mean()
         means = torch.stack([goodness_N.mean(), goodness_N.std(), accuracy, entropy])
 
         def wait() -> Measurement:

@@ -1,0 +1,68 @@
+"""Scorers that judge features: what goes into the last linear layer, collected from the pass that scores anyway."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import eyas
+from eyas.calibrators import Calibrator
+from eyas.errors import DataError
+from eyas.scorers import Answers, Scorer
+from eyas.scoring.features import collecting, find_head
+from tests.scoring.test_score import FUSED, HELD_OUT
+
+
+class TwoHeads(nn.Module):
+    """``last`` is written first and called last."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.first, self.unused = nn.Linear(5, 3), nn.Linear(4, 5), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(torch.relu(self.first(x)))
+
+
+def test_the_head_is_the_last_linear_layer_called():
+    model = TwoHeads().train()
+    assert find_head(model, torch.randn(2, 4)) == "last"
+    assert model.training
+    assert not model.last._forward_pre_hooks
+
+
+def test_features_are_the_heads_inputs_in_order():
+    model, images = TwoHeads(), torch.randn(6, 4)
+    with collecting(model, "last") as features:
+        model(images[:4])
+        model(images[4:])
+    torch.testing.assert_close(torch.cat(features), torch.relu(model.first(images)))
+    assert not model.last._forward_pre_hooks
+
+
+def test_a_network_without_a_linear_layer_is_refused():
+    with pytest.raises(DataError, match="Sequential has no torch.nn.Linear.*choose scorer cross_entropy"):
+        find_head(nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_candidates_are_judged_by_their_own_features(scene, workers):
+    table = scene.score(scene.plans[:5], rungs=HELD_OUT, scorer="linear_probe", workers=workers, threads=1)
+    small = eyas.prune(scene.model, scene.space, scene.plans[3])
+    Calibrator.parse("pooled")(small, scene.calibration.split(80))
+    kept = []
+    small.head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach()))
+    logits = small.eval()(scene.scoring).detach()
+    expected = Scorer.parse("linear_probe")(Answers(logits, scene.labels, None, kept[0])).mean()
+    assert table.score[3] == pytest.approx(float(expected), abs=0.02)
+    assert table.accuracy[3] == pytest.approx(float((logits.argmax(1) == scene.labels).float().mean()), abs=0.01)
+
+
+def test_spoiling_the_last_layer_changes_top1_and_not_the_probe(scene):
+    spoilt = copy.deepcopy(scene.model)
+    nn.init.zeros_(spoilt.head.weight)
+    given = (scene.space, scene.plans[:4], scene.calibration, scene.scoring, scene.labels)
+    before, after = (eyas.score(model, *given, rungs=FUSED, scorer="linear_probe") for model in (scene.model, spoilt))
+    assert (after.score == before.score).all()
+    assert (after.accuracy < before.accuracy).all()
