@@ -1,20 +1,23 @@
 """Deployments: the rhythm of the parameters, and a checkout that is each worker's own."""
 
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from prefect.deployments.steps import set_working_directory
+from prefect.events.schemas.automations import AutomationCore
 from prefect.utilities.templating import apply_values
 
 from eyas.config import ScheduleParams
 from eyas.errors import BadInputError, EyasError
-from flows import operate, serve
+from flows import lateness, operate, serve
 from flows.serve import deploy, rhythm, serve_schedules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,3 +141,11 @@ def test_what_is_served_watches_for_late_runs(write: Callable[[str], Path], monk
     )
     serve_schedules(write("{interval_minutes: 5, grace_minutes: 12}"), 4200, None)
     assert seen == [("EYAS_NOTIFY_URL", 12), "served"]
+
+
+def test_the_automation_in_the_manual_is_one_that_prefect_takes() -> None:
+    manual = (ROOT / "docs" / "operate.md").read_text()
+    (block,) = re.findall(r"```yaml\n(name: eyas-late\n.*?)```", manual, re.DOTALL)
+    automation = AutomationCore.model_validate(yaml.safe_load(block))
+    assert automation.trigger.expect == {"prefect.flow-run.Late"}  # type: ignore[union-attr]
+    assert all(fnmatch(name, "eyas-*") for name in lateness.FLOWS)
