@@ -1,26 +1,39 @@
 """From a registered version back to its making: what is needed, what of it is here, and what to type.
 
-Checks out nothing and changes nothing.
+Looks at the profile and the workspace that the version was made in, whatever the present one is. Checks out nothing and
+changes nothing.
 """
 
+import argparse
+import functools
 import json
+import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eyas.errors import EyasError
-from eyas.lineage import Lineage, file_sha256, git_state, has_commit, params_digest
-from eyas.tracking import Store, Version, promotion, registry, run_exists
+from eyas.config import PipelineParams, parse_params
+from eyas.errors import EyasError, StorageError
+from eyas.fingerprint import Fingerprint
+from eyas.lineage import OPERATING, Lineage, digest, file_sha256, git_state, has_commit, params_digest
+from eyas.storage import Store as Files
+from eyas.tracking import Store, Version, promotion, redacted, registry, report_address, run_exists
 from tasks.dvc_cli import stage_key, stage_names
+from tasks.fingerprint import code_digest
+from tasks.origin import checkpoint_signatures
 from tasks.record import open_store
-from tasks.workspace import Workspace
+from tasks.signature import Signatures, data_signatures
+from tasks.workspace import Workspace, open_workspace
+
+MAX_NAMED = 5
+"""Differing parameters that are named."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that is needed, and whether it is here."""
+    """One thing, and whether it is as it was."""
 
     name: str
     holds: bool
@@ -33,22 +46,34 @@ class Reproduction:
 
     version: Version
     lineage: Lineage
-    checks: tuple[Check, ...]
+    needed: tuple[Check, ...]
+    """What the commands cannot do without."""
+    here: tuple[Check, ...]
+    """What the checkout and the workspace hold now; the commands bring what differs."""
+    report: str | None
+    """Where the report of its making lies."""
     commands: tuple[str, ...]
 
     @property
     def ready(self) -> bool:
-        """Whether the commands give the version again, from this clone as it is."""
-        return all(check.holds for check in self.checks)
+        """Whether the commands give the version again, from this clone."""
+        return all(check.holds for check in self.needed)
+
+    @property
+    def differs(self) -> tuple[str, ...]:
+        """What is not here as it was: of code, params, data, checkpoint and lock."""
+        return tuple(check.name for check in self.here if not check.holds)
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
-        lineage = asdict(self.lineage)
         return {
             "model": self.version.name,
             "version": self.version.number,
-            "lineage": lineage,
-            "checks": [asdict(check) for check in self.checks],
+            "lineage": asdict(self.lineage),
+            "report": self.report,
+            "needed": [asdict(check) for check in self.needed],
+            "here": [asdict(check) for check in self.here],
+            "differs": list(self.differs),
             "commands": list(self.commands),
         }
 
@@ -62,26 +87,40 @@ class Reproduction:
             "commit": known.git_commit or "unknown",
             "profile": known.profile,
             "MLflow run": known.run_id,
+            "report": self.report or "none",
         }
-        found = [f"  {'ok ' if check.holds else 'NO '} {check.name}: {check.text}" for check in self.checks]
         head = [str(self.version), *(f"  {name:14} {value}" for name, value in facts.items())]
-        return [*head, "", "Needed:", *found, "", "To make it again:", *(f"  {line}" for line in self.commands)]
+        needed = [f"  {'ok ' if check.holds else 'NO '} {check.name}: {check.text}" for check in self.needed]
+        here = [f"  {'same   ' if check.holds else 'DIFFERS'} {check.name}: {check.text}" for check in self.here]
+        commands = [f"  {line}" for line in self.commands]
+        return [*head, "", "Needed:", *needed, "", "Here and now:", *here, "", "To make it again:", *commands]
 
 
 def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     """What it takes to make a version (without a number the candidate) again, each part verified.
 
+    Args:
+        workspace: names the registered model and the MLflow store.
+        number: of the version.
+
     Raises:
         BadInputError: there is no such version.
     """
-    store = open_store(workspace)
+    store, root = open_store(workspace), workspace.root
     version = promotion.pick(store, workspace.params.register_.model, number)
     with tempfile.TemporaryDirectory() as scratch:
         files, check = _fetch(store, version, Path(scratch))
         params = json.loads((files / "params.json").read_text()) if files else {}
     lineage = Lineage.from_tags(version.tags, params)
-    checks = (check, *_of_the_code(workspace, lineage), *_of_the_workspace(workspace, lineage), _run(store, lineage))
-    return Reproduction(version, lineage, checks, tuple(_commands(lineage)))
+    then = Fingerprint.from_tags(version.tags)
+    own, why = _made_in(root, lineage)
+    known = run_exists(store, lineage.run_id)
+    words = "has the stages' runs" if known else "is unknown to this store"
+    needed = [check, *_of_the_commit(root, lineage), *_of_the_sources(workspace, own, lineage, then)]
+    needed.append(Check("MLflow run", known, f"{lineage.run_id} {words}"))
+    here = (_of_the_code(root, then), *(_of_the_workspace(own, lineage) if own else [Check("params", False, why)]))
+    report = report_address(store, lineage.run_id) if known else None
+    return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage)))
 
 
 def _fetch(store: Store, version: Version, scratch: Path) -> tuple[Path | None, Check]:
@@ -93,52 +132,120 @@ def _fetch(store: Store, version: Version, scratch: Path) -> tuple[Path | None, 
     return folder, Check("files", True, f"as registered (manifest {version.manifest_digest[:12]})")
 
 
-def _of_the_code(workspace: Workspace, lineage: Lineage) -> Iterator[Check]:
+def _made_in(root: Path, lineage: Lineage) -> tuple[Workspace | None, str]:
+    """The workspace of the version's own profile, with its parameters as they are now; or why there is none."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--params", default="params.yaml")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--name")
+    given, _ = parser.parse_known_args(shlex.split(lineage.command))
+    try:
+        return open_workspace(root, root / given.params, given.set, name=given.name), ""
+    except EyasError as error:
+        return None, f"the profile {lineage.profile!r} cannot be opened: {error}"
+
+
+def _of_the_commit(root: Path, lineage: Lineage) -> Iterator[Check]:
     """The commit, and whether it was all of the code."""
     commit, short = lineage.git_commit, lineage.git_commit[:12]
     if not commit:
-        yield Check("code", False, "made outside a git repository: no commit is known")
+        yield Check("commit", False, "unknown: made without git, and EYAS_COMMIT was not set")
         return
-    there = has_commit(workspace.root, commit)
-    here, dirty = git_state(workspace.root)
+    here, dirty = git_state(root)
+    there = here == commit or has_commit(root, commit)
     state = "checked out" if here == commit and not dirty else "in this repository"
-    yield Check("code", there, f"commit {short} is {state}" if there else f"commit {short} is not here: git fetch")
+    yield Check("commit", there, f"{short} is {state}" if there else f"{short} is not here: git fetch")
     if lineage.git_dirty:
-        yield Check("changes", False, "the checkout held changes that no commit has: compare the stage keys below")
+        yield Check("changes", False, "the checkout held changes that no commit has: see what differs below")
 
 
-def _of_the_workspace(workspace: Workspace, lineage: Lineage) -> Iterator[Check]:
-    """Parameters, data, dense weights and stage keys, as they are in the workspace now."""
-    params = workspace.params.model_dump(mode="json", by_alias=True)
-    yield _same("parameters", params_digest(params), lineage.params_digest)
-    manifest = workspace.artifacts / "fetch" / "manifest.json"
+def _of_the_sources(
+    workspace: Workspace, own: Workspace | None, lineage: Lineage, then: Fingerprint | None
+) -> Iterator[Check]:
+    """Whether data and checkpoint still answer at their addresses as they did."""
+    try:
+        params = _recorded(workspace, own, lineage)
+    except EyasError as error:
+        yield Check("data source", False, f"its address is not known: {error}")
+        return
+    addresses = " and ".join(redacted([params.fetch.train, *([params.fetch.test] if params.fetch.test else [])]))
+    look = functools.partial(data_signatures, params.fetch, Files(params.runtime.storage), workspace.root)
+    yield _answers("data source", addresses, then.data if then else "", look)
+    if params.baseline.checkpoint:
+        look = functools.partial(checkpoint_signatures, params, workspace.root)
+        yield _answers("checkpoint source", redacted(params.baseline.checkpoint), then.checkpoint if then else "", look)
+
+
+def _recorded(workspace: Workspace, own: Workspace | None, lineage: Lineage) -> PipelineParams:
+    """The parameters of the version: as they stand where they are the same, for records leave secrets out."""
+    same = own is not None and params_digest(_content(own)) == lineage.params_digest
+    if not same and not lineage.params:
+        msg = "the version's parameters are not here"
+        raise StorageError(msg)
+    params = own.params if own is not None and same else parse_params(lineage.params, "the version's params.json")
+    return params.model_copy(update={"runtime": workspace.params.runtime})
+
+
+def _answers(name: str, address: str, expected: str, look: Callable[[], Signatures]) -> Check:
+    if not expected:
+        return Check(name, False, f"{address}: what it held then was not recorded")
+    try:
+        found = digest(look())
+    except EyasError as error:
+        return Check(name, False, str(error))
+    words = "holds the same" if found == expected else "holds something else now"
+    return Check(name, found == expected, f"{address} {words}")
+
+
+def _of_the_code(root: Path, then: Fingerprint | None) -> Check:
+    """The files that the stages depend on, whatever commit they are of."""
+    if then is None:
+        return Check("code", False, "what the stages' files were was not recorded")
+    same = code_digest(root) == then.code
+    return Check("code", same, f"the files of the stages are {'the same' if same else 'others'}")
+
+
+def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
+    """Parameters, data, dense weights and stage keys, as they are in the version's own workspace now."""
+    params = _content(own)
+    same = params_digest(params) == lineage.params_digest
+    names = ", ".join(_differing(params, lineage.params)) or "(the version's parameters are not here)"
+    yield Check("params", same, f"{own.name} has the same" if same else f"{own.name} has others: {names}")
+    manifest = own.artifacts / "fetch" / "manifest.json"
     found = str(json.loads(manifest.read_text())["digest"]) if manifest.exists() else ""
-    yield _same("data set", found, lineage.dataset_hash)
-    weights = workspace.artifacts / "baseline" / "model.safetensors"
-    yield _same("dense weights", file_sha256(weights) if weights.exists() else "", lineage.baseline_sha256)
-    now = _stage_keys(workspace)
+    yield _same("data", own, found, lineage.dataset_hash)
+    weights = own.artifacts / "baseline" / "model.safetensors"
+    yield _same("checkpoint", own, file_sha256(weights) if weights.exists() else "", lineage.baseline_sha256)
+    now = _stage_keys(own)
     differing = [stage for stage, key in lineage.stage_keys.items() if now.get(stage) != key]
     words = f"dvc.lock differs in {', '.join(differing)}" if differing else "dvc.lock holds the same for every stage"
-    yield Check("stage keys", not differing, words)
+    yield Check("lock", not differing, words)
 
 
-def _same(name: str, found: str, expected: str) -> Check:
+def _content(workspace: Workspace) -> dict[str, Any]:
+    return workspace.params.model_dump(mode="json", by_alias=True)
+
+
+def _differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """``section.field`` of parameters that differ and can change a network, the first few of them."""
+    seen, parts = redacted(now), [part for part in then if part not in OPERATING]
+    names = [
+        f"{part}.{name}" for part in parts for name in then[part] if seen.get(part, {}).get(name) != then[part][name]
+    ]
+    return [*names[:MAX_NAMED], *(["..."] if len(names) > MAX_NAMED else [])]
+
+
+def _same(name: str, own: Workspace, found: str, expected: str) -> Check:
     if found == expected:
-        return Check(name, True, f"the workspace has the same ({expected[:12]})")
+        return Check(name, True, f"{own.name} has the same ({expected[:12]})")
     has = f"has {found[:12]}" if found else "has none yet"
-    return Check(name, False, f"expected {expected[:12]}, the workspace {has}")
+    return Check(name, False, f"expected {expected[:12]}, {own.name} {has}")
 
 
 def _stage_keys(workspace: Workspace) -> dict[str, str]:
     if not (workspace.folder / "dvc.lock").exists():
         return {}
     return {stage: stage_key(workspace.folder, stage) for stage in stage_names(workspace.folder)}
-
-
-def _run(store: Store, lineage: Lineage) -> Check:
-    known = run_exists(store, lineage.run_id)
-    words = "has the stages' runs and the report" if known else "is unknown to this store"
-    return Check("MLflow run", known, f"{lineage.run_id} {words}")
 
 
 def _commands(lineage: Lineage) -> Iterator[str]:

@@ -1,3 +1,5 @@
+"""From a version back to its making: what is needed, and what is here as it was."""
+
 import json
 import subprocess
 from pathlib import Path
@@ -5,35 +7,62 @@ from pathlib import Path
 import pytest
 import yaml
 
+from eyas import tracking
 from eyas.config import PipelineParams
+from eyas.lineage import file_sha256
+from eyas.storage import Store
 from eyas.tracking import registry
-from tasks.record import open_store, start_run
+from tasks.fingerprint import code_digest, made_of
+from tasks.origin import checkpoint_signatures
+from tasks.record import log_report, open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
+from tasks.signature import SOURCE, data_signatures
 from tasks.stage import write_json
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, open_workspace
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests: its tables take a second."""
+    return tmp_path_factory.mktemp("mlflow") / "mlflow.db"
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, pruned_digits: Path, digits_params: PipelineParams) -> Workspace:
-    """A git repository with stand-ins for what the stages leave, in which one version was registered."""
+def workspace(tmp_path: Path, database: Path, pruned_digits: Path, digits_params: PipelineParams) -> Workspace:
+    """A git repository with stand-ins for what the stages leave, in which one version can be registered."""
     git(tmp_path, "init", "-q")
-    for name in ("fetch", "baseline", "export"):
-        (tmp_path / "artifacts" / name).mkdir(parents=True)
-    for file in ("fetch/manifest.json", "baseline/model.safetensors", "baseline/architecture.json"):
-        (tmp_path / "artifacts" / file).write_bytes((pruned_digits / file).read_bytes())
-    export = tmp_path / "artifacts/export"
-    _write_identity(export / "model.onnx")
-    from eyas.lineage import file_sha256
-
-    write_json(export / "manifest.json", {"files": {"model.onnx": {"sha256": file_sha256(export / "model.onnx")}}})
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"fetch": {"deps": [], "outs": []}}}))
-    write_lock(tmp_path, "first")
-    (tmp_path / "code.py").write_text("first\n")
-    git(tmp_path, "add", "code.py", "dvc.yaml", "dvc.lock")
+    content = digits_params.model_dump(mode="json", by_alias=True)
+    content["fetch"]["train"], content["baseline"]["checkpoint"] = "data", "dense.pt"
+    content["runtime"]["tracking_uri"] = f"sqlite:///{database}"
+    content["register"]["model"] = tmp_path.name
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "data").mkdir()
+    for name in ("data/images.bin", "dense.pt", "code.py", ".dvcignore"):
+        (tmp_path / name).write_text("first\n")
+    stage = {"cmd": "x", "deps": ["code.py"], "outs": []}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"fetch": stage}}))
+    made = open_workspace(tmp_path)
+    fill(made, pruned_digits)
+    git(tmp_path, "add", "code.py", "dvc.yaml", "dvc.lock", "params.yaml")
     git(tmp_path, "commit", "-q", "-m", "first")
-    runtime = digits_params.runtime.model_copy(update={"tracking_uri": f"sqlite:///{tmp_path / 'mlflow.db'}"})
-    return Workspace(tmp_path, tmp_path, "default", digits_params.model_copy(update={"runtime": runtime}))
+    return made
+
+
+def fill(workspace: Workspace, source: Path) -> None:
+    """What the stages would leave."""
+    for name in ("fetch", "baseline", "export", "report"):
+        (workspace.artifacts / name).mkdir(parents=True)
+    for file in ("fetch/manifest.json", "baseline/model.safetensors", "baseline/architecture.json"):
+        (workspace.artifacts / file).write_bytes((source / file).read_bytes())
+    export = workspace.artifacts / "export"
+    _write_identity(export / "model.onnx")
+    write_json(export / "manifest.json", {"files": {"model.onnx": {"sha256": file_sha256(export / "model.onnx")}}})
+    (workspace.artifacts / "report" / "report.md").write_text("# Report\n")
+    seen = data_signatures(workspace.params.fetch, Store(), workspace.root)
+    write_json(workspace.artifacts / "fetch" / SOURCE, dict(seen))
+    write_json(workspace.artifacts / "baseline" / SOURCE, dict(checkpoint_signatures(workspace.params, workspace.root)))
+    write_lock(workspace.folder, "first")
 
 
 def _write_identity(path: Path) -> None:
@@ -57,25 +86,48 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def enter(workspace: Workspace) -> registry.Version:
-    lineage = workspace_lineage(start_run(workspace), workspace)
-    return register(open_store(workspace), workspace.params, workspace.artifacts, lineage)
+    run_id = start_run(workspace)
+    log_report(run_id, workspace, workspace.artifacts / "report")
+    tags = made_of(workspace, code_digest(workspace.root)).tags()
+    lineage = workspace_lineage(run_id, workspace)
+    return register(open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags)
 
 
-def failing(workspace: Workspace) -> dict[str, str]:
-    return {check.name: check.text for check in reproduce(workspace).checks if not check.holds}
+def missing(workspace: Workspace) -> dict[str, str]:
+    return {check.name: check.text for check in reproduce(workspace).needed if not check.holds}
+
+
+def differing(workspace: Workspace) -> dict[str, str]:
+    return {check.name: check.text for check in reproduce(workspace).here if not check.holds}
 
 
 def test_everything_is_here(workspace: Workspace) -> None:
     version = enter(workspace)
     found = reproduce(workspace)
     assert found.ready
+    assert found.differs == ()
+    assert [check.name for check in found.needed] == [
+        "files", "commit", "data source", "checkpoint source", "MLflow run"
+    ]  # fmt: skip
+    assert [check.name for check in found.here] == ["code", "params", "data", "checkpoint", "lock"]
     assert f"git checkout {git(workspace.root, 'rev-parse', 'HEAD')}" in found.commands
     assert ".venv/bin/python -m flows run" in found.commands
     assert json.loads(json.dumps(found.as_dict()))["lineage"]["run_id"] == version.run_id
     assert f"  MLflow run     {version.run_id}" in found.lines()
 
 
-def test_what_changed_since_is_named(workspace: Workspace) -> None:
+def test_the_report_is_where_it_says(workspace: Workspace) -> None:
+    version = enter(workspace)
+    address = reproduce(workspace).report
+    assert address is not None
+    assert Path(address.removeprefix("file://")).read_text() == "# Report\n"
+    assert f"  report         {address}" in reproduce(workspace).lines()
+    store = open_store(workspace)
+    assert tracking.report_address(store, tracking.start_pipeline(store, "no report")) is None
+    assert version.run_id in address
+
+
+def test_what_changed_here_since_is_named_and_hinders_nothing(workspace: Workspace) -> None:
     enter(workspace)
     write_lock(workspace.root, "second")
     manifest = workspace.artifacts / "fetch/manifest.json"
@@ -83,21 +135,89 @@ def test_what_changed_since_is_named(workspace: Workspace) -> None:
     (workspace.artifacts / "baseline/model.safetensors").unlink()
     (workspace.root / "code.py").write_text("second\n")
     git(workspace.root, "commit", "-q", "-am", "second")
-    found = failing(workspace)
-    assert set(found) == {"data set", "dense weights", "stage keys"}
-    assert found["stage keys"] == "dvc.lock differs in fetch"
-    assert "has none yet" in found["dense weights"]
+    found = differing(workspace)
+    assert set(found) == {"code", "data", "checkpoint", "lock"}
+    assert found["lock"] == "dvc.lock differs in fetch"
+    assert "has none yet" in found["checkpoint"]
+    assert reproduce(workspace).ready
+
+
+def test_other_parameters_are_named(workspace: Workspace) -> None:
+    enter(workspace)
+    content = yaml.safe_load((workspace.root / "params.yaml").read_text())
+    content["score"]["seed"] += 1
+    content["promote"]["max_drop"] = 0.5  # how it is operated changes no network
+    (workspace.root / "params.yaml").write_text(yaml.safe_dump(content))
+    assert differing(workspace) == {"params": "default has others: score.seed"}
+
+
+@pytest.mark.parametrize(("file", "name"), [("data/images.bin", "data source"), ("dense.pt", "checkpoint source")])
+def test_a_source_that_holds_something_else_is_told(workspace: Workspace, file: str, name: str) -> None:
+    enter(workspace)
+    (workspace.root / file).write_text("second\n")
+    assert missing(workspace) == {name: f"{file.partition('/')[0]} holds something else now"}
+    assert not reproduce(workspace).ready
+    (workspace.root / file).unlink()
+    if file == "dense.pt":
+        assert "does not exist" in missing(workspace)[name]
+
+
+def test_the_sources_are_those_of_the_version_not_of_today(workspace: Workspace) -> None:
+    enter(workspace)
+    content = yaml.safe_load((workspace.root / "params.yaml").read_text())
+    content["fetch"]["train"] = "elsewhere"
+    (workspace.root / "params.yaml").write_text(yaml.safe_dump(content))
+    assert reproduce(open_workspace(workspace.root)).ready
+    (workspace.root / "data/images.bin").write_text("second\n")
+    assert set(missing(open_workspace(workspace.root))) == {"data source"}
+
+
+def test_a_version_is_compared_with_the_workspace_it_was_made_in(workspace: Workspace, pruned_digits: Path) -> None:
+    """Asked from the default profile, whose parameters and lock are others."""
+    mine = open_workspace(workspace.root, overrides=["score.seed=77"], name="mine")
+    with mine.locked():
+        fill(mine, pruned_digits)
+    enter(mine)
+    write_lock(workspace.root, "second")
+    found = reproduce(workspace)
+    assert (found.ready, found.differs) == (True, ())
+    assert ".venv/bin/python -m flows run --params params.yaml --set score.seed=77 --name mine" in found.commands
+    write_lock(mine.folder, "second")
+    assert reproduce(workspace).differs == ("lock",)
+    (workspace.root / "params.yaml").rename(workspace.root / "moved.yaml")
+    assert "'mine' cannot be opened" in differing(workspace)["params"]
 
 
 def test_uncommitted_changes_and_unknown_commits_are_told(workspace: Workspace) -> None:
     (workspace.root / "code.py").write_text("changed\n")
     enter(workspace)
-    assert set(failing(workspace)) == {"changes"}
+    assert set(missing(workspace)) == {"changes"}
     (workspace.root / ".git").rename(workspace.root / ".git-elsewhere")
-    assert "is not here: git fetch" in failing(workspace)["code"]
+    assert "is not here: git fetch" in missing(workspace)["commit"]
+
+
+def test_a_version_of_an_image_has_the_commit_of_the_image(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace.root / ".git").rename(workspace.root / ".git-elsewhere")
+    monkeypatch.setenv("EYAS_COMMIT", "c" * 40)
+    enter(workspace)
+    assert reproduce(workspace).ready
+    monkeypatch.delenv("EYAS_COMMIT")
+    assert "is not here" in missing(workspace)["commit"]
+
+
+def test_without_any_commit_that_is_said(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workspace.root / ".git").rename(workspace.root / ".git-elsewhere")
+    monkeypatch.delenv("EYAS_COMMIT", raising=False)
+    version = enter(workspace)
+    assert missing(workspace)["commit"].startswith("unknown")
+    tags = open_store(workspace).client.get_run(version.run_id).data.tags
+    assert (tags["eyas.git_commit"], tags["eyas.git_dirty"]) == ("unknown", "unknown")
+    assert not any(command.startswith("git checkout") for command in reproduce(workspace).commands)
 
 
 def test_tampered_files_are_told(workspace: Workspace) -> None:
     version = enter(workspace)
     (Path(version.source.removeprefix("file://")) / registry.FILES / "model.onnx").write_bytes(b"other")
-    assert "expected sha256" in failing(workspace)["files"]
+    assert "expected sha256" in missing(workspace)["files"]

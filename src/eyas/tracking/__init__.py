@@ -13,10 +13,11 @@ from eyas.tracking.runs import (
     log_progress,
     log_report,
     record_stage,
+    report_address,
     run_exists,
     start_pipeline,
 )
-from eyas.tracking.store import Store, open_store, redact, tracking_uri
+from eyas.tracking.store import Store, open_store, redact, redacted, tracking_uri
 
 __all__ = [
     "StageRecord",
@@ -30,7 +31,9 @@ __all__ = [
     "open_store",
     "record_stage",
     "redact",
+    "redacted",
     "register_version",
+    "report_address",
     "run_exists",
     "start_pipeline",
     "tracking_uri",

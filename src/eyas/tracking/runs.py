@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 STAGE = "eyas.stage"
 KEY = "eyas.stage_key"
 PARENT = "mlflow.parentRunId"
+REPORT = "report"
 MAX_UPLOAD = 64 * 2**20
 """Bytes; a larger file stays in DVC's cache alone, where the stage key leads to it."""
 MAX_VALUE = 500
@@ -136,7 +137,15 @@ def fail_stage(store: Store, parent_id: str, stage: str, message: str, log_tail:
 
 def log_report(store: Store, run_id: str, folder: Path) -> None:
     """Upload the report and its pictures."""
-    retry(store.client.log_artifacts, run_id, str(folder), "report")
+    retry(store.client.log_artifacts, run_id, str(folder), REPORT)
+
+
+def report_address(store: Store, run_id: str) -> str | None:
+    """Where the report of a run lies; None where it has none."""
+    place = f"{REPORT}/report.md"
+    if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, REPORT)):
+        return None
+    return f"{str(retry(store.client.get_run, run_id).info.artifact_uri).rstrip('/')}/{place}"
 
 
 def _make_stage_run(store: Store, parent_id: str, record: StageRecord) -> str:
