@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from eyas.errors import ChecksumError, DataError, StorageError
 
@@ -429,6 +430,19 @@ def break_second_part(s3, source: Path) -> None:
     s3.proxy.requests.clear()
 
 
+@pytest.fixture
+def encrypting(s3) -> None:
+    """The service encrypts."""
+    client = s3.client()
+    try:
+        client.put_object(Bucket=s3.bucket, Key="trial", Body=b"", ServerSideEncryption="AES256")
+        client.delete_object(Bucket=s3.bucket, Key="trial")
+    except ClientError as error:
+        pytest.skip(f"the service does not encrypt: {error}")
+    finally:
+        client.close()
+
+
 def encryption(s3, key: str) -> str | None:
     client = s3.client()
     found = client.head_object(Bucket=s3.bucket, Key=key).get("ServerSideEncryption")
@@ -436,6 +450,7 @@ def encryption(s3, key: str) -> str | None:
     return found
 
 
+@pytest.mark.usefixtures("encrypting")
 def test_a_changed_encryption_is_not_lost_by_continuing(s3, large, tmp_path) -> None:
     (tmp_path / "in").write_bytes(large)
     break_second_part(s3, tmp_path / "in")
@@ -445,6 +460,7 @@ def test_a_changed_encryption_is_not_lost_by_continuing(s3, large, tmp_path) -> 
     assert s3.uploads() == 0  # the one that could not be continued was ended
 
 
+@pytest.mark.usefixtures("encrypting")
 def test_an_object_without_the_asked_encryption_is_written_again(s3, tmp_path) -> None:
     (tmp_path / "in").write_bytes(b"payload")
     s3.store().upload(tmp_path / "in", s3.address("up"))
@@ -452,6 +468,7 @@ def test_an_object_without_the_asked_encryption_is_written_again(s3, tmp_path) -
     assert encryption(s3, "up") == "AES256"
 
 
+@pytest.mark.usefixtures("encrypting")
 def test_a_service_that_ignores_the_encryption_is_told(s3, tmp_path) -> None:
     (tmp_path / "in").write_bytes(b"payload")
     client = s3.client()
