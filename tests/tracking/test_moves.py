@@ -86,6 +86,13 @@ class Scene:
         return sorted(run.status for run in read_status(self.store, self.name, 50).runs)
 
 
+@pytest.fixture(autouse=True)
+def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for, if these tests run on a server."""
+    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(claim, "PATIENCE_SECONDS", 0.0)
+
+
 @pytest.fixture
 def make_scene(store: Store) -> Callable[[], Scene]:
     def make() -> Scene:
@@ -189,9 +196,7 @@ def test_a_claim_whose_run_was_deleted_blocks_nobody(make_scene: Callable[[], Sc
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store, str], Store]:
-    """The same store as another machine sees it: other lock files, and a server's patience (here none)."""
-    monkeypatch.setattr(claim, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(claim, "PATIENCE_SECONDS", 0.0)
+    """The same store as another machine sees it: a server, and lock files of its own."""
     monkeypatch.setattr(Store, "local", property(lambda _: False))
 
     def see(store: Store, machine: str) -> Store:
