@@ -1,11 +1,21 @@
 """Registering on a real small network and an MLflow store of its own."""
 
 import json
+import logging
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from eyas.fingerprint import Fingerprint
 from eyas.lineage import file_sha256
-from eyas.tracking import Store
-from tasks.record import open_store
+from eyas.tracking import Store, registry
+from tasks import signature
+from tasks.fingerprint import take_fingerprint
+from tasks.record import open_store, start_run
+from tasks.register import register_candidate
+from tasks.signature import SOURCE
+from tasks.stage import write_json
 from tests.tasks.registering import Setting, enter, write_lock
 
 
@@ -21,6 +31,32 @@ def test_version_carries_lineage_of_the_workspace(setting: Setting, root: Path) 
     write_lock(root, "second")
     assert enter(workspace).number == str(int(version.number) + 1)
     write_lock(root, "first")
+
+
+def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_found_again(
+    setting: Setting, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.register.get_run_logger", lambda: logging.getLogger("test"))
+    workspace, kept = setting(), root / "artifacts/fetch" / SOURCE
+    before = take_fingerprint(workspace)
+
+    def registered() -> Fingerprint | None:
+        number = register_candidate.fn(start_run(workspace), workspace, "code")
+        found = registry.get_version(open_store(workspace), workspace.params.register_.model, number)
+        assert found.number == "1"
+        return Fingerprint.from_tags(found.tags)
+
+    assert registered() == replace(before, code="code")
+    monkeypatch.setattr(signature, "address_signature", lambda *_: "the source has moved on")
+    assert take_fingerprint(workspace).data != before.data
+    assert registered() == replace(before, code="code")
+    # Brought again, and found to be the same images: the version is known by the source's new version.
+    was = kept.read_text()
+    write_json(kept, {"train": "the source has moved on"})
+    try:
+        assert registered() == replace(take_fingerprint(workspace), code="code")
+    finally:
+        kept.write_text(was)
 
 
 def test_open_store_follows_the_parameters(setting: Setting, root: Path) -> None:
