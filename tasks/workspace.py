@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from configobj import ConfigObj
 from filelock import FileLock, Timeout
 
 from eyas.config import PipelineParams, parse_params, read_sections
@@ -200,10 +201,28 @@ def _prepare(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
     pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
     _write(folder / "dvc.yaml", yaml.safe_dump(derive_pipeline(pipeline, up), sort_keys=False))
     _write(folder / ".dvcignore", (root / ".dvcignore").read_text())
-    config = (
-        f"[core]\n    no_scm = True\n    analytics = false\n    remote = local\n[cache]\n    dir = ../{up}/.dvc/cache\n"
-    )
-    _write(folder / ".dvc" / "config", config + f"['remote \"local\"']\n    url = ../{up}/.eyas/remote\n")
+    _write(folder / ".dvc" / "config", dvc_config(root / ".dvc", up))
+
+
+def dvc_config(dvc_folder: Path, up: str) -> str:
+    """The checkout's DVC settings, ``config.local`` included, as a workspace's own: its cache and its remotes.
+
+    Args:
+        dvc_folder: ``.dvc`` of the checkout.
+        up: the checkout as seen from the workspace.
+    """
+    settings = ConfigObj()
+    for file in ("config", "config.local"):
+        if (dvc_folder / file).exists():
+            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
+    settings.setdefault("core", {})["no_scm"] = True
+    settings.setdefault("cache", {}).setdefault("dir", "cache")
+    places = [("cache", "dir"), *((name, "url") for name in settings if name.startswith("remote "))]
+    for section, key in places:
+        place = settings[section].get(key, "")
+        if place and not re.match(r"^(/|~|[a-z0-9+]+:)", place):
+            settings[section][key] = os.path.normpath(f"../{up}/.dvc/{place}")
+    return "\n".join(settings.write()) + "\n"
 
 
 def _write(path: Path, text: str) -> None:

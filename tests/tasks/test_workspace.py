@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from eyas.errors import BusyError, ParameterError
 from tasks.workspace import Workspace, apply_overrides, derive_pipeline, open_workspace, profile_name
@@ -174,3 +175,20 @@ def test_a_name_that_leaves_the_workspaces_is_refused(checkout: Path, name: str)
 def test_a_value_that_is_not_yaml_is_refused() -> None:
     with pytest.raises(ParameterError, match=r"--set score.seed=\[1: the value is not YAML"):
         apply_overrides({}, ["score.seed=[1"])
+
+
+def test_a_workspace_has_the_checkouts_remotes_and_cache(checkout):
+    (checkout / ".dvc").mkdir()
+    (checkout / ".dvc" / "config").write_text(
+        "[core]\n    remote = far\n['remote \"near\"']\n    url = ../.eyas/remote\n"
+    )
+    local = "['remote \"far\"']\n    url = s3://bucket/dvc\n    endpointurl = http://localhost:9000\n"
+    (checkout / ".dvc" / "config.local").write_text(local)
+    workspace = prepared(checkout, checkout / "configs" / "small.yaml")
+    found = Repo(workspace.folder)
+    assert found.config["core"]["no_scm"]
+    assert found.config["core"]["remote"] == "far"
+    assert found.config["remote"]["far"]["url"] == "s3://bucket/dvc"
+    assert found.config["remote"]["far"]["endpointurl"] == "http://localhost:9000"
+    assert Path(found.config["remote"]["near"]["url"]).resolve() == checkout.resolve() / ".eyas" / "remote"
+    assert Path(found.cache.local.path).parents[1].resolve() == checkout.resolve() / ".dvc" / "cache"
