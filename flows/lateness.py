@@ -89,7 +89,7 @@ def waiting_too_long(grace_minutes: int) -> list[FlowRun]:
 def describe_waiting(runs: Sequence[FlowRun]) -> str:
     """What to tell of runs that nobody takes."""
     since = f"{_time(runs[0]):%Y-%m-%d %H:%M %Z}"
-    return f"{len(runs)} runs wait since {since} and nobody takes them: is a worker (or `python -m flows serve`) up?"
+    return f"{len(runs)} runs wait since {since} and nobody takes them: is a worker (or `flows serve`) up, and free?"
 
 
 def status_line(grace_minutes: int) -> str | None:

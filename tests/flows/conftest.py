@@ -1,7 +1,6 @@
 """A receiver of notices, workspaces of a small checkout, and one Prefect server for the tests that need one."""
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -62,8 +61,11 @@ def make_workspace(tmp_path: Path) -> Callable[..., Workspace]:
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Prefect's own test server, its state in a temporary folder."""
+    from prefect.settings import PREFECT_HOME, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
-    os.environ["PREFECT_HOME"] = str(tmp_path_factory.mktemp("prefect"))
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    home = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch, temporary_settings({PREFECT_HOME: home}):
+        patch.setenv("PREFECT_HOME", str(home))
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
