@@ -39,7 +39,7 @@ VARIANTS = {
     "held out, 1,024 + 2,048 images": Rung(images=2048, calibration_images=1024, mode="held_out"),
 }
 OURS = "fused, 512 images"
-OTHERS = {"linear_probe": "", "dense_kl": " (no labels)", "dense_mse": " (no labels)"}
+OTHERS = {"linear_probe": "", "dense_probe": " (no labels)", "dense_kl": " (no labels)", "dense_mse": " (no labels)"}
 Row = dict[str, Any]
 
 

@@ -28,20 +28,21 @@ def oracle(kind):
         "top1": (z.argmax(1) == y).astype(float),
         "dense_kl": -(q * np.log(q / p)).sum(1),
         "dense_mse": -((z - d) ** 2).sum(1),
-        "linear_probe": left_out(FEATURES.double().numpy(), y, 0.3),
+        "linear_probe": left_out(FEATURES.double().numpy(), np.eye(7)[y], 0.3),
+        "dense_probe": left_out(FEATURES.double().numpy(), q, 0.3),
     }[kind]
 
 
-def left_out(x, y, ridge):
+def left_out(x, targets, ridge):
     """One fit per image, each of all others: their means, and the ridge as extra rows of a least-squares problem."""
-    penalty = ridge * ((x - x.mean(0)) ** 2).sum() / x.shape[1]
-    one_hot, right = np.eye(7)[y], []
+    penalty, right = ridge * ((x - x.mean(0)) ** 2).sum() / x.shape[1], []
     for i in range(len(x)):
         others = np.arange(len(x)) != i
-        mx, my = x[others].mean(0), one_hot[others].mean(0)
+        mx, my = x[others].mean(0), targets[others].mean(0)
         rows = np.vstack([x[others] - mx, np.sqrt(penalty) * np.eye(x.shape[1])])
-        weights, *_ = np.linalg.lstsq(rows, np.vstack([one_hot[others] - my, np.zeros((x.shape[1], 7))]), rcond=None)
-        right.append((my + (x[i] - mx) @ weights).argmax() == y[i])
+        wanted = np.vstack([targets[others] - my, np.zeros((x.shape[1], 7))])
+        weights, *_ = np.linalg.lstsq(rows, wanted, rcond=None)
+        right.append((my + (x[i] - mx) @ weights).argmax() == targets[i].argmax())
     return np.array(right, float)
 
 
@@ -81,12 +82,16 @@ def test_the_probe_is_the_same_from_either_side(width):
     generator = torch.Generator().manual_seed(width)
     features = torch.randn(40, width, generator=generator) + LABELS[:, None] / 3
     got = Scorer.parse({"kind": "linear_probe", "ridge": 0.05})(Answers(LOGITS, LABELS, None, features))
-    np.testing.assert_array_equal(got, left_out(features.double().numpy(), LABELS.numpy(), 0.05))
+    np.testing.assert_array_equal(got, left_out(features.double().numpy(), np.eye(7)[LABELS], 0.05))
 
 
-def test_the_probe_does_not_see_scale_or_shift_of_the_features():
-    probe = Scorer.parse("linear_probe")
-    assert torch.equal(probe(Answers(LOGITS, LABELS, None, 50 * FEATURES - 3)), probe(ANSWERS))
+PROBES = ["linear_probe", "dense_probe"]
+
+
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_probe_does_not_see_scale_or_shift_of_the_features(kind):
+    probe = Scorer.parse(kind)
+    assert torch.equal(probe(Answers(LOGITS, LABELS, DENSE, 50 * FEATURES - 3)), probe(ANSWERS))
 
 
 def test_the_probe_of_dead_features_is_chance():
@@ -94,7 +99,8 @@ def test_the_probe_of_dead_features_is_chance():
     assert dead.mean() <= np.bincount(LABELS).max() / 40
 
 
-def test_the_probe_refuses_answers_per_pixel():
-    maps = Answers(LOGITS[:, :, None], LABELS[:, None], None, FEATURES)
-    with pytest.raises(DataError, match=r"logits \(40, 7, 1\).*choose cross_entropy"):
-        Scorer.parse("linear_probe")(maps)
+@pytest.mark.parametrize("kind", PROBES)
+def test_a_probe_refuses_answers_per_pixel(kind):
+    maps = Answers(LOGITS[:, :, None], LABELS[:, None], DENSE[:, :, None], FEATURES)
+    with pytest.raises(DataError, match=rf"{kind} judges .*logits \(40, 7, 1\).*choose cross_entropy"):
+        Scorer.parse(kind)(maps)

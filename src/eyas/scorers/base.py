@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from eyas.component import Component
+from eyas.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,21 @@ class Scorer(Component):
 def per_image(goodness: Tensor) -> Tensor:
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
     return goodness if goodness.ndim == 1 else goodness.flatten(1).mean(1)
+
+
+def require_features(scorer: Scorer, answers: Answers) -> Tensor:
+    """The features, ``(N, F)``, of a network with one answer per image.
+
+    Raises:
+        DataError: it answers per pixel or per token.
+    """
+    assert answers.features is not None
+    if answers.logits.ndim != 2 or answers.features.ndim != 2:
+        shapes = f"logits {tuple(answers.logits.shape)}, features {tuple(answers.features.shape)}"
+        kind = scorer.model_dump()["kind"]
+        msg = f"{kind} judges networks with one answer per image ({shapes}): choose cross_entropy or dense_kl"
+        raise DataError(msg)
+    return answers.features
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]
