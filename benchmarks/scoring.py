@@ -262,10 +262,10 @@ def main() -> None:
             given.model, given.share, given.candidates, seed=given.seed, work=given.work, checkpoint=given.checkpoint
         )
         run(bench, work, given.recipe, *given.part)
-        if given.record:
-            record(work, given.candidates, given.record)
         if len(finished(work, given.recipe)) < len(bench.plans):
             return
+        if given.record:
+            record(work, given.candidates, given.record)
         raced = race(bench, given.share, given.recipe)
     rows = finished(work, given.recipe)
     report(rows, given, raced)
