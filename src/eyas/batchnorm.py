@@ -3,7 +3,7 @@
 Shapes: N images, C channels. A *call* is one layer seeing one batch; a shared layer has several per forward.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -20,7 +20,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def frozen_norms(model: nn.Module) -> list[str]:
-    """Names of layers with running statistics that are no batch-norm of PyTorch's (``FrozenBatchNorm2d``)."""
+    """Names of layers with running statistics that are no batch-norm of PyTorch's (``FrozenBatchNorm2d``, instance-norm)."""
     return [
         name
         for name, module in model.named_modules()
@@ -127,16 +127,21 @@ def join(records: Iterable[LayerRecord]) -> Iterator[Joined]:
     for group in by_calls.values():
         means = torch.cat([torch.stack(entry.means) for entry in group], 1).double()
         variances = torch.cat([torch.stack(entry.variances) for entry in group], 1).double()
-        counts = [count for entry in group for count in entry.counts]
-        column = torch.tensor(counts, dtype=torch.float64, device=means.device).view(len(group), -1)
-        sizes = torch.tensor([len(entry.means[0]) for entry in group], device=means.device)
-        yield Joined(group, means, variances, column.repeat_interleave(sizes, 0, output_size=means.shape[1]).T)
+        rows = torch.tensor([entry.counts for entry in group], dtype=torch.float64)
+        sizes = torch.tensor([len(entry.means[0]) for entry in group])
+        rows, sizes = without_waiting(rows, means.device), without_waiting(sizes, means.device)
+        yield Joined(group, means, variances, rows.repeat_interleave(sizes, 0, output_size=means.shape[1]).T)
 
 
-def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecord], int]:
-    """Run ``batches`` and return each layer's per-batch statistics and the number of images.
+def without_waiting(tensor: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on ``device``; a GPU works on, where a plain copy would make this process wait for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
-    On return the model is as before, but for the running statistics, which the caller overwrites.
+
+def reestimate(model: nn.Module, batches: Iterable[Tensor], estimate: Callable[[Joined], tuple[Tensor, Tensor]]) -> int:
+    """Run ``batches`` and write what ``estimate`` makes of each layer's per-batch statistics.
+
+    Returns the number of images. But for the running statistics the model is as before, and after an error those, too.
     """
     with tracking(model, momentum=1.0) as layers:
         records = [LayerRecord(layer) for layer in layers]
@@ -146,7 +151,9 @@ def record(model: nn.Module, batches: Iterable[Tensor]) -> tuple[list[LayerRecor
         finally:
             for handle in handles:
                 handle.remove()
-    return records, images
+        for joined in join(records):
+            joined.write(*estimate(joined))
+    return images
 
 
 @torch.inference_mode()

@@ -86,3 +86,19 @@ def test_a_network_without_batch_norm_is_left_alone(kind, images):
     before = copy.deepcopy(net.state_dict())
     assert Calibrator.parse(kind)(net, [images]) == 96
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"moving_average"}))
+@pytest.mark.parametrize("step", ["join", "Joined.write"])
+def test_an_error_after_the_pass_leaves_everything_as_it_was(kind, step, net, images, monkeypatch):
+    before, flags = copy.deepcopy(net.state_dict()), settings(net)
+
+    def fail(*_):
+        raise MemoryError("no room for the estimate")
+
+    monkeypatch.setattr(f"eyas.batchnorm.{step}", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        Calibrator.parse(kind)(net, images.split(32))
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert settings(net) == flags
+    assert hooks(net) == 0

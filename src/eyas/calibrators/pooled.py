@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from eyas.batchnorm import join, record
+from eyas.batchnorm import Joined, reestimate
 from eyas.calibrators.base import Calibrator
 
 
@@ -22,11 +22,13 @@ class Pooled(Calibrator):
 
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Write the pooled statistics; see the base for the promise."""
-        records, images = record(model, batches)
-        for joined in join(records):
-            means, counts = joined.means, joined.counts
-            total = counts.sum(0)
-            mean = (counts * means).sum(0) / total
-            within, between = (counts - 1) * joined.variances, counts * (means - mean) ** 2
-            joined.write(mean, (within + between).sum(0) / total)
-        return images
+        return reestimate(model, batches, pooled)
+
+
+def pooled(joined: Joined) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance ``(S,)`` of S channels."""
+    means, counts = joined.means, joined.counts
+    total = counts.sum(0)
+    mean = (counts * means).sum(0) / total
+    within, between = (counts - 1) * joined.variances, counts * (means - mean) ** 2
+    return mean, (within + between).sum(0) / total

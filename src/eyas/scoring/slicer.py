@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eyas.batchnorm import without_waiting
 from eyas.surgery import share_structure
 
 if TYPE_CHECKING:
@@ -82,9 +83,7 @@ class Slicer:
         """Index maps as tensors; one transfer for all."""
         if not kept:
             return ()
-        joined = torch.from_numpy(np.concatenate(kept))
-        if self.device.type == "cuda":
-            joined = joined.pin_memory().to(self.device, non_blocking=True)
+        joined = without_waiting(torch.from_numpy(np.concatenate(kept)), self.device)
         pieces: tuple[Tensor, ...] = torch.split_with_sizes(joined, [len(array) for array in kept])
         return pieces
 
