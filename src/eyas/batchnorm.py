@@ -20,7 +20,7 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
 
 
 def frozen_norms(model: nn.Module) -> list[str]:
-    """Names of layers with running statistics that are no batch-norm of PyTorch's (``FrozenBatchNorm2d``, instance-norm)."""
+    """Names of layers with running statistics that are no batch-norm of PyTorch's (frozen or instance-norm)."""
     return [
         name
         for name, module in model.named_modules()
