@@ -25,7 +25,10 @@ class Answers:
 
 
 class Scorer(Component):
-    """Turns a candidate's answers into one number per image; their mean is its score, higher is better."""
+    """Turns a candidate's answers into one number per image; their mean is its score, higher is better.
+
+    Answers may come in pieces; all images of a rung together only where :attr:`needs_features`.
+    """
 
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False

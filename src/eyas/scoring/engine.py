@@ -4,7 +4,7 @@ Shapes: N images, K classes.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from eyas.space import SearchSpace
 
 _PROBE_IMAGES = 1024
+_JUDGED_AT_ONCE = 2**22
+"""Values of logits: fewer batches than that are judged together, which small networks notice."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,11 @@ class Engine:
     def judge(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Calibrate and score a network that is the engine's to change."""
         with torch.inference_mode(), self._precision():
-            return self._reduce(self._answers(model, rung, batch_size))
+            columns = zip(*self._judged(model, rung, batch_size), strict=True)
+            return _reduce(*(column[0] if len(column) == 1 else torch.cat(column) for column in columns))
 
-    def _answers(self, model: nn.Module, rung: Rung, batch_size: int) -> Answers:
-        """Outputs on the rung's scoring images."""
+    def _judged(self, model: nn.Module, rung: Rung, batch_size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Goodness, right and log-likelihood per image, piece by piece: no more logits are kept than one piece has."""
         scoring = self.images.scoring[: rung.images]
         mode: Callable[[nn.Module], AbstractContextManager[None]] = evaluation_mode
         if self.has_statistics and rung.mode == "fused":
@@ -93,43 +96,88 @@ class Engine:
         elif self.has_statistics:
             calibration = self.images.calibration[: rung.calibration_images]
             self.settings.calibrator(model, batches(calibration, batch_size))
+        most = float("inf") if self.settings.scorer.needs_features else _JUDGED_AT_ONCE
+        judged: list[tuple[Tensor, Tensor, Tensor]] = []
+        start = 0
         with mode(model), collecting(model, self._head) as features:
-            logits = torch.cat([self._primary(model(batch)) for batch in batches(scoring, batch_size)])
+            outputs = (self._primary(model(batch)) for batch in batches(scoring, batch_size))
+            for logits in in_pieces(outputs, most):
+                judged.append(self._judge(self._answers(logits, start, features)))
+                start += len(logits)
+        return judged
+
+    def _answers(self, logits: Tensor, start: int, features: list[Tensor]) -> Answers:
+        """Outputs on the scoring images from ``start`` on, and what they are held against."""
+        part, images = slice(start, start + len(logits)), self.images
         return Answers(
             logits=logits.float(),
-            labels=None if self.images.labels is None else self.images.labels[: rung.images],
-            dense=None if self.images.dense is None else self.images.dense[: rung.images],
+            labels=None if images.labels is None else images.labels[part],
+            dense=None if images.dense is None else images.dense[part],
             features=torch.cat(features) if features else None,
         )
 
+    def _judge(self, answers: Answers) -> tuple[Tensor, Tensor, Tensor]:
+        """Goodness, whether right, and log-likelihood of each image, ``(N,)`` in float64; NaN where unknown."""
+        finite = torch.isfinite(answers.logits).flatten(1).all(1)
+        goodness_N = torch.where(finite, self.settings.scorer(answers), torch.nan).double()
+        if answers.labels is None:
+            unknown = torch.full_like(goodness_N, torch.nan)
+            return goodness_N, unknown, unknown
+        right_N = per_image((answers.logits.argmax(1) == answers.labels).double())
+        known = isinstance(self.settings.scorer, CrossEntropy)
+        likelihood_N = goodness_N if known else CrossEntropy()(answers).double()
+        return goodness_N, torch.where(finite, right_N, torch.nan), likelihood_N
+
     def _primary(self, output: Any) -> Tensor:
         return primary_output(output, self.settings.output)
-
-    def _reduce(self, answers: Answers) -> Callable[[], Measurement]:
-        """Per-image goodness and its means, left on the device until asked for."""
-        logits, labels, images = answers.logits, answers.labels, len(answers.logits)
-        goodness_N = self.settings.scorer(answers)
-        finite = torch.isfinite(logits).flatten(1).all(1)
-        goodness_N = torch.where(finite, goodness_N, torch.nan).double()
-        accuracy = entropy = torch.full_like(goodness_N[0], torch.nan)
-        if labels is not None:
-            accuracy = torch.where(finite, per_image((logits.argmax(1) == labels).double()), torch.nan).mean()
-            known = isinstance(self.settings.scorer, CrossEntropy)
-            entropy = -(goodness_N if known else CrossEntropy()(answers).double()).mean()
-        means = torch.stack([goodness_N.mean(), goodness_N.std(), accuracy, entropy])
-
-        def wait() -> Measurement:
-            score, deviation, accuracy, cross_entropy = means.tolist()
-            error = deviation / images**0.5
-            return Measurement(score, error, accuracy, cross_entropy, images, goodness_N.float().cpu().numpy())
-
-        return wait
 
     def _precision(self) -> AbstractContextManager[Any]:
         """On CUDA bfloat16 arithmetic; batch-norm's statistics stay in float32."""
         if self.device.startswith("cuda"):
             return torch.autocast("cuda", torch.bfloat16)
         return nullcontext()
+
+
+def _reduce(goodness_N: Tensor, right_N: Tensor, likelihood_N: Tensor) -> Callable[[], Measurement]:
+    """Means over the images, on their way to the CPU when this returns."""
+    images = len(goodness_N)
+    means = torch.stack([goodness_N.mean(), goodness_N.std(), right_N.mean(), -likelihood_N.mean()])
+    wait_for_copies = to_host(means, goodness_N.float())
+
+    def wait() -> Measurement:
+        means, goodness = wait_for_copies()
+        score, deviation, accuracy, cross_entropy = means.tolist()
+        error = deviation / images**0.5
+        return Measurement(score, error, accuracy, cross_entropy, images, goodness.numpy())
+
+    return wait
+
+
+def to_host(*tensors: Tensor) -> Callable[[], list[Tensor]]:
+    """Begin to copy to the CPU, and return what waits for these copies alone, not for work queued since."""
+    copies = [tensor.to("cpu", non_blocking=True) for tensor in tensors]  # from a GPU into pinned memory
+    if not tensors[0].is_cuda:
+        return lambda: copies
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived.record(torch.cuda.current_stream(tensors[0].device))
+
+    def wait() -> list[Tensor]:
+        arrived.synchronize()
+        return copies
+
+    return wait
+
+
+def in_pieces(parts: Iterable[Tensor], most: float) -> Iterator[Tensor]:
+    """Neighbours joined until they hold ``most`` values or more."""
+    held: list[Tensor] = []
+    for part in parts:
+        held.append(part)
+        if sum(tensor.numel() for tensor in held) >= most:
+            yield torch.cat(held)
+            held.clear()
+    if held:
+        yield torch.cat(held)
 
 
 def on_device(model: nn.Module, device: str) -> nn.Module:

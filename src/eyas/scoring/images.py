@@ -51,9 +51,12 @@ def prepare(calibration: Tensor, scoring: Tensor, labels: Tensor | None, *, seed
 
 
 def batches(images: Tensor, size: int) -> Iterator[Tensor]:
-    """Batches of at most ``size`` images and as even as can be, so that none is too small for its statistics."""
-    count = -(-len(images) // size)
-    return iter(images.tensor_split(count)) if count else iter(())
+    """Batches of at most ``size`` images and as even as can be, so that none is too small for its statistics.
+
+    Of an odd number in batches of 2 one batch has 3: a single image has no variance.
+    """
+    count = min(-(-len(images) // size), max(1, len(images) // 2))
+    return iter(images.tensor_split(count)) if len(images) else iter(())
 
 
 def _lay_out(images: Tensor, device: str) -> Tensor:
