@@ -5,7 +5,6 @@ half-written is ever taken for a data set.
 """
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from eyas.data.manifest import FILES
 from eyas.data.sampling import sample
 from eyas.data.sources import BUILTIN, check_all_met, collect
 from eyas.errors import StorageError
+from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
@@ -28,7 +28,7 @@ from tasks.signature import SOURCE, data_signatures, noted, require_same
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
     given = params.fetch
-    options = _options(given, params.runtime.threads or os.cpu_count() or 1)
+    options = _options(given, params.runtime.threads or cores())
     source = {"train": given.train} | ({"test": given.test} if given.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
     seen = noted(lambda: data_signatures(given, store))

@@ -1,7 +1,6 @@
 """What the two stages that train share: their data, their network's fitness for it, and resuming."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from eyas.batchnorm import batch_norms
 from eyas.config import PipelineParams, RuntimeParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
+from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.recipes import Recipe
 from eyas.training import Evaluation, StoredSplit, TrainingResult, evaluate, train
@@ -32,7 +32,7 @@ class Data:
     @classmethod
     def open(cls, params: PipelineParams, artifacts: Path) -> "Data":
         """Open and verify what the fetch stage left."""
-        threads = params.runtime.threads or os.cpu_count() or 1
+        threads = params.runtime.threads or cores()
         return cls(open_dataset(artifacts / "fetch", threads=threads), stage.device(params.runtime))
 
     def split(self, name: str) -> StoredSplit:

@@ -14,6 +14,7 @@ from typing import Any
 
 from eyas.config import PipelineParams, RuntimeParams, load_params
 from eyas.errors import EyasError
+from eyas.parallel import cores
 from eyas.progress import Progress
 
 Metrics = Mapping[str, float | int]
@@ -48,7 +49,7 @@ def configure_torch(runtime: RuntimeParams) -> None:
     """Set threads, and ask for deterministic kernels: the same seed gives the same bytes on the CPU."""
     import torch
 
-    torch.set_num_threads(runtime.threads or os.cpu_count() or 1)
+    torch.set_num_threads(runtime.threads or cores())
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
 
 

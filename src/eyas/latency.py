@@ -3,7 +3,6 @@
 The runs interleave (A B A B ...), so that a machine that slows down or speeds up meanwhile does so for all.
 """
 
-import os
 import platform
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from eyas import ort
+from eyas.parallel import cores
 
 
 def measure(
@@ -49,7 +49,7 @@ def measure(
         "threads": threads,
         "runtime": f"onnxruntime {onnxruntime.__version__}",
         "cpu": cpu_name(),
-        "cores": os.cpu_count() or 1,
+        "cores": cores(),
     }
 
 

@@ -1,5 +1,6 @@
-"""Work done a little ahead by a few threads, handed out in order."""
+"""How many cores there are, and work done a little ahead by a few threads, handed out in order."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,6 +8,12 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def cores() -> int:
+    """Cores that this process may use: those of its affinity where the system tells, else all; at least 1."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return (len(affinity(0)) if affinity else os.cpu_count()) or 1
 
 
 def ordered_map(
