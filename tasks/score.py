@@ -4,7 +4,6 @@ import csv
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,13 +19,19 @@ from eyas.config import PipelineParams, RuntimeParams, ScoreParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
 from eyas.network import load_network
+from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.scoring import ScoreTable, WidthPlans
 from eyas.space import SearchSpace
 from tasks import stage
 from tasks.sample import trace_network
 
-INPUTS = ("fetch/manifest.json", "baseline/model.safetensors", "sample/candidates.parquet")
+INPUTS = (
+    "fetch/manifest.json",
+    "baseline/architecture.json",
+    "baseline/model.safetensors",
+    "sample/candidates.parquet",
+)
 SMALL_BATCH_MACS = 1e9
 _COSTS = ("macs", "params", "activation_bytes")
 
@@ -43,7 +48,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
     journal, dataset = journal_folder(params, artifacts), open_dataset(artifacts / "fetch")
     how = share_work(params.runtime, space.cost().macs * params.score.batch_size)
-    table = _race(params.score, dataset, space, plans, journal=journal / "journal.jsonl", progress=progress, **how)
+    table = _race(params.score, dataset, space, plans, journal=journal / "journal", progress=progress, **how)
     _write(folder, space, plans, candidates, table)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
@@ -54,7 +59,7 @@ def share_work(runtime: RuntimeParams, macs_per_batch: float) -> dict[str, Any]:
 
     Measured on two busy cores with 8 x 8 images: 45 candidates per second with one thread, 3 to 26 with two.
     """
-    threads = max(1, (runtime.threads or os.cpu_count() or 1) // runtime.workers)
+    threads = max(1, (runtime.threads or cores()) // runtime.workers)
     if not runtime.threads and macs_per_batch < SMALL_BATCH_MACS:
         threads = 1
     torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """The search space of a network: its coupled channel groups, their legal widths, and what they cost."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from math import lcm
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from eyas.plan import PruningPlan, canonical_json
 if TYPE_CHECKING:
     from eyas.criteria import Criterion
 
-__all__ = ["ChannelGroup", "FrozenGroup", "Layout", "Member", "SearchSpace"]
+__all__ = ["ChannelGroup", "FrozenGroup", "Layout", "Member", "Planner", "SearchSpace"]
 
 Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
 
@@ -140,20 +140,9 @@ class SearchSpace:
 
     def planner(
         self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
-    ) -> Callable[[Widths | None], PruningPlan]:
+    ) -> "Planner":
         """A function from widths to plans; importance is computed once, now."""
-        rankings = self.ranking(criterion, model=model, data=data)
-
-        def plan(widths: Widths | None = None) -> PruningPlan:
-            vector = self.vector(widths)
-            kept = {}
-            for group, ranking, width in zip(self.groups, rankings, vector.tolist(), strict=True):
-                keep = np.zeros(group.units, dtype=bool)
-                keep[ranking[: width // group.step]] = True
-                kept[group.name] = tuple(np.flatnonzero(keep[group.unit_of_channel]).tolist())
-            return PruningPlan.model_construct(space=self.fingerprint, channels=self.widths, kept=kept)
-
-        return plan
+        return Planner(self, self.ranking(criterion, model=model, data=data))
 
     def plan(
         self,
@@ -252,6 +241,36 @@ class SearchSpace:
             "min_width": self.min_width,
             "fingerprint": self.fingerprint,
         }
+
+
+class Planner:
+    """From widths to the plan that keeps the most important channels; made by :meth:`SearchSpace.planner`.
+
+    Args:
+        space: the search space of the plans.
+        rankings: units of each group, the most important first.
+    """
+
+    def __init__(self, space: SearchSpace, rankings: Sequence[Ints]) -> None:
+        self.space, self.rankings = space, rankings
+
+    def __call__(self, widths: Widths | None = None) -> PruningPlan:
+        """The plan at these widths, of the dense network without."""
+        vector = self.space.vector(widths)
+        kept = {}
+        for group, ranking, width in zip(self.space.groups, self.rankings, vector.tolist(), strict=True):
+            keep = np.zeros(group.units, dtype=bool)
+            keep[ranking[: width // group.step]] = True
+            kept[group.name] = tuple(np.flatnonzero(keep[group.unit_of_channel]).tolist())
+        return PruningPlan.model_construct(space=self.space.fingerprint, channels=self.space.widths, kept=kept)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over space and rankings: equal for planners that make equal plans of equal widths."""
+        digest = hashlib.sha256(self.space.fingerprint.encode())
+        for ranking in self.rankings:
+            digest.update(np.asarray(ranking, np.int64).tobytes())
+        return digest.hexdigest()
 
 
 def _rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:

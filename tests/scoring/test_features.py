@@ -25,7 +25,7 @@ class TwoHeads(nn.Module):
         return self.last(torch.relu(self.first(x)))
 
 
-def test_the_head_is_the_last_linear_layer_called():
+def test_the_head_is_the_linear_layer_that_makes_the_output():
     model = TwoHeads().train()
     assert find_head(model, torch.randn(2, 4)) == "last"
     assert model.training
@@ -42,8 +42,53 @@ def test_features_are_the_heads_inputs_in_order():
 
 
 def test_a_network_without_a_linear_layer_is_refused():
-    with pytest.raises(DataError, match="Sequential has no torch.nn.Linear.*choose scorer cross_entropy"):
+    with pytest.raises(DataError, match="Sequential.*torch.nn.Linear.*choose scorer cross_entropy"):
         find_head(nn.Sequential(nn.Conv2d(3, 4, 1)), torch.randn(1, 3, 2, 2))
+
+
+class Branches(nn.Module):
+    """A classifier, and a linear layer called after it; ``how`` says what is returned."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how = how
+        self.head, self.aux = nn.Linear(4, 5), nn.Linear(4, 5)
+
+    def forward(self, x):
+        if self.how == "named":
+            return self.head(input=x)
+        if self.how == "functional":
+            return nn.functional.linear(x, self.head.weight, self.head.bias)
+        logits, aux = self.head(x), self.aux(x * 2)
+        return {
+            "tuple": lambda: (logits, aux),
+            "view": lambda: logits.view(-1, 5),
+            "copy": lambda: logits.clone(),
+            "cast": lambda: logits.double(),
+            "gate": lambda: logits * aux.sigmoid(),
+            "twice": lambda: self.head(x * 3),
+        }[self.how]()
+
+
+@pytest.mark.parametrize(
+    ("how", "output", "head"),
+    [
+        ("tuple", None, "head"),
+        ("tuple", 1, "aux"),
+        ("tuple", -1, "aux"),
+        ("view", None, "head"),
+        ("copy", None, "head"),
+        ("cast", None, "head"),
+    ],
+)
+def test_a_layer_called_later_is_not_the_head(how, output, head):
+    assert find_head(Branches(how).eval(), torch.randn(2, 4), output) == head
+
+
+@pytest.mark.parametrize("how", ["gate", "twice", "named", "functional"])
+def test_an_output_that_no_linear_layer_makes_alone_is_refused(how):
+    with pytest.raises(DataError, match=r"Branches.*torch.nn.Linear.*cross_entropy.*dense_kl"):
+        find_head(Branches(how).eval(), torch.randn(2, 4))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

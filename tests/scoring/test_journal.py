@@ -1,18 +1,27 @@
 """The journal: nothing lost, nothing doubled, nothing of another race."""
 
+import copy
 import math
 import os
+import re
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from eyas.errors import BusyError
-from eyas.scoring import Rung
+import eyas
+from eyas.criteria import Criterion
+from eyas.errors import BusyError, ParameterError
+from eyas.scoring import Rung, WidthPlans
+from eyas.scoring.candidates import digests
 from eyas.scoring.engine import Engine
+from eyas.scoring.fingerprint import sources
 from eyas.scoring.journal import Journal
 from eyas.scoring.measurement import Measurement
+from tests.scoring.networks import Net
 from tests.scoring.test_score import RACE
 
 
@@ -64,6 +73,70 @@ def test_a_torn_line_is_cut_off(tmp_path):
     assert (tmp_path / "j").read_bytes() == whole
 
 
+def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
+    path = tmp_path / "j"
+    journal = Journal(path, fingerprint="f", batch_size=8)
+    for number in range(5):
+        journal.add(0, number, measured(goodness=np.arange(7, dtype=np.float32)))
+    journal.close()
+    whole = path.read_bytes()
+    head, one, two, three, *rest = whole.splitlines(keepends=True)
+    damaged = {
+        "half a line, the next behind it": [two[:40], three, *rest],
+        "zero bytes": [two[:20], bytes(50), two[70:], three, *rest],
+        "one letter": [two.replace(b"images", b"imagex"), three, *rest],
+        "no measurement": [b'{"rung": 0}\n', three, *rest],
+        "an empty line": [b"\n", two, three, *rest],
+        "zeros at the end": [two, three, *rest[:-1], rest[-1][:-9], bytes(4096)],
+        "goodness cut": [two[:-20], b'"}\n', three, *rest],
+    }
+    for name, lines in damaged.items():
+        path.write_bytes(b"".join([head, one, *lines]))
+        caplog.clear()
+        again = Journal(path, fingerprint="f", batch_size=8)
+        kept = [candidate for candidate, _ in again.finished(0)]
+        again.close()
+        assert kept == ([0, 1, 2, 3] if name == "zeros at the end" else [0]), name
+        assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[: len(kept) + 1]), name
+        assert "measured again" in caplog.text, name
+
+
+def test_a_header_that_cannot_be_read_begins_anew(tmp_path):
+    for spoilt in (b"\x80\x81garbage\n", b"\n", b"[1]\n", b"null\n"):
+        (tmp_path / "j").write_bytes(spoilt + b'{"rung": 0}\n')
+        journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+        assert not list(journal.finished(0))
+        journal.close()
+
+
+def test_a_race_goes_on_from_a_damaged_journal(scene, tmp_path):
+    path = tmp_path / "j"
+    expected = columns(scene.score(rungs=RACE, journal=path))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:5], lines[5][:40], *lines[6:]]))
+    assert columns(scene.score(rungs=RACE, journal=path)) == expected
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr("os.write", lambda file, data: write(file, data[:10]))
+    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    for number in range(3):
+        journal.add(0, number, measured())
+    journal.close()
+    monkeypatch.undo()
+    again = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    assert [candidate for candidate, _ in again.finished(0)] == [0, 1, 2]
+    again.close()
+
+
+def test_a_journal_that_cannot_be_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file" / "j"):
+        with pytest.raises(ParameterError, match=f"journal {re.escape(str(path))}.*a file"):
+            Journal(path, fingerprint="f", batch_size=8)
+
+
 def test_a_journal_of_another_race_is_begun_anew(tmp_path):
     journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
     journal.add(0, 1, measured())
@@ -97,12 +170,84 @@ def test_cut_anywhere_it_ends_with_the_identical_table(scene, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    "change", [{"seed": 1}, {"batch_size": 64}, {"calibrator": "cumulative"}, {"scorer": "top1"}, {"rungs": RACE[:2]}]
+    "change",
+    [
+        {"seed": 1},
+        {"batch_size": 64},
+        {"calibrator": "cumulative"},
+        {"scorer": "top1"},
+        {"rungs": RACE[::2]},
+        {"stop_margin": 1.0},
+    ],
 )
 def test_a_changed_race_never_goes_on_from_the_old_one(scene, tmp_path, change):
     scene.score(rungs=RACE, journal=tmp_path / "j")
     options = {"rungs": RACE, **change}
     assert columns(scene.score(**options, journal=tmp_path / "j")) == columns(scene.score(**options))
+
+
+def test_other_channels_of_the_same_widths_are_another_race(scene, tmp_path):
+    other = WidthPlans(scene.plans.widths, scene.space.planner(Criterion.parse("random")))
+    scene.score(rungs=RACE, journal=tmp_path / "j")
+    found = columns(scene.score(other, rungs=RACE, journal=tmp_path / "j"))
+    assert found == columns(scene.score(other, rungs=RACE))
+    assert found != columns(scene.score(rungs=RACE))
+
+
+def test_equal_plans_have_equal_marks_however_they_are_made(scene):
+    widths = scene.plans.widths
+    again = digests(WidthPlans(widths.copy(), scene.space.planner(Criterion.parse("l1_norm"))))
+    assert np.array_equal(digests(scene.plans), again)
+    by_hand = WidthPlans(widths, lambda row: scene.space.plan(row, Criterion.parse("random")))
+    assert np.array_equal(digests(by_hand), digests(list(by_hand)))
+
+
+class Tanh(Net):
+    """The same weights, another forward."""
+
+    def forward(self, x):
+        x = torch.tanh(self.norm1(self.conv1(x)))
+        return self.head(torch.tanh(self.norm2(self.conv2(x))).mean((2, 3)))
+
+
+def other_forward(model):
+    model.__class__ = Tanh
+
+
+def other_eps(model):
+    model.norm1.eps = 0.5
+
+
+def slightly_other_eps(model):
+    model.norm1.eps = 1.1e-5
+
+
+@pytest.mark.parametrize("change", [other_forward, other_eps, slightly_other_eps])
+def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, change):
+    scene.score(rungs=RACE, journal=tmp_path / "j")
+    other = copy.deepcopy(scene.model)
+    change(other)
+    given = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
+    assert columns(eyas.score(*given, rungs=RACE, journal=tmp_path / "j")) == columns(eyas.score(*given, rungs=RACE))
+
+
+def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
+    answers = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    answers[3] = np.nan
+    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers)
+    journal.add(0, 1, measured())
+    journal.close()
+    for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
+        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers * np.float32(factor))
+        assert len(list(again.finished(0))) == kept
+        again.close()
+
+
+def test_every_source_file_of_the_package_is_in_the_fingerprint():
+    package = Path(eyas.__file__).parent
+    listed = {path.relative_to(package).as_posix() for path in sources()}
+    assert {"ridge.py", "space.py", "criteria/l1_norm.py", "scorers/top1.py", "scoring/run.py"} <= listed
+    assert listed == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
 
 
 def test_after_running_out_of_memory_the_smaller_batch_stays(scene, tmp_path, monkeypatch):

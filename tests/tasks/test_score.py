@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -107,6 +108,16 @@ def test_after_an_interruption_it_goes_on_and_ends_alike(artifacts, params, monk
 def test_another_race_has_another_journal(artifacts, params):
     other = params.model_copy(update={"score": params.score.model_copy(update={"seed": 1})})
     assert journal_folder(other, artifacts) != journal_folder(params, artifacts)
+
+
+def test_another_network_has_another_journal(artifacts, params, tmp_path):
+    copied = shutil.copytree(artifacts, tmp_path / "artifacts")
+    assert journal_folder(params, copied) == journal_folder(params, artifacts)
+    path = copied / "baseline/architecture.json"
+    record = json.loads(path.read_text())
+    record["arguments"]["width"] = 9
+    path.write_text(json.dumps(record))
+    assert journal_folder(params, copied) != journal_folder(params, artifacts)
 
 
 def test_candidates_of_another_space_are_refused(artifacts, params):

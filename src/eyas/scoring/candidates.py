@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.space import Planner
+
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
 
@@ -16,7 +18,8 @@ class WidthPlans(Sequence["PruningPlan"]):
 
     Args:
         widths: kept channels per candidate and group.
-        planner: from one row to its plan, as ``space.planner(criterion)`` makes it.
+        planner: from one row to its plan, as ``space.planner(criterion)`` makes it. Any other function will do, but
+            then every plan is made once more to tell equal ones.
     """
 
     def __init__(self, widths: NDArray[np.int64], planner: "Callable[[NDArray[np.int64]], PruningPlan]") -> None:
@@ -36,9 +39,10 @@ class WidthPlans(Sequence["PruningPlan"]):
 
 
 def digests(plans: "Sequence[PruningPlan]") -> NDArray[np.void]:
-    """16 bytes per plan, equal for equal plans of one search space, ``(n,)``."""
-    if isinstance(plans, WidthPlans):
-        return np.array([_digest(row.tobytes()) for row in plans.widths], "V16")
+    """16 bytes per plan, ``(n,)``: equal for equal plans of one sequence, and for the same channels of one space."""
+    if isinstance(plans, WidthPlans) and isinstance(plans.planner, Planner):
+        maker = plans.planner.fingerprint.encode()
+        return np.array([_digest(maker + row.tobytes()) for row in plans.widths], "V16")
     return np.array([_digest(_content(plans[number])) for number in range(len(plans))], "V16")
 
 

@@ -3,7 +3,6 @@
 Shapes: N images, K classes.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,22 +15,26 @@ from torch import Tensor, nn
 
 from eyas.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibrators import Calibrator
-from eyas.errors import DataError
 from eyas.scorers import Answers, Scorer
 from eyas.scorers.base import per_image
 from eyas.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.diagnostics import Probe, make_probe
 from eyas.scoring.features import collecting, find_head
+from eyas.scoring.hooks import drop_idle_hooks
 from eyas.scoring.images import Images, batches
 from eyas.scoring.measurement import Measurement
+from eyas.scoring.outputs import primary_output, try_out
 from eyas.scoring.rungs import Rung
 from eyas.scoring.slicer import Slicer
+from eyas.surgery import rebuild
 
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
     from eyas.space import SearchSpace
 
 _PROBE_IMAGES = 1024
+EXAMPLES = 2
+"""Scoring images that tell what the network answers with."""
 _JUDGED_AT_ONCE = 2**22
 """Values of logits: fewer batches than that are judged together, which small networks notice."""
 
@@ -48,6 +51,8 @@ class Settings:
 
 class Engine:
     """The dense network and the images on one device; scores one candidate after another.
+
+    The network is a copy without the user's watching hooks; ``example`` is its judged output on two scoring images.
 
     Example::
 
@@ -69,9 +74,14 @@ class Engine:
         self.images = images.to(device)
         if self.images.scoring.ndim == 4:
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.precision = "bfloat16" if device.startswith("cuda") else _precision_of(self.model)
+        drop_idle_hooks(self.model, self.images.scoring[:EXAMPLES], settings.output)
+        self.example = try_out(self.model, self.images.scoring[:EXAMPLES], settings.output)
         self._slice = Slicer(self.model, space)
         self.has_statistics = bool(batch_norms(self.model))
-        self._head = find_head(self.model, self.images.scoring[:2]) if settings.scorer.needs_features else None
+        self._head: str | None = None
+        if settings.scorer.needs_features:
+            self._head = find_head(self.model, self.images.scoring[:EXAMPLES], settings.output)
 
     def measure(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Measurement:
         """Score one candidate."""
@@ -182,32 +192,21 @@ def in_pieces(parts: Iterable[Tensor], most: float) -> Iterator[Tensor]:
 
 def on_device(model: nn.Module, device: str) -> nn.Module:
     """A copy of the network on ``device``, in eval mode; the original is untouched."""
-    copied = copy.deepcopy(model).to(device)
+    copied = rebuild(model, lambda tensor: _moved(tensor, device))
     for module in copied.modules():
         module.training = False
     return copied
 
 
-def primary_output(output: Any, choice: int | str | None = None) -> Tensor:
-    """The output that is judged, of a tensor, a tuple or a mapping.
+def _moved(tensor: Tensor, device: str) -> Tensor:
+    """A copy with memory of its own."""
+    moved = tensor.detach().to(device, copy=True)
+    return nn.Parameter(moved, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else moved
 
-    Raises:
-        DataError: the network has no such output; names those there are.
-    """
-    if isinstance(output, Tensor):
-        return output
-    found: Any = None
-    if isinstance(output, dict):
-        names = [choice] if choice is not None else ["logits", "out", *output]
-        found = next((output[name] for name in names if name in output), None)
-    elif isinstance(output, (tuple, list)):
-        position = 0 if choice is None else choice
-        found = output[position] if isinstance(position, int) and position < len(output) else None
-    if not isinstance(found, Tensor):
-        kind = f"a dict of {', '.join(map(str, output))}" if isinstance(output, dict) else f"{type(output).__name__}"
-        msg = f"the network returns {kind}, and output {choice!r} is no tensor there: name the one to judge"
-        raise DataError(msg)
-    return found
+
+def _precision_of(model: nn.Module) -> str:
+    floating = (tensor.dtype for tensor in model.parameters() if tensor.is_floating_point())
+    return str(next(floating, torch.float32)).removeprefix("torch.")
 
 
 def dense_outputs(engine: Engine, batch_size: int) -> Tensor:
@@ -221,7 +220,7 @@ def probe(engine: Engine, batch_size: int) -> Probe:
     """The unpruned network's accuracy, with its own statistics and with new ones, on at most 1,024 images each."""
     assert engine.images.labels is not None
     scoring, labels = engine.images.scoring[:_PROBE_IMAGES], engine.images.labels[:_PROBE_IMAGES]
-    model = copy.deepcopy(engine.model)
+    model = on_device(engine.model, engine.device)
     right = [_right(engine, model, scoring, labels, batch_size)]
     if engine.has_statistics:
         engine.settings.calibrator(model, batches(engine.images.calibration[:_PROBE_IMAGES], batch_size))

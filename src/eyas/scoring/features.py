@@ -2,38 +2,70 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eyas.batchnorm import evaluation_mode
 from eyas.errors import DataError
+from eyas.scoring.outputs import try_out
 
 
-def find_head(model: nn.Module, example: Tensor) -> str:
-    """Name of the last linear layer that a forward pass calls.
+@dataclass
+class _Calls:
+    """What a linear layer was given and gave, once per call."""
+
+    inputs: list[Any] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
+
+    def note(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        self.inputs.append(args[0] if len(args) == 1 and not kwargs else None)
+        self.outputs.append(output)
+
+    def made(self, judged: Tensor) -> bool:
+        """Whether a call gave what is judged."""
+        return any(given is judged for given in self.outputs)
+
+    def made_equal(self, judged: Tensor) -> bool:
+        """Whether a call gave something equal to what is judged, which reached the end through views or copies."""
+        return any(torch.equal(given.to(judged.dtype), judged) for given in self.outputs)
+
+    def is_readable(self) -> bool:
+        """Whether it was called once, with one row of features per image."""
+        return len(self.inputs) == 1 and isinstance(self.inputs[0], Tensor) and self.inputs[0].ndim == 2
+
+
+def find_head(model: nn.Module, example: Tensor, choice: int | str | None = None) -> str:
+    """Name of the linear layer whose output is the one that is judged.
+
+    Args:
+        model: the network.
+        example: a few images.
+        choice: which output is judged where there are several.
 
     Raises:
-        DataError: there is none.
+        DataError: no linear layer makes that output alone, called once with one row of features per image.
     """
-    called: list[str] = []
-
-    def note(name: str) -> Any:
-        return lambda *_: called.append(name)
-
-    linear = ((name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear))
-    handles = [module.register_forward_pre_hook(note(name)) for name, module in linear]
+    calls = {name: _Calls() for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    handles = [
+        model.get_submodule(name).register_forward_hook(call.note, with_kwargs=True) for name, call in calls.items()
+    ]
     try:
-        with torch.inference_mode(), evaluation_mode(model):
-            model(example)
+        judged = try_out(model, example, choice)
     finally:
         for handle in handles:
             handle.remove()
-    if not called:
-        msg = f"{type(model).__name__} has no torch.nn.Linear whose inputs could be judged: choose scorer cross_entropy"
+    heads: list[str] = [name for name, call in calls.items() if call.made(judged)]
+    heads = heads or [name for name, call in calls.items() if call.made_equal(judged)]
+    if len(heads) != 1 or not calls[heads[0]].is_readable():
+        msg = (
+            f"the judged output of {type(model).__name__} is not what one torch.nn.Linear makes, called once with one "
+            f"row of features per image (found: {', '.join(heads) or 'none'}), so its inputs cannot be judged: choose "
+            "scorer cross_entropy, or dense_kl without labels"
+        )
         raise DataError(msg)
-    return called[-1]
+    return heads[0]
 
 
 @contextmanager

@@ -1,25 +1,32 @@
 """What was measured, on disk before the next measurement begins, so that a killed race goes on where it stopped.
 
-JSON lines: a header that says which race this is, then one line per finished (candidate, rung). A line is appended with
-one write, so a killed process leaves at most its last line torn, which is cut off on opening. Numbers are
-written so that they come back bit for bit.
+A header that says which race this is, then one line per finished (candidate, rung), each a checksum (crc32, eight
+hexadecimal digits), a space and JSON. On opening, the file is cut off before the first line that is torn or damaged.
+Numbers are written so that they come back bit for bit.
 """
 
 import base64
 import fcntl
 import json
+import logging
 import os
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from eyas.errors import BusyError
+from eyas.errors import BusyError, ParameterError
 from eyas.scoring.measurement import Measurement
 
+_log = logging.getLogger(__name__)
+
 _SYNC_SECONDS = 1.0
+_ROUNDING = 1e-4
+"""Of the largest answer: another number of threads changes less, another network changes more."""
 _FIELDS = ("score", "standard_error", "accuracy", "cross_entropy", "images")
 
 
@@ -49,15 +56,19 @@ class Journal:
         path: the file; made with its folder where it does not exist.
         fingerprint: of everything that scores depend on; a journal of another race is begun anew.
         batch_size: as asked for; :attr:`batch_size` is the one in use after running out of memory.
+        answers: some outputs of the dense network, which may differ by rounding.
 
     Raises:
         BusyError: another process races on the same journal.
+        ParameterError: no file can be written there.
     """
 
-    def __init__(self, path: Path, *, fingerprint: str, batch_size: int) -> None:
+    def __init__(
+        self, path: Path, *, fingerprint: str, batch_size: int, answers: NDArray[np.float32] | None = None
+    ) -> None:
         self.path, self._fingerprint, self.batch_size = path, fingerprint, batch_size
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._answers = np.empty(0, np.float32) if answers is None else answers
+        self._file = _open(path)
         self._synced = time.monotonic()
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -67,17 +78,19 @@ class Journal:
             raise BusyError(msg) from error
         header = self._header()
         if header is None:
+            if path.stat().st_size:
+                _log.warning("%s is of another race, or its first line is damaged: it begins anew", path)
             self.restart(batch_size)
         else:
             self.batch_size = int(header["batch_size"])
-            self._cut_torn_line()
+            self._cut_damage()
 
     def finished(self, rung: int) -> Iterator[tuple[int, Measurement]]:
         """Measurements of a rung, read one by one."""
         with self.path.open("rb") as lines:
             next(lines)
             for line in lines:
-                entry = json.loads(line)
+                entry = json.loads(line[9:])
                 if entry["rung"] == rung:
                     yield entry["candidate"], _measurement(entry)
 
@@ -86,14 +99,15 @@ class Journal:
         entry: dict[str, Any] = {"rung": rung, "candidate": candidate}
         entry.update({name: getattr(measured, name) for name in _FIELDS})
         if measured.goodness is not None:
-            entry["goodness"] = base64.b64encode(measured.goodness.astype("<f4").tobytes()).decode()
+            entry["goodness"] = _coded(measured.goodness)
         self._append(entry)
 
     def restart(self, batch_size: int) -> None:
         """Drop everything: scores at another batch size are not comparable."""
         self.batch_size = batch_size
         os.ftruncate(self._file, 0)
-        self._append({"fingerprint": self._fingerprint, "batch_size": batch_size})
+        answers = _coded(self._answers)
+        self._append({"fingerprint": self._fingerprint, "batch_size": batch_size, "answers": answers})
 
     def close(self) -> None:
         """Sync and release the file."""
@@ -101,7 +115,10 @@ class Journal:
         os.close(self._file)
 
     def _append(self, entry: dict[str, Any]) -> None:
-        os.write(self._file, (json.dumps(entry) + "\n").encode())
+        content = json.dumps(entry).encode()
+        rest = b"%08x %b\n" % (zlib.crc32(content), content)
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fsync(self._file)
             self._synced = time.monotonic()
@@ -109,25 +126,63 @@ class Journal:
     def _header(self) -> dict[str, Any] | None:
         """The header where it is whole and of this race."""
         with self.path.open("rb") as lines:
-            first = lines.readline()
-        try:
-            header = json.loads(first) if first.endswith(b"\n") else None
-        except ValueError:
+            content = _content(lines.readline())
+        if content is None:
             return None
-        return header if isinstance(header, dict) and header.get("fingerprint") == self._fingerprint else None
+        header: dict[str, Any] = json.loads(content)
+        same = header.get("fingerprint") == self._fingerprint and _agree(_decoded(header["answers"]), self._answers)
+        return header if same else None
 
-    def _cut_torn_line(self) -> None:
-        """Keep the lines up to the first that is not whole."""
+    def _cut_damage(self) -> None:
+        """Keep the lines before the first that is torn or damaged."""
         good = 0
         with self.path.open("rb") as lines:
-            for line in lines:
-                if not line.endswith(b"\n") or not line.startswith(b"{") or not line.rstrip().endswith(b"}"):
+            for number, line in enumerate(lines, 1):
+                if _content(line) is None:
+                    _log.warning(
+                        "%s is torn or damaged in line %d: it and the rest is measured again", self.path, number
+                    )
                     break
                 good += len(line)
         os.ftruncate(self._file, good)
 
 
+def _open(path: Path) -> int:
+    """The file, for reading and appending.
+
+    Raises:
+        ParameterError: the system says why not.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    except OSError as error:
+        msg = f"journal {path} cannot be written ({error.strerror}): give the path of a file"
+        raise ParameterError(msg) from error
+
+
+def _content(line: bytes) -> bytes | None:
+    """The JSON of a line that is whole."""
+    content = line[9:-1]
+    return content if line == b"%08x %b\n" % (zlib.crc32(content), content) else None
+
+
+def _coded(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(values.astype("<f4").tobytes()).decode()
+
+
+def _decoded(coded: str) -> NDArray[np.float32]:
+    return np.frombuffer(base64.b64decode(coded), "<f4").astype(np.float32)
+
+
+def _agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Equal but for rounding; infinities and NaN at the same places."""
+    if one.shape != other.shape:
+        return False
+    largest = float(np.abs(one[np.isfinite(one)]).max(initial=0))
+    return np.allclose(one, other, rtol=0, atol=_ROUNDING * largest, equal_nan=True)
+
+
 def _measurement(entry: dict[str, Any]) -> Measurement:
-    coded = entry.get("goodness")
-    goodness = None if coded is None else np.frombuffer(base64.b64decode(coded), "<f4").astype(np.float32)
+    goodness = _decoded(entry["goodness"]) if "goodness" in entry else None
     return Measurement(**{name: entry[name] for name in _FIELDS}, goodness=goodness)

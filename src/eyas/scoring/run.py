@@ -5,29 +5,31 @@ ranked by cross-entropy, in a race over rungs; docs/scoring.md has the measureme
 """
 
 import logging
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.batchnorm import batch_norms, frozen_norms
 from eyas.calibrators import Calibrator
-from eyas.errors import DataError, EyasError, ParameterError, PlanError
+from eyas.errors import EyasError, PlanError
+from eyas.parallel import cores
 from eyas.progress import Progress, silent
 from eyas.scorers import Scorer
-from eyas.scoring import diagnostics
+from eyas.scoring import checks, diagnostics
 from eyas.scoring.candidates import digests, originals
 from eyas.scoring.cluster import RayCrew
 from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError, while_memory_lasts
 from eyas.scoring.divided import DividedCrew
-from eyas.scoring.engine import Engine, Settings, dense_outputs, probe
-from eyas.scoring.fingerprint import race_fingerprint
-from eyas.scoring.images import Images, prepare
+from eyas.scoring.engine import EXAMPLES, Engine, Settings, dense_outputs, probe
+from eyas.scoring.fingerprint import answers, race_fingerprint
+from eyas.scoring.images import Images
 from eyas.scoring.journal import Journal, NoJournal
 from eyas.scoring.payload import pack
 from eyas.scoring.processes import ProcessCrew
@@ -48,7 +50,8 @@ class Staff:
     """Who does the work; a result does not depend on it beyond rounding."""
 
     workers: int
-    threads: int
+    threads: int | None
+    """Of each worker; without it torch's own setting."""
     cluster: str | None
 
 
@@ -96,9 +99,10 @@ def score(  # noqa: PLR0917
         space: its search space.
         plans: the candidates; :class:`WidthPlans` makes them lazily from a width matrix.
         calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs.
-        scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
-        scoring_labels: integers ``(M,)``; without them candidates are compared to the dense network's outputs.
-        rungs: images, mode and survivors of each round; :data:`DEFAULT_RUNGS` without.
+        scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
+        scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1; without them candidates
+            are compared to the dense network's outputs.
+        rungs: images, mode and survivors of each round, the last of several held out; :data:`DEFAULT_RUNGS` without.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         seed: shuffles the images.
         calibrator: who re-estimates the statistics in held-out rungs.
@@ -107,7 +111,8 @@ def score(  # noqa: PLR0917
         output: which output is judged where the network has several.
         stop_margin: a leader this many standard errors ahead of the others goes to the last rung alone.
         workers: processes (on a cluster actors) that score side by side; GPUs are dealt out among them.
-        threads: torch threads of each worker; without it the cores divided by ``workers``.
+        threads: torch threads of each worker; without it the cores divided by ``workers``, for one worker torch's own
+            setting.
         cluster: ``ray``, or the address of a Ray cluster.
         journal: file that finished measurements are kept in, so that a killed call can be repeated and goes on.
         progress: told how far the race is.
@@ -117,36 +122,51 @@ def score(  # noqa: PLR0917
 
     Raises:
         PlanError: there are no plans.
-        DataError: images or labels cannot be used, or a scorer lacks the labels it needs.
-        ParameterError: no such device, rungs that make no sense, or a network that workers cannot be sent.
+        DataError: images, labels or outputs cannot be used, or a scorer lacks the labels or the layer it needs.
+        BusyError: another process writes the same journal.
+        ParameterError: settings or rungs that make no sense, or a network that workers cannot be sent.
         MissingExtraError: ``cluster`` without Ray.
         EyasError: the device's memory does not hold two images.
     """
     if not len(plans):
         msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
         raise PlanError(msg)
-    settings = Settings(Calibrator.parse(calibrator), _choose_scorer(scorer, scoring_labels), output)
-    calibration_images, scoring_images = torch.as_tensor(calibration_images), torch.as_tensor(scoring_images)
-    _check_work(device, workers, batch_size)
-    if calibration_images.data_ptr() == scoring_images.data_ptr() and len(scoring_images):
-        _log.warning("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
-    images = prepare(calibration_images, scoring_images, scoring_labels, seed=seed)
-    fitted = fit_rungs(parse_rungs(rungs), calibration=len(images.calibration), scoring=len(images.scoring))
-    staff = Staff(workers, threads or max(1, (os.cpu_count() or 1) // workers), cluster)
+    checks.check_settings(
+        device=device, workers=workers, threads=threads, batch_size=batch_size, stop_margin=stop_margin
+    )
+    settings = Settings(Calibrator.parse(calibrator), checks.choose_scorer(scorer, scoring_labels), output)
+    images = checks.prepared(model, calibration_images, scoring_images, scoring_labels, seed=seed)
+    wanted = parse_rungs(rungs)
+    checks.check_final_rung(wanted, model, images.calibration)
+    fitted = fit_rungs(wanted, calibration=len(images.calibration), scoring=len(images.scoring))
+    staff = Staff(workers, threads or (max(1, cores() // workers) if workers > 1 or cluster else None), cluster)
     job = Job(model, space, plans, images, fitted, settings, device, seed, staff)
     marks = digests(plans)
     course = Course(len(plans), originals(marks), fitted, batch_size, stop_margin)
-    notes = _open_journal(job, course, marks, journal)
+    with _torch_threads(staff.threads):
+        engine = Engine(model, space, images, settings, device=device)
+        checks.check_answers(engine.example, len(images.scoring[:EXAMPLES]), images.labels)
+        notes = _open_journal(job, course, marks, engine.example, journal)
+        try:
+            return _run(job, course, engine, notes, progress)
+        finally:
+            notes.close()
+
+
+@contextmanager
+def _torch_threads(count: int | None) -> Iterator[None]:
+    """So many threads inside, those of before afterwards."""
+    before = torch.get_num_threads()
     try:
-        return _run(job, course, notes, progress)
+        torch.set_num_threads(count or before)
+        yield
     finally:
-        notes.close()
+        torch.set_num_threads(before)
 
 
-def _run(job: Job, course: Course, notes: Journal | NoJournal, progress: Progress) -> ScoreTable:
+def _run(job: Job, course: Course, engine: Engine, notes: Journal | NoJournal, progress: Progress) -> ScoreTable:
     """The race, begun again at half the batch where memory ends, and its diagnosis."""
     warnings = _about_network(job)
-    engine = Engine(job.model, job.space, job.images, job.settings, device=job.device)
     if job.settings.scorer.needs_dense:
         dense = while_memory_lasts(lambda size: dense_outputs(engine, size), course.batch_size)
         engine.images = replace(engine.images, dense=dense)
@@ -175,8 +195,8 @@ def _hire(job: Job, engine: Engine) -> LocalCrew | DividedCrew:
     if staff.workers == 1 and staff.cluster is None:
         return LocalCrew(engine, job.plans)
     images = replace(job.images, dense=engine.images.dense)
-    blueprint, tensors = pack(job.model, job.space, job.settings, images)
-    how: dict[str, Any] = {"workers": staff.workers, "device": job.device, "threads": staff.threads}
+    blueprint, tensors = pack(engine.model, job.space, job.settings, images)
+    how: dict[str, Any] = {"workers": staff.workers, "device": job.device, "threads": torch.get_num_threads()}
     if staff.cluster is None:
         return ProcessCrew(blueprint, tensors, job.plans, **how)
     return RayCrew(blueprint, tensors, job.plans, address=staff.cluster, **how)
@@ -200,6 +220,9 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
     settings = {
         "batch_size": course.batch_size,
         "seed": job.seed,
+        "output": job.settings.output,
+        "stop_margin": course.stop_margin,
+        "precision": engine.precision,
         "calibrator": job.settings.calibrator.model_dump(),
         "scorer": job.settings.scorer.model_dump(),
         "rungs": [rung.model_dump() for rung in course.rungs],
@@ -212,32 +235,11 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
     )
 
 
-def _check_work(device: str, workers: int, batch_size: int) -> None:
-    if workers < 1 or batch_size < 2:
-        msg = f"workers={workers} and batch_size={batch_size}: give at least 1 worker and batches of at least 2 images"
-        raise ParameterError(msg)
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use device='cpu'"
-        raise ParameterError(msg)
-
-
 def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     """The unpruned network through the same procedure, where there is something to judge it by."""
     if engine.images.labels is None or not len(engine.images.calibration):
         return None
     return while_memory_lasts(lambda size: probe(engine, size), batch_size)
-
-
-def _choose_scorer(scorer: Scorer | str | None, labels: Tensor | None) -> Scorer:
-    """The scorer asked for, or the best one for what is there."""
-    chosen = Scorer.parse(scorer or ("dense_kl" if labels is None else "cross_entropy"))
-    if chosen.needs_labels and labels is None:
-        msg = (
-            f"scorer {chosen.model_dump()['kind']} needs labels and none are given: give scoring_labels, or choose "
-            "dense_kl or dense_mse, which compare with the dense network"
-        )
-        raise DataError(msg)
-    return chosen
 
 
 def _about_network(job: Job) -> list[str]:
@@ -270,7 +272,7 @@ def _halve(batch_size: int, error: Exception) -> int:
 
 
 def _open_journal(
-    job: Job, course: Course, marks: "np.ndarray[Any, np.dtype[np.void]]", path: Path | str | None
+    job: Job, course: Course, marks: NDArray[np.void], example: Tensor, path: Path | str | None
 ) -> Journal | NoJournal:
     if path is None:
         return NoJournal()
@@ -282,4 +284,4 @@ def _open_journal(
         f"{course.batch_size} {course.stop_margin} {torch.device(job.device).type} {torch.__version__}",
     ]
     fingerprint = race_fingerprint(job.model, job.images, marks, words)
-    return Journal(Path(path), fingerprint=fingerprint, batch_size=course.batch_size)
+    return Journal(Path(path), fingerprint=fingerprint, batch_size=course.batch_size, answers=answers(example))

@@ -20,7 +20,7 @@ class Rung(BaseModel):
     """``fused``: one pass calibrates and scores. ``held_out``: calibration images first, scoring images then."""
     calibration_images: Annotated[int, Field(ge=2)] | None = None
     """Held out: images that re-estimate the statistics, at most; without it as many as ``images``."""
-    keep: Annotated[float, Field(gt=0)] = 0.25
+    keep: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
     """What goes on to the next rung: a share below 1, or a number of candidates."""
 
     def survivors(self, entered: int) -> int:
