@@ -81,7 +81,7 @@ def test_every_candidate_is_measured_once_whoever_dies(scene, engine, workers, d
 
 def test_workers_that_keep_dying_are_an_error_in_words(scene, engine):
     crew = FakeCrew(engine, scene.plans, 2, dies=[True] * 99, chance=0.9)
-    with pytest.raises(EyasError, match="workers died"):
+    with pytest.raises(EyasError, match="died 4 times without an answer, the last time with: gone"):
         list(crew.run(FUSED[0], 128, range(24)))
 
 
@@ -191,7 +191,7 @@ def test_a_lost_actor_is_replaced(scene, engine):
             found[candidate] = (measured.score, measured.accuracy, measured.goodness.tobytes())
             if len(found) == 5:
                 ray.kill(crew._actors[0])
-        assert crew._losses == 1
+        assert not any(crew._losses)
         assert found == measure_all(LocalCrew(engine, scene.plans), FUSED[0])
     finally:
         crew.close()

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from eyas.errors import MissingExtraError, ParameterError
-from eyas.scoring.divided import Answer, DividedCrew, Lost, Task
-from eyas.scoring.payload import Blueprint, unpack
+from eyas.errors import EyasError, MissingExtraError, ParameterError
+from eyas.scoring.divided import Answer, DividedCrew, Lost, Task, cannot_start, last_words
+from eyas.scoring.payload import Blueprint, Flat, unpack
 from eyas.scoring.processes import begin
 
 if TYPE_CHECKING:
     from eyas.plan import PruningPlan
 
 _log = logging.getLogger(__name__)
+_PATIENCE_SECONDS = 120.0
 
 
 class RayCrew(DividedCrew):
@@ -33,6 +34,7 @@ class RayCrew(DividedCrew):
     Raises:
         MissingExtraError: Ray is not installed.
         ParameterError: no cluster answers at the address.
+        EyasError: the cluster has no room for all actors, or they cannot start.
     """
 
     def __init__(
@@ -48,21 +50,53 @@ class RayCrew(DividedCrew):
     ) -> None:
         super().__init__(plans, workers)
         self._ray = import_ray()
-        self._ours = connect(self._ray, address, cpus=workers * threads)
-        # numpy arrays lie in the store once per machine, and every actor there reads the same bytes
-        self._payload = self._ray.put((blueprint, {name: tensor.numpy() for name, tensor in tensors.items()}))
-        self._device, self._threads = device, threads
-        resources = {"num_cpus": threads, "num_gpus": 1 if device == "cuda" else 0, "max_concurrency": 1}
-        self._actor_class = self._ray.remote(**resources)(Actor)
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, tuple[int, Task]] = {}
-        for worker in range(workers):
-            self.start(worker)
+        self._device, self._threads = device, threads
+        self._ours = connect(self._ray, address, cpus=workers * threads)
+        try:
+            # numpy arrays lie in the store once per machine, and every actor there reads the same bytes
+            self._payload = self._ray.put((blueprint, {name: Flat.of(tensor) for name, tensor in tensors.items()}))
+            resources = {"num_cpus": threads, "num_gpus": 1 if device == "cuda" else 0, "max_concurrency": 1}
+            self._actor_class = self._ray.remote(**resources)(Actor)
+            for worker in range(workers):
+                self._place(worker)
+            self._see_them_ready(range(workers))
+        except BaseException:
+            self.close()
+            raise
 
     def start(self, worker: int) -> None:
         """Place an actor; Ray finds it a machine."""
         self._pending = {ref: entry for ref, entry in self._pending.items() if entry[0] != worker}
+        self._place(worker)
+        self._see_them_ready([worker])
+
+    def _place(self, worker: int) -> None:
         self._actors[worker] = self._actor_class.remote(self._payload, self._device, self._threads)
+
+    def _see_them_ready(self, workers: Sequence[int]) -> None:
+        """Wait until actors have a machine and an engine: one that the cluster has no room for would wait for ever.
+
+        Raises:
+            EyasError: they cannot start, or there is no room for all.
+        """
+        calls = [self._actors[worker].ready.remote() for worker in workers]
+        ready, missing = self._ray.wait(calls, num_returns=len(calls), timeout=_PATIENCE_SECONDS)
+        try:
+            self._ray.get(ready)
+        except self._ray.exceptions.RayError as error:
+            raise cannot_start(last_words(str(error))) from error
+        if missing:
+            here = self._ray.cluster_resources()
+            msg = (
+                f"after {_PATIENCE_SECONDS:.0f} s the cluster has room for {self.workers - len(missing)} of "
+                f"{self.workers} scoring actors of {self._threads} CPUs each"
+                f"{' and a GPU' if self._device == 'cuda' else ''}; it has {here.get('CPU', 0):.0f} CPUs and "
+                f"{here.get('GPU', 0):.0f} GPUs in all: ask for fewer runtime.workers or runtime.threads, or add "
+                "machines"
+            )
+            raise EyasError(msg)
 
     def submit(self, worker: int, task: Task) -> None:
         """Call the actor; its death shows in :meth:`wait`."""
@@ -75,7 +109,7 @@ class RayCrew(DividedCrew):
         try:
             return [(worker, self._ray.get(ready))]
         except self._ray.exceptions.RayError as error:
-            reason = str(error).splitlines()[0]
+            reason = last_words(str(error))
             _log.warning("scoring actor %d was lost (%s); its candidates are scored again", worker, reason)
             return [(worker, Lost(reason))]
 
@@ -90,11 +124,14 @@ class RayCrew(DividedCrew):
 class Actor:
     """Runs on the cluster: an engine that answers tasks."""
 
-    def __init__(self, payload: tuple[Blueprint, dict[str, Any]], device: str, threads: int) -> None:
-        blueprint, arrays = payload
+    def __init__(self, payload: tuple[Blueprint, dict[str, Flat]], device: str, threads: int) -> None:
+        blueprint, flat = payload
         torch.set_num_threads(threads)
-        # the store's arrays are read-only; torch wants memory that it may write to
-        self._engine = unpack(blueprint, {name: torch.tensor(array) for name, array in arrays.items()}, device)
+        self._engine = unpack(blueprint, {name: entry.tensor() for name, entry in flat.items()}, device)
+
+    def ready(self) -> bool:
+        """Answers once the engine stands."""
+        return True
 
     def measure(self, task: Task) -> Answer:
         """Measure one candidate."""
@@ -128,7 +165,9 @@ def connect(ray: Any, address: str, *, cpus: int) -> bool:
             ray.init(address=None if address == "ray" else address, log_to_driver=False)
         else:
             ray.init(num_cpus=cpus, log_to_driver=False, include_dashboard=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        msg = f"runtime.cluster: no Ray cluster answers at {address!r} ({error}); start one, or give 'ray'"
+    except Exception as error:  # Ray raises whatever it met on its way, bare exceptions too
+        ray.shutdown()
+        cause = last_words(str(error))
+        msg = f"runtime.cluster: no Ray cluster answers at {address!r} ({cause}); start one, or give 'ray'"
         raise ParameterError(msg) from error
     return True

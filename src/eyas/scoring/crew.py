@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from eyas.errors import EyasError
 from eyas.scoring.engine import Engine
 from eyas.scoring.measurement import Measurement
 from eyas.scoring.rungs import Rung
@@ -51,14 +53,39 @@ def while_memory_lasts(work: Callable[[int], Result], batch_size: int) -> Result
     """``work(batch_size)``, again at half the size for as long as memory does not suffice.
 
     For the dense network, which is larger than every candidate: a race must not fail on it at its end.
+
+    Raises:
+        EyasError: it does not suffice for a batch of 2 or 3 images either.
     """
     while True:
+        if batch_size < 4:
+            with room_for(f"the dense network's answers in batches of {batch_size} images"):
+                return work(batch_size)
         try:
             return work(batch_size)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error) or batch_size < 4:
+            if not is_out_of_memory(error):
                 raise
             batch_size //= 2
+
+
+@contextmanager
+def room_for(what: str) -> Iterator[None]:
+    """Where memory does not suffice for what a smaller batch would not help either.
+
+    Raises:
+        EyasError: it does not; says what to do.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        msg = (
+            f"the device's memory does not hold {what} ({error}): give fewer images (score.score_images, "
+            "score.calibration_images), fewer workers per GPU, or a device with more memory"
+        )
+        raise EyasError(msg) from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

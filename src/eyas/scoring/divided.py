@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from eyas.plan import PruningPlan
 
 _DEPTH = 2  # one in work, one waiting: a worker never idles while its answer travels
-_LOSSES_PER_WORKER = 3
+_LOSSES_IN_A_ROW = 3
+_LONGEST_CAUSE = 600
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class Lost:
     """A worker died; what it held must be measured again."""
 
     reason: str
+    never_began: bool = False
+    """It could not even get ready, for a reason of its own: another try would end alike."""
 
 
 class DividedCrew(ABC):
@@ -55,7 +58,8 @@ class DividedCrew(ABC):
 
     def __init__(self, plans: "Sequence[PruningPlan]", workers: int) -> None:
         self.plans, self.workers = plans, workers
-        self._run, self._losses = 0, 0
+        self._run = 0
+        self._losses = [0] * workers  # of each worker since its last answer
 
     @abstractmethod
     def start(self, worker: int) -> None:
@@ -90,9 +94,8 @@ class DividedCrew(ABC):
                     self._replace(worker, said)
                     waiting.extendleft(reversed(held[worker]))
                     held[worker].clear()
-                elif said.run != self._run:
-                    continue
-                else:
+                elif said.run == self._run:
+                    self._losses[worker] = 0
                     held[worker].remove(said.candidate)
                     yield said.candidate, _measurement(said)
                 while waiting and len(held[worker]) < _DEPTH:
@@ -107,15 +110,32 @@ class DividedCrew(ABC):
             self.submit(worker, Task(self._run, candidate, self.plans[candidate], rung, batch_size))
 
     def _replace(self, worker: int, lost: Lost) -> None:
-        self._losses += 1
-        if self._losses > _LOSSES_PER_WORKER * self.workers:
+        if lost.never_began:
+            raise cannot_start(lost.reason)
+        self._losses[worker] += 1
+        if self._losses[worker] > _LOSSES_IN_A_ROW:
             msg = (
-                f"{self._losses} scoring workers died, the last one with: {lost.reason}; give each more memory (fewer "
-                "runtime.workers, a smaller score.batch_size), look into the system's log, and guard a script of your "
-                "own with: if __name__ == '__main__'"
+                f"scoring worker {worker} died {self._losses[worker]} times without an answer, the last time with: "
+                f"{lost.reason}; the log has what it said, and score.batch_size and runtime.workers decide its memory"
             )
             raise EyasError(msg)
         self.start(worker)
+
+
+def cannot_start(cause: str) -> EyasError:
+    """The error for workers that never got ready."""
+    return EyasError(
+        f"scoring workers cannot start: {cause}; they import the script, and the module that the network comes from: "
+        "keep both in files, what a script does under if __name__ == '__main__':, or score with one worker"
+    )
+
+
+def last_words(text: str) -> str:
+    """What an error message of many lines comes to: what stands below its last indented line, the exception itself."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    indented = [number for number, line in enumerate(lines) if line[0].isspace()]
+    found = lines[indented[-1] + 1 :] if indented else lines
+    return " ".join(line.strip() for line in found or lines[-1:])[:_LONGEST_CAUSE]
 
 
 def _measurement(said: Answer) -> Measurement:

@@ -6,10 +6,13 @@ that is kept) moves no weights; those and the images go as plain tensors, once, 
 
 import copy
 import pickle
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.errors import ParameterError
@@ -52,8 +55,9 @@ def pack(
         )
         raise ParameterError(msg) from error
     tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in entries_of(model).values()}
-    tensors |= {f"images/{name}": value.cpu() for name, value in vars(images).items() if value is not None}
-    return blueprint, {name: tensor.contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    laid_out = vars(images.to("cpu"))  # as an engine wants them, so that workers read them where they lie
+    return blueprint, tensors | {f"images/{name}": value for name, value in laid_out.items() if value is not None}
 
 
 def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Engine:
@@ -68,6 +72,31 @@ def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Eng
         name: tensors.get(f"images/{name}") for name in ("calibration", "scoring", "labels", "dense")
     }
     return Engine(model, blueprint.space, Images(**given), blueprint.settings, device=device)
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A tensor of any type and layout as bytes, which numpy and a store of numpy arrays can hold."""
+
+    data: NDArray[np.uint8]
+    dtype: torch.dtype
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> "Flat":
+        """The bytes of a tensor without gaps; nothing is copied."""
+        data = tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy()
+        return cls(data, tensor.dtype, tuple(tensor.shape), tensor.stride())
+
+    def tensor(self) -> Tensor:
+        """The tensor again, on the same bytes: for reading only."""
+        if not len(self.data):
+            return torch.empty(self.size, dtype=self.dtype)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            data = torch.from_numpy(self.data)
+        return data.view(self.dtype).as_strided(self.size, self.stride)
 
 
 def _without_data(tensor: Tensor) -> Tensor:
