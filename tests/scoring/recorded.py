@@ -24,7 +24,7 @@ class Silent:
     def enter(self, rung, candidates):
         pass
 
-    def note(self, rung, candidate, measured):
+    def note(self, rung, candidate, measured, *, replayed):
         pass
 
 

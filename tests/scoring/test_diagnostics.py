@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from eyas.scoring.diagnostics import Probe, kendall_tau, make_probe, spread, stability, warnings_for
+from tests.scoring.recorded import Recorded, run
+from tests.scoring.test_recorded import FUSED, HELD_OUT, RUNGS
 
 GOOD = {"not_finite": 0.0, "score_spread": 0.3, "median_standard_error": 0.03, "signal": 10.0, "tied_share": 0.0}
+GOOD |= {"entered": [200, 50, 0, 8], "rank_stability": [0.9, 0.9]}
 
 
 def tau_by_pairs(one, other):
@@ -68,11 +71,11 @@ def test_the_probe_is_paired():
         ({"signal": 0.5}, "little signal"),
         ({"tied_share": 0.4}, "40% of the scores are ties"),
         ({"not_finite": 3.0}, "3 of 20 candidates have outputs that are not finite"),
-        ({"rank_stability": [0.9, 0.05]}, "Kendall tau 0.05"),
+        ({"rank_stability": [0.05, 0.9]}, "Kendall tau 0.05"),
     ],
 )
 def test_each_fault_is_said_in_words(change, words):
-    (warning,) = warnings_for({**GOOD, "rank_stability": [0.9], **change}, None, 20)
+    (warning,) = warnings_for({**GOOD, **change}, None, 20)
     assert words in warning
 
 
@@ -81,9 +84,34 @@ def test_a_sound_race_has_no_warnings():
 
 
 def test_a_probe_beyond_three_standard_errors_warns():
-    (warning,) = warnings_for({**GOOD, "rank_stability": []}, Probe(0.9, 0.8, 0.02), 20)
+    (warning,) = warnings_for(GOOD, Probe(0.9, 0.8, 0.02), 20)
     assert "from 0.900 to 0.800, 5.0 standard errors" in warning
 
 
 def test_one_candidate_has_no_spread_to_judge():
-    assert not warnings_for({**GOOD, "score_spread": 0.0, "rank_stability": []}, None, 1)
+    assert not warnings_for({**GOOD, "score_spread": 0.0, "entered": [1], "rank_stability": []}, None, 1)
+
+
+def test_the_order_of_a_few_finalists_is_left_to_chance():
+    assert not warnings_for({**GOOD, "rank_stability": [0.8, -0.1]}, None, 200)
+
+
+def test_no_false_alarm_on_recorded_races():
+    """Sound by construction: an image order of each seed's own, sixty times, with few climbers and with many."""
+    taus = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        crew = Recorded(rng.permutation(FUSED, axis=1), rng.permutation(HELD_OUT, axis=1))
+        for keep in (0.25, 0.6):
+            finish, _ = run(crew, len(FUSED), [RUNGS[0].model_copy(update={"keep": keep}), *RUNGS[1:]])
+            found = {"entered": finish.entered, "rank_stability": stability(finish.climbed)}
+            taus += [tau for tau in found["rank_stability"] if np.isfinite(tau)]
+            assert not warnings_for({**GOOD, **found}, None, len(FUSED))
+    assert min(taus) < 0.2  # which judged by its face would be one
+
+
+def test_pixels_of_one_image_are_one_image_to_the_probe():
+    """Against the same answers given per image."""
+    rng = np.random.default_rng(0)
+    original, recalibrated = (np.repeat(rng.uniform(size=(40, 1)) < 0.8, 64, 1).reshape(40, 8, 8) for _ in range(2))
+    assert make_probe(original, recalibrated) == make_probe(original[:, 0, 0], recalibrated[:, 0, 0])

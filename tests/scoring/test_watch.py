@@ -52,3 +52,19 @@ def test_a_race_that_ends_early_shrinks_its_total():
     watcher.enter(1, 1)
     watcher.note(1, 3, measurement([0.0, 1.0]))
     assert said[-1][:2] == (9, 9)
+
+
+def test_what_an_earlier_run_measured_is_no_work_of_this_one():
+    said, clock = [], Clock()
+    watcher = RaceWatcher(lambda *a: said.append(a), RUNGS[:1], 1000, clock=clock)
+    watcher.enter(0, 1000)
+    for number in range(900):
+        clock.now += 0.01  # reading the journal
+        watcher.note(0, number, measurement([1.0, 2.0]), replayed=True)
+    done, total, text = said[-1]
+    assert (done > 800, total) == (True, 1000)
+    assert text == f"rung 1/1, {done} from the journal, best 1.5000 (candidate 0)"
+    for number in range(900, 905):
+        clock.now += 1
+        watcher.note(0, number, measurement([0.0, 1.0]))
+    assert said[-1] == (905, 1000, "rung 1/1, 1.0 candidates/s, 2 min left, best 1.5000 (candidate 0)")

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 _TAU_LIMIT = 2000
+_FEWEST_RANKED = 20
+"""Ranks of fewer candidates are not judged: by chance alone tau of n unrelated orders has a standard deviation of
+sqrt(2(2n + 5) / 9n(n - 1)) (Kendall 1938), 0.16 at 20 and 0.29 at 8, so that sound races fall below 0.2, too."""
 
 ROUNDING = 1e-12
 """Equal scores may differ by this much: a mean's last bits depend on where its numbers lie in memory."""
@@ -32,9 +35,10 @@ class Probe:
         return 0.0 if gap == 0 else gap / max(self.standard_error, 1e-12)
 
 
-def make_probe(original_N: NDArray[np.bool_], recalibrated_N: NDArray[np.bool_]) -> Probe:
-    """A probe from right and wrong answers per image."""
-    gaps = recalibrated_N.astype(float) - original_N.astype(float)
+def make_probe(original: NDArray[np.bool_], recalibrated: NDArray[np.bool_]) -> Probe:
+    """A probe from right and wrong answers, ``(N,)`` or ``(N, ...)`` per pixel: images are independent, pixels not."""
+    original_N, recalibrated_N = (right.reshape(len(right), -1).mean(1) for right in (original, recalibrated))
+    gaps = recalibrated_N - original_N
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")
     return Probe(float(original_N.mean()), float(recalibrated_N.mean()), error)
 
@@ -89,7 +93,9 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
         )
     if candidates > 1:
         found += _signal_warnings(numbers)
-    taus = [tau for tau in numbers["rank_stability"] if np.isfinite(tau)]
+    climbs = [entered for entered in numbers["entered"][1:] if entered]
+    pairs = zip(numbers["rank_stability"], climbs, strict=True)
+    taus = [tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED]
     if taus and min(taus) < 0.2:
         found.append(
             f"ranks hardly agree between rungs (Kendall tau {min(taus):.2f}): give the early rungs more images"

@@ -42,8 +42,8 @@ class Watcher(Protocol):
     def enter(self, rung: int, candidates: int) -> None:
         """A rung begins."""
 
-    def note(self, rung: int, candidate: int, measured: Measurement) -> None:
-        """A candidate finished a rung, now or in an earlier run."""
+    def note(self, rung: int, candidate: int, measured: Measurement, *, replayed: bool) -> None:
+        """A candidate finished a rung, now or (``replayed``) in an earlier run."""
 
 
 class Contenders:
@@ -128,10 +128,10 @@ def race(course: Course, crew: Crew, notes: Notes, watcher: Watcher) -> Finish:
             continue
         watcher.enter(number, len(alive))
         contenders = Contenders()
-        for candidate, measured in _measure(course, number, alive, crew, notes):
+        for candidate, measured, replayed in _measure(course, number, alive, crew, notes):
             contenders.offer(candidate, measured)
             standings.note(candidate, number, measured)
-            watcher.note(number, candidate, measured)
+            watcher.note(number, candidate, measured, replayed=replayed)
         margins.append(contenders.margin())
         entered[number] = len(alive)
         if number == 0:
@@ -146,15 +146,15 @@ def race(course: Course, crew: Crew, notes: Notes, watcher: Watcher) -> Finish:
 
 def _measure(
     course: Course, number: int, alive: NDArray[np.int64], crew: Crew, notes: Notes
-) -> Iterator[tuple[int, Measurement]]:
-    """Everyone's measurement on a rung: first those on record, then the others, each put on record."""
+) -> Iterator[tuple[int, Measurement, bool]]:
+    """Everyone's measurement on a rung: first those on record (and that they are), then the others, put on record."""
     wanted, contenders = set(alive.tolist()), Contenders()
     for candidate, measured in notes.finished(number):
         if candidate in wanted:
             wanted.remove(candidate)
             contenders.offer(candidate, measured)
-            yield candidate, measured
+            yield candidate, measured, True
     for candidate, measured in crew.run(course.rungs[number], course.batch_size, sorted(wanted)):
         kept = contenders.offer(candidate, measured)
         notes.add(number, candidate, measured if kept else replace(measured, goodness=None))
-        yield candidate, measured
+        yield candidate, measured, False

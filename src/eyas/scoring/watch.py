@@ -26,8 +26,9 @@ class RaceWatcher:
         self._report, self._rungs, self._clock = report, rungs, clock
         self._entries = _expected(rungs, count)
         self._rung, self._done, self._done_here = 0, 0, 0
-        self._started = self._last = clock()
-        self._images, self._leader = 0, (-1, float("-inf"))
+        self._heard = self._last = clock()
+        self._measured, self._seconds, self._images = 0, 0.0, 0  # by this run, without what it found on record
+        self._leader = (-1, float("-inf"))
 
     def enter(self, rung: int, candidates: int) -> None:
         """A rung begins, perhaps with fewer than foreseen."""
@@ -36,26 +37,35 @@ class RaceWatcher:
         self._entries[rung + 1 :] = _expected(self._rungs[rung:], candidates)[1:]
         self._leader = (-1, float("-inf"))
 
-    def note(self, rung: int, candidate: int, measured: Measurement) -> None:
-        """Count a candidate; speak when the last word is old enough, or the rung is done."""
+    def note(self, rung: int, candidate: int, measured: Measurement, *, replayed: bool = False) -> None:
+        """Count a candidate; speak when the last word is old enough, or the rung is done.
+
+        One that is ``replayed`` from an earlier run says nothing about the speed of this one.
+        """
+        now = self._clock()
         self._done, self._done_here = self._done + 1, self._done_here + 1
-        self._images += self._rungs[rung].cost()
+        if not replayed:
+            self._measured += 1
+            self._seconds += now - self._heard
+            self._images += self._rungs[rung].cost()
+        self._heard = now
         if measured.score > self._leader[1]:
             self._leader = (candidate, measured.score)
-        now = self._clock()
         if now - self._last >= _PAUSE_SECONDS or self._done_here == self._entries[rung]:
             self._last = now
             self._report(self._done, max(self._total(), self._done), self.text())
 
     def text(self) -> str:
         """One line for a progress bar."""
-        seconds = max(self._clock() - self._started, 1e-9)
-        left = self._images_left() * seconds / max(self._images, 1)
         best = f", best {self._leader[1]:.4f} (candidate {self._leader[0]})" if self._leader[0] >= 0 else ""
-        return (
-            f"rung {self._rung + 1}/{len(self._rungs)}, {self._done / seconds:.1f} candidates/s, "
-            f"{_duration(left)} left{best}"
-        )
+        return f"rung {self._rung + 1}/{len(self._rungs)}, {self._pace()}{best}"
+
+    def _pace(self) -> str:
+        if not self._measured:
+            return f"{self._done} from the journal"
+        seconds = max(self._seconds, 1e-9)
+        left = self._images_left() * seconds / self._images
+        return f"{self._measured / seconds:.1f} candidates/s, {_duration(left)} left"
 
     def _total(self) -> int:
         behind = self._done - self._done_here
