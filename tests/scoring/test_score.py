@@ -171,7 +171,9 @@ class FrozenNorm(nn.Module):
 def test_frozen_norms_of_other_libraries_are_named():
     scene = make_scene(FrozenNorm, candidates=2)
     table = scene.score(rungs=FUSED)
-    assert any("2 frozen normalisation layers (norm1, norm2)" in warning for warning in table.warnings)
+    assert any(
+        "2 normalisation layers with running" in warning and "(norm1, norm2)" in warning for warning in table.warnings
+    )
 
 
 class Several(nn.Module):
@@ -293,10 +295,60 @@ def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch)
         eyas.score(scene.model, scene.space, *given.values(), **options)
 
 
-def test_equal_image_sets_are_said_to_hold_nothing_out(scene, caplog):
+@pytest.mark.parametrize("same", [lambda x: x, torch.clone], ids=["itself", "copy"])
+def test_equal_image_sets_are_said_to_hold_nothing_out(scene, caplog, same):
     with caplog.at_level(logging.WARNING):
-        eyas.score(scene.model, scene.space, scene.plans[:2], scene.scoring, scene.scoring, scene.labels, rungs=FUSED)
+        table = eyas.score(
+            scene.model, scene.space, scene.plans[:2], same(scene.scoring), scene.scoring, scene.labels, rungs=FUSED
+        )
     assert "hold nothing out" in caplog.text
+    assert any("hold nothing out" in warning for warning in table.warnings)
+
+
+@pytest.mark.parametrize("where", ["weights", "images"])
+def test_where_no_score_is_finite_there_is_no_winner(scene, where):
+    model, scoring = copy.deepcopy(scene.model), scene.scoring
+    if where == "weights":
+        model.head.bias.data[0] = float("nan")
+    else:
+        scoring = scoring * 1e37
+    words = {"weights": "dense network's head.bias hold NaN", "images": "its outputs overflow"}[where]
+    with pytest.raises(EyasError, match=words):
+        eyas.score(model, scene.space, scene.plans, scene.calibration, scoring, scene.labels, rungs=RACE)
+
+
+def test_no_more_images_are_kept_than_are_looked_at(scene, monkeypatch):
+    monkeypatch.setattr("eyas.scoring.run.PROBE_IMAGES", 100)
+    kept = []
+    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda *a: kept.append(dense_outputs(*a)) or kept[0])
+    plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=[Rung(images=80)])
+    assert len(kept[0]) == 100
+    monkeypatch.undo()
+    again = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=[Rung(images=80)])
+    assert np.array_equal(plain.score, again.score)
+
+
+def test_images_that_do_not_fit_the_device_are_an_error_in_words(scene, monkeypatch):
+    def too_large(self, device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("eyas.scoring.images.Images.to", too_large)
+    with pytest.raises(EyasError, match="does not hold the dense network and the images"):
+        scene.score(rungs=FUSED)
+
+
+def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    hired = []
+
+    def crew(*_, **how):
+        hired.append(how)
+        raise EyasError("hired")
+
+    monkeypatch.setattr("eyas.scoring.run.RayCrew", crew)
+    with pytest.raises(EyasError, match="hired"):
+        scene.score(rungs=FUSED, device="cuda", cluster="ray://there:10001")
+    assert hired[0]["device"] == "cuda"
 
 
 def test_zero_variance_among_scores_is_reported_as_a_fault(scene):

@@ -1,4 +1,4 @@
-"""What a caller of :func:`eyas.score` may give: all that is refused before the race begins.
+"""What a caller of :func:`eyas.score` may give: all that is refused, or doubted, for its own sake.
 
 Shapes: N images, K classes.
 """
@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.batchnorm import batch_norms
-from eyas.errors import DataError, ParameterError
+from eyas.batchnorm import batch_norms, frozen_norms
+from eyas.errors import CheckpointError, DataError, ParameterError
 from eyas.scorers import Scorer
 from eyas.scoring.images import Images, prepare
 from eyas.scoring.rungs import Rung
@@ -22,13 +24,15 @@ _log = logging.getLogger(__name__)
 _SHOWN = 5
 
 
-def check_settings(*, device: str, workers: int, threads: int | None, batch_size: int, stop_margin: float) -> None:
+def check_settings(
+    *, device: str, on_cluster: bool, workers: int, threads: int | None, batch_size: int, stop_margin: float
+) -> None:  # fmt: skip
     """Refuse settings that no race can have.
 
     Raises:
         ParameterError: says which, and what is allowed.
     """
-    _check_device(device)
+    _check_device(device, on_cluster=on_cluster)
     if not _is_whole(workers, 1) or not (threads is None or _is_whole(threads, 1)) or not _is_whole(batch_size, 2):
         msg = (
             f"workers={workers}, threads={threads} and batch_size={batch_size}: give whole numbers, at least 1 worker, "
@@ -44,7 +48,7 @@ def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, Integral) and int(value) >= least
 
 
-def _check_device(device: str) -> None:
+def _check_device(device: str, *, on_cluster: bool) -> None:
     try:
         parsed = torch.device(device)
     except (RuntimeError, TypeError):
@@ -52,6 +56,8 @@ def _check_device(device: str) -> None:
     if not isinstance(device, str) or parsed.type not in {"cpu", "cuda"}:
         msg = f"device {device!r}: give cpu, cuda or cuda:N"
         raise ParameterError(msg)
+    if on_cluster:
+        return  # this machine's GPUs are not the cluster's
     if parsed.type == "cuda" and not torch.cuda.is_available():
         msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use device='cpu'"
         raise ParameterError(msg)
@@ -81,8 +87,6 @@ def prepared(model: nn.Module, calibration: Any, scoring: Any, labels: Any, *, s
         DataError: they cannot be used.
     """
     calibration, scoring = torch.as_tensor(calibration), torch.as_tensor(scoring)
-    if calibration.data_ptr() == scoring.data_ptr() and len(scoring):
-        _log.warning("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
     if len(calibration) and calibration.shape[1:] != scoring.shape[1:]:
         shapes = [tuple(images.shape[1:]) for images in (calibration, scoring)]
         msg = f"calibration_images have shape {shapes[0]}, scoring_images {shapes[1]}: prepare both alike"
@@ -138,6 +142,56 @@ def check_answers(answers: Tensor, images: int, labels: Tensor | None) -> None:
             f"{classes - 1}, and leave out images without a label"
         )
         raise DataError(msg)
+
+
+def check_scores(scores: NDArray[np.float64], rungs: NDArray[np.int64], model: nn.Module) -> None:
+    """Some candidate that came furthest has a score.
+
+    Args:
+        scores: of every candidate.
+        rungs: the last rung that each reached.
+        model: the dense network, whose weights may be the cause.
+
+    Raises:
+        CheckpointError: none has, and the dense network's own weights are not finite.
+        DataError: none has.
+    """
+    if np.isfinite(scores[rungs == rungs.max()]).any():
+        return
+    state = model.state_dict().items()
+    broken = [name for name, tensor in state if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
+    if broken:
+        names = ", ".join(broken[:_SHOWN]) + (", ..." if len(broken) > _SHOWN else "")
+        msg = f"no candidate has a finite score: the dense network's {names} hold NaN or infinities; repair its weights"
+        raise CheckpointError(msg)
+    msg = (
+        "no candidate has a finite score, although the dense network's weights are finite: its outputs overflow on "
+        "these images; look at their normalisation, and at the precision"
+    )
+    raise DataError(msg)
+
+
+def doubts(model: nn.Module, rungs: Sequence[Rung], plans: int, calibration: Any, scoring: Any) -> tuple[str, ...]:
+    """Warnings that network, rungs and images give cause for, logged at once."""
+    found = []
+    if others := frozen_norms(model):
+        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
+        found.append(
+            f"{len(others)} normalisation layers with running statistics are no torch.nn.BatchNorm ({names}) and keep "
+            "the dense network's statistics: a frozen batch-norm made a torch.nn.BatchNorm2d would be recalibrated"
+        )
+    if not batch_norms(model):
+        found.append(
+            "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
+            "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
+        )
+    if rungs[-1].mode == "fused" and plans > 1 and batch_norms(model):
+        found.append("the last rung is fused: the winner is judged on the images that calibrated it")
+    if len(scoring) and torch.equal(torch.as_tensor(calibration), torch.as_tensor(scoring)):
+        found.append("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
+    for doubt in found:
+        _log.warning(doubt)
+    return tuple(found)
 
 
 def choose_scorer(scorer: Scorer | str | None, labels: Any) -> Scorer:

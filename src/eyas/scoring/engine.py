@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eyas.plan import PruningPlan
     from eyas.space import SearchSpace
 
-_PROBE_IMAGES = 1024
+PROBE_IMAGES = 1024
 EXAMPLES = 2
 """Scoring images that tell what the network answers with."""
 _JUDGED_AT_ONCE = 2**22
@@ -219,11 +219,11 @@ def dense_outputs(engine: Engine, batch_size: int) -> Tensor:
 def probe(engine: Engine, batch_size: int) -> Probe:
     """The unpruned network's accuracy, with its own statistics and with new ones, on at most 1,024 images each."""
     assert engine.images.labels is not None
-    scoring, labels = engine.images.scoring[:_PROBE_IMAGES], engine.images.labels[:_PROBE_IMAGES]
+    scoring, labels = engine.images.scoring[:PROBE_IMAGES], engine.images.labels[:PROBE_IMAGES]
     model = on_device(engine.model, engine.device)
     right = [_right(engine, model, scoring, labels, batch_size)]
     if engine.has_statistics:
-        engine.settings.calibrator(model, batches(engine.images.calibration[:_PROBE_IMAGES], batch_size))
+        engine.settings.calibrator(model, batches(engine.images.calibration[:PROBE_IMAGES], batch_size))
     right.append(_right(engine, model, scoring, labels, batch_size))
     return make_probe(*right)
 

@@ -19,6 +19,11 @@ class Images:
     dense: Tensor | None = None
     """The dense network's outputs on the scoring images, where a scorer asks for them."""
 
+    def up_to(self, most: int) -> "Images":
+        """At most ``most`` of each purpose, from the front."""
+        labels, dense = (None if kept is None else kept[:most] for kept in (self.labels, self.dense))
+        return Images(self.calibration[:most], self.scoring[:most], labels, dense)
+
     def to(self, device: str) -> "Images":
         """On ``device``, channels-last: measured 1.2 to 1.5 times faster than contiguous, on CPUs as on GPUs."""
         return replace(

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.batchnorm import batch_norms, frozen_norms
 from eyas.calibrators import Calibrator
 from eyas.errors import EyasError, PlanError
 from eyas.parallel import cores
@@ -25,9 +24,9 @@ from eyas.scorers import Scorer
 from eyas.scoring import checks, diagnostics
 from eyas.scoring.candidates import digests, originals
 from eyas.scoring.cluster import RayCrew
-from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError, while_memory_lasts
+from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError, room_for, while_memory_lasts
 from eyas.scoring.divided import DividedCrew
-from eyas.scoring.engine import EXAMPLES, Engine, Settings, dense_outputs, probe
+from eyas.scoring.engine import EXAMPLES, PROBE_IMAGES, Engine, Settings, dense_outputs, probe
 from eyas.scoring.fingerprint import answers, race_fingerprint
 from eyas.scoring.images import Images
 from eyas.scoring.journal import Journal, NoJournal
@@ -68,6 +67,8 @@ class Job:
     device: str
     seed: int
     staff: Staff
+    doubts: tuple[str, ...]
+    """Warnings that what was given is cause for."""
 
 
 def score(  # noqa: PLR0917
@@ -132,7 +133,12 @@ def score(  # noqa: PLR0917
         msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
         raise PlanError(msg)
     checks.check_settings(
-        device=device, workers=workers, threads=threads, batch_size=batch_size, stop_margin=stop_margin
+        device=device,
+        on_cluster=cluster is not None,
+        workers=workers,
+        threads=threads,
+        batch_size=batch_size,
+        stop_margin=stop_margin,
     )
     settings = Settings(Calibrator.parse(calibrator), checks.choose_scorer(scorer, scoring_labels), output)
     images = checks.prepared(model, calibration_images, scoring_images, scoring_labels, seed=seed)
@@ -140,11 +146,15 @@ def score(  # noqa: PLR0917
     checks.check_final_rung(wanted, model, images.calibration)
     fitted = fit_rungs(wanted, calibration=len(images.calibration), scoring=len(images.scoring))
     staff = Staff(workers, threads or (max(1, cores() // workers) if workers > 1 or cluster else None), cluster)
-    job = Job(model, space, plans, images, fitted, settings, device, seed, staff)
+    doubts = checks.doubts(model, fitted, len(plans), calibration_images, scoring_images)
+    used = images.up_to(max(PROBE_IMAGES, *(rung.cost() for rung in fitted)))
+    job = Job(model, space, plans, used, fitted, settings, device, seed, staff, doubts)
+    here = device if cluster is None or torch.cuda.is_available() else "cpu"  # the cluster's machines have the GPUs
     marks = digests(plans)
     course = Course(len(plans), originals(marks), fitted, batch_size, stop_margin)
     with _torch_threads(staff.threads):
-        engine = Engine(model, space, images, settings, device=device)
+        with room_for("the dense network and the images"):
+            engine = Engine(model, space, used, settings, device=here)
         checks.check_answers(engine.example, len(images.scoring[:EXAMPLES]), images.labels)
         notes = _open_journal(job, course, marks, engine.example, journal)
         try:
@@ -166,7 +176,7 @@ def _torch_threads(count: int | None) -> Iterator[None]:
 
 def _run(job: Job, course: Course, engine: Engine, notes: Journal | NoJournal, progress: Progress) -> ScoreTable:
     """The race, begun again at half the batch where memory ends, and its diagnosis."""
-    warnings = _about_network(job)
+    warnings = list(job.doubts)
     if job.settings.scorer.needs_dense:
         dense = while_memory_lasts(lambda size: dense_outputs(engine, size), course.batch_size)
         engine.images = replace(engine.images, dense=dense)
@@ -194,8 +204,7 @@ def _hire(job: Job, engine: Engine) -> LocalCrew | DividedCrew:
     staff = job.staff
     if staff.workers == 1 and staff.cluster is None:
         return LocalCrew(engine, job.plans)
-    images = replace(job.images, dense=engine.images.dense)
-    blueprint, tensors = pack(engine.model, job.space, job.settings, images)
+    blueprint, tensors = pack(engine.model, job.space, job.settings, engine.images)
     how: dict[str, Any] = {"workers": staff.workers, "device": job.device, "threads": torch.get_num_threads()}
     if staff.cluster is None:
         return ProcessCrew(blueprint, tensors, job.plans, **how)
@@ -204,6 +213,7 @@ def _hire(job: Job, engine: Engine) -> LocalCrew | DividedCrew:
 
 def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: list[str]) -> ScoreTable:
     """Numbers about the race, warnings, and the table."""
+    checks.check_scores(finish.standings.values["score"], finish.standings.rung, job.model)
     numbers: dict[str, Any] = {
         "candidates": course.count,
         "distinct": len(finish.first[0]),
@@ -240,28 +250,6 @@ def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     if engine.images.labels is None or not len(engine.images.calibration):
         return None
     return while_memory_lasts(lambda size: probe(engine, size), batch_size)
-
-
-def _about_network(job: Job) -> list[str]:
-    """Warnings that the network's own layers give cause for, said at once."""
-    warnings = []
-    frozen = frozen_norms(job.model)
-    if frozen:
-        names = ", ".join(frozen[:3]) + (", ..." if len(frozen) > 3 else "")
-        warnings.append(
-            f"{len(frozen)} frozen normalisation layers ({names}) keep the dense network's statistics: make them "
-            "torch.nn.BatchNorm2d to have them recalibrated"
-        )
-    if not batch_norms(job.model):
-        warnings.append(
-            "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
-            "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
-        )
-    if job.rungs[-1].mode == "fused" and len(job.plans) > 1 and batch_norms(job.model):
-        warnings.append("the last rung is fused: the winner is judged on the images that calibrated it")
-    for warning in warnings:
-        _log.warning(warning)
-    return warnings
 
 
 def _halve(batch_size: int, error: Exception) -> int:
