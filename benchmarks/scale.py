@@ -68,7 +68,7 @@ def main() -> None:
     """All sizes, then the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=100_000)
-    parser.add_argument("--largest-divided", type=int, default=10_000, help="largest size for two workers")
+    parser.add_argument("--largest-divided", type=int, default=100_000, help="largest size for two workers")
     parser.add_argument("--one", nargs=2, type=int, metavar=("CANDIDATES", "WORKERS"), help="a single measurement")
     given = parser.parse_args()
     if given.one:
