@@ -29,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = options.command
         return command(options)
     except EyasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from eyas.tracking.store import redact
+
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.exit_status
     except PermissionError as error:
         print(f"error: no permission to write {error.filename}: {error.strerror}", file=sys.stderr)

@@ -1,7 +1,9 @@
 """Both flows tell how they ended: failed, refused, cancelled, also where the parameters cannot be read."""
 
 import argparse
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +11,11 @@ from typing import Any
 import pytest
 from prefect.states import Cancelling, Crashed, Failed
 
-from eyas.errors import BusyError, ParameterError
+from eyas.errors import BusyError, ParameterError, StorageError
 from eyas.notify import Event
 from flows import commands, endings
 from flows import pipeline as pipeline_module
+from flows.__main__ import main
 from flows.endings import tell_ending
 from flows.pipeline import pipeline
 from flows.retrain import retrain
@@ -53,6 +56,33 @@ def test_each_ending_has_its_event_and_its_words(state: Any, event: Event, messa
     (notice,) = notices
     assert (notice["event"], notice["flow"], notice["workspace"]) == (event, "retrain", "default")
     assert message in notice["message"]
+
+
+def test_a_notice_holds_no_credentials(notices: Notices) -> None:
+    ended(Failed(message="API request to http://ann:hunter2secret@server:5000/api failed"))
+    assert "server:5000" in notices[0]["message"]
+    assert "hunter2secret" not in notices[0]["message"]
+
+
+def test_the_command_line_prints_no_credentials(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise StorageError("http://ann:hunter2secret@server:5000/api is away")
+
+    monkeypatch.setattr(commands, "status", fail)
+    with kept_signals():
+        assert main(["status"]) == 1
+    assert capsys.readouterr().err == "error: http://server:5000/api is away\n"
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """``main`` takes over the signals of its process, which here is pytest's."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 def test_the_section_notify_counts_also_in_a_file_that_is_wrong_elsewhere(

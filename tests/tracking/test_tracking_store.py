@@ -1,11 +1,20 @@
+import contextlib
+import json
 import subprocess
 import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from eyas import tracking
 from eyas.errors import StorageError
+from eyas.tracking import registry
 from eyas.tracking.store import retry
 
 
@@ -69,3 +78,67 @@ def test_first_touch_by_several_processes_makes_one_experiment(tmp_path: Path) -
     said = [process.communicate(timeout=120)[0].split() for process in started]
     assert len({experiment for experiment, _ in said}) == 1
     assert len({run for _, run in said}) == 2
+
+
+@pytest.fixture
+def dying_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address, password included, of an MLflow that opens the experiment and then closes every connection."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "get-by-name" not in self.path:
+                self.connection.close()
+                return
+            body = json.dumps(
+                {"experiment": {"experiment_id": "1", "name": "eyas", "lifecycle_stage": "active"}}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, ValueError):  # what a closed connection leaves
+                super().handle()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://ann:hunter2secret@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_server_that_goes_away_is_one_line_without_its_password(dying_server: str, tmp_path: Path) -> None:
+    store = tracking.open_store(tmp_path, uri=dying_server)
+    calls: list[Callable[[], object]] = [
+        lambda: registry.get_version(store, "net", 1),
+        lambda: registry.get_alias(store, "net", "champion"),
+        lambda: tracking.run_exists(store, "a" * 32),
+    ]
+    for call in calls:
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+        assert "hunter2secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_progress_that_the_server_does_not_take_stops_nothing(dying_server: str, tmp_path: Path) -> None:
+    store = tracking.open_store(tmp_path, uri=dying_server)
+    assert tracking.log_progress(store, "a" * 32, "finetune", 1, 2) is False
+
+
+def test_what_the_server_answers_is_not_taken_for_an_absent_version(
+    store: tracking.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: object) -> None:
+        raise MlflowException("not yours", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(store.client, "get_model_version", deny)
+    with pytest.raises(MlflowException, match="not yours"):
+        registry.get_version(store, "net", 1)

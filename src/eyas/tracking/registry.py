@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
 from eyas.lineage import Lineage, digest, file_sha256
-from eyas.tracking.store import Store, redact, retry
+from eyas.tracking.store import ABSENT, Store, redact, retry
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -35,8 +35,18 @@ class Version:
 
     @property
     def manifest_digest(self) -> str:
-        """Digest of the manifest of the version's files."""
-        return self.tags["eyas.manifest_digest"]
+        """Digest of the manifest of the version's files.
+
+        Raises:
+            BadInputError: the version was registered by other means.
+        """
+        try:
+            return self.tags["eyas.manifest_digest"]
+        except KeyError as error:
+            msg = (
+                f"{self} was not registered by eyas: what it holds is not known; name one that the pipeline registered"
+            )
+            raise BadInputError(msg) from error
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -86,6 +96,8 @@ def get_version(store: Store, name: str, number: str | int) -> Version:
     try:
         return as_version(retry(store.client.get_model_version, name, str(number)))
     except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
         numbers = ", ".join(version.number for version in list_versions(store, name)) or "none"
         msg = f"{name} has no version {number}; registered versions: {numbers}"
         raise BadInputError(msg) from error
@@ -104,7 +116,7 @@ def get_alias(store: Store, name: str, alias: str) -> Version | None:
     try:
         return as_version(retry(store.client.get_model_version_by_alias, name, alias))
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if error.error_code in ABSENT:
             return None
         raise
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyas.tracking.store import Store, redact, redacted, retry
+from eyas.errors import StorageError
+from eyas.tracking.store import ABSENT, Store, redact, redacted, retry
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,9 @@ def run_exists(store: Store, run_id: str) -> bool:
 
     try:
         return bool(retry(store.client.get_run, run_id).info.lifecycle_stage == "active")
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
         return False
 
 
@@ -96,7 +99,7 @@ def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -
 
     try:
         _log(store, run_id, metrics=[(f"{stage}.progress", done / max(total, 1), done)])
-    except (MlflowException, OSError) as error:
+    except (MlflowException, StorageError, OSError) as error:
         log.warning("MLflow takes no progress any more: %s", redact(str(error).split("\n", 1)[0]))
         return False
     return True

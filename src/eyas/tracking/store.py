@@ -22,6 +22,10 @@ Result = TypeVar("Result")
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each further try at a lost connection."""
 SQLITE = "sqlite:///"
+REQUEST = "API request to "
+"""In what MLflow's client says where a server was not reached, or answered in no words of MLflow's."""
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""MLflow's codes for what is not there."""
 SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY", re.IGNORECASE)
 MIN_SECRET = 8
 """Characters; shorter values are no secrets, and replacing them would tear words apart."""
@@ -87,16 +91,25 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
 
 
 def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Call again after a lost connection, each pause twice as long; other errors pass at once."""
-    for pause in PAUSES:
+    """Call again after a lost connection, each pause twice as long; what MLflow itself answers passes at once.
+
+    Raises:
+        StorageError: the connection stayed lost; neither it nor its traceback shows the address's credentials.
+    """
+    pauses = iter(PAUSES)
+    while True:
         try:
             return call(*args, **kwargs)
         except Exception as error:
-            if not _may_pass(error):
+            if not (_may_pass(error) or REQUEST in str(error)):
                 raise
-            log.warning("MLflow: %s; trying again in %.1f s", redact(str(error).split("\n", 1)[0]), pause)
+            pause = next(pauses, None) if _may_pass(error) else None
+            reason = redact(str(error).strip().split("\n", 1)[0])
+            if pause is None:
+                msg = f"MLflow cannot be used any more: {reason}; see that its server runs, then repeat this"
+                raise StorageError(msg) from None
+            log.warning("MLflow: %s; trying again in %.1f s", reason, pause)
         time.sleep(pause)
-    return call(*args, **kwargs)
 
 
 def redact(text: str) -> str:
@@ -148,7 +161,7 @@ def _explained(uri: str) -> Iterator[None]:
             f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check runtime.tracking_uri and "
             "MLFLOW_TRACKING_URI, or leave both unset for SQLite in the checkout"
         )
-        raise StorageError(msg) from error
+        raise StorageError(msg) from None  # the cause's text holds the address with its credentials
 
 
 def _may_pass(error: BaseException) -> bool:
