@@ -12,6 +12,7 @@ configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
 
+from eyas.tracking import attempt  # noqa: E402
 from flows.endings import tell_ending  # noqa: E402
 from tasks.drive import run_stage  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
@@ -99,6 +100,7 @@ def recorded_run(workspace: Workspace) -> Iterator[str]:
         yield run_id
     except BaseException as error:
         stage, tail = (error.stage, error.tail) if isinstance(error, StageError) else ("", "")
-        fail_run(run_id, workspace, str(error) or type(error).__name__, tail, stage)
+        with attempt("recording the failure"):
+            fail_run(run_id, workspace, str(error) or type(error).__name__, tail, stage)
         raise
     finish_run(run_id, workspace)

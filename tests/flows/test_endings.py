@@ -19,6 +19,7 @@ from flows.__main__ import main
 from flows.endings import tell_ending
 from flows.pipeline import pipeline
 from flows.retrain import retrain
+from tasks.dvc_cli import StageError
 from tasks.workspace import Workspace
 from tests.flows.conftest import Notices
 
@@ -56,6 +57,20 @@ def test_each_ending_has_its_event_and_its_words(state: Any, event: Event, messa
     (notice,) = notices
     assert (notice["event"], notice["flow"], notice["workspace"]) == (event, "retrain", "default")
     assert message in notice["message"]
+
+
+@pytest.mark.parametrize("error", [StageError("score", 2, "a field", ""), KeyboardInterrupt()], ids=["stage", "ctrl-c"])
+def test_what_ended_a_run_is_told_also_where_mlflow_is_away(
+    error: BaseException, make_workspace: Callable[..., Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise StorageError("MLflow is away")
+
+    monkeypatch.setattr(pipeline_module, "start_run", lambda _: "run")
+    monkeypatch.setattr(pipeline_module, "fail_run", away)
+    with pytest.raises(type(error)) as caught, pipeline_module.recorded_run(make_workspace()):
+        raise error
+    assert caught.value is error
 
 
 def test_a_notice_holds_no_credentials(notices: Notices) -> None:

@@ -14,7 +14,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from eyas import tracking
 from eyas.errors import StorageError
-from eyas.tracking import registry
+from eyas.tracking import moves, registry
 from eyas.tracking.store import retry
 
 
@@ -142,3 +142,22 @@ def test_what_the_server_answers_is_not_taken_for_an_absent_version(
     monkeypatch.setattr(store.client, "get_model_version", deny)
     with pytest.raises(MlflowException, match="not yours"):
         registry.get_version(store, "net", 1)
+
+
+def test_the_first_error_is_told_where_closing_its_record_fails_too(
+    store: tracking.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ValueError("away")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the first")
+
+    parent = tracking.start_pipeline(store, "parent")
+    for name in ("set_terminated", "log_text"):
+        monkeypatch.setattr(store.client, name, away)
+    monkeypatch.setattr(store.client, "log_batch", full)
+    with pytest.raises(OSError, match="the first"):
+        tracking.record_stage(store, parent, tracking.StageRecord("score", "key-of-no-run", tmp_path))
+    with pytest.raises(OSError, match="the first"):
+        moves.open_record(store, "promotion", registry.Version("net", "1"), {})

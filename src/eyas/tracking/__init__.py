@@ -17,12 +17,13 @@ from eyas.tracking.runs import (
     run_exists,
     start_pipeline,
 )
-from eyas.tracking.store import Store, open_store, redact, redacted, tracking_uri
+from eyas.tracking.store import Store, attempt, open_store, redact, redacted, tracking_uri
 
 __all__ = [
     "StageRecord",
     "Store",
     "Version",
+    "attempt",
     "fail_run",
     "fail_stage",
     "finish_run",

@@ -37,7 +37,7 @@ from eyas.tracking.registry import (
     tag_version,
 )
 from eyas.tracking.runs import fail_run, finish_run, log_numbers, run_exists, tag_run
-from eyas.tracking.store import Store, retry
+from eyas.tracking.store import Store, attempt, retry
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,8 @@ def open_record(
         if decision is not None:
             retry(store.client.log_dict, run_id, dict(decision), "decision.json")
     except BaseException as error:
-        _withdraw(store, version.name, run_id, f"not recorded: {error}")
+        with attempt(f"closing the record of the {kind}"):
+            _withdraw(store, version.name, run_id, f"not recorded: {error}")
         raise
     return run_id
 
@@ -230,7 +231,8 @@ def _withdrawn_if_busy(store: Store, model: str, run_id: str) -> Iterator[None]:
     try:
         yield
     except BusyError as error:
-        _withdraw(store, model, run_id, str(error))
+        with attempt("closing the record of the move"):
+            _withdraw(store, model, run_id, str(error))
         raise
 
 

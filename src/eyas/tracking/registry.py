@@ -44,7 +44,7 @@ class Version:
             return self.tags["eyas.manifest_digest"]
         except KeyError as error:
             msg = (
-                f"{self} was not registered by eyas: what it holds is not known; name one that the pipeline registered"
+                f"{self} was not registered by eyas: what it holds is unknown; name one that the pipeline registered"
             )
             raise BadInputError(msg) from error
 

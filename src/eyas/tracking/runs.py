@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.errors import StorageError
-from eyas.tracking.store import ABSENT, Store, redact, redacted, retry
+from eyas.tracking.store import ABSENT, Store, attempt, redact, redacted, retry
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +165,8 @@ def _make_stage_run(store: Store, parent_id: str, record: StageRecord) -> str:
             _log_dataset(store, run_id, record)
         _upload(store, run_id, record.folder)
     except BaseException:
-        store.client.set_terminated(run_id, status="FAILED")
+        with attempt(f"closing the run of {record.name}"):
+            retry(store.client.set_terminated, run_id, status="FAILED")
         raise
     finish_run(store, run_id)
     return run_id

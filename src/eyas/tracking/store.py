@@ -112,6 +112,15 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         time.sleep(pause)
 
 
+@contextlib.contextmanager
+def attempt(what: str) -> Iterator[None]:
+    """Something to do after an error that must stay the one that is told: where it fails too, that is logged."""
+    try:
+        yield
+    except Exception as error:
+        log.error("MLflow: %s failed: %s", what, redact(str(error).strip().split("\n", 1)[0]))
+
+
 def redact(text: str) -> str:
     """A text without what may be secret: credentials and queries of addresses, values of secret variables."""
     text = addresses.redact(text)
