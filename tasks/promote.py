@@ -1,6 +1,7 @@
 """Promotion: candidate, champion and dense network answer the same test images in one run; the gates decide."""
 
 import json
+import os
 import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from eyas import latency
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
 from eyas.deployed import Deployed
-from eyas.errors import BadInputError, ParameterError, RefusedError
+from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.gates import Decision, Evaluation, Gate, judge
 from eyas.lineage import digest
 from eyas.tracking import Store, Version, moves, promotion, registry
@@ -69,12 +70,15 @@ def promote(
 
     Raises:
         RefusedError: a gate said no; champion and aliases are as they were.
+        ParameterError: ``report`` names no place for a file; nothing was judged.
         BusyError: the champion changed meanwhile.
         ChecksumError: a version's files are not what was registered.
     """
     if force is not None and not force.strip():
         msg = "--force needs a written reason: --force 'why the gates do not count this time'"
         raise ParameterError(msg)
+    if report is not None:
+        require_place(report)
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
         moves.settle(store, name)
@@ -119,9 +123,24 @@ def version_of_lock(store: Store, workspace: Workspace) -> Version:
     return version
 
 
+def require_place(path: Path) -> None:
+    """Where a decision shall be written, a file can be: asked before anything moves.
+
+    Raises:
+        ParameterError: it is a folder, or nothing can be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"--report {path}: its folder cannot be made: {error.strerror}"
+        raise ParameterError(msg) from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        msg = f"--report {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
+        raise ParameterError(msg)
+
+
 def write_decision(path: Path, decision: Decision) -> None:
     """Leave a decision as a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     as_json = path.suffix == ".json"
     path.write_text(json.dumps(decision.as_dict(), indent=2) + "\n" if as_json else decision.markdown())
 
@@ -149,17 +168,15 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
         special = never_rolled_back(version)
         if champion is not None:
-            present = fetch(store, champion, Path(scratch))
-            special += other_files(version, champion) + same_task(candidate, present)
-            if candidate.answers_as(present):
-                networks["champion"] = (present, "model.onnx")
-        found = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
+            found, gates = compared(store, version, candidate, champion, Path(scratch))
+            networks, special = networks | found, special + gates
+        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
         workspace.params.promote,
-        found["candidate"],
-        dense=found["dense"],
-        champion=found.get("champion"),
+        measured["candidate"],
+        dense=measured["dense"],
+        champion=measured.get("champion"),
         parity=parity,
     )
     number = champion.number if champion else None
@@ -169,6 +186,22 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
 def fetch(store: Store, version: Version, scratch: Path) -> Deployed:
     """A version's files, each checked against what was registered."""
     return Deployed.open(registry.download(store, version, scratch / version.number))
+
+
+def compared(
+    store: Store, version: Version, candidate: Deployed, champion: Version, scratch: Path
+) -> tuple[Networks, tuple[Gate, ...]]:
+    """The champion as far as it can be compared with the candidate, and what speaks against replacing it.
+
+    A champion whose files are lost must not stay for ever: replacing it takes force.
+    """
+    try:
+        present = fetch(store, champion, scratch)
+        gates = other_files(version, champion) + same_task(candidate, present)
+    except EyasError as error:
+        words = f"the champion, version {champion.number}, cannot be compared with: {error}"
+        return {}, (Gate("champion_files", 0.0, 1.0, False, words),)
+    return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
 
 
 def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, Evaluation]:

@@ -104,7 +104,7 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
         number: of the version.
 
     Raises:
-        BadInputError: there is no such version.
+        BadInputError: there is no such version, or it was registered by other means.
     """
     store, root = open_store(workspace), workspace.root
     version = promotion.pick(store, workspace.params.register_.model, number)
@@ -125,11 +125,12 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
 
 def _fetch(store: Store, version: Version, scratch: Path) -> tuple[Path | None, Check]:
     """The version's files, and whether they are what was registered."""
+    registered = version.manifest_digest
     try:
         folder = registry.download(store, version, scratch)
     except EyasError as error:
         return None, Check("files", False, str(error))
-    return folder, Check("files", True, f"as registered (manifest {version.manifest_digest[:12]})")
+    return folder, Check("files", True, f"as registered (manifest {registered[:12]})")
 
 
 def _made_in(root: Path, lineage: Lineage) -> tuple[Workspace | None, str]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,27 @@ def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, sp
         promote(workspace)
     assert promote(workspace, force="a class was added").outcome == "forced"
     assert aliases(workspace)["champion"] == "2"
+
+
+@pytest.mark.parametrize("loss", ["files", "by hand"])
+def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
+    setting: Setting, spoilt: Callable[..., None], loss: str
+) -> None:
+    workspace = setting()
+    store, name = open_store(workspace), workspace.params.register_.model
+    if loss == "files":
+        shutil.rmtree(enter(workspace).source.removeprefix("file://"))
+        spoilt(workspace)
+    else:
+        store.client.create_registered_model(name)
+        store.client.create_model_version(name, source="file:///nowhere")
+    registry.set_alias(store, name, "champion", "1")
+    enter(workspace)
+    with pytest.raises(RefusedError, match=r"the champion, version 1, cannot be compared with: .*version 1"):
+        promote(workspace)
+    assert aliases(workspace) == {"champion": "1", "candidate": "2"}
+    assert promote(workspace, force="its files were lost").outcome == "forced"
+    assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
 
 
 def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:
@@ -140,6 +162,21 @@ def test_a_refusal_leaves_its_numbers_as_json_too(setting: Setting, tmp_path: Pa
     assert (written["outcome"], written["dry_run"]) == ("refused", dry_run)
     assert {gate["name"]: gate["limit"] for gate in written["gates"]}["accuracy"] == 1.0
     assert written["numbers"]["images"] > 0
+
+
+@pytest.mark.parametrize("place", ["folder", "file/gate.md"])
+def test_a_report_that_cannot_be_written_is_refused_before_anything_moves(
+    setting: Setting, tmp_path: Path, place: str
+) -> None:
+    workspace = setting()
+    enter(workspace)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("no folder")
+    before = everything(workspace)
+    with pytest.raises(ParameterError, match=f"--report .*{place}") as refused:
+        promote(workspace, report=tmp_path / place)
+    assert refused.value.exit_status == 2
+    assert everything(workspace) == before
 
 
 def test_the_champions_own_files_under_another_number_are_refused(setting: Setting, root: Path) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from eyas import tracking
 from eyas.config import PipelineParams
+from eyas.errors import BadInputError
 from eyas.lineage import file_sha256
 from eyas.storage import Store
 from eyas.tracking import registry
@@ -221,3 +222,11 @@ def test_tampered_files_are_told(workspace: Workspace) -> None:
     version = enter(workspace)
     (Path(version.source.removeprefix("file://")) / registry.FILES / "model.onnx").write_bytes(b"other")
     assert "expected sha256" in missing(workspace)["files"]
+
+
+def test_a_version_of_others_is_told_as_one(workspace: Workspace) -> None:
+    store, name = open_store(workspace), workspace.params.register_.model
+    store.client.create_registered_model(name)
+    store.client.create_model_version(name, source="file:///nowhere")
+    with pytest.raises(BadInputError, match=f"{name} version 1 was not registered by eyas"):
+        reproduce(workspace, "1")

@@ -43,9 +43,7 @@ class Version:
         try:
             return self.tags["eyas.manifest_digest"]
         except KeyError as error:
-            msg = (
-                f"{self} was not registered by eyas: what it holds is unknown; name one that the pipeline registered"
-            )
+            msg = f"{self} was not registered by eyas: what it holds is unknown; name one that the pipeline registered"
             raise BadInputError(msg) from error
 
     @property
