@@ -61,7 +61,7 @@ def _add_runs(commands: "Commands") -> None:
     add = commands.add_parser("retrain", help="run only if data, parameters, code or checkpoint changed")
     _profile_options(add)
     add.add_argument("--reason", default="asked", help="who or what asked; recorded")
-    add.add_argument("--force", action="store_true", help="run even if nothing changed")
+    add.add_argument("--force", action="store_true", help="run every stage again, even if nothing changed")
     add.add_argument("--json", action="store_true", help="print the decision as JSON")
     add.set_defaults(command=do.retrain)
 

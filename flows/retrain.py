@@ -21,6 +21,7 @@ from eyas.tracking import Version, registry  # noqa: E402
 from flows.endings import tell_ending  # noqa: E402
 from flows.lateness import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
 from flows.pipeline import run_stages  # noqa: E402
+from tasks.dvc_cli import stage_names  # noqa: E402
 from tasks.fingerprint import STAGE_OF, brought, take_fingerprint  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.record import open_store  # noqa: E402
@@ -66,7 +67,7 @@ def retrain(
         overrides: ``section.field=value`` each.
         name: of the workspace.
         reason: who or what asked; recorded.
-        force: run even if nothing changed.
+        force: run every stage again, even if nothing changed.
 
     Returns:
         The :class:`Decision`. A scheduled run for which a newer one is due ends in the state ``Skipped``.
@@ -125,7 +126,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         return Decision(False, why, (), compared, reference.number if reference else None)
     why = explain(changes, compared, forced=force and not changes)
     logger.info("retraining (%s): %s", reason, why)
-    outcome = run_stages(workspace, again=stale(workspace, fingerprint))
+    outcome = run_stages(workspace, again=stage_names(workspace.folder) if force else stale(workspace, fingerprint))
     store = open_store(workspace)
     version = registry.get_version(store, workspace.params.register_.model, str(outcome.version))
     registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})

@@ -91,12 +91,13 @@ def test_nothing_changed_does_nothing_and_says_what_was_compared(case: Case) -> 
     assert case.asked == []
 
 
-def test_force_runs_what_is_unchanged_and_says_so(case: Case) -> None:
+def test_force_runs_every_stage_again_and_says_so(case: Case) -> None:
     case.bring()
     case.register(take_fingerprint(case.workspace), "champion")
     decision = case.decide(force=True)
+    assert decision["ran"] is True
     assert decision["reason"] == "forced; nothing changed since net version 1"
-    assert case.asked == [[]]
+    assert case.asked == [["one"]]
 
 
 @pytest.mark.parametrize(
