@@ -40,7 +40,7 @@ class Retrainer:
         """Process id of the retraining, or None while one still runs."""
         if self.running is not None and self.running.poll() is None:
             return None
-        command = [sys.executable, "-m", "flows", "retrain", "--params", params_file, "--reason", reason]
+        command = [sys.executable, "-m", "flows", "retrain", "--params", params_file, f"--reason={reason}"]
         self.running = subprocess.Popen(command, cwd=self.root, start_new_session=True)
         return self.running.pid
 
@@ -109,14 +109,18 @@ def _parse(body: bytes, allowed: Sequence[str]) -> tuple[str, str]:
     """Parameter file and reason of a request whose signature was right."""
     try:
         content = json.loads(body or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _RefusalError(400, "the body is not JSON") from error
     if not isinstance(content, dict) or set(content) - {"reason", "params"}:
         raise _RefusalError(400, 'expected {"reason": "...", "params": "..."}, both optional')
-    params_file, reason = str(content.get("params", allowed[0])), str(content.get("reason", "webhook"))
+    params_file, reason = content.get("params", allowed[0]), content.get("reason", "webhook")
+    if not (isinstance(params_file, str) and isinstance(reason, str)):
+        raise _RefusalError(400, "params and reason are texts; leave out what you do not name")
     if params_file not in allowed:
         raise _RefusalError(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
-    return params_file, " ".join(reason.split())[:200]
+    # Nothing that a process cannot be given, such as a NUL, and nothing that starts a line in a log.
+    readable = "".join(letter if letter.isprintable() else " " for letter in reason)
+    return params_file, " ".join(readable.split())[:200]
 
 
 def _refuse(request: Request, status: int, message: str) -> Response:

@@ -106,7 +106,7 @@ def repository(made: Repository) -> Repository:
 def test_the_first_run_finds_nothing_to_pull_and_leaves_what_a_pull_request_needs(repository: Repository) -> None:
     repository.run(".ci/retrain", "a reason of many words")
     assert repository.calls() == [
-        "retrain --reason a reason of many words --json",
+        "retrain --reason=a reason of many words --json",
         "promote --version 7 --dry-run --report gate.md",
     ]
     assert json.loads((repository.folder / "decision.json").read_text())["version"] == "7"
@@ -131,7 +131,7 @@ def test_a_version_that_the_gates_refuse_is_no_failure_anything_else_is(
 def test_without_a_new_version_no_gate_is_asked_and_no_old_answer_stays(repository: Repository) -> None:
     (repository.folder / "gate.md").write_text("of the run before")
     repository.run(".ci/retrain", environment={"RAN": "no"})
-    assert repository.calls() == ["retrain --reason ci --json"]
+    assert repository.calls() == ["retrain --reason=ci --json"]
     assert not (repository.folder / "gate.md").exists()
 
 

@@ -2,17 +2,21 @@
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from starlette.types import ASGIApp
 
 from eyas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, ReplayGuard, sign
-from flows.webhook import MAX_BODY_BYTES, create_app
+from flows.__main__ import _parser
+from flows.webhook import MAX_BODY_BYTES, Retrainer, create_app
 
 SECRET = b"a secret of twenty-four b"
 NOW = 1_800_000_000
@@ -61,6 +65,25 @@ def test_a_signed_call_starts_a_retraining(app: ASGIApp, starter: Starter) -> No
     assert starter.calls == [("configs/a.yaml", "new data")]
 
 
+def test_whatever_the_reason_says_is_a_reason_to_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+
+    class Process(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, command: list[str], **options: Any) -> None:
+            started.append(command)
+            super().__init__([sys.executable, "-c", "", *command], **options)
+
+    retrainer = Retrainer(tmp_path)
+    monkeypatch.setattr("flows.webhook.subprocess.Popen", Process)
+    app = create_app(SECRET, ["params.yaml"], retrainer, ReplayGuard(tmp_path / "seen.json"), clock=lambda: NOW)
+    for reason, expected in [("--force", "--force"), ("a\0b\x1b[1m\ud800c", "a b [1m c")]:
+        assert call(app, json.dumps({"reason": reason}).encode()).status_code == 202
+        assert retrainer.running is not None
+        assert retrainer.running.wait(30) == 0
+        options = _parser().parse_args(started[-1][3:])
+        assert (options.reason, options.force) == (expected, False)
+
+
 def test_an_empty_body_takes_the_first_file(app: ASGIApp, starter: Starter) -> None:
     assert call(app, b"").status_code == 202
     assert starter.calls == [("params.yaml", "webhook")]
@@ -75,6 +98,9 @@ def test_an_empty_body_takes_the_first_file(app: ASGIApp, starter: Starter) -> N
         (b"not json", {}, 400),
         (b"[]", {}, 400),
         (b'{"shell": "rm"}', {}, 400),
+        (b"[" * 16_000, {}, 400),
+        (b'{"reason": null}', {}, 400),
+        (b'{"params": ["params.yaml"]}', {}, 400),
         (b'{"params": "/etc/passwd"}', {}, 403),
         (b"{}", {"method": "GET"}, 405),
     ],
