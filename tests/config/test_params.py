@@ -86,6 +86,41 @@ def test_addresses_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         expand("$EYAS_TEST_FOLDER/train.parquet")
 
 
+@pytest.mark.parametrize("place", ["fetch.train", "fetch.test", "baseline.checkpoint"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://ann:hunter2@host/d.zip",
+        "https://hunter2@host/d.zip",
+        "https://host/d.zip?X-Amz-Signature=hunter2&x=1",
+        "https://host/d.zip?id=1&sig=hunter2",
+        "s3://ann:hunter2@bucket/d.zip",
+    ],
+)
+def test_an_address_that_is_recorded_may_hold_no_secret(place: str, address: str) -> None:
+    section, field = place.split(".")
+    with pytest.raises(ParameterError) as caught:
+        parse_params({section: {field: address}})
+    assert place in str(caught.value)
+    assert "$NAME" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "$SIGNED",
+        "https://host/d.zip?id=1&design=1",
+        "https://ann:$PASSWORD@host/d.zip?sig=$SIGNATURE",
+        "s3://bucket/a@b?key=1",
+        "models:/net@champion",
+        "data/a@b:c",
+    ],
+)
+def test_an_address_without_secrets_passes(address: str) -> None:
+    assert parse_params({"fetch": {"train": address}}).fetch.train == address
+
+
 def test_the_command_line_refuses_with_status_2_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("score: {batch_sise: 4}\n")

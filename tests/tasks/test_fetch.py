@@ -147,7 +147,7 @@ def archive(kind: str, files: dict[str, bytes]) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])
-def test_an_archive_from_a_web_server(run, tmp_path, kind) -> None:
+def test_an_archive_from_a_web_server(run, tmp_path, kind, monkeypatch) -> None:
     images = make_images(len(LABELS))
     files = {
         f"set/{CLASSES[label]}/{at}.png": png(image)
@@ -156,7 +156,8 @@ def test_an_archive_from_a_web_server(run, tmp_path, kind) -> None:
     with web_server() as (url, site):
         site.files[f"set.{kind}"] = archive(kind, files)
         digest = hashlib.sha256(site.files[f"set.{kind}"]).hexdigest()
-        assert run(f"{url}/set.{kind}?sig=t0ken", sha256={f"set.{kind}": digest})["images"] == len(LABELS)
+        monkeypatch.setenv("SIGNATURE", "t0ken")
+        assert run(f"{url}/set.{kind}?sig=$SIGNATURE", sha256={f"set.{kind}": digest})["images"] == len(LABELS)
     manifest = (tmp_path / "artifacts/fetch/manifest.json").read_text()
     assert "t0ken" not in manifest
     assert eyas.data.open_dataset(tmp_path / "artifacts" / "fetch").class_names == CLASSES

@@ -21,6 +21,7 @@ from eyas.config.stages import (
 )
 from eyas.errors import ParameterError
 from eyas.gates import PromoteParams
+from eyas.storage import redact
 
 
 class PipelineParams(Section):
@@ -113,7 +114,7 @@ def _explain(error: Any, content: Any) -> str:
     reason = error["msg"].removeprefix("Value error, ")
     if error["type"] == "model_type":
         reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(error['loc'], content)}"
-    return f"  {place}: {reason}; given: {error['input']!r}"
+    return f"  {place}: {reason}; given: {redact(repr(error['input']))}"
 
 
 def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:

@@ -2,12 +2,25 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from eyas.storage import holds_secret
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, strict=True)]
 Seed = Annotated[int, Field(ge=0, strict=True)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{8,64}$")]
+
+
+def _in_no_clear(address: str) -> str:
+    if holds_secret(address):
+        msg = "an address is recorded, so it must hold no password, token or signature: write $NAME, and set NAME to it"
+        raise ValueError(msg)
+    return address
+
+
+PublicAddress = Annotated[str, AfterValidator(_in_no_clear)]
+"""An address that may be recorded: what of it is secret stands in a variable of the environment, as ``$NAME``."""
 
 
 class Section(BaseModel):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from eyas.calibrators import AnyCalibrator, Calibrator
-from eyas.config.section import Count, Fraction, Section, Seed, Sha256
+from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
 from eyas.criteria import AnyCriterion, Criterion
 from eyas.exporters import AnyExporter, Exporter
 from eyas.recipes import AnyRecipe, Recipe
@@ -17,9 +17,9 @@ from eyas.scoring import DEFAULT_RUNGS, Rung
 class FetchParams(Section):
     """Where the data comes from, how it is read, and how it is split."""
 
-    train: str = "builtin:digits"
+    train: PublicAddress = "builtin:digits"
     """``builtin:digits``, a path, ``https://...`` or ``s3://...``; ``$NAME`` is read from the environment."""
-    test: str | None = None
+    test: PublicAddress | None = None
     """The given test set; without one, ``test_fraction`` of the training data is set aside."""
     format: Literal["auto", "folder", "parquet", "cifar", "idx"] = "auto"
     """How the files hold their images; ``auto`` looks at them."""
@@ -71,7 +71,7 @@ class BaselineParams(Section):
     """A name in ``models/``, or ``package.module:factory``."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """Passed to the factory beside ``num_classes``."""
-    checkpoint: str | None = None
+    checkpoint: PublicAddress | None = None
     """A path, ``https://...``, ``s3://...`` or ``models:/name@alias``; without one the network is trained."""
     checkpoint_sha256: Sha256 | None = None
     """Expected digest of the checkpoint, or its first 8 or more digits."""

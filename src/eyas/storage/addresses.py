@@ -12,6 +12,7 @@ _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
 _SECRET = re.compile(
     r"(?i)((?:x-amz-(?:signature|security-token|credential)|signature|awsaccesskeyid|token|access_token|password)=)[^&\s'\"]+"
 )
+_SECRET_NAME = re.compile(r"(?i)(?:^|[^a-z])sig|signature|token|secret|password|credential|key")
 _ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
 
 
@@ -70,10 +71,24 @@ def redact(text: str) -> str:
     return _SECRET.sub(r"\1***", _ADDRESS.sub(lambda match: _bare(match[0]), text))
 
 
+def holds_secret(address: str) -> bool:
+    """Whether an address holds a password or a signature in clear; a value that begins with ``$`` names a variable."""
+    match = _SCHEME.match(address)
+    if match is None:
+        return False
+    rest = address[match.end() :]
+    person, sign, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    given = [person.rpartition(":")[2]] if sign else []
+    if match[1].lower() != "s3":  # a key may hold ? and =
+        pairs = (pair.partition("=") for pair in re.split(r"[&;]", rest.partition("?")[2]))
+        given += [value for name, _, value in pairs if _SECRET_NAME.search(name)]
+    return any(value and not value.startswith("$") for value in given)
+
+
 def _bare(address: str) -> str:
     """One address without user information and query."""
     if address.lower().startswith("s3://"):
-        return address
+        return re.sub(r"^(s3://)[^/@]*@", r"\1", address, flags=re.IGNORECASE)
     try:
         parts = urlsplit(address)
     except ValueError:
