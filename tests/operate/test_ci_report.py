@@ -1,5 +1,6 @@
 """The comment on a pull request: what ``.ci/report`` writes, and the pictures that ``.ci/pictures`` puts into it."""
 
+import json
 import os
 import re
 import shutil
@@ -166,3 +167,59 @@ def test_on_github_the_gates_are_the_jobs_summary(checkout: Path) -> None:
     stand_in(checkout, 'echo "$@"')
     variables = {"MLFLOW_TRACKING_URI": "http://mlflow.example", "GITHUB_STEP_SUMMARY": "/a place/summary"}
     assert call(checkout, "promote", **variables).stdout.endswith("--of-lock --report /a place/summary\n")
+
+
+GH = """#!/bin/sh
+echo "$*" >> asked
+[ "$2" = list ] && cat opened
+exit 0
+"""
+
+
+def propose(checkout: Path, lock: str, reason: str = "changed since net version 1: the data") -> list[str]:
+    """Propose a lock file from a fresh state of main; returns what ``gh`` was asked."""
+    programs = checkout.parent / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "gh").write_text(GH)
+    (programs / "gh").chmod(0o755)
+    git(checkout, "reset", "-q", "--hard", "origin/main")
+    (checkout / "dvc.lock").write_text(lock)
+    (checkout / "decision.json").write_text(json.dumps({"reason": reason}))
+    (checkout / "comment.md").write_text("the report")
+    (checkout / "asked").unlink(missing_ok=True)
+    (checkout / "opened").touch()
+    done = call(checkout, "propose", PATH=f"{programs}:{os.environ['PATH']}")
+    assert done.returncode == 0, done.stderr
+    return (checkout / "asked").read_text().splitlines() if (checkout / "asked").exists() else []
+
+
+@pytest.fixture
+def with_main(checkout: Path) -> Path:
+    """A clone whose main holds a lock file."""
+    (checkout / "dvc.lock").write_text("first")
+    git(checkout, "checkout", "-q", "-b", "main")
+    git(checkout, "add", "dvc.lock")
+    git(checkout, "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "-q", "-m", "first")
+    git(checkout, "push", "-q", "origin", "main")
+    return checkout
+
+
+def test_one_branch_and_one_pull_request_stand_for_all_retrainings_that_nobody_merged(with_main: Path) -> None:
+    origin = with_main.parent / "origin.git"
+    listed, created = propose(with_main, "second")
+    assert "--head retrain --base main --state open" in listed
+    assert created.startswith("pr create --title Retrain: changed since net version 1: the data --body-file comment.md")
+    assert git(origin, "show", "retrain:dvc.lock") == "second"
+    first = git(origin, "rev-parse", "retrain")
+    (with_main / "opened").write_text("12\n")
+    assert propose(with_main, "second", "asked again")[1].startswith("pr edit 12 --title Retrain: asked again")
+    assert git(origin, "rev-parse", "retrain") == first
+    assert propose(with_main, "third")[1].startswith("pr edit 12")
+    assert git(origin, "show", "retrain:dvc.lock") == "third"
+    assert git(origin, "rev-list", "--count", "main..retrain") == "1"
+    assert git(origin, "for-each-ref", "--format=%(refname:short)").split() == ["main", "retrain"]
+
+
+def test_an_unchanged_lock_file_is_not_proposed(with_main: Path) -> None:
+    assert propose(with_main, "first") == []
+    assert git(with_main.parent / "origin.git", "branch", "--list", "retrain") == ""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -27,6 +28,22 @@ def test_every_script_they_call_exists_and_can_run(path: Path) -> None:
     called = set(re.findall(r"\.ci/\w+", path.read_text()))
     assert called
     assert all(os.access(ROOT / script, os.X_OK) for script in called)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_no_job_that_runs_the_project_s_code_may_write(path: Path) -> None:
+    workflow = yaml.safe_load(path.read_text())
+    assert workflow["permissions"] == {"contents": "read"}
+    for name, job in workflow["jobs"].items():
+        scripts = "".join(step.get("run", "") for step in job["steps"])
+        may_write = "write" in job.get("permissions", {}).values()
+        assert not (may_write and ("make" in scripts or "python" in scripts)), name
+
+
+def test_training_code_cannot_read_the_token() -> None:
+    (path,) = (path for path in WORKFLOWS if path.stem == "retrain")
+    checkout = yaml.safe_load(path.read_text())["jobs"]["retrain"]["steps"][0]
+    assert checkout["with"]["persist-credentials"] is False
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
