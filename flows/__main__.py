@@ -13,6 +13,7 @@ from flows.environment import ROOT, configure
 
 Command = Callable[[argparse.Namespace], int]
 Commands = argparse._SubParsersAction
+LAST_PORT = 65535
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,8 +108,8 @@ def _add_registry(commands: "Commands") -> None:
 def _add_servers(commands: "Commands") -> None:
     add = commands.add_parser("serve", help="run schedules (and a webhook) on this machine")
     add.add_argument("--params", default=str(ROOT / "params.yaml"), metavar="FILE")
-    add.add_argument("--prefect-port", type=int, default=4200)
-    add.add_argument("--webhook-port", type=int, help="answer POST /retrain on this port")
+    add.add_argument("--prefect-port", type=_port, default=4200)
+    add.add_argument("--webhook-port", type=_port, help="answer POST /retrain on this port")
     add.set_defaults(command=do.serve)
 
     add = commands.add_parser("deploy", help="put prefect.yaml's deployments on a Prefect server")
@@ -119,7 +120,7 @@ def _add_servers(commands: "Commands") -> None:
     add.add_argument("--database", help="postgresql://user:password@host:port instead of a private one")
     add.add_argument("--artifacts", help="where MLflow keeps artifacts: a folder or s3://bucket/prefix")
     add.add_argument("--state", default=str(ROOT / ".eyas" / "servers"), help="folder of database and artifacts")
-    add.add_argument("--postgres-port", type=int, default=5433)
+    add.add_argument("--postgres-port", type=_port, default=5433)
     add.add_argument("--no-worker", action="store_true", help="no worker on this machine")
     _page_options(add)
     add.set_defaults(command=do.servers)
@@ -129,6 +130,14 @@ def _add_servers(commands: "Commands") -> None:
     add.set_defaults(command=do.ui)
 
 
+def _port(text: str) -> int:
+    """A port as argparse takes it."""
+    if not text.isdecimal() or not 1 <= int(text) <= LAST_PORT:
+        msg = f"{text!r} is no port: give a number from 1 to {LAST_PORT}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 def _profile_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--params", default=str(ROOT / "params.yaml"), metavar="FILE", help="a profile's parameters")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", help="override a field")
@@ -136,8 +145,8 @@ def _profile_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _page_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mlflow-port", type=int, default=5000)
-    parser.add_argument("--prefect-port", type=int, default=4200)
+    parser.add_argument("--mlflow-port", type=_port, default=5000)
+    parser.add_argument("--prefect-port", type=_port, default=4200)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.environment import ROOT
+from flows.environment import ROOT, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -20,11 +20,12 @@ def _checked(options: argparse.Namespace) -> "Workspace":
 
 
 def _checked_or_told(options: argparse.Namespace) -> None:
-    """What nobody watches, such as a call or CI, tells of its wrong parameters before it ends."""
+    """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
     try:
         _checked(options)
+        require_prefect()
     except EyasError as error:
         from flows.endings import tell_error
 
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     _check_architecture(workspace)
     if not options.wait:
         workspace.refuse_if_busy()
+    require_prefect()
     from flows.pipeline import pipeline
     from tasks.report import print_summary
 
@@ -96,6 +98,7 @@ def promote(options: argparse.Namespace) -> int:
         )
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
+    require_prefect()
     from flows.promote import promote as flow
 
     profile = _relative(options.params), options.set, options.name
@@ -107,6 +110,7 @@ def promote(options: argparse.Namespace) -> int:
 def rollback(options: argparse.Namespace) -> int:
     """Make the previous champion the champion again."""
     _checked(options)
+    require_prefect()
     from flows.rollback import rollback as flow
 
     print(flow(_relative(options.params), options.set, options.name, options.reason))
@@ -148,6 +152,7 @@ def serve(options: argparse.Namespace) -> int:
     """Run schedules and the webhook on this machine."""
     from flows.serve import serve_schedules
 
+    require_prefect()
     return serve_schedules(Path(options.params).resolve(), options.prefect_port, options.webhook_port)
 
 
@@ -155,6 +160,7 @@ def deploy(options: argparse.Namespace) -> int:
     """Put the deployments on a Prefect server."""
     from flows.serve import deploy as put
 
+    require_prefect()
     return put(Path(options.params).resolve())
 
 

@@ -34,6 +34,36 @@ def configure() -> None:
         logging.getLogger(name).addFilter(_plain_errors)
 
 
+def require_prefect() -> None:
+    """See that the Prefect server answers, if one is set: a flow that meets none ends in a page of tracebacks.
+
+    Raises:
+        EyasError: it does not.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL
+
+    from eyas.tracking import redact
+
+    address = PREFECT_API_URL.value()
+    if not address:
+        return
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error:
+        msg = (
+            f"Prefect at {redact(address)} does not answer ({redact(last_line(str(error)) or type(error).__name__)}): "
+            "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
+        )
+        raise EyasError(msg)
+
+
+def last_line(text: str) -> str:
+    """What a program said last, which is where a traceback has its error."""
+    lines = text.strip().splitlines()
+    return lines[-1].strip() if lines else ""
+
+
 def _plain_errors(record: logging.LogRecord) -> bool:
     """Errors that explain themselves need no traceback of Prefect's engine."""
     error: Any = record.exc_info[1] if record.exc_info else None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyas.errors import EyasError
-from flows.environment import ROOT
+from flows.environment import ROOT, last_line
 from flows.postgres import create_databases, start_postgres
 from flows.servers import Servers, require_free, start_mlflow, start_prefect
 
@@ -89,7 +89,7 @@ def make_pool(environment: Mapping[str, str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=ROOT, check=False)
     said = (done.stdout + done.stderr).strip()
     if done.returncode and "already exists" not in said:
-        msg = f"the work pool {POOL!r} could not be made: {said}"
+        msg = f"the work pool {POOL!r} could not be made: {last_line(said)}"
         raise EyasError(msg)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
-from flows.environment import ROOT
+from flows.environment import ROOT, last_line
 from flows.operate import POOL, make_pool
 from flows.servers import Servers, require_free, start_prefect
 from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
@@ -118,7 +118,7 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
             command += _rhythm_options(schedule)
         done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
         if done.returncode:
-            msg = f"prefect deploy -n {name} failed:\n{(done.stderr or done.stdout).strip()}"
+            msg = f"prefect deploy -n {name} failed: {last_line(done.stderr or done.stdout)}"
             raise EyasError(msg)
     return 0
 

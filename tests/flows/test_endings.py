@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Failed
 
 from eyas.errors import BusyError, ParameterError, StorageError
@@ -141,3 +143,31 @@ def test_a_run_of_the_pipeline_that_fails_is_told_with_its_own_words(
     (notice,) = notices
     assert (notice["event"], notice["flow"]) == ("failed", "pipeline")
     assert "batch_size" in notice["message"]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "x"])
+@pytest.mark.parametrize("option", ["serve --webhook-port", "servers --postgres-port", "ui --mlflow-port"])
+def test_what_is_no_port_is_refused_with_status_2(option: str, port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*option.split(), port])
+    assert ended.value.code == 2
+    assert option.split()[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "retrain", "promote", "rollback", "serve", "deploy"])
+def test_without_its_prefect_a_command_ends_in_one_line(
+    command: str, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notices: Notices
+) -> None:
+    """A real connection, refused: the port is closed again before it is used."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    monkeypatch.setattr(commands, "ROOT", root)
+    monkeypatch.setattr(commands, "_check_architecture", lambda _: None)
+    parameters = ["--params", str(root / "params.yaml")]
+    with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}), kept_signals():
+        assert main([command, *parameters]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "PREFECT_API_URL" in line
+    assert "hunter2secret" not in line
+    assert [notice["event"] for notice in notices] == (["failed"] if command == "retrain" else [])

@@ -105,10 +105,10 @@ def test_prefects_refusal_is_told_in_its_words(
     write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, calls: Calls
 ) -> None:
     def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
-        return subprocess.CompletedProcess(command, int("deploy" in command), "", "no such pool")
+        return subprocess.CompletedProcess(command, int("deploy" in command), "", "Traceback\n  line 1\nno such pool\n")
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(EyasError, match=r"deploy -n pipeline failed:\nno such pool"):
+    with pytest.raises(EyasError, match=r"deploy -n pipeline failed: no such pool$"):
         deploy(write("{}"))
 
 
