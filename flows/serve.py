@@ -11,6 +11,7 @@ from typing import Any
 from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
+from eyas.tracking import redact
 from flows.environment import ROOT, last_line
 from flows.operate import POOL, make_pool
 from flows.servers import Servers, require_free, start_prefect
@@ -41,7 +42,7 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
         if webhook_port:
             require_free({"--webhook-port": webhook_port})
             serve_webhook(params_file, webhook_port)
-        sys.stdout.write(f"Prefect  {os.environ['PREFECT_API_URL'].removesuffix('/api')}\n")
+        sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
         _watch(params.notify, schedule)
         _serve(params_file, schedule)

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ from flows.environment import ROOT
 STARTUP_SECONDS = 120
 STOP_SECONDS = 20
 LOG_TAIL_LINES = 15
+STORE_VARIABLE = "MLFLOW_BACKEND_STORE_URI"
 
 
 class Servers(contextlib.ExitStack):
@@ -104,11 +104,14 @@ def require_free(ports: Mapping[str, int]) -> None:
 
 
 def start_mlflow(servers: Servers, port: int, store: str, artifacts: str, environment: Mapping[str, str]) -> str:
-    """MLflow's server on ``store``, keeping artifacts itself; returns its address."""
+    """MLflow's server on ``store``, keeping artifacts itself; returns its address.
+
+    The store's address may hold a password, which every user of the machine could read on a command line.
+    """
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store, "--port", str(port)]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
     command += ["--artifacts-destination", artifacts, "--workers", "1"]
-    servers.start("mlflow", command, environment, page=f"{address}/health")
+    servers.start("mlflow", command, {**environment, STORE_VARIABLE: store}, page=f"{address}/health")
     return address
 
 
@@ -118,11 +121,6 @@ def start_prefect(servers: Servers, port: int, environment: Mapping[str, str]) -
     own = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api"}
     servers.start("prefect", command, {**environment, **own}, page=f"http://127.0.0.1:{port}/api/health")
     return own["PREFECT_API_URL"]
-
-
-def hide_password(url: str) -> str:
-    """An address fit for printing."""
-    return re.sub(r"(://[^:/@]+):[^@]*@", r"\1:***@", url)
 
 
 def _answers(address: str) -> bool:

@@ -2,9 +2,9 @@
 
 import sys
 
-from eyas.tracking import tracking_uri
+from eyas.tracking import redact, tracking_uri
 from flows.environment import ROOT
-from flows.servers import Servers, require_free, start_prefect
+from flows.servers import STORE_VARIABLE, Servers, require_free, start_prefect
 
 
 def serve_pages(mlflow_port: int, prefect_port: int) -> int:
@@ -19,10 +19,10 @@ def serve_pages(mlflow_port: int, prefect_port: int) -> int:
     with Servers(ROOT / ".eyas" / "logs") as servers:
         page = f"http://127.0.0.1:{mlflow_port}"
         if store.startswith("http"):
-            page = store
+            page = redact(store)
         else:
-            command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store]
-            servers.start("mlflow-ui", [*command, "--port", str(mlflow_port), "--workers", "1"], page=f"{page}/health")
+            command = [sys.executable, "-m", "mlflow", "server", "--port", str(mlflow_port), "--workers", "1"]
+            servers.start("mlflow-ui", command, {STORE_VARIABLE: store}, page=f"{page}/health")
         api = start_prefect(servers, prefect_port, {})
         sys.stdout.write(f"MLflow   {page}\nPrefect  {api.removesuffix('/api')}\nCtrl-C stops both.\n")
         sys.stdout.flush()
