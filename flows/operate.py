@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eyas.errors import EyasError
 from flows.environment import ROOT, last_line
-from flows.postgres import create_databases, start_postgres
+from flows.postgres import create_databases, server_of, start_postgres
 from flows.servers import Servers, require_free, start_mlflow, start_prefect
 
 POOL = "eyas"
@@ -51,14 +51,14 @@ def start_all(
         environment: more variables for the servers (``AWS_*``, ``MLFLOW_S3_ENDPOINT_URL``).
 
     Raises:
-        BadInputError: a port is taken.
+        BadInputError: a port is taken, or ``database`` is no address of a server.
         MissingExtraError: PostgreSQL is not installed and no address was given.
         EyasError: a server did not start; the message holds the end of its log.
     """
     given = dict(environment or {})
     require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
     if database:
-        place = database.partition("://")[2].rstrip("/")
+        place = server_of(database)
         create_databases(place)
     else:
         require_free({"--postgres-port": postgres_port})

@@ -7,13 +7,18 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from eyas.errors import BadInputError, MissingExtraError
+from eyas.errors import BadInputError, EyasError, MissingExtraError
 from flows.servers import Servers
 
 DATABASES = ("mlflow", "prefect")
 USER = "eyas"
+STARTUP_SECONDS = 30.0
+ANSWER_SECONDS = 10
 
 
 def find_programs() -> Path | None:
@@ -36,7 +41,7 @@ def start_postgres(servers: Servers, folder: Path, port: int) -> str:
     """
     programs = find_programs()
     if programs is None:
-        msg = "PostgreSQL is not installed: apt-get install postgresql, or give --database postgresql://user:password@host"
+        msg = "PostgreSQL is not installed: apt-get install postgresql, or give the address of a server with --database"
         raise MissingExtraError(msg)
     folder.mkdir(parents=True, exist_ok=True)
     password_file = folder / "password"
@@ -54,33 +59,69 @@ def start_postgres(servers: Servers, folder: Path, port: int) -> str:
     command = [*become, str(programs / "postgres"), "-D", str(data), *options]
     servers.start("postgres", command, stop_signal=signal.SIGINT)
     password = password_file.read_text()
-    create_databases(f"{USER}:{password}@127.0.0.1:{port}")
+    create_databases(f"{USER}:{password}@127.0.0.1:{port}", STARTUP_SECONDS)
     return f"{USER}:{password}@127.0.0.1:{port}"
 
 
-def create_databases(place: str) -> None:
-    """Create what is missing of the two databases; waits until the server answers.
+def server_of(address: str) -> str:
+    """``user:password@host:port`` of ``postgresql://user:password@host:port``.
 
     Raises:
-        psycopg2.OperationalError: the server did not answer within half a minute.
+        BadInputError: it is none, names a database, or has options.
+    """
+    try:
+        parts = urlsplit(address)
+        is_server = parts.scheme in {"postgresql", "postgres"} and parts.username and parts.hostname
+        if is_server and parts.port != 0 and not (parts.path.strip("/") or parts.query or parts.fragment):
+            return parts.netloc
+    except ValueError:  # no number for a port, no address between brackets
+        pass
+    msg = (
+        "--database (not shown, it may hold a password): expected postgresql:// and then USER:PASSWORD@HOST:PORT, no more: "
+        f"the databases are {' and '.join(DATABASES)}, options come from the environment (PGSSLMODE=require), "
+        "and / ? # in a password are written %2F %3F %23"
+    )
+    raise BadInputError(msg)
+
+
+def create_databases(place: str, patience: float = 0.0) -> None:
+    """Create what is missing of the two databases.
+
+    Args:
+        place: ``user:password@host:port``.
+        patience: seconds in which the server may still be starting.
+
+    Raises:
+        EyasError: the server does not answer, or refuses; its own words are in the message.
     """
     import psycopg2
 
-    for attempt in range(150):
+    try:
+        with closing(_connect(place, patience)) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                for name in DATABASES:
+                    cursor.execute("select 1 from pg_database where datname = %s", (name,))
+                    if not cursor.fetchone():
+                        cursor.execute(f'create database "{name}"')
+    except psycopg2.Error as error:
+        reason = str(error).strip().split("\n", 1)[0]
+        server = place.rpartition("@")[2]
+        msg = f"PostgreSQL at {server} cannot be used: {reason}; correct --database, or start the server"
+        raise EyasError(msg) from error
+
+
+def _connect(place: str, patience: float) -> Any:
+    import psycopg2
+
+    deadline = time.monotonic() + patience
+    while True:
         try:
-            connection = psycopg2.connect(f"postgresql://{place}/postgres")
-            break
+            return psycopg2.connect(f"postgresql://{place}/postgres", connect_timeout=ANSWER_SECONDS)
         except psycopg2.OperationalError:
-            if attempt == 149:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(0.2)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        for name in DATABASES:
-            cursor.execute("select 1 from pg_database where datname = %s", (name,))
-            if not cursor.fetchone():
-                cursor.execute(f'create database "{name}"')
-    connection.close()
 
 
 def _become(folder: Path) -> list[str]:

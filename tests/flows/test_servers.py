@@ -3,9 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
+from eyas.errors import BadInputError, EyasError
+from eyas.tracking import redact
 from flows import servers, ui
+from flows.postgres import create_databases, server_of
 
 PASSWORD = "hunter2secret"
 STORE = f"postgresql+psycopg2://eyas:{PASSWORD}@127.0.0.1:5433/mlflow"
@@ -64,3 +68,57 @@ def test_the_pages_of_a_server_are_named_without_its_password(
     assert ui.serve_pages(5000, 4200) == 0
     assert "MLflow   http://server:5000\n" in capsys.readouterr().out
     assert "mlflow-ui" not in recorder.started
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        f"mysql://u:{PASSWORD}@h",
+        "postgresql://",
+        f"postgresql://u:{PASSWORD}@h:port",
+        f"postgresql://u:{PASSWORD}@h:99999",
+        f"postgresql://u:{PASSWORD}@h/db",
+        f"postgresql://u:{PASSWORD}/x@h",
+        f"postgresql://u:{PASSWORD}@h?sslmode=require",
+        "postgresql://host:5432",
+    ],
+)
+def test_what_is_no_address_of_a_database_server_is_refused(address: str) -> None:
+    with pytest.raises(BadInputError, match="expected postgresql://") as caught:
+        server_of(address)
+    assert PASSWORD not in redact(str(caught.value)) == str(caught.value)  # which the command line prints
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+def test_the_address_of_a_database_server(end: str) -> None:
+    assert server_of(f"postgresql://u:p%2Fw@[::1]:5432{end}") == "u:p%2Fw@[::1]:5432"
+
+
+def test_a_database_server_that_refuses_ends_it_at_once_and_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What psycopg2 says to a wrong password."""
+    tries: list[str] = []
+
+    def refuse(address: str, **_: object) -> None:
+        tries.append(address)
+        raise psycopg2.OperationalError('FATAL:  password authentication failed for user "u"\nconnection to another\n')
+
+    monkeypatch.setattr(psycopg2, "connect", refuse)
+    with pytest.raises(EyasError, match="password authentication failed") as caught:
+        create_databases(f"u:{PASSWORD}@h:5432")
+    assert tries == [f"postgresql://u:{PASSWORD}@h:5432/postgres"]
+    assert "\n" not in str(caught.value)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_our_own_database_server_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def starting(address: str, **_: object) -> None:
+        tries.append(address)
+        error = psycopg2.OperationalError if len(tries) < 3 else psycopg2.ProgrammingError
+        raise error("starting up" if len(tries) < 3 else "answers")
+
+    monkeypatch.setattr(psycopg2, "connect", starting)
+    with pytest.raises(EyasError, match="answers"):
+        create_databases("u:p@h:5432", 30.0)
