@@ -77,7 +77,7 @@ def server_of(address: str) -> str:
     except ValueError:  # no number for a port, no address between brackets
         pass
     msg = (
-        "--database (not shown, it may hold a password): expected postgresql:// and then USER:PASSWORD@HOST:PORT, no more: "
+        "--database (not shown, it may hold a password): expected postgresql:// and then USER:PASSWORD@HOST:PORT; "
         f"the databases are {' and '.join(DATABASES)}, options come from the environment (PGSSLMODE=require), "
         "and / ? # in a password are written %2F %3F %23"
     )

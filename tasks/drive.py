@@ -11,6 +11,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from eyas.tracking import redact
 from tasks.dvc_cli import Reproduced, StageError, reproduce
 from tasks.record import progress_of
 from tasks.workspace import Workspace
@@ -32,6 +33,7 @@ class StageLog:
         self.tell = tell
         self.stage = stage
         self.artifact: Any = None
+        self.shown = True
         self.reported = 0.0
 
     def __call__(self, line: str) -> None:
@@ -51,13 +53,21 @@ class StageLog:
             return
         self.reported = now
         self.logger.info("%s | %s", self.stage, text)
-        share = 100.0 * done / total
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(share, key=f"{self.stage}-progress", description=text)
-        else:
-            update_progress_artifact(self.artifact, share, description=text)
+        if self.shown:
+            self._show(100.0 * done / total, text)
         if self.tell:
             self.tell(done, total)
+
+    def _show(self, share: float, text: str) -> None:
+        """The progress artifact, until Prefect takes it no more: progress is no reason to stop a training."""
+        try:
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(share, key=f"{self.stage}-progress", description=text)
+            else:
+                update_progress_artifact(self.artifact, share, description=text)
+        except Exception as error:
+            self.shown = False
+            self.logger.warning("Prefect shows no progress any more: %s", redact(str(error).strip().split("\n", 1)[0]))
 
 
 def _draw_bar(stage: str, done: int, total: int, text: str) -> None:
