@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.exit_status
     except PermissionError as error:
-        print(f"error: no permission to write {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: no permission for {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped; the next run continues from here", file=sys.stderr)

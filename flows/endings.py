@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from eyas.config import NotifyParams, read_sections
-from eyas.errors import BusyError, EyasError
+from eyas.errors import BusyError, EyasError, RefusedError
 from eyas.notify import Event, Notice
 from flows.environment import ROOT
 from tasks.notify import tell
@@ -33,8 +33,8 @@ def tell_ending(flow: Any, flow_run: Any, state: Any) -> None:
 
 
 def event_of(state: Any, error: BaseException | None) -> Event:
-    """What to call it: a run that met another was refused, one that somebody ended was cancelled."""
-    if isinstance(error, BusyError):
+    """What to call it: a run that met another, or a gate, was refused; one that somebody ended was cancelled."""
+    if isinstance(error, (BusyError, RefusedError)):
         return "refused"
     if state.is_cancelling() or state.is_cancelled() or isinstance(error, KeyboardInterrupt):
         return "cancelled"

@@ -9,15 +9,23 @@ configure()
 
 from prefect import flow  # noqa: E402
 
-from eyas.errors import RefusedError  # noqa: E402
 from eyas.gates import Decision  # noqa: E402
 from eyas.notify import Notice  # noqa: E402
+from flows.endings import tell_ending  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.promote import promote_candidate  # noqa: E402
 from tasks.workspace import open_workspace  # noqa: E402
 
 
-@flow(name="eyas-promote", flow_run_name="promote-{params_file}", persist_result=False, validate_parameters=False)
+@flow(
+    name="eyas-promote",
+    flow_run_name="promote-{params_file}",
+    persist_result=False,
+    validate_parameters=False,
+    on_failure=[tell_ending],
+    on_crashed=[tell_ending],
+    on_cancellation=[tell_ending],
+)
 def promote(
     params_file: str = "params.yaml",
     overrides: Sequence[str] = (),
@@ -43,12 +51,8 @@ def promote(
         RefusedError: a gate said no; the champion is untouched.
     """
     workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
-    try:
-        place = Path(report) if report else None
-        decision = promote_candidate(workspace, version, force, of_lock=of_lock, report=place)
-    except RefusedError as error:
-        tell(workspace.params.notify, Notice("refused", "promote", str(error), workspace.name))
-        raise
+    place = Path(report) if report else None
+    decision = promote_candidate(workspace, version, force, of_lock=of_lock, report=place)
     if decision.outcome != "unchanged":
         tell(workspace.params.notify, Notice("promoted", "promote", decision.message, workspace.name))
     return decision

@@ -124,7 +124,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         why = f"nothing changed since {compared}: compared {parts}"
         logger.info("%s", why)
         return Decision(False, why, (), compared, reference.number if reference else None)
-    why = explain(changes, compared, forced=force and not changes)
+    why = explain(changes, compared, known=made_of is not None)
     logger.info("retraining (%s): %s", reason, why)
     outcome = run_stages(workspace, again=stage_names(workspace.folder) if force else stale(workspace, fingerprint))
     store = open_store(workspace)
@@ -147,11 +147,13 @@ def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:
     return [stage for part, stage in STAGE_OF.items() if here[part] != getattr(fingerprint, part)]
 
 
-def explain(changes: Sequence[str], compared: str | None, *, forced: bool) -> str:
-    """Why it runs, in words."""
+def explain(changes: Sequence[str], compared: str | None, *, known: bool) -> str:
+    """Why it runs, in words; ``known`` says whether the version compared with tells what it was made of."""
     if compared is None:
         return "no version is registered yet"
-    if forced:
+    if not known:
+        return f"{compared} does not say what it was made of"
+    if not changes:
         return f"forced; nothing changed since {compared}"
     return f"changed since {compared}: {', '.join(MEANING[name] for name in changes)}"
 

@@ -10,12 +10,20 @@ configure()
 from prefect import flow  # noqa: E402
 
 from eyas.notify import Notice  # noqa: E402
+from flows.endings import tell_ending  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.promote import roll_back_champion  # noqa: E402
 from tasks.workspace import open_workspace  # noqa: E402
 
 
-@flow(name="eyas-rollback", persist_result=False, validate_parameters=False)
+@flow(
+    name="eyas-rollback",
+    persist_result=False,
+    validate_parameters=False,
+    on_failure=[tell_ending],
+    on_crashed=[tell_ending],
+    on_cancellation=[tell_ending],
+)
 def rollback(
     params_file: str = "params.yaml", overrides: Sequence[str] = (), name: str | None = None, reason: str = ""
 ) -> str:

@@ -35,13 +35,14 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             f"nothing to serve: set schedule.cron or schedule.interval_minutes in {params_file}, or give --webhook-port"
         )
         raise BadInputError(msg)
+    secret = webhook_secret() if webhook_port else b""
     with Servers(ROOT / ".eyas" / "logs") as servers:
         if not os.environ.get("PREFECT_API_URL"):
             require_free({"--prefect-port": prefect_port})
             os.environ["PREFECT_API_URL"] = start_prefect(servers, prefect_port, {})
         if webhook_port:
             require_free({"--webhook-port": webhook_port})
-            serve_webhook(params_file, webhook_port)
+            serve_webhook(params_file, webhook_port, secret)
         sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
         _watch(params.notify, schedule)
@@ -49,18 +50,23 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
     return 0
 
 
-def serve_webhook(params_file: Path, port: int, host: str = "127.0.0.1") -> None:
-    """Answer ``POST /retrain`` in a thread of its own.
+def webhook_secret() -> bytes:
+    """What the senders of calls share with us.
 
     Raises:
         BadInputError: the environment holds no secret, or a short one.
     """
-    import uvicorn
-
     secret = os.environ.get(SECRET_VARIABLE, "").encode()
     if len(secret) < MIN_SECRET_BYTES:
         msg = f"set {SECRET_VARIABLE} to a secret of at least {MIN_SECRET_BYTES} bytes that the senders share"
         raise BadInputError(msg)
+    return secret
+
+
+def serve_webhook(params_file: Path, port: int, secret: bytes, host: str = "127.0.0.1") -> None:
+    """Answer ``POST /retrain`` in a thread of its own."""
+    import uvicorn
+
     guard = ReplayGuard(ROOT / ".eyas" / "webhook" / "accepted.json")
     app = create_app(secret, [os.path.relpath(params_file, ROOT)], Retrainer(), guard)
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))

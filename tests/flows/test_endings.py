@@ -1,6 +1,7 @@
-"""Both flows tell how they ended: failed, refused, cancelled, also where the parameters cannot be read."""
+"""Every flow tells how it ended: failed, refused, cancelled, also where the parameters cannot be read."""
 
 import argparse
+import importlib
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,14 +14,16 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Failed
 
-from eyas.errors import BusyError, ParameterError, StorageError
+from eyas.errors import BadInputError, BusyError, EyasError, ParameterError, RefusedError, StorageError
 from eyas.notify import Event
 from flows import commands, endings
 from flows import pipeline as pipeline_module
 from flows.__main__ import main
 from flows.endings import tell_ending
 from flows.pipeline import pipeline
+from flows.promote import promote
 from flows.retrain import retrain
+from flows.rollback import rollback
 from tasks.dvc_cli import StageError
 from tasks.workspace import Workspace
 from tests.flows.conftest import Notices
@@ -37,8 +40,8 @@ def ended(state: Any, **parameters: Any) -> None:
     tell_ending(retrain, SimpleNamespace(parameters=parameters), state)
 
 
-@pytest.mark.parametrize("flow", [pipeline, retrain], ids=lambda flow: flow.name)
-def test_both_flows_have_the_hooks(flow: Any) -> None:
+@pytest.mark.parametrize("flow", [pipeline, retrain, promote, rollback], ids=lambda flow: flow.name)
+def test_every_flow_has_the_hooks(flow: Any) -> None:
     assert flow.on_failure_hooks == flow.on_crashed_hooks == flow.on_cancellation_hooks == [tell_ending]
 
 
@@ -48,11 +51,12 @@ def test_both_flows_have_the_hooks(flow: Any) -> None:
         (Failed(message="Flow run encountered an exception", data=ParameterError("a field")), "failed", "a field"),
         (Failed(message="it broke", data=ValueError("x")), "failed", "it broke"),
         (Failed(data=BusyError("another run holds it")), "refused", "another run holds it"),
+        (Failed(data=RefusedError("a gate said no")), "refused", "a gate said no"),
         (Crashed(message="the process was killed"), "failed", "the process was killed"),
         (Crashed(message="aborted by an interrupt signal", data=KeyboardInterrupt()), "cancelled", "aborted by"),
         (Cancelling(message="by Jo"), "cancelled", "by Jo"),
     ],
-    ids=["explained", "unexplained", "busy", "killed", "interrupted", "cancelled"],
+    ids=["explained", "unexplained", "busy", "gate", "killed", "interrupted", "cancelled"],
 )
 def test_each_ending_has_its_event_and_its_words(state: Any, event: Event, message: str, notices: Notices) -> None:
     ended(state)
@@ -91,6 +95,18 @@ def test_the_command_line_prints_no_credentials(
     with kept_signals():
         assert main(["status"]) == 1
     assert capsys.readouterr().err == "error: http://server:5000/api is away\n"
+
+
+def test_a_file_that_may_not_be_read_is_not_said_to_be_written(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise PermissionError(13, "Permission denied", "params.yaml")
+
+    monkeypatch.setattr(commands, "status", fail)
+    with kept_signals():
+        assert main(["status"]) == 2
+    assert capsys.readouterr().err == "error: no permission for params.yaml: Permission denied\n"
 
 
 @contextmanager
@@ -143,6 +159,27 @@ def test_a_run_of_the_pipeline_that_fails_is_told_with_its_own_words(
     (notice,) = notices
     assert (notice["event"], notice["flow"]) == ("failed", "pipeline")
     assert "batch_size" in notice["message"]
+
+
+@pytest.mark.parametrize(
+    ("flow", "error", "words"),
+    [
+        ("promote", BadInputError, "no version with alias 'candidate'"),
+        ("rollback", RefusedError, "no previous champion"),
+    ],
+)
+def test_a_promotion_or_rollback_that_does_not_come_about_is_told_once(
+    root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch, prefect_server: None,
+    flow: str, error: type[EyasError], words: str,
+) -> None:  # fmt: skip
+    module = importlib.import_module(f"flows.{flow}")
+    monkeypatch.setattr(module, "ROOT", root)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(error, match=words):
+        getattr(module, flow)("params.yaml")
+    (notice,) = notices
+    assert (notice["event"], notice["flow"]) == ("refused" if error is RefusedError else "failed", flow)
+    assert words in notice["message"]
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "x"])

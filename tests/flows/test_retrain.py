@@ -131,7 +131,9 @@ def test_the_champion_is_compared_with_before_the_candidate(case: Case) -> None:
 def test_a_version_without_fingerprint_is_no_reference_to_trust(case: Case) -> None:
     case.store.client.create_model_version("net", source="file:///nowhere")
     registry.set_alias(case.store, "net", "champion", "1")
-    assert case.decide()["ran"] is True
+    decision = case.decide()
+    assert decision["ran"] is True
+    assert decision["reason"] == "net version 1 does not say what it was made of"
 
 
 def test_data_is_brought_again_where_this_workspace_holds_an_older_state(case: Case) -> None:

@@ -125,6 +125,17 @@ def test_serving_without_rhythm_and_webhook_is_refused(write: Callable[[str], Pa
         serve_schedules(write("{}"), 4200, None)
 
 
+@pytest.mark.parametrize("secret", ["", "too short"])
+def test_without_a_secret_for_the_webhook_nothing_is_started(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("EYAS_WEBHOOK_SECRET", secret)
+    monkeypatch.setattr(serve, "start_prefect", lambda *_: pytest.fail("Prefect was started"))
+    with pytest.raises(BadInputError, match="EYAS_WEBHOOK_SECRET"):
+        serve_schedules(write("{}"), 4200, 8900)
+
+
 def test_the_rhythm_in_prefects_form() -> None:
     assert rhythm(ScheduleParams()) is None
     assert rhythm(ScheduleParams(interval_minutes=7)).interval == timedelta(minutes=7)

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from eyas import tracking
-from eyas.errors import StorageError
+from eyas.errors import ParameterError, StorageError
 from eyas.tracking import moves, registry
 from eyas.tracking.store import retry
 
@@ -26,9 +27,19 @@ def test_given_address_goes_before_environment_before_sqlite(tmp_path: Path, mon
     assert tracking.tracking_uri(tmp_path, "http://other:5000") == "http://other:5000"
 
 
-def test_unusable_address_is_told_with_what_to_set(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"runtime\.tracking_uri"):
-        tracking.open_store(tmp_path, uri="nonsense://user:pw@host/x")
+@pytest.mark.parametrize("scheme", ["nonsense", "postgresql+nonsense"])
+def test_unusable_address_is_told_with_what_to_set(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(ParameterError, match=r"runtime\.tracking_uri") as refused:
+        tracking.open_store(tmp_path, uri=f"{scheme}://user:secretword@host/x")
+    assert refused.value.exit_status == 2
+    assert "secretword" not in str(refused.value)
+
+
+def test_the_first_store_of_a_process_prints_nothing(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from eyas import tracking; tracking.open_store(Path({str(tmp_path)!r}))"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
 
 
 def test_artifacts_lie_beside_the_database(store: tracking.Store) -> None:

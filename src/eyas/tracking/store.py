@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eyas.errors import StorageError
+from eyas.errors import ParameterError, StorageError
 from eyas.storage import addresses
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
         experiment: name of MLflow's experiment.
 
     Raises:
+        ParameterError: the address is of a kind that MLflow, as it is installed, does not know.
         StorageError: the address cannot be reached.
     """
     uri = tracking_uri(checkout, uri)
@@ -160,17 +161,20 @@ def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str
 def _explained(uri: str) -> Iterator[None]:
     """Say in one line that MLflow cannot be reached, and what to set."""
     from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    from mlflow.tracking.registry import UnsupportedModelRegistryStoreURIException
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+    no_such_scheme = (UnsupportedModelRegistryStoreURIException, ArgumentError, ModuleNotFoundError)
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         msg = (
             f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check runtime.tracking_uri and "
             "MLFLOW_TRACKING_URI, or leave both unset for SQLite in the checkout"
         )
-        raise StorageError(msg) from None  # the cause's text holds the address with its credentials
+        kind = ParameterError if isinstance(error, no_such_scheme) else StorageError
+        raise kind(msg) from None  # the cause's text holds the address with its credentials
 
 
 def _may_pass(error: BaseException) -> bool:
@@ -187,6 +191,7 @@ def _may_pass(error: BaseException) -> bool:
 def _keep_quiet() -> None:
     """No telemetry, no progress bars, no lines about the database's migrations; what the user set stays."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # MLflow sets its logger's level when it is imported
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "5")  # about a minute, not four
