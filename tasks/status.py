@@ -15,7 +15,9 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     status = read_status(open_store(workspace), workspace.params.register_.model, runs)
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
     lines = [f"{alias:10} {_describe(version)}" for alias, version in aliases.items()]
-    return [f"model      {status.name}", *lines, "", *(_run_line(run) for run in status.runs)]
+    known = ", ".join(status.models) or "none"
+    unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
+    return [f"model      {status.name}{unknown}", *lines, "", *(_run_line(run) for run in status.runs)]
 
 
 def _describe(version: Version | None) -> str:

@@ -118,6 +118,14 @@ def test_gates_come_from_the_parameters(setting: Setting, gate: str, limit: floa
     assert "champion" not in aliases(workspace)
 
 
+def test_the_status_of_an_unknown_model_says_so_and_names_those_there_are(setting: Setting) -> None:
+    workspace = setting()
+    name = workspace.params.register_.model
+    assert f"{name} (not registered yet; registered models: " in status_lines(workspace)[0]
+    open_store(workspace).client.create_registered_model(name)
+    assert status_lines(workspace)[0] == f"model      {name}"
+
+
 def test_force_needs_a_reason(setting: Setting) -> None:
     with pytest.raises(ParameterError, match="written reason"):
         promote(setting(), force="  ")

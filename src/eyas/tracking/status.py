@@ -30,12 +30,15 @@ class Status:
     previous: Version | None
     candidate: Version | None
     runs: tuple[RunSummary, ...]
+    models: tuple[str, ...]
+    """Names of all registered models."""
 
 
 def read_status(store: Store, name: str, runs: int = 10) -> Status:
     """Aliases and the last runs of this model, newest first."""
     champion, previous, candidate = (get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS, CANDIDATE))
-    return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)))
+    models = sorted(model.name for model in retry(store.client.search_registered_models))
+    return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)), tuple(models))
 
 
 def last_runs(store: Store, name: str, count: int) -> list[RunSummary]:
