@@ -1,9 +1,11 @@
 """Scoring from 100 to 100,000 candidates of the digits network: time and peak memory, one worker and two.
 
     python -m benchmarks.scale --largest 100000
+    python -m benchmarks.scale --speedup 120
 
 Every size runs in a process of its own, with a journal, one thread per worker, 64 images per candidate on the first
-rung. Memory is the largest resident set of the scoring process, and of its largest worker.
+rung. Memory is the largest resident set of the scoring process, and of its largest worker. ``--speedup`` compares two
+workers with one on ResNet-20 instead, 512 images of 32 x 32 per candidate, start-up included.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,16 +28,31 @@ from eyas.samplers import Sampler
 from eyas.scoring import Rung, WidthPlans
 from eyas.search import Budget
 
-RUNGS = (Rung(images=64, keep=16), Rung(images=256, calibration_images=128, mode="held_out"))
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its images and its race."""
+
+    network: str
+    arguments: dict[str, int]
+    shape: tuple[int, int, int]
+    rungs: tuple[Rung, ...]
 
 
-def measure(count: int, workers: int) -> dict[str, float]:
+FINALS = Rung(images=256, calibration_images=128, mode="held_out")
+CASES = {
+    "digits": Case("resnet8", {"width": 16, "in_channels": 1}, (1, 8, 8), (Rung(images=64, keep=16), FINALS)),
+    "cifar": Case("resnet20", {}, (3, 32, 32), (Rung(images=512, keep=2), FINALS)),
+}
+
+
+def measure(case: Case, count: int, workers: int) -> dict[str, float]:
     """One race, in this process; the network and images are made first and are not timed."""
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(0)
-    calibration, scoring = (torch.randn(n, 1, 8, 8, generator=generator) for n in (128, 256))
-    labels = torch.randint(0, 10, (256,), generator=generator)
-    model = models.build("resnet8", 10, width=16, in_channels=1).eval()
+    calibration, scoring = (torch.randn(n, *case.shape, generator=generator) for n in (128, 512))
+    labels = torch.randint(0, 10, (512,), generator=generator)
+    model = models.build(case.network, 10, **case.arguments).eval()
     space = eyas.trace(model, (scoring[:1],))
     widths = Sampler.parse("budget").ask(space, Budget.of(space, "macs", 0.5), count, seed=0)
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
@@ -48,7 +66,7 @@ def measure(count: int, workers: int) -> dict[str, float]:
             calibration,
             scoring,
             labels,
-            rungs=RUNGS,
+            rungs=case.rungs,
             workers=workers,
             threads=1,
             journal=journal,
@@ -69,17 +87,46 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--largest", type=int, default=100_000)
     parser.add_argument("--largest-divided", type=int, default=100_000, help="largest size for two workers")
-    parser.add_argument("--one", nargs=2, type=int, metavar=("CANDIDATES", "WORKERS"), help="a single measurement")
+    parser.add_argument("--speedup", type=int, metavar="CANDIDATES", help="two workers against one on ResNet-20")
+    parser.add_argument("--one", nargs=3, metavar=("CASE", "CANDIDATES", "WORKERS"), help="a single measurement")
     given = parser.parse_args()
     if given.one:
-        print(json.dumps(measure(*given.one)))
-        return
+        case, count, workers = given.one
+        print(json.dumps(measure(CASES[case], int(count), int(workers))))
+    elif given.speedup:
+        speedup(given.speedup)
+    else:
+        scale(given.largest, given.largest_divided)
+
+
+def alone(case: str, count: int, workers: int) -> dict[str, float]:
+    """A measurement in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.scale", "--one", case, str(count), str(workers)]
+    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return found
+
+
+def speedup(count: int) -> None:
+    """Two workers of one thread against one, in turns."""
     rows = []
-    sizes = [size for size in (100, 1_000, 10_000, 100_000) if size <= given.largest]
+    for turn in range(1, 4):
+        one, two = (alone("cifar", count, workers)["seconds"] for workers in (1, 2))
+        rows.append((turn, one, two, one / two))
+        print(rows[-1], file=sys.stderr, flush=True)
+    notes = [
+        f"ResNet-20 on 32 x 32 images, {count} candidates, 512 images each, two finalists held out; start-up included"
+    ]
+    header = ("turn", "one worker, s", "two workers, s", "times faster")
+    publish("speedup", "Two workers of one thread against one", notes, table(header, rows))
+
+
+def scale(largest: int, largest_divided: int) -> None:
+    """All sizes, one worker and two."""
+    rows = []
+    sizes = [size for size in (100, 1_000, 10_000, 100_000) if size <= largest]
     for workers in (1, 2):
-        for size in sizes if workers == 1 else [s for s in sizes if s <= given.largest_divided]:
-            command = [sys.executable, "-m", "benchmarks.scale", "--one", str(size), str(workers)]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        for size in sizes if workers == 1 else [s for s in sizes if s <= largest_divided]:
+            found = alone("digits", size, workers)
             rate = found["candidates"] / found["seconds"]
             worker = found["worker"] if workers > 1 else ""
             each = 1000 * found["cpu"] / found["candidates"]
