@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -149,7 +150,11 @@ def load(
         else:
             dense = build_architecture(record.architecture, record.arguments, allowed)
     _check_dense(dense, record)
-    state = safetensors.torch.load(weights)
+    try:
+        state = safetensors.torch.load(weights)
+    except SafetensorError as error:
+        msg = f"{folder / WEIGHTS} is no safetensors file ({error}): save the network again"
+        raise CheckpointError(msg) from error
     expected = _state_names(dense)
     if set(state) != expected:
         wrong = f"missing {sorted(expected - set(state))[:5]}, unexpected {sorted(set(state) - expected)[:5]}"

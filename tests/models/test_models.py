@@ -156,3 +156,4 @@ def test_public_checkpoints_load_strictly(name):
     content = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     model = models.build(name.split("-")[0], 10)
     model.load_state_dict({key.removeprefix("module."): value for key, value in content.items()}, strict=True)
+    assert torch.equal(model.linear.weight, content["module.linear.weight"])

@@ -1,5 +1,6 @@
 """Saved networks come back as they were; anything else is refused."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import nn
 import eyas
 from eyas.architectures import build_architecture
 from eyas.errors import BadInputError, CheckpointError, ParameterError, PlanError
-from eyas.persistence import Record
+from eyas.persistence import WEIGHTS, Record
 from tests.space.networks import CifarResNet
 from tests.space.oracle import random_widths
 
@@ -156,6 +157,14 @@ def test_a_forged_plan_that_is_not_the_weights_is_refused(saved: tuple[nn.Module
         forge(folder, lambda c, digest=other.digest: c.update(plan=digest))
         with pytest.raises(PlanError, match="not its plan"):
             eyas.load(folder, factory=CifarResNet)
+
+
+def test_forged_weights_that_are_no_safetensors_are_refused(saved: tuple[nn.Module, Path]) -> None:
+    folder = saved[1]
+    (folder / WEIGHTS).write_bytes(b"no tensors here, but a record that fits")
+    forge(folder, lambda c: c.update(weights=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()))
+    with pytest.raises(CheckpointError, match="is no safetensors file"):
+        eyas.load(folder, factory=CifarResNet)
 
 
 class Borrowed(nn.Module):

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eyas.component import Component
 from eyas.errors import DataError
+from eyas.ridge import left_out_residuals
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,17 @@ def per_image(goodness: Tensor) -> Tensor:
     return goodness if goodness.ndim == 1 else goodness.flatten(1).mean(1)
 
 
-def require_features(scorer: Scorer, answers: Answers) -> Tensor:
-    """The features, ``(N, F)``, of a network with one answer per image.
+def left_out_agreement(scorer: Scorer, answers: Answers, targets_NK: Tensor, ridge: float) -> Tensor:
+    """1 where a ridge regression from features to targets names an image's class without having seen it, else 0.
+
+    Args:
+        scorer: who asks; named in the error.
+        answers: with features, ``(N, F)``.
+        targets_NK: what is fitted; an image's class is its largest target.
+        ridge: strength of the penalty; see :func:`eyas.ridge.left_out_residuals`.
 
     Raises:
-        DataError: it answers per pixel or per token.
+        DataError: the network answers per pixel or per token: there is no last linear layer to refit.
     """
     assert answers.features is not None
     if answers.logits.ndim != 2 or answers.features.ndim != 2:
@@ -56,7 +63,8 @@ def require_features(scorer: Scorer, answers: Answers) -> Tensor:
         kind = scorer.model_dump()["kind"]
         msg = f"{kind} judges networks with one answer per image ({shapes}): choose cross_entropy or dense_kl"
         raise DataError(msg)
-    return answers.features
+    left_out_NK = targets_NK - left_out_residuals(answers.features, targets_NK, ridge)
+    return (left_out_NK.argmax(1) == targets_NK.argmax(1)).float()
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]

@@ -5,8 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from eyas.ridge import left_out_residuals
-from eyas.scorers.base import Answers, Scorer, require_features
+from eyas.scorers.base import Answers, Scorer, left_out_agreement
 
 
 class DenseProbe(Scorer):
@@ -28,7 +27,4 @@ class DenseProbe(Scorer):
             DataError: one answer per pixel: there is no last linear layer to refit.
         """
         assert answers.dense is not None
-        features_NF = require_features(self, answers)
-        targets_NK = answers.dense.double().softmax(1)
-        left_out_NK = targets_NK - left_out_residuals(features_NF, targets_NK, self.ridge)
-        return (left_out_NK.argmax(1) == targets_NK.argmax(1)).float()
+        return left_out_agreement(self, answers, answers.dense.double().softmax(1), self.ridge)

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from eyas.ridge import left_out_residuals
-from eyas.scorers.base import Answers, Scorer, require_features
+from eyas.scorers.base import Answers, Scorer, left_out_agreement
 
 
 class LinearProbe(Scorer):
@@ -30,7 +29,5 @@ class LinearProbe(Scorer):
             DataError: one answer per pixel: there is no last linear layer to refit.
         """
         assert answers.labels is not None
-        features_NF = require_features(self, answers)
         targets_NK = functional.one_hot(answers.labels, answers.logits.shape[1]).double()
-        left_out_NK = targets_NK - left_out_residuals(features_NF, targets_NK, self.ridge)
-        return (left_out_NK.argmax(1) == answers.labels).float()
+        return left_out_agreement(self, answers, targets_NK, self.ridge)
