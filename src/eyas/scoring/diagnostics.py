@@ -123,7 +123,7 @@ def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
         )
     if numbers["tied_share"] > 0.1:
         found.append(
-            f"{numbers['tied_share']:.0%} of the scores are ties: use more images, or scorer cross_entropy, which is finer"
+            f"{numbers['tied_share']:.0%} of the scores are ties: use more images, or the finer scorer cross_entropy"
         )
     return found
 
