@@ -6,8 +6,12 @@ import torch
 
 import eyas
 from eyas.criteria import Criterion
-from eyas.scoring import WidthPlans
+from eyas.scoring import Rung, WidthPlans
 from tests.scoring.networks import trained
+
+FUSED = [Rung(images=240)]
+HELD_OUT = [Rung(images=240, calibration_images=160, mode="held_out")]
+RACE = [Rung(images=60, keep=0.5), Rung(images=120, keep=4), Rung(images=240, calibration_images=160, mode="held_out")]
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import eyas
 from eyas.errors import DataError, ParameterError
 from eyas.parallel import cores
 from eyas.scoring import Rung
-from tests.scoring.networks import Net, images
-from tests.scoring.test_score import FUSED, HELD_OUT, Several
+from tests.scoring.conftest import FUSED, HELD_OUT
+from tests.scoring.networks import Net, Several, images
 
 
 def score(scene, change, **options):

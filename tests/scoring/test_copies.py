@@ -14,8 +14,8 @@ import eyas
 from eyas.calibrators import Calibrator
 from eyas.scoring.engine import on_device
 from eyas.scoring.hooks import drop_idle_hooks
+from tests.scoring.conftest import FUSED, HELD_OUT
 from tests.scoring.networks import images
-from tests.scoring.test_score import FUSED, HELD_OUT
 
 
 def locked(model, _):

@@ -11,7 +11,7 @@ from eyas.calibrators import Calibrator
 from eyas.errors import DataError
 from eyas.scorers import Answers, Scorer
 from eyas.scoring.features import collecting, find_head
-from tests.scoring.test_score import FUSED, HELD_OUT
+from tests.scoring.conftest import FUSED, HELD_OUT
 
 
 class TwoHeads(nn.Module):

@@ -21,8 +21,8 @@ from eyas.scoring.engine import Engine
 from eyas.scoring.fingerprint import sources
 from eyas.scoring.journal import Journal
 from eyas.scoring.measurement import Measurement
+from tests.scoring.conftest import RACE
 from tests.scoring.networks import Net
-from tests.scoring.test_score import RACE
 
 
 def columns(table):

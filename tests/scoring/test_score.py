@@ -1,7 +1,6 @@
-"""eyas.score as users call it."""
+"""eyas.score as users call it: what a score is, and how candidates are ranked."""
 
 import copy
-import logging
 
 import numpy as np
 import pytest
@@ -9,15 +8,10 @@ import torch
 from torch import nn
 
 import eyas
-from eyas.errors import DataError, EyasError, ParameterError, PlanError
+from eyas.errors import EyasError
 from eyas.scoring import Rung
-from eyas.scoring.engine import Engine, dense_outputs
-from tests.scoring.conftest import make_scene
-from tests.scoring.networks import images
-
-FUSED = [Rung(images=240)]
-HELD_OUT = [Rung(images=240, calibration_images=160, mode="held_out")]
-RACE = [Rung(images=60, keep=0.5), Rung(images=120, keep=4), Rung(images=240, calibration_images=160, mode="held_out")]
+from eyas.scoring.engine import Engine
+from tests.scoring.conftest import FUSED, HELD_OUT, RACE
 
 
 def by_hand(scene, plan, order):
@@ -139,204 +133,6 @@ def test_what_the_scores_depend_on_is_on_record(scene):
     assert table.settings["calibrator"] == {"kind": "pooled"}
 
 
-@pytest.mark.parametrize("norm", [nn.Identity, lambda c: nn.GroupNorm(c, c)], ids=["none", "group"])
-def test_without_batch_norm_it_warns_and_evaluates(norm, caplog):
-    scene = make_scene(norm, candidates=3)
-    with caplog.at_level(logging.WARNING):
-        fused, held_out = scene.score(rungs=FUSED), scene.score(rungs=HELD_OUT)
-    assert "nothing to calibrate" in caplog.text
-    assert any("plain evaluation" in warning for warning in fused.warnings)
-    order = torch.Generator().manual_seed(0)
-    torch.randperm(160, generator=order)
-    shuffled = torch.randperm(240, generator=order)
-    small = eyas.prune(scene.model, scene.space, scene.plans[1]).eval()
-    expected = nn.functional.cross_entropy(small(scene.scoring[shuffled]).detach(), scene.labels[shuffled])
-    assert fused.cross_entropy[1] == pytest.approx(float(expected), abs=1e-5)
-    assert np.array_equal(fused.score, held_out.score)
-
-
-class FrozenNorm(nn.Module):
-    """Batch-norm with fixed statistics, as detection libraries have it."""
-
-    def __init__(self, channels):
-        super().__init__()
-        for name, value in {"weight": 1.0, "bias": 0.0, "running_mean": 0.1, "running_var": 2.0}.items():
-            self.register_buffer(name, torch.full((channels,), value))
-
-    def forward(self, x):
-        scale = self.weight * (self.running_var + 1e-5).rsqrt()
-        return x * scale[:, None, None] + (self.bias - self.running_mean * scale)[:, None, None]
-
-
-def test_frozen_norms_of_other_libraries_are_named():
-    scene = make_scene(FrozenNorm, candidates=2)
-    table = scene.score(rungs=FUSED)
-    assert any(
-        "2 normalisation layers with running" in warning and "(norm1, norm2)" in warning for warning in table.warnings
-    )
-
-
-class Several(nn.Module):
-    def __init__(self, inner, kind):
-        super().__init__()
-        self.inner, self.kind = inner, kind
-
-    def forward(self, x):
-        logits = self.inner(x)
-        return {"tuple": (logits, logits * 2), "dict": {"aux": -logits, "logits": logits}}[self.kind]
-
-
-@pytest.mark.parametrize(("kind", "choice"), [("tuple", 1), ("dict", "aux")])
-def test_of_several_outputs_the_first_or_the_named_one_is_judged(scene, kind, choice):
-    model = Several(scene.model, kind)
-    space = eyas.trace(model, (images(2, 0),))
-    plans = [space.plan({group.name: 5 for group in space.groups})]
-    data = (scene.calibration, scene.scoring, scene.labels)
-    plain = eyas.score(scene.model, scene.space, [scene.space.plan([5, 5])], *data, rungs=FUSED)
-    usual = eyas.score(model, space, plans, *data, rungs=FUSED)
-    named = eyas.score(model, space, plans, *data, rungs=FUSED, output=choice)
-    assert usual.score[0] == pytest.approx(plain.score[0])
-    assert named.score[0] != usual.score[0]
-    with pytest.raises(DataError, match="is no tensor there"):
-        eyas.score(model, space, plans, *data, rungs=FUSED, output="nowhere")
-
-
-def test_outputs_that_are_not_finite_rank_last_and_are_said(scene):
-    model = copy.deepcopy(scene.model)
-    with torch.no_grad():
-        strongest = int(model.conv2.weight.abs().sum((1, 2, 3)).argmax())
-        weakest = int(model.conv2.weight.abs().sum((1, 2, 3)).argmin())
-        model.head.weight[0, weakest] = float("inf")
-    assert strongest != weakest
-    plans = [scene.space.plan([10, 14]), scene.space.plan([10, 4]), scene.space.plan([10, 6])]
-    table = eyas.score(
-        model, scene.space, plans, scene.calibration, scene.scoring, scene.labels, rungs=[*FUSED, *HELD_OUT]
-    )
-    assert np.isnan(table.score[0])
-    assert table.rank[0] == 3
-    assert any("not finite" in warning for warning in table.warnings)
-
-
-def test_out_of_memory_restarts_at_half_the_batch_and_says_so(scene, monkeypatch, caplog):
-    launch, sizes = Engine.launch, []
-
-    def small_device(self, plan, rung, batch_size):
-        sizes.append(batch_size)
-        if batch_size > 40 and len(sizes) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return launch(self, plan, rung, batch_size)
-
-    monkeypatch.setattr(Engine, "launch", small_device)
-    with caplog.at_level(logging.WARNING):
-        table = scene.score(rungs=FUSED, batch_size=120)
-    monkeypatch.undo()
-    assert table.settings["batch_size"] == 30
-    assert "began again with batches of 60" in caplog.text
-    assert any("batches of 30" in warning for warning in table.warnings)
-    assert np.array_equal(table.score, scene.score(rungs=FUSED, batch_size=30).score)
-
-
-def test_a_dense_network_too_large_for_the_batch_ends_no_race(scene, monkeypatch):
-    plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
-    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda engine, size: _limited(dense_outputs, engine, size))
-    again = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
-    np.testing.assert_allclose(again.score, plain.score, atol=1e-6)
-
-
-def _limited(work, engine, size):
-    if size > 30:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-    return work(engine, size)
-
-
-def test_a_device_without_room_for_two_images_is_an_error_in_words(scene, monkeypatch):
-    def no_device(self, plan, rung, batch_size):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(Engine, "launch", no_device)
-    with pytest.raises(EyasError, match="does not hold a batch"):
-        scene.score(rungs=FUSED)
-
-
-def test_other_errors_are_not_taken_for_memory(scene, monkeypatch):
-    def broken(self, plan, rung, batch_size):
-        raise RuntimeError("shape mismatch")
-
-    monkeypatch.setattr(Engine, "launch", broken)
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        scene.score(rungs=FUSED)
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "words"),
-    [
-        ({"plans": []}, PlanError, "no plans"),
-        ({"calibration": images(0, 0)}, DataError, "0 calibration images"),
-        ({"scoring": images(1, 0), "labels": torch.zeros(1, dtype=torch.long)}, DataError, "1 scoring images"),
-        ({"labels": torch.zeros(7, dtype=torch.long)}, DataError, "7 labels"),
-        ({"labels": torch.zeros(240)}, DataError, "one integer each"),
-        ({"scoring": torch.zeros(240, 3, 8, 8, dtype=torch.uint8)}, DataError, "normalised floats"),
-        ({"calibration": images(160, 0) * float("nan")}, DataError, "not finite"),
-        ({"labels": None, "scorer": "top1"}, DataError, "top1 needs labels"),
-        ({"rungs": []}, ParameterError, "at least one"),
-        ({"rungs": [{"images": 1}]}, ParameterError, "images"),
-        ({"workers": 0}, ParameterError, "at least 1 worker"),
-        ({"batch_size": 1}, ParameterError, "batches of at least 2"),
-        ({"device": "cuda"}, ParameterError, "finds no CUDA device"),
-        ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
-    ],
-)
-def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    given = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
-    options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in given}}
-    given.update({name: value for name, value in change.items() if name in given})
-    with pytest.raises(error, match=words):
-        eyas.score(scene.model, scene.space, *given.values(), **options)
-
-
-@pytest.mark.parametrize("same", [lambda x: x, torch.clone], ids=["itself", "copy"])
-def test_equal_image_sets_are_said_to_hold_nothing_out(scene, caplog, same):
-    with caplog.at_level(logging.WARNING):
-        table = eyas.score(
-            scene.model, scene.space, scene.plans[:2], same(scene.scoring), scene.scoring, scene.labels, rungs=FUSED
-        )
-    assert "hold nothing out" in caplog.text
-    assert any("hold nothing out" in warning for warning in table.warnings)
-
-
-@pytest.mark.parametrize("where", ["weights", "images"])
-def test_where_no_score_is_finite_there_is_no_winner(scene, where):
-    model, scoring = copy.deepcopy(scene.model), scene.scoring
-    if where == "weights":
-        model.head.bias.data[0] = float("nan")
-    else:
-        scoring = scoring * 1e37
-    words = {"weights": "dense network's head.bias hold NaN", "images": "its outputs overflow"}[where]
-    with pytest.raises(EyasError, match=words):
-        eyas.score(model, scene.space, scene.plans, scene.calibration, scoring, scene.labels, rungs=RACE)
-
-
-def test_no_more_images_are_kept_than_are_looked_at(scene, monkeypatch):
-    monkeypatch.setattr("eyas.scoring.run.PROBE_IMAGES", 100)
-    kept = []
-    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda *a: kept.append(dense_outputs(*a)) or kept[0])
-    plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=[Rung(images=80)])
-    assert len(kept[0]) == 100
-    monkeypatch.undo()
-    again = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=[Rung(images=80)])
-    assert np.array_equal(plain.score, again.score)
-
-
-def test_images_that_do_not_fit_the_device_are_an_error_in_words(scene, monkeypatch):
-    def too_large(self, device):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr("eyas.scoring.images.Images.to", too_large)
-    with pytest.raises(EyasError, match="does not hold the dense network and the images"):
-        scene.score(rungs=FUSED)
-
-
 def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     hired = []
@@ -349,24 +145,3 @@ def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch)
     with pytest.raises(EyasError, match="hired"):
         scene.score(rungs=FUSED, device="cuda", cluster="ray://there:10001")
     assert hired[0]["device"] == "cuda"
-
-
-def test_zero_variance_among_scores_is_reported_as_a_fault(scene):
-    model = copy.deepcopy(scene.model)
-    nn.init.zeros_(model.head.weight)
-    table = eyas.score(model, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels, rungs=FUSED)
-    assert any("scoring is at fault" in warning for warning in table.warnings)
-
-
-def test_the_probe_reports_calibration_images_from_elsewhere(scene):
-    strange = images(160, 9) * 0.1 + 7 * images(1, 11)
-    table = eyas.score(scene.model, scene.space, scene.plans, strange, scene.scoring, scene.labels, rungs=HELD_OUT)
-    probe = table.diagnostics["probe"]
-    assert probe["deviations"] > 3
-    assert any("recalibrating the unpruned network" in warning for warning in table.warnings)
-    fine = scene.score(rungs=HELD_OUT).diagnostics["probe"]
-    order = torch.no_grad()
-    with order:
-        dense = float((scene.model(scene.scoring).argmax(1) == scene.labels).float().mean())
-    assert fine["original"] == pytest.approx(dense)
-    assert fine["deviations"] < 3

@@ -22,7 +22,7 @@ from eyas.scoring.engine import Engine, Settings
 from eyas.scoring.images import prepare
 from eyas.scoring.payload import pack, unpack
 from eyas.scoring.processes import ProcessCrew, begin
-from tests.scoring.test_score import FUSED, RACE
+from tests.scoring.conftest import FUSED, RACE
 
 SETTINGS = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
 

@@ -24,8 +24,8 @@ from eyas.scoring.engine import Engine
 from eyas.scoring.images import prepare
 from eyas.scoring.payload import Flat, pack, unpack
 from eyas.scoring.processes import ProcessCrew, _Worker
+from tests.scoring.conftest import FUSED
 from tests.scoring.networks import Net
-from tests.scoring.test_score import FUSED
 from tests.scoring.test_workers import SETTINGS, FakeCrew
 
 ROOT = Path(__file__).parents[2]

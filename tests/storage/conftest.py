@@ -10,8 +10,8 @@ import pytest
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
 from tests.peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
+from tests.storage.faults import PART
 
-PART = 5 * 2**20
 QUICK = {
     "backoff": 0.001,
     "backoff_cap": 0.01,
