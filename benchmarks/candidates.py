@@ -104,14 +104,17 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor | None) -> float:
     return float(sum(right)) / len(images)
 
 
-def finetuned_accuracy(bench: Bench, plan: PruningPlan, recipe: Recipe) -> float:
-    """Accuracy on all test images after the recipe, in bfloat16; starts from recalibrated statistics."""
+def finetuned_accuracy(bench: Bench, plan: PruningPlan, recipe: Recipe, order_seed: int = 1) -> float:
+    """Accuracy on all test images after the recipe, in bfloat16; starts from recalibrated statistics.
+
+    Another ``order_seed`` is another order of the training images: by how much two results then differ is chance.
+    """
     torch.manual_seed(0)
     small = eyas.prune(bench.model, bench.space, plan).to(memory_format=torch.channels_last)
     Calibrator.parse("pooled")(small, bench.images.calibration[:1024].split(BATCH))
     optimiser = torch.optim.SGD(small.parameters(), recipe.rate, momentum=0.9, weight_decay=1e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
-    order = torch.randperm(len(bench.train[0]), generator=torch.Generator().manual_seed(1))
+    order = torch.randperm(len(bench.train[0]), generator=torch.Generator().manual_seed(order_seed))
     small.train()
     for rows in order[: recipe.steps * BATCH].split(BATCH):
         images = bench.train[0][rows].contiguous(memory_format=torch.channels_last)
