@@ -73,9 +73,9 @@ def tracking(model: nn.Module, momentum: float) -> Iterator[list[_BatchNorm]]:
             _restore(buffers)
             raise
         finally:
-            _restore(counts)
             for layer, old_momentum, flag in settings:
                 _set(layer, momentum=old_momentum, track_running_stats=flag)
+            _restore(counts)
 
 
 @dataclass

@@ -53,6 +53,18 @@ def test_an_error_half_way_leaves_everything_as_it_was(kind, net, images):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_statistics_that_cannot_be_put_back_keep_no_setting_from_it(kind, images):
+    """A network built in inference mode refuses changes outside of it."""
+    with torch.inference_mode():
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, momentum=0.3)).eval()
+    flags = settings(net)
+    with pytest.raises(RuntimeError, match="inference tensor"):
+        Calibrator.parse(kind)(net, images.split(32))
+    assert settings(net) == flags
+    assert hooks(net) == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_repeats_and_ignores_dropout(kind, net, images):
     other = copy.deepcopy(net).train()
     Calibrator.parse(kind)(net, images.split(32))

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
     }
     assert rows["median latency (1 image, 1 thread)"] == "1.10 x slower"
     assert rows["95th percentile of latency"] == "1.00 x faster"
+
+
+def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:
+    results = read_results(artifacts)
+    spoilt = [replace(c, score=(math.nan, -math.inf, c.score)[min(c.rank % 9, 2)]) for c in results.candidates]
+    draw_all(replace(results, candidates=tuple(spoilt)), tmp_path, "score")
+    assert list(tmp_path.glob("*.png"))
 
 
 def test_ranks_may_start_at_zero(artifacts: Path) -> None:

@@ -34,18 +34,18 @@ def test_kendall_tau_is_the_count_over_pairs(digits):
     assert np.isnan(kendall_tau(np.zeros(5), one[:5]))
 
 
-def test_spread_counts_ties_and_what_is_not_finite():
+def test_spread_counts_ties_among_what_is_finite():
     scores = np.array([1.0, 2.0, 2.0, 5.0, np.nan])
     found = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]))
     assert found["score_spread"] == pytest.approx(np.std([1, 2, 2, 5]))
     assert found["median_standard_error"] == pytest.approx(0.25)
     assert found["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.25)
     assert found["tied_share"] == 0.5
-    assert found["not_finite"] == 1
 
 
 def test_stability_compares_only_those_that_climbed():
-    taus = stability([({1: 0.1, 2: 0.2, 3: 0.3}, {1: 1.0, 2: 2.0, 3: 3.0}), ({1: 0.1}, {1: 0.2})])
+    climb = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, {1: 1.0, 2: 2.0, 3: 3.0, 4: float("nan")}
+    taus = stability([climb, ({1: 0.1}, {1: 0.2})])
     assert taus[0] == pytest.approx(1)
     assert np.isnan(taus[1])
 
@@ -54,13 +54,14 @@ def test_the_probe_is_paired():
     original = np.array([True] * 90 + [False] * 10)
     recalibrated = original.copy()
     recalibrated[:9] = False
-    probe = make_probe(original, recalibrated)
+    probe = make_probe(original, recalibrated, 10)
     gaps = recalibrated.astype(float) - original
     assert probe.original == 0.9
     assert probe.recalibrated == pytest.approx(0.81)
     assert probe.standard_error == pytest.approx(gaps.std(ddof=1) / 10)
     assert probe.deviations == pytest.approx(0.09 / probe.standard_error)
-    assert make_probe(original, original).deviations == 0
+    assert probe.chance_error == pytest.approx(np.sqrt(0.1 * 0.9 / 100))
+    assert make_probe(original, original, 10).deviations == 0
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,13 @@ def test_a_sound_race_has_no_warnings():
 def test_a_probe_beyond_three_standard_errors_warns():
     (warning,) = warnings_for(GOOD, Probe(0.9, 0.8, 0.02), 20)
     assert "from 0.900 to 0.800, 5.0 standard errors" in warning
+
+
+@pytest.mark.parametrize(("original", "warned"), [(0.1, True), (0.18, True), (0.2, False)])
+def test_a_network_no_better_than_chance_warns(original, warned):
+    """Of ten classes on a hundred images: 0.1 with a standard error of 0.03."""
+    found = warnings_for(GOOD, Probe(original, original, 0.01, 0.1, 0.03), 20)
+    assert [("no more than chance (10.0%)" in warning) for warning in found] == [True] * warned
 
 
 def test_one_candidate_has_no_spread_to_judge():
@@ -114,4 +122,4 @@ def test_pixels_of_one_image_are_one_image_to_the_probe():
     """Against the same answers given per image."""
     rng = np.random.default_rng(0)
     original, recalibrated = (np.repeat(rng.uniform(size=(40, 1)) < 0.8, 64, 1).reshape(40, 8, 8) for _ in range(2))
-    assert make_probe(original, recalibrated) == make_probe(original[:, 0, 0], recalibrated[:, 0, 0])
+    assert make_probe(original, recalibrated, 5) == make_probe(original[:, 0, 0], recalibrated[:, 0, 0], 5)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 import eyas
 from eyas.errors import DataError, EyasError, ParameterError, PlanError
+from eyas.scoring import Rung
 from tests.scoring.conftest import FUSED, HELD_OUT, RACE
 from tests.scoring.networks import images
 
@@ -27,9 +29,22 @@ from tests.scoring.networks import images
         ({"labels": None, "scorer": "top1"}, DataError, "top1 needs labels"),
         ({"rungs": []}, ParameterError, "at least one"),
         ({"rungs": [{"images": 1}]}, ParameterError, "images"),
-        ({"workers": 0}, ParameterError, "at least 1 worker"),
-        ({"batch_size": 1}, ParameterError, "batches of at least 2"),
+        ({"workers": 0}, ParameterError, "workers=0: give a whole number from 1"),
+        ({"batch_size": 128.0}, ParameterError, "batch_size=128.0: give a whole number from 2"),
         ({"device": "cuda"}, ParameterError, "finds no CUDA device"),
+        ({"seed": 2**70}, ParameterError, "seed=.*: give a whole number"),
+        ({"stop_margin": "4"}, ParameterError, "stop_margin='4'"),
+        ({"rungs": {"images": 60}}, ParameterError, "give a list of rungs"),
+        ({"rungs": [{"images": 60, "keep": 1.0}, *HELD_OUT]}, ParameterError, "share below 1 or a whole number"),
+        ({"rungs": [{"images": 60, "calibration_images": 9}]}, ParameterError, "leave calibration_images out"),
+        ({"scorer": {"kind": "linear_probe", "ridge": -1}}, ParameterError, "ridge: Input should be greater than 0"),
+        ({"calibrator": {"kind": "pooled", "typo": 1}}, ParameterError, "typo: Extra inputs"),
+        ({"calibration": None}, DataError, "0 calibration images.*one fused rung"),
+        ({"scoring": [images(1, 0)[0]]}, DataError, "torch.stack"),
+        ({"scoring": DataLoader(images(8, 0))}, DataError, "torch.cat"),
+        ({"scoring": 3.0}, DataError, "give one tensor"),
+        ({"plans": np.ones((4, 2), int)}, PlanError, "WidthPlans"),
+        ({"plans": [[5, 5]]}, PlanError, r"plans\[0\] is a list: make it a plan with space.plan"),
         ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
     ],
 )
@@ -42,14 +57,61 @@ def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch)
         eyas.score(scene.model, scene.space, *given.values(), **options)
 
 
-@pytest.mark.parametrize("same", [lambda x: x, torch.clone], ids=["itself", "copy"])
-def test_equal_image_sets_are_said_to_hold_nothing_out(scene, caplog, same):
+@pytest.mark.parametrize(("taken", "count"), [(lambda x: x, 240), (lambda x: x.flip(0), 240), (lambda x: x[:100], 100)])
+def test_images_of_both_sets_are_counted(scene, caplog, taken, count):
     with caplog.at_level(logging.WARNING):
         table = eyas.score(
-            scene.model, scene.space, scene.plans[:2], same(scene.scoring), scene.scoring, scene.labels, rungs=FUSED
+            scene.model, scene.space, scene.plans[:2], taken(scene.scoring), scene.scoring, scene.labels, rungs=HELD_OUT
         )
-    assert "hold nothing out" in caplog.text
-    assert any("hold nothing out" in warning for warning in table.warnings)
+    words = f"{count} of 240 scoring images are calibration images, too"
+    assert words in caplog.text
+    assert any(words in warning for warning in table.warnings)
+
+
+def test_labels_in_another_order_of_classes_are_told_by_the_dense_network(scene):
+    given = (scene.model, scene.space, scene.plans[:4], scene.calibration, scene.scoring)
+    table = eyas.score(*given, (scene.labels + 1) % 5, rungs=HELD_OUT)
+    assert any("no more than chance (20.0%)" in warning for warning in table.warnings)
+    sound = eyas.score(*given, scene.labels, rungs=HELD_OUT)
+    assert not any("chance" in warning for warning in sound.warnings)
+
+
+def test_a_finalist_that_overflows_ranks_behind_all_that_do_not(scene):
+    """One image of the last rung alone is too large for float16 in wide networks."""
+    model = copy.deepcopy(scene.model)
+    with torch.no_grad():
+        weakest = int(model.conv2.weight.abs().sum((1, 2, 3)).argmin())
+        model.head.weight[0, weakest] = 1e30
+    scoring = scene.scoring.clone()
+    order = torch.Generator().manual_seed(0)
+    torch.randperm(160, generator=order)
+    last = torch.randperm(240, generator=order)[-1]
+    scoring[last] = 1e12
+    plans = [scene.space.plan([10, width]) for width in (14, 4, 6, 14)]
+    plans[3] = scene.space.plan([9, 14])
+    rungs = [Rung(images=60, keep=3), *HELD_OUT]
+    table = eyas.score(model, scene.space, plans, scene.calibration, scoring, scene.labels, rungs=rungs)
+    broken = ~np.isfinite(table.score)
+    assert broken.any()
+    assert table.rank[broken].min() > table.rank[~broken].max()
+    assert table.diagnostics["not_finite"] == broken.sum()
+    assert any("not finite" in warning for warning in table.warnings)
+
+
+def test_batch_norms_that_share_statistics_are_named(scene):
+    model = copy.deepcopy(scene.model)
+    model.again = nn.BatchNorm2d(10)
+    for name in ("running_mean", "running_var"):
+        setattr(model.again, name, getattr(model.norm1, name))
+    space = eyas.trace(model, (images(2, 0),))
+    given = (scene.calibration, scene.scoring, scene.labels)
+    table = eyas.score(model, space, [space.plan(), space.plan([5, 5])], *given, rungs=HELD_OUT)
+    assert any("2 batch-norm layers share their statistics" in warning for warning in table.warnings)
+
+
+def test_a_calibrator_without_a_held_out_rung_is_said_to_be_unused(scene):
+    table = scene.score(rungs=FUSED, calibrator="cumulative")
+    assert any("calibrator cumulative is not used" in warning for warning in table.warnings)
 
 
 def test_outputs_that_are_not_finite_rank_last_and_are_said(scene):

@@ -1,10 +1,12 @@
 """The journal: nothing lost, nothing doubled, nothing of another race."""
 
 import copy
+import importlib.util
 import math
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -14,14 +16,15 @@ import torch
 
 import eyas
 from eyas.criteria import Criterion
-from eyas.errors import BusyError, ParameterError
+from eyas.errors import BusyError, ParameterError, StorageError
+from eyas.scorers import Scorer
 from eyas.scoring import Rung, WidthPlans
 from eyas.scoring.candidates import digests
 from eyas.scoring.engine import Engine
 from eyas.scoring.fingerprint import sources
 from eyas.scoring.journal import Journal
 from eyas.scoring.measurement import Measurement
-from tests.scoring.conftest import RACE
+from tests.scoring.conftest import FUSED, RACE
 from tests.scoring.networks import Net
 
 
@@ -101,12 +104,64 @@ def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
         assert "measured again" in caplog.text, name
 
 
-def test_a_header_that_cannot_be_read_begins_anew(tmp_path):
-    for spoilt in (b"\x80\x81garbage\n", b"\n", b"[1]\n", b"null\n"):
-        (tmp_path / "j").write_bytes(spoilt + b'{"rung": 0}\n')
+@pytest.mark.parametrize("torn", [1, 8, 9, 10, 40])
+def test_a_torn_header_begins_anew(tmp_path, torn):
+    Journal(tmp_path / "j", fingerprint="f", batch_size=8).close()
+    whole = (tmp_path / "j").read_bytes()
+    for spoilt in (whole[:torn], whole[:torn] + b"\n", whole[:9] + b"{garbage\n", bytes(torn)):
+        (tmp_path / "j").write_bytes(spoilt)
         journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
         assert not list(journal.finished(0))
         journal.close()
+        assert (tmp_path / "j").read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", [b"\x80\x81weights\n", b"\n", b"[1]\n", b"precious " * 1000, b"cafe and more"])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path, content):
+    (tmp_path / "j").write_bytes(content)
+    with pytest.raises(ParameterError, match=r"j is no journal of a race"):
+        Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    assert (tmp_path / "j").read_bytes() == content
+
+
+def test_a_device_is_no_file():
+    with pytest.raises(ParameterError, match="give the path of a file"):
+        Journal(Path("/dev/null"), fingerprint="f", batch_size=8)
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.write", full)
+    with pytest.raises(StorageError, match=r"j cannot be written any more \(No space left"):
+        journal.add(0, 1, measured())
+    journal.close()
+
+
+SCORER = """
+from typing import Literal
+from eyas.scorers import Scorer
+
+class Mine(Scorer):
+    kind: Literal["mine"] = "mine"
+    def __call__(self, answers):
+        return {sign}answers.logits[:, 0]
+"""
+
+
+def test_another_version_of_the_users_own_scorer_is_another_race(scene, tmp_path):
+    found = []
+    for number, sign in enumerate("+-"):
+        (tmp_path / f"own{number}.py").write_text(SCORER.format(sign=sign))
+        spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
+        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found.append(scene.score(rungs=FUSED, scorer=module.Mine(), journal=tmp_path / "j"))
+    assert np.array_equal(found[0].score, -found[1].score)
+    del Scorer.registry["mine"]
 
 
 def test_a_race_goes_on_from_a_damaged_journal(scene, tmp_path):

@@ -133,7 +133,7 @@ def test_a_network_that_cannot_travel_is_refused_in_words(scene):
 
     model = Local()
     space = eyas.trace(model, (scene.scoring[:2],))
-    plans = [space.plan()]
+    plans = [space.plan(), space.plan([5, 5])]
     with pytest.raises(ParameterError, match="top level of an importable module"):
         eyas.score(model, space, plans, scene.calibration, scene.scoring, scene.labels, workers=2)
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibrators import AnyCalibrator, Calibrator
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
@@ -127,6 +127,16 @@ class SampleParams(Section):
     seed: Seed = 0
 
 
+def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    if not rungs:
+        msg = "give at least one rung, such as {images: 512}"
+        raise ValueError(msg)
+    if len(rungs) > 1 and rungs[-1].mode == "fused":
+        msg = "the last of several rungs decides the finalists, on images that did not calibrate them: mode held_out"
+        raise ValueError(msg)
+    return rungs
+
+
 class ScoreParams(Section):
     """How candidates are judged."""
 
@@ -134,13 +144,13 @@ class ScoreParams(Section):
     """Who re-estimates batch-norm statistics."""
     scorer: AnyScorer = Field(default_factory=lambda: Scorer.parse("cross_entropy"))
     """What ranks."""
-    rungs: Annotated[tuple[Rung, ...], Field(min_length=1)] = DEFAULT_RUNGS
+    rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = DEFAULT_RUNGS
     """The rounds of the race: images per candidate, fused or held out, and how many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
     """A leader so many standard errors ahead of the others goes to the last rung alone."""
-    calibration_images: Count = 4096
+    calibration_images: Annotated[int, Field(ge=2, strict=True)] = 4096
     """At most so many images of the calibration split."""
-    score_images: Count = 4096
+    score_images: Annotated[int, Field(ge=2, strict=True)] = 4096
     """At most so many images of the score split."""
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per batch of the statistics: part of the score."""

@@ -1,5 +1,6 @@
 """The report's pictures. Colours are those of Okabe and Ito, told apart with any colour vision."""
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def score_distribution(results: Results, label: str) -> Figure:
     """How many candidates have which score; the winner as a line."""
     figure, (axes,) = _figure(6.4, 3.6)
     groups = _by_images(results)
-    values = [[candidate.score for candidate in group] for _, _, group in groups]
+    values = [[c.score for c in group if math.isfinite(c.score)] for _, _, group in groups]
     names = [f"{len(group)} candidates, {images:,} images each" for images, _, group in groups]
     colors = [color for _, color, _ in groups]
     bins = min(40, max(10, len(results.candidates) // 8))

@@ -1,31 +1,38 @@
-"""What a caller of :func:`eyas.score` may give: all that is refused, or doubted, for its own sake.
+"""What a caller of :func:`eyas.score` may give: all that is refused for its own sake.
 
 Shapes: N images, K classes.
 """
 
-import logging
 import math
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Any
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 from torch import Tensor, nn
 
-from eyas.batchnorm import batch_norms, frozen_norms
-from eyas.errors import CheckpointError, DataError, ParameterError
+from eyas.batchnorm import batch_norms
+from eyas.component import Component
+from eyas.errors import CheckpointError, DataError, ParameterError, PlanError
+from eyas.plan import PruningPlan
 from eyas.scorers import Scorer
+from eyas.scoring.candidates import WidthPlans
 from eyas.scoring.images import Images, prepare
 from eyas.scoring.rungs import Rung
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from eyas.space import SearchSpace
+
+Member = TypeVar("Member", bound=Component)
 _SHOWN = 5
+_LARGEST_SEED = 2**63 - 1
 
 
 def check_settings(
-    *, device: str, on_cluster: bool, workers: int, threads: int | None, batch_size: int, stop_margin: float
+    *, device: str, on_cluster: bool, workers: int, threads: int | None, batch_size: int, seed: int, stop_margin: float
 ) -> None:  # fmt: skip
     """Refuse settings that no race can have.
 
@@ -33,19 +40,61 @@ def check_settings(
         ParameterError: says which, and what is allowed.
     """
     _check_device(device, on_cluster=on_cluster)
-    if not _is_whole(workers, 1) or not (threads is None or _is_whole(threads, 1)) or not _is_whole(batch_size, 2):
+    _check_whole("workers", workers, 1)
+    if threads is not None:
+        _check_whole("threads", threads, 1)
+    _check_whole("batch_size", batch_size, 2)
+    _check_whole("seed", seed, -_LARGEST_SEED)
+    if not isinstance(stop_margin, Real) or math.isnan(stop_margin) or stop_margin <= 0:
+        msg = f"stop_margin={stop_margin!r}: give a number of standard errors above 0; inf never stops early"
+        raise ParameterError(msg)
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, Integral) or not least <= int(value) <= _LARGEST_SEED:
+        msg = f"{name}={value!r}: give a whole number from {least} to {_LARGEST_SEED}"
+        raise ParameterError(msg)
+
+
+def check_plans(plans: Any, space: "SearchSpace") -> None:
+    """Candidates are a sequence of plans of this space; those that a :class:`WidthPlans` makes are.
+
+    Raises:
+        PlanError: there are none, or they are something else; says what to do.
+    """
+    if isinstance(plans, PruningPlan):
+        msg = "plans is one plan: put it in a list"
+        raise PlanError(msg)
+    if not isinstance(plans, Sequence) or isinstance(plans, str):
         msg = (
-            f"workers={workers}, threads={threads} and batch_size={batch_size}: give whole numbers, at least 1 worker, "
-            "at least 1 thread (or None) and batches of at least 2 images"
+            f"plans is a {type(plans).__name__}: give a list of plans; a width matrix as eyas.scoring.WidthPlans("
+            "width_matrix, space.planner(criterion))"
         )
-        raise ParameterError(msg)
-    if math.isnan(stop_margin) or stop_margin <= 0:
-        msg = f"stop_margin={stop_margin}: give a number of standard errors above 0; inf never stops early"
-        raise ParameterError(msg)
+        raise PlanError(msg)
+    if not len(plans):
+        msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
+        raise PlanError(msg)
+    if isinstance(plans, WidthPlans):
+        return
+    for number, plan in enumerate(plans):
+        if not isinstance(plan, PruningPlan):
+            msg = f"plans[{number}] is a {type(plan).__name__}: make it a plan with space.plan(widths)"
+            raise PlanError(msg)
+        space.mask(plan)
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    return isinstance(value, Integral) and int(value) >= least
+def parsed(family: type[Member], value: Any) -> Member:
+    """A member of a family of components.
+
+    Raises:
+        ParameterError: there is no such member, or it takes no such options.
+    """
+    try:
+        return family.parse(value)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
+        msg = f"{family.family} {value!r}: {wrong}"
+        raise ParameterError(msg) from error
 
 
 def _check_device(device: str, *, on_cluster: bool) -> None:
@@ -59,7 +108,7 @@ def _check_device(device: str, *, on_cluster: bool) -> None:
     if on_cluster:
         return  # this machine's GPUs are not the cluster's
     if parsed.type == "cuda" and not torch.cuda.is_available():
-        msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use device='cpu'"
+        msg = f"device {device!r}: torch {torch.__version__} finds no CUDA device here; use cpu"
         raise ParameterError(msg)
     if parsed.type == "cuda" and (parsed.index or 0) >= torch.cuda.device_count():
         msg = f"device {device!r}: there are {torch.cuda.device_count()} CUDA devices, counted from 0"
@@ -83,10 +132,18 @@ def check_final_rung(rungs: Sequence[Rung], model: nn.Module, calibration: Tenso
 def prepared(model: nn.Module, calibration: Any, scoring: Any, labels: Any, *, seed: int) -> Images:
     """Images and labels, checked, in the dtype of the weights, shuffled by ``seed``.
 
+    Args:
+        model: the dense network.
+        calibration: images, or None for none.
+        scoring: images.
+        labels: of the scoring images, or None.
+        seed: shuffles.
+
     Raises:
         DataError: they cannot be used.
     """
-    calibration, scoring = torch.as_tensor(calibration), torch.as_tensor(scoring)
+    scoring = _as_images("scoring_images", scoring)
+    calibration = scoring[:0] if calibration is None else _as_images("calibration_images", calibration)
     if len(calibration) and calibration.shape[1:] != scoring.shape[1:]:
         shapes = [tuple(images.shape[1:]) for images in (calibration, scoring)]
         msg = f"calibration_images have shape {shapes[0]}, scoring_images {shapes[1]}: prepare both alike"
@@ -94,6 +151,21 @@ def prepared(model: nn.Module, calibration: Any, scoring: Any, labels: Any, *, s
     weights = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
     calibration, scoring = (x.to(weights) if x.is_floating_point() else x for x in (calibration, scoring))
     return prepare(calibration, scoring, None if labels is None else _as_labels(labels), seed=seed)
+
+
+def _as_images(name: str, given: Any) -> Tensor:
+    try:
+        images = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        msg = (
+            f"{name} is a {type(given).__name__} that is no tensor ({error}): give one tensor (N, C, H, W); a list of "
+            "images as torch.stack(images), a loader as torch.cat([batch for batch, _ in loader])"
+        )
+        raise DataError(msg) from error
+    if images.ndim < 2:
+        msg = f"{name} have shape {tuple(images.shape)}: give one tensor (N, C, H, W)"
+        raise DataError(msg)
+    return images
 
 
 def _as_labels(labels: Any) -> Tensor:
@@ -137,15 +209,23 @@ def check_answers(answers: Tensor, images: int, labels: Tensor | None) -> None:
     wrong = torch.unique(labels[(labels < 0) | (labels >= classes)])
     if len(wrong):
         shown = ", ".join(map(str, wrong[:_SHOWN].tolist())) + (", ..." if len(wrong) > _SHOWN else "")
-        msg = (
-            f"scoring_labels hold {shown} where the network has {classes} classes: give integers from 0 to "
-            f"{classes - 1}, and leave out images without a label"
-        )
+        msg = f"scoring_labels hold {shown} where the network has {classes} classes: {_remedy(answers)}"
         raise DataError(msg)
 
 
+def _remedy(answers: Tensor) -> str:
+    """What to do about labels that are no class."""
+    classes = answers.shape[1]
+    if classes == 1:
+        return "no label can be right or wrong there; score without labels, by dense_mse"
+    without = "score by dense_kl, which needs no labels, where pixels have none"
+    return f"give integers from 0 to {classes - 1}; " + (
+        without if answers.ndim > 2 else "leave out images that have no label"
+    )
+
+
 def check_scores(scores: NDArray[np.float64], rungs: NDArray[np.int64], model: nn.Module) -> None:
-    """Some candidate that came furthest has a score.
+    """Some finalist (a candidate that came furthest) has a score.
 
     Args:
         scores: of every candidate.
@@ -162,49 +242,26 @@ def check_scores(scores: NDArray[np.float64], rungs: NDArray[np.int64], model: n
     broken = [name for name, tensor in state if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if broken:
         names = ", ".join(broken[:_SHOWN]) + (", ..." if len(broken) > _SHOWN else "")
-        msg = f"no candidate has a finite score: the dense network's {names} hold NaN or infinities; repair its weights"
+        msg = f"no finalist has a finite score: the dense network's {names} hold NaN or infinities; repair its weights"
         raise CheckpointError(msg)
     msg = (
-        "no candidate has a finite score, although the dense network's weights are finite: its outputs overflow on "
+        "no finalist has a finite score, although the dense network's weights are finite: its outputs overflow on "
         "these images; look at their normalisation, and at the precision"
     )
     raise DataError(msg)
 
 
-def doubts(model: nn.Module, rungs: Sequence[Rung], plans: int, calibration: Any, scoring: Any) -> tuple[str, ...]:
-    """Warnings that network, rungs and images give cause for, logged at once."""
-    found = []
-    if others := frozen_norms(model):
-        names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        found.append(
-            f"{len(others)} normalisation layers with running statistics are no torch.nn.BatchNorm ({names}) and keep "
-            "the dense network's statistics: a frozen batch-norm made a torch.nn.BatchNorm2d would be recalibrated"
-        )
-    if not batch_norms(model):
-        found.append(
-            "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
-            "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
-        )
-    if rungs[-1].mode == "fused" and plans > 1 and batch_norms(model):
-        found.append("the last rung is fused: the winner is judged on the images that calibrated it")
-    if len(scoring) and torch.equal(torch.as_tensor(calibration), torch.as_tensor(scoring)):
-        found.append("calibration_images and scoring_images are the same: held-out rungs hold nothing out")
-    for doubt in found:
-        _log.warning(doubt)
-    return tuple(found)
-
-
-def choose_scorer(scorer: Scorer | str | None, labels: Any) -> Scorer:
+def choose_scorer(scorer: Any, labels: Any) -> Scorer:
     """The scorer asked for, or the best one for what is there.
 
     Raises:
         DataError: it needs labels and there are none.
     """
-    chosen = Scorer.parse(scorer or ("dense_kl" if labels is None else "cross_entropy"))
+    chosen = parsed(Scorer, scorer or ("dense_kl" if labels is None else "cross_entropy"))
     if chosen.needs_labels and labels is None:
         msg = (
             f"scorer {chosen.model_dump()['kind']} needs labels and none are given: give scoring_labels, or choose "
-            "dense_kl or dense_mse, which compare with the dense network"
+            "dense_kl, dense_mse or dense_probe, which compare with the dense network"
         )
         raise DataError(msg)
     return chosen

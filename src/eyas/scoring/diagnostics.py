@@ -27,6 +27,10 @@ class Probe:
     """Accuracy with statistics re-estimated on the calibration images."""
     standard_error: float
     """Of the difference, paired on the images."""
+    chance: float = 0.0
+    """Accuracy of answers that know nothing: 1 over the number of classes."""
+    chance_error: float = 0.0
+    """Standard error of chance on so many images."""
 
     @property
     def deviations(self) -> float:
@@ -35,12 +39,14 @@ class Probe:
         return 0.0 if gap == 0 else gap / max(self.standard_error, 1e-12)
 
 
-def make_probe(original: NDArray[np.bool_], recalibrated: NDArray[np.bool_]) -> Probe:
+def make_probe(original: NDArray[np.bool_], recalibrated: NDArray[np.bool_], classes: int) -> Probe:
     """A probe from right and wrong answers, ``(N,)`` or ``(N, ...)`` per pixel: images are independent, pixels not."""
+    chance = 1 / classes
     original_N, recalibrated_N = (right.reshape(len(right), -1).mean(1) for right in (original, recalibrated))
     gaps = recalibrated_N - original_N
     error = float(gaps.std(ddof=1) / np.sqrt(len(gaps))) if len(gaps) > 1 else float("nan")
-    return Probe(float(original_N.mean()), float(recalibrated_N.mean()), error)
+    chance_error = float(np.sqrt(chance * (1 - chance) / len(gaps)))
+    return Probe(float(original_N.mean()), float(recalibrated_N.mean()), error, chance, chance_error)
 
 
 def spread(scores: Floats, errors: Floats) -> dict[str, float]:
@@ -48,7 +54,7 @@ def spread(scores: Floats, errors: Floats) -> dict[str, float]:
 
     Returns:
         ``score_spread`` (standard deviation over candidates), ``median_standard_error``, ``signal`` (their ratio),
-        ``tied_share`` (candidates whose score equals another's), ``not_finite``.
+        ``tied_share`` (candidates whose score equals another's).
     """
     finite = np.isfinite(scores)
     known = scores[finite]
@@ -60,7 +66,6 @@ def spread(scores: Floats, errors: Floats) -> dict[str, float]:
         "median_standard_error": error,
         "signal": width / error if error > 0 else float("nan"),
         "tied_share": float(counts[counts > 1].sum() / len(known)) if len(known) else 0.0,
-        "not_finite": float((~finite).sum()),
     }
 
 
@@ -76,11 +81,12 @@ def kendall_tau(one: Floats, other: Floats) -> float:
 
 
 def stability(climbed: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[float]:
-    """Kendall's tau between the scores before and after each climb; NaN where fewer than two climbed."""
+    """Kendall's tau between the finite scores before and after each climb; NaN where there are fewer than two."""
     taus = []
     for before, after in climbed:
-        pair = [np.array([column[c] for c in before]) for column in (before, after)]
-        taus.append(kendall_tau(*pair) if len(before) > 1 else float("nan"))
+        pairs = np.array([[before[c], after[c]] for c in before]).reshape(-1, 2)
+        pairs = pairs[np.isfinite(pairs).all(1)]
+        taus.append(kendall_tau(*pairs.T) if len(pairs) > 1 else float("nan"))
     return taus
 
 
@@ -99,6 +105,12 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
     if taus and min(taus) < 0.2:
         found.append(
             f"ranks hardly agree between rungs (Kendall tau {min(taus):.2f}): give the early rungs more images"
+        )
+    if probe and probe.original < probe.chance + 3 * probe.chance_error:
+        found.append(
+            f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "
+            f"({probe.chance:.1%}): the labels are not of these images or count classes in another order, or the "
+            "images are not normalised as for training; no score means anything then"
         )
     if probe and probe.deviations > 3:
         found.append(
@@ -123,7 +135,8 @@ def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
         )
     if numbers["tied_share"] > 0.1:
         found.append(
-            f"{numbers['tied_share']:.0%} of the scores are ties: use more images, or the finer scorer cross_entropy"
+            f"{numbers['tied_share']:.0%} of the scores are ties: give the first rung more images, or use a scorer "
+            "that does not count images, such as cross_entropy"
         )
     return found
 

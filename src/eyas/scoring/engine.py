@@ -225,7 +225,7 @@ def probe(engine: Engine, batch_size: int) -> Probe:
     if engine.has_statistics:
         engine.settings.calibrator(model, batches(engine.images.calibration[:PROBE_IMAGES], batch_size))
     right.append(_right(engine, model, scoring, labels, batch_size))
-    return make_probe(*right)
+    return make_probe(right[0], right[-1], engine.example.shape[1])
 
 
 def _right(

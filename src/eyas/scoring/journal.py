@@ -6,20 +6,23 @@ Numbers are written so that they come back bit for bit.
 """
 
 import base64
+import errno
 import fcntl
+import itertools
 import json
 import logging
 import os
+import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.errors import BusyError, ParameterError
+from eyas.errors import BusyError, ParameterError, StorageError
 from eyas.scoring.measurement import Measurement
 
 _log = logging.getLogger(__name__)
@@ -27,6 +30,9 @@ _log = logging.getLogger(__name__)
 _SYNC_SECONDS = 1.0
 _ROUNDING = 1e-4
 """Of the largest answer: another number of threads changes less, another network changes more."""
+_LONGEST_HEADER = 2**20
+_BEGINNING = re.compile(rb"\0|[0-9a-f]{1,8}$|[0-9a-f]{8} ($|\{)")
+"""Of a line, however early it is torn; zeros are what a loss of power leaves."""
 _FIELDS = ("score", "standard_error", "accuracy", "cross_entropy", "images")
 
 
@@ -54,13 +60,15 @@ class Journal:
 
     Args:
         path: the file; made with its folder where it does not exist.
-        fingerprint: of everything that scores depend on; a journal of another race is begun anew.
+        fingerprint: of everything that scores depend on; a journal of another race is begun anew, a file that is no
+            journal is left alone.
         batch_size: as asked for; :attr:`batch_size` is the one in use after running out of memory.
         answers: some outputs of the dense network, which may differ by rounding.
 
     Raises:
         BusyError: another process races on the same journal.
-        ParameterError: no file can be written there.
+        ParameterError: no file can be written there, or it is no journal.
+        StorageError: a later write fails.
     """
 
     def __init__(
@@ -76,10 +84,12 @@ class Journal:
             os.close(self._file)
             msg = f"{path} is in use: another process scores the same candidates; wait for it or stop it"
             raise BusyError(msg) from error
-        header = self._header()
+        try:
+            header = self._header()
+        except ParameterError:
+            os.close(self._file)
+            raise
         if header is None:
-            if path.stat().st_size:
-                _log.warning("%s is of another race, or its first line is damaged: it begins anew", path)
             self.restart(batch_size)
         else:
             self.batch_size = int(header["batch_size"])
@@ -87,9 +97,8 @@ class Journal:
 
     def finished(self, rung: int) -> Iterator[tuple[int, Measurement]]:
         """Measurements of a rung, read one by one."""
-        with self.path.open("rb") as lines:
-            next(lines)
-            for line in lines:
+        with self._reading() as lines:
+            for line in itertools.islice(lines, 1, None):
                 entry = json.loads(line[9:])
                 if entry["rung"] == rung:
                     yield entry["candidate"], _measurement(entry)
@@ -117,26 +126,48 @@ class Journal:
     def _append(self, entry: dict[str, Any]) -> None:
         content = json.dumps(entry).encode()
         rest = b"%08x %b\n" % (zlib.crc32(content), content)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
-        if time.monotonic() - self._synced > _SYNC_SECONDS:
-            os.fsync(self._file)
-            self._synced = time.monotonic()
+        try:
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
+            if time.monotonic() - self._synced > _SYNC_SECONDS:
+                os.fsync(self._file)
+                self._synced = time.monotonic()
+        except OSError as error:
+            msg = f"journal {self.path} cannot be written any more ({error.strerror}): make room, then run again"
+            raise StorageError(msg) from error
+
+    def _reading(self) -> BinaryIO:
+        """The file from its first line on, also where another has taken its name since."""
+        lines = os.fdopen(os.dup(self._file), "rb")
+        lines.seek(0)
+        return lines
 
     def _header(self) -> dict[str, Any] | None:
-        """The header where it is whole and of this race."""
-        with self.path.open("rb") as lines:
-            content = _content(lines.readline())
+        """The header where it is whole and of this race.
+
+        Raises:
+            ParameterError: the file is no journal.
+        """
+        with self._reading() as lines:
+            line = lines.readline(_LONGEST_HEADER)
+        content = _content(line)
         if content is None:
+            if line and not _BEGINNING.match(line):
+                msg = f"{self.path} is no journal of a race and would be overwritten: give another path, or remove it"
+                raise ParameterError(msg)
+            if line:
+                _log.warning("%s is damaged in its first line: it begins anew", self.path)
             return None
         header: dict[str, Any] = json.loads(content)
         same = header.get("fingerprint") == self._fingerprint and _agree(_decoded(header["answers"]), self._answers)
+        if not same:
+            _log.warning("%s is of another race: it begins anew", self.path)
         return header if same else None
 
     def _cut_damage(self) -> None:
         """Keep the lines before the first that is torn or damaged."""
         good = 0
-        with self.path.open("rb") as lines:
+        with self._reading() as lines:
             for number, line in enumerate(lines, 1):
                 if _content(line) is None:
                     _log.warning(
@@ -155,6 +186,8 @@ def _open(path: Path) -> int:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     except OSError as error:
         msg = f"journal {path} cannot be written ({error.strerror}): give the path of a file"

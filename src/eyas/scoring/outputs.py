@@ -61,7 +61,8 @@ def try_out(model: nn.Module, images: Tensor, choice: int | str | None = None) -
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         msg = (
             f"{type(model).__name__} fails on {len(images)} scoring images of shape {tuple(images.shape[1:])} "
-            f"({type(error).__name__}: {error}); give images as it was traced with, channels first: (C, H, W)"
+            f"({type(error).__name__}: {error}); give images as it was traced with, channels first: (C, H, W); a "
+            "network of several inputs cannot be scored: wrap it in one that takes the images alone"
         )
         raise DataError(msg) from error
     return primary_output(output, choice)

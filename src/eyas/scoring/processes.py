@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from eyas.errors import EyasError
+from eyas.errors import EyasError, StorageError
 from eyas.scoring.crew import is_out_of_memory
 from eyas.scoring.divided import Answer, DividedCrew, Lost, Task, last_words
 from eyas.scoring.engine import Engine
@@ -74,8 +74,7 @@ class ProcessCrew(DividedCrew):
         try:
             # the blueprint, too: as an argument it would go through a pipe that blocks where a worker dies at once
             code = torch.frombuffer(bytearray(pickle.dumps(blueprint)), dtype=torch.uint8)
-            torch.save({_CODE: code, **tensors}, self._tensors)
-            self._tensors.flush()
+            _save({_CODE: code, **tensors}, self._tensors)
             for worker in range(workers):
                 self.start(worker)
         except BaseException:
@@ -96,6 +95,10 @@ class ProcessCrew(DividedCrew):
         try:
             with _standard_error(errors):
                 process.start()
+        except AssertionError as error:  # multiprocessing's word for it
+            errors.close()
+            msg = "a daemonic process may not start workers: score with workers=1 there"
+            raise EyasError(msg) from error
         except RuntimeError as error:
             errors.close()
             msg = "workers import the script that starts them: guard what it does with if __name__ == '__main__':"
@@ -177,6 +180,24 @@ class _Inherited:
 
 def _path_of(descriptor: Any) -> str:
     return f"/dev/fd/{descriptor.detach()}"
+
+
+def _save(tensors: dict[str, Tensor], file: IO[bytes]) -> None:
+    """All tensors, on disk.
+
+    Raises:
+        StorageError: there is no room for them.
+    """
+    try:
+        torch.save(tensors, file)
+        file.flush()
+    except (RuntimeError, OSError) as error:
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        msg = (
+            f"weights and images for the workers ({size / 1e6:.0f} MB) cannot be written to {tempfile.gettempdir()} "
+            f"({error}): make room there, or set TMPDIR to a folder with more"
+        )
+        raise StorageError(msg) from error
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from eyas.batchnorm import batch_norms
 from eyas.calibrators import Calibrator
-from eyas.errors import EyasError, PlanError
+from eyas.errors import EyasError
 from eyas.parallel import cores
 from eyas.progress import Progress, silent
 from eyas.scorers import Scorer
@@ -26,8 +27,9 @@ from eyas.scoring.candidates import digests, originals
 from eyas.scoring.cluster import RayCrew
 from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError, room_for, while_memory_lasts
 from eyas.scoring.divided import DividedCrew
+from eyas.scoring.doubts import doubts
 from eyas.scoring.engine import EXAMPLES, PROBE_IMAGES, Engine, Settings, dense_outputs, probe
-from eyas.scoring.fingerprint import answers, race_fingerprint
+from eyas.scoring.fingerprint import answers, code_of, race_fingerprint
 from eyas.scoring.images import Images
 from eyas.scoring.journal import Journal, NoJournal
 from eyas.scoring.payload import pack
@@ -67,15 +69,13 @@ class Job:
     device: str
     seed: int
     staff: Staff
-    doubts: tuple[str, ...]
-    """Warnings that what was given is cause for."""
 
 
 def score(  # noqa: PLR0917
     model: nn.Module,
     space: "SearchSpace",
     plans: "Sequence[PruningPlan]",
-    calibration_images: Tensor,
+    calibration_images: Tensor | None,
     scoring_images: Tensor,
     scoring_labels: Tensor | None = None,
     *,
@@ -99,7 +99,8 @@ def score(  # noqa: PLR0917
         model: the dense network that ``space`` was traced from.
         space: its search space.
         plans: the candidates; :class:`WidthPlans` makes them lazily from a width matrix.
-        calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs.
+        calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs; None or
+            empty where there is no such rung, or nothing to calibrate.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
         scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1; without them candidates
             are compared to the dense network's outputs.
@@ -111,48 +112,50 @@ def score(  # noqa: PLR0917
         batch_size: images per batch of the statistics: part of the score.
         output: which output is judged where the network has several.
         stop_margin: a leader this many standard errors ahead of the others goes to the last rung alone.
-        workers: processes (on a cluster actors) that score side by side; GPUs are dealt out among them.
+        workers: processes (on a cluster actors) that score side by side, no more than candidates; GPUs are dealt out
+            among them.
         threads: torch threads of each worker; without it the cores divided by ``workers``, for one worker torch's own
             setting.
         cluster: ``ray``, or the address of a Ray cluster.
-        journal: file that finished measurements are kept in, so that a killed call can be repeated and goes on.
+        journal: file that finished measurements are kept in, so that a killed call can be repeated and goes on; one
+            of another race is begun anew, any other file refused.
         progress: told how far the race is.
 
     Returns:
         A table aligned with ``plans``; ``table.winner`` is the best, ``table.warnings`` says what to doubt.
 
     Raises:
-        PlanError: there are no plans.
+        PlanError: there are no plans, or plans of another space.
         DataError: images, labels or outputs cannot be used, or a scorer lacks the labels or the layer it needs.
         BusyError: another process writes the same journal.
         ParameterError: settings or rungs that make no sense, or a network that workers cannot be sent.
         MissingExtraError: ``cluster`` without Ray.
+        StorageError: the journal cannot be written any more.
         EyasError: the device's memory does not hold two images.
     """
-    if not len(plans):
-        msg = "no plans to score: draw some with a sampler, or with space.plan(widths)"
-        raise PlanError(msg)
+    checks.check_plans(plans, space)
     checks.check_settings(
         device=device,
         on_cluster=cluster is not None,
         workers=workers,
         threads=threads,
         batch_size=batch_size,
+        seed=seed,
         stop_margin=stop_margin,
     )
-    settings = Settings(Calibrator.parse(calibrator), checks.choose_scorer(scorer, scoring_labels), output)
+    settings = Settings(checks.parsed(Calibrator, calibrator), checks.choose_scorer(scorer, scoring_labels), output)
     images = checks.prepared(model, calibration_images, scoring_images, scoring_labels, seed=seed)
     wanted = parse_rungs(rungs)
     checks.check_final_rung(wanted, model, images.calibration)
-    fitted = fit_rungs(wanted, calibration=len(images.calibration), scoring=len(images.scoring))
-    staff = Staff(workers, threads or (max(1, cores() // workers) if workers > 1 or cluster else None), cluster)
-    doubts = checks.doubts(model, fitted, len(plans), calibration_images, scoring_images)
+    available = len(images.calibration) if batch_norms(model) else None
+    fitted = fit_rungs(wanted, calibration=available, scoring=len(images.scoring))
     used = images.up_to(max(PROBE_IMAGES, *(rung.cost() for rung in fitted)))
-    job = Job(model, space, plans, used, fitted, settings, device, seed, staff, doubts)
-    here = device if cluster is None or torch.cuda.is_available() else "cpu"  # the cluster's machines have the GPUs
     marks = digests(plans)
     course = Course(len(plans), originals(marks), fitted, batch_size, stop_margin)
-    with _torch_threads(staff.threads):
+    staff = _staff(min(workers, len(np.unique(course.original))), threads, cluster, device)
+    job = Job(model, space, plans, used, fitted, settings, device, seed, staff)
+    here = device if cluster is None or torch.cuda.is_available() else "cpu"  # the cluster's machines have the GPUs
+    with _apart(staff.threads):
         with room_for("the dense network and the images"):
             engine = Engine(model, space, used, settings, device=here)
         checks.check_answers(engine.example, len(images.scoring[:EXAMPLES]), images.labels)
@@ -163,20 +166,37 @@ def score(  # noqa: PLR0917
             notes.close()
 
 
+def _staff(workers: int, threads: int | None, cluster: str | None, device: str) -> Staff:
+    """The cores divided among the workers, where nothing else is asked for."""
+    shared = cores()
+    staff = Staff(workers, threads or (max(1, shared // workers) if workers > 1 or cluster else None), cluster)
+    if cluster is None and workers > 1 and device == "cpu" and workers * (staff.threads or 1) > shared:
+        _log.warning(
+            "%d workers of %d threads share %d cores, which is slower than one worker per core",
+            workers,
+            staff.threads,
+            shared,
+        )
+    return staff
+
+
 @contextmanager
-def _torch_threads(count: int | None) -> Iterator[None]:
-    """So many threads inside, those of before afterwards."""
+def _apart(threads: int | None) -> Iterator[None]:
+    """So many threads inside, and none of the caller's autocast, as in a worker; all as before afterwards."""
     before = torch.get_num_threads()
     try:
-        torch.set_num_threads(count or before)
-        yield
+        torch.set_num_threads(threads or before)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            yield
     finally:
         torch.set_num_threads(before)
 
 
 def _run(job: Job, course: Course, engine: Engine, notes: Journal | NoJournal, progress: Progress) -> ScoreTable:
     """The race, begun again at half the batch where memory ends, and its diagnosis."""
-    warnings = list(job.doubts)
+    warnings = doubts(job.model, course.rungs, job.settings.calibrator, course.count, job.images)
+    for warning in warnings:
+        _log.warning(warning)
     if job.settings.scorer.needs_dense:
         dense = while_memory_lasts(lambda size: dense_outputs(engine, size), course.batch_size)
         engine.images = replace(engine.images, dense=dense)
@@ -222,11 +242,12 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
         "decided_early": finish.early,
         "rank_stability": diagnostics.stability(finish.climbed),
         **diagnostics.spread(*finish.first),
+        "not_finite": finish.standings.not_finite(np.unique(course.original)),
     }
     found = _probe(engine, course.batch_size)
-    doubts = diagnostics.warnings_for(numbers, found, len(finish.first[0]))
-    for doubt in doubts:
-        _log.warning(doubt)
+    further = diagnostics.warnings_for(numbers, found, len(finish.first[0]))
+    for warning in further:
+        _log.warning(warning)
     settings = {
         "batch_size": course.batch_size,
         "seed": job.seed,
@@ -241,13 +262,13 @@ def _finish(job: Job, course: Course, engine: Engine, finish: Finish, warnings: 
         course.original,
         settings=settings,
         diagnostics=diagnostics.summary(numbers, found),
-        warnings=tuple(dict.fromkeys([*warnings, *doubts])),
+        warnings=tuple(dict.fromkeys([*warnings, *further])),
     )
 
 
 def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     """The unpruned network through the same procedure, where there is something to judge it by."""
-    if engine.images.labels is None or not len(engine.images.calibration):
+    if engine.images.labels is None or (engine.has_statistics and not len(engine.images.calibration)):
         return None
     return while_memory_lasts(lambda size: probe(engine, size), batch_size)
 
@@ -270,6 +291,7 @@ def _open_journal(
         str(job.settings.output),
         str([rung.model_dump() for rung in job.rungs]),
         f"{course.batch_size} {course.stop_margin} {torch.device(job.device).type} {torch.__version__}",
+        *(code_of(type(part)) for part in (job.settings.calibrator, job.settings.scorer)),
     ]
     fingerprint = race_fingerprint(job.model, job.images, marks, words)
     return Journal(Path(path), fingerprint=fingerprint, batch_size=course.batch_size, answers=answers(example))

@@ -2,11 +2,22 @@
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from eyas.errors import DataError, ParameterError
+
+
+def _share_or_number(value: Any) -> Any:
+    """A share, or a whole number that may be written as a float; 1.0 could be either."""
+    if isinstance(value, float) and value > 1 and value.is_integer():
+        value = int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    if not (whole or (isinstance(value, float) and 0 < value < 1)):
+        msg = "give a share below 1 or a whole number of candidates; to keep all, leave this rung out"
+        raise ValueError(msg)
+    return value
 
 
 class Rung(BaseModel):
@@ -20,13 +31,20 @@ class Rung(BaseModel):
     """``fused``: one pass calibrates and scores. ``held_out``: calibration images first, scoring images then."""
     calibration_images: Annotated[int, Field(ge=2)] | None = None
     """Held out: images that re-estimate the statistics, at most; without it as many as ``images``."""
-    keep: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.25
-    """What goes on to the next rung: a share below 1, or a number of candidates."""
+    keep: Annotated[int | float, BeforeValidator(_share_or_number)] = 0.25
+    """What goes on to the next rung: a share below 1, or a whole number of candidates."""
+
+    @model_validator(mode="after")
+    def _calibrates_only_where_it_can(self) -> Self:
+        if self.mode == "fused" and self.calibration_images is not None:
+            msg = "a fused rung calibrates on the images that it scores: leave calibration_images out, or say held_out"
+            raise ValueError(msg)
+        return self
 
     def survivors(self, entered: int) -> int:
         """How many of ``entered`` candidates go on, at least one."""
         kept = math.ceil(self.keep * entered) if self.keep < 1 else int(self.keep)
-        return max(1, min(kept, entered))
+        return min(kept, entered)
 
     def cost(self) -> int:
         """Images forwarded per candidate."""
@@ -49,6 +67,9 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ..
     """
     if rungs is None:
         return DEFAULT_RUNGS
+    if isinstance(rungs, (Rung, dict)) or not isinstance(rungs, Sequence):
+        msg = f"rungs {rungs!r}: give a list of rungs, such as [Rung(images=512)]"
+        raise ParameterError(msg)
     try:
         parsed = tuple(Rung.model_validate(rung) for rung in rungs)
     except ValidationError as error:
@@ -60,8 +81,13 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ..
     return parsed
 
 
-def fit_rungs(rungs: Sequence[Rung], *, calibration: int, scoring: int) -> tuple[Rung, ...]:
+def fit_rungs(rungs: Sequence[Rung], *, calibration: int | None, scoring: int) -> tuple[Rung, ...]:
     """The rungs on so many images: numbers capped, and a fused rung that would add no image merged away.
+
+    Args:
+        rungs: as asked for.
+        calibration: how many calibration images there are; None where the network has nothing to calibrate.
+        scoring: how many scoring images there are.
 
     Raises:
         DataError: there are too few images for what a rung does.
@@ -71,12 +97,16 @@ def fit_rungs(rungs: Sequence[Rung], *, calibration: int, scoring: int) -> tuple
         raise DataError(msg)
     fitted: list[Rung] = []
     for rung in rungs:
-        held_out = rung.mode == "held_out"
-        if held_out and calibration < 2:
-            msg = f"{calibration} calibration images: held-out scoring needs at least 2, better some hundred"
-            raise DataError(msg)
+        wanted = None
+        if rung.mode == "held_out" and calibration is not None:
+            if calibration < 2:
+                msg = (
+                    f"{calibration} calibration images: held-out scoring needs at least 2, better some hundred; "
+                    "without any, score in one fused rung: rungs [{images: 512}]"
+                )
+                raise DataError(msg)
+            wanted = min(rung.calibration_images or rung.images, calibration)
         images = min(rung.images, scoring)
-        wanted = min(rung.calibration_images or rung.images, calibration) if held_out else None
         new = rung.model_copy(update={"images": images, "calibration_images": wanted})
         if fitted and (fitted[-1].mode, fitted[-1].images, fitted[-1].calibration_images) == (
             rung.mode,

@@ -14,7 +14,10 @@ COLUMNS = ("score", "standard_error", "accuracy", "cross_entropy", "images", "ru
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Columns over n candidates. ``rank`` 1 is the winner: the last rung reached counts first, then the score."""
+    """Columns over n candidates. ``rank`` 1 is the winner: the last rung reached counts first, then the score.
+
+    Candidates without a finite score rank behind all others.
+    """
 
     score: Floats
     """Higher is better; from the last rung the candidate reached."""
@@ -69,9 +72,14 @@ class Standings:
         return {int(candidate): float(self.values["score"][candidate]) for candidate in among}
 
     def order(self, among: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``among``, best first: last rung reached, then score (NaN last), then number."""
-        scores = np.nan_to_num(self.values["score"][among], nan=-np.inf, neginf=-np.inf)
-        return among[np.lexsort((among, -scores, -self.rung[among]))]
+        """``among``, best first: those with a finite score, then last rung reached, then score, then number."""
+        scores = self.values["score"][among]
+        broken = ~np.isfinite(scores)
+        return among[np.lexsort((among, -np.where(broken, 0, scores), -self.rung[among], broken))]
+
+    def not_finite(self, among: NDArray[np.int64]) -> int:
+        """How many of ``among`` have no finite score."""
+        return int((~np.isfinite(self.values["score"][among])).sum())
 
     def table(self, original: NDArray[np.int64], **extra: Any) -> ScoreTable:
         """The finished table; equal candidates share a row's numbers."""
