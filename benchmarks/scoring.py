@@ -33,6 +33,7 @@ from eyas.scoring.engine import Engine, Settings, dense_outputs
 from eyas.scoring.images import Images
 
 RACED = 200
+RACES = {"cross_entropy": f"the default race over {RACED} candidates", "dense_probe": "the same by dense_probe"}
 VARIANTS = {
     "fused, 256 images": Rung(images=256),
     "fused, 512 images": Rung(images=512),
@@ -142,16 +143,16 @@ def interval(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
     return f"{kendall_tau(scores, truth):.2f} ({low:.2f} to {high:.2f})"
 
 
-def race(bench: Bench, share: float, recipe: Recipe) -> tuple[float, float, float]:
-    """The default race over fresh candidates: images and CPU seconds per candidate; its winner, fine-tuned."""
+def race(bench: Bench, share: float, recipe: Recipe, scorer: str) -> tuple[float, float, float]:
+    """A race over fresh candidates: images and CPU seconds per candidate; its winner, fine-tuned."""
     plans, images = draw(bench.space, share, RACED, seed=1_000), bench.images
     given = (images.calibration, images.scoring, images.labels)
-    found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given))
+    found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given, scorer=scorer))
     costs = np.cumsum([rung.cost() for rung in DEFAULT_RUNGS])
     return float(costs[found.rung].mean()), seconds / RACED, finetuned_accuracy(bench, plans[found.winner], recipe)
 
 
-def results(rows: list[Row], raced: tuple[float, float, float] | None) -> list[tuple[object, ...]]:
+def results(rows: list[Row], races: dict[str, tuple[float, float, float]]) -> list[tuple[object, ...]]:
     """A line per procedure: name, images, seconds, times cheaper, tau, its winner's accuracy."""
     truth, theirs, seconds = (column(rows, name) for name in ("finetuned", "published", "published_seconds"))
     cost = float(np.nanmean(seconds))  # where another layout was timed first, none is kept
@@ -169,9 +170,8 @@ def results(rows: list[Row], raced: tuple[float, float, float] | None) -> list[t
         mean = float(seconds.mean())
         name, winner = f"{OURS}, {kind}{words}", truth[scores.argmax()]
         lines.append((name, VARIANTS[OURS].cost(), mean, cost / mean, interval(scores, truth), winner))
-    if raced:
-        images, spent, winner = raced
-        lines.append((f"the default race over {RACED} candidates", images, spent, cost / spent, "", winner))
+    for scorer, (images, spent, winner) in races.items():
+        lines.append((RACES[scorer], images, spent, cost / spent, "", winner))
     return lines
 
 
@@ -180,7 +180,7 @@ def column(rows: list[Row], name: str) -> NDArray[np.float64]:
     return np.array([row[name] for row in rows], float)
 
 
-def report(rows: list[Row], given: argparse.Namespace, raced: tuple[float, float, float] | None) -> None:
+def report(rows: list[Row], given: argparse.Namespace, races: dict[str, tuple[float, float, float]]) -> None:
     """The table, and its file."""
     truth = column(rows, "finetuned")
     dense = "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
@@ -211,7 +211,7 @@ def report(rows: list[Row], given: argparse.Namespace, raced: tuple[float, float
             f"{np.abs(runs[:, 0] - runs[:, 1]).mean():.4f} on average",
         )
     title = f"Scoring: published against ours ({given.model}, {given.share:.0%} of the MACs)"
-    publish(name_of(given), title, notes, table(header, results(rows, raced)))
+    publish(name_of(given), title, notes, table(header, results(rows, races)))
 
 
 def plot(rows: list[Row], given: argparse.Namespace) -> None:
@@ -274,7 +274,7 @@ def main() -> None:
     torch.set_num_threads(1)
     work = given.work / folder_of(given)
     work.mkdir(parents=True, exist_ok=True)
-    kept = work / f"race-{tuned(given.recipe)}.json"
+    kept = {scorer: work / f"race-{scorer}-{tuned(given.recipe)}.json" for scorer in RACES}
     if not given.finished_only:
         bench = Bench.prepare(
             given.model, given.share, given.candidates, seed=given.seed, work=given.work, checkpoint=given.checkpoint
@@ -284,11 +284,12 @@ def main() -> None:
             return
         if given.record:
             record(work, given.candidates, given.record)
-        if not kept.exists():
-            kept.write_text(json.dumps(race(bench, given.share, given.recipe)))
-    raced = json.loads(kept.read_text()) if kept.exists() else None
+        for scorer, path in kept.items():
+            if not path.exists():
+                path.write_text(json.dumps(race(bench, given.share, given.recipe, scorer)))
+    races = {scorer: json.loads(path.read_text()) for scorer, path in kept.items() if path.exists()}
     rows = finished(work, given)
-    report(rows, given, raced)
+    report(rows, given, races)
     plot(rows, given)
 
 
