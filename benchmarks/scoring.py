@@ -41,7 +41,7 @@ VARIANTS = {
     "held out, 1,024 + 2,048 images": Rung(images=2048, calibration_images=1024, mode="held_out"),
 }
 OURS = "fused, 512 images"
-OTHERS = {"linear_probe": "", "dense_probe": " (no labels)", "dense_kl": " (no labels)", "dense_mse": " (no labels)"}
+OTHERS = {"dense_probe": " (no labels)", "dense_kl": " (no labels)", "dense_mse": " (no labels)"}
 Row = dict[str, Any]
 
 
@@ -155,21 +155,23 @@ def race(bench: Bench, share: float, recipe: Recipe, scorer: str) -> tuple[float
 def results(rows: list[Row], races: dict[str, tuple[float, float, float]]) -> list[tuple[object, ...]]:
     """A line per procedure: name, images, seconds, times cheaper, tau, its winner's accuracy."""
     truth, theirs, seconds = (column(rows, name) for name in ("finetuned", "published", "published_seconds"))
-    cost = float(np.nanmean(seconds))  # where another layout was timed first, none is kept
+    cost = float(np.nanmedian(seconds))  # where another layout was timed first, none is kept
     lines: list[tuple[object, ...]] = [
         ("published: moving average, top-1", 23_056, cost, 1.0, interval(theirs, truth), truth[theirs.argmax()])
     ]
     for variant, rung in VARIANTS.items():
         scores, seconds, top1 = (np.array([row[variant][i] for row in rows]) for i in range(3))
-        mean = float(seconds.mean())
+        typical = float(np.median(seconds))
         for metric, values in (("cross-entropy", scores), ("top-1", top1)):
             winner = truth[values.argmax()]
-            lines.append((f"{variant}, {metric}", rung.cost(), mean, cost / mean, interval(values, truth), winner))
+            lines.append(
+                (f"{variant}, {metric}", rung.cost(), typical, cost / typical, interval(values, truth), winner)
+            )
     for kind, words in OTHERS.items():
         scores, seconds = (np.array([row[kind][i] for row in rows]) for i in range(2))
-        mean = float(seconds.mean())
+        typical = float(np.median(seconds))
         name, winner = f"{OURS}, {kind}{words}", truth[scores.argmax()]
-        lines.append((name, VARIANTS[OURS].cost(), mean, cost / mean, interval(scores, truth), winner))
+        lines.append((name, VARIANTS[OURS].cost(), typical, cost / typical, interval(scores, truth), winner))
     for scorer, (images, spent, winner) in races.items():
         lines.append((RACES[scorer], images, spent, cost / spent, "", winner))
     return lines
@@ -192,7 +194,7 @@ def report(rows: list[Row], given: argparse.Namespace, races: dict[str, tuple[fl
         "bfloat16; all 10,000 test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
-        "CPU seconds of one thread per candidate, slicing included; tau with a 95 % bootstrap interval",
+        "median CPU seconds of one thread over the candidates, slicing included; tau with a 95 % bootstrap interval",
     ]
     header = (
         "procedure",

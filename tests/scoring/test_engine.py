@@ -1,5 +1,7 @@
 """The engine's own promises: bounded memory, and no waiting for a GPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -32,12 +34,12 @@ def make_engine(model, label_shape=(), scorer="cross_entropy", device="cpu"):
     calibration, scoring = (torch.randn(n, 3, 8, 8, generator=generator) for n in (80, 120))
     labels = torch.randint(0, 5, (120, *label_shape), generator=generator)
     space = eyas.trace(model.eval(), (scoring[:2],))
-    images = prepare(calibration, scoring, labels, seed=0)
+    images = replace(prepare(calibration, scoring, labels, seed=0), dense=torch.randn(120, 5, generator=generator))
     settings = Settings(Calibrator.parse("pooled"), Scorer.parse(scorer))
     return Engine(model, space, images, settings, device=device), space.plan()
 
 
-@pytest.mark.parametrize("scorer", ["cross_entropy", "top1", "linear_probe"])
+@pytest.mark.parametrize("scorer", ["cross_entropy", "top1", "dense_probe"])
 @pytest.mark.parametrize("rung", [Rung(images=120), HELD_OUT], ids=["fused", "held_out"])
 def test_judging_piece_by_piece_is_judging_at_once(scorer, rung, monkeypatch):
     engine, plan = make_engine(Net(), scorer=scorer)

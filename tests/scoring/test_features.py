@@ -1,6 +1,6 @@
 """Scorers that judge features: what goes into the last linear layer, collected from the pass that scores anyway."""
 
-import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +10,9 @@ import eyas
 from eyas.calibrators import Calibrator
 from eyas.errors import DataError
 from eyas.scorers import Answers, Scorer
+from eyas.scoring.engine import Engine, Settings, dense_outputs
 from eyas.scoring.features import collecting, find_head
+from eyas.scoring.images import prepare
 from tests.scoring.conftest import FUSED, HELD_OUT
 
 
@@ -93,21 +95,24 @@ def test_an_output_that_no_linear_layer_makes_alone_is_refused(how):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_candidates_are_judged_by_their_own_features(scene, workers):
-    table = scene.score(scene.plans[:5], rungs=HELD_OUT, scorer="linear_probe", workers=workers, threads=1)
+    table = scene.score(scene.plans[:5], rungs=HELD_OUT, scorer="dense_probe", workers=workers, threads=1)
     small = eyas.prune(scene.model, scene.space, scene.plans[3])
     Calibrator.parse("pooled")(small, scene.calibration.split(80))
     kept = []
     small.head.register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach()))
-    logits = small.eval()(scene.scoring).detach()
-    expected = Scorer.parse("linear_probe")(Answers(logits, scene.labels, None, kept[0])).mean()
-    assert table.score[3] == pytest.approx(float(expected), abs=0.02)
+    logits, dense = small.eval()(scene.scoring).detach(), scene.model(scene.scoring).detach()
+    expected = Scorer.parse("dense_probe")(Answers(logits, None, dense, kept[0])).mean()
+    assert table.score[3] == pytest.approx(float(expected), abs=0.002)
     assert table.accuracy[3] == pytest.approx(float((logits.argmax(1) == scene.labels).float().mean()), abs=0.01)
 
 
-def test_spoiling_the_last_layer_changes_top1_and_not_the_probe(scene):
-    spoilt = copy.deepcopy(scene.model)
+def test_spoiling_a_candidates_last_layer_changes_top1_and_not_the_probe(scene):
+    settings = Settings(Calibrator.parse("pooled"), Scorer.parse("dense_probe"))
+    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    engine = Engine(scene.model, scene.space, images, settings)
+    engine.images = replace(engine.images, dense=dense_outputs(engine, 128))
+    before, spoilt = (eyas.prune(scene.model, scene.space, scene.plans[3]).eval() for _ in range(2))
     nn.init.zeros_(spoilt.head.weight)
-    given = (scene.space, scene.plans[:4], scene.calibration, scene.scoring, scene.labels)
-    before, after = (eyas.score(model, *given, rungs=FUSED, scorer="linear_probe") for model in (scene.model, spoilt))
-    assert (after.score == before.score).all()
-    assert (after.accuracy < before.accuracy).all()
+    one, other = (engine.judge(model, FUSED[0], 128)() for model in (before, spoilt))
+    assert one.score == other.score
+    assert one.accuracy > other.accuracy

@@ -24,7 +24,6 @@ SCORES = {
     "dense_kl": "AdaBN score (negative KL to dense outputs)",
     "dense_mse": "AdaBN score (negative distance to dense logits)",
     "dense_probe": "AdaBN score (agreement of a refitted last layer)",
-    "linear_probe": "AdaBN score (accuracy of a refitted last layer)",
 }
 
 

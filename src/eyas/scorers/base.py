@@ -7,8 +7,6 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from eyas.component import Component
-from eyas.errors import DataError
-from eyas.ridge import left_out_residuals
 
 
 @dataclass(frozen=True)
@@ -43,28 +41,6 @@ class Scorer(Component):
 def per_image(goodness: Tensor) -> Tensor:
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
     return goodness if goodness.ndim == 1 else goodness.flatten(1).mean(1)
-
-
-def left_out_agreement(scorer: Scorer, answers: Answers, targets_NK: Tensor, ridge: float) -> Tensor:
-    """1 where a ridge regression from features to targets names an image's class without having seen it, else 0.
-
-    Args:
-        scorer: who asks; named in the error.
-        answers: with features, ``(N, F)``.
-        targets_NK: what is fitted; an image's class is its largest target.
-        ridge: strength of the penalty; see :func:`eyas.ridge.left_out_residuals`.
-
-    Raises:
-        DataError: the network answers per pixel or per token: there is no last linear layer to refit.
-    """
-    assert answers.features is not None
-    if answers.logits.ndim != 2 or answers.features.ndim != 2:
-        shapes = f"logits {tuple(answers.logits.shape)}, features {tuple(answers.features.shape)}"
-        kind = scorer.model_dump()["kind"]
-        msg = f"{kind} judges networks with one answer per image ({shapes}): choose cross_entropy or dense_kl"
-        raise DataError(msg)
-    left_out_NK = targets_NK - left_out_residuals(answers.features, targets_NK, ridge)
-    return (left_out_NK.argmax(1) == targets_NK.argmax(1)).float()
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]

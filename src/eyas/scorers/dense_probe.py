@@ -1,30 +1,44 @@
-"""How well a refitted last layer agrees with the dense network: :mod:`eyas.scorers.linear_probe` without labels."""
+"""How well a last layer that is fitted anew agrees with the dense network: needs no labels.
+
+Pruning moves the features, and the last layer that was trained on the old ones reads them badly; fine-tuning mends that
+in its first steps. What it cannot mend so soon is what the features lost, so they are judged alone.
+"""
 
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from eyas.scorers.base import Answers, Scorer, left_out_agreement
+from eyas.errors import DataError
+from eyas.ridge import left_out_residuals
+from eyas.scorers.base import Answers, Scorer
 
 
 class DenseProbe(Scorer):
-    """1 where a ridge regression from features to the dense network's probabilities names its class, else 0.
+    r"""Chance that the fitted layer and the dense network, each drawing from its probabilities, name the same class.
 
-    Each image is judged by the fit without it.
+    A ridge regression from the candidate's features to the dense network's logits :math:`d`, fitted without the image
+    in question, predicts :math:`z`; its goodness is :math:`\sum_k \mathrm{softmax}(z)_k \, \mathrm{softmax}(d)_k`.
     """
 
     kind: Literal["dense_probe"] = "dense_probe"
-    ridge: Annotated[float, Field(gt=0)] = 0.3
+    ridge: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the penalty; see :func:`eyas.ridge.left_out_residuals`."""
     needs_dense: ClassVar[bool] = True
     needs_features: ClassVar[bool] = True
 
     def __call__(self, answers: Answers) -> Tensor:
-        """Agrees or not for each image, ``(N,)``.
+        """Agreement on each image, ``(N,)``, between 0 and 1.
 
         Raises:
-            DataError: one answer per pixel: there is no last linear layer to refit.
+            DataError: the network answers per pixel or per token: there is no last linear layer to refit.
         """
         assert answers.dense is not None
-        return left_out_agreement(self, answers, answers.dense.double().softmax(1), self.ridge)
+        assert answers.features is not None
+        if answers.logits.ndim != 2 or answers.features.ndim != 2:
+            shapes = f"logits {tuple(answers.logits.shape)}, features {tuple(answers.features.shape)}"
+            msg = f"dense_probe judges networks with one answer per image ({shapes}): choose cross_entropy or dense_kl"
+            raise DataError(msg)
+        dense_NK = answers.dense.double()
+        fitted_NK = dense_NK - left_out_residuals(answers.features, dense_NK, self.ridge)
+        return (fitted_NK.softmax(1) * dense_NK.softmax(1)).sum(1)
