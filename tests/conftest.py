@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from flows import environment
+
+environment.configure()  # before a test imports Prefect, which would make a folder in the user's home
+
 
 @pytest.fixture(autouse=True)
 def _same_torch_for_every_test() -> None:
