@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 import eyas
 from eyas.criteria import Criterion
 from eyas.scoring import Rung, WidthPlans
+from eyas.scoring.measurement import Measurement
 from tests.scoring.networks import trained
 
 FUSED = [Rung(images=240)]
@@ -37,6 +39,16 @@ def make_scene(norm=torch.nn.BatchNorm2d, candidates=24):
     widths = rng.permutation(widths)[:candidates]
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
     return Scene(model, space, plans, data[:160], data[160:], labels[160:])
+
+
+def measured(score=0.1, goodness=None):
+    """A measurement with numbers that are hard to write."""
+    return Measurement(score, 1 / 3, math.nan, 2.0, 7, goodness)
+
+
+def columns(table):
+    """Every column's bytes, to compare tables bit for bit."""
+    return {name: column.tobytes() for name, column in table.columns().items()}
 
 
 @pytest.fixture(scope="session")

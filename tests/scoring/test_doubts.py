@@ -77,7 +77,7 @@ def test_labels_in_another_order_of_classes_are_told_by_the_dense_network(scene)
 
 
 def test_a_finalist_that_overflows_ranks_behind_all_that_do_not(scene):
-    """One image of the last rung alone is too large for float16 in wide networks."""
+    """One image, which only the last rung sees, overflows in the wide networks alone."""
     model = copy.deepcopy(scene.model)
     with torch.no_grad():
         weakest = int(model.conv2.weight.abs().sum((1, 2, 3)).argmin())

@@ -1,39 +1,16 @@
-"""The journal: nothing lost, nothing doubled, nothing of another race."""
+"""The journal as a file: nothing lost, nothing doubled, nothing that is no journal touched."""
 
-import copy
-import importlib.util
 import math
 import os
 import re
-import signal
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-import eyas
-from eyas.criteria import Criterion
 from eyas.errors import BusyError, ParameterError, StorageError
-from eyas.scorers import Scorer
-from eyas.scoring import Rung, WidthPlans
-from eyas.scoring.candidates import digests
-from eyas.scoring.engine import Engine
-from eyas.scoring.fingerprint import sources
 from eyas.scoring.journal import Journal
-from eyas.scoring.measurement import Measurement
-from tests.scoring.conftest import FUSED, RACE
-from tests.scoring.networks import Net
-
-
-def columns(table):
-    return {name: column.tobytes() for name, column in table.columns().items()}
-
-
-def measured(score=0.1, goodness=None):
-    return Measurement(score, 1 / 3, math.nan, 2.0, 7, goodness)
+from tests.scoring.conftest import measured
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):
@@ -141,37 +118,6 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
     journal.close()
 
 
-SCORER = """
-from typing import Literal
-from eyas.scorers import Scorer
-
-class Mine(Scorer):
-    kind: Literal["mine"] = "mine"
-    def __call__(self, answers):
-        return {sign}answers.logits[:, 0]
-"""
-
-
-def test_another_version_of_the_users_own_scorer_is_another_race(scene, tmp_path):
-    found = []
-    for number, sign in enumerate("+-"):
-        (tmp_path / f"own{number}.py").write_text(SCORER.format(sign=sign))
-        spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
-        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        found.append(scene.score(rungs=FUSED, scorer=module.Mine(), journal=tmp_path / "j"))
-    assert np.array_equal(found[0].score, -found[1].score)
-    del Scorer.registry["mine"]
-
-
-def test_a_race_goes_on_from_a_damaged_journal(scene, tmp_path):
-    path = tmp_path / "j"
-    expected = columns(scene.score(rungs=RACE, journal=path))
-    lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join([*lines[:5], lines[5][:40], *lines[6:]]))
-    assert columns(scene.score(rungs=RACE, journal=path)) == expected
-
-
 def test_short_writes_are_continued(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr("os.write", lambda file, data: write(file, data[:10]))
@@ -206,155 +152,3 @@ def test_two_processes_never_share_one(tmp_path):
     with pytest.raises(BusyError, match="in use"):
         Journal(tmp_path / "j", fingerprint="f", batch_size=8)
     journal.close()
-
-
-def test_cut_anywhere_it_ends_with_the_identical_table(scene, tmp_path, monkeypatch):
-    path = tmp_path / "journal.jsonl"
-    expected = columns(scene.score(rungs=RACE, journal=path))
-    assert expected == columns(scene.score(rungs=RACE))
-    whole, launch = path.read_bytes(), Engine.launch
-    launched = []
-    monkeypatch.setattr(Engine, "launch", lambda self, *a: launched.append(1) or launch(self, *a))
-    for cut in np.random.default_rng(0).integers(0, len(whole), 20):
-        path.write_bytes(whole[:cut])
-        launched.clear()
-        assert columns(scene.score(rungs=RACE, journal=path)) == expected
-        done = max(whole[:cut].count(b"\n") - 1, 0)
-        assert len(launched) == 24 + 12 + 4 - done
-        assert path.read_bytes() == whole
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"seed": 1},
-        {"batch_size": 64},
-        {"calibrator": "cumulative"},
-        {"scorer": "top1"},
-        {"rungs": RACE[::2]},
-        {"stop_margin": 1.0},
-    ],
-)
-def test_a_changed_race_never_goes_on_from_the_old_one(scene, tmp_path, change):
-    scene.score(rungs=RACE, journal=tmp_path / "j")
-    options = {"rungs": RACE, **change}
-    assert columns(scene.score(**options, journal=tmp_path / "j")) == columns(scene.score(**options))
-
-
-def test_other_channels_of_the_same_widths_are_another_race(scene, tmp_path):
-    other = WidthPlans(scene.plans.widths, scene.space.planner(Criterion.parse("random")))
-    scene.score(rungs=RACE, journal=tmp_path / "j")
-    found = columns(scene.score(other, rungs=RACE, journal=tmp_path / "j"))
-    assert found == columns(scene.score(other, rungs=RACE))
-    assert found != columns(scene.score(rungs=RACE))
-
-
-def test_equal_plans_have_equal_marks_however_they_are_made(scene):
-    widths = scene.plans.widths
-    again = digests(WidthPlans(widths.copy(), scene.space.planner(Criterion.parse("l1_norm"))))
-    assert np.array_equal(digests(scene.plans), again)
-    by_hand = WidthPlans(widths, lambda row: scene.space.plan(row, Criterion.parse("random")))
-    assert np.array_equal(digests(by_hand), digests(list(by_hand)))
-
-
-class Tanh(Net):
-    """The same weights, another forward."""
-
-    def forward(self, x):
-        x = torch.tanh(self.norm1(self.conv1(x)))
-        return self.head(torch.tanh(self.norm2(self.conv2(x))).mean((2, 3)))
-
-
-def other_forward(model):
-    model.__class__ = Tanh
-
-
-def other_eps(model):
-    model.norm1.eps = 0.5
-
-
-def slightly_other_eps(model):
-    model.norm1.eps = 1.1e-5
-
-
-@pytest.mark.parametrize("change", [other_forward, other_eps, slightly_other_eps])
-def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, change):
-    scene.score(rungs=RACE, journal=tmp_path / "j")
-    other = copy.deepcopy(scene.model)
-    change(other)
-    given = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
-    assert columns(eyas.score(*given, rungs=RACE, journal=tmp_path / "j")) == columns(eyas.score(*given, rungs=RACE))
-
-
-def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
-    answers = np.random.default_rng(0).normal(size=20).astype(np.float32)
-    answers[3] = np.nan
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers)
-    journal.add(0, 1, measured())
-    journal.close()
-    for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
-        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers * np.float32(factor))
-        assert len(list(again.finished(0))) == kept
-        again.close()
-
-
-def test_every_source_file_of_the_package_is_in_the_fingerprint():
-    package = Path(eyas.__file__).parent
-    listed = {path.relative_to(package).as_posix() for path in sources()}
-    assert {"ridge.py", "space.py", "criteria/l1_norm.py", "scorers/top1.py", "scoring/run.py"} <= listed
-    assert listed == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
-
-
-def test_after_running_out_of_memory_the_smaller_batch_stays(scene, tmp_path, monkeypatch):
-    launch = Engine.launch
-
-    def small_device(self, plan, rung, batch_size):
-        if batch_size > 40:
-            raise MemoryError
-        return launch(self, plan, rung, batch_size)
-
-    monkeypatch.setattr(Engine, "launch", small_device)
-    one = scene.score(rungs=RACE, journal=tmp_path / "j", batch_size=64)
-    monkeypatch.undo()
-    again = scene.score(rungs=RACE, journal=tmp_path / "j", batch_size=64)
-    assert again.settings["batch_size"] == 32
-    assert any("an earlier run ran out of memory" in warning for warning in again.warnings)
-    assert columns(one) == columns(again)
-
-
-def kill_while_scoring(scene, path, seconds):
-    """Score in a child process and kill it after so long; True if it was killed before its end."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            scene.score(rungs=RACE, journal=path)
-            code = 0
-        finally:
-            os._exit(code)
-    time.sleep(seconds)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def test_killed_at_twenty_random_moments_it_ends_with_the_identical_table(scene, tmp_path):
-    start = time.perf_counter()
-    expected = columns(scene.score(rungs=RACE))
-    whole = time.perf_counter() - start
-    moments, killed = np.random.default_rng(7).uniform(0.05, 1, 20) * whole, 0
-    for number, moment in enumerate(moments):
-        path = tmp_path / f"{number}.jsonl"
-        killed += kill_while_scoring(scene, path, float(moment))
-        assert columns(scene.score(rungs=RACE, journal=path)) == expected
-    assert killed >= 10
-
-
-def test_killed_again_and_again_it_still_gets_there(scene, tmp_path):
-    path, sizes = tmp_path / "j", []
-    for _ in range(6):
-        kill_while_scoring(scene, path, 0.08)
-        sizes.append(path.stat().st_size if path.exists() else 0)
-    assert sizes == sorted(sizes)
-    rungs = [Rung.model_validate(rung) for rung in RACE]
-    assert columns(scene.score(rungs=rungs, journal=path)) == columns(scene.score(rungs=rungs))

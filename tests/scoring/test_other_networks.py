@@ -31,6 +31,8 @@ def test_without_batch_norm_it_warns_and_evaluates(norm, caplog):
     for none in (None, scene.calibration[:0]):
         alone = eyas.score(*given, none, scene.scoring, scene.labels, rungs=HELD_OUT)
         assert alone.score == pytest.approx(held_out.score, abs=1e-6)
+    same = eyas.score(*given, scene.scoring, scene.scoring, scene.labels, rungs=HELD_OUT)
+    assert not any("calibration images" in warning for warning in same.warnings)  # there are none that calibrate
 
 
 class FrozenNorm(nn.Module):

@@ -24,11 +24,10 @@ def doubts(model: nn.Module, rungs: Sequence[Rung], calibrator: Calibrator, plan
         plans: how many candidates there are.
         images: those that are looked at.
     """
-    return [
-        *_about_norms(model),
-        *(_about_rungs(rungs, calibrator, plans) if batch_norms(model) else ()),
-        *_about_images(rungs, images),
-    ]
+    found = _about_norms(model)
+    if batch_norms(model):
+        found += [*_about_rungs(rungs, calibrator, plans), *_about_images(rungs, images)]
+    return found
 
 
 def _about_norms(model: nn.Module) -> list[str]:
@@ -72,8 +71,8 @@ def _about_images(rungs: Sequence[Rung], images: Images) -> list[str]:
     if not both:
         return []
     return [
-        f"{both} of {len(images.scoring)} scoring images are calibration images, too: held-out rungs hold them not "
-        "out; give disjoint sets"
+        f"{both} of {len(images.scoring)} scoring images are calibration images, too: held-out rungs do not hold "
+        "them out; give disjoint sets"
     ]
 
 

@@ -1,0 +1,123 @@
+"""What makes a race another one, so that its journal is not continued, and what does not."""
+
+import copy
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import eyas
+from eyas.criteria import Criterion
+from eyas.scorers import Scorer
+from eyas.scoring import WidthPlans
+from eyas.scoring.candidates import digests
+from eyas.scoring.fingerprint import sources
+from eyas.scoring.journal import Journal
+from tests.scoring.conftest import FUSED, RACE, columns, measured
+from tests.scoring.networks import Net
+
+SCORER = """
+from typing import Literal
+from eyas.scorers import Scorer
+
+class Mine(Scorer):
+    kind: Literal["mine"] = "mine"
+    def __call__(self, answers):
+        return {sign}answers.logits[:, 0]
+"""
+
+
+def test_another_version_of_the_users_own_scorer_is_another_race(scene, tmp_path):
+    found = []
+    for number, sign in enumerate("+-"):
+        (tmp_path / f"own{number}.py").write_text(SCORER.format(sign=sign))
+        spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
+        sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found.append(scene.score(rungs=FUSED, scorer=module.Mine(), journal=tmp_path / "j"))
+    assert np.array_equal(found[0].score, -found[1].score)
+    del Scorer.registry["mine"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"batch_size": 64},
+        {"calibrator": "cumulative"},
+        {"scorer": "top1"},
+        {"rungs": RACE[::2]},
+        {"stop_margin": 1.0},
+    ],
+)
+def test_a_changed_race_never_goes_on_from_the_old_one(scene, tmp_path, change):
+    scene.score(rungs=RACE, journal=tmp_path / "j")
+    options = {"rungs": RACE, **change}
+    assert columns(scene.score(**options, journal=tmp_path / "j")) == columns(scene.score(**options))
+
+
+def test_other_channels_of_the_same_widths_are_another_race(scene, tmp_path):
+    other = WidthPlans(scene.plans.widths, scene.space.planner(Criterion.parse("random")))
+    scene.score(rungs=RACE, journal=tmp_path / "j")
+    found = columns(scene.score(other, rungs=RACE, journal=tmp_path / "j"))
+    assert found == columns(scene.score(other, rungs=RACE))
+    assert found != columns(scene.score(rungs=RACE))
+
+
+def test_equal_plans_have_equal_marks_however_they_are_made(scene):
+    widths = scene.plans.widths
+    again = digests(WidthPlans(widths.copy(), scene.space.planner(Criterion.parse("l1_norm"))))
+    assert np.array_equal(digests(scene.plans), again)
+    by_hand = WidthPlans(widths, lambda row: scene.space.plan(row, Criterion.parse("random")))
+    assert np.array_equal(digests(by_hand), digests(list(by_hand)))
+
+
+class Tanh(Net):
+    """The same weights, another forward."""
+
+    def forward(self, x):
+        x = torch.tanh(self.norm1(self.conv1(x)))
+        return self.head(torch.tanh(self.norm2(self.conv2(x))).mean((2, 3)))
+
+
+def other_forward(model):
+    model.__class__ = Tanh
+
+
+def other_eps(model):
+    model.norm1.eps = 0.5
+
+
+def slightly_other_eps(model):
+    model.norm1.eps = 1.1e-5
+
+
+@pytest.mark.parametrize("change", [other_forward, other_eps, slightly_other_eps])
+def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, change):
+    scene.score(rungs=RACE, journal=tmp_path / "j")
+    other = copy.deepcopy(scene.model)
+    change(other)
+    given = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
+    assert columns(eyas.score(*given, rungs=RACE, journal=tmp_path / "j")) == columns(eyas.score(*given, rungs=RACE))
+
+
+def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
+    answers = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    answers[3] = np.nan
+    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers)
+    journal.add(0, 1, measured())
+    journal.close()
+    for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
+        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers * np.float32(factor))
+        assert len(list(again.finished(0))) == kept
+        again.close()
+
+
+def test_every_source_file_of_the_package_is_in_the_fingerprint():
+    package = Path(eyas.__file__).parent
+    listed = {path.relative_to(package).as_posix() for path in sources()}
+    assert {"ridge.py", "space.py", "criteria/l1_norm.py", "scorers/top1.py", "scoring/run.py"} <= listed
+    assert listed == {path.relative_to(package).as_posix() for path in package.rglob("*.py")}
