@@ -14,18 +14,18 @@ from torch.nn import functional
 
 import eyas
 import models
-from eyas.calibrators import Calibrator
-from eyas.checkpoint import load_checkpoint
+from eyas.calibration import Calibrator
 from eyas.config import FetchParams, PipelineParams
-from eyas.criteria import Criterion
 from eyas.data import open_dataset
-from eyas.plan import PruningPlan
+from eyas.networks.checkpoint import load_checkpoint
 from eyas.progress import silent
-from eyas.samplers import Sampler
+from eyas.pruning.criteria import Criterion
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.space import SearchSpace
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 from eyas.scoring import WidthPlans
-from eyas.scoring.images import Images, prepare
-from eyas.search import Budget
-from eyas.space import SearchSpace
+from eyas.scoring.image_sets import Images, prepare
 from tasks.fetch import fetch
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}

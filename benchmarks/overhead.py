@@ -18,15 +18,15 @@ from torch import nn
 import eyas
 import models
 from benchmarks.common import publish, table
-from eyas.batchnorm import batch_statistics, evaluation_mode, tracking
-from eyas.calibrators import Calibrator
-from eyas.criteria import Criterion
-from eyas.samplers import Sampler
-from eyas.scorers import Scorer
+from eyas.calibration import Calibrator
+from eyas.calibration.batchnorm import batch_statistics, evaluation_mode, tracking
+from eyas.pruning.criteria import Criterion
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 from eyas.scoring import Rung, WidthPlans
 from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.images import batches, prepare
-from eyas.search import Budget
+from eyas.scoring.image_sets import batches, prepare
+from eyas.scoring.scorers import Scorer
 
 CASES = {
     "resnet8, 8 x 8": ("resnet8", {"width": 16, "in_channels": 1}, (1, 8, 8)),

@@ -15,9 +15,9 @@ import torch
 import eyas
 import models
 from benchmarks.common import publish, table
-from eyas.samplers import Sampler
-from eyas.search import Budget
-from eyas.space import SearchSpace
+from eyas.pruning.space import SearchSpace
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 
 NETWORKS = {"resnet50": (3, 224, 224), "mobilenet_v1": (3, 224, 224), "resnet20": (3, 32, 32)}
 LARGEST_RATE = {0.75: 0.4, 0.5: 0.7, 0.25: 0.8}

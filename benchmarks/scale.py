@@ -23,10 +23,10 @@ import torch
 import eyas
 import models
 from benchmarks.common import publish, table
-from eyas.criteria import Criterion
-from eyas.samplers import Sampler
+from eyas.pruning.criteria import Criterion
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 from eyas.scoring import Rung, WidthPlans
-from eyas.search import Budget
 
 
 @dataclass(frozen=True)

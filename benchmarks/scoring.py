@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 import eyas
 from benchmarks.candidates import WEIGHTS, Bench, Recipe, draw, finetuned_accuracy, published_score
 from benchmarks.common import publish, table
-from eyas.calibrators import Calibrator
-from eyas.scorers import Scorer
+from eyas.calibration import Calibrator
 from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.diagnostics import kendall_tau
 from eyas.scoring.engine import Engine, Settings, dense_outputs
-from eyas.scoring.images import Images
+from eyas.scoring.image_sets import Images
+from eyas.scoring.scorers import Scorer
 
 RACED = 200
 RACES = {"cross_entropy": f"the default race over {RACED} candidates", "dense_probe": "the same by dense_probe"}

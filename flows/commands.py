@@ -27,7 +27,7 @@ def _checked_or_told(options: argparse.Namespace) -> None:
         _checked(options)
         require_prefect()
     except EyasError as error:
-        from flows.endings import tell_error
+        from flows.notify_hooks import tell_error
 
         tell_error("retrain", _relative(options.params), options.set, options.name, event="failed", message=str(error))
         raise
@@ -124,7 +124,7 @@ def status(options: argparse.Namespace) -> int:
     workspace = _checked(options)
     print("\n".join(status_lines(workspace)))
     if os.environ.get("PREFECT_API_URL"):
-        from flows.lateness import status_line
+        from flows.schedule_guard import status_line
 
         late = status_line(workspace.params.schedule.grace_minutes)
         if late:
@@ -166,11 +166,16 @@ def deploy(options: argparse.Namespace) -> int:
 
 def servers(options: argparse.Namespace) -> int:
     """Start PostgreSQL, MLflow, Prefect and a worker."""
-    from flows.operate import serve_all
+    from eyas.operations.servers.local_servers import serve_all
 
     ports = {name: getattr(options, name) for name in ("postgres_port", "mlflow_port", "prefect_port")}
     return serve_all(
-        Path(options.state).resolve(), options.database, options.artifacts, ports, worker=not options.no_worker
+        ROOT,
+        Path(options.state).resolve(),
+        database=options.database,
+        artifacts=options.artifacts,
+        ports=ports,
+        worker=not options.no_worker,
     )
 
 

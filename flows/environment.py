@@ -43,7 +43,8 @@ def require_prefect() -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
-    from eyas.tracking import redact
+    from eyas.operations.servers.processes import last_line
+    from eyas.operations.tracking import redact
 
     address = PREFECT_API_URL.value()
     if not address:
@@ -56,12 +57,6 @@ def require_prefect() -> None:
             "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
         )
         raise EyasError(msg)
-
-
-def last_line(text: str) -> str:
-    """What a program said last, which is where a traceback has its error."""
-    lines = text.strip().splitlines()
-    return lines[-1].strip() if lines else ""
 
 
 def _plain_errors(record: logging.LogRecord) -> bool:

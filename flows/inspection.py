@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from eyas.architectures import build_architecture, build_model
 from eyas.errors import ParameterError
-from eyas.inspection import render, report
-from eyas.tracing.build import trace
+from eyas.networks.architectures import build_architecture, build_model
+from eyas.pruning.inspection import render, report
+from eyas.pruning.tracing.trace import trace
 
 
 def inspect(options: argparse.Namespace) -> int:

@@ -12,14 +12,14 @@ configure()
 
 from prefect import flow, get_run_logger  # noqa: E402
 
-from eyas.tracking import attempt  # noqa: E402
-from flows.endings import tell_ending  # noqa: E402
-from tasks.drive import run_stage  # noqa: E402
+from eyas.operations.tracking import attempt  # noqa: E402
+from flows.notify_hooks import tell_ending  # noqa: E402
 from tasks.dvc_cli import StageError, stage_names  # noqa: E402
 from tasks.fingerprint import code_digest  # noqa: E402
 from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
 from tasks.register import register_candidate  # noqa: E402
 from tasks.report import rebuild_report  # noqa: E402
+from tasks.run_stage import run_stage  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
 
 

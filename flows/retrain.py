@@ -15,12 +15,12 @@ from prefect import flow, get_run_logger  # noqa: E402
 from prefect.states import Completed  # noqa: E402
 
 from eyas.errors import BusyError  # noqa: E402
-from eyas.fingerprint import MEANING, Fingerprint  # noqa: E402
-from eyas.notify import Notice  # noqa: E402
-from eyas.tracking import Version, registry  # noqa: E402
-from flows.endings import tell_ending  # noqa: E402
-from flows.lateness import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
+from eyas.operations.fingerprint import MEANING, Fingerprint  # noqa: E402
+from eyas.operations.notify import Notice  # noqa: E402
+from eyas.operations.tracking import Version, model_registry  # noqa: E402
+from flows.notify_hooks import tell_ending  # noqa: E402
 from flows.pipeline import run_stages  # noqa: E402
+from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
 from tasks.dvc_cli import stage_names  # noqa: E402
 from tasks.fingerprint import STAGE_OF, brought, take_fingerprint  # noqa: E402
 from tasks.notify import tell  # noqa: E402
@@ -128,8 +128,8 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
     logger.info("retraining (%s): %s", reason, why)
     outcome = run_stages(workspace, again=stage_names(workspace.folder) if force else stale(workspace, fingerprint))
     store = open_store(workspace)
-    version = registry.get_version(store, workspace.params.register_.model, str(outcome.version))
-    registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
+    version = model_registry.get_version(store, workspace.params.register_.model, str(outcome.version))
+    model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
     logger.info("%s is proposed: python -m flows promote --version %s", version, version.number)
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
@@ -137,7 +137,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
 def reference_version(workspace: Workspace) -> Version | None:
     """The champion; before there is one, the candidate."""
     store, model = open_store(workspace), workspace.params.register_.model
-    found = (registry.get_alias(store, model, alias) for alias in REFERENCES)
+    found = (model_registry.get_alias(store, model, alias) for alias in REFERENCES)
     return next((version for version in found if version), None)
 
 

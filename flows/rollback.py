@@ -9,8 +9,8 @@ configure()
 
 from prefect import flow  # noqa: E402
 
-from eyas.notify import Notice  # noqa: E402
-from flows.endings import tell_ending  # noqa: E402
+from eyas.operations.notify import Notice  # noqa: E402
+from flows.notify_hooks import tell_ending  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.promote import roll_back_champion  # noqa: E402
 from tasks.workspace import open_workspace  # noqa: E402

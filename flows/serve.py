@@ -10,11 +10,11 @@ from typing import Any
 
 from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
-from eyas.signing import MIN_SECRET_BYTES, ReplayGuard
-from eyas.tracking import redact
-from flows.environment import ROOT, last_line
-from flows.operate import POOL, make_pool
-from flows.servers import Servers, require_free, start_prefect
+from eyas.operations.servers.local_servers import POOL, make_pool
+from eyas.operations.servers.processes import Servers, last_line, require_free, start_prefect
+from eyas.operations.signing import MIN_SECRET_BYTES, ReplayGuard
+from eyas.operations.tracking import redact
+from flows.environment import ROOT
 from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
 
 PIPELINE, RETRAIN = "pipeline", "retrain"
@@ -36,7 +36,7 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
         )
         raise BadInputError(msg)
     secret = webhook_secret() if webhook_port else b""
-    with Servers(ROOT / ".eyas" / "logs") as servers:
+    with Servers(ROOT) as servers:
         if not os.environ.get("PREFECT_API_URL"):
             require_free({"--prefect-port": prefect_port})
             os.environ["PREFECT_API_URL"] = start_prefect(servers, prefect_port, {})
@@ -75,7 +75,7 @@ def serve_webhook(params_file: Path, port: int, secret: bytes, host: str = "127.
 
 
 def _watch(notify: NotifyParams, schedule: ScheduleParams) -> None:
-    from flows.lateness import Watch
+    from flows.schedule_guard import Watch
 
     Watch(notify, schedule.grace_minutes).start()
 
@@ -117,7 +117,7 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
         msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
         raise BadInputError(msg)
     schedule = load_params(params_file).schedule
-    make_pool(variables)
+    make_pool(ROOT, variables)
     options = [f"--param=params_file={os.path.relpath(params_file, ROOT)}", "--pool", POOL]
     for name in (PIPELINE, RETRAIN):
         command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", name, *options]

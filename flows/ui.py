@@ -2,9 +2,9 @@
 
 import sys
 
-from eyas.tracking import redact, tracking_uri
+from eyas.operations.servers.processes import STORE_VARIABLE, Servers, require_free, start_prefect
+from eyas.operations.tracking import redact, tracking_uri
 from flows.environment import ROOT
-from flows.servers import STORE_VARIABLE, Servers, require_free, start_prefect
 
 
 def serve_pages(mlflow_port: int, prefect_port: int) -> int:
@@ -16,7 +16,7 @@ def serve_pages(mlflow_port: int, prefect_port: int) -> int:
     """
     require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
     store = tracking_uri(ROOT)
-    with Servers(ROOT / ".eyas" / "logs") as servers:
+    with Servers(ROOT) as servers:
         page = f"http://127.0.0.1:{mlflow_port}"
         if store.startswith("http"):
             page = redact(store)

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from eyas.errors import BadInputError
-from eyas.signing import ReplayGuard, SignatureError, verify
+from eyas.operations.signing import ReplayGuard, SignatureError, verify
 from flows.environment import ROOT
 
 MAX_BODY_BYTES = 16 * 1024

@@ -7,7 +7,7 @@ Adding one is one file: write the network, and decorate the function that builds
 import importlib
 import pkgutil
 
-from models.registry import build, names
+from models.names import build, names
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.initialise import initialise
 from models.layers import make_divisible
-from models.registry import architecture
+from models.names import architecture
 
 # (output channels at width 1, stride) of each separable convolution
 _BLOCKS = (

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from models.initialise import initialise
 from models.layers import make_divisible
-from models.registry import architecture
+from models.names import architecture
 
 # (expansion, output channels at width 1, blocks, stride of the first) of each stage: table 2 of the paper
 _STAGES = (

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.initialise import initialise
-from models.registry import architecture
+from models.names import architecture
 
 
 class BasicBlock(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from models.initialise import initialise
 from models.layers import ChannelPad
-from models.registry import architecture
+from models.names import architecture
 
 
 class BasicBlock(nn.Module):

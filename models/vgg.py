@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.initialise import initialise
-from models.registry import architecture
+from models.names import architecture
 
 # Output channels as multiples of an eighth of the widest layer; "pool" halves height and width.
 _LAYERS: dict[int, tuple[int | str, ...]] = {

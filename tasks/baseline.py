@@ -5,18 +5,18 @@ from pathlib import Path
 
 from torch import nn
 
-from eyas.architectures import build_model, find_architecture
-from eyas.checkpoint import load_checkpoint
 from eyas.config import BaselineParams, PipelineParams
 from eyas.data import Dataset
-from eyas.network import Network, save_network
+from eyas.networks.architectures import build_model, find_architecture
+from eyas.networks.checkpoint import load_checkpoint
+from eyas.networks.dense_network import Network, save_network
 from eyas.progress import Progress
-from eyas.tracing.build import trace
+from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, stage_key, write_history
 from tasks import stage
-from tasks.learning import Data, check_fits, resume_folder, share_cores
-from tasks.origin import Origin, find_origin
-from tasks.signature import SOURCE
+from tasks.dense_source import Origin, find_origin
+from tasks.source_version import SOURCE
+from tasks.training_support import Data, check_fits, resume_folder, share_cores
 
 _log = logging.getLogger(__name__)
 

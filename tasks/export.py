@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyas import agreement, latency
-from eyas.architectures import ALLOWED
-from eyas.batchnorm import evaluation_mode
-from eyas.bundle import write_bundle
+from eyas.calibration.batchnorm import evaluation_mode
 from eyas.config import ExportParams, PipelineParams, SampleParams
 from eyas.data import Dataset, open_dataset
-from eyas.exporters import Exporter
-from eyas.lineage import file_sha256
-from eyas.network import Network, load_network
-from eyas.parity import check_parity
-from eyas.persistence import load
-from eyas.plan import PruningPlan
+from eyas.deploy import latency, logit_parity
+from eyas.deploy.bn_statistics import write_bundle
+from eyas.deploy.exporters import Exporter
+from eyas.networks.architectures import ALLOWED
+from eyas.networks.dense_network import Network, load_network
+from eyas.networks.pruned_network import load
 from eyas.progress import Progress
+from eyas.pruning.mask_parity import check_parity
+from eyas.pruning.plan import PruningPlan
+from eyas.storage.digests import file_sha256
 from tasks.sample import trace_network
 from tasks.stage import Metrics, main, write_json
 
@@ -113,9 +113,9 @@ def check_files(
     dense_NK, pruned_NK = (logits(network, images_NCHW) for network in networks)
     for name, (exporter, path) in written.items():
         found_NK = exporter.run(path, images_NCHW)
-        found = agreement.compare(dense_NK if name == "dense" else pruned_NK, found_NK)
+        found = logit_parity.compare(dense_NK if name == "dense" else pruned_NK, found_NK)
         limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
-        agreement.require(found, path.name, max_difference=limit, min_agreement=share)
+        logit_parity.require(found, path.name, max_difference=limit, min_agreement=share)
         accuracy = float((found_NK.argmax(1) == labels_N).double().mean())
         results[path.name] = found.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
     return results
@@ -149,7 +149,7 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
 
 def churn(dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor) -> float:
     """Share of images that the pruned network answers otherwise than the dense one."""
-    return 1.0 - agreement.compare(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
+    return 1.0 - logit_parity.compare(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
 
 
 def metrics(parity: dict[str, Any], churn: float) -> Metrics:

@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from eyas.config import FetchParams, PipelineParams, expand
-from eyas.data.build import Options, build
 from eyas.data.decoding import Preprocessing
 from eyas.data.formats.parquet import Parquet
+from eyas.data.make_dataset import Options, build
 from eyas.data.manifest import FILES
-from eyas.data.sampling import sample
 from eyas.data.sources import BUILTIN, check_all_met, collect
+from eyas.data.subset import sample
 from eyas.errors import StorageError
 from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
-from tasks.signature import SOURCE, data_signatures, noted, require_same
+from tasks.source_version import SOURCE, data_signatures, noted, require_same
 
 
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:

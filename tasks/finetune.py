@@ -7,16 +7,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from eyas.config import PipelineParams
-from eyas.network import Network, load_network
-from eyas.persistence import save
-from eyas.plan import PruningPlan
+from eyas.networks.dense_network import Network, load_network
+from eyas.networks.pruned_network import save
 from eyas.progress import Progress
-from eyas.space import SearchSpace
-from eyas.surgery import prune
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.space import SearchSpace
+from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, stage_key, write_history
 from tasks import stage
-from tasks.learning import Data, resume_folder, share_cores
 from tasks.sample import trace_network
+from tasks.training_support import Data, resume_folder, share_cores
 
 _log = logging.getLogger(__name__)
 _INPUTS = (

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import yaml
 
-from eyas.fingerprint import Fingerprint
-from eyas.lineage import digest, file_sha256
+from eyas.operations.fingerprint import Fingerprint
 from eyas.storage import Store
-from tasks.origin import checkpoint_signatures
-from tasks.signature import SOURCE, Signatures, data_signatures
+from eyas.storage.digests import file_sha256, json_sha256
+from tasks.dense_source import checkpoint_signatures
+from tasks.source_version import SOURCE, Signatures, data_signatures
 from tasks.workspace import Workspace
 
 OPERATING_SECTIONS = {"runtime", "schedule", "notify", "promote"}
@@ -52,12 +52,12 @@ def brought(workspace: Workspace) -> dict[str, str]:
 
 def params_digest(workspace: Workspace) -> str:
     """Of every parameter that can change a result."""
-    return digest(workspace.params.model_dump(mode="json", by_alias=True, exclude=OPERATING_SECTIONS))
+    return json_sha256(workspace.params.model_dump(mode="json", by_alias=True, exclude=OPERATING_SECTIONS))
 
 
 def code_digest(root: Path) -> str:
     """Of every source file that a stage depends on."""
-    return digest({path: file_sha256(root / path) for path in code_files(root)})
+    return json_sha256({path: file_sha256(root / path) for path in code_files(root)})
 
 
 def code_files(root: Path) -> list[str]:
@@ -68,7 +68,7 @@ def code_files(root: Path) -> list[str]:
 
 
 def _part(signatures: Signatures) -> str:
-    return digest(signatures) if signatures else ""
+    return json_sha256(signatures) if signatures else ""
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from eyas.config import NotifyParams
 from eyas.errors import EyasError
-from eyas.notify import Notice, send
-from eyas.tracking.store import redact
+from eyas.operations.notify import Notice, send
+from eyas.operations.tracking.mlflow_store import redact
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from eyas import latency
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
-from eyas.deployed import Deployed
+from eyas.deploy import latency
+from eyas.deploy.exported_model import Deployed
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
-from eyas.gates import Decision, Evaluation, Gate, judge
-from eyas.lineage import digest
-from eyas.tracking import Store, Version, moves, promotion, registry
+from eyas.operations.gates import Decision, Evaluation, Gate, judge
+from eyas.operations.tracking import Store, Version, alias_transaction, model_registry, promotion
+from eyas.storage.digests import json_sha256
 from tasks.dvc_cli import stage_keys
 from tasks.record import open_store
 from tasks.workspace import Workspace
@@ -81,9 +81,9 @@ def promote(
         require_place(report)
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
-        moves.settle(store, name)
+        alias_transaction.settle(store, name)
     version = version_of_lock(store, workspace) if of_lock else promotion.pick(store, name, number)
-    champion = registry.get_alias(store, name, registry.CHAMPION)
+    champion = model_registry.get_alias(store, name, model_registry.CHAMPION)
     if champion is not None and champion.number == version.number:
         decision = Decision(name, version.number, champion.number, (), {}, dry_run=dry_run)
     else:
@@ -111,10 +111,10 @@ def version_of_lock(store: Store, workspace: Workspace) -> Version:
         BadInputError: no version was, or the lock file lacks a stage.
     """
     name = workspace.params.register_.model
-    stages = digest(stage_keys(workspace.folder))
-    version = registry.find_version(store, name, stages)
+    stages = json_sha256(stage_keys(workspace.folder))
+    version = model_registry.find_version(store, name, stages)
     if version is None:
-        known = ", ".join(known.number for known in registry.list_versions(store, name)) or "none"
+        known = ", ".join(known.number for known in model_registry.list_versions(store, name)) or "none"
         msg = (
             f"no version of {name} was registered from this dvc.lock (digest of its stages {stages[:12]}; registered "
             f"versions: {known}): run the pipeline with this lock file, or name a version with --version"
@@ -185,7 +185,7 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
 
 def fetch(store: Store, version: Version, scratch: Path) -> Deployed:
     """A version's files, each checked against what was registered."""
-    return Deployed.open(registry.download(store, version, scratch / version.number))
+    return Deployed.open(model_registry.download(store, version, scratch / version.number))
 
 
 def compared(

@@ -8,9 +8,9 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from eyas import tracking
-from eyas.lineage import git_state, params_digest
-from eyas.tracking.cutoff import WORKSPACE, end_cut_off
+from eyas.operations import tracking
+from eyas.operations.lineage import git_state, params_digest
+from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_cut_off
 from tasks.dvc_cli import Reproduced
 from tasks.workspace import Workspace
 

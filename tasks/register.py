@@ -8,8 +8,8 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
-from eyas.lineage import Lineage, trace_lineage
-from eyas.tracking import Store, Version, register_version
+from eyas.operations.lineage import Lineage, trace_lineage
+from eyas.operations.tracking import Store, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import made_of
 from tasks.record import command, open_store
@@ -47,7 +47,7 @@ def register(
     tags: Mapping[str, str] | None = None,
     extra_files: Sequence[Path] = (),
 ) -> Version:
-    """Enter ``artifacts/export`` as a version of ``register.model``; see ``eyas.tracking.register_version``."""
+    """Enter ``artifacts/export`` as a version of ``register.model``; see :func:`register_version`."""
     architecture = json.loads((artifacts / "baseline" / "architecture.json").read_text())
     return register_version(
         store,

@@ -6,8 +6,8 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from eyas.lineage import git_state
-from eyas.report import console_table, markdown_table, read_results, result_rows, write_report
+from eyas.operations.lineage import git_state
+from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
 from tasks.record import command, log_report, open_store
 from tasks.workspace import Workspace
 

@@ -16,15 +16,16 @@ from typing import Any
 
 from eyas.config import PipelineParams, parse_params
 from eyas.errors import EyasError, StorageError
-from eyas.fingerprint import Fingerprint
-from eyas.lineage import OPERATING, Lineage, digest, file_sha256, git_state, has_commit, params_digest
+from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
+from eyas.operations.tracking import Store, Version, model_registry, promotion, redacted, report_address, run_exists
 from eyas.storage import Store as Files
-from eyas.tracking import Store, Version, promotion, redacted, registry, report_address, run_exists
+from eyas.storage.digests import file_sha256, json_sha256
+from tasks.dense_source import checkpoint_signatures
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_digest
-from tasks.origin import checkpoint_signatures
 from tasks.record import open_store
-from tasks.signature import Signatures, data_signatures
+from tasks.source_version import Signatures, data_signatures
 from tasks.workspace import Workspace, open_workspace
 
 MAX_NAMED = 5
@@ -127,7 +128,7 @@ def _fetch(store: Store, version: Version, scratch: Path) -> tuple[Path | None, 
     """The version's files, and whether they are what was registered."""
     registered = version.manifest_digest
     try:
-        folder = registry.download(store, version, scratch)
+        folder = model_registry.download(store, version, scratch)
     except EyasError as error:
         return None, Check("files", False, str(error))
     return folder, Check("files", True, f"as registered (manifest {registered[:12]})")
@@ -191,7 +192,7 @@ def _answers(name: str, address: str, expected: str, look: Callable[[], Signatur
     if not expected:
         return Check(name, False, f"{address}: what it held then was not recorded")
     try:
-        found = digest(look())
+        found = json_sha256(look())
     except EyasError as error:
         return Check(name, False, str(error))
     words = "holds the same" if found == expected else "holds something else now"

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 import eyas
 from eyas.config import BudgetParams, PipelineParams, SampleParams
-from eyas.network import Network, load_network
+from eyas.networks.dense_network import Network, load_network
 from eyas.progress import Progress
-from eyas.search import METRICS, Budget, Search
-from eyas.space import SearchSpace
+from eyas.pruning.space import SearchSpace
+from eyas.sampling.budget import METRICS, Budget
+from eyas.sampling.search import Search
 from tasks import stage
 
 

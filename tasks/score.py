@@ -18,11 +18,11 @@ import eyas
 from eyas.config import PipelineParams, RuntimeParams, ScoreParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
-from eyas.network import load_network
+from eyas.networks.dense_network import load_network
 from eyas.parallel import cores
 from eyas.progress import Progress
+from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreTable, WidthPlans
-from eyas.space import SearchSpace
 from tasks import stage
 from tasks.sample import trace_network
 

@@ -4,8 +4,8 @@ import json
 import math
 from datetime import UTC, datetime
 
-from eyas.tracking import Version, promotion
-from eyas.tracking.status import RunSummary, read_status
+from eyas.operations.tracking import Version, promotion
+from eyas.operations.tracking.status import RunSummary, read_status
 from tasks.record import open_store
 from tasks.workspace import Workspace
 

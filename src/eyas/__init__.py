@@ -8,18 +8,18 @@ import importlib
 from typing import Any
 
 _HOME = {
-    "trace": "eyas.tracing.build",
-    "prune": "eyas.surgery",
-    "save": "eyas.persistence",
-    "load": "eyas.persistence",
-    "check_parity": "eyas.parity",
-    "Parity": "eyas.parity",
+    "trace": "eyas.pruning.tracing.trace",
+    "prune": "eyas.pruning.surgery",
+    "save": "eyas.networks.pruned_network",
+    "load": "eyas.networks.pruned_network",
+    "check_parity": "eyas.pruning.mask_parity",
+    "Parity": "eyas.pruning.mask_parity",
     "score": "eyas.scoring",
-    "SearchSpace": "eyas.space",
-    "ChannelGroup": "eyas.space",
-    "FrozenGroup": "eyas.space",
-    "PruningPlan": "eyas.plan",
-    "Cost": "eyas.cost",
+    "SearchSpace": "eyas.pruning.space",
+    "ChannelGroup": "eyas.pruning.space",
+    "FrozenGroup": "eyas.pruning.space",
+    "PruningPlan": "eyas.pruning.plan",
+    "Cost": "eyas.pruning.cost",
 }
 __all__ = list(_HOME)
 

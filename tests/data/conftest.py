@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from eyas.data.build import Options, build
 from eyas.data.decoding import Preprocessing
+from eyas.data.make_dataset import Options, build
 from eyas.data.sources import collect
 
 

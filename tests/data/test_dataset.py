@@ -14,7 +14,15 @@ from PIL import Image
 import eyas.data
 from eyas.data.manifest import read_index
 from eyas.errors import ChecksumError, DataError
-from tests.image_sources import CLASSES, make_images, png, write_cifar, write_folder, write_idx_pair, write_parquet
+from tests.support.image_sources import (
+    CLASSES,
+    make_images,
+    png,
+    write_cifar,
+    write_folder,
+    write_idx_pair,
+    write_parquet,
+)
 
 LABELS = [n % 3 for n in range(120)]
 SPLITS = ("train", "calibration", "score", "test")

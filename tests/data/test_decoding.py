@@ -9,7 +9,7 @@ from PIL import Image
 
 from eyas.data.decoding import Preprocessing
 from eyas.errors import DataError
-from tests.image_sources import make_images, png
+from tests.support.image_sources import make_images, png
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:

@@ -19,7 +19,7 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format, Listing, detect
 from eyas.data.manifest import list_files
 from eyas.errors import DataError, ParameterError
-from tests.image_sources import CLASSES, make_images, write_cifar, write_folder, write_idx_pair, write_parquet
+from tests.support.image_sources import CLASSES, make_images, write_cifar, write_folder, write_idx_pair, write_parquet
 
 LABELS = [0, 1, 2] * 7
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from eyas.fingerprint import Fingerprint
-from eyas.tracking import open_store, registry
+from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.tracking import model_registry, open_store
 from flows import retrain as module
 from flows.pipeline import Outcome
 from flows.retrain import as_json, decide_and_run
 from tasks.fingerprint import code_digest, made_of, take_fingerprint
-from tasks.signature import SOURCE, data_signatures
+from tasks.source_version import SOURCE, data_signatures
 from tasks.workspace import Workspace
 
 
@@ -47,7 +47,7 @@ class Case:
 
     def register(self, fingerprint: Fingerprint, alias: str = "candidate") -> str:
         made = self.store.client.create_model_version("net", source="file:///nowhere", tags=fingerprint.tags())
-        registry.set_alias(self.store, "net", alias, str(made.version))
+        model_registry.set_alias(self.store, "net", alias, str(made.version))
         return str(made.version)
 
     def decide(self, *, force: bool = False) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_each_change_is_a_reason_to_run(case: Case, part: str, words: str) -> No
     assert decision["changes"] == (part,)
     assert decision["reason"] == f"changed since net version 1: {words}"
     assert decision["compared_with"] == "net version 1"
-    version = registry.get_version(case.store, "net", "2")
+    version = model_registry.get_version(case.store, "net", "2")
     assert version.tags["eyas.retrain.because"] == decision["reason"]
     assert version.tags["eyas.retrain.reason"] == "test"
 
@@ -130,7 +130,7 @@ def test_the_champion_is_compared_with_before_the_candidate(case: Case) -> None:
 
 def test_a_version_without_fingerprint_is_no_reference_to_trust(case: Case) -> None:
     case.store.client.create_model_version("net", source="file:///nowhere")
-    registry.set_alias(case.store, "net", "champion", "1")
+    model_registry.set_alias(case.store, "net", "champion", "1")
     decision = case.decide()
     assert decision["ran"] is True
     assert decision["reason"] == "net version 1 does not say what it was made of"

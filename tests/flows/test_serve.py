@@ -17,7 +17,8 @@ from prefect.utilities.templating import apply_values
 
 from eyas.config import ScheduleParams
 from eyas.errors import BadInputError, EyasError
-from flows import lateness, operate, serve
+from eyas.operations.servers import local_servers
+from flows import schedule_guard, serve
 from flows.serve import deploy, rhythm, serve_schedules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,8 +97,8 @@ def test_a_worker_that_we_start_knows_its_checkout(monkeypatch: pytest.MonkeyPat
         def start(self, _name: str, _command: list[str], environment: dict[str, str]) -> None:
             started.append(environment)
 
-    monkeypatch.setattr(operate, "make_pool", lambda _: None)
-    operate.start_worker(Servers(), operate.Addresses("m", "p"))  # type: ignore[arg-type]
+    monkeypatch.setattr(local_servers, "make_pool", lambda _: None)
+    local_servers.start_worker(Servers(), local_servers.Addresses("m", "p"))  # type: ignore[arg-type]
     assert started[0]["EYAS_CHECKOUT"] == str(ROOT)
 
 
@@ -159,4 +160,4 @@ def test_the_automation_in_the_manual_is_one_that_prefect_takes() -> None:
     (block,) = re.findall(r"```yaml\n(name: eyas-late\n.*?)```", manual, re.DOTALL)
     automation = AutomationCore.model_validate(yaml.safe_load(block))
     assert automation.trigger.expect == {"prefect.flow-run.Late"}  # type: ignore[union-attr]
-    assert all(fnmatch(name, "eyas-*") for name in lateness.FLOWS)
+    assert all(fnmatch(name, "eyas-*") for name in schedule_guard.FLOWS)

@@ -19,8 +19,8 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from eyas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
-from flows.postgres import find_programs
+from eyas.operations.servers.postgres import find_programs
+from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from tests.integration.conftest import Checkout
 
 pytestmark = [

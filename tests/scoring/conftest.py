@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import eyas
-from eyas.criteria import Criterion
+from eyas.pruning.criteria import Criterion
 from eyas.scoring import Rung, WidthPlans
-from eyas.scoring.measurement import Measurement
+from eyas.scoring.race.measurement import Measurement
 from tests.scoring.networks import trained
 
 FUSED = [Rung(images=240)]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from eyas.scoring.journal import NoJournal
-from eyas.scoring.measurement import Measurement
-from eyas.scoring.race import Course, race
+from eyas.scoring.race.journal import NoJournal
+from eyas.scoring.race.measurement import Measurement
+from eyas.scoring.race.race import Course, race
 
 
 class Recorded:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 import eyas
-from eyas.calibrators import Calibrator
+from eyas.calibration import Calibrator
 from eyas.scoring.engine import on_device
 from eyas.scoring.hooks import drop_idle_hooks
 from tests.scoring.conftest import FUSED, HELD_OUT

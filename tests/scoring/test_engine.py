@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 import eyas
-from eyas.calibrators import Calibrator
-from eyas.scorers import Scorer
+from eyas.calibration import Calibrator
 from eyas.scoring import Rung
 from eyas.scoring.engine import Engine, Settings, in_pieces, to_host
-from eyas.scoring.images import batches, prepare
+from eyas.scoring.image_sets import batches, prepare
+from eyas.scoring.scorers import Scorer
 from tests.scoring.networks import Net
 
 HELD_OUT = Rung(images=120, calibration_images=80, mode="held_out")

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 import eyas
-from eyas.calibrators import Calibrator
+from eyas.calibration import Calibrator
 from eyas.errors import DataError
-from eyas.scorers import Answers, Scorer
 from eyas.scoring.engine import Engine, Settings, dense_outputs
 from eyas.scoring.features import collecting, find_head
-from eyas.scoring.images import prepare
+from eyas.scoring.image_sets import prepare
+from eyas.scoring.scorers import Answers, Scorer
 from tests.scoring.conftest import FUSED, HELD_OUT
 
 

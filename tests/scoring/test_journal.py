@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from eyas.errors import BusyError, ParameterError, StorageError
-from eyas.scoring.journal import Journal
+from eyas.scoring.race.journal import Journal
 from tests.scoring.conftest import measured
 
 

@@ -34,7 +34,9 @@ def test_out_of_memory_restarts_at_half_the_batch_and_says_so(scene, monkeypatch
 
 def test_a_dense_network_too_large_for_the_batch_ends_no_race(scene, monkeypatch):
     plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
-    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda engine, size: _limited(dense_outputs, engine, size))
+    monkeypatch.setattr(
+        "eyas.scoring.score_plans.dense_outputs", lambda engine, size: _limited(dense_outputs, engine, size)
+    )
     again = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=FUSED)
     np.testing.assert_allclose(again.score, plain.score, atol=1e-6)
 
@@ -64,9 +66,9 @@ def test_other_errors_are_not_taken_for_memory(scene, monkeypatch):
 
 
 def test_no_more_images_are_kept_than_are_looked_at(scene, monkeypatch):
-    monkeypatch.setattr("eyas.scoring.run.PROBE_IMAGES", 100)
+    monkeypatch.setattr("eyas.scoring.score_plans.PROBE_IMAGES", 100)
     kept = []
-    monkeypatch.setattr("eyas.scoring.run.dense_outputs", lambda *a: kept.append(dense_outputs(*a)) or kept[0])
+    monkeypatch.setattr("eyas.scoring.score_plans.dense_outputs", lambda *a: kept.append(dense_outputs(*a)) or kept[0])
     plain = eyas.score(scene.model, scene.space, scene.plans, scene.calibration, scene.scoring, rungs=[Rung(images=80)])
     assert len(kept[0]) == 100
     monkeypatch.undo()
@@ -78,6 +80,6 @@ def test_images_that_do_not_fit_the_device_are_an_error_in_words(scene, monkeypa
     def too_large(self, device):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("eyas.scoring.images.Images.to", too_large)
+    monkeypatch.setattr("eyas.scoring.image_sets.Images.to", too_large)
     with pytest.raises(EyasError, match="does not hold the dense network and the images"):
         scene.score(rungs=FUSED)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from eyas.scoring.race import Contenders
-from eyas.scoring.rungs import DEFAULT_RUNGS, Rung, fit_rungs
+from eyas.scoring.race.race import Contenders
+from eyas.scoring.race.rungs import DEFAULT_RUNGS, Rung, fit_rungs
 from tests.scoring.recorded import Recorded, measurement, run
 
 

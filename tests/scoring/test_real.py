@@ -10,7 +10,7 @@ from PIL import Image
 
 import eyas
 import models
-from eyas.checkpoint import load_checkpoint
+from eyas.networks.checkpoint import load_checkpoint
 from eyas.scoring import Rung
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

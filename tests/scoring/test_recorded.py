@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eyas.scoring.rungs import DEFAULT_RUNGS, fit_rungs
+from eyas.scoring.race.rungs import DEFAULT_RUNGS, fit_rungs
 from tests.scoring.recorded import Recorded, run
 
 RECORDED = np.load(Path(__file__).parent / "recorded.npz")

@@ -10,18 +10,18 @@ import pytest
 import torch
 
 import eyas
-from eyas.criteria import Criterion
-from eyas.scorers import Scorer
+from eyas.pruning.criteria import Criterion
 from eyas.scoring import WidthPlans
 from eyas.scoring.candidates import digests
-from eyas.scoring.fingerprint import sources
-from eyas.scoring.journal import Journal
+from eyas.scoring.race.journal import Journal
+from eyas.scoring.race.race_fingerprint import sources
+from eyas.scoring.scorers import Scorer
 from tests.scoring.conftest import FUSED, RACE, columns, measured
 from tests.scoring.networks import Net
 
 SCORER = """
 from typing import Literal
-from eyas.scorers import Scorer
+from eyas.scoring.scorers import Scorer
 
 class Mine(Scorer):
     kind: Literal["mine"] = "mine"

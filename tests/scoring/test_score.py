@@ -141,7 +141,7 @@ def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch)
         hired.append(how)
         raise EyasError("hired")
 
-    monkeypatch.setattr("eyas.scoring.run.RayCrew", crew)
+    monkeypatch.setattr("eyas.scoring.score_plans.RayCrew", crew)
     with pytest.raises(EyasError, match="hired"):
         scene.score(rungs=FUSED, device="cuda", cluster="ray://there:10001")
     assert hired[0]["device"] == "cuda"

@@ -6,7 +6,7 @@ from torch import nn
 
 import eyas
 import models
-from eyas.criteria import Criterion
+from eyas.pruning.criteria import Criterion
 from eyas.scoring.slicer import Slicer
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eyas.errors import EyasError
-from eyas.scoring import run
+from eyas.scoring import score_plans
 from tests.scoring.conftest import FUSED, HELD_OUT, make_scene
 
 
@@ -29,7 +29,7 @@ def test_there_are_no_more_workers_than_distinct_candidates(scene, monkeypatch):
         hired.append(how["workers"])
         raise EyasError("hired")
 
-    monkeypatch.setattr(run, "ProcessCrew", crew)
+    monkeypatch.setattr(score_plans, "ProcessCrew", crew)
     for plans in (scene.plans[:3], [scene.plans[n] for n in (1, 2, 1, 2)]):
         with pytest.raises(EyasError, match="hired"):
             scene.score(plans, rungs=FUSED, workers=8)
@@ -41,7 +41,7 @@ def test_there_are_no_more_workers_than_distinct_candidates(scene, monkeypatch):
 @pytest.mark.parametrize(("workers", "threads", "said"), [(2, 1, False), (3, 1, True), (2, 2, True), (3, None, True)])
 def test_more_threads_than_cores_are_said(scene, monkeypatch, caplog, workers, threads, said):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
-    monkeypatch.setattr(run, "ProcessCrew", lambda *_, **how: 1 / 0)
+    monkeypatch.setattr(score_plans, "ProcessCrew", lambda *_, **how: 1 / 0)
     with caplog.at_level(logging.WARNING), pytest.raises(ZeroDivisionError):
         scene.score(rungs=FUSED, workers=workers, threads=threads)
     assert ("share 2 cores" in caplog.text) == said

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 import eyas
-from eyas.calibrators import Calibrator
+from eyas.calibration import Calibrator
 from eyas.errors import EyasError, MissingExtraError, ParameterError
-from eyas.scorers import Scorer
 from eyas.scoring import Rung
-from eyas.scoring.cluster import RayCrew
-from eyas.scoring.crew import LocalCrew, OutOfMemoryDuringScoringError
-from eyas.scoring.divided import DividedCrew, Lost
 from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.images import prepare
-from eyas.scoring.payload import pack, unpack
-from eyas.scoring.processes import ProcessCrew, begin
+from eyas.scoring.image_sets import prepare
+from eyas.scoring.scorers import Scorer
+from eyas.scoring.workers.dispatch import DividedCrew, Lost
+from eyas.scoring.workers.local import LocalCrew, OutOfMemoryDuringScoringError
+from eyas.scoring.workers.pool import ProcessCrew, begin
+from eyas.scoring.workers.ray import RayCrew
+from eyas.scoring.workers.transfer import pack, unpack
 from tests.scoring.conftest import FUSED, RACE
 
 SETTINGS = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))

@@ -17,13 +17,13 @@ import torch
 
 import eyas
 from eyas.errors import EyasError, ParameterError
-from eyas.scoring import cluster
-from eyas.scoring.crew import LocalCrew, room_for, while_memory_lasts
-from eyas.scoring.divided import Lost, last_words
 from eyas.scoring.engine import Engine
-from eyas.scoring.images import prepare
-from eyas.scoring.payload import Flat, pack, unpack
-from eyas.scoring.processes import ProcessCrew, _Worker
+from eyas.scoring.image_sets import prepare
+from eyas.scoring.workers import ray as ray_workers
+from eyas.scoring.workers.dispatch import Lost, last_words
+from eyas.scoring.workers.local import LocalCrew, room_for, while_memory_lasts
+from eyas.scoring.workers.pool import ProcessCrew, _Worker
+from eyas.scoring.workers.transfer import Flat, pack, unpack
 from tests.scoring.conftest import FUSED
 from tests.scoring.networks import Net
 from tests.scoring.test_workers import SETTINGS, FakeCrew
@@ -145,7 +145,7 @@ def test_a_module_that_workers_cannot_import_is_named_at_once(scene, monkeypatch
 
 
 def test_a_worker_that_does_not_end_when_asked_is_ended(scene, monkeypatch):
-    monkeypatch.setattr("eyas.scoring.processes._PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr("eyas.scoring.workers.pool._PATIENCE_SECONDS", 0.5)
     crew = ProcessCrew(*packed(scene), scene.plans, workers=1, device="cpu", threads=1)
     process = crew._members[0].process
     os.kill(process.pid, signal.SIGSTOP)  # SIGTERM waits until it may go on
@@ -253,7 +253,7 @@ def test_whatever_ray_raises_when_it_does_not_start_is_explained():
 
     ray = Ray()
     with pytest.raises(ParameterError, match="no Ray cluster answers at 'ray'.*timed out during startup"):
-        cluster.connect(ray, "ray", cpus=2)
+        ray_workers.connect(ray, "ray", cpus=2)
     assert ray.down
 
 
@@ -265,7 +265,7 @@ def ray():
 
 
 def test_a_cluster_without_room_for_all_actors_is_said(scene, ray, monkeypatch):
-    monkeypatch.setattr(cluster, "_PATIENCE_SECONDS", 15)
+    monkeypatch.setattr(ray_workers, "_PATIENCE_SECONDS", 15)
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
     with pytest.raises(EyasError, match="room for 1 of 2 scoring actors of 1 CPUs each; it has 1 CPUs"):
         scene.score(rungs=FUSED, workers=2, threads=1, cluster="ray")
@@ -273,7 +273,7 @@ def test_a_cluster_without_room_for_all_actors_is_said(scene, ray, monkeypatch):
 
 def test_actors_that_cannot_start_say_why_and_ray_ends(scene, ray):
     with pytest.raises(EyasError, match="cannot start: RuntimeError: Expected one of cpu, cuda"):
-        cluster.RayCrew(*packed(scene), scene.plans, address="ray", workers=1, device="nowhere", threads=1)
+        ray_workers.RayCrew(*packed(scene), scene.plans, address="ray", workers=1, device="nowhere", threads=1)
     assert not ray.is_initialized()
 
 
@@ -281,7 +281,7 @@ def test_on_ray_half_precision_networks_score_too(scene, ray):
     model = copy.deepcopy(scene.model).bfloat16()
     data = scene.calibration.bfloat16(), scene.scoring.bfloat16(), scene.labels
     images = prepare(*data, seed=0)
-    crew = cluster.RayCrew(
+    crew = ray_workers.RayCrew(
         *pack(model, scene.space, SETTINGS, images), scene.plans, address="ray", workers=1, device="cpu", threads=1
     )
     try:

@@ -9,8 +9,8 @@ import pytest
 
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
-from tests.peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 from tests.storage.faults import PART
+from tests.support.peers import FaultProxy, WebFiles, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 QUICK = {
     "backoff": 0.001,

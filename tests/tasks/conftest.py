@@ -13,9 +13,9 @@ from torch import Tensor, nn
 import eyas
 import models
 from eyas.config import PipelineParams, parse_params
-from eyas.criteria import Criterion
-from eyas.gates import PromoteParams
+from eyas.operations.gates import PromoteParams
 from eyas.progress import silent
+from eyas.pruning.criteria import Criterion
 from tasks.export import export
 from tasks.fetch import fetch
 from tasks.stage import write_json

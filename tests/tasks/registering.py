@@ -8,9 +8,9 @@ import torch
 import yaml
 
 import eyas
-from eyas.exporters import Exporter
-from eyas.lineage import file_sha256
-from eyas.tracking import registry
+from eyas.deploy.exporters import Exporter
+from eyas.operations.tracking import model_registry
+from eyas.storage.digests import file_sha256
 from tasks.record import open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.stage import write_json
@@ -24,7 +24,7 @@ def write_lock(root: Path, digest: str) -> None:
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
 
 
-def enter(workspace: Workspace) -> registry.Version:
+def enter(workspace: Workspace) -> model_registry.Version:
     lineage = workspace_lineage(start_run(workspace), workspace)
     return register(open_store(workspace), workspace.params, workspace.artifacts, lineage)
 
@@ -45,5 +45,5 @@ def spoil(workspace: Workspace) -> None:
 
 def aliases(workspace: Workspace) -> dict[str, str]:
     store, name = open_store(workspace), workspace.params.register_.model
-    found = {alias: registry.get_alias(store, name, alias) for alias in ("champion", "previous", "candidate")}
+    found = {alias: model_registry.get_alias(store, name, alias) for alias in ("champion", "previous", "candidate")}
     return {alias: version.number for alias, version in found.items() if version}

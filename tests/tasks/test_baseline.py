@@ -18,14 +18,14 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
-from eyas.architectures import build_model
 from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.errors import CheckpointError, ChecksumError, ParameterError
-from eyas.network import load_network
+from eyas.networks.architectures import build_model
+from eyas.networks.dense_network import load_network
 from eyas.progress import silent
-from eyas.recipes import Recipe
 from eyas.training import StoredSplit, train
+from eyas.training.recipes import Recipe
 from tasks.baseline import baseline
 
 ROOT = Path(__file__).resolve().parents[2]

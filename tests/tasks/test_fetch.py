@@ -23,8 +23,8 @@ from eyas.errors import BadInputError, ChecksumError, DataError, ParameterError,
 from eyas.progress import silent
 from eyas.storage.settings import StorageSettings
 from tasks import fetch as stage
-from tests.image_sources import CLASSES, make_images, png, write_folder, write_parquet
-from tests.peers import Request, bucket_in, fault_proxy, s3_service, set_credentials, web_server
+from tests.support.image_sources import CLASSES, make_images, png, write_folder, write_parquet
+from tests.support.peers import Request, bucket_in, fault_proxy, s3_service, set_credentials, web_server
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = [n % 3 for n in range(120)]

@@ -12,7 +12,7 @@ import eyas
 from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.errors import PlanError
-from eyas.network import load_network
+from eyas.networks.dense_network import load_network
 from eyas.progress import silent
 from tasks.finetune import finetune
 
@@ -114,7 +114,7 @@ def test_killed_and_resumed_ends_with_the_same_bytes(artifacts):
 
 def test_a_plan_of_another_network_is_refused(artifacts):
     import models
-    from eyas.criteria import Criterion
+    from eyas.pruning.criteria import Criterion
 
     other = models.build("resnet8", 10, width=12, in_channels=1)
     space = eyas.trace(other, (torch.zeros(1, 1, 8, 8),))

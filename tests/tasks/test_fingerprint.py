@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from eyas.errors import BadInputError, StorageError
-from eyas.fingerprint import MEANING, Fingerprint
-from eyas.tracking import open_store, registry
-from tasks import fetch, origin
+from eyas.operations.fingerprint import MEANING, Fingerprint
+from eyas.operations.tracking import model_registry, open_store
+from tasks import dense_source, fetch
 from tasks.fingerprint import STAGE_OF, brought, code_digest, made_of, take_fingerprint
-from tasks.signature import require_same
+from tasks.source_version import require_same
 from tasks.workspace import Workspace, open_workspace
-from tests.peers import bucket_in, s3_service, set_credentials
+from tests.support.peers import bucket_in, s3_service, set_credentials
 
 PARAMS = {"fetch": {"train": "data/train", "test": "data/test"}, "baseline": {"checkpoint": "weights.pt"}}
 
@@ -132,7 +132,7 @@ def store(tmp_path: Path) -> str:
     for number in ("1", "2"):
         tags = {"eyas.manifest_digest": f"digest {number}"}
         opened.client.create_model_version("net", source=f"file:///nowhere/{number}", tags=tags)
-    registry.set_alias(opened, "net", "champion", "2")
+    model_registry.set_alias(opened, "net", "champion", "2")
     return uri
 
 
@@ -141,7 +141,7 @@ def test_an_alias_that_moves_is_a_change(checkout: Path, store: str) -> None:
     write(checkout, {**content, "baseline": {"checkpoint": "models:/net@champion"}})
     before = taken(checkout)
     assert taken(checkout) == before
-    registry.set_alias(open_store(checkout, uri=store), "net", "champion", "1")
+    model_registry.set_alias(open_store(checkout, uri=store), "net", "champion", "1")
     assert taken(checkout).changes_since(before) == ["checkpoint"]
     write(checkout, {**content, "baseline": {"checkpoint": "models:/net/2"}})
     assert taken(checkout).checkpoint == before.checkpoint
@@ -208,12 +208,12 @@ def test_a_checkpoint_that_changes_while_it_is_brought_is_refused(
 ) -> None:
     monkeypatch.chdir(checkout)
     params = open_workspace(checkout).params
-    found = origin.find_origin(params)
-    assert found.signatures == origin.checkpoint_signatures(params, checkout)
-    bring = origin._bring
-    monkeypatch.setattr(origin, "_bring", lambda params: (bring(params), edit("weights.pt")(checkout))[0])
+    found = dense_source.find_origin(params)
+    assert found.signatures == dense_source.checkpoint_signatures(params, checkout)
+    bring = dense_source._bring
+    monkeypatch.setattr(dense_source, "_bring", lambda params: (bring(params), edit("weights.pt")(checkout))[0])
     with pytest.raises(StorageError, match="checkpoint changed"):
-        origin.find_origin(params)
+        dense_source.find_origin(params)
 
 
 def test_nothing_brought_yet_is_no_signature(checkout: Path) -> None:

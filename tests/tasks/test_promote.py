@@ -11,7 +11,7 @@ import pytest
 
 import eyas
 from eyas.errors import BadInputError, ParameterError, RefusedError
-from eyas.tracking import moves, promotion, registry
+from eyas.operations.tracking import alias_transaction, model_registry, promotion
 from flows import commands
 from flows.__main__ import _parser
 from tasks.promote import promote, roll_back
@@ -38,7 +38,7 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert refused.value.exit_status == 3
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
     assert (
-        registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags["eyas.outcome"]
+        model_registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags["eyas.outcome"]
         == "refused"
     )
 
@@ -84,7 +84,7 @@ def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
     else:
         store.client.create_registered_model(name)
         store.client.create_model_version(name, source="file:///nowhere")
-    registry.set_alias(store, name, "champion", "1")
+    model_registry.set_alias(store, name, "champion", "1")
     enter(workspace)
     with pytest.raises(RefusedError, match=r"the champion, version 1, cannot be compared with: .*version 1"):
         promote(workspace)
@@ -155,7 +155,7 @@ def everything(workspace: Workspace) -> object:
     store, name = open_store(workspace), workspace.params.register_.model
     model = store.client.get_registered_model(name)
     runs = store.client.search_runs([store.experiment_id])
-    tags = {version.number: version.tags for version in registry.list_versions(store, name)}
+    tags = {version.number: version.tags for version in model_registry.list_versions(store, name)}
     return model.tags, model.aliases, tags, {run.info.run_id: run.info.status for run in runs}
 
 
@@ -232,7 +232,7 @@ def test_a_rollback_that_was_finished_says_so(setting: Setting, monkeypatch: pyt
     promote(workspace)
     name = workspace.params.register_.model
     mark = {"kind": "rollback", "model": name, "champion": "1", "before": "2", "previous": "", "outcome": "rolled_back"}
-    finished = moves.Move(**mark, time=86_400)  # type: ignore[arg-type]
+    finished = alias_transaction.Move(**mark, time=86_400)  # type: ignore[arg-type]
     monkeypatch.setattr(promotion, "settle", lambda *_: finished)
     message = roll_back(workspace)
     assert "version 1 is champion again, version 2 was rolled back" in message

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eyas import tracking
+from eyas.operations import tracking
 from tasks.record import open_store, start_run
 from tasks.workspace import Workspace, open_workspace
 

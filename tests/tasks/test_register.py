@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from eyas.fingerprint import Fingerprint
-from eyas.lineage import file_sha256
-from eyas.tracking import Store, registry
-from tasks import signature
+from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.tracking import Store, model_registry
+from eyas.storage.digests import file_sha256
+from tasks import source_version
 from tasks.fingerprint import take_fingerprint
 from tasks.record import open_store, start_run
 from tasks.register import register_candidate
-from tasks.signature import SOURCE
+from tasks.source_version import SOURCE
 from tasks.stage import write_json
 from tests.tasks.registering import Setting, enter, write_lock
 
@@ -42,12 +42,12 @@ def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_f
 
     def registered() -> Fingerprint | None:
         number = register_candidate.fn(start_run(workspace), workspace, "code")
-        found = registry.get_version(open_store(workspace), workspace.params.register_.model, number)
+        found = model_registry.get_version(open_store(workspace), workspace.params.register_.model, number)
         assert found.number == "1"
         return Fingerprint.from_tags(found.tags)
 
     assert registered() == replace(before, code="code")
-    monkeypatch.setattr(signature, "address_signature", lambda *_: "the source has moved on")
+    monkeypatch.setattr(source_version, "address_signature", lambda *_: "the source has moved on")
     assert take_fingerprint(workspace).data != before.data
     assert registered() == replace(before, code="code")
     # Brought again, and found to be the same images: the version is known by the source's new version.

@@ -7,7 +7,7 @@ from eyas.config import PipelineParams
 from tasks.record import command
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
-from tests.workspace import write_workspace
+from tests.support.workspace import write_workspace
 
 
 @pytest.fixture

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eyas import tracking
 from eyas.config import PipelineParams
 from eyas.errors import BadInputError
-from eyas.lineage import file_sha256
+from eyas.operations import tracking
+from eyas.operations.tracking import model_registry
 from eyas.storage import Store
-from eyas.tracking import registry
+from eyas.storage.digests import file_sha256
+from tasks.dense_source import checkpoint_signatures
 from tasks.fingerprint import code_digest, made_of
-from tasks.origin import checkpoint_signatures
 from tasks.record import log_report, open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
-from tasks.signature import SOURCE, data_signatures
+from tasks.source_version import SOURCE, data_signatures
 from tasks.stage import write_json
 from tasks.workspace import Workspace, open_workspace
 
@@ -86,7 +86,7 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def enter(workspace: Workspace) -> registry.Version:
+def enter(workspace: Workspace) -> model_registry.Version:
     run_id = start_run(workspace)
     log_report(run_id, workspace, workspace.artifacts / "report")
     tags = made_of(workspace, code_digest(workspace.root)).tags()
@@ -220,7 +220,7 @@ def test_without_any_commit_that_is_said(workspace: Workspace, monkeypatch: pyte
 
 def test_tampered_files_are_told(workspace: Workspace) -> None:
     version = enter(workspace)
-    (Path(version.source.removeprefix("file://")) / registry.FILES / "model.onnx").write_bytes(b"other")
+    (Path(version.source.removeprefix("file://")) / model_registry.FILES / "model.onnx").write_bytes(b"other")
     assert "expected sha256" in missing(workspace)["files"]
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from eyas.augmentation import resized_crop_and_flip, shift_and_flip
+from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 
 
 def test_each_image_is_one_of_the_possible_shifts():

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from torch.nn import functional
 
 from eyas.errors import ParameterError
-from eyas.recipes import Recipe
-from eyas.recipes.sgd import SGD, Distillation
+from eyas.training.recipes import Recipe
+from eyas.training.recipes.sgd import SGD, Distillation
 
 KINDS = sorted(Recipe.registry)
 

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional
 
 from eyas.errors import DataError, EyasError
-from eyas.recipes.sgd import SGD, Distillation
 from eyas.training import EpochStore, Evaluation, TensorSplit, derive_seed, evaluate, stage_key, train
+from eyas.training.recipes.sgd import SGD, Distillation
 
 
 def state_hash(model):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from eyas.config.section import Count, Section
-from eyas.notify import Event
+from eyas.operations.notify import Event
 from eyas.storage.settings import StorageSettings
 
 

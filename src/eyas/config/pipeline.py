@@ -20,7 +20,7 @@ from eyas.config.stages import (
     ScoreParams,
 )
 from eyas.errors import ParameterError
-from eyas.gates import PromoteParams
+from eyas.operations.gates import PromoteParams
 from eyas.storage import redact
 
 

@@ -4,14 +4,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from eyas.calibrators import AnyCalibrator, Calibrator
+from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
-from eyas.criteria import AnyCriterion, Criterion
-from eyas.exporters import AnyExporter, Exporter
-from eyas.recipes import AnyRecipe, Recipe
-from eyas.samplers import AnySampler, Sampler
-from eyas.scorers import AnyScorer, Scorer
+from eyas.deploy.exporters import AnyExporter, Exporter
+from eyas.pruning.criteria import AnyCriterion, Criterion
+from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import DEFAULT_RUNGS, Rung
+from eyas.scoring.scorers import AnyScorer, Scorer
+from eyas.training.recipes import AnyRecipe, Recipe
 
 
 class FetchParams(Section):

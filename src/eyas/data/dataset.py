@@ -15,10 +15,10 @@ from torch import Tensor
 
 from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format, Payload
+from eyas.data.image_reader import Pixels, Place, Reader, check_content
 from eyas.data.manifest import FILES, INDEX, Manifest, Row, check_files, read_index, read_manifest
-from eyas.data.reading import Pixels, Place, Reader, check_content
-from eyas.data.spill import Spill
-from eyas.data.splits import SPLITS
+from eyas.data.random_access import Spill
+from eyas.data.split_assignment import SPLITS
 from eyas.errors import DataError
 
 MEMORY_LIMIT = 4 * 2**30

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eyas.data.splits import SplitName
+from eyas.data.split_assignment import SplitName
 from eyas.errors import ChecksumError, DataError
 
 MANIFEST, INDEX, FILES = "manifest.json", "index.parquet", "files"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.space import Planner
+from eyas.pruning.space import Planner
 
 if TYPE_CHECKING:
-    from eyas.plan import PruningPlan
+    from eyas.pruning.plan import PruningPlan
 
 
 class WidthPlans(Sequence["PruningPlan"]):

@@ -13,24 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.batchnorm import batch_norms, batch_statistics, evaluation_mode
-from eyas.calibrators import Calibrator
-from eyas.scorers import Answers, Scorer
-from eyas.scorers.base import per_image
-from eyas.scorers.cross_entropy import CrossEntropy
+from eyas.calibration import Calibrator
+from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
+from eyas.pruning.surgery import rebuild
 from eyas.scoring.diagnostics import Probe, make_probe
 from eyas.scoring.features import collecting, find_head
 from eyas.scoring.hooks import drop_idle_hooks
-from eyas.scoring.images import Images, batches
-from eyas.scoring.measurement import Measurement
+from eyas.scoring.image_sets import Images, batches
 from eyas.scoring.outputs import primary_output, try_out
-from eyas.scoring.rungs import Rung
+from eyas.scoring.race.measurement import Measurement
+from eyas.scoring.race.rungs import Rung
+from eyas.scoring.scorers import Answers, Scorer
+from eyas.scoring.scorers.base import per_image
+from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.slicer import Slicer
-from eyas.surgery import rebuild
 
 if TYPE_CHECKING:
-    from eyas.plan import PruningPlan
-    from eyas.space import SearchSpace
+    from eyas.pruning.plan import PruningPlan
+    from eyas.pruning.space import SearchSpace
 
 PROBE_IMAGES = 1024
 EXAMPLES = 2

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyas.batchnorm import evaluation_mode
+from eyas.calibration.batchnorm import evaluation_mode
 from eyas.errors import DataError, EyasError
 
 

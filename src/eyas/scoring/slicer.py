@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.batchnorm import without_waiting
-from eyas.surgery import share_structure
+from eyas.calibration.batchnorm import without_waiting
+from eyas.pruning.surgery import share_structure
 
 if TYPE_CHECKING:
-    from eyas.plan import PruningPlan
-    from eyas.space import SearchSpace
+    from eyas.pruning.plan import PruningPlan
+    from eyas.pruning.space import SearchSpace
 
 
 @dataclass

@@ -12,9 +12,9 @@ import urllib3
 from eyas.errors import DataError, StorageError
 from eyas.progress import Progress, silent
 from eyas.storage.addresses import Address
-from eyas.storage.journal import Journal
 from eyas.storage.retry import Retry, TransientError
 from eyas.storage.settings import StorageSettings
+from eyas.storage.transfer_journal import Journal
 
 _CHUNK = 1 << 18
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})

@@ -15,11 +15,11 @@ from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage.addresses import Address
 from eyas.storage.entry import Entry
-from eyas.storage.journal import Journal
 from eyas.storage.retry import TransientError
 from eyas.storage.s3_checks import Content, ObjectInfo, disagreement
 from eyas.storage.s3_client import S3Access, code_of
 from eyas.storage.settings import StorageSettings
+from eyas.storage.transfer_journal import Journal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

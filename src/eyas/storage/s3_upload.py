@@ -14,12 +14,12 @@ from eyas.errors import DataError, StorageError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage.addresses import Address
-from eyas.storage.journal import Journal, key_of
 from eyas.storage.parts import ChangedError, Parts
 from eyas.storage.retry import TransientError
 from eyas.storage.s3 import S3Remote
 from eyas.storage.s3_checks import base64_md5, base64_sha256, receipt_agrees
 from eyas.storage.s3_client import UploadGoneError
+from eyas.storage.transfer_journal import Journal, key_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

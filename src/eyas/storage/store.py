@@ -13,9 +13,9 @@ from eyas.progress import Progress, silent
 from eyas.storage import local
 from eyas.storage.addresses import Address, parse
 from eyas.storage.entry import Entry
-from eyas.storage.journal import Journal, key_of
 from eyas.storage.ranged import RangedFile
 from eyas.storage.settings import StorageSettings
+from eyas.storage.transfer_journal import Journal, key_of
 
 if TYPE_CHECKING:
     from eyas.storage.http import HttpRemote

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from eyas.errors import DataError, EyasError
 from eyas.progress import Progress, silent
-from eyas.recipes import Recipe
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
+from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.splits import Split
 

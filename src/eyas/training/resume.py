@@ -23,9 +23,8 @@ def derive_seed(*parts: int | str) -> int:
 def stage_key(params: Mapping[str, Any], files: Iterable[Path]) -> str:
     """A hash of parameters (JSON values), of the bytes of ``files``, and of the code that trains."""
     key = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
-    package = Path(__file__).parents[1]
-    code = [*package.glob("training/*.py"), *package.glob("recipes/*.py"), package / "augmentation.py"]
-    for path in [*sorted(code), *files]:
+    code = sorted(Path(__file__).parent.rglob("*.py"))
+    for path in [*code, *files]:
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())
     return key.hexdigest()[:16]

@@ -1,0 +1,23 @@
+"""The plain average of per-batch statistics, after a reset."""
+
+from collections.abc import Iterable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from eyas.calibration.base import Calibrator
+from eyas.calibration.batchnorm import reestimate
+
+
+class Cumulative(Calibrator):
+    """Average of batch means and of unbiased batch variances, all alike (PyTorch's ``momentum=None``).
+
+    What ``torch.optim.swa_utils.update_bn`` and AttentiveNAS do, but with dropout and the like left in eval
+    mode. Misses the spread of the batch means, so its variance is biased low; ``pooled`` does not.
+    """
+
+    kind: Literal["cumulative"] = "cumulative"
+
+    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+        """Write the averages; see the base for the promise."""
+        return reestimate(model, batches, lambda joined: (joined.means.mean(0), joined.variances.mean(0)))

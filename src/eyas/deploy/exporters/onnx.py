@@ -1,0 +1,104 @@
+"""ONNX in float32, by PyTorch's graph exporter; one self-contained file with a free batch size."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from eyas.calibration.batchnorm import evaluation_mode
+from eyas.deploy import onnx_runtime
+from eyas.deploy.exporters.base import Exporter
+from eyas.errors import MissingExtraError
+
+log = logging.getLogger(__name__)
+TALKERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+class Onnx(Exporter):
+    """ONNX (opset 20 unless set), batch-norm folded into the convolutions before it.
+
+    Equal weights give equal bytes: what the exporter leaves of source paths in the file is removed.
+    """
+
+    kind: Literal["onnx"] = "onnx"
+    opset: Annotated[int, Field(ge=18)] = 20
+    """Version of the operator set; lower it for an older runtime on the device."""
+
+    def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
+        """Write ``model`` to ``path``; only the shape of ``example_NCHW`` matters.
+
+        Raises:
+            MissingExtraError: onnx or onnxscript is not installed.
+        """
+        # Two images: one alone would be traced as a fixed batch of one.
+        pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
+        with evaluation_mode(model), quiet(*TALKERS):
+            proto = self._proto(model, pair_NCHW, path)
+        strip(proto)
+        path.write_bytes(proto.SerializeToString(deterministic=True))
+        return path
+
+    def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
+        """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
+        return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
+
+    def _proto(self, model: nn.Module, pair_NCHW: Tensor, path: Path) -> Any:
+        """The file's content, by the graph exporter, or by the tracing one where that fails."""
+        try:
+            import onnx
+            import onnxscript  # noqa: F401  the exporter needs it, and says so less clearly
+        except ImportError as error:
+            msg = f"{error.name} is not installed: pip install 'eyas[pipeline]'"
+            raise MissingExtraError(msg) from error
+        names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"], "verbose": False}
+        graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+        try:
+            program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph, **names)
+            assert program is not None
+            return program.model_proto
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error).split("\n", 1)[0]
+            log.warning("the ONNX graph exporter failed (%s); using the tracing one", reason)
+        traced: dict[str, Any] = {
+            "dynamo": False,
+            "dynamic_axes": {"images": {0: "batch"}, "logits": {0: "batch"}},
+        }
+        torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=18, **traced, **names)
+        return onnx.load(str(path))
+
+
+@contextlib.contextmanager
+def quiet(*names: str) -> Iterator[None]:
+    """Hold back warnings, and what the loggers of these names say below an error."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def strip(proto: Any) -> None:
+    """Remove source paths, stack traces and the build's local version from the file."""
+    proto.producer_version = torch.__version__.split("+")[0]
+    proto.doc_string = ""
+    graph = proto.graph
+    graph.doc_string = ""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.doc_string = ""
+    for function in proto.functions:
+        for part in (function, *function.node):
+            part.ClearField("metadata_props")
+            part.doc_string = ""

@@ -1,0 +1,76 @@
+"""Latency of ONNX files, measured side by side in equal sessions of ONNX Runtime.
+
+The runs interleave (A B A B ...), so that a machine that slows down or speeds up meanwhile does so for all.
+"""
+
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eyas.deploy import onnx_runtime
+from eyas.parallel import cores
+
+
+def measure(
+    files: Mapping[str, Path], shape: tuple[int, ...], *, runs: int = 200, batch: int = 1, threads: int = 1
+) -> dict[str, Any]:
+    """Median and 95th percentile of each file's run time, in milliseconds per run of ``batch`` images.
+
+    Args:
+        files: ONNX file by name.
+        shape: of one image, ``(C, H, W)``.
+        runs: timed runs per file, after a tenth as many to warm up.
+        batch: images per run.
+        threads: intra-op threads of every session.
+
+    Returns:
+        ``milliseconds`` (``{name: {"median", "p95"}}``), ``runs``, ``batch``, ``threads``, ``runtime``,
+        ``cpu``, ``cores``.
+    """
+    import onnxruntime
+
+    sessions = {name: onnx_runtime.session(path, threads) for name, path in files.items()}
+    image_NCHW = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
+    times: dict[str, list[float]] = {name: [] for name in files}
+    warm_up = max(1, runs // 10)
+    for turn in range(warm_up + runs):
+        for name, opened in sessions.items():
+            seconds = _time(opened, image_NCHW)
+            if turn >= warm_up:
+                times[name].append(seconds)
+    return {
+        "milliseconds": {name: _summary(seconds) for name, seconds in times.items()},
+        "runs": runs,
+        "batch": batch,
+        "threads": threads,
+        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "cpu": cpu_name(),
+        "cores": cores(),
+    }
+
+
+def cpu_name() -> str:
+    """What the processor calls itself; latencies of different processors do not compare."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _time(opened: Any, image_NCHW: np.ndarray[Any, Any]) -> float:
+    """Seconds of one run."""
+    feed = {opened.get_inputs()[0].name: image_NCHW}
+    start = time.perf_counter()
+    opened.run(None, feed)
+    return time.perf_counter() - start
+
+
+def _summary(seconds: list[float]) -> dict[str, float]:
+    milliseconds = np.asarray(seconds) * 1e3
+    return {"median": float(np.median(milliseconds)), "p95": float(np.percentile(milliseconds, 95))}

@@ -1,0 +1,129 @@
+"""Networks from a factory's name: one that the user gives, or one that a file names (from allowed packages only)."""
+
+import importlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from eyas.errors import EyasError, ParameterError
+
+ALLOWED = ("models", "eyas.networks.pruned_architecture")
+"""Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
+MOVED = {"eyas.pruned:build": "eyas.networks.pruned_architecture:build"}
+"""Factories that saved networks may still name by where they once stood."""
+VARIABLE = "EYAS_ARCHITECTURES"
+"""Environment variable that names further packages, comma separated."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """How to build a network again: ``factory(**arguments)``, with the factory as ``package.module:name``."""
+
+    factory: str
+    arguments: dict[str, Any]
+
+
+def build_architecture(
+    architecture: str, arguments: Mapping[str, Any], allowed: Sequence[str] | None = None
+) -> nn.Module:
+    """Call the factory ``package.module:name`` with ``arguments``.
+
+    Args:
+        architecture: module and attribute, such as ``models:build`` or ``torchvision.models:resnet50``.
+        arguments: keyword arguments.
+        allowed: packages to import from; by default ``models``, pruned networks and those in ``EYAS_ARCHITECTURES``.
+
+    Raises:
+        ParameterError: the name is malformed, not allowed, not found, not callable, or does not
+            build a module; what the factory raises is told.
+    """
+    architecture = MOVED.get(architecture, architecture)
+    module_name, _, name = architecture.partition(":")
+    if not module_name or not name.isidentifier():
+        msg = f"architecture {architecture!r} must read package.module:factory, such as models:build"
+        raise ParameterError(msg)
+    permitted = _permitted(allowed)
+    if not any(module_name == prefix or module_name.startswith(f"{prefix}.") for prefix in permitted):
+        msg = (
+            f"architecture {architecture!r} is not in an allowed package ({', '.join(permitted)}); to allow "
+            f"it, pass allowed=... or set {VARIABLE}={module_name.partition('.')[0]}"
+        )
+        raise ParameterError(msg)
+    return _call(_import_factory(architecture), arguments, architecture)
+
+
+def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
+    """The factory and arguments behind ``baseline.architecture``.
+
+    ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
+    """
+    if ":" in name:
+        return Architecture(name, {"num_classes": num_classes, **arguments})
+    return Architecture("models:build", {"num_classes": num_classes, **arguments, "name": name})
+
+
+def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
+    """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
+
+    Args:
+        architecture: a name in ``models/``, or ``package.module:factory``; the caller vouches for it.
+        arguments: passed to the factory beside ``num_classes``.
+        num_classes: number of logits; one among ``arguments`` goes first.
+        seed: of the initial weights.
+
+    Raises:
+        ParameterError: the factory does not exist, or does not take the arguments.
+    """
+    found = find_architecture(architecture, arguments, num_classes)
+    factory = _import_factory(found.factory)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _call(factory, found.arguments, architecture)
+
+
+def _import_factory(reference: str) -> Callable[..., Any]:
+    """The object behind ``package.module:name``."""
+    module_name, _, attribute = MOVED.get(reference, reference).partition(":")
+    try:
+        factory: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            factory = getattr(factory, part)
+    except (ImportError, AttributeError, ValueError) as error:
+        msg = (
+            f"architecture {reference!r} cannot be imported: {error}; give a name in models/, or "
+            "package.module:factory with the module on PYTHONPATH"
+        )
+        raise ParameterError(msg) from error
+    if not callable(factory):
+        msg = f"architecture {reference!r} is a {type(factory).__name__}: name a function or class that builds one"
+        raise ParameterError(msg)
+    return cast("Callable[..., Any]", factory)
+
+
+def _call(factory: Callable[..., Any], arguments: Mapping[str, Any], architecture: str) -> nn.Module:
+    """The module that a factory builds; ``architecture`` is what the user calls it."""
+    try:
+        model = factory(**arguments)
+    except EyasError:
+        raise
+    except Exception as error:  # the factory is the user's: whatever it raises is about what it was given
+        msg = (
+            f"architecture {architecture!r} with arguments {dict(arguments)} did not build: "
+            f"{type(error).__name__}: {error}"
+        )
+        raise ParameterError(msg) from error
+    if not isinstance(model, nn.Module):
+        msg = f"architecture {architecture!r} built a {type(model).__name__}, not an nn.Module"
+        raise ParameterError(msg)
+    return model
+
+
+def _permitted(allowed: Sequence[str] | None) -> tuple[str, ...]:
+    """Allowed packages without trailing dots."""
+    if allowed is None:
+        allowed = (*ALLOWED, *os.environ.get(VARIABLE, "").split(","))
+    return tuple(prefix.strip().rstrip(".:") for prefix in allowed if prefix.strip())

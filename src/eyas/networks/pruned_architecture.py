@@ -1,0 +1,92 @@
+"""A pruned network as an architecture of its own, so that it can be trained, or pruned, again.
+
+What :func:`eyas.save` wrote is described by JSON values: the dense factory, the shapes that were left, and the
+attributes that surgery set. :func:`build` makes a network of that form, whose weights are to be loaded.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyas.errors import ParameterError
+from eyas.networks.architectures import build_architecture
+from eyas.networks.pruned_network import ARCHITECTURE, load
+from eyas.networks.pruned_network_checks import set_attributes
+from eyas.pruning.surgery import rebuild
+
+FACTORY = f"{__name__}:build"
+
+
+def describe(folder: Path | str) -> dict[str, Any]:
+    """Arguments of :func:`build` for the network in ``folder``, without ``num_classes``.
+
+    Raises:
+        CheckpointError: a file is missing or was changed.
+    """
+    small = load(folder)
+    record = json.loads((Path(folder) / ARCHITECTURE).read_text())
+    tensors = {**dict(small.named_parameters()), **dict(small.named_buffers())}
+    return {
+        "architecture": record["architecture"],
+        "arguments": record["arguments"],
+        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
+        "attributes": record["attributes"],
+        "transient": record["transient"],
+    }
+
+
+def build(
+    *,
+    architecture: str,
+    arguments: Mapping[str, Any],
+    shapes: Mapping[str, Sequence[int]],
+    attributes: Sequence[tuple[str, str, int]],
+    num_classes: int,
+    transient: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+) -> nn.Module:
+    """A network with the structure of a pruned one; what it computes comes with the weights.
+
+    Args:
+        architecture: ``package.module:factory`` of the dense network, from an allowed package.
+        arguments: the dense factory's.
+        shapes: of every parameter and buffer.
+        attributes: module, attribute and value that surgery set.
+        transient: kept indices per dimension of buffers that no state dict holds.
+        num_classes: must be what the pruned network answers with.
+
+    Raises:
+        ParameterError: the factory is not allowed or unknown, or has other tensors than ``shapes`` names.
+    """
+    given = arguments.get("num_classes", num_classes)
+    if given != num_classes:
+        msg = f"the pruned network answers with {given} classes, the data has {num_classes}"
+        raise ParameterError(msg)
+    dense = build_architecture(architecture, arguments)
+    names: dict[int, str] = {}
+    for name, tensor in (*dense.named_parameters(), *dense.named_buffers()):
+        names.setdefault(id(tensor), name)
+    if set(names.values()) != set(shapes):
+        differ = sorted(set(names.values()) ^ set(shapes))
+        msg = f"{architecture} with {dict(arguments)} has other tensors than the pruned network: {differ[:5]}"
+        raise ParameterError(msg)
+
+    def take(tensor: Tensor) -> Tensor:
+        return _form(tensor, shapes[names[id(tensor)]], (transient or {}).get(names[id(tensor)], {}))
+
+    small = rebuild(dense, take)
+    set_attributes(small, attributes)
+    return small
+
+
+def _form(tensor: Tensor, shape: Sequence[int], kept: Mapping[str, Sequence[int]]) -> Tensor:
+    """``tensor`` as it is, or its kept entries, or zeros in ``shape``."""
+    for dim, indices in sorted(kept.items()):
+        tensor = tensor.detach().index_select(int(dim), torch.tensor(indices))
+    if tuple(tensor.shape) != tuple(shape):
+        empty = torch.zeros(tuple(shape), dtype=tensor.dtype)
+        return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+    return tensor

@@ -1,0 +1,155 @@
+"""What a saved network's record may say: checked against the dense network it is built from and the weights.
+
+Digests tell accidents. They are not keyed, so a record may also be forged: nothing in it is taken on trust.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from eyas.errors import CheckpointError, PlanError
+from eyas.pruning.plan import PruningPlan
+
+Shapes = Mapping[str, Sequence[int]]
+
+
+def set_attributes(small: nn.Module, attributes: Iterable[tuple[str, str, int]]) -> None:
+    """Set the integers that surgery changed; ``small`` still has the dense ones.
+
+    Raises:
+        CheckpointError: a module is missing, an attribute is no plain integer of it, or the value is not
+            between 0 and the dense one.
+    """
+    modules = dict(small.named_modules(remove_duplicate=False))
+    for path, name, value in attributes:
+        dense = vars(modules[path]).get(name) if path in modules else None
+        if type(dense) is not int:
+            what = f"no plain integer {name!r}" if path in modules else "no such module"
+            msg = f"the record sets {path or 'the model'}.{name} = {value}, but the dense network has {what} there"
+            raise CheckpointError(msg)
+        if not 0 <= value <= dense:
+            msg = f"the record sets {path}.{name} = {value}; pruned from {dense} it is between 0 and {dense}"
+            raise CheckpointError(msg)
+        setattr(modules[path], name, value)
+
+
+def check_attributes(small: nn.Module, dense: nn.Module, attributes: Iterable[tuple[str, str, int]]) -> None:
+    """Refuse attributes of torch's layers that are not what their weights' shapes say.
+
+    A layer whose weight other code reads (``conv2d(x, self.conv.weight)``) keeps its dense attributes; such
+    are listed with their dense values, see :func:`stale_attributes`.
+
+    Raises:
+        CheckpointError: an attribute was left out, or has another value.
+    """
+    listed = {(path, name): value for path, name, value in attributes}
+    dense_modules = dict(dense.named_modules(remove_duplicate=False))
+    for path, name, value in stale_attributes(small, dense):
+        if listed.get((path, name)) == vars(dense_modules[path])[name] and name != "groups":
+            continue
+        told = told_by_shapes(small.get_submodule(path))[name]
+        msg = f"{path}.{name} is {value} by the record, but {told} by the shapes of its weights"
+        raise CheckpointError(msg)
+
+
+def stale_attributes(small: nn.Module, dense: nn.Module) -> list[tuple[str, str, int]]:
+    """Module, attribute and value where ``small`` differs from what its shapes tell, though ``dense`` does not."""
+    found = []
+    modules = dict(small.named_modules(remove_duplicate=False))
+    for path, module in dense.named_modules(remove_duplicate=False):
+        told = told_by_shapes(modules[path])
+        for name, value in told_by_shapes(module).items():
+            now = getattr(modules[path], name)
+            if value == getattr(module, name) and now != told[name]:
+                found.append((path, name, int(now)))
+    return found
+
+
+def told_by_shapes(module: nn.Module) -> dict[str, int]:
+    """Integer attributes of torch's own layers as the shapes of their tensors give them."""
+    weight = getattr(module, "weight", None)
+    tensor = weight if isinstance(weight, Tensor) else getattr(module, "running_mean", None)
+    if not isinstance(tensor, Tensor):
+        return {}
+    shape = tensor.shape
+    found: dict[str, int] = {}
+    if isinstance(module, _ConvTransposeNd):
+        found = {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
+    elif isinstance(module, _ConvNd):
+        found = {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
+    elif isinstance(module, nn.Linear):
+        found = {"in_features": shape[1], "out_features": shape[0]}
+    elif isinstance(module, _NormBase):
+        found = {"num_features": shape[0]}
+    elif isinstance(module, (nn.GroupNorm, nn.PReLU)):
+        found = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
+    return found
+
+
+def check_shapes(state: Mapping[str, Tensor], dense: Shapes) -> None:
+    """Refuse weights that no slicing of the dense ones gives.
+
+    Raises:
+        CheckpointError: another number of dimensions, or one that is empty or longer than the dense one.
+    """
+    for name, tensor in state.items():
+        whole, found = tuple(dense[name]), tuple(tensor.shape)
+        if len(found) != len(whole) or any(
+            size > most or size < min(1, most) for size, most in zip(found, whole, strict=False)
+        ):
+            msg = f"{name} has shape {found}, which no pruning of {whole} gives"
+            raise CheckpointError(msg)
+
+
+def check_transient(transient: Mapping[str, Mapping[int, Sequence[int]]], dense: Shapes) -> None:
+    """Refuse kept indices of buffers that do not exist.
+
+    Raises:
+        CheckpointError: an unknown buffer or dimension, or indices that are not ascending within it.
+    """
+    for name, dims in transient.items():
+        shape = tuple(dense.get(name, ()))
+        for dim, kept in dims.items():
+            known = 0 <= dim < len(shape)
+            if not known or list(kept) != sorted({index for index in kept if 0 <= index < shape[dim]}):
+                msg = f"the record keeps entries of {name!r}, dimension {dim}, that its dense shape {shape} lacks"
+                raise CheckpointError(msg)
+
+
+def check_plan(plan: PruningPlan, dense: nn.Module, record: Shapes, state: Mapping[str, Tensor]) -> None:
+    """Refuse a plan whose counts are not the weights' for the layers that name its groups.
+
+    A group bears the name of the convolution or linear layer that makes its channels; several of one layer
+    are numbered (``conv``, ``conv/2``). Where other groups or frozen channels share the layer, the count has to
+    lie between the bounds they leave; groups named after anything else cannot be checked this way.
+
+    Raises:
+        PlanError: groups without channels, or kept counts other than the weights have.
+    """
+    modules = dict(dense.named_modules(remove_duplicate=False))
+    totals: dict[str, tuple[int, int]] = {}
+    for group, kept in plan.kept.items():
+        channels = plan.channels.get(group, 0)
+        if kept[0] < 0 or kept[-1] >= channels:
+            msg = f"the plan keeps channel {kept[-1]} of group {group!r}, which has {channels}"
+            raise PlanError(msg)
+        layer = group.partition("/")[0]
+        whole, dropped = totals.get(layer, (0, 0))
+        totals[layer] = (whole + channels, dropped + channels - len(kept))
+    for layer, (whole, dropped) in totals.items():
+        dim, weight = _makes(modules.get(layer)), f"{layer}.weight"
+        if dim is None or weight not in state or weight not in record:
+            continue
+        size, found = record[weight][dim], state[weight].shape[dim]
+        if not dropped <= size - found <= dropped + max(0, size - whole):
+            msg = f"the plan drops {dropped} channels of {layer}, its weight has {found} of {size}: not its plan"
+            raise PlanError(msg)
+
+
+def _makes(module: nn.Module | None) -> int | None:
+    """The dimension of a layer's weight that makes channels."""
+    if isinstance(module, _ConvTransposeNd):
+        return 1 if module.groups == 1 else 0
+    return 0 if isinstance(module, (_ConvNd, nn.Linear)) else None

@@ -1,0 +1,1 @@
+"""What runs it week after week: tracking, report, servers, gates, lineage, notices."""

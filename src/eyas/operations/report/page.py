@@ -1,0 +1,171 @@
+"""The page: ``report.md`` around the table and the pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eyas.operations.report import pictures
+from eyas.operations.report.result_table import count, markdown_table, percent, result_rows, signed
+from eyas.operations.report.results import Results, read_results
+
+PICTURES = {
+    "scores": "Score of every candidate against its MACs.",
+    "distribution": "Distribution of the candidates' scores.",
+    "widths": "Channels the winner keeps, per group.",
+    "curves": "Training of the dense network and fine-tuning of the pruned one.",
+}
+
+
+def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str] = ()) -> Path:
+    """Write ``artifacts/report``: pictures and ``report.md``; returns the page's path.
+
+    Args:
+        artifacts: what the six stages left.
+        params: all parameters, as plain values.
+        reproduce: lines of "how to reproduce" (command, commit, run).
+    """
+    folder = artifacts / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = read_results(artifacts)
+    scorer = params.get("score", {}).get("scorer", {})
+    pictures.draw_all(results, folder, scorer.get("kind", "") if isinstance(scorer, Mapping) else str(scorer))
+    page = folder / "report.md"
+    page.write_text(render(results, params, reproduce))
+    return page
+
+
+def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
+    """The page's text."""
+    name = results.architecture["arguments"].get("name", results.architecture["architecture"])
+    parts = [
+        f"# {name}: pruned against dense",
+        markdown_table(result_rows(results)),
+        _latency_note(results),
+        "## Pictures",
+        *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in PICTURES.items()),
+        "## Data",
+        _data(results),
+        "## Accuracy along the way",
+        _accuracies(results),
+        "## The search",
+        _search(results, params),
+        "## Parity",
+        _parity(results),
+        *(["## Diagnostics of the scores", _diagnostics(results.diagnostics)] if results.diagnostics else []),
+        "## How to reproduce",
+        _code(reproduce),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _latency_note(results: Results) -> str:
+    latency = results.latency
+    return (
+        f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {latency['threads']} thread(s), "
+        f"batch {latency['batch']}, on {latency['cpu']} ({latency['cores']} cores)."
+    )
+
+
+def _data(results: Results) -> str:
+    manifest = results.manifest
+    source = ", ".join(f"{part} `{address}`" for part, address in manifest["source"].items())
+    image = manifest["image"]
+    lines = [
+        f"Source: {source}. {len(manifest['classes'])} classes, images of {image['channels']} x {image['size']} x "
+        f"{image['size']} (channels, height, width). Data set `{manifest['digest'][:16]}`.",
+        "",
+        "| split | images |",
+        "| --- | ---: |",
+        *(f"| {split} | {sum(counts.values()):,} |" for split, counts in manifest["splits"].items()),
+    ]
+    if results.architecture.get("seen_by_checkpoint"):
+        lines += [
+            "",
+            "**The checkpoint was trained by others on all of the training data**, score and calibration images "
+            "included (`seen_by_checkpoint`): scores are on images it has seen. The test images are not among them.",
+        ]
+    return "\n".join(lines)
+
+
+def _accuracies(results: Results) -> str:
+    """Every accuracy the stages reported, by stage and name."""
+    rows = [
+        f"| {stage} | {name.replace('_', ' ')} | {percent(value)} |"
+        for stage in ("baseline", "score", "finetune")
+        for name, value in results.metrics.get(stage, {}).items()
+        if "accuracy" in name
+    ]
+    return "\n".join(["| stage | accuracy | value |", "| --- | --- | ---: |", *rows])
+
+
+def _search(results: Results, params: Mapping[str, Any]) -> str:
+    winner, groups = results.winner, results.groups
+    scores = [candidate.score for candidate in results.candidates]
+    budget = params.get("sample", {}).get("budget") or {}
+    asked = ", ".join(_budget(name, value) for name, value in budget.items() if value is not None)
+    lines = [
+        f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
+        f"scores from {signed(min(scores))} to {signed(max(scores))}.",
+        f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
+        f"{winner.images:,} images and costs {count(winner.macs)} MACs.",
+    ]
+    if results.frozen:
+        lines += ["", "Not prunable:", "", *(_frozen(entry) for entry in results.frozen)]
+    return "\n".join(lines)
+
+
+def _budget(name: str, value: float) -> str:
+    """A number up to 1 is a share of the dense cost."""
+    return f"{100 * value:g} % of the {name}" if value <= 1 else f"{count(value)} {name}"
+
+
+def _frozen(entry: Mapping[str, Any]) -> str:
+    return f"- `{entry['name']}`: {entry['reason']}"
+
+
+def _parity(results: Results) -> str:
+    slicing = results.parity["slicing"]
+    rows = [_file_row(name, found) for name, found in results.parity["files"].items()]
+    lines = [
+        "Each file against PyTorch on real test images:",
+        "",
+        "| file | largest difference | relative | top-1 agreement | accuracy | size | images |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *rows,
+        "",
+        f"The sliced network against the masked dense one: relative difference {slicing['relative_difference']:.2e}.",
+    ]
+    if "churn" in results.metrics.get("export", {}):
+        churn = percent(results.metrics["export"]["churn"])
+        lines.append(f"The fine-tuned network answers otherwise than the dense one on {churn} of the images.")
+    return "\n".join(lines)
+
+
+def _file_row(name: str, found: Mapping[str, Any]) -> str:
+    difference = f"{found['max_difference']:.2e} | {found['relative_difference']:.2e}"
+    shares = f"{percent(found['agreement'])} | {percent(found['accuracy'])}"
+    return f"| {name} | {difference} | {shares} | {count(found['bytes'])}B | {found['images']:,} |"
+
+
+def _diagnostics(facts: Mapping[str, Any]) -> str:
+    """Numbers by name as a table, nested ones with dotted names; warnings in words; settings are parameters."""
+    flat: list[str] = []
+    for name, value in facts.items():
+        if name in ("settings", "warnings"):
+            continue
+        inner = value if isinstance(value, Mapping) else {"": value}
+        flat += [f"| {'.'.join(filter(None, (name, part)))} | {_short(number)} |" for part, number in inner.items()]
+    warnings = [f"- {warning}" for warning in facts.get("warnings", [])]
+    return "\n".join([*warnings, *([""] if warnings else []), "| what | value |", "| --- | ---: |", *flat])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_short, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _code(lines: Sequence[str]) -> str:
+    return "\n".join(["```", *(lines or ["python -m flows run"]), "```"])

@@ -1,0 +1,125 @@
+"""The result in one table: dense against pruned, as Markdown and for the terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eyas.operations.report.results import Results
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+HEADER = ("", "dense", "pruned", "change")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table, ready to print."""
+
+    name: str
+    dense: str
+    pruned: str
+    change: str
+
+
+def result_rows(results: Results) -> list[Row]:
+    """Accuracy, cost, size, latency and score of dense and pruned network."""
+    winner, cost, size = results.winner, results.dense_cost, results.files
+    return [
+        _accuracy(results),
+        _count("MACs per image", cost["macs"], winner.macs),
+        _count("parameters", cost["params"], winner.params),
+        _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
+        *_latency(results),
+        Row("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
+    ]
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """The table as Markdown."""
+    lines = [HEADER, ("---", "---:", "---:", "---:"), *((row.name, row.dense, row.pruned, row.change) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def console_table(rows: Sequence[Row], title: str = "") -> "Table":
+    """The table for a terminal, to be printed by a ``rich`` console."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table.add_column(HEADER[0])
+    for name in HEADER[1:]:
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(row.name, row.dense, row.pruned, row.change)
+    return table
+
+
+def percent(share: float) -> str:
+    """A share with two decimals: ``97.22 %``."""
+    return f"{100 * share:.2f} %"
+
+
+def count(value: float) -> str:
+    """A count with three digits and its unit: ``12.5 M``."""
+    rounded = float(f"{value:.3g}")
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if rounded >= size:
+            return f"{rounded / size:.3g} {unit}"
+    return f"{rounded:g}"
+
+
+def signed(value: float) -> str:
+    """A score with four decimals and a true minus sign."""
+    return _minus(f"{value:.4f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def _accuracy(results: Results) -> Row:
+    dense = results.metrics["baseline"]["test_accuracy"]
+    pruned = results.metrics["finetune"]["test_accuracy"]
+    change = _minus(f"{100 * (pruned - dense):+.2f} points")
+    return Row("test accuracy", percent(dense), percent(pruned), change)
+
+
+def _count(name: str, dense: float, pruned: float) -> Row:
+    return Row(name, count(dense), count(pruned), _minus(f"{100 * (pruned / dense - 1):+.1f} %"))
+
+
+def _size(dense: int, pruned: int) -> Row:
+    row = _count("file size (ONNX, float32)", dense, pruned)
+    return Row(row.name, f"{count(dense)}B", f"{count(pruned)}B", row.change)
+
+
+def _latency(results: Results) -> list[Row]:
+    """Median and 95th percentile; the change is how many times faster."""
+    measured, setting = results.latency["milliseconds"], results.latency
+    images = "image" if setting["batch"] == 1 else "images"
+    threads = "thread" if setting["threads"] == 1 else "threads"
+    names = {
+        "median": f"median latency ({setting['batch']} {images}, {setting['threads']} {threads})",
+        "p95": "95th percentile of latency",
+    }
+    return [
+        Row(
+            name,
+            f"{measured['dense'][key]:.3g} ms",
+            f"{measured['model'][key]:.3g} ms",
+            _speed(measured["dense"][key], measured["model"][key]),
+        )
+        for key, name in names.items()
+    ]
+
+
+def _speed(dense: float, pruned: float) -> str:
+    """How many times faster, or slower: fewer MACs are not always less time."""
+    return f"{dense / pruned:.2f} x faster" if pruned <= dense else f"{pruned / dense:.2f} x slower"
+
+
+def _rank(results: Results) -> str:
+    # Ranks may start at 0 or 1; people count from 1.
+    first = min(candidate.rank for candidate in results.candidates)
+    return f"rank {results.winner.rank - first + 1} of {len(results.candidates)}"

@@ -1,0 +1,41 @@
+"""Everything that touches MLflow: runs, the model registry, and the way back from a version to its making.
+
+MLflow itself is imported when a store is opened, so that importing this package costs nothing.
+"""
+
+from eyas.operations.tracking.mlflow_store import Store, attempt, open_store, redact, redacted, tracking_uri
+from eyas.operations.tracking.model_registry import Version
+from eyas.operations.tracking.publish import register_version
+from eyas.operations.tracking.runs import (
+    StageRecord,
+    fail_run,
+    fail_stage,
+    finish_run,
+    log_progress,
+    log_report,
+    record_stage,
+    report_address,
+    run_exists,
+    start_pipeline,
+)
+
+__all__ = [
+    "StageRecord",
+    "Store",
+    "Version",
+    "attempt",
+    "fail_run",
+    "fail_stage",
+    "finish_run",
+    "log_progress",
+    "log_report",
+    "open_store",
+    "record_stage",
+    "redact",
+    "redacted",
+    "register_version",
+    "report_address",
+    "run_exists",
+    "start_pipeline",
+    "tracking_uri",
+]

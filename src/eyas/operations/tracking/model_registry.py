@@ -1,0 +1,182 @@
+"""The model registry: versions, their aliases, and their files, checked when they come back."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
+from eyas.operations.lineage import Lineage
+from eyas.operations.tracking.mlflow_store import ABSENT, Store, redact, retry
+from eyas.storage.digests import file_sha256, json_sha256
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
+FILES = "eyas"
+"""Folder inside a version that holds weights, plan, architecture and manifest."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a registered model."""
+
+    name: str
+    number: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    run_id: str = ""
+    created: int = 0
+    """Milliseconds since 1970."""
+
+    def __str__(self) -> str:
+        return f"{self.name} version {self.number}"
+
+    @property
+    def manifest_digest(self) -> str:
+        """Digest of the manifest of the version's files.
+
+        Raises:
+            BadInputError: the version was registered by other means.
+        """
+        try:
+            return self.tags["eyas.manifest_digest"]
+        except KeyError as error:
+            msg = f"{self} was not registered by eyas: what it holds is unknown; name one that the pipeline registered"
+            raise BadInputError(msg) from error
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What was known of the network when it was registered, as ``<stage>.<name>``."""
+        metrics: dict[str, float] = json.loads(self.tags.get("eyas.metrics", "{}"))
+        return metrics
+
+    @property
+    def lineage(self) -> Lineage:
+        """Where the version came from."""
+        return Lineage.from_tags(self.tags)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """``manifest.json`` of exported files, each checked against its sha256.
+
+    Raises:
+        ChecksumError: a file is missing or differs.
+    """
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    for file, facts in manifest["files"].items():
+        path = folder / file
+        found = file_sha256(path) if path.is_file() else "no such file"
+        if found != facts["sha256"]:
+            msg = f"{path}: expected sha256 {facts['sha256']}, found {found}; run the export stage again"
+            raise ChecksumError(msg)
+    return manifest
+
+
+def find_version(store: Store, name: str, stages_digest: str, manifest_digest: str | None = None) -> Version | None:
+    """The newest version from these stage keys, of these files if their digest is given."""
+    query = f"name = '{name}' and tags.`eyas.stages_digest` = '{stages_digest}'"
+    if manifest_digest is not None:
+        query += f" and tags.`eyas.manifest_digest` = '{manifest_digest}'"
+    found = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
+    return max(found, key=lambda version: int(version.number), default=None)
+
+
+def get_version(store: Store, name: str, number: str | int) -> Version:
+    """A version by its number.
+
+    Raises:
+        BadInputError: there is none; the message lists what there is.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return as_version(retry(store.client.get_model_version, name, str(number)))
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        numbers = ", ".join(version.number for version in list_versions(store, name)) or "none"
+        msg = f"{name} has no version {number}; registered versions: {numbers}"
+        raise BadInputError(msg) from error
+
+
+def list_versions(store: Store, name: str) -> list[Version]:
+    """All versions, oldest first."""
+    entries = retry(store.client.search_model_versions, f"name = '{name}'")
+    return sorted((as_version(entry) for entry in entries), key=lambda version: int(version.number))
+
+
+def get_alias(store: Store, name: str, alias: str) -> Version | None:
+    """The version an alias points at, if any."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return as_version(retry(store.client.get_model_version_by_alias, name, alias))
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return None
+        raise
+
+
+def set_alias(store: Store, name: str, alias: str, number: str) -> None:
+    """Point an alias at a version, and look whether it took.
+
+    Raises:
+        BusyError: another writer was there at the same time.
+    """
+    retry(store.client.set_registered_model_alias, name, alias, number)
+    now = get_alias(store, name, alias)
+    if now is None or now.number != number:
+        other = now.number if now else "nothing"
+        msg = (
+            f"{name}: alias {alias!r} was set to version {number} but names {other}: another writer was here; repeat it"
+        )
+        raise BusyError(msg)
+
+
+def drop_alias(store: Store, name: str, alias: str) -> None:
+    """Take an alias away; one that is not there is no error."""
+    retry(store.client.delete_registered_model_alias, name, alias)
+
+
+def tag_version(store: Store, version: Version, tags: Mapping[str, str]) -> None:
+    """Write tags of a version."""
+    for name, value in tags.items():
+        retry(store.client.set_model_version_tag, version.name, version.number, name, value[:5000])
+
+
+def download(store: Store, version: Version, folder: Path) -> Path:
+    """Fetch a version's exported files into ``folder`` and check each against the registered manifest.
+
+    Raises:
+        ChecksumError: a file, or the manifest itself, is not what was registered.
+        StorageError: the files cannot be fetched.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        uri = f"{version.source.rstrip('/')}/{FILES}"
+        local = retry(download_artifacts, artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri)
+    except Exception as error:
+        msg = f"the files of {version} cannot be fetched from {redact(version.source)}: {redact(str(error))}"
+        raise StorageError(msg) from error
+    manifest = read_manifest(Path(local))
+    if json_sha256(manifest) != version.manifest_digest:
+        msg = f"{version}: its manifest has digest {json_sha256(manifest)}, registered was {version.manifest_digest}"
+        raise ChecksumError(msg)
+    return Path(local)
+
+
+def as_version(entry: "ModelVersion") -> Version:
+    """MLflow's entry as a value of ours."""
+    return Version(
+        name=entry.name,
+        number=str(entry.version),
+        tags=dict(entry.tags),
+        source=str(entry.source),
+        run_id=str(entry.run_id or ""),
+        created=int(entry.creation_timestamp or 0),
+    )

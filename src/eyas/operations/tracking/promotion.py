@@ -1,0 +1,144 @@
+"""Moving the champion: forward when a decision says so, back in one step; both are recorded as runs.
+
+How a move survives a crash between its writes, and another machine, says
+:mod:`eyas.operations.tracking.alias_transaction`. MLflow keeps no history of aliases, so each champion's tag names the
+one before it.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from eyas.errors import BadInputError, RefusedError
+from eyas.operations.tracking.alias_transaction import (
+    BEFORE,
+    DECISION,
+    MAX_REASON,
+    OUTCOME,
+    REASON,
+    ROLLED_BACK,
+    Move,
+    carry_out,
+    close_record,
+    open_record,
+    settle,
+)
+from eyas.operations.tracking.mlflow_store import Store
+from eyas.operations.tracking.model_registry import (
+    CANDIDATE,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    get_alias,
+    get_version,
+    tag_version,
+)
+
+
+def record_refusal(store: Store, version: Version, decision: Mapping[str, Any]) -> str:
+    """Keep a decision that moves nothing, as a run of its own and as tags of the version; the run's id."""
+    reason = decision["message"][:MAX_REASON]
+    tags = {REASON: reason}
+    run_id = open_record(store, "promotion", version, tags, numbers=decision["numbers"], decision=decision)
+    close_record(store, run_id, decision["outcome"])
+    tags |= {DECISION: _in_short(decision), OUTCOME: decision["outcome"], "eyas.decision_run": run_id}
+    tag_version(store, version, tags)
+    return run_id
+
+
+def promote(store: Store, version: Version, champion: Version | None, decision: Mapping[str, Any]) -> str:
+    """Make ``version`` the champion, keep the old one as ``previous``, record the decision; the run's id.
+
+    The record says ``pending`` until the champion has moved.
+
+    Args:
+        store: an opened store.
+        version: the new champion.
+        champion: the champion the decision was made against.
+        decision: outcome, message, numbers and gates.
+
+    Raises:
+        BusyError: the champion is another one by now, or another machine moves it; decide again.
+    """
+    before = champion.number if champion else ""
+    move = Move(
+        kind="promotion",
+        model=version.name,
+        champion=version.number,
+        before=before,
+        previous=before,
+        outcome=decision["outcome"],
+        reason=decision["message"][:MAX_REASON],
+        decision=_in_short(decision),
+        time=int(time.time()),
+    )
+    numbers = decision["numbers"]
+    run_id = open_record(store, move.kind, version, move.tags(), numbers=numbers, decision=decision)
+    carry_out(store, move, run_id)
+    return run_id
+
+
+def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
+    """Make ``previous`` the champion again, as a run of its own.
+
+    ``previous`` then points at what the restored one had replaced, so that a further rollback goes further back.
+    The version that was rolled back carries a tag, and is not promoted again without force.
+
+    Returns:
+        the move; and whether it was one that had been cut off and is finished now, instead of a further step back.
+
+    Raises:
+        RefusedError: there is nothing to go back to.
+        BusyError: the champion was moved meanwhile.
+    """
+    finished = settle(store, name)
+    if finished is not None and finished.kind == "rollback":
+        return finished, True
+    champion, previous = get_alias(store, name, CHAMPION), get_alias(store, name, PREVIOUS)
+    if champion is None or previous is None or champion.number == previous.number:
+        number = champion.number if champion else None
+        msg = f"{name}: no previous champion to go back to (champion: version {number})"
+        raise RefusedError(msg)
+    move = Move(
+        kind="rollback",
+        model=name,
+        champion=previous.number,
+        before=champion.number,
+        previous=_further_back(store, previous, champion),
+        outcome="rolled_back",
+        reason=reason[:MAX_REASON],
+        time=int(time.time()),
+    )
+    carry_out(store, move, open_record(store, move.kind, previous, move.tags()))
+    return move, False
+
+
+def pick(store: Store, name: str, number: str | int | None) -> Version:
+    """The version asked for, or the candidate.
+
+    Raises:
+        BadInputError: there is no such version, or no number was given and there is no candidate.
+    """
+    if number is not None:
+        return get_version(store, name, number)
+    candidate = get_alias(store, name, CANDIDATE)
+    if candidate is None:
+        msg = f"{name} has no version with alias 'candidate': run the pipeline first, or give --version"
+        raise BadInputError(msg)
+    return candidate
+
+
+def _further_back(store: Store, restored: Version, leaving: Version) -> str:
+    """The champion before the restored one, unless it was rolled back itself."""
+    number = restored.tags.get(BEFORE, "")
+    if number in ("", leaving.number) or ROLLED_BACK in get_version(store, restored.name, number).tags:
+        return ""
+    return number
+
+
+def _in_short(decision: Mapping[str, Any]) -> str:
+    """The decision as a tag: outcome, champion, every gate's value and limit."""
+    short: dict[str, Any] = {name: decision[name] for name in ("outcome", "champion", "forced")}
+    short["gates"] = {gate["name"]: [gate["value"], gate["limit"], gate["passed"]] for gate in decision["gates"]}
+    return json.dumps(short)

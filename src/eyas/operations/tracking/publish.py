@@ -1,0 +1,144 @@
+"""Entering a network into the registry: an MLflow model that loads without our code, and its lineage."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eyas.operations.lineage import Lineage
+from eyas.operations.tracking.mlflow_store import Store, redacted, retry
+from eyas.operations.tracking.model_registry import (
+    CANDIDATE,
+    FILES,
+    Version,
+    as_version,
+    find_version,
+    read_manifest,
+    set_alias,
+    tag_version,
+)
+from eyas.storage.digests import json_sha256
+
+MAX_TAG = 5000
+"""Characters of a tag that MLflow keeps."""
+
+
+def register_version(
+    store: Store,
+    name: str,
+    export: Path,
+    lineage: Lineage,
+    *,
+    shape: Sequence[int],
+    metrics: Mapping[str, float] | None = None,
+    tags: Mapping[str, str] | None = None,
+    extra_files: Sequence[Path] = (),
+) -> Version:
+    """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
+
+    Args:
+        store: an opened store.
+        name: of the registered model.
+        export: ``artifacts/export`` with its ``manifest.json``; every file listed there is carried over.
+        lineage: where the network came from.
+        shape: of one image, ``(C, H, W)``.
+        metrics: what is known of the network, as ``<stage>.<name>``.
+        tags: further ones of the version; a version that is found gets them anew.
+        extra_files: carried beside the listed ones (``dvc.lock``, the report).
+
+    Raises:
+        ChecksumError: a file under ``export`` is not what the manifest says.
+        StorageError: the registry cannot be reached.
+    """
+    manifest = read_manifest(export)
+    all_tags = dict(tags or {}) | lineage.tags() | {"eyas.manifest_digest": json_sha256(manifest)}
+    summary = json.dumps(dict(metrics or {}), sort_keys=True)
+    if len(summary) <= MAX_TAG:
+        all_tags["eyas.metrics"] = summary
+    with store.lock("registry"):
+        _ensure_model(store, name)
+        version = find_version(store, name, lineage.stages_digest, json_sha256(manifest))
+        if version is None:
+            with tempfile.TemporaryDirectory() as scratch:
+                folder = _model_folder(Path(scratch) / "model", export, shape)
+                _add_files(folder / FILES, export, manifest, lineage, extra_files)
+                version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
+        elif tags:
+            tag_version(store, version, tags)
+        set_alias(store, name, CANDIDATE, version.number)
+    return version
+
+
+def _ensure_model(store: Store, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        retry(store.client.create_registered_model, name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
+    """An MLflow model of the ONNX flavour (no pickle), whose file is the exported one, byte for byte."""
+    import mlflow.onnx
+    import onnx
+
+    mlflow.onnx.save_model(
+        onnx.load(export / "model.onnx"),
+        folder,
+        signature=_signature(export / "model.onnx", shape),
+        pip_requirements=["onnxruntime"],
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+    )
+    shutil.copyfile(export / "model.onnx", folder / "model.onnx")
+    return folder
+
+
+def _add_files(
+    folder: Path, export: Path, manifest: Mapping[str, Any], lineage: Lineage, extra_files: Sequence[Path]
+) -> None:
+    """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, lock file."""
+    for name in (*manifest["files"], "manifest.json", "latency.json"):
+        if (export / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(export / name, folder / name)
+    (folder / "params.json").write_text(json.dumps(redacted(lineage.params), indent=2, sort_keys=True))
+    for path in extra_files:
+        if path.exists():
+            shutil.copyfile(path, folder / path.name)
+
+
+def _signature(path: Path, shape: Sequence[int]) -> Any:
+    """Names, types and shapes of input and output; the batch size is free."""
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    from eyas.deploy import onnx_runtime
+
+    opened = onnx_runtime.session(path)
+    single = np.dtype("float32")
+    inputs = [TensorSpec(single, (-1, *shape), opened.get_inputs()[0].name)]
+    outputs = [TensorSpec(single, (-1, *out.shape[1:]), out.name) for out in opened.get_outputs()]
+    return ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs))
+
+
+def _create(
+    store: Store, name: str, folder: Path, run_id: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
+) -> Version:
+    """Upload the folder as a logged model, then name it a version, which appears with all its tags at once."""
+    client = store.client
+    plain = name.replace(".", "_")  # a registered model may have dots in its name, a logged one may not
+    model = retry(client.create_logged_model, store.experiment_id, name=plain, source_run_id=run_id, tags=dict(tags))
+    retry(client.log_model_artifacts, model.model_id, str(folder))
+    retry(client.finalize_logged_model, model.model_id, "READY")
+    for metric, value in metrics.items():
+        retry(client.log_metric, run_id, metric, float(value), model_id=model.model_id)
+    all_tags = dict(tags) | {"eyas.logged_model": model.model_id}
+    # The source is the place itself: a "models:/" address would be looked up in the process's default store.
+    source, create = model.artifact_location, client.create_model_version
+    return as_version(retry(create, name, source=source, run_id=run_id, model_id=model.model_id, tags=all_tags))

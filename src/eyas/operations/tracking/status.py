@@ -1,0 +1,60 @@
+"""What a registered model's aliases point at, and what happened last and why."""
+
+from dataclasses import dataclass
+
+from eyas.operations.tracking.alias_transaction import OUTCOME, REASON
+from eyas.operations.tracking.mlflow_store import Store, retry
+from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS, Version, get_alias
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """One pipeline run, promotion or rollback."""
+
+    run_id: str
+    kind: str
+    name: str
+    status: str
+    started: int
+    """Milliseconds since 1970."""
+    why: str
+    """The error of a failed run, the reason of a decision."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a registered model's aliases point at, and what happened last."""
+
+    name: str
+    champion: Version | None
+    previous: Version | None
+    candidate: Version | None
+    runs: tuple[RunSummary, ...]
+    models: tuple[str, ...]
+    """Names of all registered models."""
+
+
+def read_status(store: Store, name: str, runs: int = 10) -> Status:
+    """Aliases and the last runs of this model, newest first."""
+    champion, previous, candidate = (get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS, CANDIDATE))
+    models = sorted(model.name for model in retry(store.client.search_registered_models))
+    return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)), tuple(models))
+
+
+def last_runs(store: Store, name: str, count: int) -> list[RunSummary]:
+    """Pipeline runs, promotions and rollbacks of a registered model, newest first; profiles share the experiment."""
+    query = f"tags.`eyas.model` = '{name}'"
+    order = ["attributes.start_time DESC"]
+    search = store.client.search_runs
+    found = retry(search, [store.experiment_id], query, max_results=count, order_by=order)
+    return [
+        RunSummary(
+            run_id=run.info.run_id,
+            kind=run.data.tags["eyas.kind"],
+            name=run.info.run_name,
+            status=run.data.tags.get(OUTCOME, run.info.status.lower()),
+            started=run.info.start_time,
+            why=run.data.tags.get("eyas.error") or run.data.tags.get(REASON, ""),
+        )
+        for run in found
+    ]

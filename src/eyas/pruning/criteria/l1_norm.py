@@ -1,0 +1,25 @@
+"""L1 norm of the filters."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from eyas.pruning.criteria.base import Criterion
+from eyas.pruning.criteria.norms import group_norm_of
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import ChannelGroup
+
+
+class L1Norm(Criterion):
+    """Sum of absolute weights per filter (Li et al. 2017, arXiv:1608.08710, section 3.1).
+
+    ``s_c = sum_l ||W_l[c]||_1 / mean_c' ||W_l[c']||_1`` over all layers l that make channels of the group,
+    so that no layer of a coupled group decides alone.
+    """
+
+    kind: Literal["l1_norm"] = "l1_norm"
+
+    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+        """Importance of each channel, shape ``(group.channels,)``."""
+        return group_norm_of(group, model, order=1)

@@ -1,0 +1,25 @@
+"""Random importance: the baseline every criterion has to beat."""
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from eyas.pruning.criteria.base import Criterion
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import ChannelGroup
+
+
+class Random(Criterion):
+    """Uniform random numbers, one per channel, from the seed and the group's name alone."""
+
+    kind: Literal["random"] = "random"
+    seed: int = 0
+
+    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+        """Importance of each channel, shape ``(group.channels,)``."""
+        digest = hashlib.sha256(f"{self.seed}:{group.name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+        return torch.rand(group.channels, generator=generator, dtype=torch.float64)

@@ -1,0 +1,92 @@
+"""What a search space holds, as plain data and as a text table (``python -m flows inspect``)."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from eyas.pruning.cost import Cost
+from eyas.pruning.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """One prunable group."""
+
+    name: str
+    channels: int
+    step: int
+    legal_widths: int
+    """How many widths it may take."""
+    macs_share: float
+    """Share of the dense MACs that goes when this group alone is as narrow as it may be."""
+    layers: tuple[str, ...]
+
+
+def group_rows(space: SearchSpace) -> list[GroupRow]:
+    """All prunable groups in order of execution."""
+    dense = space.cost().macs or 1
+    rows = []
+    for group in space.groups:
+        legal = space.legal_widths(group)
+        share = 1 - space.cost({group.name: int(legal[0])}).macs / dense
+        rows.append(GroupRow(group.name, group.channels, group.step, len(legal), share, group.layers))
+    return rows
+
+
+def smallest(space: SearchSpace) -> Cost:
+    """Cost with every group at its smallest legal width: nothing cheaper can be reached."""
+    return space.cost([int(space.legal_widths(group)[0]) for group in space.groups])
+
+
+def report(space: SearchSpace) -> dict[str, Any]:
+    """Groups, frozen groups with reasons, dense cost and reachable range, as JSON values."""
+    dense, least = asdict(space.cost()), asdict(smallest(space))
+    return {
+        "groups": [asdict(row) for row in group_rows(space)],
+        "frozen": [asdict(group) for group in space.frozen],
+        "dense": dense,
+        "smallest": least,
+        "reachable": {name: [least[name] / dense[name] if dense[name] else 1.0, 1.0] for name in dense},
+    }
+
+
+def render(space: SearchSpace, width: int = 100) -> str:
+    """The same as text: a table of groups, the frozen ones with reasons, and the costs."""
+    head = ("group", "channels", "step", "MACs", "layers")
+    body = [
+        (row.name, str(row.channels), str(row.step), f"{row.macs_share:.1%}", _short(row.layers, width // 2))
+        for row in group_rows(space)
+    ]
+    lines = [*_table([head, *body]), ""]
+    if space.frozen:
+        lines.append("frozen:")
+        for frozen in space.frozen:
+            lines.append(f"  {frozen.name} ({_short(frozen.layers, width // 2)})")
+            lines.append(f"    {frozen.reason}")
+        lines.append("")
+    dense, least = asdict(space.cost()), asdict(smallest(space))
+    for name, value in dense.items():
+        share = least[name] / value if value else 1.0
+        lines.append(f"{name:16} {value:>16,} dense, reachable down to {least[name]:,} ({share:.1%})")
+    return "\n".join(lines) + "\n"
+
+
+def _short(layers: Sequence[str], width: int) -> str:
+    """As many layers as fit, then how many more there are."""
+    text = ""
+    for number, layer in enumerate(layers):
+        longer = f"{text}, {layer}" if text else layer
+        if text and len(longer) > width:
+            return f"{text} and {len(layers) - number} more"
+        text = longer
+    return text
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns aligned, numbers to the right, a rule under the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [c.rjust(w) if 0 < i < 4 else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return [lines[0], "-" * max(map(len, lines)), *lines[1:]]

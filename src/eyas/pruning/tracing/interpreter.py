@@ -1,0 +1,85 @@
+"""Walk an exported graph and carry channel ids along its edges."""
+
+import operator
+from typing import Any
+
+import torch
+from torch import fx
+
+from eyas.pruning.tracing.call import Call, fixed_output, unknown, values_in
+from eyas.pruning.tracing.capture import Captured
+from eyas.pruning.tracing.rule_registry import Rule, find_rule
+from eyas.pruning.tracing.state import Trace
+
+
+def interpret(trace: Trace, captured: Captured, *, counting: bool = True) -> None:
+    """Run a captured graph abstractly; what it finds is added to ``trace``."""
+    trace.counting = counting
+    environment: dict[fx.Node, Any] = {}
+    for node in captured.graph.nodes:
+        if node.op == "placeholder":
+            name = captured.tensors.get(node.name)
+            environment[node] = trace.tensor(name) if name is not None else fixed_output(node)
+        elif node.op == "call_function":
+            environment[node] = _call(trace, node, environment)
+        elif node.op == "output":
+            for value in values_in(_resolve(node.args, environment)):
+                trace.units.freeze(value.ids(), "is an output of the network")
+        else:
+            environment[node] = fixed_output(node)
+
+
+def _call(trace: Trace, node: fx.Node, environment: dict[fx.Node, Any]) -> Any:
+    """Apply the operator's rule; without one, freeze all that enters."""
+    if node.target is operator.getitem:
+        source, index = _resolve(node.args, environment)
+        return source[index] if isinstance(source, (list, tuple)) else fixed_output(node)
+    call = Call(trace, node, _bind(node, environment), _shape(node.meta.get("val")))
+    found = find_rule(node.target)
+    if found is None or not isinstance(call.outputs, (tuple, list)):
+        result: Any = unknown(call)
+    else:
+        result = _apply(found, call)
+    for value in values_in([result]):
+        if value.labels:
+            trace.touched.append((call.module, value.ids()))
+    return result
+
+
+def _apply(rule: Rule, call: Call) -> Any:
+    """Apply a rule; arguments it does not expect freeze what enters."""
+    try:
+        return rule(call)
+    except (AssertionError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        return unknown(call, f" in this form ({error})")
+
+
+def _bind(node: fx.Node, environment: dict[fx.Node, Any]) -> dict[str, Any]:
+    """Arguments by the names of the operator's schema, defaults filled in."""
+    args, kwargs = _resolve(node.args, environment), _resolve(node.kwargs, environment)
+    schema = getattr(node.target, "_schema", None)
+    if schema is None:
+        return {**{str(index): arg for index, arg in enumerate(args)}, **kwargs}
+    bound = {item.name: item.default_value for item in schema.arguments if item.has_default_value()}
+    bound.update({item.name: arg for item, arg in zip(schema.arguments, args, strict=False)})
+    return {**bound, **kwargs}
+
+
+def _resolve(argument: Any, environment: dict[fx.Node, Any]) -> Any:
+    """Nodes replaced by their values, in nested lists, tuples and dictionaries."""
+    if isinstance(argument, fx.Node):
+        return environment.get(argument)
+    if isinstance(argument, (list, tuple)):
+        return [_resolve(item, environment) for item in argument]
+    if isinstance(argument, dict):
+        return {key: _resolve(item, environment) for key, item in argument.items()}
+    return argument
+
+
+def _shape(value: Any) -> Any:
+    """Shapes of what a node produces."""
+    if isinstance(value, torch.Tensor):
+        return tuple(int(size) for size in value.shape)
+    if isinstance(value, (list, tuple)):
+        return [_shape(item) for item in value]
+    return None

@@ -1,0 +1,180 @@
+"""From a finished trace to the search space: groups, where they lie, what they cost."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import prod
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from eyas.pruning.cost import CostModel, Monomial
+from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, Member
+from eyas.pruning.space import SearchSpace
+from eyas.pruning.tracing.assemble import RawGroup, assemble, layer_of, layers_of
+from eyas.pruning.tracing.source import Example, Source
+from eyas.pruning.tracing.state import Term, Trace
+from eyas.pruning.tracing.union_find import Slot
+
+
+def space_of(trace: Trace, source: Source) -> SearchSpace:
+    """Groups, layout and cost model from a finished trace."""
+    found = assemble(trace, trace.units.reasons())
+    prunable = [group for group in found if not group.reason and len(group.roots) > 1]
+    unit_of_root = np.full(len(trace.units.roots()) + 1, -1, dtype=np.int64)
+    offsets = np.cumsum([0, *(len(group.roots) for group in prunable)])
+    for group, start in zip(prunable, offsets[:-1].tolist(), strict=True):
+        unit_of_root[group.roots] = np.arange(start, start + len(group.roots))
+    units = _UnitArrays(trace, unit_of_root)
+    layout = _layout(trace, units, offsets)
+    groups = tuple(_named(_group(raw, start, units) for raw, start in zip(prunable, offsets.tolist(), strict=False)))
+    unit_group = np.repeat(np.arange(len(groups)), np.diff(offsets))
+    costs = CostModel(
+        [units.monomial(term) for term in trace.macs],
+        _parameter_monomials(trace, layout),
+        [units.monomial(term) for term in trace.activations],
+        unit_group=unit_group,
+        num_groups=len(groups),
+        batch=_batch(source.example),
+    )
+    return SearchSpace(
+        trace.model,
+        groups,
+        _complete(trace, source, found),
+        layout,
+        costs,
+        example=source.example,
+        round_to=source.round_to,
+        min_width=source.min_width,
+    )
+
+
+class _UnitArrays:
+    """Unit numbers along arrays of ids; equal arrays are one object."""
+
+    def __init__(self, trace: Trace, unit_of_root: Ints) -> None:
+        self._units, self._unit_of_root = trace.units, unit_of_root
+        self._known: dict[bytes, Ints] = {}
+
+    def __call__(self, ids: Ints) -> Ints:
+        units = self._unit_of_root[self._units.canonical(ids)]
+        return self._known.setdefault(units.tobytes(), units)
+
+    def monomial(self, term: Term) -> Monomial:
+        """A cost term in unit numbers."""
+        return Monomial(term.coefficient, tuple(self(ids) for ids in term.factors))
+
+
+def _layout(trace: Trace, units: _UnitArrays, offsets: Ints) -> Layout:
+    slots = {}
+    for held in trace.slots.values():
+        for slot in held:
+            along = units(slot.ids)
+            if (along >= 0).any():
+                slots[slot.parameter, slot.dim] = along
+    attributes = {}
+    for key, attribute in trace.attributes.items():
+        along = units(attribute.ids)
+        if (along >= 0).any():
+            attributes[key] = (along, attribute.divisor)
+    shapes = {name: tuple(tensor.shape) for name, tensor in trace.tensors.items()}
+    return Layout(slots, attributes, offsets, shapes)
+
+
+def _group(raw: RawGroup, start: int, units: _UnitArrays) -> ChannelGroup:
+    members = tuple(
+        Member(slot.parameter, slot.dim, slot.role, _positions(slot, raw, start, units)) for slot in raw.slots
+    )
+    leader = members[raw.slots.index(raw.leader)].positions
+    order = np.argsort(leader, axis=None)
+    unit_of_channel = np.repeat(np.arange(len(leader)), leader.shape[1])[order]
+    name, floor = layer_of(raw.leader), raw.floor * leader.shape[1]
+    layers = layers_of(raw.slots)
+    return ChannelGroup(name, leader.size, leader.shape[1], layers, members, unit_of_channel, floor)
+
+
+def _positions(slot: Slot, raw: RawGroup, start: int, units: _UnitArrays) -> Ints:
+    """Positions of the group's units along a slot, shape ``(units, entries per unit)``."""
+    along = units(slot.ids)
+    places = np.flatnonzero((along >= start) & (along < start + len(raw.roots)))
+    order = np.argsort(along[places], kind="stable")
+    return places[order].reshape(len(raw.roots), -1)
+
+
+def _named(groups: Iterator[ChannelGroup]) -> Iterator[ChannelGroup]:
+    """Second and further groups of one layer get a number."""
+    seen: dict[str, int] = {}
+    for group in groups:
+        number = seen[group.name] = seen.get(group.name, 0) + 1
+        yield group if number == 1 else replace(group, name=f"{group.name}/{number}")
+
+
+def _frozen(trace: Trace, raw: list[RawGroup]) -> Iterator[FrozenGroup]:
+    """What cannot be pruned, one entry per leading layer and reason."""
+    merged: dict[tuple[str, str], list[RawGroup]] = {}
+    for group in raw:
+        if group.reason or len(group.roots) < 2:
+            merged.setdefault((layer_of(group.leader), group.reason), []).append(group)
+    for (name, reason), parts in merged.items():
+        leader = trace.units.canonical(parts[0].leader.ids)
+        count = sum(int(np.isin(leader, part.roots).sum()) for part in parts)
+        tied = f"all {count} channels are tied into {_units(len(parts))} by what shuffles, groups or splits them"
+        layers = dict.fromkeys(layer for part in parts for layer in layers_of(part.slots))
+        yield FrozenGroup(name, tuple(layers), reason or tied, count)
+
+
+def _units(count: int) -> str:
+    """In words: parts of one layer that are not interchangeable are units of their own."""
+    return "one unit" if count == 1 else f"{count} units that differ, so that none can stand for another,"
+
+
+def _complete(trace: Trace, source: Source, found: list[RawGroup]) -> tuple[FrozenGroup, ...]:
+    """All that is frozen; layers whose weights the code computes in ways that are not understood as well."""
+    listed = (*_frozen(trace, found), *_unused(source))
+    made = (slot.parameter for group in found for slot in group.slots if slot.role != "in")
+    known = {_owner(parameter) for parameter in made} | {layer for group in listed for layer in group.layers}
+    reasons, left = trace.units.reasons(), dict[str, FrozenGroup]()
+    slots = (slot for held in trace.slots.values() for slot in held if slot.dim == 0)
+    for slot in sorted(slots, key=lambda slot: -trace.tensors[slot.parameter].ndim):  # weights before biases
+        name = _owner(slot.parameter)
+        why = [reasons[root] for root in np.unique(trace.units.canonical(slot.ids)).tolist() if root in reasons]
+        if why and name not in known:
+            left.setdefault(name, FrozenGroup(name, (name,), why[0], len(slot.ids)))
+    return (*listed, *left.values())
+
+
+def _owner(parameter: str) -> str:
+    """Path of the module a parameter belongs to, parametrized or not; the model's own stand for themselves."""
+    path = parameter.partition(".parametrizations.")[0]
+    return path if path != parameter else path.rpartition(".")[0] or path
+
+
+def _unused(source: Source) -> Iterator[FrozenGroup]:
+    """Layers that no captured graph runs."""
+    for name in source.unused:
+        yield FrozenGroup(name, (name,), f"{_which(source, name)} not used in the forward pass")
+
+
+def _which(source: Source, layer: str) -> str:
+    """A layer's parameters, or those of them that are unused."""
+    unused = [leaf for leaf in source.unused[layer] if leaf]
+    own = len(list(source.model.get_submodule(layer).parameters(recurse=False))) if unused else 0
+    few = f"its {' and '.join(unused)} {'is' if len(unused) == 1 else 'are'}"
+    return few if len(unused) < own else "its parameters are"
+
+
+def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:
+    """Entries of every parameter as a product of its lengths."""
+    found = []
+    for name, parameter in trace.model.named_parameters():
+        held = {dim: layout.slots[name, dim] for dim in range(parameter.ndim) if (name, dim) in layout.slots}
+        fixed = prod(size for dim, size in enumerate(parameter.shape) if dim not in held)
+        found.append(Monomial(fixed, tuple(held.values())))
+    return found
+
+
+def _batch(example: Example) -> int:
+    """Images in the example batch: the first dimension of the first tensor."""
+    tensors = (item for item in pytree.tree_leaves(example) if isinstance(item, torch.Tensor))
+    first = next(tensors, None)
+    return int(first.shape[0]) if first is not None and first.ndim > 0 else 1

@@ -1,0 +1,80 @@
+"""Settle what static rules leave open: narrow the network, run it, read a line differently or freeze."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from eyas.pruning.groups import ChannelGroup, Ints
+from eyas.pruning.space import SearchSpace
+from eyas.pruning.tracing.branches import branching
+from eyas.pruning.tracing.layout import space_of
+from eyas.pruning.tracing.source import Findings, Source
+from eyas.pruning.tracing.state import Trace
+from eyas.pruning.tracing.verify import MAX_CHECKS, Prober
+
+
+def settle(source: Source) -> SearchSpace:
+    """Build the space, run it narrowed, and mend or freeze until it computes what it should."""
+    findings = Findings()
+    prober: Prober | None = None
+    while True:
+        trace = source.run(findings)
+        space = space_of(trace, source)
+        prober = prober or Prober(source.model, source.example)
+        wrong = prober.culprits(space, space.groups)
+        if not wrong:
+            space = _widened(source, findings, trace, space, prober)
+            branches = branching(space, prober)
+            if not branches:
+                return space
+            for name, reason in branches.items():
+                _freeze(findings, space.group(name), reason)
+            continue
+        for name, reason in wrong.items():
+            if not _reread(source, findings, trace, space.group(name), prober):
+                _freeze(findings, space.group(name), reason)
+
+
+def _freeze(findings: Findings, group: ChannelGroup, reason: str) -> None:
+    """Freeze a group for good."""
+    leader = next(member for member in group.members if member.role == "out")
+    findings.frozen.append((leader.parameter, leader.dim, leader.positions.ravel(), reason))
+
+
+def _reread(source: Source, findings: Findings, trace: Trace, group: ChannelGroup, prober: Prober) -> bool:
+    """Look for another reading of an ambiguous line under which the group's layers can be narrowed."""
+    roots = np.concatenate(list(_roots(trace, group)))
+    for code, (readings, passing) in trace.sites.items():
+        touched = any(np.isin(trace.units.canonical(part), roots).any() for part in passing)
+        for choice in range(findings.choices.get(code, 0) + 1, readings if touched else 0):
+            if prober.checks >= MAX_CHECKS:
+                return False
+            other = Findings({**findings.choices, code: choice}, findings.frozen)
+            space = space_of(source.run(other), source)
+            concerned = [g for g in space.groups if set(g.layers) & set(group.layers)]
+            if concerned and prober.failure(space, concerned) is None:
+                findings.choices[code] = choice
+                return True
+    return False
+
+
+def _widened(source: Source, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober) -> SearchSpace:
+    """Try the other readings of lines behind which all is frozen; take those that free channels and hold."""
+    kept = {group.name for group in space.groups}
+    free = np.concatenate([[-1], *(m for g in space.groups for m in _roots(trace, g))])
+    for code, (readings, passing) in trace.sites.items():
+        if any(np.isin(trace.units.canonical(part), free).any() for part in passing):
+            continue
+        for choice in range(findings.choices.get(code, 0) + 1, readings):
+            other = Findings({**findings.choices, code: choice}, findings.frozen)
+            wider = space_of(source.run(other), source)
+            fresh = [group for group in wider.groups if group.name not in kept]
+            if fresh and len(wider.groups) > len(kept) and prober.failure(wider, wider.groups) is None:
+                return _widened(source, other, source.run(other), wider, prober)
+    return space
+
+
+def _roots(trace: Trace, group: ChannelGroup) -> Iterator[Ints]:
+    """Representatives of a group's channels, by each of its members."""
+    for member in group.members:
+        yield trace.units.canonical(trace.slots[member.parameter][member.dim].ids[member.positions.ravel()])

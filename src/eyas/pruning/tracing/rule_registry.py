@@ -1,0 +1,56 @@
+"""Which rule propagates channels through which ATen operator."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from eyas.pruning.tracing.call import Call
+
+Rule = Callable[["Call"], Any]
+"""Takes a call of an operator; returns its output: a Value, a list of them, or None for what is no tensor."""
+
+_RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for ATen operators, named without namespace, overload and trailing underscore."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            if name in _RULES:
+                msg = f"two rules for operator {name!r}: {_RULES[name].__module__} and {function.__module__}"
+                raise TypeError(msg)
+            _RULES[name] = function
+        return function
+
+    return register
+
+
+def operator_name(target: Any) -> str:
+    """``aten::relu_`` (any overload) becomes ``relu``; other namespaces keep theirs."""
+    schema = getattr(target, "_schema", None)
+    full = schema.name if schema is not None else getattr(target, "__name__", str(target))
+    name = str(full).removeprefix("aten::")
+    return name.rstrip("_") if not name.startswith("_") else name
+
+
+def find_rule(target: Any) -> Rule | None:
+    """The rule for an operator; every operator tagged pointwise falls under the elementwise rule."""
+    _load()
+    found = _RULES.get(operator_name(target))
+    if found is None and torch.Tag.pointwise in getattr(target, "tags", ()):
+        found = _RULES["add"]
+    return found
+
+
+def _load() -> None:
+    """Import every ``rules_*`` module of this package, so that its rules register themselves."""
+    if "add" not in _RULES:
+        package = importlib.import_module("eyas.tracing")
+        for module in pkgutil.iter_modules(package.__path__):
+            if module.name.startswith("rules_"):
+                importlib.import_module(f"eyas.tracing.{module.name}")

@@ -1,0 +1,95 @@
+"""A network with what was captured of it, and how it is interpreted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+from eyas.errors import ParameterError
+from eyas.pruning.groups import Ints
+from eyas.pruning.tracing.capture import Captured
+from eyas.pruning.tracing.interpreter import interpret
+from eyas.pruning.tracing.state import Trace, canonical_names
+
+Ignore = tuple[str | type[nn.Module], ...]
+Example = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+@dataclass
+class Findings:
+    """What running smaller networks has taught: readings of ambiguous lines, and what has to freeze."""
+
+    choices: dict[str, int] = field(default_factory=dict)
+    frozen: list[tuple[str, int, Ints, str]] = field(default_factory=list)
+    """Parameter, dimension, positions along it, reason."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network and everything that was captured of it."""
+
+    model: nn.Module
+    example: Example
+    captured: tuple[Captured, ...]
+    ignored: frozenset[str]
+    unused: Mapping[str, tuple[str, ...]]
+    """Modules with parameters that no captured graph reads, and which; a bare parameter stands for itself."""
+    round_to: int
+    min_width: int
+
+    def run(self, findings: Findings) -> Trace:
+        """Interpret the captured graphs under the given findings."""
+        trace = Trace(self.model, findings.choices)
+        for index, captured in enumerate(self.captured):
+            interpret(trace, captured, counting=index == 0)
+        for module, ids in trace.touched:
+            if module in self.ignored:
+                trace.units.freeze(ids, "ignored")
+        for parameter, dim, positions, reason in findings.frozen:
+            trace.units.freeze(trace.slots[parameter][dim].ids[positions], reason)
+        return trace
+
+
+def unread(model: nn.Module, captured: Sequence[Captured]) -> dict[str, tuple[str, ...]]:
+    """Modules with parameters that no captured graph reads, and the names of these; see ``Source.unused``."""
+    names = canonical_names(model)
+    read = {names.get(name, name) for graph in captured for name in graph.read()}
+    found: dict[str, tuple[str, ...]] = {}
+    for name in (name for name, _ in model.named_parameters() if name not in read):
+        module, _, leaf = name.rpartition(".")
+        found[module or name] = (*found.get(module or name, ()), leaf if module else "")
+    return found
+
+
+def doubled(example: Example) -> Example:
+    """Two of each image: batch statistics of one value do not exist."""
+    args, kwargs = pytree.tree_map(
+        lambda item: torch.cat([item, item]) if isinstance(item, torch.Tensor) and item.ndim else item, example
+    )
+    return args, kwargs
+
+
+def ignored_modules(model: nn.Module, ignore: Ignore) -> set[str]:
+    """Paths of the matched modules and of all inside them.
+
+    Raises:
+        ParameterError: a pattern or type matches nothing.
+    """
+    modules = dict(model.named_modules())
+    found: set[str] = set()
+    for item in ignore:
+        if isinstance(item, str):
+            matched = [path for path in modules if fnmatchcase(path, item)]
+        else:
+            matched = [path for path, module in modules.items() if isinstance(module, item)]
+        if not matched:
+            what = repr(item) if isinstance(item, str) else item.__name__
+            some = ", ".join(path for path in list(modules)[1:9])
+            msg = f"ignore: {what} matches no layer; layers are named {some} ..."
+            raise ParameterError(msg)
+        found.update(matched)
+    return {path for path in modules if any(path == f or path.startswith(f"{f}.") or not f for f in found)}

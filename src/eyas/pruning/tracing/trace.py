@@ -1,0 +1,52 @@
+"""Trace a network: capture it, follow its channels, verify what was found."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from eyas.errors import ParameterError, TraceError
+from eyas.pruning.space import SearchSpace
+from eyas.pruning.surgery import share_structure
+from eyas.pruning.tracing.capture import capture
+from eyas.pruning.tracing.refine import settle
+from eyas.pruning.tracing.source import Source, doubled, ignored_modules, unread
+
+
+def trace(
+    model: nn.Module,
+    example_inputs: tuple[Any, ...],
+    example_kwargs: Mapping[str, Any] | None = None,
+    *,
+    ignore: Sequence[str | type[nn.Module]] = (),
+    round_to: int = 1,
+    min_width: int = 1,
+) -> SearchSpace:
+    """Find the channel groups of any network that ``torch.export`` can capture; the model is not touched.
+
+    Args:
+        model: the dense network; analysed as it computes in eval mode.
+        example_inputs: its positional inputs, a tuple; shapes matter, values do not.
+        example_kwargs: its keyword inputs.
+        ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
+        round_to: widths are multiples of this, for devices that like aligned channels.
+        min_width: smallest width of a group.
+
+    Raises:
+        TraceError: the network cannot be captured.
+        ParameterError: a pattern or type in ``ignore`` matches nothing, or a number is below 1.
+    """
+    for name, number in (("round_to", round_to), ("min_width", min_width)):
+        if number < 1:
+            msg = f"{name} must be at least 1; given: {number}"
+            raise ParameterError(msg)
+    example = (example_inputs, dict(example_kwargs or {}))
+    ignored = frozenset(ignored_modules(model, tuple(ignore)))
+    captured = [capture(share_structure(model).eval(), *example)]
+    if unread(model, captured):
+        with contextlib.suppress(TraceError):
+            captured.append(capture(share_structure(model).train(), *doubled(example)))
+    unused = unread(model, captured)
+    source = Source(model, example, tuple(captured), ignored, unused, round_to, min_width)
+    return settle(source)

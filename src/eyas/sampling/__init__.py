@@ -1,0 +1,1 @@
+"""Who proposes: the budget, widths placed onto it, samplers, and the loop between proposing and judging."""

@@ -1,0 +1,191 @@
+"""Placing width vectors onto a budget, thousands at a time, by the closed-form cost alone.
+
+Widths are handled as positions in each group's list of legal widths, so that one step up or down is plus or minus
+one, whatever the steps are. Shapes: n candidates, G groups.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyas.errors import BudgetError
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import SearchSpace
+    from eyas.sampling.budget import Budget
+
+Positions = NDArray[np.int64]
+Rows = NDArray[np.int64]
+_LOOKS = 16
+_REPAIRS = 16
+
+
+class Placement:
+    """The legal widths of a space, and how far a candidate is from a budget."""
+
+    def __init__(self, space: "SearchSpace", budget: "Budget") -> None:
+        self.space, self.budget = space, budget
+        legal: Sequence[NDArray[np.int64]] = [np.asarray(space.legal_widths(g), np.int64) for g in space.groups]
+        self.legal = [np.sort(widths) for widths in legal]
+        self.top: Positions = np.array([len(widths) - 1 for widths in self.legal], np.int64)
+        self._table = np.concatenate([*self.legal, np.empty(0, np.int64)])
+        self._start = np.concatenate([[0], np.cumsum(self.top + 1)[:-1]]).astype(np.int64)
+
+    def widths(self, positions: Positions) -> Rows:
+        """Positions to widths, ``(n, G)``."""
+        return self._table.take(positions + self._start)
+
+    def costs(self, positions: Positions) -> NDArray[np.float64]:
+        """Cost of each row, ``(n,)``."""
+        return self.budget.costs(self.space, self.widths(positions))
+
+    def combinations(self) -> float:
+        """How many width vectors are legal at all."""
+        return float(np.prod(self.top.astype(float) + 1))
+
+    def check_reachable(self) -> None:
+        """Refuse a band beyond what the smallest and the dense widths cost.
+
+        Raises:
+            BudgetError: states the reachable range.
+        """
+        if not len(self.top):
+            msg = "no group of this network can be pruned: space.frozen names each layer with its reason"
+            raise BudgetError(msg)
+        least, most = self._range()
+        if self.budget.high < least or self.budget.low > most:
+            raise BudgetError(self._unreachable(f"reachable is {least:,.0f} to {most:,.0f}", most))
+
+    def no_candidate(self) -> BudgetError:
+        """The error for a band that lies in reach but holds no legal widths that were found."""
+        least, most = self._range()
+        found = f"reachable is {least:,.0f} to {most:,.0f}, in steps that jump over this band"
+        return BudgetError(self._unreachable(found, most))
+
+    def _range(self) -> tuple[float, float]:
+        """Cost of the smallest legal widths, and of the dense network."""
+        least, most = self.costs(np.vstack([np.zeros_like(self.top), self.top]).astype(np.int64))
+        return float(least), float(most)
+
+    def _unreachable(self, what: str, most: float) -> str:
+        b = self.budget
+        band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
+        return (
+            f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
+            f"network has {most:,.0f}): {what}. Change sample.budget, widen sample.tolerance, or lower "
+            "sample.min_width and sample.round_to"
+        )
+
+    def floor(self, share: float) -> Positions:
+        """The lowest positions allowed: widths of at least ``share`` of the group's channels, ``(G,)``."""
+        lowest = [np.searchsorted(widths, share * widths[-1]) for widths in self.legal]
+        floor = np.minimum(np.array(lowest, np.int64), self.top)
+        return floor if self.costs(floor[None])[0] <= self.budget.low else np.zeros_like(self.top)
+
+    def uniform_share(self) -> float:
+        """The share of its channels that every group may keep under the budget, by bisection."""
+        low, high = 0.0, 1.0
+        for _ in range(30):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._uniform_cost(middle) > self.budget.target else (middle, high)
+        return low
+
+    def uniform(self, share: float) -> Positions:
+        """The positions nearest to the same share everywhere, ``(G,)``."""
+        nearest = [np.abs(widths - share * widths[-1]).argmin() for widths in self.legal]
+        return np.array(nearest, np.int64)
+
+    def bend(self, draws_nG: NDArray[np.float64], floor: Positions) -> tuple[Positions, NDArray[np.float64]]:
+        """Raise each row of uniform draws to its own power so that its cost meets the budget.
+
+        Position = floor + round((top - floor) u^gamma): gamma -> 0 is dense, gamma -> infinity the floor, and
+        the cost falls in between, step by step; log gamma is found by secants inside a bracket, four or five looks at
+        the cost in the mean.
+        """
+        log_u, span = np.log(draws_nG), (self.top - floor).astype(np.float64)
+        positions, costs = np.empty(draws_nG.shape, np.int64), np.empty(len(draws_nG))
+        todo, root = np.arange(len(draws_nG)), _Root(len(draws_nG), slope=0.3 * self._range()[1])
+        for _ in range(_LOOKS):
+            shares = np.exp(np.exp(root.x)[:, None] * log_u[todo])
+            positions[todo] = floor + np.rint(shares * span).astype(np.int64)
+            costs[todo] = self.costs(positions[todo])
+            outside = ~self.budget.holds(costs[todo])
+            root.step(costs[todo] - self.budget.target)
+            root.keep(outside)
+            todo = todo[outside]
+            if not len(todo):
+                break
+        return positions, costs
+
+    def repair(
+        self, positions: Positions, costs: NDArray[np.float64], floor: Positions, rng: np.random.Generator
+    ) -> Positions:
+        """Single steps towards the band for the rows outside it; returns the rows that got inside.
+
+        Each round every row takes, of the G possible steps towards the budget, one that lands in the band, else
+        the one that lands closest, else (stuck between two steps) a random step. Gives up after a few rounds.
+        """
+        inside = [positions[self.budget.holds(costs)]]
+        rows, costs = positions[~self.budget.holds(costs)], costs[~self.budget.holds(costs)]
+        for _ in range(_REPAIRS):
+            if not len(rows):
+                break
+            rows = self._step(rows, costs, floor, rng)
+            costs = self.costs(rows)
+            held = self.budget.holds(costs)
+            inside.append(rows[held])
+            rows, costs = rows[~held], costs[~held]
+        return np.concatenate(inside)
+
+    def _step(
+        self, rows: Positions, costs: NDArray[np.float64], floor: Positions, rng: np.random.Generator
+    ) -> Positions:
+        """One step for each row, see :meth:`repair`."""
+        num_rows, num_groups = rows.shape
+        direction = np.where(costs > self.budget.target, -1, 1)
+        eye = np.eye(num_groups, dtype=np.int64)
+        moved: Positions = np.clip(rows[:, None] + direction[:, None, None] * eye, floor, self.top)
+        gaps = np.abs(self.costs(moved.reshape(-1, num_groups)).reshape(num_rows, num_groups) - self.budget.target)
+        width = (self.budget.high - self.budget.low) / 2
+        choice = (np.maximum(gaps, width) * rng.uniform(1, 1.05, gaps.shape)).argmin(1)
+        stuck = gaps[np.arange(num_rows), choice] >= np.abs(costs - self.budget.target)
+        kicks = rows + rng.integers(-1, 2, rows.shape)
+        best = moved[np.arange(num_rows), choice]
+        stepped: Positions = np.where(stuck[:, None], np.clip(kicks, floor, self.top), best)
+        return stepped
+
+    def _uniform_cost(self, share: float) -> float:
+        return float(self.costs(self.uniform(share)[None])[0])
+
+
+class _Root:
+    """Where falling functions, one per row, cross zero: secants, and the middle of the bracket where they leave it."""
+
+    def __init__(self, count: int, *, slope: float) -> None:
+        self.x = np.zeros(count)
+        self._low, self._high = np.full(count, -6.0), np.full(count, 5.0)
+        self._slope = np.full(count, slope)
+        self._before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+
+    def step(self, values: NDArray[np.float64]) -> None:
+        """Move every row, having seen its function's value at ``x``."""
+        above = values > 0
+        self._low, self._high = np.where(above, self.x, self._low), np.where(above, self._high, self.x)
+        if self._before is not None:
+            x, old = self._before
+            with np.errstate(divide="ignore", invalid="ignore"):
+                slope = (old - values) / (self.x - x)
+            self._slope = np.where(np.isfinite(slope) & (slope > 0), slope, self._slope)
+        self._before = (self.x, values)
+        guess = self.x + values / self._slope
+        inside = (guess > self._low) & (guess < self._high)
+        self.x = np.where(inside, guess, (self._low + self._high) / 2)
+
+    def keep(self, rows: NDArray[np.bool_]) -> None:
+        """Forget the rows that are done."""
+        assert self._before is not None
+        self._before = (self._before[0][rows], self._before[1][rows])
+        self.x, self._slope = self.x[rows], self._slope[rows]
+        self._low, self._high = self._low[rows], self._high[rows]

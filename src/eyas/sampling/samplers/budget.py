@@ -1,0 +1,112 @@
+"""Random widths, placed onto the budget by the closed-form cost: the default."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from eyas.sampling.placement import Placement, Positions
+from eyas.sampling.samplers.base import Sampler
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import SearchSpace
+    from eyas.sampling.budget import Budget
+    from eyas.sampling.search import History
+
+_BLOCK = 8192  # rows placed at once: what they need stays in the cache
+_FEW = 100_000  # spaces up to this size are listed in full
+_BARREN = 4  # blocks in a row that found nothing new
+
+
+class BudgetSampler(Sampler):
+    """Uniform random widths bent onto the budget; nothing is built, nothing in vain (EagleEye's draw, card A1).
+
+    Every group's share of channels is drawn uniformly between the floor and 1, then all shares of a candidate
+    are raised to one common power so that its cost meets the budget; what coarse steps still miss is repaired
+    by single steps. Where a space is small its legal widths are listed instead. The candidate with the same
+    share everywhere always comes first.
+    """
+
+    kind: Literal["budget"] = "budget"
+    floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
+    """No group keeps less than this share of what uniform widths would keep: thinner layers score well and
+    never recover."""
+
+    def ask(
+        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "History | None" = None
+    ) -> NDArray[np.int64]:
+        """See the base; fewer than ``count`` rows where the band holds fewer."""
+        place = Placement(space, budget)
+        place.check_reachable()
+        told = space_rows(history, len(space.groups))
+        rng = np.random.default_rng([seed, len(told)])
+        found = _Found(place, told)
+        share = place.uniform_share()
+        floor = place.floor(self.floor * share)
+        uniform = place.uniform(share)[None]
+        found.add(place.repair(uniform, place.costs(uniform), np.zeros_like(floor), rng)[:1])
+        if place.combinations() <= _FEW:
+            found.add(rng.permutation(_list_all(place, floor)))
+        else:
+            _draw(place, floor, found, count, rng)
+        if not len(found) and not len(told):
+            raise place.no_candidate()
+        return found.widths()[:count]
+
+
+def space_rows(history: "History | None", num_groups: int) -> NDArray[np.int64]:
+    """The widths that were told already, ``(n, G)``."""
+    return history.widths if history is not None else np.empty((0, num_groups), np.int64)
+
+
+class _Found:
+    """Distinct rows in the order they were found, none of them told before."""
+
+    def __init__(self, place: Placement, told: NDArray[np.int64]) -> None:
+        self._place = place
+        # 64-bit fingerprints: a collision would only drop a candidate, about once in 10^9 runs of 10^5
+        self._keys = np.random.default_rng(0).integers(1, 2**63, len(place.top), np.uint64) | np.uint64(1)
+        self._seen = np.sort(self._fingerprint(told))
+        self._rows: list[NDArray[np.int64]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, positions: Positions) -> int:
+        """Keep what is new; returns how many rows that were."""
+        rows = self._place.widths(positions)
+        prints = self._fingerprint(rows)
+        unique, first = np.unique(prints, return_index=True)
+        at = np.searchsorted(self._seen, unique).clip(max=max(len(self._seen) - 1, 0))
+        new = unique != self._seen[at] if len(self._seen) else np.ones(len(unique), bool)
+        self._rows.append(rows[np.sort(first[new])])
+        self._seen = np.sort(np.concatenate([self._seen, unique[new]]))
+        self._count += int(new.sum())
+        return int(new.sum())
+
+    def widths(self) -> NDArray[np.int64]:
+        """All rows, ``(n, G)``."""
+        return np.concatenate(self._rows)
+
+    def _fingerprint(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+        mixed: NDArray[np.uint64] = (rows.astype(np.uint64) * self._keys).sum(1, dtype=np.uint64)
+        return mixed ^ (mixed >> np.uint64(29))
+
+
+def _draw(place: Placement, floor: Positions, found: _Found, count: int, rng: np.random.Generator) -> None:
+    """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
+    barren = 0
+    while len(found) < count and barren < _BARREN:
+        draws = rng.uniform(1e-12, 1, (min(_BLOCK, max(2 * (count - len(found)), 64)), len(place.top)))
+        positions, costs = place.bend(draws, floor)
+        new = found.add(place.repair(positions, costs, floor, rng))
+        barren = barren + 1 if new < len(draws) / 1000 else 0
+
+
+def _list_all(place: Placement, floor: Positions) -> Positions:
+    """Every legal row inside the band, ``(n, G)``."""
+    axes = [np.arange(low, top + 1) for low, top in zip(floor, place.top, strict=True)]
+    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
+    return grid[place.budget.holds(place.costs(grid))]

@@ -1,0 +1,1 @@
+"""The race: rungs, standings, the journal that a killed race goes on from."""

@@ -1,0 +1,91 @@
+"""Progress of a race in words: candidates per second, time left, the best so far."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from eyas.progress import Progress
+from eyas.scoring.race.measurement import Measurement
+from eyas.scoring.race.rungs import Rung
+
+_PAUSE_SECONDS = 0.2
+
+
+class RaceWatcher:
+    """Turns measurements into calls of a :class:`~eyas.progress.Progress`, a few per second at most.
+
+    Args:
+        report: whom to tell.
+        rungs: of the race; the time left weighs candidates by the images they will see.
+        count: distinct candidates on the first rung.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self, report: Progress, rungs: Sequence[Rung], count: int, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._report, self._rungs, self._clock = report, rungs, clock
+        self._entries = _expected(rungs, count)
+        self._rung, self._done, self._done_here = 0, 0, 0
+        self._heard = self._last = clock()
+        self._measured, self._seconds, self._images = 0, 0.0, 0  # by this run, without what it found on record
+        self._leader = (-1, float("-inf"))
+
+    def enter(self, rung: int, candidates: int) -> None:
+        """A rung begins, perhaps with fewer than foreseen."""
+        self._rung, self._done_here = rung, 0
+        self._entries[rung] = candidates
+        self._entries[rung + 1 :] = _expected(self._rungs[rung:], candidates)[1:]
+        self._leader = (-1, float("-inf"))
+
+    def note(self, rung: int, candidate: int, measured: Measurement, *, replayed: bool = False) -> None:
+        """Count a candidate; speak when the last word is old enough, or the rung is done.
+
+        One that is ``replayed`` from an earlier run says nothing about the speed of this one.
+        """
+        now = self._clock()
+        self._done, self._done_here = self._done + 1, self._done_here + 1
+        if not replayed:
+            self._measured += 1
+            self._seconds += now - self._heard
+            self._images += self._rungs[rung].cost()
+        self._heard = now
+        if measured.score > self._leader[1]:
+            self._leader = (candidate, measured.score)
+        if now - self._last >= _PAUSE_SECONDS or self._done_here == self._entries[rung]:
+            self._last = now
+            self._report(self._done, max(self._total(), self._done), self.text())
+
+    def text(self) -> str:
+        """One line for a progress bar."""
+        best = f", best {self._leader[1]:.4f} (candidate {self._leader[0]})" if self._leader[0] >= 0 else ""
+        return f"rung {self._rung + 1}/{len(self._rungs)}, {self._pace()}{best}"
+
+    def _pace(self) -> str:
+        if not self._measured:
+            return f"{self._done} from the journal"
+        seconds = max(self._seconds, 1e-9)
+        left = self._images_left() * seconds / self._images
+        return f"{self._measured / seconds:.1f} candidates/s, {_duration(left)} left"
+
+    def _total(self) -> int:
+        behind = self._done - self._done_here
+        return behind + sum(self._entries[self._rung :])
+
+    def _images_left(self) -> int:
+        here = self._rungs[self._rung].cost() * (self._entries[self._rung] - self._done_here)
+        later = zip(self._rungs[self._rung + 1 :], self._entries[self._rung + 1 :], strict=True)
+        return here + sum(rung.cost() * entries for rung, entries in later)
+
+
+def _expected(rungs: Sequence[Rung], count: int) -> list[int]:
+    """How many candidates enter each rung where nothing ends early."""
+    entries = [count]
+    for rung in rungs[:-1]:
+        entries.append(rung.survivors(entries[-1]))
+    return entries
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

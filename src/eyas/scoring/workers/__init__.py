@@ -1,0 +1,1 @@
+"""Who measures candidates: this process, processes of this machine, or a Ray cluster."""

@@ -1,0 +1,126 @@
+"""Stochastic gradient descent with Nesterov momentum, a warmed-up cosine schedule, and distillation."""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
+from eyas.training.recipes.base import Recipe
+
+_LARGE = 96  # from this edge on, objects vary in size enough for random crops
+_TINY = 16  # below this edge, a mirror image is hardly ever the same thing
+
+
+class Distillation(BaseModel):
+    r"""Learning from the dense network's outputs beside the labels.
+
+    .. math:: L = (1 - a) CE(z_s, y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))
+
+    Hinton et al. 2015 (arXiv:1503.02531); with a = 0.9 and T = 4 in TAS (arXiv:1905.09717).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Weight of the teacher's outputs; 1 ignores the labels, 0 the teacher."""
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+    """Softens both outputs."""
+
+    def __call__(self, student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
+        """``T^2 KL(teacher || student)``, mean over N images; its gradient is ``T (p_s - p_t) / N``."""
+        divergence = functional.kl_div(
+            functional.log_softmax(student_NK / self.temperature, dim=1),
+            functional.log_softmax(teacher_NK / self.temperature, dim=1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return divergence * self.temperature**2
+
+
+class SGD(Recipe):
+    """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (arXiv:1608.03983, no restarts)."""
+
+    kind: Literal["sgd"] = "sgd"
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """The schedule's peak."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Nesterov's; 0 for plain SGD."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """L2 penalty."""
+    decay: Literal["weights", "all"] = "weights"
+    """What decays: the weights of convolutions and linear layers, or also biases and batch-norm."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    """Passes over which the rate rises from zero; half of all passes at most."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the label's mass that is spread over all classes."""
+    augmentation: Literal["auto", "none", "shift", "shift_flip", "resized_crop_flip"] = "auto"
+    """``auto``: shifts; mirror images too for colour images above 16 pixels; random crops from 96 pixels on."""
+    shift: Annotated[int, Field(ge=0)] | None = None
+    """Largest shift in pixels; without it an eighth of the image's edge."""
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
+    """Smallest share of the area that a random crop keeps."""
+    distillation: Distillation | None = Distillation()
+    """Learn from the dense network where there is one (fine-tuning)."""
+
+    @property
+    def wants_teacher(self) -> bool:
+        """Whether distillation has a weight."""
+        return self.distillation is not None and self.distillation.alpha > 0
+
+    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """SGD over all parameters; those with one dimension (biases, batch-norm) decay only if told to."""
+        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        decays = [p for p in parameters if self.decay == "all" or p.ndim > 1]
+        rest = [p for p in parameters if self.decay != "all" and p.ndim <= 1]
+        return torch.optim.SGD(
+            [
+                {"params": decays, "weight_decay": self.weight_decay},
+                {"params": rest, "weight_decay": 0.0},
+            ],
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            nesterov=self.momentum > 0,
+        )
+
+    def rate(self, epoch: float, epochs: int) -> float:
+        """``peak * epoch / warmup``, then ``peak * (1 + cos(pi * share of the rest)) / 2``."""
+        warmup = min(self.warmup_epochs, epochs / 2)
+        if epoch < warmup:
+            return self.learning_rate * epoch / warmup
+        share = (epoch - warmup) / (epochs - warmup)
+        return self.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+    def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Shifted, mirrored or cropped images, as ``augmentation`` says."""
+        how = self._augmentation(images_NCHW)
+        if how == "none":
+            return images_NCHW
+        if how == "resized_crop_flip":
+            return resized_crop_and_flip(images_NCHW, self.smallest_crop, flip=True, generator=generator)
+        pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
+        return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
+
+    def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
+        """Cross-entropy, mixed with distillation where a teacher's logits are given."""
+        if teacher_NK is None or self.distillation is None:
+            return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
+        alpha = self.distillation.alpha
+        loss = alpha * self.distillation(logits_NK, teacher_NK)
+        if alpha < 1:
+            hard = functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
+            loss = loss + (1 - alpha) * hard
+        return loss
+
+    def _augmentation(self, images_NCHW: Tensor) -> str:
+        """``augmentation``, with ``auto`` decided by the images."""
+        if self.augmentation != "auto":
+            return self.augmentation
+        _, channels, height, width = images_NCHW.shape
+        edge = min(height, width)
+        if channels == 1 or edge <= _TINY:
+            return "shift"
+        return "resized_crop_flip" if edge >= _LARGE else "shift_flip"

@@ -1,0 +1,106 @@
+"""The Prefect task that drives one stage: asks DVC for it, streams its output, tells its failure."""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+
+from eyas.operations.tracking import redact
+from tasks.dvc_cli import Reproduced, StageError, reproduce
+from tasks.record import progress_of
+from tasks.workspace import Workspace
+
+BAD_INPUT = 2
+SECONDS_BETWEEN_REPORTS = 5.0
+# What DVC says after every stage; true, and of no use in a flow's log.
+CHATTER = (
+    "Generating lock file", "Updating lock file", "To track the changes with git", "To enable auto staging",
+    "git add ", "dvc config core.autostage", "Use `dvc push`",
+)  # fmt: skip
+
+
+class StageLog:
+    """Sends a stage's lines to the flow's log, its progress events to a progress artifact and to ``tell``."""
+
+    def __init__(self, stage: str, tell: Callable[[int, int], None] | None = None) -> None:
+        self.logger = get_run_logger()
+        self.tell = tell
+        self.stage = stage
+        self.artifact: Any = None
+        self.shown = True
+        self.reported = 0.0
+
+    def __call__(self, line: str) -> None:
+        """One line of output: an event, or text."""
+        if line.startswith('{"event": "progress"'):
+            self._progress(json.loads(line))
+        elif line.strip() and not line.strip().startswith(CHATTER):
+            self.logger.info("%s | %s", self.stage, line)
+
+    def _progress(self, event: dict[str, Any]) -> None:
+        done, total = event["done"], max(event["total"], 1)
+        text = f"{done}/{total} {event['text']}".rstrip()
+        if sys.stderr.isatty():
+            _draw_bar(self.stage, done, total, event["text"])
+        now = time.monotonic()
+        if done < total and now - self.reported < SECONDS_BETWEEN_REPORTS:
+            return
+        self.reported = now
+        self.logger.info("%s | %s", self.stage, text)
+        if self.shown:
+            self._show(100.0 * done / total, text)
+        if self.tell:
+            self.tell(done, total)
+
+    def _show(self, share: float, text: str) -> None:
+        """The progress artifact, until Prefect takes it no more: progress is no reason to stop a training."""
+        try:
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(share, key=f"{self.stage}-progress", description=text)
+            else:
+                update_progress_artifact(self.artifact, share, description=text)
+        except Exception as error:
+            self.shown = False
+            self.logger.warning("Prefect shows no progress any more: %s", redact(str(error).strip().split("\n", 1)[0]))
+
+
+def _draw_bar(stage: str, done: int, total: int, text: str) -> None:
+    """A bar on the terminal; cleared when full."""
+    width = 30
+    filled = width * done // total
+    bar = "█" * filled + "░" * (width - filled)
+    end = "\x1b[2K\r" if done >= total else ""
+    sys.stderr.write(f"\x1b[2K\r  {stage} {bar} {done}/{total} {text[:60]}{end}")
+    sys.stderr.flush()
+
+
+def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Bad input stays bad; anything else may pass the next time."""
+    error = state.result(raise_on_failure=False)
+    return not (isinstance(error, StageError) and error.exit_status == BAD_INPUT)
+
+
+@task(
+    task_run_name="{stage}", tags=["eyas", "stage"], cache_policy=NO_CACHE, persist_result=False,
+    retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
+)  # fmt: skip
+def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> Reproduced:
+    """Bring one stage up to date through DVC.
+
+    Args:
+        stage: its name.
+        workspace: where it runs.
+        force: run it even where DVC sees no change.
+        run_id: MLflow's parent run, which is told the progress.
+
+    Raises:
+        StageError: the stage failed, with its own message.
+    """
+    lines = StageLog(stage, progress_of(run_id, workspace, stage) if run_id else None)
+    return reproduce(Path(workspace.folder), stage, workspace.environment(), lines, force=force)

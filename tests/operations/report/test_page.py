@@ -1,0 +1,138 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
+from eyas.operations.report.pictures import SCORES, draw_all
+from eyas.operations.report.result_table import count
+from tests.support.workspace import WIDTHS, write_workspace
+
+PARAMS = {"score": {"scorer": {"kind": "cross_entropy"}}, "sample": {"budget": {"macs": 0.5}}}
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return write_workspace(tmp_path / "artifacts")
+
+
+def test_table_holds_what_the_stages_wrote(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    rows = {row.name: row for row in result_rows(results)}
+    accuracy = rows["test accuracy"]
+    assert (accuracy.dense, accuracy.pruned, accuracy.change) == ("97.22 %", "96.67 %", "−0.55 points")
+    best = max(results.candidates, key=lambda candidate: candidate.score)
+    assert rows["AdaBN score of the winner"].pruned == f"−{abs(best.score):.4f}"
+    assert rows["AdaBN score of the winner"].change == "rank 1 of 60"
+    assert rows["MACs per image"].change == f"−{100 * (1 - best.macs / 1_240_000):.1f} %"
+    assert rows["median latency (1 image, 1 thread)"].change == "1.38 x faster"
+
+
+def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    times = {"dense": {"median": 0.5, "p95": 0.6}, "model": {"median": 0.55, "p95": 0.6}}
+    rows = {
+        row.name: row.change for row in result_rows(replace(results, latency=results.latency | {"milliseconds": times}))
+    }
+    assert rows["median latency (1 image, 1 thread)"] == "1.10 x slower"
+    assert rows["95th percentile of latency"] == "1.00 x faster"
+
+
+def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:
+    results = read_results(artifacts)
+    spoilt = [replace(c, score=(math.nan, -math.inf, c.score)[min(c.rank % 9, 2)]) for c in results.candidates]
+    draw_all(replace(results, candidates=tuple(spoilt)), tmp_path, "score")
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_ranks_may_start_at_zero(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    shifted = tuple(replace(candidate, rank=candidate.rank - 1) for candidate in results.candidates)
+    assert result_rows(replace(results, candidates=shifted)) == result_rows(results)
+
+
+def test_same_table_in_markdown_and_on_the_terminal(artifacts: Path) -> None:
+    rows = result_rows(read_results(artifacts))
+    console = Console(record=True, width=120, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    console.print(console_table(rows, "default"))
+    console.file.close()
+    text, page = console.export_text(), markdown_table(rows)
+    for row in rows:
+        for cell in (row.name, row.dense, row.pruned, row.change):
+            assert cell in text
+            assert cell in page
+    assert {line.count("|") for line in page.splitlines()} == {5}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (999, "999"), (1000, "1 k"), (619_340, "619 k"), (999_600, "1 M"), (4.0892e9, "4.09 G")],
+)
+def test_counts_have_three_digits_and_a_unit(value: float, text: str) -> None:
+    assert count(value) == text
+
+
+def test_page_shows_every_picture_and_says_what_was_found(artifacts: Path) -> None:
+    page = write_report(artifacts, params=PARAMS, reproduce=["git checkout abc", "make run"])
+    text = page.read_text()
+    for name in ("scores", "distribution", "widths", "curves"):
+        assert f"]({name}.png)" in text
+        with Image.open(page.parent / f"{name}.png") as picture:
+            assert min(picture.size) > 300
+            assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 10
+    assert "| test | 360 |" in text
+    assert "`fc`: the network's output: its classes stay" in text
+    assert "git checkout abc\nmake run" in text
+    assert "seen_by_checkpoint" not in text
+
+
+def test_page_says_that_the_checkpoint_has_seen_the_data(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    file = artifacts / "baseline/architecture.json"
+    file.write_text(file.read_text().replace('"seen_by_checkpoint": false', '"seen_by_checkpoint": true'))
+    assert not results.architecture["seen_by_checkpoint"]
+    assert "trained by others on all of the training data" in write_report(artifacts, params=PARAMS).read_text()
+
+
+def test_diagnostics_are_shown_where_there_are_any(artifacts: Path) -> None:
+    assert "Diagnostics" not in write_report(artifacts, params=PARAMS).read_text()
+    (artifacts / "score/diagnostics.json").write_text(
+        '{"spread": 0.25, "ties": {"count": 3}, "warnings": ["all alike"]}'
+    )
+    text = write_report(artifacts, params=PARAMS).read_text()
+    assert "| spread | 0.25 |" in text
+    assert "- all alike" in text
+    assert "| ties.count | 3 |" in text
+
+
+def test_a_network_that_was_not_trained_has_no_curve(artifacts: Path) -> None:
+    (artifacts / "baseline/history.csv").write_text("epoch,train_loss,score_accuracy,learning_rate\n")
+    (artifacts / "finetune/history.csv").unlink()
+    write_report(artifacts, params=PARAMS)
+    assert read_results(artifacts).histories["finetune"].epoch == ()
+
+
+def test_equal_files_give_equal_pictures(artifacts: Path, tmp_path: Path) -> None:
+    results = read_results(artifacts)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        folder.mkdir()
+        draw_all(results, folder, "cross_entropy")
+    one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == two
+    assert len(one) == 4
+
+
+def test_kept_widths_are_those_of_the_winner(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    assert {group.name: group.channels for group in results.groups} == WIDTHS
+    assert tuple(group.kept for group in results.groups) == results.winner.widths
+
+
+def test_every_scorer_has_an_axis_label() -> None:
+    from eyas.scoring.scorers import Scorer
+
+    assert set(SCORES) == set(Scorer.registry)

@@ -1,0 +1,174 @@
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
+
+from eyas.errors import ParameterError, StorageError
+from eyas.operations import tracking
+from eyas.operations.tracking import alias_transaction, model_registry
+from eyas.operations.tracking.mlflow_store import retry
+
+
+def test_given_address_goes_before_environment_before_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.tracking_uri(tmp_path) == f"sqlite:///{tmp_path}/.eyas/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert tracking.tracking_uri(tmp_path) == "http://server:5000"
+    assert tracking.tracking_uri(tmp_path, "http://other:5000") == "http://other:5000"
+
+
+@pytest.mark.parametrize("scheme", ["nonsense", "postgresql+nonsense"])
+def test_unusable_address_is_told_with_what_to_set(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(ParameterError, match=r"runtime\.tracking_uri") as refused:
+        tracking.open_store(tmp_path, uri=f"{scheme}://user:secretword@host/x")
+    assert refused.value.exit_status == 2
+    assert "secretword" not in str(refused.value)
+
+
+def test_the_first_store_of_a_process_prints_nothing(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from eyas import tracking; tracking.open_store(Path({str(tmp_path)!r}))"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
+    done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
+
+
+def test_artifacts_lie_beside_the_database(store: tracking.Store) -> None:
+    if not store.uri.startswith("sqlite:"):
+        pytest.skip("a server knows its own place")
+    place = store.client.get_experiment(store.experiment_id).artifact_location
+    assert place == (store.locks / "mlartifacts").as_uri()
+    assert not Path("mlruns").exists()
+
+
+def test_deleted_experiment_is_restored(store: tracking.Store, tmp_path: Path) -> None:
+    gone = tracking.open_store(tmp_path, uri=store.uri, experiment="gone").experiment_id
+    store.client.delete_experiment(gone)
+    assert tracking.open_store(tmp_path, uri=store.uri, experiment="gone").experiment_id == gone
+
+
+def test_importing_the_package_leaves_mlflow_alone() -> None:
+    code = "import sys, eyas.operations.tracking; sys.exit('mlflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_lost_connection_is_tried_again_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eyas.operations.tracking.mlflow_store.PAUSES", (0.0, 0.0))
+    calls: list[str] = []
+
+    def fail_twice(error: Exception) -> str:
+        calls.append("call")
+        if len(calls) < 3:
+            raise error
+        return "done"
+
+    assert retry(fail_twice, ConnectionError("reset")) == "done"
+    calls.clear()
+    with pytest.raises(KeyError):
+        retry(fail_twice, KeyError("x"))
+    assert len(calls) == 1
+
+
+def test_first_touch_by_several_processes_makes_one_experiment(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from eyas import tracking; folder = Path(sys.argv[1])\n"
+        "store = tracking.open_store(folder, uri=f'sqlite:///{folder}/m.db', experiment='shared')\n"
+        "print(store.experiment_id, tracking.start_pipeline(store, 'run'))\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=120)[0].split() for process in started]
+    assert len({experiment for experiment, _ in said}) == 1
+    assert len({run for _, run in said}) == 2
+
+
+@pytest.fixture
+def dying_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address, password included, of an MLflow that opens the experiment and then closes every connection."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if "get-by-name" not in self.path:
+                self.connection.close()
+                return
+            body = json.dumps(
+                {"experiment": {"experiment_id": "1", "name": "eyas", "lifecycle_stage": "active"}}
+            ).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def handle(self) -> None:
+            with contextlib.suppress(OSError, ValueError):  # what a closed connection leaves
+                super().handle()
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://ann:hunter2secret@127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_server_that_goes_away_is_one_line_without_its_password(dying_server: str, tmp_path: Path) -> None:
+    store = tracking.open_store(tmp_path, uri=dying_server)
+    calls: list[Callable[[], object]] = [
+        lambda: model_registry.get_version(store, "net", 1),
+        lambda: model_registry.get_alias(store, "net", "champion"),
+        lambda: tracking.run_exists(store, "a" * 32),
+    ]
+    for call in calls:
+        with pytest.raises(StorageError) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+        assert "hunter2secret" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_progress_that_the_server_does_not_take_stops_nothing(dying_server: str, tmp_path: Path) -> None:
+    store = tracking.open_store(tmp_path, uri=dying_server)
+    assert tracking.log_progress(store, "a" * 32, "finetune", 1, 2) is False
+
+
+def test_what_the_server_answers_is_not_taken_for_an_absent_version(
+    store: tracking.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deny(*_: object) -> None:
+        raise MlflowException("not yours", error_code=PERMISSION_DENIED)
+
+    monkeypatch.setattr(store.client, "get_model_version", deny)
+    with pytest.raises(MlflowException, match="not yours"):
+        model_registry.get_version(store, "net", 1)
+
+
+def test_the_first_error_is_told_where_closing_its_record_fails_too(
+    store: tracking.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def away(*_: object, **__: object) -> None:
+        raise ValueError("away")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the first")
+
+    parent = tracking.start_pipeline(store, "parent")
+    for name in ("set_terminated", "log_text"):
+        monkeypatch.setattr(store.client, name, away)
+    monkeypatch.setattr(store.client, "log_batch", full)
+    with pytest.raises(OSError, match="the first"):
+        tracking.record_stage(store, parent, tracking.StageRecord("score", "key-of-no-run", tmp_path))
+    with pytest.raises(OSError, match="the first"):
+        alias_transaction.open_record(store, "promotion", model_registry.Version("net", "1"), {})

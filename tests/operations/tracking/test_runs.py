@@ -1,0 +1,143 @@
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eyas.operations import tracking
+from eyas.operations.tracking import StageRecord, Store
+
+
+def record_of(artifacts: Path, stage: str, key: str, **facts: object) -> StageRecord:
+    return StageRecord(name=stage, key=key, folder=artifacts / stage, seconds=2.5, **facts)  # type: ignore[arg-type]
+
+
+def test_stage_is_recorded_as_child_with_metrics_curves_files_and_params(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default", params={"finetune": {"epochs": 15}})
+    params = {"epochs": 15, "recipe": {"kind": "sgd"}}
+    child = tracking.record_stage(store, parent, record_of(artifacts, "finetune", "k-files", params=params))
+    run = store.client.get_run(child)
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.info.status == "FINISHED"
+    assert run.info.end_time - run.info.start_time >= 2400
+    written = json.loads((artifacts / "finetune/metrics.json").read_text())
+    assert {name: run.data.metrics[f"finetune.{name}"] for name in written} == written
+    assert run.data.params["finetune.recipe.kind"] == "sgd"
+    with (artifacts / "finetune/history.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    points = store.client.get_metric_history(child, "finetune.history.score_accuracy")
+    assert [(point.step, point.value) for point in points] == [
+        (int(row["epoch"]), float(row["score_accuracy"])) for row in rows
+    ]
+    assert {item.path for item in store.client.list_artifacts(child)} == {"metrics.json", "history.csv"}
+    assert store.client.get_run(parent).data.metrics["finetune.test_accuracy"] == written["test_accuracy"]
+
+
+def test_skipped_stage_links_to_the_run_that_made_it(store: Store, artifacts: Path) -> None:
+    first = tracking.start_pipeline(store, "first")
+    record = record_of(artifacts, "score", "k-skip")
+    made = tracking.record_stage(store, first, record)
+    second = tracking.start_pipeline(store, "second")
+    assert tracking.record_stage(store, second, replace(record, skipped=True)) == made
+    tags = store.client.get_run(second).data.tags
+    assert (tags["eyas.score.run"], tags["eyas.score.skipped"]) == (made, "true")
+    query = "tags.`eyas.stage_key` = 'k-skip'"
+    assert len(store.client.search_runs([store.experiment_id], query)) == 1
+
+
+def test_another_key_is_recorded_anew(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    runs = {tracking.record_stage(store, parent, record_of(artifacts, "sample", key)) for key in ("k-1", "k-2")}
+    assert len(runs) == 2
+
+
+def test_stage_restored_from_the_cache_is_recorded_from_its_files(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "clone")
+    child = tracking.record_stage(store, parent, record_of(artifacts, "baseline", "k-restored", skipped=True))
+    run = store.client.get_run(child)
+    assert run.data.tags["eyas.origin"] == "restored"
+    assert "baseline.seconds" not in run.data.metrics
+
+
+def test_recording_that_broke_off_is_not_taken_for_done(
+    store: Store, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    record = record_of(artifacts, "sample", "k-broken")
+
+    def break_off(*arguments: object) -> None:
+        raise RuntimeError("cut off")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.client, "log_artifact", break_off)
+        with pytest.raises(RuntimeError, match="cut off"):
+            tracking.record_stage(store, parent, record)
+    again = tracking.record_stage(store, parent, record)
+    found = store.client.search_runs([store.experiment_id], "tags.`eyas.stage_key` = 'k-broken'")
+    assert {run.info.run_id: run.info.status for run in found}[again] == "FINISHED"
+    assert sorted(run.info.status for run in found) == ["FAILED", "FINISHED"]
+
+
+def test_data_set_is_an_input_with_its_digest(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    child = tracking.record_stage(store, parent, record_of(artifacts, "fetch", "k-data"))
+    (data,) = store.client.get_run(child).inputs.dataset_inputs
+    whole = json.loads((artifacts / "fetch/manifest.json").read_text())["digest"]
+    assert whole.startswith(data.dataset.digest)
+    assert len(data.dataset.digest) == 36
+    assert store.client.get_run(parent).data.tags["eyas.dataset_hash"] == whole
+
+
+def test_data_files_stay_out_of_the_tracking_server(store: Store, artifacts: Path) -> None:
+    (artifacts / "fetch/files").mkdir()
+    (artifacts / "fetch/files/train.bin").write_bytes(b"x")
+    parent = tracking.start_pipeline(store, "default")
+    child = tracking.record_stage(store, parent, record_of(artifacts, "fetch", "k-nofiles"))
+    assert {item.path for item in store.client.list_artifacts(child)} == {"manifest.json", "metrics.json"}
+
+
+def test_failed_run_keeps_message_and_end_of_log(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
+    run_id = tracking.start_pipeline(store, "default")
+    tracking.fail_run(store, run_id, "stage fetch failed: 403", "GET https://me:pw@host/x?sig=abc\nhunter2hunter2\n")
+    run = store.client.get_run(run_id)
+    assert run.info.status == "FAILED"
+    assert run.data.tags["eyas.error"] == "stage fetch failed: 403"
+    log = Path(store.client.download_artifacts(run_id, "log_tail.txt", str(tmp_path))).read_text()
+    assert log == "GET https://host/x\n***\n"
+
+
+def test_stage_that_failed_has_a_failed_run_of_its_own(store: Store, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    failed = tracking.fail_stage(store, parent, "score", "stage score failed: no images", "the last lines")
+    run = store.client.get_run(failed)
+    assert (run.info.status, run.data.tags["eyas.error"]) == ("FAILED", "stage score failed: no images")
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert store.client.get_run(parent).data.tags["eyas.score.run"] == failed
+    again = tracking.record_stage(store, parent, record_of(artifacts, "score", "k-after-failure"))
+    assert again != failed
+
+
+def test_progress_is_a_stepped_metric_and_never_stops_the_work(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    run_id = tracking.start_pipeline(store, "default")
+    assert all(tracking.log_progress(store, run_id, "score", done, 40) for done in (10, 20))
+    points = store.client.get_metric_history(run_id, "score.progress")
+    assert [(point.step, point.value) for point in points] == [(10, 0.25), (20, 0.5)]
+    assert not tracking.log_progress(store, "no-such-run", "score", 30, 40)
+    assert "MLflow takes no progress any more" in caplog.text
+
+
+def test_secrets_in_parameters_reach_no_run(store: Store) -> None:
+    address = "https://user:pw@host/data.parquet?token=abc"
+    run_id = tracking.start_pipeline(store, "default", params={"fetch": {"train": address}})
+    assert store.client.get_run(run_id).data.params["fetch.train"] == "https://host/data.parquet"
+
+
+def test_more_points_than_one_call_takes(store: Store, artifacts: Path) -> None:
+    lines = ["epoch,loss", *(f"{epoch},{1 / epoch}" for epoch in range(1, 2001))]
+    (artifacts / "finetune/history.csv").write_text("\n".join(lines))
+    parent = tracking.start_pipeline(store, "default")
+    child = tracking.record_stage(store, parent, record_of(artifacts, "finetune", "k-long"))
+    points = store.client.get_metric_history(child, "finetune.history.loss")
+    assert sorted(point.step for point in points) == list(range(1, 2001))

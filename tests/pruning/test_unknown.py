@@ -1,0 +1,100 @@
+"""What is not understood freezes exactly what it touches, and says so."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import eyas
+from eyas.errors import TraceError
+from tests.pruning.oracle import check, frozen_reason, group_of
+
+
+class Odd(nn.Module):
+    def __init__(self, operation: object) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = (nn.Conv2d(i, o, 1) for i, o in ((3, 8), (8, 6), (6, 5), (5, 2)))
+        self.operation = operation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.operation(self.b(self.a(x)))))
+
+
+OPERATIONS = {
+    "fft": lambda x: torch.fft.fft(x, dim=1).real,
+    "cumsum": lambda x: x.cumsum(1),
+    "softmax": lambda x: x.softmax(1),
+    "sort": lambda x: x.sort(dim=1).values,
+    "cosine": lambda x: x / x.norm(dim=1, keepdim=True),
+    "normalize": lambda x: torch.nn.functional.normalize(x, dim=1),
+    "einsum": lambda x: torch.einsum("nchw,ndhw->ncd", x, x)[..., None].mean(2, keepdim=True) + x,
+    "topk": lambda x: x * (x >= x.topk(2, dim=1).values[:, 1:]),
+    "literal scale": lambda x: x / x.shape[1],
+    "constant": lambda x: x + torch.arange(6.0).double().view(6, 1, 1),
+    "local response": nn.LocalResponseNorm(3),
+    "index": lambda x: x[:, torch.tensor([5, 4, 3, 2, 1, 0])],
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_only_the_touched_group_freezes(name: str) -> None:
+    space = check(Odd(OPERATIONS[name]), (torch.randn(2, 3, 4, 4),), macs=name != "einsum")
+    assert {group.name for group in space.groups} == {"a", "c"}
+    assert frozen_reason(space, "b")
+
+
+def test_the_reason_names_operator_module_and_line() -> None:
+    reason = frozen_reason(check(Odd(OPERATIONS["cumsum"]), (torch.randn(2, 3, 4, 4),), seeds=1), "b")
+    assert "cumsum runs over its channels" in reason
+    assert "test_unknown.py" in reason
+
+
+@torch.library.custom_op("eyas_tests::swish", mutates_args=())
+def swish(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+@swish.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def test_a_custom_operator_is_named() -> None:
+    space = check(Odd(lambda x: swish(x)), (torch.randn(2, 3, 4, 4),))
+    assert "operator eyas_tests::swish is not understood" in frozen_reason(space, "b")
+    assert group_of(space, "a").channels == 8
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_cannot_be_captured_is_refused_with_a_reason() -> None:
+    with pytest.raises(TraceError, match="torch.export cannot capture Branching"):
+        eyas.trace(Branching(), (torch.randn(2, 3),))
+    with pytest.raises(TraceError, match="must be a tuple"):
+        eyas.trace(nn.Conv2d(3, 2, 1), torch.randn(1, 3, 4, 4))
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_with_a_computed_weight_is_listed_under_its_own_name(bias: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 1, bias=bias), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1))
+    nn.utils.parametrizations.weight_norm(model[0])
+    space = eyas.trace(model, (torch.randn(2, 3, 4, 4),))
+    assert "_weight_norm is not understood" in frozen_reason(space, "0")
+    assert [group.name for group in space.groups] == ["1"]
+
+
+def test_only_the_parameters_that_are_unread_are_called_unused() -> None:
+    class Biasless(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.idle = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1), nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.b(nn.functional.conv2d(x, self.a.weight))
+
+    space = eyas.trace(Biasless(), (torch.randn(2, 3, 5, 5),))
+    reasons = {group.name: group.reason for group in space.frozen}
+    assert reasons["a"] == "its bias is not used in the forward pass"
+    assert reasons["idle"] == "its parameters are not used in the forward pass"

@@ -1,0 +1,135 @@
+"""Samplers: every row legal, inside the band, new, and the same again under the same seed."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from eyas.errors import BudgetError, ParameterError
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
+from eyas.sampling.search import History, Search
+from tests.sampling.spaces import Chain, macs_by_hand
+
+KINDS = sorted(Sampler.registry)
+DEEP = Chain([16] * 7 + [32] * 6 + [64] * 6)
+TINY = Chain([8, 12, 16], side=8)
+STEPPED = Chain([64, 64, 128, 128, 256], step=8, min_width=16)
+
+
+def ask(space, share=0.5, count=200, *, kind="budget", tolerance=0.005, seed=0, history=None, metric="macs"):
+    budget = Budget.of(space, metric, share, tolerance)
+    return budget, Sampler.parse(kind).ask(space, budget, count, seed=seed, history=history)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.15, 0.5, 0.8])
+@pytest.mark.parametrize("space", [DEEP, TINY, STEPPED], ids=["deep", "tiny", "stepped"])
+def test_rows_are_legal_distinct_and_inside_the_band(kind, space, share):
+    budget, widths = ask(space, share, kind=kind)
+    assert 0 < len(widths) <= 200
+    assert widths.dtype == np.int64
+    assert len({tuple(row) for row in widths}) == len(widths)
+    for column, group in zip(widths.T, space.groups, strict=True):
+        assert set(column.tolist()) <= set(space.legal_widths(group))
+    for row in widths:
+        assert budget.low <= macs_by_hand(space, row) <= budget.high
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_repeats_under_a_seed_and_differs_under_another(kind):
+    _, one = ask(DEEP, kind=kind)
+    _, same = ask(DEEP, kind=kind)
+    _, other = ask(DEEP, kind=kind, seed=1)
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_told_does_not_come_again(kind):
+    search = Search(TINY, Budget.of(TINY, "macs", 0.5), Sampler.parse(kind), seed=3)
+    seen = set()
+    for _ in range(6):
+        widths = search.ask(5)
+        rows = {tuple(row) for row in widths}
+        assert not rows & seen
+        seen |= rows
+        search.tell(widths, np.arange(len(widths), dtype=float))
+    assert len(search.history) == len(seen)
+
+
+@pytest.mark.parametrize("metric", ["macs", "params", "activation_bytes"])
+def test_any_cost_can_be_the_budget(metric):
+    budget, widths = ask(DEEP, 0.4, metric=metric)
+    assert len(widths) == 200
+    assert budget.holds(budget.costs(DEEP, widths)).all()
+
+
+def test_an_absolute_budget_equals_its_share():
+    dense = DEEP.cost().macs
+    assert Budget.of(DEEP, "macs", 0.5) == Budget.of(DEEP, "macs", 0.5 * dense)
+
+
+def test_uniform_widths_come_first():
+    _, widths = ask(DEEP)
+    shares = widths[0] / [g.channels for g in DEEP.groups]
+    assert shares.max() - shares.min() < 0.15
+
+
+def test_every_legal_row_of_a_small_band_is_found_once():
+    space = Chain([4, 5, 6], side=4)
+    budget, widths = ask(space, 0.5, count=10_000, tolerance=0.01, kind={"kind": "budget", "floor": 0})
+    grid = itertools.product(*[space.legal_widths(g) for g in space.groups])
+    inside = {row for row in grid if budget.low <= macs_by_hand(space, row) <= budget.high}
+    assert {tuple(row) for row in widths.tolist()} == inside
+
+
+def test_a_band_with_few_rows_ends_with_those():
+    space = Chain([64] * 4, step=16)
+    _, widths = ask(space, 0.5, count=5000, tolerance=0.01)
+    assert 0 < len(widths) < 256
+
+
+def test_no_group_falls_below_the_floor():
+    _, widths = ask(DEEP, 0.25, count=2000)
+    shares = widths / [g.channels for g in DEEP.groups]
+    assert shares.min() >= 0.4 * 0.5 - 0.05
+    _, free = ask(DEEP, 0.25, count=2000, kind={"kind": "budget", "floor": 0})
+    assert (free / [g.channels for g in DEEP.groups]).min() < 0.1
+
+
+def test_all_groups_use_the_breadth_between_floor_and_dense():
+    _, widths = ask(DEEP, 0.5, count=2000)
+    shares = widths / [g.channels for g in DEEP.groups]
+    assert (np.quantile(shares, 0.9, axis=0) - np.quantile(shares, 0.1, axis=0) > 0.3).all()
+
+
+@pytest.mark.parametrize("share", [1e-9, 3e9])
+def test_a_budget_out_of_reach_states_the_range(share):
+    least = f"{DEEP.costs(np.ones((1, 19), int)).macs[0]:,.0f}"
+    most = f"{DEEP.cost().macs:,.0f}"
+    with pytest.raises(BudgetError, match=rf"reachable is {least} to {most}"):
+        ask(DEEP, share, tolerance=1e-5)
+
+
+def test_a_band_between_two_steps_is_an_error_in_words():
+    with pytest.raises(BudgetError, match="jump over this band"):
+        ask(Chain([4], side=1), 0.6, tolerance=1e-6)
+
+
+def test_a_space_without_groups_points_to_what_is_frozen():
+    space = Chain([8])
+    space.groups, space.cost = (), Chain([8]).cost
+    space.costs = lambda widths: Chain([8]).costs(np.full((len(widths), 1), 8))
+    with pytest.raises(BudgetError, match=r"space\.frozen"):
+        ask(space)
+
+
+def test_an_unknown_metric_lists_those_known():
+    with pytest.raises(ParameterError, match="activation_bytes"):
+        Budget.of(DEEP, "flops", 0.5)
+
+
+def test_history_ranks_nan_last():
+    history = History(np.array([[1], [2], [3]]), np.array([0.5, np.nan, 0.9]))
+    assert history.best(3).tolist() == [[3], [1], [2]]

@@ -1,0 +1,125 @@
+"""A registered model as the baseline of the next round."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+import eyas
+from eyas.config import parse_params
+from eyas.data import open_dataset
+from eyas.deploy.exporters import Exporter
+from eyas.errors import BadInputError, CheckpointError, ParameterError
+from eyas.networks.architectures import build_architecture
+from eyas.networks.dense_network import load_network
+from eyas.networks.pruned_architecture import build as build_pruned
+from eyas.progress import silent
+from eyas.pruning.criteria import Criterion
+from eyas.storage.digests import file_sha256
+from tasks.baseline import baseline
+
+
+@pytest.fixture
+def artifacts(pruned_digits, tmp_path):
+    """A workspace in which only ``fetch`` has run."""
+    shutil.copytree(pruned_digits / "fetch", tmp_path / "artifacts" / "fetch")
+    (tmp_path / "artifacts" / "baseline").mkdir()
+    return tmp_path / "artifacts"
+
+
+@pytest.fixture(scope="module")
+def registered(pruned_digits, tmp_path_factory):
+    """The address of an MLflow store that holds the pruned digits network, and its name in the registry."""
+    from eyas.operations import tracking
+    from eyas.operations.lineage import Lineage
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    export = folder / "export"
+    shutil.copytree(pruned_digits / "finetune", export)
+    model = eyas.load(export)
+    Exporter.parse("onnx")(model, torch.zeros(2, 1, 8, 8), export / "model.onnx")
+    names = [path.name for path in export.iterdir() if path.name != "manifest.json"]
+    listed = {n: {"sha256": file_sha256(export / n), "bytes": (export / n).stat().st_size} for n in names}
+    (export / "manifest.json").write_text(json.dumps({"version": 1, "files": listed}))
+    store = tracking.open_store(folder, uri=uri)
+    run = tracking.start_pipeline(store, "test")
+    lineage = Lineage(run, {}, "d", "b", "p")
+    tracking.register_version(store, "digits", export, lineage, shape=(1, 8, 8))
+    return uri, model
+
+
+def from_registry(artifacts, uri, checkpoint, **given):
+    content = {
+        "architecture": "resnet8",
+        "arguments": {"width": 8, "in_channels": 1},
+        "checkpoint": checkpoint,
+        **given,
+    }
+    runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "tracking_uri": uri}
+    return parse_params({"baseline": content, "runtime": runtime})
+
+
+def accuracy(model, artifacts):
+    dataset = open_dataset(artifacts / "fetch")
+    test = dataset.split("test")
+    with torch.no_grad():
+        answers = [int(model(dataset.normalise(image[None])).argmax()) for image in test.images()]
+    return sum(a == b for a, b in zip(answers, test.labels.tolist(), strict=True)) / len(answers)
+
+
+@pytest.mark.parametrize("reference", ["models:/digits@candidate", "models:/digits/1"])
+def test_a_registered_model_is_the_baseline_of_the_next_round(artifacts, registered, reference):
+    uri, pruned = registered
+    metrics = baseline(from_registry(artifacts, uri, reference), artifacts, silent)
+    again = load_network(artifacts / "baseline")
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(again.model(images), pruned(images))
+    assert metrics["params"] == sum(p.numel() for p in pruned.parameters())
+    assert metrics["test_accuracy"] == pytest.approx(accuracy(pruned, artifacts))
+
+
+def test_a_registered_model_is_pruned_once_more(artifacts, registered, tmp_path):
+    uri, first = registered
+    baseline(from_registry(artifacts, uri, "models:/digits@candidate"), artifacts, silent)
+    network = load_network(artifacts / "baseline")
+    space = eyas.trace(network.model, (network.example(),))
+    plan = space.plan(
+        {group.name: max(1, group.channels // 2) for group in space.groups}, criterion=Criterion.parse("l1_norm")
+    )
+    second = eyas.prune(network.model, space, plan)
+    eyas.save(
+        second,
+        tmp_path / "twice",
+        space=space,
+        plan=plan,
+        architecture=network.architecture,
+        arguments=network.arguments,
+    )
+    loaded = eyas.load(tmp_path / "twice")
+    images = torch.randn(4, 1, 8, 8)
+    assert torch.equal(loaded(images), second.eval()(images))
+    assert sum(p.numel() for p in loaded.parameters()) < sum(p.numel() for p in first.parameters()) / 2
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "given", "error", "message"),
+    [
+        ("models:/digits@champion", {}, CheckpointError, "no version has that alias; registered versions: 1"),
+        ("models:/digits/9", {}, BadInputError, "no version 9; registered versions: 1"),
+        ("models:/nothing@candidate", {}, CheckpointError, "registered versions: none"),
+        ("models:/digits", {}, ParameterError, "models:/name@alias or models:/name/number"),
+        ("models:/digits/1", {"architecture": "resnet20"}, CheckpointError, "name the same network"),
+    ],
+)
+def test_a_registered_model_that_is_not_there(artifacts, registered, checkpoint, given, error, message):
+    with pytest.raises(error, match=message):
+        baseline(from_registry(artifacts, registered[0], checkpoint, **given), artifacts, silent)
+
+
+def test_only_allowed_factories_are_reached_through_a_pruned_one(monkeypatch):
+    with pytest.raises(ParameterError, match="not in an allowed package"):
+        build_pruned(architecture="os:system", arguments={}, shapes={}, attributes=[], num_classes=10)
+    with pytest.raises(ParameterError, match="not in an allowed package"):
+        build_architecture("eyas.checkpoint:build_model", {"architecture": "os:system", "arguments": {}})

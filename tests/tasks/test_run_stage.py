@@ -1,0 +1,39 @@
+"""What a stage prints on its way to logs and progress."""
+
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from tasks import run_stage
+from tasks.run_stage import StageLog
+
+
+@pytest.mark.parametrize("failing", ["create_progress_artifact", "update_progress_artifact"])
+def test_progress_that_prefect_does_not_take_stops_nothing(
+    failing: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    def answer(name: str) -> Any:
+        def call(*_: object, **__: object) -> str:
+            calls.append(name)
+            if name == failing:
+                raise RuntimeError("http://ann:hunter2secret@server:4200 is away")
+            return "artifact"
+
+        return call
+
+    for name in ("create_progress_artifact", "update_progress_artifact"):
+        monkeypatch.setattr(run_stage, name, answer(name))
+    monkeypatch.setattr(run_stage, "get_run_logger", lambda: logging.getLogger("stage"))
+    monkeypatch.setattr(run_stage, "SECONDS_BETWEEN_REPORTS", 0.0)
+    told: list[tuple[int, int]] = []
+    lines = StageLog("score", lambda done, total: told.append((done, total)))
+    for done in range(1, 5):
+        lines(json.dumps({"event": "progress", "done": done, "total": 4, "text": ""}))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert calls.count(failing) == 1
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == ["Prefect shows no progress any more: http://server:4200 is away"]
