@@ -108,7 +108,7 @@ def test_an_error_after_the_pass_leaves_everything_as_it_was(kind, step, net, im
     def fail(*_):
         raise MemoryError("no room for the estimate")
 
-    monkeypatch.setattr(f"eyas.batchnorm.{step}", fail)
+    monkeypatch.setattr(f"eyas.calibration.batchnorm.{step}", fail)
     with pytest.raises(MemoryError, match="no room"):
         Calibrator.parse(kind)(net, images.split(32))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

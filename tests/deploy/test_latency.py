@@ -25,7 +25,9 @@ class Fake:
 def test_runs_interleave_and_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     seconds = {"a.onnx": 0.004, "b.onnx": 0.001}
-    monkeypatch.setattr(latency.ort, "session", lambda path, threads: Fake(path.name, seconds[path.name], calls))
+    monkeypatch.setattr(
+        latency.onnx_runtime, "session", lambda path, threads: Fake(path.name, seconds[path.name], calls)
+    )
     files = {"dense": Path("a.onnx"), "model": Path("b.onnx")}
     result = latency.measure(files, (1, 8, 8), runs=20, batch=2, threads=1)
     assert calls == ["a.onnx", "b.onnx"] * 22

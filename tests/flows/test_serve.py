@@ -94,10 +94,12 @@ def test_a_worker_that_we_start_knows_its_checkout(monkeypatch: pytest.MonkeyPat
     started: list[dict[str, str]] = []
 
     class Servers:
+        checkout = ROOT
+
         def start(self, _name: str, _command: list[str], environment: dict[str, str]) -> None:
             started.append(environment)
 
-    monkeypatch.setattr(local_servers, "make_pool", lambda _: None)
+    monkeypatch.setattr(local_servers, "make_pool", lambda *_: None)
     local_servers.start_worker(Servers(), local_servers.Addresses("m", "p"))  # type: ignore[arg-type]
     assert started[0]["EYAS_CHECKOUT"] == str(ROOT)
 

@@ -17,7 +17,7 @@ from eyas.networks.pruned_network import WEIGHTS, Record
 from tests.pruning.networks import CifarResNet
 from tests.pruning.oracle import random_widths
 
-ARCHITECTURE = "tests.space.networks:CifarResNet"
+ARCHITECTURE = "tests.pruning.networks:CifarResNet"
 
 
 @pytest.fixture

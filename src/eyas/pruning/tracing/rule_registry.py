@@ -50,7 +50,7 @@ def find_rule(target: Any) -> Rule | None:
 def _load() -> None:
     """Import every ``rules_*`` module of this package, so that its rules register themselves."""
     if "add" not in _RULES:
-        package = importlib.import_module("eyas.tracing")
+        package = importlib.import_module("eyas.pruning.tracing")
         for module in pkgutil.iter_modules(package.__path__):
             if module.name.startswith("rules_"):
-                importlib.import_module(f"eyas.tracing.{module.name}")
+                importlib.import_module(f"eyas.pruning.tracing.{module.name}")
