@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 # .venv/bin first: `python` in dvc.yaml's commands is found through PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
@@ -15,12 +17,17 @@ help:  ## list the commands
 
 setup: $(STAMP)  ## create .venv and install requirements.lock and the project into it
 
+# uv brings everything but torch, which pip brings beside it: pip's own settings say which build (CPU or CUDA) that is.
+# The last line adds what that build needs and the lock does not name.
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with 'make setup PYTHON=/path/to/python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip==26.3'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(PIP) 'uv==0.13.9'
+	@set -e; grep '^torch==' requirements.lock > $(VENV)/torch.txt; grep -v '^torch==' requirements.lock > $(VENV)/rest.txt; \
+	$(PIP) --no-deps -r $(VENV)/torch.txt & torch=$$!; \
+	$(UV) --no-deps -r $(VENV)/rest.txt; wait $$torch
+	$(UV) -r requirements.lock
+	$(UV) --no-deps --editable .
 	@touch $@
 
 run: setup  ## run the whole pipeline on params.yaml

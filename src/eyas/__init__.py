@@ -5,28 +5,61 @@ torch, numpy and pydantic alone.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "trace": "eyas.pruning.tracing.trace",
+if TYPE_CHECKING:
+    from eyas.networks.pruned_network import load, save
+    from eyas.pruning.cost import Cost
+    from eyas.pruning.groups import ChannelGroup, FrozenGroup
+    from eyas.pruning.mask_parity import Parity, check_parity
+    from eyas.pruning.plan import PruningPlan
+    from eyas.pruning.space import SearchSpace
+    from eyas.pruning.surgery import prune
+    from eyas.pruning.tracing.trace import trace
+    from eyas.scoring.score_plans import score
+
+__all__ = [
+    "ChannelGroup",
+    "Cost",
+    "FrozenGroup",
+    "Parity",
+    "PruningPlan",
+    "SearchSpace",
+    "check_parity",
+    "load",
+    "prune",
+    "save",
+    "score",
+    "trace",
+]
+
+_MODULE_OF = {
+    "ChannelGroup": "eyas.pruning.groups",
+    "Cost": "eyas.pruning.cost",
+    "FrozenGroup": "eyas.pruning.groups",
+    "Parity": "eyas.pruning.mask_parity",
+    "PruningPlan": "eyas.pruning.plan",
+    "SearchSpace": "eyas.pruning.space",
+    "check_parity": "eyas.pruning.mask_parity",
+    "load": "eyas.networks.pruned_network",
     "prune": "eyas.pruning.surgery",
     "save": "eyas.networks.pruned_network",
-    "load": "eyas.networks.pruned_network",
-    "check_parity": "eyas.pruning.mask_parity",
-    "Parity": "eyas.pruning.mask_parity",
-    "score": "eyas.scoring",
-    "SearchSpace": "eyas.pruning.space",
-    "ChannelGroup": "eyas.pruning.space",
-    "FrozenGroup": "eyas.pruning.space",
-    "PruningPlan": "eyas.pruning.plan",
-    "Cost": "eyas.pruning.cost",
+    "score": "eyas.scoring.score_plans",
+    "trace": "eyas.pruning.tracing.trace",
 }
-__all__ = list(_HOME)
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOME:
-        msg = f"module 'eyas' has no attribute {name!r}"
-        raise AttributeError(msg)
-    return getattr(importlib.import_module(_HOME[name]), name)
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted([*globals(), *__all__])
+
+
+# Hidden from type checkers: with it in sight, every misspelt name would be taken for Any.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a public name on first use (PEP 562)."""
+        if name not in _MODULE_OF:
+            msg = f"module 'eyas' has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -92,7 +92,8 @@ def test_equal_weights_give_equal_bytes(exported: tuple[Exporter, Path], network
 
 def test_onnx_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     code = (
-        "import sys, torch; from torch import nn; from pathlib import Path; from eyas.deploy.exporters import Exporter\n"
+        "import sys, torch; from torch import nn; from pathlib import Path\n"
+        "from eyas.deploy.exporters import Exporter\n"
         "torch.manual_seed(0); m = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten())\n"
         "Exporter.parse('onnx')(m, torch.zeros(1, 1, 8, 8), Path(sys.argv[1]))\n"
     )

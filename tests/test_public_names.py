@@ -1,0 +1,68 @@
+"""The public face: every name imports, and type checkers see its real type, so that a typo is an error."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import eyas
+
+SNIPPET = """
+import eyas
+from torch import nn, Tensor
+
+def halve(model: nn.Module, images: Tensor) -> nn.Module:
+    space = eyas.trace(model, (images,))
+    plan = space.plan({group.name: group.channels // 2 for group in space.groups})
+    macs: int = space.cost().macs
+    return eyas.prune(model, space, plan)
+"""
+WRONG = [
+    ("eyas.trace(", "eyas.trcae(", 'Module has no attribute "trcae"'),
+    ("space.plan(", "space.paln(", '"SearchSpace" has no attribute "paln"'),
+    ("macs: int", "macs: str", "Incompatible types in assignment"),
+    ("eyas.prune(model, space, plan)", "eyas.prune(model, space)", 'Missing positional argument "plan"'),
+]
+
+
+@pytest.mark.parametrize("name", eyas.__all__)
+def test_every_public_name_is_where_it_is_said_to_be(name: str) -> None:
+    assert name in dir(eyas)
+    part = getattr(eyas, name)
+    assert part.__name__ == name
+    assert part.__module__ == eyas._MODULE_OF[name], "name the module that defines it"
+
+
+def test_type_checkers_are_told_the_same() -> None:
+    tree = ast.parse(Path(eyas.__file__).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    told = {alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert told == eyas._MODULE_OF
+    assert sorted(told) == sorted(eyas.__all__)
+
+
+def test_an_unknown_name_is_no_attribute() -> None:
+    with pytest.raises(AttributeError, match="'trcae'"):
+        eyas.trcae  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory: pytest.TempPathFactory):
+    """What mypy says of users' code, strict, in one cache."""
+    folder = tmp_path_factory.mktemp("snippets")
+
+    def run(code: str) -> str:
+        path = folder / "snippet.py"
+        path.write_text(code)
+        command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), str(path)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False).stdout
+
+    return run
+
+
+def test_right_code_passes_and_wrong_code_does_not(check) -> None:
+    assert check(SNIPPET).startswith("Success")
+    for right, wrong, complaint in WRONG:
+        assert complaint in check(SNIPPET.replace(right, wrong))
