@@ -58,13 +58,22 @@ class Servers(contextlib.ExitStack):
         )
         self.processes[name] = process
         self.callback(stop, process, stop_signal)
-        deadline = time.monotonic() + STARTUP_SECONDS
-        while page and not _answers(page):
+        if page:
+            self.wait_for_page(name, page)
+
+    def wait_for_page(self, name: str, page: str) -> None:
+        """Until a server answers at an address.
+
+        Raises:
+            EyasError: it ended or did not answer in time; the message holds the end of its log.
+        """
+        process, deadline = self.processes[name], time.monotonic() + STARTUP_SECONDS
+        while not _answers(page):
             if process.poll() is not None or time.monotonic() > deadline:
                 happened = "ended" if process.poll() is not None else f"did not answer within {STARTUP_SECONDS} s"
-                msg = f"{name} {happened}; the end of {log.name}:\n{self.tail(name)}"
+                msg = f"{name} {happened}; the end of {self.logs / name}.log:\n{self.tail(name)}"
                 raise EyasError(msg)
-            time.sleep(0.3)
+            time.sleep(0.1)
 
     def tail(self, name: str) -> str:
         """The last lines of a server's log."""
