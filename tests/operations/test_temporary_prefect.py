@@ -1,4 +1,4 @@
-"""Prefect's server for one command: it answers, Ctrl-C in the terminal does not reach it, and it never outlives who asked."""
+"""Prefect's server for one command: it answers, Ctrl-C in the terminal does not reach it, it outlives nobody."""
 
 import json
 import os
