@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command: Command = options.command
         return command(options)
     except EyasError as error:
-        from eyas.operations.tracking.mlflow_store import redact
+        from eyas.storage import redact
 
         print(f"error: {redact(str(error))}", file=sys.stderr)
         return error.exit_status

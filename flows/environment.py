@@ -44,7 +44,7 @@ def require_prefect() -> None:
     from prefect.settings import PREFECT_API_URL
 
     from eyas.operations.servers.processes import last_line
-    from eyas.operations.tracking import redact
+    from eyas.storage import redact
 
     address = PREFECT_API_URL.value()
     if not address:

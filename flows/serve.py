@@ -13,7 +13,7 @@ from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers.local_servers import POOL, make_pool
 from eyas.operations.servers.processes import Servers, last_line, require_free, start_prefect
 from eyas.operations.signing import MIN_SECRET_BYTES, ReplayGuard
-from eyas.operations.tracking import redact
+from eyas.storage import redact
 from flows.environment import ROOT
 from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
 

@@ -3,7 +3,8 @@
 import sys
 
 from eyas.operations.servers.processes import STORE_VARIABLE, Servers, require_free, start_prefect
-from eyas.operations.tracking import redact, tracking_uri
+from eyas.operations.tracking import tracking_uri
+from eyas.storage import redact
 from flows.environment import ROOT
 
 

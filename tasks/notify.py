@@ -6,7 +6,7 @@ from dataclasses import replace
 from eyas.config import NotifyParams
 from eyas.errors import EyasError
 from eyas.operations.notify import Notice, send
-from eyas.operations.tracking.mlflow_store import redact
+from eyas.storage import redact
 
 logger = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from eyas.config import PipelineParams, parse_params
 from eyas.errors import EyasError, StorageError
 from eyas.operations.fingerprint import Fingerprint
 from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
-from eyas.operations.tracking import Store, Version, model_registry, promotion, redacted, report_address, run_exists
+from eyas.operations.tracking import Store, Version, model_registry, promotion, report_address, run_exists
 from eyas.storage import Store as Files
+from eyas.storage import redacted
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks.dense_source import checkpoint_signatures
 from tasks.dvc_cli import stage_key, stage_names

@@ -11,7 +11,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
-from eyas.operations.tracking import redact
+from eyas.storage import redact
 from tasks.dvc_cli import Reproduced, StageError, reproduce
 from tasks.record import progress_of
 from tasks.workspace import Workspace

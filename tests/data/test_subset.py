@@ -14,7 +14,7 @@ from eyas.errors import DataError
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
 from tests.support.image_sources import make_images, png, write_cifar, write_folder, write_parquet
-from tests.support.peers import bucket_in, s3_service, set_credentials
+from tests.support.peers import bucket_in, put_tree, s3_service, set_credentials
 
 LABELS = [n % 3 for n in range(150)]
 
@@ -71,7 +71,7 @@ def test_a_sample_from_s3_stores_nothing_else(tmp_path, digests, monkeypatch, na
     SOURCES[name](tmp_path / "source")
     with s3_service() as endpoint, bucket_in(endpoint) as bucket:
         settings = StorageSettings(endpoint_url=endpoint)
-        Store(settings, state=tmp_path / "up").upload_tree(tmp_path / "source", f"s3://{bucket}/set")
+        put_tree(endpoint, bucket, "set", tmp_path / "source")
         passing = Store(settings, state=tmp_path / "passing")
         assert sample(f"s3://{bucket}/set", tmp_path / "s" / "train", passing, 90, kind="auto", table=Parquet())
         assert not (tmp_path / "passing").exists()

@@ -9,7 +9,7 @@ import pytest
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers import processes
 from eyas.operations.servers.postgres import create_databases, server_of
-from eyas.operations.tracking import redact
+from eyas.storage import redact
 from flows import ui
 
 PASSWORD = "hunter2secret"

@@ -48,31 +48,17 @@ class S3:
     def address(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
 
-    def put(self, key: str, data: bytes) -> str:
-        with_client = self.client()
-        with_client.put_object(Bucket=self.bucket, Key=key, Body=data)
-        with_client.close()
-        return self.address(key)
-
-    def get(self, key: str) -> bytes:
+    def put(self, key: str, data: bytes, **options: object) -> str:
         client = self.client()
-        with client.get_object(Bucket=self.bucket, Key=key)["Body"] as body:
-            data = body.read()
+        client.put_object(Bucket=self.bucket, Key=key, Body=data, **options)
         client.close()
-        return data
+        return self.address(key)
 
     def keys(self) -> list[str]:
         client = self.client()
-        found = [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
+        keys = [item["Key"] for item in client.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
         client.close()
-        return found
-
-    def uploads(self) -> int:
-        """Unfinished multipart uploads."""
-        client = self.client()
-        count = len(client.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
-        client.close()
-        return count
+        return keys
 
     def client(self):
         return boto3.client("s3", endpoint_url=self.endpoint, region_name="us-east-1")

@@ -1,6 +1,6 @@
 """Damage to what is read object by object from S3, by whatever wrote it."""
 
-from pathlib import Path
+import hashlib
 
 import pytest
 
@@ -8,12 +8,14 @@ from eyas.errors import ChecksumError, StorageError
 from tests.storage.faults import ALWAYS, PART, leftovers
 
 
+def put_with_metadata(s3, key: str, data: bytes) -> str:
+    """An object with its SHA-256 in the metadata, as whoever wrote it computed it."""
+    return s3.put(key, data, Metadata={"sha256": hashlib.sha256(data).hexdigest()})
+
+
 def put_checked(s3, key: str, data: bytes) -> str:
     """An object whose SHA-256 the service itself keeps."""
-    client = s3.client()
-    client.put_object(Bucket=s3.bucket, Key=key, Body=data, ChecksumAlgorithm="SHA256")
-    client.close()
-    return s3.address(key)
+    return s3.put(key, data, ChecksumAlgorithm="SHA256")
 
 
 def put_parts(s3, key: str, data: bytes) -> str:
@@ -31,18 +33,17 @@ def put_parts(s3, key: str, data: bytes) -> str:
     return s3.address(key)
 
 
-KEPT = {"by us": None, "in one request": None, "with a checksum": put_checked, "in parts": put_parts}
+KEPT = {
+    "with metadata": put_with_metadata,
+    "in one request": lambda s3, key, data: s3.put(key, data),
+    "with a checksum": put_checked,
+    "in parts": put_parts,
+}
 
 
-def uploaded(s3, large: bytes, tmp_path: Path, by: str) -> str:
+def uploaded(s3, large: bytes, by: str) -> str:
     """The address of a tree of one object that holds ``large``."""
-    if by == "by us":
-        (tmp_path / "in").write_bytes(large)
-        s3.store().upload(tmp_path / "in", s3.address("tree/data"))
-    elif by == "in one request":
-        s3.put("tree/data", large)
-    else:
-        KEPT[by](s3, "tree/data", large)
+    KEPT[by](s3, "tree/data", large)
     return s3.address("tree")
 
 
@@ -51,8 +52,8 @@ def is_data(request) -> bool:
 
 
 @pytest.mark.parametrize("by", KEPT)
-def test_a_damaged_object_of_a_stream_is_read_again(s3, large, tmp_path, by) -> None:
-    address = uploaded(s3, large, tmp_path, by)
+def test_a_damaged_object_of_a_stream_is_read_again(s3, large, by) -> None:
+    address = uploaded(s3, large, by)
     injected = s3.proxy.add("corrupt", match=is_data)
     ((entry, data),) = s3.store().stream(address)
     assert injected.hits == 1
@@ -60,8 +61,8 @@ def test_a_damaged_object_of_a_stream_is_read_again(s3, large, tmp_path, by) -> 
 
 
 @pytest.mark.parametrize("by", KEPT)
-def test_an_object_of_a_stream_that_stays_damaged_is_refused(s3, large, tmp_path, by) -> None:
-    address = uploaded(s3, large, tmp_path, by)
+def test_an_object_of_a_stream_that_stays_damaged_is_refused(s3, large, by) -> None:
+    address = uploaded(s3, large, by)
     s3.proxy.add("corrupt", match=is_data, times=ALWAYS)
     with pytest.raises(ChecksumError, match="/tree/data: .*damaged"):
         list(s3.store().stream(address))

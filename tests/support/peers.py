@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 Match = Callable[["Request"], bool]
@@ -37,7 +38,7 @@ class Fault:
     """Something that happens to the next ``times`` requests that match."""
 
     act: str
-    """status, cut, truncate, corrupt, corrupt_request, cut_request, lose_answer, stall"""
+    """status, cut, truncate, corrupt, lose_answer, stall"""
     match: Match = lambda request: True
     times: int = 1
     status: int = 500
@@ -149,13 +150,11 @@ class _ProxyHandler(_Handler):
     def handle_one(self) -> None:
         size = int(self.headers.get("Content-Length", 0))
         fault = self.proxy.pick(Request(self.command, self.path, dict(self.headers), size))
-        before = {"cut_request": self.cut_request, "status": self.say, "stall": self.stall}
+        before = {"status": self.say, "stall": self.stall}
         if fault and fault.act in before:
             before[fault.act](fault, size)
             return
         body = self.receive(size)
-        if fault and fault.act == "corrupt_request":
-            body = _flip(body)
         self.reply(fault, *self.proxy.forward(self.command, self.path, dict(self.headers), body))
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = handle_one  # noqa: N815
@@ -165,10 +164,6 @@ class _ProxyHandler(_Handler):
             self.send_response_only(100)
             self.end_headers()
         return self.rfile.read(size)
-
-    def cut_request(self, fault: Fault, size: int) -> None:
-        self.rfile.read(min(fault.after, size))
-        self.drop()
 
     def say(self, fault: Fault, size: int) -> None:
         self.receive(size)
@@ -305,3 +300,14 @@ def bucket_in(endpoint: str) -> Iterator[str]:
                 client.delete_objects(Bucket=name, Delete={"Objects": keys, "Quiet": True})
         client.delete_bucket(Bucket=name)
         client.close()
+
+
+def put_tree(endpoint: str, bucket: str, prefix: str, folder: Path) -> None:
+    """All files of a folder as objects below a prefix."""
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=endpoint, region_name=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"))
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            client.upload_file(str(path), bucket, f"{prefix}/{path.relative_to(folder).as_posix()}")
+    client.close()

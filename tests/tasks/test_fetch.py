@@ -24,7 +24,7 @@ from eyas.progress import silent
 from eyas.storage.settings import StorageSettings
 from tasks import fetch as stage
 from tests.support.image_sources import CLASSES, make_images, png, write_folder, write_parquet
-from tests.support.peers import Request, bucket_in, fault_proxy, s3_service, set_credentials, web_server
+from tests.support.peers import Request, bucket_in, fault_proxy, put_tree, s3_service, set_credentials, web_server
 
 REPOSITORY = Path(__file__).parents[2]
 LABELS = [n % 3 for n in range(120)]
@@ -203,14 +203,12 @@ def s3(monkeypatch) -> Iterator[tuple[str, str]]:
 
 
 def test_tables_and_trees_from_s3(run, folder, table, tmp_path, s3) -> None:
-    from eyas.storage import Store
-
     endpoint, bucket = s3
     settings = StorageSettings(endpoint_url=endpoint, backoff=0.001)
-    store = Store(settings, state=tmp_path / "up")
-    store.upload_tree(folder, f"s3://{bucket}/tree")
-    (tmp_path / "t.parquet").write_bytes(table)
-    store.upload(tmp_path / "t.parquet", f"s3://{bucket}/tables/t.parquet")
+    put_tree(endpoint, bucket, "tree", folder)
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.parquet").write_bytes(table)
+    put_tree(endpoint, bucket, "tables", tmp_path / "tables")
     run(f"s3://{bucket}/tree", storage=settings)
     tree = eyas.data.open_dataset(tmp_path / "artifacts" / "fetch").digest
     run(f"s3://{bucket}/tables/t.parquet", storage=settings)

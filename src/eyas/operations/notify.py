@@ -1,21 +1,17 @@
 """Tell people: one webhook call for a run that came late, failed, was refused or cancelled."""
 
-import json
 import os
-import random
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from eyas.errors import BadInputError, StorageError
+from eyas.errors import BadInputError
+from eyas.storage.retry import Retry, TransientError
 
 Event = Literal["late", "failed", "refused", "cancelled", "promoted", "rolled_back"]
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 4
-LAST_CLIENT_ERROR = 499
 RETRIED_CLIENT_ERRORS = (408, 429)
 
 
@@ -59,30 +55,25 @@ def send(
     if not address.startswith(("https://", "http://")):
         msg = f"the address in {variable} must start with https:// or http://"
         raise BadInputError(msg)
-    body = json.dumps(notice.payload(style)).encode()
-    last = ""
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            sleep(2**attempt * random.uniform(0.5, 1.0))
-        status, last = _post(address, body)
-        if status is not None and status < 300:
-            return True
-        if status is not None and status <= LAST_CLIENT_ERROR and status not in RETRIED_CLIENT_ERRORS:
-            msg = f"the receiver named by {variable} refused the notice: {last}"
-            raise BadInputError(msg)
-    msg = f"the receiver named by {variable} did not take the notice in {ATTEMPTS} attempts: {last}"
-    raise StorageError(msg)
+    failure = "{what} did not take the notice in {tries} attempts: {reason}"
+    receiver = f"the receiver named by {variable}"
+    Retry(ATTEMPTS, base=2.0, failure=failure, sleep=sleep)(
+        lambda: _post(address, notice.payload(style), receiver), receiver
+    )
+    return True
 
 
-def _post(address: str, body: bytes) -> tuple[int | None, str]:
-    """HTTP status (None without an answer) and what went wrong, without the address."""
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})  # noqa: S310
+def _post(address: str, payload: dict[str, Any], receiver: str) -> None:
+    """One call; what went wrong is told without the address."""
+    import requests
+
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
-            return answer.status, ""
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, f"HTTP {error.code}"
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        return None, type(reason).__name__ if isinstance(reason, BaseException) else str(reason)
+        answer = requests.post(address, json=payload, timeout=TIMEOUT_SECONDS)
+    except requests.RequestException as error:
+        raise TransientError(type(error).__name__) from None
+    status = answer.status_code
+    if status >= 500 or status in RETRIED_CLIENT_ERRORS:
+        raise TransientError(f"HTTP {status}", retry_after=answer.headers.get("Retry-After"))
+    if status >= 300:
+        msg = f"{receiver} refused the notice: HTTP {status}"
+        raise BadInputError(msg)

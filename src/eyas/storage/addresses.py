@@ -1,19 +1,25 @@
-"""Addresses of files: ``s3://bucket/key``, ``https://host/path``, or a path."""
+"""Addresses of files, ``s3://bucket/key``, ``https://host/path`` or a path, and what a listing says of a file."""
 
 import re
 from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Literal, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from eyas.errors import ParameterError
+from eyas.storage.redaction import redact
 
 Scheme = Literal["file", "http", "https", "s3"]
 _SCHEME = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*)://")
-_SECRET = re.compile(
-    r"(?i)((?:x-amz-(?:signature|security-token|credential)|signature|awsaccesskeyid|token|access_token|password)=)[^&\s'\"]+"
-)
-_SECRET_NAME = re.compile(r"(?i)(?:^|[^a-z])sig|signature|token|secret|password|credential|key")
-_ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+
+
+class Entry(NamedTuple):
+    """A file below a folder or prefix."""
+
+    name: str
+    """Relative to what was listed, ``/`` between parts."""
+    size: int
+    version: str
+    """Changes when the content does: an ETag, or the time of the last change."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Address:
 
     scheme: Scheme
     text: str
-    """As given; may hold a signature or a password."""
+    """As written; may hold a signature or a password."""
     bucket: str = ""
     """The bucket of ``s3``."""
     key: str = ""
@@ -64,34 +70,3 @@ def parse(address: str) -> Address:
         bucket, _, key = address[match.end() :].partition("/")  # a key may hold ? and #
         return Address("s3", address, bucket=bucket, key=key)
     return Address("https" if scheme == "https" else "http", address, key=parts.path)
-
-
-def redact(text: str) -> str:
-    """A text without user names, passwords, query strings and signatures in its addresses."""
-    return _SECRET.sub(r"\1***", _ADDRESS.sub(lambda match: _bare(match[0]), text))
-
-
-def holds_secret(address: str) -> bool:
-    """Whether an address holds a password or a signature in clear; a value that begins with ``$`` names a variable."""
-    match = _SCHEME.match(address)
-    if match is None:
-        return False
-    rest = address[match.end() :]
-    person, sign, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
-    given = [person.rpartition(":")[2]] if sign else []
-    if match[1].lower() != "s3":  # a key may hold ? and =
-        pairs = (pair.partition("=") for pair in re.split(r"[&;]", rest.partition("?")[2]))
-        given += [value for name, _, value in pairs if _SECRET_NAME.search(name)]
-    return any(value and not value.startswith("$") for value in given)
-
-
-def _bare(address: str) -> str:
-    """One address without user information and query."""
-    if address.lower().startswith("s3://"):
-        return re.sub(r"^(s3://)[^/@]*@", r"\1", address, flags=re.IGNORECASE)
-    try:
-        parts = urlsplit(address)
-    except ValueError:
-        return "(an address that cannot be read)"
-    host = parts.netloc.rsplit("@", 1)[-1]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -1,7 +1,6 @@
 """Files and folders on this machine; and how any file gets its place at once or not at all."""
 
 import glob
-import hashlib
 import os
 import shutil
 import uuid
@@ -10,7 +9,8 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from eyas.errors import ChecksumError, DataError
-from eyas.storage.entry import Entry
+from eyas.storage.addresses import Entry
+from eyas.storage.digests import file_sha256
 
 
 def find(address: str) -> list[Path]:
@@ -99,12 +99,11 @@ def check(path: Path, name: str, sha256: str | None) -> str:
     Raises:
         ChecksumError: they differ; ``name`` says of what.
     """
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if sha256 is not None and not found.startswith(sha256.lower()):
-        msg = f"{name} has sha256 {found}, expected {sha256}: another or a damaged file"
+    actual = file_sha256(path)
+    if sha256 is not None and not actual.startswith(sha256.lower()):
+        msg = f"{name} has sha256 {actual}, expected {sha256}: another or a damaged file"
         raise ChecksumError(msg)
-    return found
+    return actual
 
 
 def safe_name(name: str, where: object) -> str:

@@ -1,144 +1,98 @@
-"""``s3://``: listing, downloads in parts that resume, ranged reads."""
+"""``s3://``: listing, downloads in parts that resume, ranged reads.
+
+boto3's managed transfer begins a broken download again from its first byte and tries without a pause; so the parts of
+a download are requested here.
+"""
 
 import base64
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from botocore.exceptions import ClientError, FlexibleChecksumError
+from botocore.exceptions import ClientError
 
-from eyas.errors import ChecksumError
+from eyas.errors import ChecksumError, DataError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
-from eyas.storage.addresses import Address
-from eyas.storage.entry import Entry
+from eyas.storage.addresses import Address, Entry
 from eyas.storage.retry import TransientError
-from eyas.storage.s3_checks import Content, ObjectInfo, disagreement
 from eyas.storage.s3_client import S3Access, code_of
+from eyas.storage.s3_integrity import Content, ObjectInfo, disagreement
 from eyas.storage.settings import StorageSettings
 from eyas.storage.transfer_journal import Journal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-Arrived = TypeVar("Arrived", bound=Content)
+Result = TypeVar("Result")
 
 
 class S3Remote:
-    """Reads objects of an S3 service."""
+    """Reads objects of an S3 service.
+
+    Every method raises ``DataError`` for a bucket or an object that does not exist, and ``StorageError`` where access
+    is refused, the object changed meanwhile, or the service failed after all tries.
+    """
 
     page_size = 1000
     """Objects per page of a listing; S3 gives no more."""
 
     def __init__(self, settings: StorageSettings) -> None:
-        self.settings = settings
+        self._settings = settings
         self.access = S3Access(settings)
-        self.secret_args = customer_key_args()
+
+    def is_object(self, address: Address) -> bool:
+        """Whether an address names one object, not a prefix."""
+        if not address.key or address.key.endswith("/"):
+            return False
+        with suppress(DataError):
+            self.stat(address)
+            return True
+        return False
 
     def entries(self, address: Address) -> Iterator[Entry]:
-        """All objects below a prefix, page by page, in the order of their keys; folder markers are left out.
-
-        Raises:
-            DataError: the bucket does not exist.
-            StorageError: access is refused, or the service failed after all tries.
-        """
+        """All objects below a prefix, page by page, in the order of their keys; folder markers are left out."""
         prefix = address.key if not address.key or address.key.endswith("/") else address.key + "/"
-        token: str | None = None
+        request: dict[str, Any] = {"Bucket": address.bucket, "Prefix": prefix, "MaxKeys": self.page_size}
         while True:
-            request: dict[str, Any] = {"Bucket": address.bucket, "Prefix": prefix, "MaxKeys": self.page_size}
-            if token:
-                request["ContinuationToken"] = token
-            page = self.access.call(lambda client, r=request: client.list_objects_v2(**r), str(address))  # type: ignore[misc]
+            page = self.access.call(lambda client: client.list_objects_v2(**request), str(address))
             for item in page.get("Contents", []):
                 name = item["Key"][len(prefix) :]
                 if name and not name.endswith("/"):
                     yield Entry(name, item["Size"], item["ETag"])
-            token = page.get("NextContinuationToken")
-            if not token:
+            if not page.get("NextContinuationToken"):
                 return
+            request["ContinuationToken"] = page["NextContinuationToken"]
 
-    def stat(self, address: Address) -> ObjectInfo:
-        """Size, version and checksums of an object.
-
-        Raises:
-            DataError: it does not exist.
-            StorageError: access is refused, or the service failed after all tries.
-        """
-        answer = self.access.call(lambda client: self._head(client, address, ChecksumMode="ENABLED"), str(address))
-        return self._with_part_size(address, ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5))
-
-    def _with_part_size(self, address: Address, info: ObjectInfo) -> ObjectInfo:
-        """The same with the size of its parts, where its bytes can be told from nothing else."""
-        if "-" not in info.etag or info.sha256 is not None or not info.etag_is_md5:
-            return info
-        part = self.access.call(lambda client: self._head(client, address, PartNumber=1), str(address))
-        return replace(info, part_size=part["ContentLength"])
-
-    def _head(self, client: "S3Client", address: Address, **options: Any) -> Any:
-        """A HEAD request; where it is refused, a GET says why (an answer to HEAD has no body to tell it)."""
-        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
-        try:
-            return client.head_object(**request, **options)
-        except ClientError as error:
-            if code_of(error) in {"400", "403"}:
-                client.get_object(**request, Range="bytes=0-0")["Body"].close()
-            raise
+    def stat(self, address: Address) -> tuple[int, str]:
+        """Size and version of an object."""
+        info = self._info(address)
+        return info.size, info.etag
 
     def read(self, address: Address, entry: Entry) -> bytes:
-        """All bytes of a listed object that must still be the same, compared with the checksum that the object has.
+        """All bytes of a listed object, compared with the checksum that the object has.
 
         Raises:
             ChecksumError: they differ, twice.
-            DataError: it does not exist.
-            StorageError: it changed, access is refused, or the service failed after all tries.
         """
 
-        def bring() -> tuple[bytes, ObjectInfo]:
-            data, info = self.access.call(lambda client: self._get(client, address, entry), str(address))
-            return data, self._with_part_size(address, info)
+        def bring() -> bytes:
+            data, answer = self._get(address, entry.size, IfMatch=entry.version, ChecksumMode="ENABLED")
+            _require_same(data, self._described(address, answer))
+            return data
 
-        return self._checked(address, bring)
-
-    def _get(self, client: "S3Client", address: Address, entry: Entry) -> tuple[bytes, ObjectInfo]:
-        """The whole object in one answer, and what that says of it; boto3 compares the service's own checksum."""
-        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
-        answer = client.get_object(**request, IfMatch=entry.version, ChecksumMode="ENABLED")
-        with closing(answer["Body"]) as body:  # the body as its own context manager would leave the checksum out
-            try:
-                data = body.read()
-            except FlexibleChecksumError as error:
-                raise ChecksumError(str(error)) from None
-        if len(data) != entry.size:
-            msg = f"{len(data)} bytes came instead of {entry.size}"
-            raise TransientError(msg)
-        return data, ObjectInfo.of(answer, etag_is_md5=self.settings.etag_is_md5)
+        return _twice(bring, address)
 
     def read_range(self, address: Address, start: int, stop: int, version: str | None) -> bytes:
         """The bytes ``start`` to ``stop`` (exclusive) of an object that must still be ``version``.
 
         Their number is checked, not their content: an object's checksum says nothing of a range.
-
-        Raises:
-            StorageError: it changed, access is refused, or the service failed after all tries.
         """
-        return self.access.call(lambda client: self._range(client, address, start, stop, version), str(address))
-
-    def _range(self, client: "S3Client", address: Address, start: int, stop: int, version: str | None) -> bytes:
-        if stop <= start:
-            return b""
-        request: dict[str, Any] = {"Bucket": address.bucket, "Key": address.key, **self.secret_args}
-        if version:
-            request["IfMatch"] = version
-        answer = client.get_object(**request, Range=f"bytes={start}-{stop - 1}")
-        with answer["Body"] as body:
-            data = body.read()
-        if len(data) != stop - start:
-            msg = f"{len(data)} bytes came instead of {stop - start}"
-            raise TransientError(msg)
-        return data
+        condition = {"IfMatch": version} if version else {}
+        return self._get(address, stop - start, Range=f"bytes={start}-{stop - 1}", **condition)[0]
 
     def download(self, address: Address, target: Path, journal: Journal, progress: Progress = silent) -> None:
         """Bring an object to ``target``: in parts, several at a time, continuing what an earlier try left.
@@ -147,29 +101,29 @@ class S3Remote:
 
         Raises:
             ChecksumError: the bytes differ from the object's own checksum, twice.
-            DataError: it does not exist.
-            StorageError: access is refused, or the service failed after all tries.
         """
-        info = self.stat(address)
+        info = self._info(address)
         if target.exists() and info.can_tell and disagreement(target, info) is None:
             return
         part = target.with_name(target.name + ".part")
 
-        def bring() -> tuple[Path, ObjectInfo]:
+        def bring() -> None:
             self._download_parts(address, info, part, journal, progress)
-            return part, info
+            try:
+                _require_same(part, info)
+            except ChecksumError:
+                part.unlink()
+                journal.clear()
+                raise
 
-        def forget() -> None:
-            part.unlink()
-            journal.clear()
-
-        self._checked(address, bring, forget).replace(target)
+        _twice(bring, address)
+        part.replace(target)
 
     def download_small(self, address: Address, target: Path, entry: Entry) -> None:
         """Bring a listed object of at most ``part_size`` bytes to ``target`` with a single request.
 
         Raises:
-            As ``download``.
+            ChecksumError: the bytes differ from the object's own checksum, twice.
         """
         data = self.read(address, entry)
         part = target.with_name(target.name + ".part")
@@ -177,34 +131,43 @@ class S3Remote:
         part.write_bytes(data)
         part.replace(target)
 
-    @staticmethod
-    def _checked(
-        address: Address, bring: Callable[[], tuple[Arrived, ObjectInfo]], forget: Callable[[], None] = lambda: None
-    ) -> Arrived:
-        """What ``bring`` gives, compared with what the object says; once more, after ``forget``, when they differ."""
-        reason: str | None = None
-        for _ in range(2):
-            try:
-                content, info = bring()
-                reason = disagreement(content, info)
-            except ChecksumError as error:
-                reason = str(error)
-            if reason is None:
-                return content
-            forget()
-        msg = f"{address}: {reason}; downloaded twice: the object is damaged, upload it again"
-        raise ChecksumError(msg)
+    def _info(self, address: Address) -> ObjectInfo:
+        answer = self.access.call(lambda client: _head(client, address, ChecksumMode="ENABLED"), str(address))
+        return self._described(address, answer)
+
+    def _described(self, address: Address, answer: Any) -> ObjectInfo:
+        """What an answer says of its object, with the size of its parts where nothing else can tell its bytes."""
+        info = ObjectInfo.of(answer, etag_is_md5=self._settings.etag_is_md5)
+        if "-" not in info.etag or info.sha256 is not None or not info.etag_is_md5:
+            return info
+        part = self.access.call(lambda client: _head(client, address, PartNumber=1), str(address))
+        return replace(info, part_size=part["ContentLength"])
+
+    def _get(self, address: Address, size: int, **options: Any) -> tuple[bytes, Any]:
+        """``size`` bytes in one answer, and that answer; boto3 compares a checksum that comes with it."""
+        if size == 0 and "Range" in options:
+            return b"", {}
+
+        def once(client: "S3Client") -> tuple[bytes, Any]:
+            answer = client.get_object(**_place(address), **options)
+            with closing(answer["Body"]) as body:  # the body as its own context manager would leave the checksum out
+                data = body.read()
+            if len(data) != size:
+                msg = f"{len(data)} bytes came instead of {size}"
+                raise TransientError(msg)
+            return data, answer
+
+        return self.access.call(once, str(address))
 
     def _download_parts(
         self, address: Address, info: ObjectInfo, part: Path, journal: Journal, progress: Progress
     ) -> None:
         """Write the missing parts of an object into ``part``."""
-        size = self.settings.part_size
-        done = self._resumed(info, part, journal)
-        starts = range(0, info.size, size)
-        missing = [start for start in starts if start not in done]
+        size, threads = self._settings.part_size, self._settings.concurrency
+        written = self._written(info, part, journal)
+        missing = [start for start in range(0, info.size, size) if start not in written]
         part.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("r+b" if done else "wb") as file:
+        with part.open("r+b" if written else "wb") as file:
             file.truncate(info.size)
 
             def bring(start: int) -> None:
@@ -212,25 +175,52 @@ class S3Remote:
                 os.pwrite(file.fileno(), self.read_range(address, start, stop, info.etag), start)
                 journal.append(part=start)
 
-            for count, _ in enumerate(
-                ordered_map(bring, missing, threads=self.settings.concurrency, ahead=self.settings.concurrency),
-                len(starts) - len(missing) + 1,
-            ):
+            for count, _ in enumerate(ordered_map(bring, missing, threads=threads, ahead=threads), len(written) + 1):
                 progress(min(count * size, info.size), info.size, address.name)
 
-    def _resumed(self, info: ObjectInfo, part: Path, journal: Journal) -> set[int]:
+    def _written(self, info: ObjectInfo, part: Path, journal: Journal) -> set[int]:
         """Starts of the parts that an earlier try has written, if it was the same object."""
-        head = {"etag": info.etag, "size": info.size, "part_size": self.settings.part_size}
+        head = {"etag": info.etag, "size": info.size, "part_size": self._settings.part_size}
         steps = journal.read()
-        if part.exists() and steps and steps[0] == head:
-            return {step["part"] for step in steps[1:] if "part" in step}
+        if part.exists() and steps[:1] == [head]:
+            return {step["part"] for step in steps[1:]}
         journal.restart(**head)
         return set()
 
 
-def customer_key_args() -> dict[str, Any]:
-    """The customer's own encryption key (SSE-C), from ``EYAS_S3_SSE_CUSTOMER_KEY`` (base64), as boto3 wants it."""
+def _twice(bring: Callable[[], Result], address: Address) -> Result:
+    """What ``bring`` gives; once more where the bytes are not those of the object."""
+    with suppress(ChecksumError):
+        return bring()
+    try:
+        return bring()
+    except ChecksumError as error:
+        msg = f"{address}: {error}; downloaded twice: the object is damaged, upload it again"
+        raise ChecksumError(msg) from None
+
+
+def _require_same(content: Content, info: ObjectInfo) -> None:
+    """Refuse bytes that are not what their object says."""
+    reason = disagreement(content, info)
+    if reason:
+        raise ChecksumError(reason)
+
+
+def _head(client: "S3Client", address: Address, **options: Any) -> Any:
+    """A HEAD request; where it is refused, a GET says why (an answer to HEAD has no body to tell it)."""
+    try:
+        return client.head_object(**_place(address), **options)
+    except ClientError as error:
+        if code_of(error) in {"400", "403"}:
+            client.get_object(**_place(address), Range="bytes=0-0")["Body"].close()
+        raise
+
+
+def _place(address: Address) -> dict[str, Any]:
+    """Bucket and key as boto3 wants them, and the customer's own encryption key (SSE-C), if there is one.
+
+    The key stands, in base64, in ``EYAS_S3_SSE_CUSTOMER_KEY``.
+    """
+    place = {"Bucket": address.bucket, "Key": address.key}
     key = os.environ.get("EYAS_S3_SSE_CUSTOMER_KEY")
-    if not key:
-        return {}
-    return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": base64.b64decode(key)}
+    return {**place, "SSECustomerAlgorithm": "AES256", "SSECustomerKey": base64.b64decode(key)} if key else place

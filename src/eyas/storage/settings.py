@@ -6,11 +6,12 @@ written anywhere.
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eyas.errors import ParameterError
+from eyas.storage.retry import Retry
 
 _ENVIRONMENT = {
     "endpoint_url": ("EYAS_S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
@@ -18,9 +19,6 @@ _ENVIRONMENT = {
     "profile": ("AWS_PROFILE",),
     "path_style": ("EYAS_S3_PATH_STYLE",),
     "anonymous": ("EYAS_S3_ANONYMOUS",),
-    "sse": ("EYAS_S3_SSE",),
-    "sse_kms_key": ("EYAS_S3_SSE_KMS_KEY",),
-    "checksums": ("EYAS_S3_CHECKSUMS",),
     "etag_is_md5": ("EYAS_S3_ETAG_IS_MD5",),
     "ca_bundle": ("AWS_CA_BUNDLE",),
 }
@@ -42,12 +40,6 @@ class StorageSettings(BaseModel):
     """Bucket in the path instead of the host name; by default where an endpoint is given. ``EYAS_S3_PATH_STYLE``."""
     anonymous: bool = False
     """Requests without signature, for public buckets; ``EYAS_S3_ANONYMOUS``."""
-    sse: Literal["AES256", "aws:kms", "aws:kms:dsse"] | None = None
-    """Server-side encryption of what is written; ``EYAS_S3_SSE``."""
-    sse_kms_key: str | None = None
-    """Key id for ``aws:kms``; ``EYAS_S3_SSE_KMS_KEY``."""
-    checksums: bool = True
-    """Send SHA-256 checksums, which S3 and recent services verify; without, Content-MD5. ``EYAS_S3_CHECKSUMS``."""
     etag_is_md5: bool = True
     """Compare unencrypted objects with their ETags, as S3 defines them; off for services whose ETags are something
     else. ``EYAS_S3_ETAG_IS_MD5``."""
@@ -64,13 +56,18 @@ class StorageSettings(BaseModel):
     backoff_cap: Annotated[float, Field(ge=0)] = 30
     """Upper bound of any pause in seconds."""
     part_size: Annotated[int, Field(ge=5 * _MIB)] = 16 * _MIB
-    """Bytes per part of a large object, up and down."""
+    """Bytes per part of a large object."""
     concurrency: Annotated[int, Field(ge=1)] = 8
     """Requests at the same time."""
 
+    @property
+    def retry(self) -> Retry:
+        """How to try again."""
+        return Retry(self.attempts, self.backoff, self.backoff_cap)
+
     @classmethod
-    def from_environment(cls, given: Self | None = None, environment: Mapping[str, str] | None = None) -> Self:
-        """``given``, completed by the environment.
+    def from_environment(cls, settings: Self | None = None, environment: Mapping[str, str] | None = None) -> Self:
+        """``settings``, completed by the environment.
 
         Raises:
             ParameterError: a variable holds what its setting does not allow.
@@ -82,12 +79,11 @@ class StorageSettings(BaseModel):
             for variable in reversed(variables):
                 if environment.get(variable):
                     values[field], names[field] = environment[variable], variable
-        if given is not None:
-            values.update(given.model_dump(exclude_unset=True))
+        if settings is not None:
+            values.update(settings.model_dump(exclude_unset=True))
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
-            field = str(first["loc"][0])
-            msg = f"{names.get(field, f'runtime.storage.{field}')}: {first['msg']}; given: {first['input']!r}"
+            msg = f"{names[str(first['loc'][0])]}: {first['msg']}; given: {first['input']!r}"
             raise ParameterError(msg) from error

@@ -1,19 +1,19 @@
-"""One object that reads and writes files anywhere: paths, ``https://``, ``s3://``."""
+"""One object that reads files anywhere: paths, ``https://``, ``s3://``."""
 
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
-from eyas.errors import ChecksumError, DataError, StorageError
+from eyas.errors import ChecksumError, DataError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage import local
-from eyas.storage.addresses import Address, parse
-from eyas.storage.entry import Entry
-from eyas.storage.ranged import RangedFile
+from eyas.storage.addresses import Address, Entry, parse
+from eyas.storage.ranged_file import RangedFile
 from eyas.storage.settings import StorageSettings
 from eyas.storage.transfer_journal import Journal, key_of
 
@@ -27,7 +27,7 @@ Result = TypeVar("Result")
 
 
 class Store:
-    """Reads and writes files at addresses.
+    """Reads files at addresses.
 
     Args:
         settings: how remotes are reached; completed by the environment.
@@ -55,63 +55,34 @@ class Store:
         Raises:
             ChecksumError: the bytes differ from ``sha256`` (or from its first digits).
         """
-        parsed, target = parse(address), Path(target)
+        parsed = parse(address)
         if parsed.scheme == "file":
             source = local.one_file(parsed.key)
-            found = local.check(source, str(parsed), sha256)
+            digest = local.check(source, str(parsed), sha256)
         else:
-            source, found = self._verified(parsed, sha256)
-        local.place(source, target)
-        return found
+            source, digest = self._verified(parsed, sha256)
+        local.place(source, Path(target))
+        return digest
 
     def bring(self, address: str, folder: Path | str) -> None:
         """Put the file at an address, or all files below a folder or prefix, into ``folder``."""
         parsed, folder = parse(address), Path(folder)
         if parsed.scheme == "file":
             local.copy_into(parsed.key, folder)
-        elif parsed.scheme == "s3" and not self._is_object(parsed):
+        elif self._is_prefix(parsed):
             self._bring_tree(parsed, folder)
         else:
             local.link(self._cached(parsed), folder / (parsed.name or "file"))
-
-    def upload(self, source: Path | str, address: str) -> str:
-        """Write one file to a path or to ``s3://``; it appears complete or not at all. Returns its SHA-256.
-
-        Uploads of the same file to the same place with the same settings continue where the last one broke off, and
-        an object that holds the same bytes, encrypted as asked, is left alone. A file that changes while it is sent
-        becomes no object.
-        """
-        source, parsed = Path(source), parse(address)
-        if not source.is_file():
-            msg = f"{source} does not exist: nothing to upload to {parsed}"
-            raise DataError(msg)
-        if parsed.scheme == "file":
-            local.place(source, Path(parsed.key))
-            return local.check(source, str(source), None)
-        if parsed.scheme != "s3":
-            msg = f"{parsed}: files are written to s3:// or a path"
-            raise StorageError(msg)
-        from eyas.storage.s3_upload import S3Upload
-
-        journal = Journal(self._folder(parsed) / "upload.jsonl")
-        return S3Upload(self._s3, source, parsed, journal).run(self._progress)
-
-    def upload_tree(self, folder: Path | str, address: str) -> dict[str, str]:
-        """Upload all files below ``folder``; returns SHA-256 by name."""
-        folder = Path(folder)
-        names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-        sent = self._each(lambda name: self.upload(folder / name, str(parse(address).child(name).text)), names)
-        return dict(zip(names, sent, strict=True))
 
     def entries(self, address: str) -> Iterator[Entry]:
         """Name, size and version of all files below a folder or prefix, or of the one file."""
         parsed = parse(address)
         if parsed.scheme == "file":
             yield from local.entries(parsed.key)
-        elif parsed.scheme == "s3" and not self._is_object(parsed):
+        elif self._is_prefix(parsed):
             yield from self._s3.entries(parsed)
         else:
-            size, version = self._stat(parsed)
+            size, version = self._remote(parsed).stat(parsed)
             yield Entry(parsed.name, size, version or "")
 
     def fingerprint(self, address: str) -> str:
@@ -130,34 +101,29 @@ class Store:
         parsed = parse(address)
         if parsed.scheme == "file":
             return local.one_file(parsed.key).open("rb")
-        size, version = self._stat(parsed)
-        remote = self._s3 if parsed.scheme == "s3" else self._http
-
-        def fetch(start: int, stop: int) -> bytes:
-            return remote.read_range(parsed, start, stop, version)
-
-        return cast("BinaryIO", RangedFile(fetch, size))
+        remote = self._remote(parsed)
+        size, version = remote.stat(parsed)
+        file = RangedFile(lambda start, stop: remote.read_range(parsed, start, stop, version), size)
+        return cast("BinaryIO", file)
 
     def stream(self, address: str) -> Iterator[tuple[Entry, bytes]]:
         """The content of every file below a folder or prefix, a few files ahead, none of them stored.
 
         Each file is whole and of the version that was listed. From ``s3://`` it is also compared with the checksum
-        that the object has (see ``s3_checks``; none where a key encrypts what others uploaded), and read once more
+        that the object has (see ``s3_integrity``; none where a key encrypts what others uploaded), and read once more
         where it differs. Web servers give no checksum.
 
         Raises:
             ChecksumError: the bytes differ twice.
         """
         parsed = parse(address)
-        whole = parsed.scheme == "s3" and self._is_object(parsed)
+        in_folder = Path(parsed.key).is_dir() if parsed.scheme == "file" else self._is_prefix(parsed)
 
         def read(entry: Entry) -> tuple[Entry, bytes]:
             if parsed.scheme == "file":
                 path = Path(parsed.key)
-                return entry, (path / entry.name if path.is_dir() else path.parent / entry.name).read_bytes()
-            if parsed.scheme == "s3":
-                return entry, self._s3.read(parsed if whole else parsed.child(entry.name), entry)
-            return entry, self._http.read_range(parsed, 0, entry.size, entry.version or None)
+                return entry, (path / entry.name if in_folder else path.parent / entry.name).read_bytes()
+            return entry, self._remote(parsed).read(parsed.child(entry.name) if in_folder else parsed, entry)
 
         yield from self._each(read, list(self.entries(address)))
 
@@ -173,21 +139,11 @@ class Store:
 
         return HttpRemote(self.settings)
 
-    def _stat(self, address: Address) -> tuple[int, str | None]:
-        if address.scheme == "s3":
-            info = self._s3.stat(address)
-            return info.size, info.etag
-        return self._http.stat(address)
+    def _remote(self, address: Address) -> "S3Remote | HttpRemote":
+        return self._s3 if address.scheme == "s3" else self._http
 
-    def _is_object(self, address: Address) -> bool:
-        """Whether an ``s3://`` address names one object, not a prefix."""
-        if not address.key or address.key.endswith("/"):
-            return False
-        try:
-            self._s3.stat(address)
-        except DataError:
-            return False
-        return True
+    def _is_prefix(self, address: Address) -> bool:
+        return address.scheme == "s3" and not self._s3.is_object(address)
 
     def _folder(self, address: Address) -> Path:
         """State of one address."""
@@ -195,31 +151,31 @@ class Store:
 
     def _verified(self, address: Address, sha256: str | None) -> tuple[Path, str]:
         """The local copy of one remote file and its SHA-256; once more from the start where they do not fit."""
-        source = self._cached(address)
-        try:
-            return source, local.check(source, str(address), sha256)
-        except ChecksumError:
-            shutil.rmtree(self._folder(address))  # damaged on the way, or on this disk
-        source = self._cached(address)
-        try:
-            return source, local.check(source, str(address), sha256)
-        except ChecksumError:
-            shutil.rmtree(self._folder(address))
-            raise
+
+        def bring() -> tuple[Path, str]:
+            source = self._cached(address)
+            try:
+                return source, local.check(source, str(address), sha256)
+            except ChecksumError:
+                shutil.rmtree(self._folder(address))  # damaged on the way, or on this disk
+                raise
+
+        with suppress(ChecksumError):
+            return bring()
+        return bring()
 
     def _cached(self, address: Address) -> Path:
         """The local copy of one remote file, brought up to date."""
         folder = self._folder(address)
         target, journal = folder / "data" / (address.name or "file"), Journal(folder / "download.jsonl")
-        remote = self._s3 if address.scheme == "s3" else self._http
-        remote.download(address, target, journal, self._progress)
+        self._remote(address).download(address, target, journal, self._progress)
         return target
 
     def _bring_tree(self, address: Address, folder: Path) -> None:
         """All objects below a prefix; those that are there from an earlier try are not brought again."""
         state = self._folder(address)
         journal = Journal(state / "tree.jsonl")
-        versions = {step["name"]: step["version"] for step in journal.read() if "name" in step}
+        versions = {step["name"]: step["version"] for step in journal.read()}
         entries = list(self._s3.entries(address))
         if not entries:
             msg = f"{address} holds no object: check bucket and prefix"
@@ -227,8 +183,8 @@ class Store:
 
         def one(entry: Entry) -> None:
             target = state / "data" / local.safe_name(entry.name, address)
-            known = target.exists() and target.stat().st_size == entry.size
-            if not (known and versions.get(entry.name) == entry.version):
+            whole = target.exists() and target.stat().st_size == entry.size
+            if not (whole and versions.get(entry.name) == entry.version):
                 self._bring_entry(address.child(entry.name), target, entry, state)
                 journal.append(name=entry.name, version=entry.version)
             local.link(target, folder / entry.name)

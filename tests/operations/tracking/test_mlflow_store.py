@@ -17,6 +17,7 @@ from eyas.errors import ParameterError, StorageError
 from eyas.operations import tracking
 from eyas.operations.tracking import alias_transaction, model_registry
 from eyas.operations.tracking.mlflow_store import retry
+from eyas.storage.retry import Retry
 
 
 def test_given_address_goes_before_environment_before_sqlite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +37,9 @@ def test_unusable_address_is_told_with_what_to_set(tmp_path: Path, scheme: str) 
 
 
 def test_the_first_store_of_a_process_prints_nothing(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from eyas import tracking; tracking.open_store(Path({str(tmp_path)!r}))"
+    code = (
+        f"from pathlib import Path; from eyas.operations import tracking; tracking.open_store(Path({str(tmp_path)!r}))"
+    )
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     done = subprocess.run([sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
@@ -62,7 +65,7 @@ def test_importing_the_package_leaves_mlflow_alone() -> None:
 
 
 def test_lost_connection_is_tried_again_and_other_errors_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eyas.operations.tracking.mlflow_store.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("eyas.operations.tracking.mlflow_store.PATIENCE", Retry(attempts=3, base=0.0))
     calls: list[str] = []
 
     def fail_twice(error: Exception) -> str:
@@ -80,7 +83,7 @@ def test_lost_connection_is_tried_again_and_other_errors_are_not(monkeypatch: py
 
 def test_first_touch_by_several_processes_makes_one_experiment(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from eyas import tracking; folder = Path(sys.argv[1])\n"
+        "import sys; from pathlib import Path; from eyas.operations import tracking; folder = Path(sys.argv[1])\n"
         "store = tracking.open_store(folder, uri=f'sqlite:///{folder}/m.db', experiment='shared')\n"
         "print(store.experiment_id, tracking.start_pipeline(store, 'run'))\n"
     )

@@ -3,7 +3,7 @@
 MLflow itself is imported when a store is opened, so that importing this package costs nothing.
 """
 
-from eyas.operations.tracking.mlflow_store import Store, attempt, open_store, redact, redacted, tracking_uri
+from eyas.operations.tracking.mlflow_store import Store, attempt, open_store, tracking_uri
 from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.publish import register_version
 from eyas.operations.tracking.runs import (
@@ -31,8 +31,6 @@ __all__ = [
     "log_report",
     "open_store",
     "record_stage",
-    "redact",
-    "redacted",
     "register_version",
     "report_address",
     "run_exists",

@@ -3,15 +3,14 @@
 import contextlib
 import logging
 import os
-import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eyas.errors import ParameterError, StorageError
-from eyas.storage import addresses
+from eyas.storage import redact
+from eyas.storage.retry import Retry, TransientError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,16 +18,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds before each further try at a lost connection."""
+LOST = "{what} cannot be used any more: {reason}; see that its server runs, then repeat this"
+PATIENCE = Retry(attempts=5, base=0.5, failure=LOST)
+"""With a lost connection."""
 SQLITE = "sqlite:///"
 REQUEST = "API request to "
 """In what MLflow's client says where a server was not reached, or answered in no words of MLflow's."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for what is not there."""
-SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|ACCESS_KEY|API_KEY", re.IGNORECASE)
-MIN_SECRET = 8
-"""Characters; shorter values are no secrets, and replacing them would tear words apart."""
 
 
 @dataclass(frozen=True)
@@ -92,25 +89,24 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
 
 
 def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
-    """Call again after a lost connection, each pause twice as long; what MLflow itself answers passes at once.
+    """Call again after a lost connection; what MLflow itself answers passes at once.
 
     Raises:
         StorageError: the connection stayed lost; neither it nor its traceback shows the address's credentials.
     """
-    pauses = iter(PAUSES)
-    while True:
+
+    def once() -> Result:
         try:
             return call(*args, **kwargs)
         except Exception as error:
-            if not (_may_pass(error) or REQUEST in str(error)):
-                raise
-            pause = next(pauses, None) if _may_pass(error) else None
             reason = redact(str(error).strip().split("\n", 1)[0])
-            if pause is None:
-                msg = f"MLflow cannot be used any more: {reason}; see that its server runs, then repeat this"
-                raise StorageError(msg) from None
-            log.warning("MLflow: %s; trying again in %.1f s", reason, pause)
-        time.sleep(pause)
+            if _may_pass(error):
+                raise TransientError(reason) from None
+            if REQUEST in str(error):
+                raise StorageError(LOST.format(what="MLflow", reason=reason)) from None
+            raise
+
+    return PATIENCE(once, "MLflow")
 
 
 @contextlib.contextmanager
@@ -120,24 +116,6 @@ def attempt(what: str) -> Iterator[None]:
         yield
     except Exception as error:
         log.error("MLflow: %s failed: %s", what, redact(str(error).strip().split("\n", 1)[0]))
-
-
-def redact(text: str) -> str:
-    """A text without what may be secret: credentials and queries of addresses, values of secret variables."""
-    text = addresses.redact(text)
-    for name, value in os.environ.items():
-        if len(value) >= MIN_SECRET and SECRET_NAME.search(name):
-            text = text.replace(value, "***")
-    return text
-
-
-def redacted(value: Any) -> Any:
-    """The same structure, every text in it without secrets."""
-    if isinstance(value, Mapping):
-        return {name: redacted(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [redacted(inner) for inner in value]
-    return redact(value) if isinstance(value, str) else value
 
 
 def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:

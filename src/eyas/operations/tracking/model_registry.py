@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
 from eyas.operations.lineage import Lineage
-from eyas.operations.tracking.mlflow_store import ABSENT, Store, redact, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, Store, retry
+from eyas.storage import redact
 from eyas.storage.digests import file_sha256, json_sha256
 
 if TYPE_CHECKING:

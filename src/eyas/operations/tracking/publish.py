@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.operations.lineage import Lineage
-from eyas.operations.tracking.mlflow_store import Store, redacted, retry
+from eyas.operations.tracking.mlflow_store import Store, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
     FILES,
@@ -19,6 +19,7 @@ from eyas.operations.tracking.model_registry import (
     set_alias,
     tag_version,
 )
+from eyas.storage import redacted
 from eyas.storage.digests import json_sha256
 
 MAX_TAG = 5000

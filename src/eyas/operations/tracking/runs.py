@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eyas.errors import StorageError
-from eyas.operations.tracking.mlflow_store import ABSENT, Store, attempt, redact, redacted, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, Store, attempt, retry
+from eyas.storage import redact, redacted
 
 log = logging.getLogger(__name__)
 
