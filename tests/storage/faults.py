@@ -12,3 +12,8 @@ def is_range(request) -> bool:
 
 def leftovers(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def patience(fault: dict[str, object]) -> dict[str, object]:
+    """A short wait where the fault is silence, and then more tries: a busy machine is slow, too."""
+    return {"read_timeout": 0.7, "attempts": 8} if fault["act"] == "stall" else {}

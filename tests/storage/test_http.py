@@ -2,28 +2,18 @@
 
 import hashlib
 import logging
-from pathlib import Path
 
 import pytest
 
 from eyas.errors import ChecksumError, DataError, StorageError
+from tests.storage.faults import ALWAYS, leftovers, patience
 
-ALWAYS = 10_000
 SIZE = 300_000
 
 
 @pytest.fixture
 def data() -> bytes:
     return bytes(range(256)) * (SIZE // 256)
-
-
-def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-
-
-def patience(fault: dict[str, object]) -> dict[str, object]:
-    """A short wait where the fault is silence, and then more tries: a busy machine is slow, too."""
-    return {"read_timeout": 0.7, "attempts": 8} if fault["act"] == "stall" else {}
 
 
 FAULTS = {

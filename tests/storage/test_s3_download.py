@@ -5,13 +5,7 @@ import hashlib
 import pytest
 
 from eyas.errors import ChecksumError, StorageError
-from tests.storage.faults import ALWAYS, PART, is_range, leftovers
-
-
-def patience(fault: dict[str, object]) -> dict[str, object]:
-    """A short wait where the fault is silence, and then more tries: a busy machine is slow, too."""
-    return {"read_timeout": 0.7, "attempts": 8} if fault["act"] == "stall" else {}
-
+from tests.storage.faults import ALWAYS, PART, is_range, leftovers, patience
 
 PASSING = {
     "cut mid-body": {"act": "cut"},

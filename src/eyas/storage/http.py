@@ -50,12 +50,11 @@ class HttpRemote:
 
         def once() -> tuple[int, str | None]:
             with self._get(address, {"Range": "bytes=0-0"}) as response:
-                match = _RANGE.match(response.headers.get("Content-Range", ""))
-                size = match[3] if match else response.headers.get("Content-Length")
-                if size is None or size == "*":
+                _, size = _extent(response)
+                if size is None:
                     msg = f"{address}: the server does not tell the file's size"
                     raise StorageError(msg)
-                return int(size), _version(response)
+                return size, _version(response)
 
         return self._settings.retry(once, str(address))
 
@@ -98,14 +97,14 @@ class HttpRemote:
         with self._get(address, headers) as response:
             if response.status_code == 304:
                 return
-            start = _start(response)
+            start, total = _extent(response)
             if start not in {0, begun}:
                 part.unlink(missing_ok=True)
                 msg = "the server's range does not continue the file"
                 raise TransientError(msg)
             if response.status_code == 200:
                 journal.restart(version=_version(response))
-            _append(response, part, start, lambda done, total: progress(done, total, address.name))
+            _append(response, part, (start, total), lambda done: progress(done, total or done, address.name))
         part.replace(target)
 
     @contextmanager
@@ -118,7 +117,7 @@ class HttpRemote:
                 _check_status(response, address)
                 yield response
         except requests.exceptions.SSLError:
-            msg = f"{address}: the server's certificate is not trusted (see StorageSettings.ca_bundle)"
+            msg = f"{address}: the server's certificate is not trusted (storage setting ca_bundle)"
             raise StorageError(msg) from None
         except (requests.ConnectionError, requests.Timeout) as error:
             raise TransientError(_reason(error)) from None
@@ -127,9 +126,12 @@ class HttpRemote:
             raise StorageError(msg) from None
 
 
-def _append(response: requests.Response, part: Path, start: int, report: Callable[[int, int], None]) -> None:
-    """Write a body behind the first ``start`` bytes of ``part``; what came before a cut is kept."""
-    total, done = _total(response, start), start
+def _append(
+    response: requests.Response, part: Path, extent: tuple[int, int | None], report: Callable[[int], None]
+) -> None:
+    """Write a body into ``part``, from where it belongs; what came before a cut is kept."""
+    start, total = extent
+    done = start
     part.parent.mkdir(parents=True, exist_ok=True)
     with part.open("r+b" if start else "wb") as file:
         file.seek(start)
@@ -138,7 +140,7 @@ def _append(response: requests.Response, part: Path, start: int, report: Callabl
             for chunk in _body(response):
                 file.write(chunk)
                 done += len(chunk)
-                report(done, total or done)
+                report(done)
             if total not in {None, done}:
                 msg = f"{done} bytes came instead of {total}"
                 raise TransientError(msg)
@@ -169,21 +171,15 @@ def _is_strong(version: str | None) -> TypeGuard[str]:
     return version is not None and not version.startswith("W/")
 
 
-def _start(response: requests.Response) -> int:
-    """Where in the file the body begins; -1 where it is no part of the file."""
-    if response.status_code not in {206, 416}:
-        return 0
+def _extent(response: requests.Response) -> tuple[int, int | None]:
+    """Where in the file a body begins (-1 where it is no part of it), and the file's size, where the server tells."""
     match = _RANGE.match(response.headers.get("Content-Range", ""))
-    return int(match[1]) if match else -1
-
-
-def _total(response: requests.Response, start: int) -> int | None:
-    """The size of the whole file, where the server tells it."""
-    match = _RANGE.match(response.headers.get("Content-Range", ""))
-    if match and match[3] != "*":
-        return int(match[3])
+    if match:
+        return int(match[1]), None if match[3] == "*" else int(match[3])
+    if response.status_code in {206, 416}:
+        return -1, None
     length = response.headers.get("Content-Length")
-    return start + int(length) if length is not None else None
+    return 0, None if length is None else int(length)
 
 
 def _check_status(response: requests.Response, address: Address) -> None:

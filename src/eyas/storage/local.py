@@ -5,7 +5,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
 from eyas.errors import ChecksumError, DataError
@@ -72,12 +72,13 @@ def entries(address: str) -> Iterator[Entry]:
         yield Entry(name, state.st_size, str(state.st_mtime_ns))
 
 
-def place(source: Path, target: Path) -> None:
-    """Copy ``source`` to ``target`` under a temporary name first, so that ``target`` is whole or absent."""
+@contextmanager
+def appearing(target: Path) -> Iterator[Path]:
+    """A path to write to that becomes ``target`` when all went well, so that ``target`` is whole or absent."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
     try:
-        shutil.copyfile(source, partial)
+        yield partial
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,16 +1,16 @@
 """``s3://``: listing, downloads in parts that resume, ranged reads.
 
-boto3's managed transfer begins a broken download again from its first byte and tries without a pause; so the parts of
-a download are requested here.
+The parts of a download are requested here, because boto3's managed transfer begins a broken one again from its first
+byte and takes a short answer for a whole one.
 """
 
 import base64
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
@@ -26,8 +26,6 @@ from eyas.storage.transfer_journal import Journal
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-
-Result = TypeVar("Result")
 
 
 class S3Remote:
@@ -81,10 +79,12 @@ class S3Remote:
 
         def bring() -> bytes:
             data, answer = self._get(address, entry.size, IfMatch=entry.version, ChecksumMode="ENABLED")
-            _require_same(data, self._described(address, answer))
+            _require_same(data, self._described(address, answer), address)
             return data
 
-        return _twice(bring, address)
+        with suppress(ChecksumError):
+            return bring()
+        return bring()
 
     def read_range(self, address: Address, start: int, stop: int, version: str | None) -> bytes:
         """The bytes ``start`` to ``stop`` (exclusive) of an object that must still be ``version``.
@@ -104,32 +104,22 @@ class S3Remote:
         """
         info = self._info(address)
         if target.exists() and info.can_tell and disagreement(target, info) is None:
-            return
+            return None
         part = target.with_name(target.name + ".part")
 
         def bring() -> None:
             self._download_parts(address, info, part, journal, progress)
             try:
-                _require_same(part, info)
+                _require_same(part, info, address)
             except ChecksumError:
                 part.unlink()
                 journal.clear()
                 raise
+            part.replace(target)
 
-        _twice(bring, address)
-        part.replace(target)
-
-    def download_small(self, address: Address, target: Path, entry: Entry) -> None:
-        """Bring a listed object of at most ``part_size`` bytes to ``target`` with a single request.
-
-        Raises:
-            ChecksumError: the bytes differ from the object's own checksum, twice.
-        """
-        data = self.read(address, entry)
-        part = target.with_name(target.name + ".part")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(target)
+        with suppress(ChecksumError):
+            return bring()
+        return bring()
 
     def _info(self, address: Address) -> ObjectInfo:
         answer = self.access.call(lambda client: _head(client, address, ChecksumMode="ENABLED"), str(address))
@@ -145,8 +135,6 @@ class S3Remote:
 
     def _get(self, address: Address, size: int, **options: Any) -> tuple[bytes, Any]:
         """``size`` bytes in one answer, and that answer; boto3 compares a checksum that comes with it."""
-        if size == 0 and "Range" in options:
-            return b"", {}
 
         def once(client: "S3Client") -> tuple[bytes, Any]:
             answer = client.get_object(**_place(address), **options)
@@ -188,22 +176,12 @@ class S3Remote:
         return set()
 
 
-def _twice(bring: Callable[[], Result], address: Address) -> Result:
-    """What ``bring`` gives; once more where the bytes are not those of the object."""
-    with suppress(ChecksumError):
-        return bring()
-    try:
-        return bring()
-    except ChecksumError as error:
-        msg = f"{address}: {error}; downloaded twice: the object is damaged, upload it again"
-        raise ChecksumError(msg) from None
-
-
-def _require_same(content: Content, info: ObjectInfo) -> None:
+def _require_same(content: Content, info: ObjectInfo, address: Address) -> None:
     """Refuse bytes that are not what their object says."""
     reason = disagreement(content, info)
     if reason:
-        raise ChecksumError(reason)
+        msg = f"{address}: {reason}; downloaded twice: the object is damaged, upload it again"
+        raise ChecksumError(msg)
 
 
 def _head(client: "S3Client", address: Address, **options: Any) -> Any:

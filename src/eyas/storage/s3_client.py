@@ -45,12 +45,12 @@ _REFUSALS = {
     "this machine's clock is wrong: set it": frozenset({"RequestTimeTooSkewed"}),
 }
 _WITHOUT_ANSWER: tuple[tuple[tuple[type[BaseException], ...], type[Exception], str], ...] = (
-    ((failures.SSLError,), StorageError, "the certificate is not trusted (see StorageSettings.ca_bundle)"),
+    ((failures.SSLError,), StorageError, "the certificate is not trusted (storage setting ca_bundle)"),
     (
         (failures.NoCredentialsError, failures.PartialCredentialsError, failures.TokenRetrievalError),
         StorageError,
-        "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or "
-        "StorageSettings.anonymous for a public bucket",
+        "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or for a public bucket the "
+        "storage setting anonymous",
     ),
     (
         (failures.ReadTimeoutError, failures.ConnectTimeoutError, urllib3.exceptions.TimeoutError, TimeoutError),
@@ -132,7 +132,7 @@ def make_client(settings: StorageSettings) -> "S3Client":
     try:
         session = boto3.Session(profile_name=settings.profile, region_name=settings.region)
     except failures.ProfileNotFound:
-        msg = f"StorageSettings.profile {settings.profile!r}: no such profile in the credentials file"
+        msg = f"storage setting profile {settings.profile!r}: no such profile in the credentials file"
         raise ParameterError(msg) from None
     return session.client(
         "s3",
@@ -153,7 +153,7 @@ def explain(error: BaseException, what: str) -> Exception:
     if isinstance(error, failures.ClientError):
         return _explain_answer(error, what)
     if isinstance(error, failures.FlexibleChecksumError):
-        return ChecksumError(str(error))
+        return ChecksumError(f"{what}: {error}; downloaded twice: the object is damaged, upload it again")
     for met, kind, words in _WITHOUT_ANSWER:
         if isinstance(error, met):
             return kind(words if kind is TransientError else f"{what}: {words}")

@@ -26,7 +26,7 @@ _MIB = 2**20
 
 
 class StorageSettings(BaseModel):
-    """Settings of ``runtime.storage``; a field that is not given comes from the environment."""
+    """How remotes are reached; a field that is left out comes from the environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
