@@ -19,7 +19,8 @@ from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
 from eyas.storage.addresses import Address, Entry
 from eyas.storage.retry import TransientError
-from eyas.storage.s3_client import S3Access, code_of
+from eyas.storage.s3_client import S3Access
+from eyas.storage.s3_failures import code_of
 from eyas.storage.s3_integrity import Content, ObjectInfo, disagreement
 from eyas.storage.settings import StorageSettings
 from eyas.storage.transfer_journal import Journal
