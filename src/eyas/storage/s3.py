@@ -83,7 +83,7 @@ class S3Remote:
             _require_same(data, self._described(address, answer), address)
             return data
 
-        with suppress(ChecksumError):
+        with suppress(ChecksumError):  # the line may have damaged them
             return bring()
         return bring()
 
@@ -118,7 +118,7 @@ class S3Remote:
                 raise
             part.replace(target)
 
-        with suppress(ChecksumError):
+        with suppress(ChecksumError):  # the line may have damaged them
             return bring()
         return bring()
 
