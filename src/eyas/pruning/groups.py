@@ -1,11 +1,19 @@
 """Channel groups as values: which channels belong together, and where they lie in the parameters."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+
+FIXED = -1
+"""In an array of channel ids or unit numbers: an entry that belongs to no channel, or to one that has to stay."""
+
+Role = Literal["out", "in", "scale", "shift", "mean", "var", "bias", "slope"]
+"""What a parameter's dimension does with the channels: ``out`` makes them, ``in`` consumes them; ``scale``, ``shift``,
+``mean`` and ``var`` are those of a normalisation, ``bias`` that of a layer, ``slope`` that of a PReLU."""
 
 
 @dataclass(frozen=True)
@@ -14,9 +22,8 @@ class Member:
 
     parameter: str
     dim: int
-    role: str
-    """``out``: weights that make the channels; ``in``: weights that consume them; ``scale``, ``shift``,
-    ``mean``, ``var``: of a normalisation; ``bias``, ``slope``; empty for a bare parameter."""
+    role: Role | None
+    """None for a bare parameter, which no layer owns."""
     positions: Ints = field(compare=False, repr=False)
     """Where the group's units lie along the dimension: U units with E entries each."""
 
@@ -66,7 +73,7 @@ class Layout:
     """Where the units of all groups lie in the parameters and attributes of the model."""
 
     slots: dict[tuple[str, int], Ints]
-    """Unit number of each entry along a parameter's dimension, -1 where fixed."""
+    """Unit number of each entry along a parameter's dimension, :data:`FIXED` where it belongs to none."""
     attributes: dict[tuple[str, str], tuple[Ints, int]]
     """Unit numbers that an integer attribute counts, and what the count is divided by."""
     offsets: Ints

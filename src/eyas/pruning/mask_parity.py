@@ -86,12 +86,12 @@ def compare(
         masked, sliced = masked.to(dtype), sliced.to(dtype)
         inputs, kwargs = pytree.tree_map(lambda item: _cast(item, dtype), (inputs, kwargs))
     with torch.no_grad():
-        found = list(_tensors(sliced.eval()(*inputs, **kwargs)))
+        actual = list(_tensors(sliced.eval()(*inputs, **kwargs)))
         expected = list(_tensors(masked.eval()(*inputs, **kwargs)))
-    if [t.shape for t in expected] != [t.shape for t in found]:
-        msg = f"outputs have shapes {[tuple(t.shape) for t in found]}, expected {[tuple(t.shape) for t in expected]}"
+    if [t.shape for t in expected] != [t.shape for t in actual]:
+        msg = f"outputs have shapes {[tuple(t.shape) for t in actual]}, expected {[tuple(t.shape) for t in expected]}"
         raise ParityError(msg)
-    absolute = [_largest(a.double() - b.double()) for a, b in zip(found, expected, strict=True)]
+    absolute = [_largest(a.double() - b.double()) for a, b in zip(actual, expected, strict=True)]
     scale = [_largest(b.double()) for b in expected]
     relative = [a / max(s, SMALLEST) for a, s in zip(absolute, scale, strict=True)]
     return Parity(max(absolute, default=0.0), max(relative, default=0.0), len(expected))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from eyas.pruning.space import ChannelGroup
 
 
-def aggregate(group: "ChannelGroup", model: nn.Module, role: str, rate: Callable[[Tensor], Tensor]) -> Tensor:
+def aggregate(group: "ChannelGroup", model: nn.Module, role: Role, rate: Callable[[Tensor], Tensor]) -> Tensor:
     """Ratings of a group's channels, summed over its members of one role, each normalised to mean 1.
 
     Args:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eyas.pruning.tracing.state import Trace
-from eyas.pruning.tracing.union_find import Ids, Slot
-
-_NO_CHANNEL = ("in", "")
+from eyas.pruning.groups import FIXED
+from eyas.pruning.tracing.state import Slot, Trace
+from eyas.pruning.tracing.union_find import Ids
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,18 @@ def layers_of(slots: Iterable[Slot]) -> tuple[str, ...]:
 def assemble(trace: Trace, reasons: dict[int, str]) -> list[RawGroup]:
     """All groups of the network, prunable and frozen, in order of execution."""
     slots = sorted((s for held in trace.slots.values() for s in held if len(s.ids) > 1), key=_order)
-    arrays = [trace.units.canonical(slot.ids) for slot in slots]
+    arrays = [trace.channels.canonical(slot.ids) for slot in slots]
     makers = [index for index, slot in enumerate(slots) if slot.role == "out"]
-    terms = [trace.units.canonical(ids) for term in (*trace.macs, *trace.activations) for ids in term.factors]
+    terms = [trace.channels.canonical(ids) for term in (*trace.macs, *trace.activations) for ids in term.factors]
     signatures = _signatures(
-        [*arrays, *_distinct(terms)], np.unique(np.concatenate([[-1], *map(arrays.__getitem__, makers)]))
+        [*arrays, *_distinct(terms)], np.unique(np.concatenate([[FIXED], *map(arrays.__getitem__, makers)]))
     )
     members: dict[tuple[str, bytes], list[int]] = {}
     for index in makers:
         for root in dict.fromkeys(arrays[index].tolist()):
             key = (reasons.get(root, ""), signatures[root].tobytes())
             members.setdefault(key, []).append(root)
-    squeezed = np.concatenate([[-1], *(trace.units.canonical(ids) for ids in trace.squeezed)])
+    squeezed = np.concatenate([[FIXED], *(trace.channels.canonical(ids) for ids in trace.squeezed)])
     groups = []
     for (reason, _), roots in members.items():
         held = [slots[k] for k in signatures[roots[0]][:, 0].tolist() if k < len(slots)]

@@ -41,7 +41,7 @@ def branching(space: SearchSpace, prober: Prober) -> dict[str, str]:
     dense = operators(form, example)
     if dense is None:
         return {}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
 
     def fails(widths: Mapping[str, int]) -> bool:
         plan = plan_with(space, widths)
@@ -50,13 +50,13 @@ def branching(space: SearchSpace, prober: Prober) -> dict[str, str]:
 
     for widths in coincidences(space):
         while prober.checks < MAX_CHECKS:
-            left = {name: width for name, width in widths.items() if name not in found}
+            left = {name: width for name, width in widths.items() if name not in reasons}
             if not left or not fails(left):
                 break
             culprits = {name: left[name] for name in smallest(left, fails)}
             message = prober.failure_of(space, plan_with(space, culprits))
-            found.update(dict.fromkeys(culprits, message if message and "fails" in message else REASON))
-    return found
+            reasons.update(dict.fromkeys(culprits, message if message and "fails" in message else REASON))
+    return reasons
 
 
 def operators(model: nn.Module, example: tuple[tuple[Any, ...], dict[str, Any]]) -> list[str] | None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from eyas.pruning.tracing.rule_registry import operator_name
+from eyas.pruning.tracing.rule_registry import UnsupportedForm, operator_name
 from eyas.pruning.tracing.state import Attribute, Term, Trace
 from eyas.pruning.tracing.union_find import Ids
 from eyas.pruning.tracing.values import Value
@@ -29,10 +29,33 @@ class Call:
         return self.arguments.get(name)
 
     def value(self, name: str) -> Value:
-        """A tensor argument."""
-        found = self.arguments[name]
-        assert isinstance(found, Value), f"{self.operator}: {name} is no tensor"
-        return found
+        """A tensor argument, named as in the operator's schema.
+
+        Raises:
+            UnsupportedForm: it is no tensor here.
+        """
+        argument = self.arguments[name]
+        if not isinstance(argument, Value):
+            msg = f"where its {name} is no tensor"
+            raise UnsupportedForm(msg)
+        return argument
+
+    @property
+    def first(self) -> Value:
+        """The first tensor among the arguments, whatever its name."""
+        return self.tensors(1)[0]
+
+    def tensors(self, count: int) -> list[Value]:
+        """The first ``count`` tensors among the arguments.
+
+        Raises:
+            UnsupportedForm: there are fewer.
+        """
+        values = self.values()
+        if len(values) < count:
+            msg = f"of fewer than {count} tensors"
+            raise UnsupportedForm(msg)
+        return values[:count]
 
     @property
     def operator(self) -> str:
@@ -41,7 +64,14 @@ class Call:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of the only output."""
+        """Shape of the only output.
+
+        Raises:
+            UnsupportedForm: there are several.
+        """
+        if isinstance(self.outputs, list):
+            msg = "where it returns several tensors"
+            raise UnsupportedForm(msg)
         return tuple(self.outputs)
 
     @property
@@ -73,11 +103,11 @@ class Call:
             met = np.where(first >= 0, first, second)[lone]
             self.freeze(met, f"{self.operator} combines its channels with a tensor of fixed size")
         both = (first >= 0) & (second >= 0)
-        self.trace.units.unite(first[both], second[both])
+        self.trace.channels.unite(first[both], second[both])
 
     def freeze(self, ids: Ids, why: str) -> None:
         """Freeze ``ids``; the reason is completed by the place."""
-        self.trace.units.freeze(ids, f"{why} ({self.place})")
+        self.trace.channels.freeze(ids, f"{why} ({self.place})")
 
     def attribute(self, name: str, ids: Ids, divisor: int = 1) -> None:
         """Let an integer attribute of the innermost module follow the channels, where it does so now."""

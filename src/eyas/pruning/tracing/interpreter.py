@@ -8,7 +8,7 @@ from torch import fx
 
 from eyas.pruning.tracing.call import Call, fixed_output, unknown, values_in
 from eyas.pruning.tracing.capture import Captured
-from eyas.pruning.tracing.rule_registry import Rule, find_rule
+from eyas.pruning.tracing.rule_registry import Rule, UnsupportedForm, find_rule
 from eyas.pruning.tracing.state import Trace
 
 
@@ -24,7 +24,7 @@ def interpret(trace: Trace, captured: Captured, *, counting: bool = True) -> Non
             environment[node] = _call(trace, node, environment)
         elif node.op == "output":
             for value in values_in(_resolve(node.args, environment)):
-                trace.units.freeze(value.ids(), "is an output of the network")
+                trace.channels.freeze(value.ids(), "is an output of the network")
         else:
             environment[node] = fixed_output(node)
 
@@ -35,11 +35,11 @@ def _call(trace: Trace, node: fx.Node, environment: dict[fx.Node, Any]) -> Any:
         source, index = _resolve(node.args, environment)
         return source[index] if isinstance(source, (list, tuple)) else fixed_output(node)
     call = Call(trace, node, _bind(node, environment), _shape(node.meta.get("val")))
-    found = find_rule(node.target)
-    if found is None or not isinstance(call.outputs, (tuple, list)):
+    rule = find_rule(node.target)
+    if rule is None or not isinstance(call.outputs, (tuple, list)):
         result: Any = unknown(call)
     else:
-        result = _apply(found, call)
+        result = _apply(rule, call)
     for value in values_in([result]):
         if value.labels:
             trace.touched.append((call.module, value.ids()))
@@ -47,11 +47,11 @@ def _call(trace: Trace, node: fx.Node, environment: dict[fx.Node, Any]) -> Any:
 
 
 def _apply(rule: Rule, call: Call) -> Any:
-    """Apply a rule; arguments it does not expect freeze what enters."""
+    """Apply a rule; a form it does not follow freezes what enters. Any other error is a bug of the rule."""
     try:
         return rule(call)
-    except (AssertionError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        return unknown(call, f" in this form ({error})")
+    except UnsupportedForm as form:
+        return unknown(call, f" {form}")
 
 
 def _bind(node: fx.Node, environment: dict[fx.Node, Any]) -> dict[str, Any]:

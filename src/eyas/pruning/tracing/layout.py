@@ -9,25 +9,24 @@ import torch
 from torch.utils import _pytree as pytree
 
 from eyas.pruning.cost import CostModel, Monomial
-from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, Member
+from eyas.pruning.groups import FIXED, ChannelGroup, FrozenGroup, Ints, Layout, Member
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.assemble import RawGroup, assemble, layer_of, layers_of
-from eyas.pruning.tracing.source import Example, Source
-from eyas.pruning.tracing.state import Term, Trace
-from eyas.pruning.tracing.union_find import Slot
+from eyas.pruning.tracing.captured_network import Example, CapturedNetwork
+from eyas.pruning.tracing.state import Slot, Term, Trace
 
 
-def space_of(trace: Trace, source: Source) -> SearchSpace:
+def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
     """Groups, layout and cost model from a finished trace."""
-    found = assemble(trace, trace.units.reasons())
-    prunable = [group for group in found if not group.reason and len(group.roots) > 1]
-    unit_of_root = np.full(len(trace.units.roots()) + 1, -1, dtype=np.int64)
+    raw = assemble(trace, trace.channels.reasons())
+    prunable = [group for group in raw if not group.reason and len(group.roots) > 1]
+    unit_of_root = np.full(len(trace.channels.roots()) + 1, FIXED, dtype=np.int64)  # the last entry: that of FIXED
     offsets = np.cumsum([0, *(len(group.roots) for group in prunable)])
     for group, start in zip(prunable, offsets[:-1].tolist(), strict=True):
         unit_of_root[group.roots] = np.arange(start, start + len(group.roots))
     units = _UnitArrays(trace, unit_of_root)
     layout = _layout(trace, units, offsets)
-    groups = tuple(_named(_group(raw, start, units) for raw, start in zip(prunable, offsets.tolist(), strict=False)))
+    groups = tuple(_named(_group(kept, start, units) for kept, start in zip(prunable, offsets.tolist(), strict=False)))
     unit_group = np.repeat(np.arange(len(groups)), np.diff(offsets))
     costs = CostModel(
         [units.monomial(term) for term in trace.macs],
@@ -35,17 +34,17 @@ def space_of(trace: Trace, source: Source) -> SearchSpace:
         [units.monomial(term) for term in trace.activations],
         unit_group=unit_group,
         num_groups=len(groups),
-        batch=_batch(source.example),
+        batch=_batch(network.example),
     )
     return SearchSpace(
         trace.model,
         groups,
-        _complete(trace, source, found),
+        _complete(trace, network, raw),
         layout,
         costs,
-        example=source.example,
-        round_to=source.round_to,
-        min_width=source.min_width,
+        example=network.example,
+        round_to=network.round_to,
+        min_width=network.min_width,
     )
 
 
@@ -53,11 +52,11 @@ class _UnitArrays:
     """Unit numbers along arrays of ids; equal arrays are one object."""
 
     def __init__(self, trace: Trace, unit_of_root: Ints) -> None:
-        self._units, self._unit_of_root = trace.units, unit_of_root
+        self._channels, self._unit_of_root = trace.channels, unit_of_root
         self._known: dict[bytes, Ints] = {}
 
     def __call__(self, ids: Ints) -> Ints:
-        units = self._unit_of_root[self._units.canonical(ids)]
+        units = self._unit_of_root[self._channels.canonical(ids)]
         return self._known.setdefault(units.tobytes(), units)
 
     def monomial(self, term: Term) -> Monomial:
@@ -116,7 +115,7 @@ def _frozen(trace: Trace, raw: list[RawGroup]) -> Iterator[FrozenGroup]:
         if group.reason or len(group.roots) < 2:
             merged.setdefault((layer_of(group.leader), group.reason), []).append(group)
     for (name, reason), parts in merged.items():
-        leader = trace.units.canonical(parts[0].leader.ids)
+        leader = trace.channels.canonical(parts[0].leader.ids)
         count = sum(int(np.isin(leader, part.roots).sum()) for part in parts)
         tied = f"all {count} channels are tied into {_units(len(parts))} by what shuffles, groups or splits them"
         layers = dict.fromkeys(layer for part in parts for layer in layers_of(part.slots))
@@ -128,16 +127,16 @@ def _units(count: int) -> str:
     return "one unit" if count == 1 else f"{count} units that differ, so that none can stand for another,"
 
 
-def _complete(trace: Trace, source: Source, found: list[RawGroup]) -> tuple[FrozenGroup, ...]:
+def _complete(trace: Trace, network: CapturedNetwork, raw: list[RawGroup]) -> tuple[FrozenGroup, ...]:
     """All that is frozen; layers whose weights the code computes in ways that are not understood as well."""
-    listed = (*_frozen(trace, found), *_unused(source))
-    made = (slot.parameter for group in found for slot in group.slots if slot.role != "in")
+    listed = (*_frozen(trace, raw), *_unused(network))
+    made = (slot.parameter for group in raw for slot in group.slots if slot.role != "in")
     known = {_owner(parameter) for parameter in made} | {layer for group in listed for layer in group.layers}
-    reasons, left = trace.units.reasons(), dict[str, FrozenGroup]()
+    reasons, left = trace.channels.reasons(), dict[str, FrozenGroup]()
     slots = (slot for held in trace.slots.values() for slot in held if slot.dim == 0)
     for slot in sorted(slots, key=lambda slot: -trace.tensors[slot.parameter].ndim):  # weights before biases
         name = _owner(slot.parameter)
-        why = [reasons[root] for root in np.unique(trace.units.canonical(slot.ids)).tolist() if root in reasons]
+        why = [reasons[root] for root in np.unique(trace.channels.canonical(slot.ids)).tolist() if root in reasons]
         if why and name not in known:
             left.setdefault(name, FrozenGroup(name, (name,), why[0], len(slot.ids)))
     return (*listed, *left.values())
@@ -149,28 +148,28 @@ def _owner(parameter: str) -> str:
     return path if path != parameter else path.rpartition(".")[0] or path
 
 
-def _unused(source: Source) -> Iterator[FrozenGroup]:
+def _unused(network: CapturedNetwork) -> Iterator[FrozenGroup]:
     """Layers that no captured graph runs."""
-    for name in source.unused:
-        yield FrozenGroup(name, (name,), f"{_which(source, name)} not used in the forward pass")
+    for name in network.unused:
+        yield FrozenGroup(name, (name,), f"{_which(network, name)} not used in the forward pass")
 
 
-def _which(source: Source, layer: str) -> str:
+def _which(network: CapturedNetwork, layer: str) -> str:
     """A layer's parameters, or those of them that are unused."""
-    unused = [leaf for leaf in source.unused[layer] if leaf]
-    own = len(list(source.model.get_submodule(layer).parameters(recurse=False))) if unused else 0
+    unused = [leaf for leaf in network.unused[layer] if leaf]
+    own = len(list(network.model.get_submodule(layer).parameters(recurse=False))) if unused else 0
     few = f"its {' and '.join(unused)} {'is' if len(unused) == 1 else 'are'}"
     return few if len(unused) < own else "its parameters are"
 
 
 def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:
     """Entries of every parameter as a product of its lengths."""
-    found = []
+    monomials = []
     for name, parameter in trace.model.named_parameters():
         held = {dim: layout.slots[name, dim] for dim in range(parameter.ndim) if (name, dim) in layout.slots}
         fixed = prod(size for dim, size in enumerate(parameter.shape) if dim not in held)
-        found.append(Monomial(fixed, tuple(held.values())))
-    return found
+        monomials.append(Monomial(fixed, tuple(held.values())))
+    return monomials
 
 
 def _batch(example: Example) -> int:

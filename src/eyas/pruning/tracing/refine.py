@@ -1,29 +1,29 @@
-"""Settle what static rules leave open: narrow the network, run it, read a line differently or freeze."""
+"""Refine what static rules leave open: narrow the network, run it, read a line differently or freeze."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from eyas.pruning.groups import ChannelGroup, Ints
+from eyas.pruning.groups import FIXED, ChannelGroup, Ints
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.branches import branching
 from eyas.pruning.tracing.layout import space_of
-from eyas.pruning.tracing.source import Findings, Source
+from eyas.pruning.tracing.captured_network import Findings, CapturedNetwork
 from eyas.pruning.tracing.state import Trace
 from eyas.pruning.tracing.verify import MAX_CHECKS, Prober
 
 
-def settle(source: Source) -> SearchSpace:
+def refine(network: CapturedNetwork) -> SearchSpace:
     """Build the space, run it narrowed, and mend or freeze until it computes what it should."""
     findings = Findings()
     prober: Prober | None = None
     while True:
-        trace = source.run(findings)
-        space = space_of(trace, source)
-        prober = prober or Prober(source.model, source.example)
+        trace = network.interpret(findings)
+        space = space_of(trace, network)
+        prober = prober or Prober(network.model, network.example)
         wrong = prober.culprits(space, space.groups)
         if not wrong:
-            space = _widened(source, findings, trace, space, prober)
+            space = _widened(network, findings, trace, space, prober)
             branches = branching(space, prober)
             if not branches:
                 return space
@@ -31,7 +31,7 @@ def settle(source: Source) -> SearchSpace:
                 _freeze(findings, space.group(name), reason)
             continue
         for name, reason in wrong.items():
-            if not _reread(source, findings, trace, space.group(name), prober):
+            if not _reread(network, findings, trace, space.group(name), prober):
                 _freeze(findings, space.group(name), reason)
 
 
@@ -41,16 +41,16 @@ def _freeze(findings: Findings, group: ChannelGroup, reason: str) -> None:
     findings.frozen.append((leader.parameter, leader.dim, leader.positions.ravel(), reason))
 
 
-def _reread(source: Source, findings: Findings, trace: Trace, group: ChannelGroup, prober: Prober) -> bool:
+def _reread(network: CapturedNetwork, findings: Findings, trace: Trace, group: ChannelGroup, prober: Prober) -> bool:
     """Look for another reading of an ambiguous line under which the group's layers can be narrowed."""
     roots = np.concatenate(list(_roots(trace, group)))
     for code, (readings, passing) in trace.sites.items():
-        touched = any(np.isin(trace.units.canonical(part), roots).any() for part in passing)
+        touched = any(np.isin(trace.channels.canonical(part), roots).any() for part in passing)
         for choice in range(findings.choices.get(code, 0) + 1, readings if touched else 0):
             if prober.checks >= MAX_CHECKS:
                 return False
             other = Findings({**findings.choices, code: choice}, findings.frozen)
-            space = space_of(source.run(other), source)
+            space = space_of(network.interpret(other), network)
             concerned = [g for g in space.groups if set(g.layers) & set(group.layers)]
             if concerned and prober.failure(space, concerned) is None:
                 findings.choices[code] = choice
@@ -58,23 +58,23 @@ def _reread(source: Source, findings: Findings, trace: Trace, group: ChannelGrou
     return False
 
 
-def _widened(source: Source, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober) -> SearchSpace:
+def _widened(network: CapturedNetwork, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober) -> SearchSpace:
     """Try the other readings of lines behind which all is frozen; take those that free channels and hold."""
     kept = {group.name for group in space.groups}
-    free = np.concatenate([[-1], *(m for g in space.groups for m in _roots(trace, g))])
+    free = np.concatenate([[FIXED], *(m for g in space.groups for m in _roots(trace, g))])
     for code, (readings, passing) in trace.sites.items():
-        if any(np.isin(trace.units.canonical(part), free).any() for part in passing):
+        if any(np.isin(trace.channels.canonical(part), free).any() for part in passing):
             continue
         for choice in range(findings.choices.get(code, 0) + 1, readings):
             other = Findings({**findings.choices, code: choice}, findings.frozen)
-            wider = space_of(source.run(other), source)
+            wider = space_of(network.interpret(other), network)
             fresh = [group for group in wider.groups if group.name not in kept]
             if fresh and len(wider.groups) > len(kept) and prober.failure(wider, wider.groups) is None:
-                return _widened(source, other, source.run(other), wider, prober)
+                return _widened(network, other, network.interpret(other), wider, prober)
     return space
 
 
 def _roots(trace: Trace, group: ChannelGroup) -> Iterator[Ints]:
     """Representatives of a group's channels, by each of its members."""
     for member in group.members:
-        yield trace.units.canonical(trace.slots[member.parameter][member.dim].ids[member.positions.ravel()])
+        yield trace.channels.canonical(trace.slots[member.parameter][member.dim].ids[member.positions.ravel()])

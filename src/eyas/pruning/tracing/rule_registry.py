@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,10 @@ Rule = Callable[["Call"], Any]
 """Takes a call of an operator; returns its output: a Value, a list of them, or None for what is no tensor."""
 
 _RULES: dict[str, Rule] = {}
+
+
+class UnsupportedForm(Exception):  # noqa: N818 - no error: what enters the operator freezes, for the reason it carries
+    """A rule meets its operator in a form that it does not follow; the message completes "is not understood"."""
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
@@ -41,16 +46,15 @@ def operator_name(target: Any) -> str:
 def find_rule(target: Any) -> Rule | None:
     """The rule for an operator; every operator tagged pointwise falls under the elementwise rule."""
     _load()
-    found = _RULES.get(operator_name(target))
-    if found is None and torch.Tag.pointwise in getattr(target, "tags", ()):
-        found = _RULES["add"]
-    return found
+    registered = _RULES.get(operator_name(target))
+    if registered is None and torch.Tag.pointwise in getattr(target, "tags", ()):
+        return _RULES["add"]
+    return registered
 
 
 def _load() -> None:
     """Import every ``rules_*`` module of this package, so that its rules register themselves."""
     if "add" not in _RULES:
-        package = importlib.import_module("eyas.pruning.tracing")
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
             if module.name.startswith("rules_"):
-                importlib.import_module(f"eyas.pruning.tracing.{module.name}")
+                importlib.import_module(f"{__package__}.{module.name}")

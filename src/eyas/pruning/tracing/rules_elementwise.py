@@ -3,7 +3,7 @@
 import numpy as np
 
 from eyas.pruning.tracing.call import Call
-from eyas.pruning.tracing.rule_registry import rule
+from eyas.pruning.tracing.rule_registry import UnsupportedForm, rule
 from eyas.pruning.tracing.union_find import Ids
 from eyas.pruning.tracing.values import Value, aligned, aligned_shape
 
@@ -17,10 +17,8 @@ from eyas.pruning.tracing.values import Value, aligned, aligned_shape
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "fill", "zero",
     "masked_fill", "where", "clamp", "greater", "less", "greater_equal", "less_equal", "not_equal", "isclose",
 )  # fmt: skip
-def elementwise(call: Call) -> Value | None:
+def elementwise(call: Call) -> Value:
     """Operands of one shape: their channels are tied index by index."""
-    if not call.outputs:
-        return None
     return combine(call, call.values(), call.shape)
 
 
@@ -30,7 +28,11 @@ def combine(call: Call, values: list[Value], shape: tuple[int, ...]) -> Value:
     for value in values:
         for dim, ids in aligned(value, len(shape)).items():
             for other in values:
-                if other is not value and aligned_shape(other, len(shape))[dim] > 1:
+                size = 1 if other is value else aligned_shape(other, len(shape))[dim]
+                if size not in (1, len(ids)):
+                    msg = f"on tensors of {len(ids)} and {size} entries along one dimension"
+                    raise UnsupportedForm(msg)
+                if size > 1:
                     call.unite(ids, other.at(dim - len(shape) + other.ndim))
             merged[dim] = np.where(merged[dim] >= 0, merged[dim], ids) if dim in merged else ids
     itemsize = max((value.itemsize for value in values), default=4)

@@ -17,7 +17,7 @@ def matmul(call: Call) -> Value:
     """``(..., M, K) @ (..., K, N)``: K freezes, M and N pass, the leading dimensions are tied."""
     if call.operator in ("baddbmm", "addmm"):
         return unknown(call)  # type: ignore[no-any-return]
-    first, second = call.values()
+    first, second = call.tensors(2)
     if first.ndim < 2 or second.ndim < 2:
         return unknown(call)  # type: ignore[no-any-return]
     if second.ndim == 2 and call.trace.is_parameter(second.at(0)):
@@ -79,7 +79,7 @@ def attention(call: Call) -> Value:
         call.freeze(operand.at(-1), "is contracted by attention")
     call.freeze(np.concatenate([key.at(-2), value.at(-2)]), "is contracted by attention")
     if call["attn_mask"] is not None:
-        call.freeze(call["attn_mask"].ids(), "masks attention")
+        call.freeze(call.value("attn_mask").ids(), "masks attention")
     return _outer(call, query, value, query.at(-2), value.at(-1))
 
 
@@ -96,5 +96,5 @@ def embedding(call: Call) -> Value:
 @rule("outer")
 def outer(call: Call) -> Value:
     """All products of two vectors."""
-    first, second = call.values()
+    first, second = call.tensors(2)
     return first.relabel(call.shape, {0: first.at(0), 1: second.at(0)})

@@ -1,5 +1,6 @@
 """Normalisations: per channel they pass, per group they lose whole groups, across channels they freeze."""
 
+from eyas.pruning.groups import Role
 from eyas.pruning.tracing.call import Call
 from eyas.pruning.tracing.rule_registry import rule
 from eyas.pruning.tracing.union_find import Ids
@@ -43,7 +44,8 @@ def layer_norm(call: Call) -> Value:
     for dim, ids in x.labels.items():
         if dim >= first:
             call.freeze(ids, f"is normalised across channels by {call.operator}")
-    for name, role in (("weight", "scale"), ("bias", "shift")):
+    roles: dict[str, Role] = {"weight": "scale", "bias": "shift"}
+    for name, role in roles.items():
         if call[name] is not None:
             for dim, ids in call.value(name).labels.items():
                 call.trace.mark(ids, role)
@@ -51,7 +53,7 @@ def layer_norm(call: Call) -> Value:
     return x
 
 
-def _affine(call: Call, ids: Ids, roles: dict[str, str]) -> None:
+def _affine(call: Call, ids: Ids, roles: dict[str, Role]) -> None:
     """Tie the parameters and buffers of a normalisation to its channels."""
     for name, role in roles.items():
         if call[name] is not None:

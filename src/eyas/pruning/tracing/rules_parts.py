@@ -5,7 +5,7 @@ from math import gcd
 import numpy as np
 
 from eyas.pruning.tracing.call import Call, unknown
-from eyas.pruning.tracing.rule_registry import rule
+from eyas.pruning.tracing.rule_registry import UnsupportedForm, rule
 from eyas.pruning.tracing.rules_elementwise import combine
 from eyas.pruning.tracing.state import Attribute
 from eyas.pruning.tracing.union_find import Ids
@@ -34,8 +34,9 @@ def stack(call: Call) -> Value:
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "hsplit", "vsplit")
 def split(call: Call) -> list[Value]:
     """Cuts a dimension into parts; all parts shrink in proportion."""
-    x = next(iter(call.values()))
-    dim = x.dim(call["dim"] if call["dim"] is not None else 0)
+    x = call.first
+    across = call.operator == "hsplit" and x.ndim > 1
+    dim = 1 if across else x.dim(call["dim"] or 0)
     if dim not in x.labels:
         return [x.relabel(tuple(shape), x.labels) for shape in call.outputs]
     sizes = [shape[dim] for shape in call.outputs]
@@ -75,6 +76,9 @@ def cut(call: Call) -> Value:
 def _range(call: Call, size: int) -> tuple[int, int, int]:
     """Start, stop and step of a slice or narrow, within bounds."""
     if call.operator == "narrow":
+        if not isinstance(call["start"], int):
+            msg = "from a start that is computed"
+            raise UnsupportedForm(msg)
         start = int(call["start"]) % size
         return start, start + int(call["length"]), 1
     return slice(call["start"], call["end"], call["step"]).indices(size)
@@ -136,12 +140,12 @@ def _padded(call: Call, x: Value, dim: int, before: int, after: int) -> Ids:
     module = call.trace.modules.get(call.module)
     names: tuple[str, ...] = getattr(type(module), "zero_channels", ())
     rewritable = len(names) == 2 and dim == 1 and not call["value"] and min(before, after) >= 0
-    if not rewritable or [getattr(module, name) for name in names] != [before, after]:
-        fixed = [call.trace.units.new(max(count, 0)) for count in (before, after)]
+    if not rewritable or [getattr(module, name, None) for name in names] != [before, after]:
+        fixed = [call.trace.channels.new(max(count, 0)) for count in (before, after)]
         padded = np.concatenate([fixed[0], ids, fixed[1]])
         call.freeze(padded, "the number of channels added by padding is hard-wired")
         return padded[max(-before, 0) : len(padded) - max(-after, 0)]
-    zeros = [call.trace.units.new(count) for count in (before, after)]
+    zeros = [call.trace.channels.new(count) for count in (before, after)]
     for name, fresh in zip(names, zeros, strict=True):
         call.trace.attributes[call.module, name] = Attribute(call.module, name, fresh)
     return np.concatenate([zeros[0], ids, zeros[1]])

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from eyas.pruning.tracing.call import Call
-from eyas.pruning.tracing.rule_registry import rule
+from eyas.pruning.tracing.rule_registry import UnsupportedForm, rule
 from eyas.pruning.tracing.union_find import Ids
 from eyas.pruning.tracing.values import Value, aligned
 
@@ -19,7 +19,7 @@ def blocks(before: tuple[int, ...], after: tuple[int, ...]) -> Blocks:
     """
     left = [dim for dim, size in enumerate(before) if size != 1]
     right = [dim for dim, size in enumerate(after) if size != 1]
-    found: Blocks = []
+    pairs: Blocks = []
     while left and right:
         ins, outs = [left.pop(0)], [right.pop(0)]
         while (a := prod(before[d] for d in ins)) != (b := prod(after[d] for d in outs)):
@@ -27,14 +27,14 @@ def blocks(before: tuple[int, ...], after: tuple[int, ...]) -> Blocks:
                 ins.append(left.pop(0))
             else:
                 outs.append(right.pop(0))
-        found.append((ins, outs))
-    return found
+        pairs.append((ins, outs))
+    return pairs
 
 
 @rule("view", "reshape", "_unsafe_view", "flatten", "unflatten", "view_as", "reshape_as", "_reshape_alias")
 def reshape(call: Call) -> Value:
     """Any reshape: merged dimensions repeat their ids, a split one shrinks in one of its parts."""
-    x = next(iter(call.values()))
+    x = call.first
     shape = call.shape
     if prod(x.shape) != prod(shape) or prod(shape) == 0:
         call.freeze(x.ids(), f"{call.operator} changes the type of its entries")
@@ -62,7 +62,7 @@ def _rearranged(call: Call, x: Value, dim: int, ins: list[int], outs: list[int])
     ids = x.labels[dim]
     spread = ids.reshape([-1 if d == dim else 1 for d in ins])
     spread = np.broadcast_to(spread, [x.shape[d] for d in ins]).reshape([call.shape[d] for d in outs])
-    roots = call.trace.units.canonical(spread)
+    roots = call.trace.channels.canonical(spread)
     varying = [axis for axis in range(len(outs)) if (roots != roots.take([0], axis)).any()]
     candidates = varying[::-1] or [len(outs) - 1]
     choice = call.trace.site(call.code, len(candidates), ids)
@@ -82,6 +82,8 @@ def permute(call: Call) -> Value:
     order = list(range(x.ndim))
     if call.operator == "permute":
         order = [x.dim(dim) for dim in call["dims"]]
+    elif call.operator == "numpy_T":
+        order.reverse()
     elif call.operator == "movedim":
         return _moved(call, x)
     else:
@@ -107,14 +109,16 @@ def _moved(call: Call, x: Value) -> Value:
 def squeeze(call: Call) -> Value:
     """Drops or adds dimensions of size 1."""
     x = call.value("self")
+    if not x.labels:
+        return x.relabel(call.shape, {})
     if call.operator == "unsqueeze":
-        dim = call["dim"] % (x.ndim + 1)
-        return x.relabel(call.shape, {d + (d >= dim): ids for d, ids in x.labels.items()})
-    given = call["dim"]
-    if given is None:
+        added = call["dim"] % (x.ndim + 1)
+        return x.relabel(call.shape, {d + (d >= added): ids for d, ids in x.labels.items()})
+    dim = call["dim"]
+    if dim is None:
         call.trace.squeezed.extend(x.labels.values())
-    dims = range(x.ndim) if given is None else [given] if isinstance(given, int) else given
-    dropped = {x.dim(dim) for dim in dims if x.shape[x.dim(dim)] == 1}
+    dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
+    dropped = {x.dim(d) for d in dims if x.shape[x.dim(d)] == 1}
     labels = {d - sum(other < d for other in dropped): ids for d, ids in x.labels.items()}
     return x.relabel(call.shape, labels)
 
@@ -140,6 +144,9 @@ def repeat(call: Call) -> Value:
 @rule("repeat_interleave")
 def repeat_interleave(call: Call) -> Value:
     """Repeats entries along one dimension."""
+    if "self" not in call.arguments:
+        msg = "of a table alone"
+        raise UnsupportedForm(msg)
     x, dim = call.value("self"), call["dim"]
     if not isinstance(call["repeats"], int) or dim is None:
         call.freeze(x.ids(), "repeat_interleave repeats its channels by a fixed table")

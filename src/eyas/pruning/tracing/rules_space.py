@@ -31,14 +31,14 @@ def _space_of(operator: str) -> int:
 @rule(*(name for names in _SPATIAL.values() for name in names))
 def over_space(call: Call) -> Value:
     """Mixes positions within each channel; channels among the positions freeze."""
-    x = next(iter(call.values()))
+    x = call.first
     return _keep_channels(call, x, call.shape)
 
 
 @rule(*(name for names in _WITH_INDICES.values() for name in names))
 def pool_with_indices(call: Call) -> list[Value]:
     """A pooling that also returns where the maxima were."""
-    x = next(iter(call.values()))
+    x = call.first
     return [_keep_channels(call, x, tuple(shape)) for shape in call.outputs]
 
 
@@ -53,7 +53,7 @@ def _keep_channels(call: Call, x: Value, shape: tuple[int, ...]) -> Value:
 @rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
 def grid_sample(call: Call) -> Value:
     """Samples positions; the grid itself must be free of channels."""
-    x, grid = call.value("input"), call["grid"]
+    x, grid = call.value("input"), call.value("grid")
     call.freeze(grid.ids(), "its channels are sampling positions")
     for dim, ids in x.labels.items():
         if dim > 1:
@@ -65,7 +65,7 @@ def grid_sample(call: Call) -> Value:
       "any", "all", "argmax", "argmin", "count_nonzero", "max", "min", "median", "var_mean", "std_mean")  # fmt: skip
 def reduction(call: Call) -> Value | list[Value]:
     """Reduces some dimensions; channels among them freeze, the others pass."""
-    x = next(iter(call.values()))
+    x = call.first
     if len(call.values()) > 1:
         return unknown(call) if call["dim"] is not None else _pointwise(call)
     dims = reduced_dims(x, call["dim"])
@@ -97,7 +97,7 @@ def reduced_dims(x: Value, dim: int | Sequence[int] | None) -> set[int]:
 @rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "softmin", "sort")
 def along_dimension(call: Call) -> Value | list[Value]:
     """Mixes entries along one dimension; channels along it freeze."""
-    x = next(iter(call.values()))
+    x = call.first
     dim = x.dim(call["dim"])
     if dim in x.labels:
         call.freeze(x.labels[dim], f"{call.operator} runs over its channels")

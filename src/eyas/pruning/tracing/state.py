@@ -7,8 +7,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from eyas.pruning.tracing.union_find import Ids, Slot, Units
+from eyas.pruning.groups import Role
+from eyas.pruning.tracing.union_find import Ids, UnionFind
 from eyas.pruning.tracing.values import Value
+
+
+@dataclass
+class Slot:
+    """One dimension of one parameter or buffer, and the ids of its entries."""
+
+    parameter: str
+    dim: int
+    ids: Ids
+    role: Role | None = None
+    """None until an operator says what it is for."""
+    order: int = -1
+    """When it was first used, in order of execution."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,7 @@ class Trace:
     model: nn.Module
     choices: Mapping[str, int] = field(default_factory=dict)
     """For a line of code whose meaning is ambiguous: which reading to take (0, the first, by default)."""
-    units: Units = field(default_factory=Units)
+    channels: UnionFind = field(default_factory=UnionFind)
     slots: dict[str, list[Slot]] = field(default_factory=dict)
     attributes: dict[tuple[str, str], Attribute] = field(default_factory=dict)
     sites: dict[str, tuple[int, list[Ids]]] = field(default_factory=dict)
@@ -61,13 +75,13 @@ class Trace:
         name = self.names.get(name, name)
         tensor = self.tensors[name]
         if name not in self.slots:
-            self.slots[name] = [Slot(name, dim, self.units.new(size)) for dim, size in enumerate(tensor.shape)]
+            self.slots[name] = [Slot(name, dim, self.channels.new(size)) for dim, size in enumerate(tensor.shape)]
             self._starts.update({int(slot.ids[0]): slot for slot in self.slots[name] if len(slot.ids)})
         labels = {slot.dim: slot.ids for slot in self.slots[name]}
         shape = tuple(tensor.shape)
         return Value(shape, {}, tensor.element_size()).relabel(shape, labels)
 
-    def mark(self, ids: Ids, role: str) -> None:
+    def mark(self, ids: Ids, role: Role) -> None:
         """Give the parameter dimension behind fresh ``ids`` its role, and its place in the order."""
         self.clock += 1
         for slot in self._slots_of(ids):
@@ -79,8 +93,8 @@ class Trace:
         return bool(self._slots_of(ids))
 
     def _slots_of(self, ids: Ids) -> list[Slot]:
-        found = self._starts.get(int(ids[0])) if len(ids) else None
-        return [found] if found is not None and np.array_equal(found.ids, ids) else []
+        slot = self._starts.get(int(ids[0])) if len(ids) else None
+        return [slot] if slot is not None and np.array_equal(slot.ids, ids) else []
 
     def site(self, code: str, readings: int, ids: Ids) -> int:
         """The reading chosen for an ambiguous line of code that ``ids`` pass through."""

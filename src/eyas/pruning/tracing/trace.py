@@ -1,4 +1,4 @@
-"""Trace a network: capture it, follow its channels, verify what was found."""
+"""Trace a network: capture it, follow its channels, verify the result."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import share_structure
 from eyas.pruning.tracing.capture import capture
-from eyas.pruning.tracing.refine import settle
-from eyas.pruning.tracing.source import Source, doubled, ignored_modules, unread
+from eyas.pruning.tracing.refine import refine
+from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
 
 
 def trace(
@@ -48,5 +48,4 @@ def trace(
         with contextlib.suppress(TraceError):
             captured.append(capture(share_structure(model).train(), *doubled(example)))
     unused = unread(model, captured)
-    source = Source(model, example, tuple(captured), ignored, unused, round_to, min_width)
-    return settle(source)
+    return refine(CapturedNetwork(model, example, tuple(captured), ignored, unused, round_to, min_width))

@@ -5,27 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.pruning.groups import FIXED
+
 Ids = NDArray[np.int64]
-"""Channel ids along one dimension; -1 marks an entry that belongs to no channel and has a fixed size."""
-
-FREE = -1
+"""Channel ids along one dimension; :data:`FIXED` for an entry that belongs to no channel."""
 
 
 @dataclass
-class Slot:
-    """One dimension of one parameter or buffer, and the ids of its entries."""
-
-    parameter: str
-    dim: int
-    ids: Ids
-    role: str = ""
-    """``out`` (makes channels), ``in`` (consumes them), ``scale``/``shift``/``mean``/``var``/``bias``, or none."""
-    order: int = -1
-    """When it was first used, in order of execution."""
-
-
-@dataclass
-class Units:
+class UnionFind:
     """Union-find over channel ids; unions are collected and merged when roots are asked for."""
 
     _roots: Ids = field(default_factory=lambda: np.arange(0, dtype=np.int64))
@@ -64,17 +51,17 @@ class Units:
         return self._roots
 
     def canonical(self, ids: Ids) -> Ids:
-        """``ids`` with each id replaced by its representative; fixed entries stay -1."""
-        return np.where(ids >= 0, self.roots()[ids], FREE)
+        """``ids`` with each id replaced by its representative; fixed entries stay fixed."""
+        return np.where(ids >= 0, self.roots()[ids], FIXED)
 
     def reasons(self) -> dict[int, str]:
         """Why each frozen representative is frozen: the reason that came first."""
         roots = self.roots()
-        found: dict[int, str] = {}
+        reasons: dict[int, str] = {}
         for ids, reason in self._frozen:
             for root in np.unique(roots[ids]).tolist():
-                found.setdefault(root, reason)
-        return found
+                reasons.setdefault(root, reason)
+        return reasons
 
     def _merge(self, first: Ids, second: Ids) -> None:
         """Hook the larger root under the smaller one and compress paths, until no edge joins two classes."""

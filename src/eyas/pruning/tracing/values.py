@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from eyas.pruning.groups import FIXED
 from eyas.pruning.tracing.union_find import Ids
 
 
@@ -29,13 +30,14 @@ class Value:
         return dim % self.ndim if self.ndim else 0
 
     def at(self, dim: int) -> Ids:
-        """The ids along ``dim``; -1 throughout where it is not labelled."""
+        """The ids along ``dim``; fixed throughout where it is not labelled."""
         dim = self.dim(dim)
-        return self.labels.get(dim, np.full(self.shape[dim], -1, dtype=np.int64))
+        return self.labels.get(dim, np.full(self.shape[dim], FIXED, dtype=np.int64))
 
     def relabel(self, shape: tuple[int, ...], labels: dict[int, Ids]) -> "Value":
         """A tensor of another shape; labels that say nothing are dropped."""
         useful = {dim: ids for dim, ids in labels.items() if shape[dim] > 1 and (ids >= 0).any()}
+        assert all(len(ids) == shape[dim] for dim, ids in useful.items()), f"labels that do not fit {shape}"
         return Value(shape, useful, self.itemsize)
 
 

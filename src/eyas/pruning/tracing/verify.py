@@ -37,7 +37,7 @@ class Prober:
     def __post_init__(self) -> None:
         self._jittered = jittered(self.model)
         self.example = random_like(self.example, seed=0)
-        settle_statistics(self._jittered, self.example)
+        estimate_statistics(self._jittered, self.example)
 
     def failure(self, space: SearchSpace, groups: Sequence[ChannelGroup], seed: int = 0) -> str | None:
         """Why a network with only ``groups`` narrowed is wrong; None if it is right."""
@@ -74,10 +74,10 @@ class Prober:
         if len(groups) == 1 or self.checks >= MAX_CHECKS:
             return {group.name: reason for group in groups}
         half = len(groups) // 2
-        found = {**self.culprits(space, groups[:half]), **self.culprits(space, groups[half:])}
-        if not found:  # each half is right, both together are not
-            found = {group.name: reason for group in groups[half:]}
-        return found
+        culprits = {**self.culprits(space, groups[:half]), **self.culprits(space, groups[half:])}
+        if not culprits:  # each half is right, both together are not
+            culprits = {group.name: reason for group in groups[half:]}
+        return culprits
 
 
 def random_plan(space: SearchSpace, groups: Iterable[ChannelGroup], seed: int) -> PruningPlan:
@@ -120,7 +120,7 @@ def jittered(model: nn.Module) -> nn.Module:
     return rebuild(model, vary)
 
 
-def settle_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[str, object]]) -> None:
+def estimate_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[str, object]]) -> None:
     """Give batch-norms the statistics of random inputs, so that activations neither vanish nor explode.
 
     Fresh and jittered weights can shrink a signal so far that no error shows at the outputs. A network that does
@@ -129,7 +129,7 @@ def settle_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[
     norms = [m for m in model.eval().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.running_mean is not None]
     first, second = random_like(example, seed=1), random_like(example, seed=2)
-    args, kwargs = pytree.tree_map(_joined, first, second)
+    args, kwargs = pytree.tree_map(_one_batch, first, second)
     try:
         for norm in norms:
             norm.train()
@@ -142,7 +142,7 @@ def settle_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[
         model.eval()
 
 
-def _joined(first: object, second: object) -> object:
+def _one_batch(first: object, second: object) -> object:
     """Two inputs as one batch."""
     return (
         torch.cat([first, second]) if isinstance(first, Tensor) and isinstance(second, Tensor) and first.ndim else first

@@ -29,7 +29,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Source:
+class CapturedNetwork:
     """A network and everything that was captured of it."""
 
     model: nn.Module
@@ -41,28 +41,28 @@ class Source:
     round_to: int
     min_width: int
 
-    def run(self, findings: Findings) -> Trace:
+    def interpret(self, findings: Findings) -> Trace:
         """Interpret the captured graphs under the given findings."""
         trace = Trace(self.model, findings.choices)
         for index, captured in enumerate(self.captured):
             interpret(trace, captured, counting=index == 0)
         for module, ids in trace.touched:
             if module in self.ignored:
-                trace.units.freeze(ids, "ignored")
+                trace.channels.freeze(ids, "ignored")
         for parameter, dim, positions, reason in findings.frozen:
-            trace.units.freeze(trace.slots[parameter][dim].ids[positions], reason)
+            trace.channels.freeze(trace.slots[parameter][dim].ids[positions], reason)
         return trace
 
 
 def unread(model: nn.Module, captured: Sequence[Captured]) -> dict[str, tuple[str, ...]]:
-    """Modules with parameters that no captured graph reads, and the names of these; see ``Source.unused``."""
+    """Modules with parameters that no captured graph reads, and the names of these; see ``CapturedNetwork.unused``."""
     names = canonical_names(model)
     read = {names.get(name, name) for graph in captured for name in graph.read()}
-    found: dict[str, tuple[str, ...]] = {}
+    unused: dict[str, tuple[str, ...]] = {}
     for name in (name for name, _ in model.named_parameters() if name not in read):
         module, _, leaf = name.rpartition(".")
-        found[module or name] = (*found.get(module or name, ()), leaf if module else "")
-    return found
+        unused[module or name] = (*unused.get(module or name, ()), leaf if module else "")
+    return unused
 
 
 def doubled(example: Example) -> Example:
@@ -80,7 +80,7 @@ def ignored_modules(model: nn.Module, ignore: Ignore) -> set[str]:
         ParameterError: a pattern or type matches nothing.
     """
     modules = dict(model.named_modules())
-    found: set[str] = set()
+    roots: set[str] = set()
     for item in ignore:
         if isinstance(item, str):
             matched = [path for path in modules if fnmatchcase(path, item)]
@@ -91,5 +91,5 @@ def ignored_modules(model: nn.Module, ignore: Ignore) -> set[str]:
             some = ", ".join(path for path in list(modules)[1:9])
             msg = f"ignore: {what} matches no layer; layers are named {some} ..."
             raise ParameterError(msg)
-        found.update(matched)
-    return {path for path in modules if any(path == f or path.startswith(f"{f}.") or not f for f in found)}
+        roots.update(matched)
+    return {path for path in modules if any(path == root or path.startswith(f"{root}.") or not root for root in roots)}
