@@ -3,10 +3,13 @@
 One multiply-add is one MAC; convolutions and linear layers are counted. Activation memory is the bytes of
 the outputs of those layers (the "activations" of Radosavovic et al. 2020, arXiv:2003.13678, section 3, in
 bytes). All are per image.
+
+Shapes: N candidates, G groups, L linear forms of the kept units, T terms of a polynomial.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,102 +46,85 @@ class Costs:
 
 
 @dataclass(frozen=True)
-class Monomial:
-    """``coefficient`` times a product of lengths; each length is an array of unit numbers, -1 where fixed."""
+class Polynomial:
+    """``(sum_t coefficient_t prod_f form_l(t, f)) // divisor``; form 0 is the constant 1."""
 
-    coefficient: int
-    lengths: tuple[NDArray[np.int64], ...]
+    coefficients: NDArray[np.float64]
+    """``(T,)``."""
+    index: NDArray[np.int64]
+    """``(T, F)``: the forms that each term multiplies, filled up with form 0."""
+    divisor: int = 1
+
+    @classmethod
+    def of_terms(cls, terms: Sequence[tuple[int, Sequence[int]]], divisor: int = 1) -> Self:
+        """From pairs of a coefficient and the numbers of the forms it is multiplied by."""
+        width = max((len(forms) for _, forms in terms), default=1) or 1
+        index = [[*forms, *[0] * (width - len(forms))] for _, forms in terms]
+        coefficients_T = np.array([coefficient for coefficient, _ in terms], dtype=np.float64)
+        return cls(coefficients_T, np.array(index, dtype=np.int64).reshape(-1, width), divisor)
+
+    def totals(self, forms_LN: NDArray[np.float64]) -> NDArray[np.int64]:
+        """The value for each candidate; exact as long as totals stay below 2^53."""
+        if not len(self.coefficients):
+            return np.zeros(forms_LN.shape[1], dtype=np.int64)
+        product_TN = forms_LN[self.index[:, 0]]
+        for column in self.index.T[1:]:
+            product_TN = product_TN * forms_LN[column]
+        total = np.rint(self.coefficients @ product_TN).astype(np.int64)
+        return total // self.divisor
+
+    def to_json(self) -> dict[str, Any]:
+        """Each term as a list: the coefficient, then its forms."""
+        rows = zip(self.coefficients.tolist(), self.index.tolist(), strict=True)
+        terms = [[int(coefficient), *(form for form in forms if form)] for coefficient, forms in rows]
+        return {"terms": terms, "divisor": self.divisor}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Self:
+        """What :meth:`to_json` gave."""
+        return cls.of_terms([(term[0], term[1:]) for term in content["terms"]], content["divisor"])
 
 
 @dataclass(frozen=True)
-class Polynomial:
-    """A sum of products of linear forms of the unit counts: ``sum_t c_t prod_f (base + U @ slope)[index_tf]``."""
-
-    coefficients: NDArray[np.float64]
-    index: NDArray[np.int64]
-    divisor: int = 1
-
-
 class CostModel:
-    """Three polynomials over shared linear forms.
+    """Three polynomials over shared linear forms ``base + units @ slope`` of the kept units per group."""
 
-    Args:
-        macs, params, activations: their monomials; totals over the example batch.
-        unit_group: group number of each unit, shape ``(num_units,)``.
-        num_groups: number of groups.
-        batch: images in the example batch; macs and activations are divided by it.
-    """
-
-    def __init__(
-        self,
-        macs: Iterable[Monomial],
-        params: Iterable[Monomial],
-        activations: Iterable[Monomial],
-        *,
-        unit_group: NDArray[np.int64],
-        num_groups: int,
-        batch: int,
-    ) -> None:
-        self._forms: dict[bytes, int] = {}
-        self._unit_group, self._num_groups = unit_group, num_groups
-        self._base, self._slope = [1.0], [np.zeros(num_groups)]
-        self._macs = self._polynomial(macs, batch)
-        self._params = self._polynomial(params, 1)
-        self._activations = self._polynomial(activations, batch)
-        self._base_L, self._slope_GL = np.array(self._base), np.array(self._slope).T.copy()
+    base: NDArray[np.float64]
+    """``(L,)``."""
+    slope: NDArray[np.float64]
+    """``(G, L)``."""
+    macs: Polynomial
+    params: Polynomial
+    activation_bytes: Polynomial
 
     def evaluate(self, units_NG: NDArray[np.int64]) -> Costs:
-        """Costs of candidates given as kept units per group, shape ``(num_candidates, num_groups)``."""
-        parts = [self._block(units_NG[row : row + _ROWS]) for row in range(0, len(units_NG), _ROWS)]
-        joined = np.concatenate(parts, axis=1) if parts else np.empty((3, 0), dtype=np.int64)
+        """Costs of candidates from their kept units per group."""
+        blocks = [self._block(units_NG[row : row + _ROWS]) for row in range(0, len(units_NG), _ROWS)]
+        joined = np.concatenate(blocks, axis=1) if blocks else np.empty((3, 0), dtype=np.int64)
         return Costs(*joined)
 
     def _block(self, units_NG: NDArray[np.int64]) -> NDArray[np.int64]:
-        lengths_LN = np.ascontiguousarray((units_NG @ self._slope_GL + self._base_L).T)
-        totals = [self._total(poly, lengths_LN) for poly in (self._macs, self._params, self._activations)]
-        return np.stack(totals)
+        forms_LN = np.ascontiguousarray((units_NG @ self.slope + self.base).T)
+        return np.stack([poly.totals(forms_LN) for poly in (self.macs, self.params, self.activation_bytes)])
 
-    @staticmethod
-    def _total(polynomial: Polynomial, lengths_LN: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Exact as long as totals stay below 2^53."""
-        if not len(polynomial.coefficients):
-            return np.zeros(lengths_LN.shape[1], dtype=np.int64)
-        product_TN = lengths_LN[polynomial.index[:, 0]]
-        for column in polynomial.index.T[1:]:
-            product_TN = product_TN * lengths_LN[column]
-        total = np.rint(polynomial.coefficients @ product_TN).astype(np.int64)
-        return total // polynomial.divisor
+    def to_json(self) -> dict[str, Any]:
+        """Each form as a list: its constant, then pairs of a group's number and the entries per unit."""
+        slopes = [[[int(g), int(slope_G[g])] for g in np.flatnonzero(slope_G)] for slope_G in self.slope.T]
+        return {
+            "forms": [[int(base), *pairs] for base, pairs in zip(self.base, slopes, strict=True)],
+            "macs": self.macs.to_json(),
+            "params": self.params.to_json(),
+            "activation_bytes": self.activation_bytes.to_json(),
+        }
 
-    def _polynomial(self, monomials: Iterable[Monomial], divisor: int) -> Polynomial:
-        """Fixed lengths folded into the coefficients, like monomials summed."""
-        summed: dict[tuple[int, ...], int] = {}
-        for monomial in monomials:
-            coefficient, forms = monomial.coefficient, []
-            for length in monomial.lengths:
-                if (length >= 0).any():
-                    forms.append(self._form(length))
-                else:
-                    coefficient *= len(length)
-            key = tuple(sorted(forms))
-            summed[key] = summed.get(key, 0) + coefficient
-        width = max((len(key) for key in summed), default=1) or 1
-        index = [[*key, *[0] * (width - len(key))] for key in summed]
-        coefficients = np.array(list(summed.values()), dtype=np.float64)
-        return Polynomial(coefficients, np.array(index, dtype=np.int64).reshape(-1, width), divisor)
-
-    def _form(self, length: NDArray[np.int64]) -> int:
-        """Number of the linear form that counts the kept entries of ``length``; form 0 is the constant 1."""
-        key = length.tobytes()
-        if key not in self._forms:
-            units, counts = np.unique(length[length >= 0], return_counts=True)
-            slope = np.zeros(self._num_groups)
-            slope[self._unit_group[units]] = counts
-            self._forms[key] = len(self._base)
-            self._base.append(float((length < 0).sum()))
-            self._slope.append(slope)
-        return self._forms[key]
-
-
-def monomials(terms: Sequence[tuple[int, Sequence[NDArray[np.int64]]]]) -> list[Monomial]:
-    """Monomials from pairs of a coefficient and its lengths."""
-    return [Monomial(coefficient, tuple(lengths)) for coefficient, lengths in terms]
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], num_groups: int) -> Self:
+        """What :meth:`to_json` gave, for a network of ``num_groups`` groups."""
+        forms = content["forms"]
+        slope_LG = np.zeros((len(forms), num_groups))
+        for slope_G, (_, *pairs) in zip(slope_LG, forms, strict=True):
+            for group, entries in pairs:
+                slope_G[group] = entries
+        base_L = np.array([base for base, *_ in forms], dtype=np.float64)
+        names = ("macs", "params", "activation_bytes")
+        return cls(base_L, slope_LG.T.copy(), *(Polynomial.from_json(content[name]) for name in names))

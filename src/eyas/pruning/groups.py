@@ -1,5 +1,6 @@
 """Channel groups as values: which channels belong together, and where they lie in the parameters."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -80,3 +81,40 @@ class Layout:
     """First unit number of each group, and the total."""
     shapes: dict[str, tuple[int, ...]]
     """Dense shape of every parameter and buffer."""
+
+
+def group_at(
+    layout: Layout,
+    number: int,
+    *,
+    name: str,
+    layers: tuple[str, ...],
+    members: Iterable[tuple[str, int, Role | None]],
+    fewest_units: int,
+) -> ChannelGroup:
+    """The group whose units have the ``number``-th range of unit numbers.
+
+    Args:
+        layout: where all units lie.
+        number: of the group.
+        name: of the group.
+        layers: of the group.
+        members: parameter, dimension and role; one at least makes the channels, the first that does orders them.
+        fewest_units: that may be left.
+    """
+    start, stop = layout.offsets[number : number + 2].tolist()
+    placed = tuple(
+        Member(parameter, dim, role, _positions(layout.slots[parameter, dim], start, stop))
+        for parameter, dim, role in members
+    )
+    leader = next(member.positions for member in placed if member.role == "out")
+    units, step = leader.shape
+    unit_of_channel = np.repeat(np.arange(units), step)[np.argsort(leader, axis=None)]
+    return ChannelGroup(name, leader.size, step, layers, placed, unit_of_channel, fewest_units * step)
+
+
+def _positions(along: Ints, start: int, stop: int) -> Ints:
+    """Positions of the units ``start`` to ``stop`` along a slot, shape ``(units, entries per unit)``."""
+    places = np.flatnonzero((along >= start) & (along < stop))
+    order = np.argsort(along[places], kind="stable")
+    return places[order].reshape(stop - start, -1)

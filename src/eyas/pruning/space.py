@@ -1,10 +1,10 @@
 """The search space of a network: its coupled channel groups, their legal widths, and what they cost."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
-from math import lcm
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -12,20 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from eyas.errors import CheckpointError, PlanError
+from eyas.pruning import space_json
 from eyas.pruning.cost import Cost, CostModel, Costs
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, Member
 from eyas.pruning.plan import PruningPlan, canonical_json
+from eyas.pruning.planner import Planner, kept_units, rank
+from eyas.pruning.widths import LegalWidths, Widths
 
 if TYPE_CHECKING:
     from eyas.pruning.criteria import Criterion
 
 __all__ = ["ChannelGroup", "FrozenGroup", "Layout", "Member", "Planner", "SearchSpace"]
 
-Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
-
 
 class SearchSpace:
-    """All that a network can be pruned to. Made by :func:`eyas.trace`."""
+    """All that a network can be pruned to. Made by :func:`eyas.trace`, or by :meth:`from_json`."""
 
     def __init__(
         self,
@@ -35,18 +36,14 @@ class SearchSpace:
         layout: Layout,
         costs: CostModel,
         *,
-        example: tuple[tuple[Any, ...], dict[str, Any]],
+        example: space_json.Example,
         round_to: int = 1,
         min_width: int = 1,
     ) -> None:
         self.model, self.groups, self.frozen = model, groups, frozen
         self.layout, self.example = layout, example
         self.round_to, self.min_width = round_to, min_width
-        self._costs = costs
-        self._index = {group.name: number for number, group in enumerate(groups)}
-        self._steps = np.array([group.step for group in groups], dtype=np.int64)
-        self._floors = np.array([max(group.floor, 1) for group in groups], dtype=np.int64)
-        self._dense = np.array([group.channels for group in groups], dtype=np.int64)
+        self._costs, self._legal = costs, LegalWidths(groups, round_to, min_width)
 
     def __repr__(self) -> str:
         return f"SearchSpace({type(self.model).__name__}: {len(self.groups)} groups, {len(self.frozen)} frozen)"
@@ -71,20 +68,14 @@ class SearchSpace:
         Raises:
             PlanError: there is none of this name.
         """
-        if name not in self._index:
-            msg = f"no group {name!r}; groups are: {', '.join(self._index)}"
-            raise PlanError(msg)
-        return self.groups[self._index[name]]
+        return self._legal.group(name)
 
     def legal_widths(self, group: ChannelGroup | str) -> Ints:
         """Widths a group may take, ascending: multiples of step and ``round_to``, at least ``min_width``.
 
         The dense width is always legal.
         """
-        group = self.group(group) if isinstance(group, str) else group
-        multiple = lcm(group.step, self.round_to)
-        widths = np.arange(multiple, group.channels, multiple, dtype=np.int64)
-        return np.append(widths[widths >= max(self.min_width, group.floor)], group.channels)
+        return self._legal.of(self.group(group) if isinstance(group, str) else group)
 
     def vector(self, widths: Widths | None) -> Ints:
         """Widths as a vector in the order of the groups, checked; groups left out keep their dense width.
@@ -92,35 +83,11 @@ class SearchSpace:
         Raises:
             PlanError: unknown group, wrong length, or a width that is not legal.
         """
-        vector = self._as_vector(widths)
-        wrong = (vector < self._floors) | (vector > self._dense) | (vector % self._steps != 0)
-        if wrong.any():
-            number = int(np.flatnonzero(wrong)[0])
-            group = self.groups[number]
-            msg = (
-                f"group {group.name!r} cannot have {vector[number]} channels: allowed are multiples of "
-                f"{group.step} from {max(group.step, group.floor)} to {group.channels}"
-            )
-            raise PlanError(msg)
-        return vector
-
-    def _as_vector(self, widths: Widths | None) -> Ints:
-        if widths is None:
-            return self._dense.copy()
-        if isinstance(widths, Mapping):
-            vector = self._dense.copy()
-            for name, width in widths.items():
-                vector[self._index[self.group(name).name]] = width
-            return vector
-        vector = np.asarray(widths, dtype=np.int64)
-        if vector.shape != self._dense.shape:
-            msg = f"{vector.shape} widths given for {len(self.groups)} groups"
-            raise PlanError(msg)
-        return vector
+        return self._legal.vector(widths)
 
     def cost(self, widths: Widths | None = None) -> Cost:
         """Cost per image at these widths, of the dense model without; closed form, builds nothing."""
-        return self._costs.evaluate((self.vector(widths) // self._steps)[None])[0]
+        return self._costs.evaluate((self.vector(widths) // self._legal.steps)[None])[0]
 
     def costs(self, width_matrix: ArrayLike) -> Costs:
         """Costs of many candidates, ``(num_candidates, num_groups)`` kept channels in the groups' order.
@@ -128,21 +95,13 @@ class SearchSpace:
         Raises:
             PlanError: the matrix has another shape, or holds a width that is not legal.
         """
-        matrix = np.asarray(width_matrix, dtype=np.int64)
-        if matrix.ndim != 2 or matrix.shape[1] != len(self.groups):
-            msg = f"a width matrix has shape (candidates, {len(self.groups)}), not {matrix.shape}"
-            raise PlanError(msg)
-        units = matrix // self._steps if (self._steps > 1).any() else matrix
-        if len(matrix) and ((matrix < self._floors) | (matrix > self._dense) | (units * self._steps != matrix)).any():
-            for row in matrix:
-                self.vector(row)
-        return self._costs.evaluate(units)
+        return self._costs.evaluate(self._legal.units(width_matrix))
 
     def planner(
         self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
-    ) -> "Planner":
+    ) -> Planner:
         """A function from widths to plans; importance is computed once, now."""
-        return Planner(self, self.ranking(criterion, model=model, data=data))
+        return Planner(self.fingerprint, self._legal, self.ranking(criterion, model=model, data=data))
 
     def plan(
         self,
@@ -169,7 +128,7 @@ class SearchSpace:
             criterion = L1Norm()
         model = self.model if model is None else model
         self.check_model(model)
-        return tuple(_rank(group, criterion(group, model, data)) for group in self.groups)
+        return tuple(rank(group, criterion(group, model, data)) for group in self.groups)
 
     def mask(self, plan: PruningPlan) -> NDArray[np.bool_]:
         """Which units are kept, shape ``(num_units + 1,)``; the last entry stands for what is fixed.
@@ -177,7 +136,7 @@ class SearchSpace:
         Raises:
             PlanError: the plan was made for another search space, or keeps a part of a unit.
         """
-        if plan.space != self.fingerprint or list(plan.kept) != list(self._index):
+        if plan.space != self.fingerprint or list(plan.kept) != list(self.widths):
             msg = (
                 "the plan was made for another search space: another architecture, input shape, ignore, or "
                 "version of the tracer; make it again with space.plan(widths)"
@@ -186,7 +145,7 @@ class SearchSpace:
         mask = np.zeros(self.layout.offsets[-1] + 1, dtype=bool)
         mask[-1] = True
         for group, start in zip(self.groups, self.layout.offsets[:-1].tolist(), strict=True):
-            mask[start : start + group.units] = _kept_units(group, np.array(plan.kept[group.name]))
+            mask[start : start + group.units] = kept_units(group, np.array(plan.kept[group.name]))
         return mask
 
     def slices(self, plan: PruningPlan) -> dict[str, dict[int, Ints]]:
@@ -226,73 +185,56 @@ class SearchSpace:
             raise CheckpointError(msg)
 
     def to_json(self) -> dict[str, Any]:
-        """Groups, frozen groups and dense cost as plain data."""
-        cost = self.cost()
-        return {
-            "groups": [
-                {"name": g.name, "channels": g.channels, "step": g.step, "layers": list(g.layers)} for g in self.groups
-            ],
-            "frozen": [
-                {"name": f.name, "channels": f.channels, "layers": list(f.layers), "reason": f.reason}
-                for f in self.frozen
-            ],
-            "dense": {"macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes},
+        """All that the space is but the network's weights, as plain data with a digest.
+
+        Raises:
+            ParameterError: the example inputs hold what JSON cannot.
+        """
+        content = {
+            "groups": space_json.groups_to_json(self.groups),
+            "frozen": space_json.frozen_to_json(self.frozen),
+            "layout": space_json.layout_to_json(self.layout),
+            "costs": self._costs.to_json(),
+            "dense": asdict(self.cost()),
+            "example": space_json.example_to_json(self.example),
+            "modules": space_json.modules_digest(self.model),
             "round_to": self.round_to,
             "min_width": self.min_width,
             "fingerprint": self.fingerprint,
         }
+        return space_json.sealed(content)
 
+    @classmethod
+    def from_json(cls, model: nn.Module, content: Mapping[str, Any] | str | bytes) -> Self:
+        """The space that :meth:`to_json` wrote, without tracing; gives the same answers to every question.
 
-class Planner:
-    """From widths to the plan that keeps the most important channels; made by :meth:`SearchSpace.planner`.
+        Args:
+            model: the dense network it was traced from, or one of its architecture, with any weights.
+            content: what ``to_json`` gave, or its text.
 
-    Args:
-        space: the search space of the plans.
-        rankings: units of each group, the most important first.
-    """
-
-    def __init__(self, space: SearchSpace, rankings: Sequence[Ints]) -> None:
-        self.space, self.rankings = space, rankings
-
-    def __call__(self, widths: Widths | None = None) -> PruningPlan:
-        """The plan at these widths, of the dense network without."""
-        vector = self.space.vector(widths)
-        kept = {}
-        for group, ranking, width in zip(self.space.groups, self.rankings, vector.tolist(), strict=True):
-            keep = np.zeros(group.units, dtype=bool)
-            keep[ranking[: width // group.step]] = True
-            kept[group.name] = tuple(np.flatnonzero(keep[group.unit_of_channel]).tolist())
-        return PruningPlan.model_construct(space=self.space.fingerprint, channels=self.space.widths, kept=kept)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """sha256 over space and rankings: equal for planners that make equal plans of equal widths."""
-        digest = hashlib.sha256(self.space.fingerprint.encode())
-        for ranking in self.rankings:
-            digest.update(np.asarray(ranking, np.int64).tobytes())
-        return digest.hexdigest()
-
-
-def _rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
-    """Units by falling mean importance of their channels."""
-    values_C = importance.detach().to("cpu", torch.float64).numpy()
-    if values_C.shape != (group.channels,) or not np.isfinite(values_C).all():
-        msg = (
-            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, "
-            f"it gave shape {values_C.shape}"
+        Raises:
+            PlanError: no search space, one that was changed, or one of another version.
+            CheckpointError: ``model`` is of another architecture.
+        """
+        content = space_json.unsealed(content)
+        layout = space_json.layout_from_json(content["layout"])
+        groups = space_json.groups_from_json(content["groups"], layout)
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        space = cls(
+            model,
+            groups,
+            space_json.frozen_from_json(content["frozen"]),
+            layout,
+            CostModel.from_json(content["costs"], len(groups)),
+            example=space_json.example_from_json(content["example"], device),
+            round_to=content["round_to"],
+            min_width=content["min_width"],
         )
-        raise PlanError(msg)
-    per_unit = np.bincount(group.unit_of_channel, weights=values_C, minlength=group.units)
-    return np.argsort(-per_unit, kind="stable")
-
-
-def _kept_units(group: ChannelGroup, channels: Ints) -> NDArray[np.bool_]:
-    """Which units the kept channels make up."""
-    if len(channels) and (channels[0] < 0 or channels[-1] >= group.channels):
-        msg = f"group {group.name!r} has channels 0 to {group.channels - 1}, the plan keeps {channels[-1]}"
-        raise PlanError(msg)
-    counts = np.bincount(group.unit_of_channel[channels], minlength=group.units)
-    if ((counts != 0) & (counts != group.step)).any() or not counts.any():
-        msg = f"group {group.name!r}: the plan keeps a part of a unit of {group.step} channels, or nothing"
-        raise PlanError(msg)
-    return np.equal(counts, group.step)
+        space.check_model(model)
+        if space_json.modules_digest(model) != content["modules"]:
+            msg = (
+                f"{type(model).__name__} has the shapes that were traced, but other layers, or layers with other "
+                "strides, paddings or sizes: trace this model"
+            )
+            raise CheckpointError(msg)
+        return space

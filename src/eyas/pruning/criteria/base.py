@@ -1,20 +1,18 @@
 """The root of the criteria: what a criterion promises."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
-
-if TYPE_CHECKING:
-    from eyas.pruning.space import ChannelGroup
+from eyas.pruning.groups import ChannelGroup
 
 
 class Criterion(Component):
     """Rates the channels of a group; the highest are kept."""
 
-    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``; finite; the model stays as it was."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it rates channels")
 

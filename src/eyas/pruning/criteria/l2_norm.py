@@ -1,14 +1,12 @@
 """L2 norm of the filters."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import group_norm_of
-
-if TYPE_CHECKING:
-    from eyas.pruning.space import ChannelGroup
+from eyas.pruning.groups import ChannelGroup
 
 
 class L2Norm(Criterion):
@@ -16,6 +14,6 @@ class L2Norm(Criterion):
 
     kind: Literal["l2_norm"] = "l2_norm"
 
-    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``."""
         return group_norm_of(group, model, order=2)

@@ -1,22 +1,20 @@
 """Shared by the criteria that rate channels by their own weights."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from eyas.pruning.space import ChannelGroup
+from eyas.pruning.groups import ChannelGroup, Role
 
 
-def aggregate(group: "ChannelGroup", model: nn.Module, role: Role, rate: Callable[[Tensor], Tensor]) -> Tensor:
+def aggregate(group: ChannelGroup, model: nn.Module, role: Role, rate: Callable[[Tensor], Tensor]) -> Tensor:
     """Ratings of a group's channels, summed over its members of one role, each normalised to mean 1.
 
     Args:
         group: the channels to rate.
         model: the network that holds the weights; not changed.
-        role: which members count (see :class:`eyas.pruning.space.Member`).
+        role: which members count (see :class:`eyas.pruning.groups.Member`).
         rate: takes a weight with the channels first, ``(channels, ...)``, gives one number each.
 
     Returns:
@@ -33,7 +31,7 @@ def aggregate(group: "ChannelGroup", model: nn.Module, role: Role, rate: Callabl
     return total_U[torch.from_numpy(group.unit_of_channel)]
 
 
-def group_norm_of(group: "ChannelGroup", model: nn.Module, order: int) -> Tensor:
+def group_norm_of(group: ChannelGroup, model: nn.Module, order: int) -> Tensor:
     """Norm of the weights that make each channel."""
     return aggregate(group, model, "out", lambda weight: weight.flatten(1).norm(p=order, dim=1))
 

@@ -1,15 +1,13 @@
 """Random importance: the baseline every criterion has to beat."""
 
 import hashlib
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from eyas.pruning.criteria.base import Criterion
-
-if TYPE_CHECKING:
-    from eyas.pruning.space import ChannelGroup
+from eyas.pruning.groups import ChannelGroup
 
 
 class Random(Criterion):
@@ -18,7 +16,7 @@ class Random(Criterion):
     kind: Literal["random"] = "random"
     seed: int = 0
 
-    def __call__(self, group: "ChannelGroup", model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``."""
         digest = hashlib.sha256(f"{self.seed}:{group.name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))

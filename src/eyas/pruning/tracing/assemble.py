@@ -20,8 +20,8 @@ class RawGroup:
     """Parameter dimensions that hold the units, in order of execution."""
     reason: str = ""
     """Why it is frozen; empty if it is not."""
-    floor: int = 1
-    """Fewest units that may be left."""
+    fewest_units: int = 1
+    """How many of them must be left."""
 
     @property
     def leader(self) -> Slot:
@@ -59,8 +59,8 @@ def assemble(trace: Trace, reasons: dict[int, str]) -> list[RawGroup]:
     for (reason, _), roots in members.items():
         held = [slots[k] for k in signatures[roots[0]][:, 0].tolist() if k < len(slots)]
         unique = np.array(list(dict.fromkeys(roots)))
-        floor = 2 if len(unique) > 2 and np.isin(unique, squeezed).any() else 1
-        groups.append(RawGroup(unique, tuple(sorted(held, key=_order)), reason, floor))
+        fewest = 2 if len(unique) > 2 and np.isin(unique, squeezed).any() else 1
+        groups.append(RawGroup(unique, tuple(sorted(held, key=_order)), reason, fewest))
     return groups
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch import nn
@@ -11,12 +10,12 @@ from torch.utils import _pytree as pytree
 
 from eyas.errors import ParameterError
 from eyas.pruning.groups import Ints
+from eyas.pruning.space_json import Example
 from eyas.pruning.tracing.capture import Captured
 from eyas.pruning.tracing.interpreter import interpret
 from eyas.pruning.tracing.state import Trace, canonical_names
 
 Ignore = tuple[str | type[nn.Module], ...]
-Example = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass

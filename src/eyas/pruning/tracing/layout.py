@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from eyas.pruning.cost import CostModel, Monomial
-from eyas.pruning.groups import FIXED, ChannelGroup, FrozenGroup, Ints, Layout, Member
+from eyas.pruning.groups import FIXED, ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.space_json import Example
 from eyas.pruning.tracing.assemble import RawGroup, assemble, layer_of, layers_of
-from eyas.pruning.tracing.captured_network import Example, CapturedNetwork
-from eyas.pruning.tracing.state import Slot, Term, Trace
+from eyas.pruning.tracing.captured_network import CapturedNetwork
+from eyas.pruning.tracing.cost_terms import CostTerms, Monomial
+from eyas.pruning.tracing.state import Term, Trace
 
 
 def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
@@ -26,14 +27,11 @@ def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
         unit_of_root[group.roots] = np.arange(start, start + len(group.roots))
     units = _UnitArrays(trace, unit_of_root)
     layout = _layout(trace, units, offsets)
-    groups = tuple(_named(_group(kept, start, units) for kept, start in zip(prunable, offsets.tolist(), strict=False)))
-    unit_group = np.repeat(np.arange(len(groups)), np.diff(offsets))
-    costs = CostModel(
+    groups = tuple(_named(_group(layout, number, group) for number, group in enumerate(prunable)))
+    costs = CostTerms(np.repeat(np.arange(len(groups)), np.diff(offsets)), len(groups)).cost_model(
         [units.monomial(term) for term in trace.macs],
         _parameter_monomials(trace, layout),
         [units.monomial(term) for term in trace.activations],
-        unit_group=unit_group,
-        num_groups=len(groups),
         batch=_batch(network.example),
     )
     return SearchSpace(
@@ -80,24 +78,17 @@ def _layout(trace: Trace, units: _UnitArrays, offsets: Ints) -> Layout:
     return Layout(slots, attributes, offsets, shapes)
 
 
-def _group(raw: RawGroup, start: int, units: _UnitArrays) -> ChannelGroup:
-    members = tuple(
-        Member(slot.parameter, slot.dim, slot.role, _positions(slot, raw, start, units)) for slot in raw.slots
+def _group(layout: Layout, number: int, raw: RawGroup) -> ChannelGroup:
+    """A prunable group as a value."""
+    members = [(slot.parameter, slot.dim, slot.role) for slot in raw.slots]
+    return group_at(
+        layout,
+        number,
+        name=layer_of(raw.leader),
+        layers=layers_of(raw.slots),
+        members=members,
+        fewest_units=raw.fewest_units,
     )
-    leader = members[raw.slots.index(raw.leader)].positions
-    order = np.argsort(leader, axis=None)
-    unit_of_channel = np.repeat(np.arange(len(leader)), leader.shape[1])[order]
-    name, floor = layer_of(raw.leader), raw.floor * leader.shape[1]
-    layers = layers_of(raw.slots)
-    return ChannelGroup(name, leader.size, leader.shape[1], layers, members, unit_of_channel, floor)
-
-
-def _positions(slot: Slot, raw: RawGroup, start: int, units: _UnitArrays) -> Ints:
-    """Positions of the group's units along a slot, shape ``(units, entries per unit)``."""
-    along = units(slot.ids)
-    places = np.flatnonzero((along >= start) & (along < start + len(raw.roots)))
-    order = np.argsort(along[places], kind="stable")
-    return places[order].reshape(len(raw.roots), -1)
 
 
 def _named(groups: Iterator[ChannelGroup]) -> Iterator[ChannelGroup]:

@@ -7,8 +7,8 @@ import numpy as np
 from eyas.pruning.groups import FIXED, ChannelGroup, Ints
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.branches import branching
+from eyas.pruning.tracing.captured_network import CapturedNetwork, Findings
 from eyas.pruning.tracing.layout import space_of
-from eyas.pruning.tracing.captured_network import Findings, CapturedNetwork
 from eyas.pruning.tracing.state import Trace
 from eyas.pruning.tracing.verify import MAX_CHECKS, Prober
 
@@ -58,7 +58,9 @@ def _reread(network: CapturedNetwork, findings: Findings, trace: Trace, group: C
     return False
 
 
-def _widened(network: CapturedNetwork, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober) -> SearchSpace:
+def _widened(
+    network: CapturedNetwork, findings: Findings, trace: Trace, space: SearchSpace, prober: Prober
+) -> SearchSpace:
     """Try the other readings of lines behind which all is frozen; take those that free channels and hold."""
     kept = {group.name for group in space.groups}
     free = np.concatenate([[FIXED], *(m for g in space.groups for m in _roots(trace, g))])

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,9 +53,9 @@ def find_rule(target: Any) -> Rule | None:
     return registered
 
 
+@cache
 def _load() -> None:
     """Import every ``rules_*`` module of this package, so that its rules register themselves."""
-    if "add" not in _RULES:
-        for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-            if module.name.startswith("rules_"):
-                importlib.import_module(f"{__package__}.{module.name}")
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name.startswith("rules_"):
+            importlib.import_module(f"{__package__}.{module.name}")

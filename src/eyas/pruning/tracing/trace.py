@@ -10,8 +10,8 @@ from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import share_structure
 from eyas.pruning.tracing.capture import capture
-from eyas.pruning.tracing.refine import refine
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
+from eyas.pruning.tracing.refine import refine
 
 
 def trace(

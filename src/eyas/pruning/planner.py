@@ -1,0 +1,79 @@
+"""From widths to plans: the most important channels of every group are kept."""
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from eyas.errors import PlanError
+from eyas.pruning.groups import ChannelGroup, Ints
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.widths import LegalWidths, Widths
+
+
+class Planner:
+    """From widths to the plan that keeps the most important channels; made by ``SearchSpace.planner``.
+
+    Args:
+        space: fingerprint of the search space of the plans.
+        legal: its groups and their widths.
+        rankings: units of each group, the most important first.
+    """
+
+    def __init__(self, space: str, legal: LegalWidths, rankings: Sequence[Ints]) -> None:
+        self.space, self.legal, self.rankings = space, legal, rankings
+
+    def __call__(self, widths: Widths | None = None) -> PruningPlan:
+        """The plan at these widths, of the dense network without."""
+        vector = self.legal.vector(widths)
+        kept = {}
+        for group, ranking, width in zip(self.legal.groups, self.rankings, vector.tolist(), strict=True):
+            keep = np.zeros(group.units, dtype=bool)
+            keep[ranking[: width // group.step]] = True
+            kept[group.name] = tuple(np.flatnonzero(keep[group.unit_of_channel]).tolist())
+        channels = {group.name: group.channels for group in self.legal.groups}
+        return PruningPlan.model_construct(space=self.space, channels=channels, kept=kept)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 over space and rankings: equal for planners that make equal plans of equal widths."""
+        digest = hashlib.sha256(self.space.encode())
+        for ranking in self.rankings:
+            digest.update(np.asarray(ranking, np.int64).tobytes())
+        return digest.hexdigest()
+
+
+def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
+    """Units by falling mean importance of their channels; ties keep the order of the channels.
+
+    Raises:
+        PlanError: the importance is not one finite number per channel.
+    """
+    values_C = importance.detach().to("cpu", torch.float64).numpy()
+    if values_C.shape != (group.channels,) or not np.isfinite(values_C).all():
+        msg = (
+            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, "
+            f"it gave shape {values_C.shape}"
+        )
+        raise PlanError(msg)
+    per_unit = np.bincount(group.unit_of_channel, weights=values_C, minlength=group.units)
+    return np.argsort(-per_unit, kind="stable")
+
+
+def kept_units(group: ChannelGroup, channels: Ints) -> NDArray[np.bool_]:
+    """Which units the kept channels make up, ``(units,)``.
+
+    Raises:
+        PlanError: a channel that the group does not have, a part of a unit, or nothing is kept.
+    """
+    if len(channels) and (channels[0] < 0 or channels[-1] >= group.channels):
+        msg = f"group {group.name!r} has channels 0 to {group.channels - 1}, the plan keeps {channels[-1]}"
+        raise PlanError(msg)
+    counts = np.bincount(group.unit_of_channel[channels], minlength=group.units)
+    if ((counts != 0) & (counts != group.step)).any() or not counts.any():
+        msg = f"group {group.name!r}: the plan keeps a part of a unit of {group.step} channels, or nothing"
+        raise PlanError(msg)
+    return np.equal(counts, group.step)

@@ -1,0 +1,107 @@
+"""Which widths the channel groups of a network may take, alone and as a vector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import lcm
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from eyas.errors import PlanError
+from eyas.pruning.groups import ChannelGroup, Ints
+
+Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
+"""Kept channels by group name, or of every group in order."""
+
+
+@dataclass(frozen=True)
+class LegalWidths:
+    """The groups of one network, and the limits of their widths."""
+
+    groups: tuple[ChannelGroup, ...]
+    round_to: int = 1
+    min_width: int = 1
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {group.name: number for number, group in enumerate(self.groups)}
+
+    @cached_property
+    def dense(self) -> Ints:
+        """The dense width of every group, ``(num_groups,)``."""
+        return np.array([group.channels for group in self.groups], dtype=np.int64)
+
+    @cached_property
+    def steps(self) -> Ints:
+        """Channels per unit of every group, ``(num_groups,)``."""
+        return np.array([group.step for group in self.groups], dtype=np.int64)
+
+    @cached_property
+    def _floors(self) -> Ints:
+        return np.array([max(group.floor, 1) for group in self.groups], dtype=np.int64)
+
+    def group(self, name: str) -> ChannelGroup:
+        """A group by name.
+
+        Raises:
+            PlanError: there is none of this name.
+        """
+        if name not in self._index:
+            msg = f"no group {name!r}; groups are: {', '.join(self._index)}"
+            raise PlanError(msg)
+        return self.groups[self._index[name]]
+
+    def of(self, group: ChannelGroup) -> Ints:
+        """The widths proposed for a group, ascending; the dense width is always among them."""
+        multiple = lcm(group.step, self.round_to)
+        widths = np.arange(multiple, group.channels, multiple, dtype=np.int64)
+        return np.append(widths[widths >= max(self.min_width, group.floor)], group.channels)
+
+    def vector(self, widths: Widths | None) -> Ints:
+        """Widths as a vector in the order of the groups; groups left out keep their dense width.
+
+        Raises:
+            PlanError: unknown group, wrong length, or a width that the network cannot have.
+        """
+        vector = self._as_vector(widths)
+        wrong = (vector < self._floors) | (vector > self.dense) | (vector % self.steps != 0)
+        if wrong.any():
+            number = int(np.flatnonzero(wrong)[0])
+            group = self.groups[number]
+            msg = (
+                f"group {group.name!r} cannot have {vector[number]} channels: allowed are multiples of "
+                f"{group.step} from {max(group.step, group.floor)} to {group.channels}"
+            )
+            raise PlanError(msg)
+        return vector
+
+    def _as_vector(self, widths: Widths | None) -> Ints:
+        if widths is None:
+            return self.dense.copy()
+        if isinstance(widths, Mapping):
+            vector = self.dense.copy()
+            for name, width in widths.items():
+                vector[self._index[self.group(name).name]] = width
+            return vector
+        vector = np.asarray(widths, dtype=np.int64)
+        if vector.shape != self.dense.shape:
+            msg = f"{vector.shape} widths given for {len(self.groups)} groups"
+            raise PlanError(msg)
+        return vector
+
+    def units(self, width_matrix: ArrayLike) -> Ints:
+        """Kept units of many candidates, ``(num_candidates, num_groups)``, from their kept channels.
+
+        Raises:
+            PlanError: the matrix has another shape, or holds a width that the network cannot have.
+        """
+        matrix = np.asarray(width_matrix, dtype=np.int64)
+        if matrix.ndim != 2 or matrix.shape[1] != len(self.groups):
+            msg = f"a width matrix has shape (candidates, {len(self.groups)}), not {matrix.shape}"
+            raise PlanError(msg)
+        units = matrix // self.steps if (self.steps > 1).any() else matrix
+        if len(matrix) and ((matrix < self._floors) | (matrix > self.dense) | (units * self.steps != matrix)).any():
+            for row in matrix:
+                self.vector(row)
+        return units
