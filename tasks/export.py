@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.config import ExportParams, PipelineParams, SampleParams
+from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.deploy import latency, logit_parity
 from eyas.deploy.bn_statistics import write_bundle
@@ -21,7 +21,7 @@ from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
-from tasks.sample import trace_network
+from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
@@ -48,7 +48,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
 
     progress(0, 4, "mask parity of the winner")
-    slicing = check_slicing(network, artifacts / "finetune" / "plan.json", params.sample, images_NCHW[:8])
+    slicing = check_slicing(network, artifacts, images_NCHW[:8])
     progress(1, 4, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
@@ -71,13 +71,14 @@ def load_pruned(folder: Path, dense: Network) -> nn.Module:
     return load(folder, allowed=(*ALLOWED, dense.architecture.partition(":")[0])).eval()
 
 
-def check_slicing(dense: Network, plan_file: Path, sample: SampleParams, images_NCHW: Tensor) -> dict[str, float]:
+def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:
     """Mask parity of the winner's plan: the sliced network against the masked dense one.
 
     Raises:
         ParityError: they differ by more than rounding.
     """
-    space, plan = trace_network(dense, sample), PruningPlan.from_json(plan_file.read_text())
+    plan = PruningPlan.from_json((artifacts / "finetune" / "plan.json").read_text())
+    space = read_space(artifacts, dense)
     # In float64, so that what remains is no rounding.
     found = check_parity(dense.model, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
     return {"max_difference": found.max_absolute, "relative_difference": found.max_relative}

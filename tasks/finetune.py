@@ -15,7 +15,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, stage_key, write_history
 from tasks import stage
-from tasks.sample import trace_network
+from tasks.search_space import SPACE, read_space
 from tasks.training_support import Data, resume_folder, share_cores
 
 _log = logging.getLogger(__name__)
@@ -23,6 +23,7 @@ _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
     "baseline/architecture.json",
+    SPACE,
     "score/plan.json",
 )
 
@@ -31,7 +32,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline")
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
-    space = trace_network(dense, params.sample)
+    space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
     share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
     images = _recalibrate(params, data, small)
@@ -83,7 +84,6 @@ def _key_params(params: PipelineParams) -> dict[str, object]:
     score = params.score
     return {
         "finetune": params.finetune.model_dump(mode="json"),
-        "space": [list(params.sample.ignore), params.sample.round_to, params.sample.min_width],
         "calibration": [score.calibrator.model_dump(mode="json"), score.calibration_images, score.batch_size],
     }
 

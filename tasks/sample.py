@@ -1,5 +1,8 @@
 """Stage ``sample``: the search space of the dense network, and candidates inside the budget."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-import eyas
-from eyas.config import BudgetParams, PipelineParams, SampleParams
-from eyas.networks.dense_network import Network, load_network
+from eyas.config import BudgetParams, PipelineParams
+from eyas.errors import BudgetError, ParameterError
+from eyas.networks.dense_network import load_network
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
 from eyas.sampling.search import Search
 from tasks import stage
+from tasks.search_space import SPACE, trace_network
+
+ARGUMENTS = re.compile(r"\b(budget|tolerance|ignore|round_to|min_width)\b")
 
 
 def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
@@ -25,40 +31,39 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
         BudgetError: no candidate can meet the budget; states the reachable range.
         TraceError: the network cannot be captured.
     """
-    given, folder = params.sample, artifacts / "sample"
+    settings = params.sample
     progress(0, 2, "tracing the network")
-    space = trace_network(load_network(artifacts / "baseline"), given)
-    stage.write_json(folder / "space.json", space.to_json())
-    budget = find_budget(space, given.budget, given.tolerance)
-    progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
-    widths = Search(space, budget, given.sampler, seed=given.seed).ask(given.candidates)
-    costs = write_candidates(space, widths, folder / "candidates.parquet")
+    with arguments_as_fields():
+        space = trace_network(load_network(artifacts / "baseline"), settings)
+        stage.write_json(artifacts / SPACE, space.to_json())
+        budget = find_budget(space, settings.budget, settings.tolerance)
+        progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
+        widths = Search(space, budget, settings.sampler, seed=settings.seed).ask(settings.candidates)
+    costs = write_candidates(space, widths, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(widths)} candidates")
     return _metrics(space, budget, costs)
 
 
-def trace_network(network: Network, given: SampleParams) -> SearchSpace:
-    """The search space as ``params.sample`` limits it; the same in every stage that needs it."""
-    return eyas.trace(
-        network.model,
-        (network.example(),),
-        ignore=given.ignore,
-        round_to=given.round_to,
-        min_width=given.min_width,
-    )
+@contextmanager
+def arguments_as_fields() -> Iterator[None]:
+    """The library's errors name arguments; here they name the fields of ``params.yaml`` these come from."""
+    try:
+        yield
+    except (BudgetError, ParameterError) as error:
+        raise type(error)(ARGUMENTS.sub(r"sample.\1", str(error))) from error
 
 
-def find_budget(space: SearchSpace, given: BudgetParams, tolerance: float) -> Budget:
+def find_budget(space: SearchSpace, limit: BudgetParams, tolerance: float) -> Budget:
     """The band that ``sample.budget`` asks for."""
-    values = {name: getattr(given, name, None) for name in METRICS}
+    values = {name: getattr(limit, name, None) for name in METRICS}
     metric, value = next((name, value) for name, value in values.items() if value is not None)
     return Budget.of(space, metric, value, tolerance)
 
 
 def write_candidates(space: SearchSpace, widths: NDArray[np.int64], path: Path) -> dict[str, NDArray[np.int64]]:
     """The table of candidates with their costs, which are returned by name."""
-    found = space.costs(widths)
-    costs = {name: np.asarray(getattr(found, name)) for name in METRICS}
+    of_all = space.costs(widths)
+    costs = {name: np.asarray(getattr(of_all, name)) for name in METRICS}
     columns: dict[str, Any] = {"candidate": np.arange(len(widths)), "widths": list(widths), **costs}
     pq.write_table(pa.table(columns), path)
     return costs

@@ -24,12 +24,13 @@ from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreTable, WidthPlans
 from tasks import stage
-from tasks.sample import trace_network
+from tasks.search_space import SPACE, read_space
 
 INPUTS = (
     "fetch/manifest.json",
     "baseline/architecture.json",
     "baseline/model.safetensors",
+    SPACE,
     "sample/candidates.parquet",
 )
 SMALL_BATCH_MACS = 1e9
@@ -43,7 +44,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         DataError: the candidates belong to another search space, or a split is too small.
     """
     network, folder = load_network(artifacts / "baseline"), artifacts / "score"
-    space = trace_network(network, params.sample)
+    space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / "sample" / "candidates.parquet")
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
     journal, dataset = journal_folder(params, artifacts), open_dataset(artifacts / "fetch")

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 import eyas
 from eyas.errors import TraceError
+from eyas.pruning.tracing import rule_registry
 from tests.pruning.oracle import check, frozen_reason, group_of
 
 
@@ -32,6 +33,8 @@ OPERATIONS = {
     "constant": lambda x: x + torch.arange(6.0).double().view(6, 1, 1),
     "local response": nn.LocalResponseNorm(3),
     "index": lambda x: x[:, torch.tensor([5, 4, 3, 2, 1, 0])],
+    "frexp": lambda x: torch.frexp(x).mantissa,
+    "a sum of all": lambda x: x + x.sum().exp().reshape(1),
 }
 
 
@@ -46,6 +49,29 @@ def test_the_reason_names_operator_module_and_line() -> None:
     reason = frozen_reason(check(Odd(OPERATIONS["cumsum"]), (torch.randn(2, 3, 4, 4),), seeds=1), "b")
     assert "cumsum runs over its channels" in reason
     assert "test_unknown.py" in reason
+
+
+def test_a_form_that_a_rule_does_not_follow_is_named() -> None:
+    reason = frozen_reason(check(Odd(OPERATIONS["frexp"]), (torch.randn(2, 3, 4, 4),), seeds=1), "b")
+    assert reason.startswith("operator frexp is not understood where it returns several tensors")
+
+
+@pytest.mark.parametrize(
+    ("bug", "error"),
+    [
+        (lambda call: call.valeu("self"), AttributeError),
+        (lambda call: call.value("slef"), KeyError),
+        (lambda call: call.value("self").at("dim"), TypeError),
+    ],
+)
+def test_a_bug_in_a_rule_is_raised_and_freezes_nothing(
+    bug: object, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, images = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1)), (torch.randn(2, 3, 4, 4),)
+    assert [group.name for group in eyas.trace(model, images).groups] == ["0"]
+    monkeypatch.setitem(rule_registry._RULES, "relu", bug)
+    with pytest.raises(error):
+        eyas.trace(model, images)
 
 
 @torch.library.custom_op("eyas_tests::swish", mutates_args=())

@@ -48,6 +48,8 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     space = eyas.trace(dense, (images[:2],))
     widths = {group.name: max(1, group.channels // 2) for group in space.groups}
     plan = space.plan(widths, criterion=Criterion.parse("l1_norm"))
+    (artifacts / "sample").mkdir()
+    write_json(artifacts / "sample/space.json", space.to_json())
     (artifacts / "score").mkdir()
     (artifacts / "score/plan.json").write_text(plan.to_json())
     small = trained(eyas.prune(dense, space, plan), images, labels)

@@ -20,7 +20,7 @@ from tasks.finetune import finetune
 @pytest.fixture
 def artifacts(pruned_digits, tmp_path):
     """A workspace in which all stages before ``finetune`` have run."""
-    for name in ("fetch", "baseline", "score"):
+    for name in ("fetch", "baseline", "sample", "score"):
         shutil.copytree(pruned_digits / name, tmp_path / "artifacts" / name)
     (tmp_path / "artifacts" / "finetune").mkdir()
     return tmp_path / "artifacts"

@@ -16,8 +16,9 @@ from eyas.progress import silent
 from eyas.scoring.engine import Engine
 from models import build
 from tasks.fetch import fetch
-from tasks.sample import sample, trace_network
+from tasks.sample import sample
 from tasks.score import journal_folder, score, share_work
+from tasks.stage import write_json
 
 FILES = ("candidates.parquet", "plan.json", "scores.csv", "widths.csv", "diagnostics.json")
 
@@ -120,11 +121,12 @@ def test_another_network_has_another_journal(artifacts, params, tmp_path):
     assert journal_folder(params, copied) != journal_folder(params, artifacts)
 
 
-def test_candidates_of_another_space_are_refused(artifacts, params):
-    smaller = params.sample.model_copy(update={"ignore": ("conv1",)})
-    space = trace_network(load_network(artifacts / "baseline"), smaller)
+def test_candidates_of_another_space_are_refused(artifacts, params, tmp_path):
+    copied, network = shutil.copytree(artifacts, tmp_path / "artifacts"), load_network(artifacts / "baseline")
+    space = eyas.trace(network.model, (network.example(),), ignore=["conv1"])
+    write_json(copied / "sample/space.json", space.to_json())
     with pytest.raises(DataError, match=f"for {len(space.groups)} groups: run sample again"):
-        score(params.model_copy(update={"sample": smaller}), artifacts, silent)
+        score(params, copied, silent)
 
 
 @pytest.mark.parametrize(

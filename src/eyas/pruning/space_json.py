@@ -126,7 +126,7 @@ def layout_to_json(layout: Layout) -> dict[str, Any]:
 
     slots = [[name, dim, number(units)] for (name, dim), units in layout.slots.items()]
     attributes = [[*key, number(units), divisor] for key, (units, divisor) in layout.attributes.items()]
-    shapes = {name: list(shape) for name, shape in layout.shapes.items()}
+    shapes = [[name, list(shape)] for name, shape in layout.shapes.items()]
     offsets = layout.offsets.tolist()
     return {"slots": slots, "attributes": attributes, "units": list(numbers), "shapes": shapes, "offsets": offsets}
 
@@ -138,7 +138,7 @@ def layout_from_json(content: Mapping[str, Any]) -> Layout:
         {(name, dim): arrays[number] for name, dim, number in content["slots"]},
         {(module, name): (arrays[number], divisor) for module, name, number, divisor in content["attributes"]},
         np.array(content["offsets"], dtype=np.int64),
-        {name: tuple(shape) for name, shape in content["shapes"].items()},
+        {name: tuple(shape) for name, shape in content["shapes"]},
     )
 
 

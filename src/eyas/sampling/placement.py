@@ -74,8 +74,8 @@ class Placement:
         band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
         return (
             f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
-            f"network has {most:,.0f}): {what}. Change sample.budget, widen sample.tolerance, or lower "
-            "sample.min_width and sample.round_to"
+            f"network has {most:,.0f}): {what}. Change budget, widen tolerance, or lower "
+            "min_width and round_to"
         )
 
     def floor(self, share: float) -> Positions:

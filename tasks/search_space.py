@@ -1,0 +1,41 @@
+"""The search space among the stages: traced by ``sample``, read by those after it."""
+
+from pathlib import Path
+
+import eyas
+from eyas.config import SampleParams
+from eyas.errors import CheckpointError
+from eyas.networks.dense_network import Network
+from eyas.pruning.space import SearchSpace
+
+SPACE = "sample/space.json"
+
+
+def trace_network(network: Network, params: SampleParams) -> SearchSpace:
+    """The search space as ``params.sample`` limits it.
+
+    Raises:
+        TraceError: the network cannot be captured.
+        ParameterError: ``ignore`` matches no layer.
+    """
+    return eyas.trace(
+        network.model,
+        (network.example(),),
+        ignore=params.ignore,
+        round_to=params.round_to,
+        min_width=params.min_width,
+    )
+
+
+def read_space(artifacts: Path, network: Network) -> SearchSpace:
+    """The search space that ``sample`` left for this network.
+
+    Raises:
+        CheckpointError: it has not run, or ran on another network.
+        PlanError: the file was changed since.
+    """
+    path = artifacts / SPACE
+    if not path.exists():
+        msg = f"{path} is missing: run the sample stage first"
+        raise CheckpointError(msg)
+    return SearchSpace.from_json(network.model, path.read_text())
