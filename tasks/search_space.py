@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import eyas
 from eyas.config import SampleParams
 from eyas.errors import CheckpointError
 from eyas.networks.dense_network import Network
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.tracing.trace import trace
 
 SPACE = "sample/space.json"
 
@@ -18,7 +18,7 @@ def trace_network(network: Network, params: SampleParams) -> SearchSpace:
         TraceError: the network cannot be captured.
         ParameterError: ``ignore`` matches no layer.
     """
-    return eyas.trace(
+    return trace(
         network.model,
         (network.example(),),
         ignore=params.ignore,

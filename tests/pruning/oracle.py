@@ -6,6 +6,7 @@ layer dimension 1; grouped convolutions read nothing across groups.
 """
 
 import copy
+import json
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import eyas
 from eyas.pruning.criteria.random import Random
+from eyas.pruning.groups import ChannelGroup
 from eyas.pruning.space import SearchSpace
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -96,18 +98,48 @@ def check(
             changed = difference(model(*args, **kwargs), expected)
         assert error < tolerance, (error, plan.widths)
         assert changed > 1e-4 or widths == list(space.widths.values()), "nothing was removed that matters"
-        found, cost = counted(small, args, kwargs), space.cost(widths)
-        assert cost.params == found[1]
+        (built_macs, built_params), cost = counted(small, args, kwargs), space.cost(widths)
+        assert cost.params == built_params
         if macs:
-            assert cost.macs * args[0].shape[0] == found[0]
+            assert cost.macs * args[0].shape[0] == built_macs
+    assert_read_alike(space)
     return space
 
 
-def group_of(space: SearchSpace, layer: str) -> object:
+def assert_read_alike(space: SearchSpace) -> None:
+    """What is read from the space's JSON gives the answers of the traced one."""
+    text = json.dumps(space.to_json())
+    read = SearchSpace.from_json(space.model, text)
+    assert json.dumps(read.to_json()) == text
+    assert (read.groups, read.frozen, read.fingerprint) == (space.groups, space.frozen, space.fingerprint)
+    for ours, theirs in zip(read.groups, space.groups, strict=True):
+        assert ours.members == theirs.members
+        assert np.array_equal(ours.unit_of_channel, theirs.unit_of_channel)
+        assert np.array_equal(read.legal_widths(ours), space.legal_widths(theirs))
+        for one, other in zip(ours.members, theirs.members, strict=True):
+            assert np.array_equal(one.positions, other.positions)
+    rows = np.array([random_widths(space, seed) for seed in range(20)], np.int64).reshape(20, -1)
+    for name, values in vars(space.costs(rows)).items():
+        assert np.array_equal(getattr(read.costs(rows), name), values)
+    assert read.cost() == space.cost()
+    plan = space.plan(rows[0], Random(seed=1))
+    assert read.plan(rows[0], Random(seed=1)) == plan
+    assert read.attributes(plan) == space.attributes(plan)
+    slices, again = space.slices(plan), read.slices(plan)
+    assert [(name, list(dims)) for name, dims in slices.items()] == [(name, list(dims)) for name, dims in again.items()]
+    assert all(np.array_equal(again[name][dim], kept) for name, dims in slices.items() for dim, kept in dims.items())
+
+
+def group_of(space: SearchSpace, layer: str) -> ChannelGroup:
     """The only group whose channels are made by ``layer``."""
-    found = [group for group in space.groups if layer in group.layers]
-    assert len(found) == 1, (layer, [group.name for group in found])
-    return found[0]
+    groups = [group for group in space.groups if layer in group.layers]
+    assert len(groups) == 1, (layer, [group.name for group in groups])
+    return groups[0]
+
+
+def consumers(group: ChannelGroup) -> set[str]:
+    """Layers that read the group's channels."""
+    return {member.parameter.rpartition(".")[0] for member in group.members if member.role == "in"}
 
 
 def frozen_reason(space: SearchSpace, layer: str) -> str:

@@ -1,5 +1,6 @@
 """Whole architectures in their published shape: parity, cost against the counter, known numbers."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ import eyas
 from eyas.pruning.criteria.random import Random
 from eyas.pruning.space import SearchSpace
 from tests.pruning import networks
-from tests.pruning.oracle import counted, difference, masked, random_widths
+from tests.pruning.oracle import assert_read_alike, counted, difference, masked, random_widths
 
 SIZE = 64
 ARCHITECTURES: dict[str, tuple[Callable[[], nn.Module], float | None]] = {
@@ -65,6 +66,7 @@ def test_parity_and_cost(name: str) -> None:
         assert difference(small(*images), expected) < 1e-5
     macs, params = counted(small, images, {})
     assert (space.cost(plan.widths).macs, space.cost(plan.widths).params) == (macs, params)
+    assert_read_alike(space)
 
 
 def reducible(space: SearchSpace) -> float:
@@ -95,6 +97,7 @@ def test_resnet50_has_the_published_groups() -> None:
     space = eyas.trace(networks.ResNet50(), (torch.randn(1, 3, 64, 64),))
     assert len(space.groups) == 37
     assert sum(len(group.layers) > 2 for group in space.groups) == 4
+    assert len(json.dumps(space.to_json(), indent=2)) < 200_000
 
 
 def test_the_auxiliary_head_follows_in_training() -> None:

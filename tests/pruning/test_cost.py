@@ -24,12 +24,12 @@ def space() -> eyas.SearchSpace:
 
 def activation_bytes(model: nn.Module, images: torch.Tensor) -> int:
     """Bytes of all outputs of convolutions and linear layers, by hooks."""
-    found: list[int] = []
+    sizes: list[int] = []
     for module in model.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            module.register_forward_hook(lambda _m, _i, out: found.append(out.numel() * out.element_size()))
+            module.register_forward_hook(lambda _m, _i, out: sizes.append(out.numel() * out.element_size()))
     model(images)
-    return sum(found) // len(images)
+    return sum(sizes) // len(images)
 
 
 @settings(max_examples=20, deadline=None)

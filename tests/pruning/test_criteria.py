@@ -76,8 +76,7 @@ def test_one_layer_is_rated_by_its_filters() -> None:
         (L1Norm(), weight.abs().sum((1, 2, 3))),
         (L2Norm(), weight.square().sum((1, 2, 3)).sqrt()),
     ):
-        found = criterion(space.groups[0], model)
-        torch.testing.assert_close(found, (norms / norms.mean()).double())
+        torch.testing.assert_close(criterion(space.groups[0], model), (norms / norms.mean()).double())
 
 
 class Coupled(nn.Module):

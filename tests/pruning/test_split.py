@@ -30,6 +30,7 @@ COMPUTED = {
     "narrow": (lambda x: (x.narrow(1, 0, x.shape[1] // 2), x), (8, 16), 2),
     "strided": (lambda x: (x[:, ::2], x[:, 1::2]), (8, 8), 2),
     "tensor_split": (lambda x: torch.tensor_split(x, 2, dim=1), (8, 8), 2),
+    "hsplit": (lambda x: torch.hsplit(x, 2), (8, 8), 2),
     "unbind of a view": (lambda x: x.view(x.shape[0], 2, -1, *x.shape[2:]).unbind(1), (8, 8), 2),
     "unbind, inner literal": (lambda x: x.view(x.shape[0], -1, 2, *x.shape[2:]).unbind(2), (8, 8), 2),
 }

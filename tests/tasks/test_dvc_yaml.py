@@ -26,7 +26,7 @@ BY_NAME = {stage: ["models"] for stage in ("baseline", "sample", "score", "finet
 
 @cache
 def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("tasks", "eyas", "models")
+    return grimp.build_graph("tasks", "eyas", "models", exclude_type_checking_imports=True)
 
 
 def reached(module: str) -> set[str]:
@@ -99,8 +99,9 @@ def test_every_parameter_listed_exists() -> None:
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_every_section_a_stage_reads_is_listed(stage: str) -> None:
     text = (ROOT / "tasks" / f"{stage}.py").read_text()
-    read = set(re.findall(r"\bparams\.(\w+)\b", text)) & {"fetch", "baseline", "sample", "score", "finetune", "export"}
-    assert read <= {name.partition(".")[0] for name in PIPELINE[stage]["params"]}
+    listed = PIPELINE[stage]["params"]
+    for section, field in re.findall(r"\bparams\.(\w+)(?:\.(\w+))?", text):
+        assert section not in PIPELINE or section in listed or f"{section}.{field}" in listed
 
 
 def test_runtime_is_outside_of_dvcs_view() -> None:

@@ -53,11 +53,6 @@ class ChannelGroup:
         """Number of units: the finest steps from nothing to the dense width."""
         return self.channels // self.step
 
-    @property
-    def consumers(self) -> tuple[str, ...]:
-        """Layers that read the channels."""
-        return tuple(dict.fromkeys(m.parameter.rpartition(".")[0] for m in self.members if m.role == "in"))
-
 
 @dataclass(frozen=True)
 class FrozenGroup:

@@ -14,15 +14,13 @@ from torch import nn
 from eyas.errors import CheckpointError, PlanError
 from eyas.pruning import space_json
 from eyas.pruning.cost import Cost, CostModel, Costs
-from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, Member
+from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.planner import Planner, kept_units, rank
 from eyas.pruning.widths import LegalWidths, Widths
 
 if TYPE_CHECKING:
     from eyas.pruning.criteria import Criterion
-
-__all__ = ["ChannelGroup", "FrozenGroup", "Layout", "Member", "Planner", "SearchSpace"]
 
 
 class SearchSpace:

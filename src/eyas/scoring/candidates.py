@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.pruning.space import Planner
+from eyas.pruning.planner import Planner
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
