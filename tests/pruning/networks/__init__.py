@@ -1,5 +1,6 @@
 """Networks in their published shape (widths, depths, operators), written for these tests."""
 
+from tests.pruning.networks.blocks import SqueezeExcite, conv_bn, shuffle
 from tests.pruning.networks.branched import (
     FPN,
     Basic,
@@ -24,7 +25,6 @@ from tests.pruning.networks.mobile import (
     shufflenet_v2,
     squeezenet,
 )
-from tests.pruning.networks.parts import SqueezeExcite, conv_bn, shuffle
 from tests.pruning.networks.residual import (
     Bottleneck,
     ChannelPad,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.pruning.networks.parts import conv_bn
+from tests.pruning.networks.blocks import conv_bn
 
 
 class DenseLayer(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.pruning.networks.parts import SqueezeExcite, conv_bn, shuffle
+from tests.pruning.networks.blocks import SqueezeExcite, conv_bn, shuffle
 
 
 def mobilenet_v1() -> nn.Module:

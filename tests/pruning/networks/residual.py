@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.pruning.networks.parts import SqueezeExcite, conv_bn
+from tests.pruning.networks.blocks import SqueezeExcite, conv_bn
 
 
 class Bottleneck(nn.Module):

@@ -84,5 +84,5 @@ def _signatures(arrays: list[Ids], wanted: Ids) -> dict[int, Ids]:
     table = table[np.isin(table[:, 0], wanted)]
     table = table[np.lexsort((table[:, 1], table[:, 0]))]
     roots, starts = np.unique(table[:, 0], return_index=True)
-    parts = np.split(table[:, 1:], starts[1:]) if len(roots) else []
-    return {int(root): np.ascontiguousarray(part) for root, part in zip(roots, parts, strict=True)}
+    per_root = np.split(table[:, 1:], starts[1:]) if len(roots) else []
+    return {int(root): np.ascontiguousarray(rows) for root, rows in zip(roots, per_root, strict=True)}

@@ -105,11 +105,11 @@ def _frozen(trace: Trace, raw: list[RawGroup]) -> Iterator[FrozenGroup]:
     for group in raw:
         if group.reason or len(group.roots) < 2:
             merged.setdefault((layer_of(group.leader), group.reason), []).append(group)
-    for (name, reason), parts in merged.items():
-        leader = trace.channels.canonical(parts[0].leader.ids)
-        count = sum(int(np.isin(leader, part.roots).sum()) for part in parts)
-        tied = f"all {count} channels are tied into {_units(len(parts))} by what shuffles, groups or splits them"
-        layers = dict.fromkeys(layer for part in parts for layer in layers_of(part.slots))
+    for (name, reason), same in merged.items():
+        leader = trace.channels.canonical(same[0].leader.ids)
+        count = sum(int(np.isin(leader, group.roots).sum()) for group in same)
+        tied = f"all {count} channels are tied into {_units(len(same))} by what shuffles, groups or splits them"
+        layers = dict.fromkeys(layer for group in same for layer in layers_of(group.slots))
         yield FrozenGroup(name, tuple(layers), reason or tied, count)
 
 

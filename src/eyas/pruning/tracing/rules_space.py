@@ -6,6 +6,7 @@ import numpy as np
 
 from eyas.pruning.tracing.call import Call, unknown
 from eyas.pruning.tracing.rule_registry import rule
+from eyas.pruning.tracing.rules_elementwise import combine
 from eyas.pruning.tracing.values import Value
 
 _SPATIAL = {
@@ -82,8 +83,6 @@ def reduction(call: Call) -> Value | list[Value]:
 
 def _pointwise(call: Call) -> Value:
     """``torch.max(a, b)`` and the like compare element by element."""
-    from eyas.pruning.tracing.rules_elementwise import combine
-
     return combine(call, call.values(), call.shape)
 
 

@@ -33,29 +33,29 @@ def stack(call: Call) -> Value:
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "hsplit", "vsplit")
 def split(call: Call) -> list[Value]:
-    """Cuts a dimension into parts; all parts shrink in proportion."""
+    """Cuts a dimension into pieces; all shrink in proportion."""
     x = call.first
     across = call.operator == "hsplit" and x.ndim > 1
     dim = 1 if across else x.dim(call["dim"] or 0)
     if dim not in x.labels:
         return [x.relabel(tuple(shape), x.labels) for shape in call.outputs]
     sizes = [shape[dim] for shape in call.outputs]
-    parts = np.split(x.labels[dim], np.cumsum(sizes)[:-1])
-    _in_proportion(call, parts)
-    results = zip(call.outputs, parts, strict=True)
-    return [x.relabel(tuple(shape), {**x.labels, dim: part}) for shape, part in results]
+    pieces = np.split(x.labels[dim], np.cumsum(sizes)[:-1])
+    _in_proportion(call, pieces)
+    results = zip(call.outputs, pieces, strict=True)
+    return [x.relabel(tuple(shape), {**x.labels, dim: piece}) for shape, piece in results]
 
 
-def _in_proportion(call: Call, parts: list[Ids]) -> None:
-    """Tie channels across the parts so that every part keeps its share of the width."""
-    parts = [part for part in parts if len(part)]
-    if len(parts) < 2:
+def _in_proportion(call: Call, pieces: list[Ids]) -> None:
+    """Tie channels across the pieces so that every piece keeps its share of the width."""
+    pieces = [piece for piece in pieces if len(piece)]
+    if len(pieces) < 2:
         return
-    call.trace.site(call.code, 1, np.concatenate(parts))
-    share = gcd(*(len(part) for part in parts))
-    first = parts[0].reshape(share, -1)[:, :1]
-    for part in parts:
-        call.unite(part.reshape(share, -1), first)
+    call.trace.site(call.code, 1, np.concatenate(pieces))
+    share = gcd(*(len(piece) for piece in pieces))
+    first = pieces[0].reshape(share, -1)[:, :1]
+    for piece in pieces:
+        call.unite(piece.reshape(share, -1), first)
 
 
 @rule("slice", "narrow")
