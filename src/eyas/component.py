@@ -8,6 +8,7 @@ with a ``kind`` literal and a ``__call__``. Defining the class registers it.
 import importlib
 import pkgutil
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -16,26 +17,32 @@ from eyas.errors import ParameterError
 
 
 class Component(BaseModel):
-    """Root of every family; a subclass without ``kind`` starts a family of its own."""
+    """Root of every family; a subclass without a ``kind`` of its own starts a family."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     registry: ClassVar[dict[str, type["Component"]]] = {}
     family: ClassVar[str] = "component"
+    kind: str = ""
+    """What ``params.yaml`` calls a member; a family's root has none."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Start a family, or register a member under its ``kind``."""
         super().__pydantic_init_subclass__(**kwargs)
-        field = cls.model_fields.get("kind")
-        if field is None:
+        kind = cls.model_fields["kind"].default
+        if not kind:
             cls.registry, cls.family = {}, cls.__name__.lower()
             return
-        kind = field.default
         known = cls.registry.get(kind)
-        if known is not None and known.__qualname__ != cls.__qualname__:
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             msg = f"{cls.family} kind {kind!r} is defined twice: {known.__module__} and {cls.__module__}"
             raise TypeError(msg)
         cls.registry[kind] = cls
+
+    @classmethod
+    def members(cls) -> dict[str, type[Self]]:
+        """This family's members by kind, in alphabetical order."""
+        return {kind: member for kind, member in sorted(cls.registry.items()) if issubclass(member, cls)}
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -48,15 +55,23 @@ class Component(BaseModel):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         kind = options.get("kind") if isinstance(options, dict) else None
-        if kind not in cls.registry:
-            available = ", ".join(sorted(cls.registry))
-            msg = f"unknown {cls.family} kind {kind!r} in {value!r}; available: {available}"
+        members = cls.members()
+        if not isinstance(kind, str) or kind not in members:
+            msg = f"unknown {cls.family} kind {kind!r} in {value!r}; available: {', '.join(members)}"
             raise ParameterError(msg)
-        member: Any = cls.registry[kind].model_validate(options)
-        return member  # type: ignore[no-any-return]
+        return members[kind].model_validate(options)
 
 
 def import_members(package: str, path: Iterable[str]) -> None:
     """Import every module of a family's folder, so that its members register themselves."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
+
+
+def families() -> dict[str, type[Component]]:
+    """The root of every family in this package by the family's name, with all members registered."""
+    package = Path(__file__).parent
+    for base in sorted(package.rglob("base.py")):
+        importlib.import_module(".".join((__package__, *base.relative_to(package).with_suffix("").parts)))
+    roots = (root for root in Component.__subclasses__() if root.__module__.startswith(f"{__package__}."))
+    return {root.family: root for root in sorted(roots, key=lambda root: root.family)}
