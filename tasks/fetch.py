@@ -12,51 +12,60 @@ from pathlib import Path
 
 from eyas.config import FetchParams, PipelineParams, expand
 from eyas.data.decoding import Preprocessing
-from eyas.data.formats.parquet import Parquet
-from eyas.data.make_dataset import Options, build
+from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.manifest import FILES
 from eyas.data.sources import BUILTIN, check_all_met, collect
-from eyas.data.subset import sample
+from eyas.data.subset import fetch_subset
 from eyas.errors import StorageError
 from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
+from tasks.field_names import as_fields
 from tasks.source_version import SOURCE, data_signatures, noted, require_same
 
+_FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
+    "size": "fetch.image_size",
+    "channels": "one for each number in fetch.mean and fetch.std",
+    "image_column": "fetch.format's image_column",
+    "label_column": "fetch.format's label_column",
+}
+"""The parameter behind each argument of the library's functions that this stage calls."""
 
+
+@as_fields(_FIELDS)
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
-    given = params.fetch
-    options = _options(given, params.runtime.threads or cores())
-    source = {"train": given.train} | ({"test": given.test} if given.test else {})
+    section = params.fetch
+    options = _options(section, params.runtime.threads or cores())
+    source = {"train": section.train} | ({"test": section.test} if section.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
-    seen = noted(lambda: data_signatures(given, store))
+    before = noted(lambda: data_signatures(section, store))
     with _building(artifacts / "fetch") as folder:
-        met: set[str] = set()
-        for part, address in source.items():
-            met |= _bring(given, part, expand(address), folder / FILES / part, store)
-        check_all_met(given.sha256, met)
-        require_same(seen, noted(lambda: data_signatures(given, store)))
-        stage.write_json(folder / SOURCE, dict(seen))
-        return build(folder, options, {part: redact(address) for part, address in source.items()}, progress)
+        checked: set[str] = set()
+        for name, address in source.items():
+            checked |= _bring(section, name, expand(address), folder / FILES / name, store)
+        check_all_met(section.sha256, checked)
+        require_same(before, noted(lambda: data_signatures(section, store)))
+        stage.write_json(folder / SOURCE, dict(before))
+        addresses = {name: redact(address) for name, address in source.items()}
+        return make_dataset(folder, options, addresses, progress)
 
 
-def _bring(given: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
+def _bring(section: FetchParams, name: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
-    if part == "train" and given.max_images and not given.sha256 and not address.startswith(BUILTIN):
-        table = Parquet(image_column=given.image_column, label_column=given.label_column)
-        if sample(address, folder, store, given.max_images, kind=given.format, table=table):
-            return set()
-    return collect(address, folder, store.bring, given.sha256)
+    few = section.max_images if name == "train" and not section.sha256 and not address.startswith(BUILTIN) else None
+    if few and fetch_subset(address, folder, store, max_images=few, format=section.format):
+        return set()
+    return collect(address, folder, store.bring, section.sha256)
 
 
-def _options(given: FetchParams, threads: int) -> Options:
-    names = {name for name in Options.__dataclass_fields__ if name in FetchParams.model_fields}
-    return Options(
-        preprocessing=Preprocessing(len(given.mean), given.image_size, given.resize),
+def _options(section: FetchParams, threads: int) -> DatasetOptions:
+    names = {name for name in DatasetOptions.__dataclass_fields__ if name in FetchParams.model_fields}
+    return DatasetOptions(
+        preprocessing=Preprocessing(len(section.mean), section.image_size, section.resize),
         threads=threads,
-        **{name: getattr(given, name) for name in names},
+        **{name: getattr(section, name) for name in names},
     )
 
 

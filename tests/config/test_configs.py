@@ -44,8 +44,8 @@ def test_digests_are_those_of_the_data(name, real_data):
     import hashlib
 
     content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
-    given = content["baseline"]["checkpoint"].replace("$EYAS_DATA", str(real_data))
-    digest = hashlib.sha256(Path(given).read_bytes()).hexdigest()
+    checkpoint = content["baseline"]["checkpoint"].replace("$EYAS_DATA", str(real_data))
+    digest = hashlib.sha256(Path(checkpoint).read_bytes()).hexdigest()
     assert digest.startswith(str(content["baseline"]["checkpoint_sha256"]))
     for file, expected in content["fetch"]["sha256"].items():
         with (real_data / "cifar10_jpeg" / file).open("rb") as stream:

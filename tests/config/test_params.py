@@ -34,6 +34,9 @@ def test_the_default_parameters_are_valid_and_name_every_section() -> None:
         ({"sample": {"budget": {"macs": 0.5, "params": 0.5}}}, ["given: macs, params"]),
         ({"sample": {"candidates": 0}}, ["sample.candidates", "greater than or equal to 1", "0"]),
         ({"sample": {"criterion": "l7_norm"}}, ["sample.criterion", "l7_norm", "available", "l1_norm"]),
+        ({"sample": {"criterion": {"kind": ["l1_norm"]}}}, ["sample.criterion", "['l1_norm']", "available", "l1_norm"]),
+        ({"fetch": {"format": "tfrecord"}}, ["fetch.format", "'tfrecord'", "cifar, folder, idx, parquet", "auto"]),
+        ({"fetch": {"format": {"kind": "parquet", "column": "x"}}}, ["fetch.format.column", "label_column"]),
         ({"sample": {"criterion": {"kind": "l1_norm", "power": 3}}}, ["sample.criterion", "power"]),
         ({"finetune": {"recipe": {"kind": "sgd", "lr": 0.1}}}, ["finetune.recipe.lr", "learning_rate"]),
         ({"score": {"seed": True}}, ["score.seed", "integer", "True"]),
@@ -59,6 +62,15 @@ def test_a_wrong_parameter_names_place_value_and_what_is_allowed(content: object
         parse_params(content, "params.yaml")
     message = str(caught.value)
     assert all(needle in message for needle in needles), message
+
+
+def test_a_format_is_named_by_its_kind_or_with_options_or_left_to_look() -> None:
+    assert parse_params({}).fetch.format == "auto"
+    assert parse_params({"fetch": {"format": "folder"}}).fetch.format.model_dump() == {"kind": "folder"}
+    table = {"kind": "parquet", "image_column": "img", "label_column": None}
+    params = parse_params({"fetch": {"format": {"kind": "parquet", "image_column": "img"}}})
+    assert params.fetch.format.model_dump() == table
+    assert params.fetch.model_dump(mode="json")["format"] == table
 
 
 def test_every_error_of_a_file_is_reported_at_once() -> None:

@@ -6,30 +6,30 @@ from pathlib import Path
 import pytest
 
 from eyas.data.decoding import Preprocessing
-from eyas.data.make_dataset import Options, build
+from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.sources import collect
 
 
 @pytest.fixture
-def options() -> Callable[..., Options]:
-    def make(**changes: object) -> Options:
+def options() -> Callable[..., DatasetOptions]:
+    def make(**changes: object) -> DatasetOptions:
         channels = changes.pop("channels", 3)
         size = changes.pop("size", 8)
         preprocessing = Preprocessing(channels, size, changes.pop("resize", None))
-        given = {
+        defaults = {
             "mean": (0.5,) * channels,
             "std": (0.25,) * channels,
             "calibration_fraction": 0.2,
             "score_fraction": 0.2,
             "test_fraction": 0.2,
         }
-        return Options(preprocessing, **{**given, **changes})
+        return DatasetOptions(preprocessing, **{**defaults, **changes})
 
     return make
 
 
 @pytest.fixture
-def fetched(tmp_path: Path, options: Callable[..., Options]) -> Callable[..., Path]:
+def fetched(tmp_path: Path, options: Callable[..., DatasetOptions]) -> Callable[..., Path]:
     """Build a data set from local sources; returns its folder."""
     from eyas.storage import Store
 
@@ -38,9 +38,9 @@ def fetched(tmp_path: Path, options: Callable[..., Options]) -> Callable[..., Pa
     def make(train: Path, test: Path | None = None, sha256: dict[str, str] | None = None, **changes: object) -> Path:
         folder = tmp_path / f"fetch{next(counter)}"
         source = {"train": str(train)} | ({"test": str(test)} if test else {})
-        for part, address in source.items():
-            collect(address, folder / "files" / part, Store(state=tmp_path / "state").bring, sha256 or {})
-        build(folder, options(**changes), dict.fromkeys(source, "somewhere"))
+        for name, address in source.items():
+            collect(address, folder / "files" / name, Store(state=tmp_path / "state").bring, sha256 or {})
+        make_dataset(folder, options(**changes), dict.fromkeys(source, "somewhere"))
         return folder
 
     return make

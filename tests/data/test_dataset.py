@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import eyas.data
-from eyas.data.manifest import read_index
+from eyas.data.index import read_index
 from eyas.errors import ChecksumError, DataError
 from tests.support.image_sources import (
     CLASSES,
@@ -41,12 +41,12 @@ def folder(tmp_path, images) -> Path:
 
 def everything(dataset: eyas.data.Dataset) -> dict[bytes, int]:
     """Label by pixels, over all splits."""
-    found = {}
+    labels = {}
     for name in SPLITS:
         split = dataset.split(name)
         for pixels, label in zip(split.images().numpy(), split.labels.tolist(), strict=True):
-            found[pixels.transpose(1, 2, 0).tobytes()] = label
-    return found
+            labels[pixels.transpose(1, 2, 0).tobytes()] = label
+    return labels
 
 
 def test_every_image_is_in_one_split_with_its_label(fetched, folder, images) -> None:
@@ -72,9 +72,9 @@ def test_order_is_that_of_content_hashes(fetched, folder, images) -> None:
     dataset = eyas.data.open_dataset(fetched(folder))
     by_hash = {hashlib.sha256(png(pixels)).hexdigest(): pixels for pixels in images}
     for name in SPLITS:
-        found = [pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split(name).images().numpy()]
-        wanted = [pixels.tobytes() for _, pixels in sorted(by_hash.items()) if pixels.tobytes() in set(found)]
-        assert found == wanted
+        stored = [pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split(name).images().numpy()]
+        wanted = [pixels.tobytes() for _, pixels in sorted(by_hash.items()) if pixels.tobytes() in set(stored)]
+        assert stored == wanted
 
 
 def test_added_images_move_no_other(fetched, folder, images) -> None:
@@ -160,8 +160,8 @@ def test_a_given_test_set_stays_as_it_is(fetched, folder, tmp_path) -> None:
     test = make_images(30, seed=5)
     write_folder(tmp_path / "held", test, [n % 3 for n in range(30)])
     dataset = eyas.data.open_dataset(fetched(folder, tmp_path / "held"))
-    found = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
-    assert found == {pixels.tobytes() for pixels in test}
+    kept = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
+    assert kept == {pixels.tobytes() for pixels in test}
     assert sum(len(dataset.split(name)) for name in SPLITS[:3]) == len(LABELS)
 
 
@@ -175,8 +175,8 @@ def test_classes_of_train_and_test_are_joined_by_name(fetched, folder, tmp_path)
     pq.write_table(table.replace_schema_metadata({"class_names": "cat,ant,bee"}), tmp_path / "held" / "t.parquet")
     split = eyas.data.open_dataset(fetched(folder, tmp_path / "held")).split("test")
     label = {pixels.tobytes(): ("cat", "ant", "bee")[n % 3] for n, pixels in enumerate(test)}
-    for pixels, found in zip(split.images().numpy(), split.labels.tolist(), strict=True):
-        assert CLASSES[found] == label[pixels.transpose(1, 2, 0).tobytes()]
+    for pixels, position in zip(split.images().numpy(), split.labels.tolist(), strict=True):
+        assert CLASSES[position] == label[pixels.transpose(1, 2, 0).tobytes()]
 
 
 def test_a_test_class_that_train_lacks_is_named(fetched, folder, tmp_path) -> None:
@@ -193,8 +193,8 @@ def test_a_source_with_its_own_test_set_keeps_it(fetched, tmp_path, images, name
     write_folder(tmp_path / "source", test, [n % 3 for n in range(30)], prefix=name)
     dataset = eyas.data.open_dataset(fetched(tmp_path / "source"))
     assert dataset.class_names == CLASSES
-    found = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
-    assert found == {pixels.tobytes() for pixels in test}
+    kept = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
+    assert kept == {pixels.tobytes() for pixels in test}
 
 
 def test_cifar_and_mnist_names_tell_train_from_test(fetched, tmp_path) -> None:
@@ -209,7 +209,7 @@ def test_cifar_and_mnist_names_tell_train_from_test(fetched, tmp_path) -> None:
 def test_both_a_test_and_a_validation_set_ask_which(fetched, tmp_path) -> None:
     for prefix in ("train", "test", "val"):
         write_folder(tmp_path / "source", make_images(3), [0, 1, 2], prefix=prefix)
-    with pytest.raises(DataError, match="fetch.train and fetch.test"):
+    with pytest.raises(DataError, match="`train` and `test`"):
         fetched(tmp_path / "source")
 
 

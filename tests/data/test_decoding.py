@@ -98,5 +98,5 @@ def test_a_bomb_is_refused() -> None:
 def test_channels_and_sizes_are_checked() -> None:
     with pytest.raises(DataError, match="1, 3 or 4 channels, not 2"):
         Preprocessing(2, 8)
-    with pytest.raises(DataError, match="smaller than fetch.image_size"):
+    with pytest.raises(DataError, match="`resize` 200 is smaller than `size` 224"):
         Preprocessing(3, 224, resize=200)

@@ -39,25 +39,25 @@ def test_a_larger_calibration_share_takes_from_train_alone(digest: str, less: fl
 
 @settings(max_examples=50)
 @given(st.lists(digests, min_size=1, max_size=40, unique=True), st.integers(1, 50), st.randoms())
-def test_the_smallest_are_chosen_whatever_the_order(found: list[str], count: int, random) -> None:
-    chosen = {found[at] for at in smallest(found, count)}
-    assert chosen == set(sorted(found)[:count])
-    shuffled = list(found)
+def test_the_smallest_are_chosen_whatever_the_order(hashes: list[str], count: int, random) -> None:
+    chosen = {hashes[at] for at in smallest(hashes, count)}
+    assert chosen == set(sorted(hashes)[:count])
+    shuffled = list(hashes)
     random.shuffle(shuffled)
     assert {shuffled[at] for at in smallest(shuffled, count)} == chosen
 
 
 @given(st.lists(digests, min_size=2, max_size=40, unique=True), st.integers(1, 20))
-def test_adding_images_keeps_or_drops_but_never_moves(found: list[str], count: int) -> None:
-    fewer = found[:-1]
+def test_adding_images_keeps_or_drops_but_never_moves(hashes: list[str], count: int) -> None:
+    fewer = hashes[:-1]
     before = {fewer[at] for at in smallest(fewer, count)}
-    after = {found[at] for at in smallest(found, count)}
-    assert after - before <= {found[-1]}
+    after = {hashes[at] for at in smallest(hashes, count)}
+    assert after - before <= {hashes[-1]}
 
 
 def test_order_and_split_are_independent() -> None:
-    found = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(4000)]
-    first = np.array([position(found[at]) for at in smallest(found, 400)])
+    hashes = [hashlib.sha256(bytes([n % 256, n // 256])).hexdigest() for n in range(4000)]
+    first = np.array([position(hashes[at]) for at in smallest(hashes, 400)])
     assert abs(first.mean() - 0.5) < 4 * (1 / 12 / 400) ** 0.5
 
 

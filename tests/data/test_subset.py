@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 import eyas.data
-from eyas.data.formats.parquet import Parquet
-from eyas.data.make_dataset import Options, build
+from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.sources import collect
-from eyas.data.subset import sample
+from eyas.data.subset import fetch_subset
 from eyas.errors import DataError
 from eyas.storage import Store
 from eyas.storage.settings import StorageSettings
@@ -38,12 +37,12 @@ def digests(tmp_path, options) -> Callable[..., tuple[str, str]]:
     """Digest of the data set of everything with ``max_images``, and of the sample alone."""
 
     def make(address: str, store: Store, count: int = 90, **changes: object) -> tuple[str, str]:
-        given: Options = options(max_images=count, **changes)
+        settings: DatasetOptions = options(max_images=count, **changes)
         whole, part = tmp_path / "whole", tmp_path / "part"
         collect(address, whole / "files" / "train", store.bring, {})
-        assert sample(address, part / "files" / "train", store, count, kind="auto", table=Parquet())
+        assert fetch_subset(address, part / "files" / "train", store, max_images=count, format="auto")
         for folder in (whole, part):
-            build(folder, given, {"train": "x"})
+            make_dataset(folder, settings, {"train": "x"})
         return eyas.data.open_dataset(whole).digest, eyas.data.open_dataset(part).digest
 
     return make
@@ -73,7 +72,7 @@ def test_a_sample_from_s3_stores_nothing_else(tmp_path, digests, monkeypatch, na
         settings = StorageSettings(endpoint_url=endpoint)
         put_tree(endpoint, bucket, "set", tmp_path / "source")
         passing = Store(settings, state=tmp_path / "passing")
-        assert sample(f"s3://{bucket}/set", tmp_path / "s" / "train", passing, 90, kind="auto", table=Parquet())
+        assert fetch_subset(f"s3://{bucket}/set", tmp_path / "s" / "train", passing, max_images=90, format="auto")
         assert not (tmp_path / "passing").exists()
         whole, part = digests(f"s3://{bucket}/set", Store(settings, state=tmp_path / "state"))
     assert whole == part
@@ -90,8 +89,8 @@ def test_duplicates_do_not_crowd_out_others(tmp_path, digests) -> None:
 
 def test_a_class_that_loses_all_its_images_is_named(tmp_path) -> None:
     SOURCES["folder"](tmp_path / "source")
-    with pytest.raises(DataError, match="has no image among the fetch.max_images 2"):
-        sample(str(tmp_path / "source"), tmp_path / "out", Store(state=tmp_path), 2, kind="auto", table=Parquet())
+    with pytest.raises(DataError, match="has no image among the `max_images` 2"):
+        fetch_subset(str(tmp_path / "source"), tmp_path / "out", Store(state=tmp_path), max_images=2, format="auto")
 
 
 def test_sources_that_must_be_whole_are_left_alone(tmp_path) -> None:
@@ -101,7 +100,7 @@ def test_sources_that_must_be_whole_are_left_alone(tmp_path) -> None:
     write_cifar(tmp_path / "cifar", make_images(3, 32), [0, 1, 2])
     (tmp_path / "set.zip").write_bytes(b"PK")
     for name in ("own", "cifar", "set.zip"):
-        assert not sample(str(tmp_path / name), tmp_path / "out", store, 2, kind="auto", table=Parquet())
+        assert not fetch_subset(str(tmp_path / name), tmp_path / "out", store, max_images=2, format="auto")
         assert not (tmp_path / "out").exists()
 
 
@@ -112,4 +111,4 @@ def test_a_damaged_row_is_named(tmp_path) -> None:
     rows = [png(image) for image in make_images(4)]
     pq.write_table(pa.table({"image": [*rows[:2], None, rows[3]], "label": [0, 1, 2, 0]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet row 2 holds no image"):
-        sample(str(tmp_path / "a.parquet"), tmp_path / "o", Store(state=tmp_path), 2, kind="auto", table=Parquet())
+        fetch_subset(str(tmp_path / "a.parquet"), tmp_path / "o", Store(state=tmp_path), max_images=2, format="auto")

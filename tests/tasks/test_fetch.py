@@ -345,7 +345,7 @@ def test_duplicates_are_counted_and_stay_together(run, folder, tmp_path, caplog)
     shutil.copy(source[1], folder / "bee" / "contradiction.png")
     metrics = run(str(folder))
     assert (metrics["duplicates"], metrics["contradicting_labels"]) == (2, 1)
-    from eyas.data.manifest import read_index
+    from eyas.data.index import read_index
 
     splits: dict[str, set[str]] = {}
     for row in read_index(tmp_path / "artifacts" / "fetch" / "index.parquet"):

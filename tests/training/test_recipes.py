@@ -76,8 +76,8 @@ def test_what_decays(decay, decayed, tiny):
     model = tiny()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     groups = SGD(decay=decay, weight_decay=0.1).optimiser(model).param_groups
-    found = {names[id(p)] for group in groups if group["weight_decay"] == 0.1 for p in group["params"]}
-    assert found == (decayed or set(names.values()))
+    decaying = {names[id(p)] for group in groups if group["weight_decay"] == 0.1 for p in group["params"]}
+    assert decaying == (decayed or set(names.values()))
 
 
 def test_loss_is_the_published_mixture():
@@ -113,8 +113,8 @@ def test_distillation_gradient_and_fixed_point():
 def test_distillation_tends_to_the_squared_distance_of_centred_logits():
     student, teacher = torch.randn(1, 7, dtype=torch.float64), torch.randn(1, 7, dtype=torch.float64)
     centred = (teacher - teacher.mean()) - (student - student.mean())
-    found = Distillation(temperature=1e4)(student, teacher)
-    assert float(found) == pytest.approx(float(centred.square().sum() / (2 * 7)), rel=1e-3)
+    loss = Distillation(temperature=1e4)(student, teacher)
+    assert float(loss) == pytest.approx(float(centred.square().sum() / (2 * 7)), rel=1e-3)
 
 
 def test_full_distillation_needs_no_labels():

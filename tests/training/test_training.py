@@ -42,9 +42,9 @@ def test_the_best_epoch_is_kept(digits, tiny):
     result = train(model, train_split, score, recipe=RECIPE, epochs=6)
     best = max(result.history, key=lambda record: (record.score_accuracy, -record.score_cross_entropy))
     assert result.best_epoch == best.epoch
-    found = evaluate(model, score)
-    assert found == result.best
-    assert found.accuracy == best.score_accuracy
+    evaluation = evaluate(model, score)
+    assert evaluation == result.best
+    assert evaluation.accuracy == best.score_accuracy
 
 
 def test_ties_go_to_the_lower_cross_entropy_then_to_the_earlier_epoch(digits, tiny, monkeypatch):
@@ -93,11 +93,11 @@ def test_killed_and_resumed_ends_with_the_same_bytes(digits, tiny, tmp_path, kil
             progress=kill, resume_folder=tmp_path,
         )  # fmt: skip
     resumed = tiny()
-    found = train(resumed, train_split, score, recipe=RECIPE, epochs=4, teacher=teacher, resume_folder=tmp_path)
-    assert found.resumed_from == killed_after
+    result = train(resumed, train_split, score, recipe=RECIPE, epochs=4, teacher=teacher, resume_folder=tmp_path)
+    assert result.resumed_from == killed_after
     assert state_hash(resumed) == state_hash(unbroken)
-    assert found.history == expected.history
-    assert (found.best_epoch, found.best) == (expected.best_epoch, expected.best)
+    assert result.history == expected.history
+    assert (result.best_epoch, result.best) == (expected.best_epoch, expected.best)
 
 
 def test_a_finished_run_resumes_to_its_end(digits, tiny, tmp_path):
@@ -162,7 +162,7 @@ def test_no_epochs_only_evaluates(digits, tiny):
 def test_evaluate_against_one_image_at_a_time(digits, tiny):
     _, score, _ = digits
     model = tiny().train()
-    found = evaluate(model, score, batch_size=48)
+    evaluation = evaluate(model, score, batch_size=48)
     assert model.training
     assert model.bn.training
     model.eval()
@@ -172,9 +172,9 @@ def test_evaluate_against_one_image_at_a_time(digits, tiny):
             logits = model(image[None])
             correct += int(logits.argmax() == label)
             loss += float(functional.cross_entropy(logits, label[None]))
-    assert found.accuracy == correct / 128
-    assert found.cross_entropy == pytest.approx(loss / 128, rel=1e-5)
-    assert found.images == 128
+    assert evaluation.accuracy == correct / 128
+    assert evaluation.cross_entropy == pytest.approx(loss / 128, rel=1e-5)
+    assert evaluation.images == 128
 
 
 def test_splits_normalise_after_they_are_stored(tiny):

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import Field, ValidationError
@@ -121,14 +121,17 @@ def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:
     """The field names allowed at ``loc``, as a phrase; of a component, those of the kind that was given."""
     if not loc:
         return f"sections are {', '.join(_sections())}"
-    section = {field.alias or name: field.annotation for name, field in PipelineParams.model_fields.items()}
-    kind: Any = section.get(str(loc[0]))
-    content = content.get(loc[0])
-    for part in loc[1:]:
-        field = getattr(kind, "model_fields", {}).get(str(part))
-        kind = field.annotation if field else None
-        content = content.get(part) if isinstance(content, Mapping) else None
-        if isinstance(kind, type) and issubclass(kind, Component) and isinstance(content, Mapping):
-            kind = kind.registry.get(str(content.get("kind")), kind)
-    names = getattr(kind, "model_fields", None)
-    return f"{'.'.join(map(str, loc))} knows {', '.join(names)}" if names else "see src/eyas/config/"
+    fields: Any = {field.alias or name: field for name, field in PipelineParams.model_fields.items()}
+    for name in loc:
+        field = fields.get(str(name))
+        content = content.get(name) if isinstance(content, Mapping) else None
+        fields = getattr(_model_of(field.annotation, content), "model_fields", {}) if field else {}
+    return f"{'.'.join(map(str, loc))} knows {', '.join(fields)}" if fields else "see src/eyas/config/"
+
+
+def _model_of(annotation: Any, content: Any) -> Any:
+    """The class behind a field: a section, or the member of a family whose kind ``content`` names."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, Component) and isinstance(content, Mapping):
+            return candidate.registry.get(str(content.get("kind")), candidate)
+    return annotation

@@ -1,11 +1,12 @@
 """The sections of the six stages; DVC looks at these."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
+from eyas.data.formats import AnyFormat
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.sampling.samplers import AnySampler, Sampler
@@ -21,14 +22,10 @@ class FetchParams(Section):
     """``builtin:digits``, a path, ``https://...`` or ``s3://...``; ``$NAME`` is read from the environment."""
     test: PublicAddress | None = None
     """The given test set; without one, ``test_fraction`` of the training data is set aside."""
-    format: Literal["auto", "folder", "parquet", "cifar", "idx"] = "auto"
-    """How the files hold their images; ``auto`` looks at them."""
+    format: AnyFormat = "auto"
+    """How the files hold their images: a kind, ``{kind: parquet, image_column: ...}``, or ``auto``, which looks."""
     sha256: dict[str, Sha256] = Field(default_factory=dict)
     """Expected digest (or its first 8 or more digits) by file name."""
-    image_column: str | None = None
-    """Parquet's image column; without it the only column that holds images."""
-    label_column: str | None = None
-    """Parquet's label column; without it the only column of integers."""
     image_size: Count = 32
     """Height and width a network sees."""
     resize: Count | None = None
@@ -98,9 +95,9 @@ class BudgetParams(Section):
 
     @model_validator(mode="after")
     def _one_budget(self) -> Self:
-        given = [name for name, value in self if value is not None]
-        if len(given) != 1:
-            msg = f"give exactly one of macs, params, activation_bytes; given: {', '.join(given) or 'none'}"
+        budgets = [name for name, value in self if value is not None]
+        if len(budgets) != 1:
+            msg = f"give exactly one of macs, params, activation_bytes; given: {', '.join(budgets) or 'none'}"
             raise ValueError(msg)
         return self
 

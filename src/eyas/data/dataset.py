@@ -1,127 +1,25 @@
-"""A fetched data set as tensors.
+"""A fetched data set, opened and verified.
 
-N images, B per batch, C channels, H height, W width. Images stay unsigned bytes until they are normalised, on
-whatever device they are by then.
+N images, C channels, H height, W width.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from eyas.data.decoding import Preprocessing
-from eyas.data.formats import Format, Payload
-from eyas.data.image_reader import Pixels, Place, Reader, check_content
-from eyas.data.manifest import FILES, INDEX, Manifest, Row, check_files, read_index, read_manifest
-from eyas.data.random_access import Spill
+from eyas.data.formats import Format
+from eyas.data.image_reader import ImageLocation, ImageReader
+from eyas.data.index import IndexRow, read_index
+from eyas.data.manifest import FILES, INDEX, Manifest, check_files, read_manifest
+from eyas.data.split import ImageStore, Split
 from eyas.data.split_assignment import SPLITS
 from eyas.errors import DataError
 
 MEMORY_LIMIT = 4 * 2**30
 HASH_LIMIT = 4 * 2**30
-
-
-class Split:
-    """The images of one split, in the fixed order of their content hashes."""
-
-    def __init__(
-        self, name: str, places: Sequence[Place], digests: Sequence[str], labels: Tensor, source: "Source"
-    ) -> None:
-        self.name = name
-        self.labels = labels
-        self._places = places
-        self._digests = digests
-        self._source = source
-        self._cache = torch.empty((0, *source.decode.shape), dtype=torch.uint8)
-        self._spill: Spill | None = None
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    @property
-    def digest(self) -> str:
-        """Hash of the images and labels in this split."""
-        rows = (f"{sha256} {label}\n" for sha256, label in zip(self._digests, self.labels.tolist(), strict=True))
-        return hashlib.sha256("".join(rows).encode()).hexdigest()
-
-    def images(self, limit: int | None = None) -> Tensor:
-        """The first ``limit`` images, all without a limit: unsigned bytes, shape (N, C, H, W).
-
-        Decoded once and kept in memory. The order is that of content hashes, so the first so many are a random
-        but fixed subset.
-        """
-        wanted = len(self) if limit is None else min(limit, len(self))
-        if wanted > len(self._cache):
-            more = self._decode(range(len(self._cache), wanted))
-            self._cache = torch.cat([self._cache, more]) if len(self._cache) else more
-        return self._cache[:wanted]
-
-    def batches(self, batch_size: int, order: Tensor | Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches of (images (B, C, H, W) as unsigned bytes, labels (B,)); the last may be smaller.
-
-        ``order`` holds positions in the split, in the order they are wanted. A split that fits the memory limit
-        comes from memory; a larger one is decoded while it is used, a few batches ahead.
-        """
-        positions = torch.arange(len(self)) if order is None else torch.as_tensor(order, dtype=torch.int64)
-        if self.fits_memory:
-            images = self.images()
-            for chosen in torch.split(positions, batch_size):
-                yield images[chosen], self.labels[chosen]
-            return
-        for chosen, images in self._stream(list(torch.split(positions, batch_size))):
-            yield images, self.labels[chosen]
-
-    @property
-    def fits_memory(self) -> bool:
-        """Whether all decoded images stay below the memory limit."""
-        channels, height, width = self._source.decode.shape
-        return len(self) * channels * height * width <= self._source.memory_limit
-
-    def _decode(self, positions: range) -> Tensor:
-        """Decode a stretch of the split."""
-        result = torch.empty((len(positions), *self._source.decode.shape), dtype=torch.uint8)
-        target = result.numpy()
-        digests = self._digests[positions.start : positions.stop]
-        places = self._places[positions.start : positions.stop]
-        for position, pixels in self._source.decoded(places, digests):
-            target[position] = pixels
-        return result
-
-    def _stream(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Decode batch by batch from storage that gives any image at once."""
-        if self._spill is None:
-            self._spill = Spill(self._source.reader, self._places)
-        decode, places, digests, spill = self._source.checked, self._places, self._digests, self._spill
-        for chosen, arrays in spill.batches(batches, lambda at, data: decode(places[at], data, digests[at])):
-            yield chosen, torch.from_numpy(np.stack(arrays))
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the splits of a data set share: files, decoding, limits."""
-
-    reader: Reader
-    decode: Preprocessing
-    memory_limit: int
-    verified: bool
-    """The files' digests were compared at opening; else each image is checked when it is decoded."""
-
-    def decoded(self, places: Sequence[Place], digests: Sequence[str]) -> Iterator[tuple[int, Pixels]]:
-        """(position, pixels) of every place, in the order of the files."""
-        if self.verified:
-            return self.reader.each(places, lambda place, payload: self.decode(payload, str(place)))
-        expected = dict(zip(places, digests, strict=True))
-        return self.reader.each(places, lambda place, payload: self.checked(place, payload, expected[place]))
-
-    def checked(self, place: Place, payload: Payload, digest: str) -> Pixels:
-        """Decode one image, after comparing its digest where that was not done for the whole file."""
-        if not self.verified:
-            check_content(payload, place, digest)
-        return self.decode(payload, str(place))
 
 
 @dataclass(frozen=True)
@@ -204,29 +102,29 @@ def open_dataset(
     folder = Path(folder)
     manifest = read_manifest(folder)
     verified = check_files(folder, manifest, hash_limit=hash_limit)
-    formats = {part: Format.parse(options) for part, options in manifest.formats.items()}
+    formats = {name: Format.parse(options) for name, options in manifest.formats.items()}
     image = manifest.image
-    source = Source(
-        Reader(folder / FILES, formats, threads),
+    store = ImageStore(
+        ImageReader(folder / FILES, formats, threads),
         Preprocessing(image.channels, image.size, image.resize),
         memory_limit,
         verified,
     )
-    return Dataset(folder, manifest, _read_splits(folder / INDEX, source))
+    return Dataset(folder, manifest, _read_splits(folder / INDEX, store))
 
 
-def _read_splits(path: Path, source: Source) -> dict[str, Split]:
+def _read_splits(path: Path, store: ImageStore) -> dict[str, Split]:
     """The splits of an index, each in the order of its images' digests."""
-    rows: dict[str, list[Row]] = {name: [] for name in SPLITS}
+    rows: dict[str, list[IndexRow]] = {name: [] for name in SPLITS}
     for row in read_index(path):
         rows[row.split].append(row)
     return {
         name: Split(
             name,
-            [Place(row.file, row.row) for row in chosen],
+            [ImageLocation(row.file, row.row) for row in chosen],
             [row.sha256 for row in chosen],
             torch.tensor([row.label for row in chosen], dtype=torch.int64),
-            source,
+            store,
         )
         for name, chosen in rows.items()
     }

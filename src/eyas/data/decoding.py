@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from eyas.data.formats.base import Payload
+from eyas.data.payload import Payload
 from eyas.errors import DataError
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
@@ -30,10 +30,10 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
-            msg = f"images have 1, 3 or 4 channels, not {self.channels}: fetch.mean and fetch.std give one number each"
+            msg = f"images have 1, 3 or 4 channels, not {self.channels} (`channels`)"
             raise DataError(msg)
         if self.resize is not None and self.resize < self.size:
-            msg = f"fetch.resize {self.resize} is smaller than fetch.image_size {self.size}: the crop would not fit"
+            msg = f"`resize` {self.resize} is smaller than `size` {self.size}: the crop would not fit"
             raise DataError(msg)
 
     @property

@@ -7,21 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyas.data.decoding import Preprocessing
-from eyas.data.formats import Payload
-from eyas.data.image_reader import Place, Reader, content_hash
-from eyas.data.manifest import (
-    FILES,
-    INDEX,
-    MANIFEST,
-    ImageRecord,
-    Manifest,
-    Row,
-    dataset_digest,
-    file_record,
-    list_files,
-    write_index,
-)
-from eyas.data.partitions import Part, join_classes, list_part, make_part
+from eyas.data.formats import FormatChoice
+from eyas.data.image_reader import ImageLocation, ImageReader
+from eyas.data.index import IndexRow, dataset_digest, write_index
+from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
+from eyas.data.partitions import Partition, common_classes, list_partition, make_partition
+from eyas.data.payload import Payload, content_hash
 from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
 from eyas.progress import Progress, silent
 
@@ -29,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Options:
+class DatasetOptions:
     """How a data set is read and split; the fields are those of ``params.yaml``'s section ``fetch``."""
 
     preprocessing: Preprocessing
@@ -38,14 +29,14 @@ class Options:
     calibration_fraction: float
     score_fraction: float
     test_fraction: float
-    format: str = "auto"
-    image_column: str | None = None
-    label_column: str | None = None
+    format: FormatChoice = "auto"
     max_images: int | None = None
     threads: int = 2
 
 
-def build(folder: Path, options: Options, source: Mapping[str, str], progress: Progress = silent) -> dict[str, int]:
+def make_dataset(
+    folder: Path, options: DatasetOptions, source: Mapping[str, str], progress: Progress = silent
+) -> dict[str, int]:
     """Make a data set of ``folder/files/train`` and, where it exists, ``folder/files/test``.
 
     Writes ``manifest.json`` and ``index.parquet``; ``source`` (addresses without secrets) goes into the manifest.
@@ -54,68 +45,77 @@ def build(folder: Path, options: Options, source: Mapping[str, str], progress: P
     Raises:
         DataError: files that are not what they promise, an image that does not decode, a class absent from a split.
     """
-    columns = options.image_column, options.label_column
-    found = {part: list_part(folder / FILES / part, options.format, *columns) for part in source}
-    classes = join_classes({part: listing for part, (_, listing) in found.items()})
-    parts = {
-        name: make_part(name, member, listing, classes, has_test="test" in source)
-        for name, (member, listing) in found.items()
-    }
-    places = [place for part in parts.values() for place in part.places]
-    labels = [label for part in parts.values() for label in part.labels]
-    given = [flag for part in parts.values() for flag in part.given]
-    reader = Reader(folder / FILES, {name: part.format for name, part in parts.items()}, options.threads)
-    digests = _verify(reader, places, options.preprocessing, progress)
-    splits = _split(digests, given, options)
+    partitions, classes = _read_partitions(folder / FILES, options.format, tuple(source))
+    locations = [location for partition in partitions.values() for location in partition.locations]
+    labels = [label for partition in partitions.values() for label in partition.labels]
+    is_test = [flag for partition in partitions.values() for flag in partition.is_test]
+    formats = {name: partition.format for name, partition in partitions.items()}
+    digests = _verify(ImageReader(folder / FILES, formats, options.threads), locations, options.preprocessing, progress)
+    splits = _split(digests, is_test, options)
     index = sorted(
-        Row(split, digest, place.file, place.row, label)
-        for split, digest, place, label in zip(splits, digests, places, labels, strict=True)
+        IndexRow(split, digest, location.file, location.row, label)
+        for split, digest, location, label in zip(splits, digests, locations, labels, strict=True)
         if split is not None
     )
     counts = count_classes([row.label for row in index], [row.split for row in index], classes)
-    _write(folder, options, source=source, parts=parts, classes=classes, index=index, counts=counts)
+    _write(folder, options, source=source, partitions=partitions, classes=classes, index=index, counts=counts)
     return _numbers(index, counts)
 
 
-def _verify(reader: Reader, places: Sequence[Place], decode: Preprocessing, progress: Progress) -> list[str]:
-    """Decode every image once, so that a broken one is found now; returns the content hashes."""
-    digests = [""] * len(places)
+def _read_partitions(
+    files: Path, choice: FormatChoice, names: Sequence[str]
+) -> tuple[dict[str, Partition], tuple[str, ...]]:
+    """The partitions of these names with their images, and the classes that they share."""
+    listed = {name: list_partition(files / name, choice) for name in names}
+    classes = common_classes({name: listing for name, (_, listing) in listed.items()})
+    partitions = {
+        name: make_partition(name, member, listing, classes, has_test="test" in names)
+        for name, (member, listing) in listed.items()
+    }
+    return partitions, classes
 
-    def check(place: Place, payload: Payload) -> str:
-        decode(payload, str(place))
+
+def _verify(
+    reader: ImageReader, locations: Sequence[ImageLocation], decode: Preprocessing, progress: Progress
+) -> list[str]:
+    """Decode every image once, so that a broken one is found now; returns the content hashes."""
+    digests = [""] * len(locations)
+
+    def check(location: ImageLocation, payload: Payload) -> str:
+        decode(payload, str(location))
         return content_hash(payload)
 
-    step = max(len(places) // 20, 1)
-    for done, (position, digest) in enumerate(reader.each(places, check), 1):
+    step = max(len(locations) // 20, 1)
+    for done, (position, digest) in enumerate(reader.each(locations, check), 1):
         digests[position] = digest
-        if done % step == 0 or done == len(places):
-            progress(done, len(places), "images verified")
+        if done % step == 0 or done == len(locations):
+            progress(done, len(locations), "images verified")
     return digests
 
 
-def _split(digests: Sequence[str], given: Sequence[bool], options: Options) -> list[SplitName | None]:
+def _split(digests: Sequence[str], is_test: Sequence[bool], options: DatasetOptions) -> list[SplitName | None]:
     """The split of every image; None for one that ``max_images`` leaves out."""
-    pool = [position for position, is_test in enumerate(given) if not is_test]
+    pool = [position for position, flag in enumerate(is_test) if not flag]
     kept = {pool[at] for at in smallest([digests[position] for position in pool], options.max_images)}
     shares = {
-        "test": 0.0 if any(given) else options.test_fraction,
+        "test": 0.0 if any(is_test) else options.test_fraction,
         "score": options.score_fraction,
         "calibration": options.calibration_fraction,
     }
     return [
-        "test" if is_test else assign(digest, **shares) if position in kept else None
-        for position, (digest, is_test) in enumerate(zip(digests, given, strict=True))
+        "test" if flag else assign(digest, **shares) if position in kept else None
+        for position, (digest, flag) in enumerate(zip(digests, is_test, strict=True))
     ]
 
 
 def _write(
     folder: Path,
-    options: Options,
+    options: DatasetOptions,
     *,
     source: Mapping[str, str],
-    parts: Mapping[str, Part],
+    partitions: Mapping[str, Partition],
     classes: tuple[str, ...],
-    index: Sequence[Row],
+    index: Sequence[IndexRow],
     counts: dict[str, dict[str, int]],
 ) -> None:
     """Write index and manifest."""
@@ -125,7 +125,7 @@ def _write(
     settings = {"classes": classes, "image": image.model_dump(), "mean": options.mean, "std": options.std}
     manifest = Manifest(
         source=dict(source),
-        formats={name: part.format.model_dump() for name, part in parts.items()},
+        formats={name: partition.format.model_dump() for name, partition in partitions.items()},
         classes=classes,
         image=image,
         mean=options.mean,
@@ -138,7 +138,7 @@ def _write(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
-def _numbers(index: Sequence[Row], counts: dict[str, dict[str, int]]) -> dict[str, int]:
+def _numbers(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Numbers about the data set, for the metrics and the log."""
     test = {row.sha256 for row in index if row.split == "test"}
     shared = sum(row.sha256 in test for row in index if row.split != "test")
@@ -146,14 +146,14 @@ def _numbers(index: Sequence[Row], counts: dict[str, dict[str, int]]) -> dict[st
         _LOG.warning("%d training images are identical to one of the test set: test accuracy flatters", shared)
     repeats = Counter(row.sha256 for row in index)
     labels = Counter(digest for digest, _ in {(row.sha256, row.label) for row in index})
-    torn = sum(count > 1 for count in labels.values())
-    if torn:
-        _LOG.warning("%d images occur more than once, under different labels", torn)
+    contradicting = sum(count > 1 for count in labels.values())
+    if contradicting:
+        _LOG.warning("%d images occur more than once, under different labels", contradicting)
     return {
         "images": len(index),
         "classes": len(counts["train"]),
         **{split: sum(by_class.values()) for split, by_class in counts.items()},
         "duplicates": len(index) - len(repeats),
-        "contradicting_labels": torn,
+        "contradicting_labels": contradicting,
         "train_images_in_test": shared,
     }

@@ -1,42 +1,19 @@
-"""What a fetched data set holds: ``manifest.json`` and ``index.parquet``, and how they are checked.
+"""``manifest.json``: the files of a fetched data set and how they are read, and how they are checked.
 
-Both are functions of the data and the parameters alone: no time, host or path enters them, so equal input gives
-equal bytes.
+It is a function of the data and the parameters alone: no time, host or path enters it, so equal input gives equal
+bytes.
 """
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from eyas.data.split_assignment import SplitName
 from eyas.errors import ChecksumError, DataError
 
 MANIFEST, INDEX, FILES = "manifest.json", "index.parquet", "files"
-_INDEX_SCHEMA = pa.schema(
-    [
-        ("file", pa.dictionary(pa.int32(), pa.string())),
-        ("row", pa.int64()),
-        ("label", pa.int32()),
-        ("split", pa.dictionary(pa.int32(), pa.string())),
-        ("sha256", pa.string()),
-    ]
-)
-
-
-class Row(NamedTuple):
-    """One image in the index; rows sort by split, then by digest."""
-
-    split: SplitName
-    sha256: str
-    file: str
-    row: int
-    label: int
 
 
 class FileRecord(BaseModel):
@@ -92,30 +69,6 @@ def list_files(folder: Path) -> Iterator[str]:
             yield path.relative_to(folder).as_posix()
 
 
-def write_index(path: Path, rows: Sequence[Row]) -> None:
-    """Write the index with fixed settings, so that equal rows are equal bytes."""
-    columns = {name: [getattr(row, name) for row in rows] for name in _INDEX_SCHEMA.names}
-    table = pa.table(columns, schema=_INDEX_SCHEMA)
-    pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
-
-
-def read_index(path: Path) -> list[Row]:
-    """The rows of an index, sorted by split and digest."""
-    columns = pq.read_table(path).to_pydict()
-    return [Row(*values) for values in zip(*(columns[name] for name in Row._fields), strict=True)]
-
-
-def dataset_digest(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
-    """The hash of a data set: of every image's digest, label and split, and of ``settings``.
-
-    Where an image is stored does not count, and neither does the order of the files.
-    """
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for line in sorted(f"{row.sha256} {row.label} {row.split}\n" for row in rows):
-        digest.update(line.encode())
-    return digest.hexdigest()
-
-
 def read_manifest(folder: Path) -> Manifest:
     """Read ``manifest.json`` of a fetched data set.
 
@@ -156,6 +109,6 @@ def _check_file(path: Path, name: str, record: FileRecord, *, digest: bool) -> N
     if size != record.size:
         msg = f"{name} has {size} bytes, the manifest says {record.size}: truncated or changed; fetch again"
         raise ChecksumError(msg)
-    if digest and (found := file_record(path).sha256) != record.sha256:
-        msg = f"{name} has sha256 {found}, the manifest says {record.sha256}: it was changed; fetch again"
+    if digest and (sha256 := file_record(path).sha256) != record.sha256:
+        msg = f"{name} has sha256 {sha256}, the manifest says {record.sha256}: it was changed; fetch again"
         raise ChecksumError(msg)

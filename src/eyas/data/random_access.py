@@ -14,32 +14,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eyas.data.formats import Payload
-from eyas.data.image_reader import Place, Reader
+from eyas.data.image_reader import ImageLocation, ImageReader
+from eyas.data.payload import Payload
 from eyas.parallel import ordered_map
 
 Result = TypeVar("Result")
 
 
-class Spill:
-    """Random access to the images at ``places``."""
+class RandomAccessImages:
+    """The images at ``locations``, each at once."""
 
-    def __init__(self, reader: Reader, places: Sequence[Place]) -> None:
+    def __init__(self, reader: ImageReader, locations: Sequence[ImageLocation]) -> None:
         self._reader = reader
-        self._places = places
-        self._rows = [position for position, place in enumerate(places) if place.row >= 0]
-        self._at: dict[int, tuple[int, int, tuple[int, ...]]] = {}
+        self._locations = locations
+        self._rows = [position for position, location in enumerate(locations) if location.row >= 0]
+        self._extents: dict[int, tuple[int, int, tuple[int, ...]]] = {}  # start, bytes and shape by position
         self._file = self._write() if self._rows else None
 
     def _write(self) -> BinaryIO:
         """Copy the images of tables; a temporary file without a name disappears with the process."""
         file = tempfile.TemporaryFile(prefix="eyas-images-")  # noqa: SIM115 -- lives as long as this object
         start = 0
-        places = [self._places[position] for position in self._rows]
-        for index, payload in self._reader.each(places, lambda _, data: data):
+        locations = [self._locations[position] for position in self._rows]
+        for index, payload in self._reader.each(locations, lambda _, data: data):
             data, shape = (payload, ()) if isinstance(payload, bytes) else (payload.tobytes(), payload.shape)
             file.write(data)
-            self._at[self._rows[index]] = (start, len(data), shape)
+            self._extents[self._rows[index]] = (start, len(data), shape)
             start += len(data)
         file.flush()
         weakref.finalize(self, file.close)
@@ -47,10 +47,10 @@ class Spill:
 
     def load(self, position: int) -> Payload:
         """The image at ``position`` as it was stored; safe to call from several threads."""
-        if position not in self._at:
-            return self._reader.load(self._places[position])
+        if position not in self._extents:
+            return self._reader.load(self._locations[position])
         assert self._file is not None
-        start, size, shape = self._at[position]
+        start, size, shape = self._extents[position]
         data = os.pread(self._file.fileno(), size, start)
         return np.frombuffer(data, dtype=np.uint8).reshape(shape) if shape else data
 

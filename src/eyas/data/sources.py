@@ -44,9 +44,9 @@ def check_digest(path: Path, name: str, sha256: Mapping[str, str]) -> Iterable[s
     """
     keys = {name, PurePosixPath(name).name} & set(sha256)
     for key in keys:
-        found = file_record(path).sha256
-        if not found.startswith(sha256[key]):
-            msg = f"{name} has sha256 {found}, expected {sha256[key]} (fetch.sha256): another or a damaged file"
+        digest = file_record(path).sha256
+        if not digest.startswith(sha256[key]):
+            msg = f"{name} has sha256 {digest}, expected {sha256[key]} (`sha256`): another or a damaged file"
             raise ChecksumError(msg)
     return keys
 
@@ -59,7 +59,7 @@ def check_all_met(sha256: Mapping[str, str], met: set[str]) -> None:
     """
     unknown = sorted(set(sha256) - met)
     if unknown:
-        msg = f"fetch.sha256 names {unknown[0]!r}, but the sources hold no such file"
+        msg = f"`sha256` names {unknown[0]!r}, but the sources hold no such file"
         raise DataError(msg)
 
 

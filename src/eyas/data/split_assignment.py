@@ -52,12 +52,10 @@ def count_classes(labels: Sequence[int], splits: Sequence[str], classes: Sequenc
         total = sum(counts[split, label] for split in SPLITS)
         for split in SPLITS:
             if not counts[split, label]:
-                share = (
-                    "smaller shares for the other splits" if split == "train" else f"a larger fetch.{split}_fraction"
-                )
+                share = "smaller shares for the other splits" if split == "train" else f"a larger `{split}_fraction`"
                 msg = (
                     f"class {name!r} has no image in split {split!r} (it has {total} in all): give more images, "
-                    f"{share}, a larger fetch.max_images, or remove the class"
+                    f"{share}, a larger `max_images`, or remove the class"
                 )
                 raise DataError(msg)
     return {split: {name: counts[split, label] for label, name in enumerate(classes)} for split in SPLITS}

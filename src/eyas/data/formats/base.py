@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyas.component import Component
-
-Payload: TypeAlias = bytes | NDArray[np.uint8]
-"""One image as its file holds it: encoded bytes, or pixels of shape (H, W) or (H, W, C)."""
+from eyas.data.payload import Payload
+from eyas.data.remote_files import RemoteFiles
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,14 @@ class Listing:
 class Format(Component):
     """Reads the labels and the images of files of one kind."""
 
+    priority: ClassVar[int] = 0
+    """Detection asks the formats from the highest number, the most telling, to the lowest."""
+    expects: ClassVar[str] = ""
+    """The files it knows, in words for a message; without it the kind's name."""
+
     @classmethod
-    def recognises(cls, files: Sequence[str], root: Path) -> bool:
-        """Whether the files (names relative to ``root``) are of this kind."""
+    def recognises(cls, files: Sequence[str]) -> bool:
+        """Whether files of these names are of this kind."""
         raise NotImplementedError(f"{cls.__name__} does not say which files it knows")
 
     def list_images(self, root: Path, files: Sequence[str]) -> Listing:
@@ -57,4 +61,13 @@ class Format(Component):
 
     def resolved(self, root: Path, files: Sequence[str]) -> "Format":
         """This format with every option it would otherwise find by looking at the files."""
+        del root, files
         return self
+
+    def write_subset(self, files: RemoteFiles, count: int, folder: Path) -> bool:
+        """Put the ``count`` images with the smallest content hashes into the new ``folder``, storing no other.
+
+        A format that cannot, as here, returns False and writes nothing: the source is then brought as a whole.
+        """
+        del files, count, folder
+        return False

@@ -10,13 +10,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from eyas.data.formats.base import Format, Listing, Payload
+from eyas.data.formats.base import Format, Listing
+from eyas.data.payload import Payload
 from eyas.errors import DataError
 
 _NAME = re.compile(r"^(?P<stem>.*)(?P<kind>images|labels)[.-]idx(?P<rank>\d)(-ubyte)?(\.gz)?$")
@@ -26,10 +27,12 @@ class Idx(Format):
     """Pairs ``<stem>images-idx3-ubyte`` and ``<stem>labels-idx1-ubyte``, each plain or ``.gz``."""
 
     kind: Literal["idx"] = "idx"
+    priority: ClassVar[int] = 3
+    expects: ClassVar[str] = "IDX (*-ubyte)"
 
     @override
     @classmethod
-    def recognises(cls, files: Sequence[str], root: Path) -> bool:
+    def recognises(cls, files: Sequence[str]) -> bool:
         return any(_NAME.match(PurePosixPath(name).name) for name in files)
 
     @override
@@ -112,19 +115,19 @@ def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
 
 def _pairs(files: Sequence[str]) -> list[tuple[str, str]]:
     """Images and labels that share folder and stem."""
-    found: dict[str, dict[str, str]] = {}
+    pairs: dict[str, dict[str, str]] = {}
     for name in sorted(files):
         match = _NAME.match(PurePosixPath(name).name)
         if match:
             key = f"{PurePosixPath(name).parent}/{match['stem']}"
-            found.setdefault(key, {})[match["kind"]] = name
-    for pair in found.values():
+            pairs.setdefault(key, {})[match["kind"]] = name
+    for pair in pairs.values():
         if len(pair) != 2:
             (kind, name), *_ = pair.items()
             missing = "labels" if kind == "images" else "images"
             msg = f"{name} has no {missing} file beside it: IDX needs both"
             raise DataError(msg)
-    if not found:
+    if not pairs:
         msg = "no IDX files: expected names such as train-images-idx3-ubyte and train-labels-idx1-ubyte"
         raise DataError(msg)
-    return [(pair["images"], pair["labels"]) for pair in found.values()]
+    return [(pair["images"], pair["labels"]) for pair in pairs.values()]

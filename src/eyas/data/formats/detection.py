@@ -1,0 +1,46 @@
+"""Which format a source's files are of, where nobody says."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from eyas.data.formats.base import Format
+from eyas.errors import DataError, ParameterError
+
+FormatChoice: TypeAlias = Format | Literal["auto"]
+"""A format, or ``auto``: look at the files."""
+
+
+def _parse(value: Any) -> FormatChoice:
+    if value == "auto":
+        return "auto"
+    try:
+        return Format.parse(value)
+    except ParameterError as error:
+        msg = f"{error}, or auto"
+        raise ParameterError(msg) from error
+
+
+AnyFormat = Annotated[FormatChoice, SerializeAsAny(), BeforeValidator(_parse)]
+
+
+def choose_format(choice: FormatChoice, files: Sequence[str], source: str) -> Format:
+    """The format that was asked for, or the one that recognises the files of ``source``."""
+    return detect(files, source) if choice == "auto" else choice
+
+
+def detect(files: Sequence[str], source: str) -> Format:
+    """The format, with its default options, that knows files of these names.
+
+    Raises:
+        DataError: none does; the message says what would be known.
+    """
+    members = sorted(Format.members().values(), key=lambda member: -member.priority)
+    for member in members:
+        if member.recognises(files):
+            return member()
+    shown = ", ".join(files[:5]) or "no file at all"
+    expected = ", ".join(member.expects or member.model_fields["kind"].default for member in members)
+    msg = f"no known format in {source} ({shown}): expected one of {expected}; or name one with `format`"
+    raise DataError(msg)

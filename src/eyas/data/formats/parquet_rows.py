@@ -1,0 +1,123 @@
+"""Images and labels in the rows of a Parquet file: chosen rows, or all in passing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from eyas.errors import DataError
+
+_BATCH_ROWS = 256
+
+
+def read_labels(file: pq.ParquetFile, column: str, name: str) -> pa.ChunkedArray:
+    """All labels; ``name`` says of which file in errors, here and below.
+
+    Raises:
+        DataError: the file is damaged, or a label is missing.
+    """
+    with _damage_of(name):
+        labels = file.read(columns=[column])[column]
+    if labels.null_count:
+        raise _missing_label(column, name, labels.is_null().to_pylist().index(True))
+    return labels
+
+
+def read_images(file: pq.ParquetFile, column: str, rows: NDArray[np.int64], name: str) -> Iterator[bytes]:
+    """The encoded images at ascending ``rows``; row groups without any are skipped.
+
+    Raises:
+        DataError: the file is damaged, or an image is missing.
+    """
+    first, position = 0, 0
+    with _damage_of(name):
+        for group in range(file.num_row_groups):
+            last = first + file.metadata.row_group(group).num_rows
+            stop = int(np.searchsorted(rows, last))
+            if stop > position:
+                for row, cell in _group_cells(file, group, column, rows[position:stop] - first):
+                    yield _image(cell, name, first + row)
+            first, position = last, stop
+
+
+def stream_rows(file: pq.ParquetFile, image: str, label: str, name: str) -> Iterator[tuple[bytes, Any]]:
+    """(encoded image, label) of every row, in the columns of these names.
+
+    Raises:
+        DataError: the file is damaged, or an image or a label is missing.
+    """
+    row = 0
+    with _damage_of(name):
+        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[image, label]):
+            cells = _bytes_of(batch.column(image))
+            for cell, value in zip(cells.to_pylist(), batch.column(label).to_pylist(), strict=True):
+                if value is None:
+                    raise _missing_label(label, name, row)
+                yield _image(cell, name, row), value
+                row += 1
+
+
+def encode_labels(
+    columns: list[pa.ChunkedArray], names: tuple[str, ...] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels (N,) as positions in the class names, and these names; without ``names`` they come from the labels.
+
+    Raises:
+        DataError: a label is not among ``names``.
+    """
+    if pa.types.is_integer(columns[0].type):
+        label_N = np.concatenate([column.to_numpy().astype(np.int64) for column in columns])
+        return label_N, names or tuple(str(number) for number in range(int(label_N.max(initial=-1)) + 1))
+    texts = [text for column in columns for text in column.to_pylist()]
+    classes = names or tuple(sorted(set(texts)))
+    position = {name: index for index, name in enumerate(classes)}
+    unknown = sorted(set(texts) - set(position))
+    if unknown:
+        msg = f"label {unknown[0]!r} is not among the class names {', '.join(classes)}"
+        raise DataError(msg)
+    return np.array([position[text] for text in texts], dtype=np.int64), classes
+
+
+def _group_cells(
+    file: pq.ParquetFile, group: int, column: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[int, bytes | None]]:
+    """(row, bytes) at ``rows`` of one row group, read in small batches so that a large group stays on disk."""
+    start, position = 0, 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=[column]):
+        stop = int(np.searchsorted(rows, start + len(batch)))
+        cells = _bytes_of(batch.column(0))
+        for row in rows[position:stop].tolist():
+            yield row, cells[row - start].as_py()
+        start, position = start + len(batch), stop
+        if position == len(rows):
+            return
+
+
+def _bytes_of(column: pa.Array) -> pa.Array:
+    """The encoded images of a column, which may be a struct around them."""
+    return column.field("bytes") if pa.types.is_struct(column.type) else column
+
+
+def _image(value: bytes | None, name: str, row: int) -> bytes:
+    if value is None:
+        msg = f"{name} row {row} holds no image bytes (a path alone is not followed): store the bytes in the table"
+        raise DataError(msg)
+    return value
+
+
+def _missing_label(column: str, name: str, row: int) -> DataError:
+    return DataError(f"{name} row {row}: the label {column!r} is missing")
+
+
+@contextmanager
+def _damage_of(name: str) -> Iterator[None]:
+    """What pyarrow says of a damaged file, as an error that names it."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        msg = f"{name} cannot be read: {error}"
+        raise DataError(msg) from error

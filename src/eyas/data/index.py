@@ -1,0 +1,59 @@
+"""``index.parquet``: every image of a data set with its file, row, label, split and digest.
+
+Equal rows are equal bytes: no time, host or path enters it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eyas.data.split_assignment import SplitName
+
+_INDEX_SCHEMA = pa.schema(
+    [
+        ("file", pa.dictionary(pa.int32(), pa.string())),
+        ("row", pa.int64()),
+        ("label", pa.int32()),
+        ("split", pa.dictionary(pa.int32(), pa.string())),
+        ("sha256", pa.string()),
+    ]
+)
+
+
+class IndexRow(NamedTuple):
+    """One image in the index; rows sort by split, then by digest."""
+
+    split: SplitName
+    sha256: str
+    file: str
+    row: int
+    label: int
+
+
+def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
+    """Write the index with fixed settings, so that equal rows are equal bytes."""
+    columns = {name: [getattr(row, name) for row in rows] for name in _INDEX_SCHEMA.names}
+    table = pa.table(columns, schema=_INDEX_SCHEMA)
+    pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
+
+
+def read_index(path: Path) -> list[IndexRow]:
+    """The rows of an index, sorted by split and digest."""
+    columns = pq.read_table(path).to_pydict()
+    return [IndexRow(*values) for values in zip(*(columns[name] for name in IndexRow._fields), strict=True)]
+
+
+def dataset_digest(rows: Sequence[IndexRow], settings: Mapping[str, Any]) -> str:
+    """The hash of a data set: of every image's digest, label and split, and of ``settings``.
+
+    Where an image is stored does not count, and neither does the order of the files.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for line in sorted(f"{row.sha256} {row.label} {row.split}\n" for row in rows):
+        digest.update(line.encode())
+    return digest.hexdigest()
