@@ -12,15 +12,17 @@ from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.dense_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
-from eyas.training import EpochStore, TrainingResult, stage_key, write_history
+from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import Origin, find_origin
+from tasks.field_names import as_fields
 from tasks.source_version import SOURCE
-from tasks.training_support import Data, check_fits, resume_folder, share_cores
+from tasks.training_support import Data, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
 
 
+@as_fields(training_fields("baseline"))
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     given, data, metrics = params.baseline, Data.open(params, artifacts), {}
@@ -35,7 +37,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         inputs.append(origin.weights)
         if epochs:
             metrics = _judge_checkpoint(data, model)
-    key = stage_key({"baseline": given.model_dump(mode="json")}, inputs)
+    key = resume_key({"baseline": given.model_dump(mode="json")}, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)

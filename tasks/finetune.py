@@ -13,10 +13,11 @@ from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
-from eyas.training import EpochStore, stage_key, write_history
+from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
+from tasks.field_names import as_fields
 from tasks.search_space import SPACE, read_space
-from tasks.training_support import Data, resume_folder, share_cores
+from tasks.training_support import Data, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
 _INPUTS = (
@@ -28,6 +29,7 @@ _INPUTS = (
 )
 
 
+@as_fields(training_fields("finetune"))
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline")
@@ -39,7 +41,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     before = data.evaluate(small, "score")
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
     given = params.finetune
-    key = stage_key(_key_params(params), [artifacts / name for name in _INPUTS])
+    key = resume_key(_key_params(params), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
     result = data.train(
         small, given.recipe, given.epochs, seed=given.seed, folder=folder, progress=progress, teacher=dense.model

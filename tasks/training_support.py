@@ -63,6 +63,12 @@ class Data:
         )
 
 
+def training_fields(stage_name: str) -> dict[str, str]:
+    """The parameter behind each argument that the library's messages about a training name."""
+    options = ("learning_rate", "warmup_epochs", "precision")
+    return {name: f"{stage_name}.recipe.{name}" for name in options} | {"num_classes": "baseline.arguments.num_classes"}
+
+
 def check_fits(model: nn.Module, dataset: Dataset) -> None:
     """Refuse a network that cannot take the images or has too few outputs; warn where there is no batch-norm.
 

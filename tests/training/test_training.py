@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from eyas.errors import DataError, EyasError
-from eyas.training import EpochStore, Evaluation, TensorSplit, derive_seed, evaluate, stage_key, train
+from eyas.training import EpochStore, Evaluation, TensorSplit, derive_seed, evaluate, resume_key, train
 from eyas.training.recipes.sgd import SGD, Distillation
 
 
@@ -192,7 +192,7 @@ def test_splits_normalise_after_they_are_stored(tiny):
 
 def test_a_label_without_an_output(digits, tiny):
     train_split, score, _ = digits
-    with pytest.raises(DataError, match=r"0 to 9, but the network has 7 outputs .*baseline.arguments"):
+    with pytest.raises(DataError, match=r"0 to 9, but the network has 7 outputs .*`num_classes`"):
         train(tiny(7), train_split, score, recipe=RECIPE, epochs=1)
     with pytest.raises(DataError, match="7 outputs"):
         evaluate(tiny(7), score)
@@ -200,7 +200,7 @@ def test_a_label_without_an_output(digits, tiny):
 
 def test_a_loss_that_explodes_says_what_to_lower(digits, tiny):
     train_split, score, _ = digits
-    with pytest.raises(EyasError, match=r"no longer finite in epoch 1 .*recipe.learning_rate"):
+    with pytest.raises(EyasError, match=r"no longer finite in epoch 1 .*`learning_rate`"):
         train(tiny(), train_split, score, recipe=SGD(batch_size=32, learning_rate=1e30), epochs=1)
 
 
@@ -242,14 +242,14 @@ def test_progress_counts_to_the_end(digits, tiny):
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
 
-def test_stage_key_follows_parameters_and_bytes(tmp_path):
+def test_resume_key_follows_parameters_and_bytes(tmp_path):
     file = tmp_path / "a"
     file.write_bytes(b"1")
-    key = stage_key({"x": 1, "y": 2}, [file])
-    assert key == stage_key({"y": 2, "x": 1}, [file])
-    assert key != stage_key({"x": 1, "y": 3}, [file])
+    key = resume_key({"x": 1, "y": 2}, [file])
+    assert key == resume_key({"y": 2, "x": 1}, [file])
+    assert key != resume_key({"x": 1, "y": 3}, [file])
     file.write_bytes(b"2")
-    assert key != stage_key({"x": 1, "y": 2}, [file])
+    assert key != resume_key({"x": 1, "y": 2}, [file])
 
 
 def test_derived_seeds_differ():

@@ -90,5 +90,6 @@ def check_content(payload: Payload, location: ImageLocation, expected: str) -> N
     """
     digest = content_hash(payload)
     if digest != expected:
-        msg = f"{location} changed since it was fetched: sha256 {digest[:12]}..., expected {expected[:12]}...; fetch again"
+        change = f"sha256 {digest[:12]}..., expected {expected[:12]}..."
+        msg = f"{location} changed since it was fetched: {change}; fetch again"
         raise ChecksumError(msg)

@@ -3,20 +3,20 @@
 from eyas.training.evaluation import Evaluation, evaluate
 from eyas.training.history import EpochRecord, write_history
 from eyas.training.loop import TrainingResult, train
-from eyas.training.resume import EpochStore, derive_seed, stage_key
-from eyas.training.splits import Split, StoredSplit, TensorSplit
+from eyas.training.resume import EpochStore, derive_seed, resume_key
+from eyas.training.splits import LabelledImages, StoredSplit, TensorSplit
 
 __all__ = [
     "EpochRecord",
     "EpochStore",
     "Evaluation",
-    "Split",
+    "LabelledImages",
     "StoredSplit",
     "TensorSplit",
     "TrainingResult",
     "derive_seed",
     "evaluate",
-    "stage_key",
+    "resume_key",
     "train",
     "write_history",
 ]

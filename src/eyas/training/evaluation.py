@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.errors import DataError
-from eyas.training.splits import Split
+from eyas.training.splits import LabelledImages
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, split: Split, *, batch_size: int = 256, device: torch.device | str = "cpu"
+    model: nn.Module, split: LabelledImages, *, batch_size: int = 256, device: torch.device | str = "cpu"
 ) -> Evaluation:
     """Accuracy and cross-entropy of ``model`` (which is on ``device``) in eval mode; its modes come back.
 
@@ -62,6 +62,6 @@ def check_labels(labels_N: Tensor, logits_NK: Tensor) -> None:
     if smallest < 0 or largest >= logits_NK.shape[1]:
         msg = (
             f"the labels go from {smallest} to {largest}, but the network has {logits_NK.shape[1]} outputs "
-            f"(0 to {logits_NK.shape[1] - 1}): check num_classes in baseline.arguments and the label column"
+            f"(0 to {logits_NK.shape[1] - 1}): check the `num_classes` it was built with, and the labels"
         )
         raise DataError(msg)

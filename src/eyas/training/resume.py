@@ -20,11 +20,18 @@ def derive_seed(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def stage_key(params: Mapping[str, Any], files: Iterable[Path]) -> str:
-    """A hash of parameters (JSON values), of the bytes of ``files``, and of the code that trains."""
+def training_code() -> list[Path]:
+    """The source files that decide how a training goes: loop, recipes, augmentation."""
+    return sorted(Path(__file__).parent.rglob("*.py"))
+
+
+def resume_key(params: Mapping[str, Any], files: Iterable[Path]) -> str:
+    """A hash of parameters (JSON values), of the bytes of ``files``, and of the code that trains.
+
+    Only a training of the same key continues from an epoch checkpoint.
+    """
     key = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
-    code = sorted(Path(__file__).parent.rglob("*.py"))
-    for path in [*code, *files]:
+    for path in [*training_code(), *files]:
         with path.open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())
     return key.hexdigest()[:16]

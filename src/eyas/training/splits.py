@@ -13,7 +13,7 @@ from torch import Tensor
 Prepare = Callable[[Tensor], Tensor]
 
 
-class Split(Protocol):
+class LabelledImages(Protocol):
     """Labelled images; large sets stream theirs from disk."""
 
     @property
@@ -26,7 +26,7 @@ class Split(Protocol):
     def prepare(self, images_NCHW: Tensor) -> Tensor:
         """What the network sees: stored images, already on the device, as normalised floats."""
 
-    def to(self, device: torch.device) -> "Split":
+    def to(self, device: torch.device) -> "LabelledImages":
         """The same split, on the device where it fits there."""
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class TensorSplit:
         return TensorSplit(self.images.to(device), self.labels.to(device), self.normalise)
 
 
-class Stored(Protocol):
+class StoredImages(Protocol):
     """What a split of :mod:`eyas.data` offers."""
 
     labels: Tensor
@@ -90,7 +90,7 @@ class Stored(Protocol):
 class StoredSplit:
     """A split of a fetched data set: bytes, decoded once or while they are used."""
 
-    source: Stored
+    source: StoredImages
     normalise: Prepare
     """Turns bytes into what the network sees."""
 
@@ -111,7 +111,7 @@ class StoredSplit:
         """Normalised images."""
         return self.normalise(images_NCHW)
 
-    def to(self, device: torch.device) -> "Split":
+    def to(self, device: torch.device) -> "LabelledImages":
         """On an accelerator in memory, as bytes, where it fits in memory at all."""
         if device.type == "cpu" or not self.source.fits_memory:
             return self

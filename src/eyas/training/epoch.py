@@ -1,0 +1,85 @@
+"""One epoch: every step of the optimiser, on batches in a random order.
+
+N images, C channels, H x W pixels, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from eyas.errors import EyasError
+from eyas.progress import Progress
+from eyas.training.recipes import Recipe
+from eyas.training.resume import derive_seed
+from eyas.training.splits import LabelledImages
+
+_REPORT_EVERY = 50  # steps between two progress reports, and between two looks at the loss
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What stays the same from step to step."""
+
+    model: nn.Module
+    teacher: nn.Module | None
+    recipe: Recipe
+    optimiser: torch.optim.Optimizer
+    split: LabelledImages
+    epochs: int
+    device: torch.device
+    seed: int
+    progress: Progress
+
+    @property
+    def steps(self) -> int:
+        """Steps per epoch; the last, smaller batch is left out (another one each epoch)."""
+        return max(1, len(self.split) // self.recipe.batch_size)
+
+
+def train_epoch(job: TrainingJob, epoch: int) -> float:
+    """All steps of one epoch; the mean loss."""
+    generator = torch.Generator().manual_seed(derive_seed(job.seed, epoch, "data"))
+    order = torch.randperm(len(job.split), generator=generator)[: job.steps * job.recipe.batch_size]
+    job.model.train()
+    total = torch.zeros((), dtype=torch.float64, device=job.device)
+    for step, (images_NCHW, labels_N) in enumerate(job.split.batches(job.recipe.batch_size, order)):
+        rate = job.recipe.rate(epoch - 1 + (step + 1) / (job.steps + 1), job.epochs)
+        for group in job.optimiser.param_groups:
+            group["lr"] = rate
+        total += _step(job, images_NCHW, labels_N, generator)
+        if (step + 1) % _REPORT_EVERY == 0:
+            _check_finite(total, job, epoch)
+            job.progress((epoch - 1) * job.steps + step + 1, job.epochs * job.steps, f"epoch {epoch}/{job.epochs}")
+    _check_finite(total, job, epoch)
+    return float(total) / job.steps
+
+
+def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> Tensor:
+    """One step of the optimiser; its loss, without waiting for it."""
+    images_NCHW = job.split.prepare(images_NCHW.to(job.device, non_blocking=True))
+    labels_N = labels_N.to(job.device, non_blocking=True)
+    images_NCHW = job.recipe.augment(images_NCHW, generator)
+    images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.recipe.precision == "bfloat16"):
+        teacher_NK = None
+        if job.teacher is not None:
+            with torch.no_grad():
+                teacher_NK = job.teacher(images_NCHW)
+        logits_NK = job.model(images_NCHW)
+    loss = job.recipe.loss(logits_NK.float(), labels_N, None if teacher_NK is None else teacher_NK.float())
+    job.optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    job.optimiser.step()
+    return loss.detach()
+
+
+def _check_finite(total: Tensor, job: TrainingJob, epoch: int) -> None:
+    """Stop as soon as the summed loss is no number."""
+    if not bool(total.isfinite()):
+        rate = job.optimiser.param_groups[0]["lr"]
+        msg = (
+            f"the loss is no longer finite in epoch {epoch} (learning rate {rate:.4g} at that step): lower the "
+            "recipe's `learning_rate` or raise its `warmup_epochs`; with `precision` bfloat16, try float32"
+        )
+        raise EyasError(msg)
