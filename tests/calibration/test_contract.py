@@ -100,7 +100,7 @@ def test_a_network_without_batch_norm_is_left_alone(kind, images):
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"moving_average"}))
+@pytest.mark.parametrize("kind", ["cumulative", "pooled"])
 @pytest.mark.parametrize("step", ["join", "Joined.write"])
 def test_an_error_after_the_pass_leaves_everything_as_it_was(kind, step, net, images, monkeypatch):
     before, flags = copy.deepcopy(net.state_dict()), settings(net)

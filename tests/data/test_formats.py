@@ -43,7 +43,8 @@ WRITERS: dict[str, tuple[str, int, int, Callable[..., None]]] = {
 
 
 KINDS = sorted(Format.registry)
-WRITTEN = [*WRITERS, *sorted(set(KINDS) - {kind for kind, *_ in WRITERS.values()})]
+WITHOUT_WRITER = sorted(set(KINDS) - {kind for kind, *_ in WRITERS.values()})  # these bring an example themselves
+WRITERS |= {kind: (kind, 8, 3, Format.parse(kind).write_example) for kind in WITHOUT_WRITER}
 
 
 def listed(root: Path, kind: str = "auto", **options: object) -> tuple[Format, Listing]:
@@ -81,16 +82,14 @@ def test_options_survive_json(kind) -> None:
     assert Format.parse(member.model_dump(mode="json")) == member
 
 
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("name", WRITERS)
 def test_what_was_written_is_read(tmp_path, name) -> None:
-    if name not in WRITERS:
-        pytest.skip(f"nothing in WRITERS writes {name}: that its images and labels are read is not tested")
     kind, size, channels, write = WRITERS[name]
     images = make_images(len(LABELS), size, channels)
     write(tmp_path, images, LABELS)
     member, listing = listed(tmp_path)
     assert member.kind == kind
-    assert listing.classes == (CLASSES if kind != "idx" else ("0", "1", "2"))
+    assert listing.classes == (CLASSES if kind not in {"idx", *WITHOUT_WRITER} else ("0", "1", "2"))
     assert sorted(listing.labels.tolist()) == sorted(LABELS)
     decode = Preprocessing(channels, size)
     wanted = {pixels.tobytes(): label for pixels, label in zip(images, LABELS, strict=True)}
@@ -102,11 +101,13 @@ def test_what_was_written_is_read(tmp_path, name) -> None:
     assert not wanted
 
 
-@pytest.mark.parametrize("name", [name for name in WRITERS if "folder" not in name])
+@pytest.mark.parametrize("name", WRITERS)
 def test_rows_are_read_in_any_selection(tmp_path, name) -> None:
     _, size, channels, write = WRITERS[name]
     write(tmp_path, make_images(len(LABELS), size, channels), LABELS)
     member, listing = listed(tmp_path)
+    if (listing.rows < 0).any():
+        pytest.skip("a file of this format is one image")
     path = tmp_path / listing.files[0]
     decode = Preprocessing(channels, size)
     every = [decode(payload, "x") for payload in member.read(path, range(len(LABELS)))]

@@ -71,3 +71,10 @@ class Format(Component):
         """
         del files, count, folder
         return False
+
+    def write_example(self, root: Path, images_NHWC: NDArray[np.uint8], labels: Sequence[int]) -> None:
+        """Files of this kind that hold N images of any 8 x 8 RGB pixels and classes 0 to 2, for the tests to read.
+
+        A format that has a writer among the tests needs none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} writes no example that could be read back")

@@ -15,6 +15,7 @@ class Random(Criterion):
 
     kind: Literal["random"] = "random"
     seed: int = 0
+    """Another one, another ranking."""
 
     def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``."""
