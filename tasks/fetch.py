@@ -14,7 +14,7 @@ from eyas.config import FetchParams, PipelineParams, expand
 from eyas.data.decoding import Preprocessing
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.manifest import FILES
-from eyas.data.sources import BUILTIN, check_all_met, collect
+from eyas.data.sources import BUILTIN, check_all_used, fetch_files
 from eyas.data.subset import fetch_subset
 from eyas.errors import StorageError
 from eyas.parallel import cores
@@ -24,7 +24,7 @@ from tasks import stage
 from tasks.field_names import as_fields
 from tasks.source_version import SOURCE, data_signatures, noted, require_same
 
-_FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
+FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "size": "fetch.image_size",
     "channels": "one for each number in fetch.mean and fetch.std",
     "image_column": "fetch.format's image_column",
@@ -33,7 +33,7 @@ _FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
 """The parameter behind each argument of the library's functions that this stage calls."""
 
 
-@as_fields(_FIELDS)
+@as_fields(FIELDS)
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
     section = params.fetch
@@ -45,7 +45,7 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         checked: set[str] = set()
         for name, address in source.items():
             checked |= _bring(section, name, expand(address), folder / FILES / name, store)
-        check_all_met(section.sha256, checked)
+        check_all_used(section.sha256, checked)
         require_same(before, noted(lambda: data_signatures(section, store)))
         stage.write_json(folder / SOURCE, dict(before))
         addresses = {name: redact(address) for name, address in source.items()}
@@ -57,7 +57,7 @@ def _bring(section: FetchParams, name: str, address: str, folder: Path, store: S
     few = section.max_images if name == "train" and not section.sha256 and not address.startswith(BUILTIN) else None
     if few and fetch_subset(address, folder, store, max_images=few, format=section.format):
         return set()
-    return collect(address, folder, store.bring, section.sha256)
+    return fetch_files(address, folder, store.bring, section.sha256)
 
 
 def _options(section: FetchParams, threads: int) -> DatasetOptions:

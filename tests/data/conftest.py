@@ -7,7 +7,7 @@ import pytest
 
 from eyas.data.decoding import Preprocessing
 from eyas.data.make_dataset import DatasetOptions, make_dataset
-from eyas.data.sources import collect
+from eyas.data.sources import fetch_files
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def fetched(tmp_path: Path, options: Callable[..., DatasetOptions]) -> Callable[
         folder = tmp_path / f"fetch{next(counter)}"
         source = {"train": str(train)} | ({"test": str(test)} if test else {})
         for name, address in source.items():
-            collect(address, folder / "files" / name, Store(state=tmp_path / "state").bring, sha256 or {})
+            fetch_files(address, folder / "files" / name, Store(state=tmp_path / "state").bring, sha256 or {})
         make_dataset(folder, options(**changes), dict.fromkeys(source, "somewhere"))
         return folder
 

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 import eyas.data
-from eyas.data.index import read_index
 from eyas.errors import ChecksumError, DataError
 from tests.support.image_sources import (
     CLASSES,
@@ -37,6 +36,11 @@ def images() -> np.ndarray:
 def folder(tmp_path, images) -> Path:
     write_folder(tmp_path / "source", images, LABELS)
     return tmp_path / "source"
+
+
+def index_rows(folder: Path) -> list[dict[str, object]]:
+    """The index as pyarrow alone reads it."""
+    return pq.read_table(folder / "index.parquet").to_pylist()
 
 
 def everything(dataset: eyas.data.Dataset) -> dict[bytes, int]:
@@ -78,13 +82,13 @@ def test_order_is_that_of_content_hashes(fetched, folder, images) -> None:
 
 
 def test_added_images_move_no_other(fetched, folder, images) -> None:
-    before = {row.sha256: row.split for row in read_index(fetched(folder) / "index.parquet")}
+    before = {row["sha256"]: row["split"] for row in index_rows(fetched(folder))}
     write_folder(folder, make_images(90, seed=1), [n % 3 for n in range(90)], prefix="")
     for position, path in enumerate(sorted(folder.rglob("*.png"))):
         path.rename(path.with_name(f"{position}-renamed.png"))
     more = make_images(60, seed=2)
     write_folder(folder, more, [n % 3 for n in range(60)])
-    after = {row.sha256: row.split for row in read_index(fetched(folder) / "index.parquet")}
+    after = {row["sha256"]: row["split"] for row in index_rows(fetched(folder))}
     shared = set(before) & set(after)
     assert len(shared) > 20
     assert {digest: after[digest] for digest in shared} == {digest: before[digest] for digest in shared}
@@ -214,9 +218,9 @@ def test_both_a_test_and_a_validation_set_ask_which(fetched, tmp_path) -> None:
 
 
 def test_fewer_images_are_those_with_the_smallest_hashes(fetched, folder, images) -> None:
-    rows = read_index(fetched(folder, max_images=80) / "index.parquet")
+    rows = index_rows(fetched(folder, max_images=80))
     every = sorted(hashlib.sha256(png(pixels)).hexdigest() for pixels in images)
-    assert sorted(row.sha256 for row in rows) == every[:80]
+    assert sorted(row["sha256"] for row in rows) == every[:80]
 
 
 def test_a_class_absent_from_a_split_is_named(fetched, folder) -> None:
@@ -281,9 +285,9 @@ def test_changed_data_is_named(fetched, folder, kind, which) -> None:
 def test_changed_data_is_found_while_reading_where_hashing_all_would_take_long(fetched, folder) -> None:
     target = fetched(folder)
     dataset = eyas.data.open_dataset(target, hash_limit=0)
-    row = next(row for row in read_index(target / "index.parquet") if row.split == "train")
-    tamper_flip(target / "files" / row.file)
-    with pytest.raises(ChecksumError, match=f"{row.file} changed since it was fetched"):
+    row = next(row for row in index_rows(target) if row["split"] == "train")
+    tamper_flip(target / "files" / row["file"])
+    with pytest.raises(ChecksumError, match=f"{row['file']} changed since it was fetched"):
         dataset.split("train").images()
     streamed = eyas.data.open_dataset(target, hash_limit=0, memory_limit=0)
     with pytest.raises(ChecksumError, match="changed since"):
@@ -334,9 +338,9 @@ def test_real_cifar10(fetched, real_data) -> None:
     dataset = eyas.data.open_dataset(fetched(source / "test.parquet", size=32))
     assert dataset.class_names[:3] == ("airplane", "automobile", "bird")
     assert sum(len(dataset.split(name)) for name in SPLITS) == 10_000
-    row = next(row for row in read_index(dataset.folder / "index.parquet") if row.split == "test")
-    cell = pq.read_table(source / "test.parquet")["img"][row.row].as_py()
+    row = next(row for row in index_rows(dataset.folder) if row["split"] == "test")
+    cell = pq.read_table(source / "test.parquet")["img"][row["row"]].as_py()
     with Image.open(__import__("io").BytesIO(cell["bytes"])) as image:
         expected = torch.from_numpy(np.array(image)).permute(2, 0, 1)
     assert torch.equal(dataset.split("test").images(limit=1)[0], expected)
-    assert cell["path"].startswith(dataset.class_names[row.label])
+    assert cell["path"].startswith(dataset.class_names[row["label"]])

@@ -42,13 +42,14 @@ def test_every_colour_mode_becomes_the_asked_channels(mode, channels) -> None:
         pytest.skip("no file format holds this mode")
     pixels = Preprocessing(channels, 8)(encoded(image, kind), "x")
     assert pixels.shape == (channels, 8, 8)
-    assert abs(pixels.astype(int) - value).max() <= 3
+    assert abs(pixels.astype(int) - value).max() <= (1 if kind == "JPEG" else 0)
 
 
 def test_a_palette_with_transparency_is_no_warning() -> None:
     image = Image.new("RGB", (8, 8), (10, 200, 30)).quantize(4)
     data = encoded(image, transparency=bytes([255, 0, 0, 0]))
-    assert Preprocessing(3, 8)(data, "x")[1].mean() == pytest.approx(200, abs=3)
+    expected = np.broadcast_to(np.array([10, 200, 30], np.uint8)[:, None, None], (3, 8, 8))
+    assert_array_equal(Preprocessing(3, 8)(data, "x"), expected)
 
 
 def test_resize_then_crop_takes_the_centre() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import eyas.data
 from eyas.data.make_dataset import DatasetOptions, make_dataset
-from eyas.data.sources import collect
+from eyas.data.sources import fetch_files
 from eyas.data.subset import fetch_subset
 from eyas.errors import DataError
 from eyas.storage import Store
@@ -39,7 +39,7 @@ def digests(tmp_path, options) -> Callable[..., tuple[str, str]]:
     def make(address: str, store: Store, count: int = 90, **changes: object) -> tuple[str, str]:
         settings: DatasetOptions = options(max_images=count, **changes)
         whole, part = tmp_path / "whole", tmp_path / "part"
-        collect(address, whole / "files" / "train", store.bring, {})
+        fetch_files(address, whole / "files" / "train", store.bring, {})
         assert fetch_subset(address, part / "files" / "train", store, max_images=count, format="auto")
         for folder in (whole, part):
             make_dataset(folder, settings, {"train": "x"})

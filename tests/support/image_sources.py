@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
-
-from eyas.data.formats.idx import write_idx
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -57,8 +56,10 @@ def write_parquet(
 
 def write_idx_pair(root: Path, images: NDArray[np.uint8], labels: list[int], stem: str = "train-") -> None:
     root.mkdir(parents=True, exist_ok=True)
-    write_idx(root / f"{stem}images-idx3-ubyte", images[..., 0])
-    write_idx(root / f"{stem}labels-idx1-ubyte", np.array(labels, dtype=np.uint8))
+    count, height, width, _ = images.shape
+    header = struct.pack(">4i", 0x803, count, height, width)  # MNIST's magic numbers, 2051 and 2049
+    (root / f"{stem}images-idx3-ubyte").write_bytes(header + images[..., 0].tobytes())
+    (root / f"{stem}labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, len(labels)) + bytes(labels))
 
 
 def write_cifar(

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from eyas.config import parse_params
 from eyas.data import open_dataset
-from eyas.errors import CheckpointError, ChecksumError, ParameterError
+from eyas.errors import CheckpointError, ChecksumError, EyasError, ParameterError
 from eyas.networks.architectures import build_model
 from eyas.networks.dense_network import load_network
 from eyas.progress import silent
@@ -84,6 +84,11 @@ def plain_accuracy(model, artifacts, split):
             x = (image.double() / 255 - dataset.mean[0]) / dataset.std[0]
             right += int(model.double().eval()(x[None]).argmax() == label)
     return right / len(part)
+
+
+def test_a_loss_that_explodes_names_the_parameter_to_lower(artifacts):
+    with pytest.raises(EyasError, match=r"lower baseline\.recipe\.learning_rate"):
+        baseline(make_params(artifacts, epochs=1, recipe={**RECIPE, "learning_rate": 1e30}), artifacts, silent)
 
 
 def test_it_trains_and_leaves_all_that_rebuilds_the_network(artifacts):

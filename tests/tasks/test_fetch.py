@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -229,16 +230,21 @@ BAD_SOURCES = {
         lambda root: [path.unlink() for path in sorted((root / "bee").iterdir())[2:]],
         {},
         DataError,
-        "class 'bee' has no image in split",
+        "class 'bee' has no image in split .*, a larger fetch.max_images",
     ),
     "no known format": (
         lambda root: [shutil.rmtree(root), root.mkdir(), (root / "a").touch()],
         {},
         DataError,
-        "no known format",
+        "no known format .*name one with fetch.format",
     ),
     "another digest": (lambda root: None, {"sha256": {"0001.png": "ab" * 32}}, ChecksumError, "0001.png has sha256"),
-    "a digest of nothing": (lambda root: None, {"sha256": {"typo.png": "ab" * 32}}, DataError, "names 'typo.png'"),
+    "a digest of nothing": (
+        lambda root: None,
+        {"sha256": {"typo.png": "ab" * 32}},
+        DataError,
+        "fetch.sha256 names 'typo.png'",
+    ),
     "another format": (lambda root: None, {"format": "parquet"}, DataError, "no Parquet files"),
 }
 
@@ -250,7 +256,15 @@ def test_bad_sources_are_refused_and_leave_nothing(run, folder, tmp_path, name) 
     with pytest.raises(kind, match=words) as caught:
         run(str(folder), **changes)
     assert isinstance(caught.value, BadInputError)
+    assert "`" not in str(caught.value)
     assert nothing_left(tmp_path)
+
+
+def test_every_argument_that_a_message_of_the_library_names_is_a_parameter() -> None:
+    sources = [path.read_text() for path in Path(eyas.data.__file__).parent.rglob("*.py")]
+    arguments = {name for text in sources for name in re.findall(r"(?<!`)`(\w+)`(?!`)", text)}
+    assert {"max_images", "sha256", "format", "image_column"} <= arguments
+    assert arguments <= set(stage.FIELDS)
 
 
 def test_a_truncated_archive_leaves_nothing(run, tmp_path) -> None:

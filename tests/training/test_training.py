@@ -1,6 +1,8 @@
 """The loop: it learns, repeats, resumes to the same bytes, and says what is wrong."""
 
 import hashlib
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch.nn import functional
 from eyas.errors import DataError, EyasError
 from eyas.training import EpochStore, Evaluation, TensorSplit, derive_seed, evaluate, resume_key, train
 from eyas.training.recipes.sgd import SGD, Distillation
+from eyas.training.resume import training_code
 
 
 def state_hash(model):
@@ -250,6 +253,18 @@ def test_resume_key_follows_parameters_and_bytes(tmp_path):
     assert key != resume_key({"x": 1, "y": 3}, [file])
     file.write_bytes(b"2")
     assert key != resume_key({"x": 1, "y": 2}, [file])
+
+
+def test_resume_key_follows_the_code_that_trains(tmp_path, monkeypatch):
+    loaded = {Path(module.__file__) for name, module in sys.modules.items() if name.startswith("eyas.training")}
+    assert loaded <= set(training_code())
+    assert {"loop", "epoch", "augmentation", "sgd"} <= {path.stem for path in loaded}
+    keys = []
+    for text in ("rate = 1", "rate = 2"):
+        (tmp_path / "recipe.py").write_text(text)
+        monkeypatch.setattr("eyas.training.resume.training_code", lambda: [tmp_path / "recipe.py"])
+        keys.append(resume_key({}, []))
+    assert keys[0] != keys[1]
 
 
 def test_derived_seeds_differ():

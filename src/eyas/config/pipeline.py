@@ -85,7 +85,7 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
     try:
         return PipelineParams.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(one, content) for one in error.errors()]
+        lines = [_explain(fault, content) for fault in error.errors()]
         raise ParameterError("\n".join([f"{where}:", *lines])) from error
 
 
@@ -106,15 +106,15 @@ def _sections() -> list[str]:
     return [field.alias or name for name, field in PipelineParams.model_fields.items()]
 
 
-def _explain(error: Any, content: Any) -> str:
+def _explain(fault: Any, content: Any) -> str:
     """One pydantic error as a line: section.field, what was given, what is allowed."""
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"  {place}: no such parameter; {_allowed_names(error['loc'][:-1], content)}"
-    reason = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "model_type":
-        reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(error['loc'], content)}"
-    return f"  {place}: {reason}; given: {redact(repr(error['input']))}"
+    place = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        return f"  {place}: no such parameter; {_allowed_names(fault['loc'][:-1], content)}"
+    reason = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "model_type":
+        reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(fault['loc'], content)}"
+    return f"  {place}: {reason}; given: {redact(repr(fault['input']))}"
 
 
 def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:

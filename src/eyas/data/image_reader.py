@@ -44,12 +44,12 @@ class ImageReader:
     ) -> Iterator[tuple[int, Result]]:
         """``work`` on every image, in the order of files and rows; yields (position in ``locations``, result)."""
 
-        def one(item: tuple[int, Payload | None]) -> tuple[int, Result]:
+        def work_on(item: tuple[int, Payload | None]) -> tuple[int, Result]:
             position, payload = item
             location = locations[position]
             return position, work(location, self.load(location) if payload is None else payload)
 
-        return ordered_map(one, self._payloads(locations), threads=self.threads, ahead=64 * self.threads)
+        return ordered_map(work_on, self._payloads(locations), threads=self.threads, ahead=64 * self.threads)
 
     def _payloads(self, locations: Sequence[ImageLocation]) -> Iterator[tuple[int, Payload | None]]:
         """Payloads of files with rows; None for a file that is one image (its worker reads it)."""

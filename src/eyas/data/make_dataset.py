@@ -59,7 +59,7 @@ def make_dataset(
     )
     counts = count_classes([row.label for row in index], [row.split for row in index], classes)
     _write(folder, options, source=source, partitions=partitions, classes=classes, index=index, counts=counts)
-    return _numbers(index, counts)
+    return _metrics(index, counts)
 
 
 def _read_partitions(
@@ -138,8 +138,8 @@ def _write(
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
 
 
-def _numbers(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
-    """Numbers about the data set, for the metrics and the log."""
+def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
+    """Counts of images, splits and repetitions."""
     test = {row.sha256 for row in index if row.split == "test"}
     shared = sum(row.sha256 in test for row in index if row.split != "test")
     if shared:

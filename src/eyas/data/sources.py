@@ -9,15 +9,15 @@ from eyas.data.builtin import write_builtin
 from eyas.data.manifest import file_record, list_files
 from eyas.errors import ChecksumError, DataError
 
-Bring = Callable[[str, Path], None]
+Download = Callable[[str, Path], None]
 """Puts the file, or all files below a prefix, at an address into a folder."""
 BUILTIN = "builtin:"
 
 
-def collect(address: str, folder: Path, bring: Bring, sha256: Mapping[str, str]) -> set[str]:
-    """Bring a source's files into ``folder``, check their digests, unpack archives.
+def fetch_files(address: str, folder: Path, download: Download, sha256: Mapping[str, str]) -> set[str]:
+    """Bring a source's files into the new ``folder``, check their digests, unpack archives.
 
-    ``sha256`` gives expected digests (or their first digits) by file name; the names that were met are returned.
+    ``sha256`` gives expected digests (or their first digits) by file name; the names that were checked are returned.
 
     Raises:
         DataError: nothing is there, or an archive is damaged.
@@ -27,13 +27,13 @@ def collect(address: str, folder: Path, bring: Bring, sha256: Mapping[str, str])
     if address.startswith(BUILTIN):
         write_builtin(address.removeprefix(BUILTIN), folder)
     else:
-        bring(address, folder)
+        download(address, folder)
     names = list(list_files(folder))
-    met = {name for file in names for name in check_digest(folder / file, file, sha256)}
+    checked = {name for file in names for name in check_digest(folder / file, file, sha256)}
     for name in names:
         if is_archive(name):
             _unpack_in_place(folder / name)
-    return met
+    return checked
 
 
 def check_digest(path: Path, name: str, sha256: Mapping[str, str]) -> Iterable[str]:
@@ -51,13 +51,13 @@ def check_digest(path: Path, name: str, sha256: Mapping[str, str]) -> Iterable[s
     return keys
 
 
-def check_all_met(sha256: Mapping[str, str], met: set[str]) -> None:
-    """Every name with a digest must have been met: a misspelt one would check nothing.
+def check_all_used(sha256: Mapping[str, str], checked: set[str]) -> None:
+    """Every name with a digest must have been checked: a misspelt one would check nothing.
 
     Raises:
         DataError: a name belongs to no file.
     """
-    unknown = sorted(set(sha256) - met)
+    unknown = sorted(set(sha256) - checked)
     if unknown:
         msg = f"`sha256` names {unknown[0]!r}, but the sources hold no such file"
         raise DataError(msg)

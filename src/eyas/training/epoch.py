@@ -79,7 +79,7 @@ def _check_finite(total: Tensor, job: TrainingJob, epoch: int) -> None:
     if not bool(total.isfinite()):
         rate = job.optimiser.param_groups[0]["lr"]
         msg = (
-            f"the loss is no longer finite in epoch {epoch} (learning rate {rate:.4g} at that step): lower the "
-            "recipe's `learning_rate` or raise its `warmup_epochs`; with `precision` bfloat16, try float32"
+            f"the loss is no longer finite in epoch {epoch} (learning rate {rate:.4g} at that step): lower "
+            "`learning_rate` or raise `warmup_epochs`; with `precision` bfloat16, try float32"
         )
         raise EyasError(msg)
