@@ -15,14 +15,12 @@ from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import Origin, find_origin
-from tasks.field_names import as_fields
 from tasks.source_version import SOURCE
 from tasks.training_support import Data, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
 
 
-@as_fields(training_fields("baseline"))
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     given, data, metrics = params.baseline, Data.open(params, artifacts), {}
@@ -85,4 +83,4 @@ def _judge(data: Data, model: nn.Module, result: TrainingResult) -> dict[str, fl
 
 
 if __name__ == "__main__":
-    stage.main("baseline", baseline)
+    stage.main("baseline", baseline, training_fields("baseline"))

@@ -21,51 +21,48 @@ from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
-from tasks.field_names import as_fields
 from tasks.source_version import SOURCE, data_signatures, noted, require_same
 
 FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "size": "fetch.image_size",
     "channels": "one for each number in fetch.mean and fetch.std",
-    "image_column": "fetch.format's image_column",
-    "label_column": "fetch.format's label_column",
+    "image_column": "image_column of fetch.format",
+    "label_column": "label_column of fetch.format",
 }
-"""The parameter behind each argument of the library's functions that this stage calls."""
+"""What the arguments of the library's functions that this stage calls are in ``params.yaml``."""
 
 
-@as_fields(FIELDS)
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
-    section = params.fetch
-    options = _options(section, params.runtime.threads or cores())
-    source = {"train": section.train} | ({"test": section.test} if section.test else {})
+    given = params.fetch
+    options = _options(given, params.runtime.threads or cores())
+    source = {"train": given.train} | ({"test": given.test} if given.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
-    before = noted(lambda: data_signatures(section, store))
+    seen = noted(lambda: data_signatures(given, store))
     with _building(artifacts / "fetch") as folder:
-        checked: set[str] = set()
-        for name, address in source.items():
-            checked |= _bring(section, name, expand(address), folder / FILES / name, store)
-        check_all_used(section.sha256, checked)
-        require_same(before, noted(lambda: data_signatures(section, store)))
-        stage.write_json(folder / SOURCE, dict(before))
-        addresses = {name: redact(address) for name, address in source.items()}
-        return make_dataset(folder, options, addresses, progress)
+        met: set[str] = set()
+        for part, address in source.items():
+            met |= _bring(given, part, expand(address), folder / FILES / part, store)
+        check_all_used(given.sha256, met)
+        require_same(seen, noted(lambda: data_signatures(given, store)))
+        stage.write_json(folder / SOURCE, dict(seen))
+        return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
 
 
-def _bring(section: FetchParams, name: str, address: str, folder: Path, store: Store) -> set[str]:
+def _bring(given: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
-    few = section.max_images if name == "train" and not section.sha256 and not address.startswith(BUILTIN) else None
-    if few and fetch_subset(address, folder, store, max_images=few, format=section.format):
-        return set()
-    return fetch_files(address, folder, store.bring, section.sha256)
+    if part == "train" and given.max_images and not given.sha256 and not address.startswith(BUILTIN):
+        if fetch_subset(address, folder, store, max_images=given.max_images, format=given.format):
+            return set()
+    return fetch_files(address, folder, store.bring, given.sha256)
 
 
-def _options(section: FetchParams, threads: int) -> DatasetOptions:
+def _options(given: FetchParams, threads: int) -> DatasetOptions:
     names = {name for name in DatasetOptions.__dataclass_fields__ if name in FetchParams.model_fields}
     return DatasetOptions(
-        preprocessing=Preprocessing(len(section.mean), section.image_size, section.resize),
+        preprocessing=Preprocessing(len(given.mean), given.image_size, given.resize),
         threads=threads,
-        **{name: getattr(section, name) for name in names},
+        **{name: getattr(given, name) for name in names},
     )
 
 
@@ -102,4 +99,4 @@ def _replace(target: Path, new: Path, old: Path) -> None:
 
 
 if __name__ == "__main__":
-    stage.main("fetch", fetch)
+    stage.main("fetch", fetch, FIELDS)

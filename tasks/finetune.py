@@ -15,7 +15,6 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
-from tasks.field_names import as_fields
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import Data, resume_folder, share_cores, training_fields
 
@@ -29,7 +28,6 @@ _INPUTS = (
 )
 
 
-@as_fields(training_fields("finetune"))
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline")
@@ -103,4 +101,4 @@ def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan,
 
 
 if __name__ == "__main__":
-    stage.main("finetune", finetune)
+    stage.main("finetune", finetune, training_fields("finetune"))

@@ -7,6 +7,7 @@ A stage is a plain function ``(params, artifacts, progress) -> metrics``; ``main
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,8 +22,14 @@ Metrics = Mapping[str, float | int]
 Stage = Callable[[PipelineParams, Path, Progress], Metrics]
 
 
-def main(name: str, stage: Stage) -> None:
-    """Run a stage in the working directory and leave with its exit status."""
+def main(name: str, stage: Stage, fields: Mapping[str, str] | None = None) -> None:
+    """Run a stage in the working directory and leave with its exit status.
+
+    Args:
+        name: of the stage.
+        stage: what it does.
+        fields: what stands in ``params.yaml`` for each argument of the library that an error may name.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     try:
         params = load_params(runtime=json.loads(os.environ.get("EYAS_RUNTIME", "{}")))
@@ -33,11 +40,16 @@ def main(name: str, stage: Stage) -> None:
         metrics = stage(params, artifacts, _json_lines(name))
         write_json(folder / "metrics.json", dict(metrics))
     except EyasError as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"{name}: {name_fields(str(error), fields or {})}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(error.exit_status)
     except PermissionError as error:
         print(f"{name}: no permission to write {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+
+
+def name_fields(message: str, fields: Mapping[str, str]) -> str:
+    """A message of the library with fields of ``params.yaml`` where it names arguments, which it does in backticks."""
+    return re.sub(r"`(\w+)`", lambda argument: fields.get(argument[1], argument[0]), message)
 
 
 def write_json(path: Path, content: Any) -> None:
