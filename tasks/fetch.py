@@ -51,9 +51,9 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
 
 def _bring(given: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
-    if part == "train" and given.max_images and not given.sha256 and not address.startswith(BUILTIN):
-        if fetch_subset(address, folder, store, max_images=given.max_images, format=given.format):
-            return set()
+    few = given.max_images if part == "train" and not given.sha256 and not address.startswith(BUILTIN) else None
+    if few and fetch_subset(address, folder, store, max_images=few, format=given.format):
+        return set()
     return fetch_files(address, folder, store.bring, given.sha256)
 
 
