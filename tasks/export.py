@@ -88,7 +88,7 @@ def write_files(
     settings: ExportParams, dense: nn.Module, pruned: nn.Module, ranges_NCHW: Tensor, folder: Path
 ) -> dict[str, tuple[Exporter, Path]]:
     """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name."""
-    exporters = {exporter.kind: exporter for exporter in settings.exporters}  # type: ignore[attr-defined]
+    exporters = {exporter.kind: exporter for exporter in settings.exporters}
     onnx = exporters.pop("onnx", None) or Exporter.parse("onnx")
     written = {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
     written["model"] = (onnx, onnx(pruned, ranges_NCHW, folder / "model.onnx"))
