@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eyas.data.decoding import Preprocessing
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.sources import fetch_files
+from tests.support.image_sources import make_images, write_folder
+
+LABELS = [n % 3 for n in range(120)]
 
 
 @pytest.fixture
@@ -44,3 +48,14 @@ def fetched(tmp_path: Path, options: Callable[..., DatasetOptions]) -> Callable[
         return folder
 
     return make
+
+
+@pytest.fixture
+def images() -> np.ndarray:
+    return make_images(len(LABELS))
+
+
+@pytest.fixture
+def folder(tmp_path, images) -> Path:
+    write_folder(tmp_path / "source", images, LABELS)
+    return tmp_path / "source"

@@ -1,7 +1,6 @@
 """A built data set: same images through every format, verified, in a fixed order, in memory or on the fly."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -12,7 +11,8 @@ import torch
 from PIL import Image
 
 import eyas.data
-from eyas.errors import ChecksumError, DataError
+from eyas.errors import DataError
+from tests.data.conftest import LABELS
 from tests.support.image_sources import (
     CLASSES,
     make_images,
@@ -23,19 +23,7 @@ from tests.support.image_sources import (
     write_parquet,
 )
 
-LABELS = [n % 3 for n in range(120)]
 SPLITS = ("train", "calibration", "score", "test")
-
-
-@pytest.fixture
-def images() -> np.ndarray:
-    return make_images(len(LABELS))
-
-
-@pytest.fixture
-def folder(tmp_path, images) -> Path:
-    write_folder(tmp_path / "source", images, LABELS)
-    return tmp_path / "source"
 
 
 def index_rows(folder: Path) -> list[dict[str, object]]:
@@ -158,151 +146,6 @@ def test_normalisation_is_the_formula(fetched, folder) -> None:
     assert result.dtype == torch.float32
     assert torch.allclose(result.double(), expected, atol=1e-6)
     assert torch.equal(images, before)
-
-
-def test_a_given_test_set_stays_as_it_is(fetched, folder, tmp_path) -> None:
-    test = make_images(30, seed=5)
-    write_folder(tmp_path / "held", test, [n % 3 for n in range(30)])
-    dataset = eyas.data.open_dataset(fetched(folder, tmp_path / "held"))
-    kept = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
-    assert kept == {pixels.tobytes() for pixels in test}
-    assert sum(len(dataset.split(name)) for name in SPLITS[:3]) == len(LABELS)
-
-
-def test_classes_of_train_and_test_are_joined_by_name(fetched, folder, tmp_path) -> None:
-    """The test table numbers its classes otherwise."""
-    import pyarrow as pa
-
-    test = make_images(30, seed=5)
-    table = pa.table({"image": [png(pixels) for pixels in test], "label": [n % 3 for n in range(30)]})
-    (tmp_path / "held").mkdir()
-    pq.write_table(table.replace_schema_metadata({"class_names": "cat,ant,bee"}), tmp_path / "held" / "t.parquet")
-    split = eyas.data.open_dataset(fetched(folder, tmp_path / "held")).split("test")
-    label = {pixels.tobytes(): ("cat", "ant", "bee")[n % 3] for n, pixels in enumerate(test)}
-    for pixels, position in zip(split.images().numpy(), split.labels.tolist(), strict=True):
-        assert CLASSES[position] == label[pixels.transpose(1, 2, 0).tobytes()]
-
-
-def test_a_test_class_that_train_lacks_is_named(fetched, folder, tmp_path) -> None:
-    write_folder(tmp_path / "held", make_images(3, seed=5), [0, 1, 2])
-    (tmp_path / "held" / "cat").rename(tmp_path / "held" / "dog")
-    with pytest.raises(DataError, match="test has a class 'dog'"):
-        fetched(folder, tmp_path / "held")
-
-
-@pytest.mark.parametrize("name", ["test", "val"])
-def test_a_source_with_its_own_test_set_keeps_it(fetched, tmp_path, images, name) -> None:
-    write_folder(tmp_path / "source", images, LABELS, prefix="train")
-    test = make_images(30, seed=5)
-    write_folder(tmp_path / "source", test, [n % 3 for n in range(30)], prefix=name)
-    dataset = eyas.data.open_dataset(fetched(tmp_path / "source"))
-    assert dataset.class_names == CLASSES
-    kept = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
-    assert kept == {pixels.tobytes() for pixels in test}
-
-
-def test_cifar_and_mnist_names_tell_train_from_test(fetched, tmp_path) -> None:
-    write_cifar(tmp_path / "c", make_images(len(LABELS), 32), LABELS)
-    write_cifar(tmp_path / "c", make_images(9, 32, seed=1), LABELS[:9], name="test_batch")
-    assert len(eyas.data.open_dataset(fetched(tmp_path / "c", size=32)).split("test")) == 9
-    write_idx_pair(tmp_path / "m", make_images(len(LABELS), 8, 1), LABELS)
-    write_idx_pair(tmp_path / "m", make_images(9, 8, 1, seed=1), LABELS[:9], stem="t10k-")
-    assert len(eyas.data.open_dataset(fetched(tmp_path / "m", channels=1)).split("test")) == 9
-
-
-def test_both_a_test_and_a_validation_set_ask_which(fetched, tmp_path) -> None:
-    for prefix in ("train", "test", "val"):
-        write_folder(tmp_path / "source", make_images(3), [0, 1, 2], prefix=prefix)
-    with pytest.raises(DataError, match="`train` and `test`"):
-        fetched(tmp_path / "source")
-
-
-def test_fewer_images_are_those_with_the_smallest_hashes(fetched, folder, images) -> None:
-    rows = index_rows(fetched(folder, max_images=80))
-    every = sorted(hashlib.sha256(png(pixels)).hexdigest() for pixels in images)
-    assert sorted(row["sha256"] for row in rows) == every[:80]
-
-
-def test_a_class_absent_from_a_split_is_named(fetched, folder) -> None:
-    for path in sorted((folder / "cat").iterdir())[1:]:
-        path.unlink()
-    with pytest.raises(DataError, match="class 'cat' has no image in split"):
-        fetched(folder)
-
-
-@pytest.mark.parametrize("broken", [b"no image", b""])
-def test_an_image_that_does_not_decode_is_named(fetched, folder, broken) -> None:
-    victim = sorted((folder / "bee").iterdir())[7]
-    victim.write_bytes(broken)
-    with pytest.raises(DataError, match=f"train/bee/{victim.name} does not decode"):
-        fetched(folder)
-
-
-def test_a_row_that_does_not_decode_is_named(fetched, tmp_path, images) -> None:
-    import pyarrow as pa
-
-    cells = [png(pixels) for pixels in images]
-    cells[17] = cells[17][:60]
-    (tmp_path / "t").mkdir()
-    pq.write_table(pa.table({"image": cells, "label": LABELS}), tmp_path / "t" / "a.parquet")
-    with pytest.raises(DataError, match=r"train/a\.parquet row 17 does not decode"):
-        fetched(tmp_path / "t")
-
-
-def test_colour_modes_are_converted_to_the_networks_channels(fetched, folder) -> None:
-    victim = sorted((folder / "bee").iterdir())[0]
-    with Image.open(victim) as image:
-        image.convert("L").save(victim)
-    assert eyas.data.open_dataset(fetched(folder)).image_shape == (3, 8, 8)
-    grey = eyas.data.open_dataset(fetched(folder, channels=1))
-    assert grey.split("train").images().shape[1:] == (1, 8, 8)
-
-
-def tamper_flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-TAMPERING = {
-    "a flipped bit": (tamper_flip, "sha256"),
-    "a cut": (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, the manifest says"),
-    "a loss": (lambda path: path.unlink(), "is missing"),
-}
-
-
-@pytest.mark.parametrize("kind", TAMPERING)
-@pytest.mark.parametrize("which", ["image", "index"])
-def test_changed_data_is_named(fetched, folder, kind, which) -> None:
-    target = fetched(folder)
-    victim = target / "index.parquet" if which == "index" else sorted((target / "files").rglob("*.png"))[11]
-    change, words = TAMPERING[kind]
-    change(victim)
-    with pytest.raises(ChecksumError, match=f"{victim.name}.*{words}"):
-        eyas.data.open_dataset(target)
-
-
-def test_changed_data_is_found_while_reading_where_hashing_all_would_take_long(fetched, folder) -> None:
-    target = fetched(folder)
-    dataset = eyas.data.open_dataset(target, hash_limit=0)
-    row = next(row for row in index_rows(target) if row["split"] == "train")
-    tamper_flip(target / "files" / row["file"])
-    with pytest.raises(ChecksumError, match=f"{row['file']} changed since it was fetched"):
-        dataset.split("train").images()
-    streamed = eyas.data.open_dataset(target, hash_limit=0, memory_limit=0)
-    with pytest.raises(ChecksumError, match="changed since"):
-        list(streamed.split("train").batches(8))
-
-
-def test_a_missing_or_damaged_manifest(fetched, folder, tmp_path) -> None:
-    with pytest.raises(DataError, match="run the fetch stage first"):
-        eyas.data.open_dataset(tmp_path)
-    target = fetched(folder)
-    content = json.loads((target / "manifest.json").read_text())
-    for damage in ("{", json.dumps({**content, "files": 3}), json.dumps({**content, "surprise": 1})):
-        (target / "manifest.json").write_text(damage)
-        with pytest.raises(DataError, match="is damaged"):
-            eyas.data.open_dataset(target)
 
 
 def test_an_unknown_split_lists_what_there_is(fetched, folder) -> None:

@@ -1,5 +1,6 @@
 """Small sources of every format, made from the same images."""
 
+import gzip
 import io
 import json
 import pickle
@@ -60,6 +61,13 @@ def write_idx_pair(root: Path, images: NDArray[np.uint8], labels: list[int], ste
     header = struct.pack(">4i", 0x803, count, height, width)  # MNIST's magic numbers, 2051 and 2049
     (root / f"{stem}images-idx3-ubyte").write_bytes(header + images[..., 0].tobytes())
     (root / f"{stem}labels-idx1-ubyte").write_bytes(struct.pack(">2i", 0x801, len(labels)) + bytes(labels))
+
+
+def write_gzipped_idx_pair(root: Path, images: NDArray[np.uint8], labels: list[int]) -> None:
+    write_idx_pair(root, images, labels)
+    for path in list(root.iterdir()):
+        (root / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
 
 
 def write_cifar(
