@@ -18,6 +18,7 @@ class Mild(Sauce):
 
     kind: Literal["mild"] = "mild"
     spoons: int = 1
+    """How much of it."""
 
 
 def test_a_member_is_parsed_from_its_kind_a_mapping_or_itself() -> None:
@@ -27,7 +28,13 @@ def test_a_member_is_parsed_from_its_kind_a_mapping_or_itself() -> None:
     assert Sauce.parse(member) is member
 
 
-@pytest.mark.parametrize("value", ["hot", {"kind": "hot"}, {}, 3, None])
+def test_a_member_knows_its_kind_and_describes_its_options() -> None:
+    assert (Mild().kind, Sauce().kind) == ("mild", "")
+    assert Mild.model_fields["spoons"].description == "How much of it."
+    assert Sauce.members() == {"mild": Mild}
+
+
+@pytest.mark.parametrize("value", ["hot", {"kind": "hot"}, {"kind": ["mild"]}, {}, 3, None])
 def test_an_unknown_kind_lists_what_is_available(value: object) -> None:
     with pytest.raises(ParameterError, match="available: mild"):
         Sauce.parse(value)
@@ -38,6 +45,24 @@ def test_a_second_class_of_the_same_kind_is_refused() -> None:
 
         class Other(Sauce):
             kind: Literal["mild"] = "mild"
+
+
+COPY = {"__module__": "copied", "__qualname__": "Mild"}
+
+
+def test_a_copy_of_a_member_in_another_file_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"'mild' is defined twice: tests\.test_component and copied"):
+        type(
+            "Mild",
+            (Sauce,),
+            {
+                "__module__": "copied",
+                "__qualname__": "Mild",
+                "__annotations__": dict(Mild.__annotations__),
+                "kind": "mild",
+            },
+        )
+    assert Sauce.members() == {"mild": Mild}
 
 
 def test_members_are_frozen_and_closed() -> None:
