@@ -164,7 +164,7 @@ def workspace_with(checkout: Path, train: str) -> Workspace:
 def run_fetch(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stage as DVC runs it; building the data set is not looked at here."""
     monkeypatch.chdir(workspace.folder)
-    monkeypatch.setattr(fetch, "build", lambda *_: {"images": 0})
+    monkeypatch.setattr(fetch, "make_dataset", lambda *_: {"images": 0})
     fetch.fetch(workspace.params, Path("artifacts"), lambda *_: None)
 
 
@@ -186,14 +186,14 @@ def test_a_source_that_changes_while_it_is_brought_gives_no_data(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = workspace_with(checkout, "data/train")
-    bring = fetch.collect
+    bring = fetch.fetch_files
 
     def meanwhile(*arguments: object) -> set[str]:
         met = bring(*arguments)  # type: ignore[arg-type]
         add_to_train(checkout)
         return met
 
-    monkeypatch.setattr(fetch, "collect", meanwhile)
+    monkeypatch.setattr(fetch, "fetch_files", meanwhile)
     with pytest.raises(StorageError, match="train changed in the source while it was brought"):
         run_fetch(workspace, monkeypatch)
     assert not (workspace.artifacts / "fetch").exists()
