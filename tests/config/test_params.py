@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from eyas.config import PipelineParams, expand, load_params, parse_params
+from eyas.data.formats import Format
 from eyas.errors import ParameterError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,18 @@ def test_a_format_is_named_by_its_kind_or_with_options_or_left_to_look() -> None
     params = parse_params({"fetch": {"format": {"kind": "parquet", "image_column": "img"}}})
     assert params.fetch.format.model_dump() == table
     assert params.fetch.model_dump(mode="json")["format"] == table
+
+
+@pytest.mark.parametrize("section", [{}, {"format": "auto"}, {"format": "parquet"}])
+def test_parquets_columns_may_stand_beside_the_format(section: dict[str, str]) -> None:
+    params = parse_params({"fetch": {**section, "image_column": "img", "label_column": None}})
+    assert params.fetch.format.model_dump() == {"kind": "parquet", "image_column": "img", "label_column": None}
+    assert parse_params({"fetch": {**section, "label_column": None}}).fetch.format in {"auto", Format.parse("parquet")}
+
+
+def test_columns_beside_another_format_are_refused() -> None:
+    with pytest.raises(ParameterError, match="image_column name columns of Parquet, but format is 'folder'"):
+        parse_params({"fetch": {"format": "folder", "image_column": "img"}})
 
 
 def test_every_error_of_a_file_is_reported_at_once() -> None:

@@ -1,5 +1,6 @@
 """The sections of the six stages; DVC looks at these."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -23,7 +24,8 @@ class FetchParams(Section):
     test: PublicAddress | None = None
     """The given test set; without one, ``test_fraction`` of the training data is set aside."""
     format: AnyFormat = "auto"
-    """How the files hold their images: a kind, ``{kind: parquet, image_column: ...}``, or ``auto``, which looks."""
+    """How the files hold their images: a kind, ``{kind: parquet, image_column: ..., label_column: ...}``, or ``auto``,
+    which looks. Parquet's two columns may also stand beside ``format``, as they did before."""
     sha256: dict[str, Sha256] = Field(default_factory=dict)
     """Expected digest (or its first 8 or more digits) by file name."""
     image_size: Count = 32
@@ -42,6 +44,23 @@ class FetchParams(Section):
     """Share set aside when no test set is given."""
     max_images: Count | None = None
     """Use only so many training images, chosen by content hash; for a quick look."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_are_parquets(cls, content: Any) -> Any:
+        names = ("image_column", "label_column")
+        if not isinstance(content, Mapping) or not any(name in content for name in names):
+            return content
+        columns = {name: content[name] for name in names if content.get(name) is not None}
+        rest = {name: value for name, value in content.items() if name not in names}
+        if not columns:
+            return rest
+        chosen = rest.get("format", "auto")
+        options = dict(chosen) if isinstance(chosen, Mapping) else {"kind": chosen}
+        if options.get("kind") not in {"auto", "parquet"}:
+            msg = f"{' and '.join(columns)} name columns of Parquet, but format is {chosen!r}: leave one of them out"
+            raise ValueError(msg)
+        return rest | {"format": options | {"kind": "parquet"} | columns}
 
     @model_validator(mode="after")
     def _check(self) -> Self:
