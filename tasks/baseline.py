@@ -9,7 +9,7 @@ from eyas.config import BaselineParams, PipelineParams
 from eyas.data import Dataset
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
-from eyas.networks.dense_network import Network, save_network
+from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history

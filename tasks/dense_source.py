@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eyas.networks.saved_network import ARCHITECTURE, WEIGHTS
+
 from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
 from eyas.errors import CheckpointError, ParameterError
 from eyas.networks.architectures import find_architecture
 from eyas.networks.pruned_architecture import FACTORY, describe
-from eyas.networks.pruned_network import ARCHITECTURE, WEIGHTS
 from eyas.operations.tracking import Store as TrackingStore
 from eyas.operations.tracking import model_registry, open_store
 from eyas.storage import Store

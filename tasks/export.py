@@ -14,9 +14,9 @@ from eyas.data import Dataset, open_dataset
 from eyas.deploy import latency, logit_parity
 from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
-from eyas.networks.architectures import ALLOWED
-from eyas.networks.dense_network import Network, load_network
-from eyas.networks.pruned_network import load
+from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
+from eyas.networks.architectures import ALLOWED, ANYWHERE
+from eyas.networks.saved_network import Network, load, load_network
 from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
@@ -44,7 +44,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
     labels_N = test.labels[: len(images_NCHW)]
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
-    network = load_network(artifacts / "baseline")
+    network = load_network(artifacts / "baseline", allowed=ANYWHERE)
     dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
 
     progress(0, 4, "mask parity of the winner")
@@ -124,8 +124,7 @@ def check_files(
 
 def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> list[Path]:
     """What rebuilds the network in PyTorch, and its batch-norm statistics."""
-    names = ("model.safetensors", "plan.json", "architecture.json")
-    copies = [Path(shutil.copyfile(source / name, folder / name)) for name in names]
+    copies = [Path(shutil.copyfile(source / name, folder / name)) for name in (WEIGHTS, PLAN, ARCHITECTURE)]
     return [*copies, write_bundle(pruned, images, folder / "bn_statistics.safetensors")]
 
 

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from eyas.config import PipelineParams
-from eyas.networks.dense_network import Network, load_network
-from eyas.networks.pruned_network import save
+from eyas.networks.architectures import ANYWHERE
+from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
@@ -30,7 +31,7 @@ _INPUTS = (
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
-    data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline")
+    data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline", allowed=ANYWHERE)
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
@@ -90,14 +91,7 @@ def _key_params(params: PipelineParams) -> dict[str, object]:
 
 def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan, dense: Network) -> None:
     """Weights, plan and architecture, as ``eyas.load`` reads them."""
-    save(
-        small.cpu().eval(),
-        folder,
-        space=space,
-        plan=plan,
-        architecture=dense.architecture,
-        arguments=dense.arguments,
-    )
+    save_network(replace(dense, model=small.cpu().eval()), folder, pruned_to=(space, plan))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.tracking import Store, Version, register_version
 from tasks.dvc_cli import stage_keys
@@ -48,13 +49,12 @@ def register(
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter ``artifacts/export`` as a version of ``register.model``; see :func:`register_version`."""
-    architecture = json.loads((artifacts / "baseline" / "architecture.json").read_text())
     return register_version(
         store,
         params.register_.model,
         artifacts / "export",
         lineage,
-        shape=architecture["input_shape"],
+        shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
         tags=tags,
         extra_files=extra_files,

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from eyas.config import BudgetParams, PipelineParams
 from eyas.errors import BudgetError, ParameterError
-from eyas.networks.dense_network import load_network
+from eyas.networks.architectures import ANYWHERE
+from eyas.networks.saved_network import load_network
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
@@ -34,7 +35,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     settings = params.sample
     progress(0, 2, "tracing the network")
     with arguments_as_fields():
-        space = trace_network(load_network(artifacts / "baseline"), settings)
+        space = trace_network(load_network(artifacts / "baseline", allowed=ANYWHERE), settings)
         stage.write_json(artifacts / SPACE, space.to_json())
         budget = find_budget(space, settings.budget, settings.tolerance)
         progress(1, 2, f"{len(space.groups)} groups; drawing candidates")

@@ -18,7 +18,8 @@ import eyas
 from eyas.config import PipelineParams, RuntimeParams, ScoreParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
-from eyas.networks.dense_network import load_network
+from eyas.networks.architectures import ANYWHERE
+from eyas.networks.saved_network import load_network
 from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
@@ -43,7 +44,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     Raises:
         DataError: the candidates belong to another search space, or a split is too small.
     """
-    network, folder = load_network(artifacts / "baseline"), artifacts / "score"
+    network, folder = load_network(artifacts / "baseline", allowed=ANYWHERE), artifacts / "score"
     space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / "sample" / "candidates.parquet")
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from eyas.config import SampleParams
 from eyas.errors import CheckpointError
-from eyas.networks.dense_network import Network
+from eyas.networks.saved_network import Network
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
 

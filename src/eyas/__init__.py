@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eyas.networks.pruned_network import load, save
+    from eyas.networks.saved_network import load, save
     from eyas.pruning.cost import Cost
     from eyas.pruning.groups import ChannelGroup, FrozenGroup
     from eyas.pruning.mask_parity import Parity, check_parity
@@ -41,9 +41,9 @@ _MODULE_OF = {
     "PruningPlan": "eyas.pruning.plan",
     "SearchSpace": "eyas.pruning.space",
     "check_parity": "eyas.pruning.mask_parity",
-    "load": "eyas.networks.pruned_network",
+    "load": "eyas.networks.saved_network",
     "prune": "eyas.pruning.surgery",
-    "save": "eyas.networks.pruned_network",
+    "save": "eyas.networks.saved_network",
     "score": "eyas.scoring.score_plans",
     "trace": "eyas.pruning.tracing.trace",
 }

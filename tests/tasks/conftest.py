@@ -1,11 +1,9 @@
-import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import safetensors.torch
 import torch
 import yaml
 from torch import Tensor, nn
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 import eyas
 import models
 from eyas.config import PipelineParams, parse_params
+from eyas.networks.saved_network import Network, save_network
 from eyas.operations.gates import PromoteParams
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
@@ -44,7 +43,7 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     images, labels = data.normalise(train.images()), train.labels
     torch.manual_seed(0)
     dense = trained(models.build(**ARGUMENTS), images, labels)
-    _write_dense(artifacts / "baseline", dense)
+    save_network(Network(dense, "models:build", ARGUMENTS, (1, 8, 8)), artifacts / "baseline")
     space = eyas.trace(dense, (images[:2],))
     widths = {group.name: max(1, group.channels // 2) for group in space.groups}
     plan = space.plan(widths, criterion=Criterion.parse("l1_norm"))
@@ -69,13 +68,6 @@ def trained(model: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
         loss.backward()
         optimizer.step()
     return model.eval()
-
-
-def _write_dense(folder: Path, dense: nn.Module) -> None:
-    folder.mkdir()
-    safetensors.torch.save_file(dense.state_dict(), folder / "model.safetensors")
-    known = {"architecture": "models:build", "arguments": ARGUMENTS, "input_shape": [1, 8, 8]}
-    (folder / "architecture.json").write_text(json.dumps(known | {"seen_by_checkpoint": False}))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ from eyas.data import open_dataset
 from eyas.deploy.exporters import Exporter
 from eyas.errors import BadInputError, CheckpointError, ParameterError
 from eyas.networks.architectures import build_architecture
-from eyas.networks.dense_network import load_network
 from eyas.networks.pruned_architecture import build as build_pruned
+from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
 from eyas.storage.digests import file_sha256

@@ -11,7 +11,7 @@ import eyas
 from eyas.config import PipelineParams
 from eyas.data import open_dataset
 from eyas.errors import ParityError
-from eyas.networks.dense_network import load_network
+from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.storage.digests import file_sha256
 from tasks.export import export, logits

@@ -12,7 +12,7 @@ import eyas
 from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.errors import PlanError
-from eyas.networks.dense_network import load_network
+from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from tasks.finetune import finetune
 

@@ -8,7 +8,7 @@ import pytest
 import eyas
 from eyas.config import PipelineParams
 from eyas.errors import BudgetError, ParameterError
-from eyas.networks.dense_network import Network, load_network, save_network
+from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
 from models import build
 from tasks.sample import sample

@@ -11,7 +11,7 @@ import pytest
 import eyas
 from eyas.config import PipelineParams, RuntimeParams
 from eyas.errors import DataError
-from eyas.networks.dense_network import Network, load_network, save_network
+from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
 from eyas.scoring.engine import Engine
 from models import build

@@ -6,7 +6,7 @@ import pytest
 
 from eyas.config import SampleParams
 from eyas.errors import CheckpointError, PlanError
-from eyas.networks.dense_network import Network
+from eyas.networks.saved_network import Network
 from models import build
 from tasks.search_space import read_space, trace_network
 from tasks.stage import write_json

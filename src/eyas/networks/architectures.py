@@ -15,6 +15,8 @@ ALLOWED = ("models", "eyas.networks.pruned_architecture")
 """Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
 MOVED = {"eyas.pruned:build": "eyas.networks.pruned_architecture:build"}
 """Factories that saved networks may still name by where they once stood."""
+ANYWHERE = ("*",)
+"""To be passed as ``allowed`` where the record is one's own: a factory from any package is imported."""
 VARIABLE = "EYAS_ARCHITECTURES"
 """Environment variable that names further packages, comma separated."""
 
@@ -35,19 +37,21 @@ def build_architecture(
     Args:
         architecture: module and attribute, such as ``models:build`` or ``torchvision.models:resnet50``.
         arguments: keyword arguments.
-        allowed: packages to import from; by default ``models``, pruned networks and those in ``EYAS_ARCHITECTURES``.
+        allowed: packages to import from; by default ``models``, pruned networks and those in ``EYAS_ARCHITECTURES``;
+            :data:`ANYWHERE` permits all.
 
     Raises:
         ParameterError: the name is malformed, not allowed, not found, not callable, or does not
             build a module; what the factory raises is told.
     """
-    architecture = MOVED.get(architecture, architecture)
+    architecture = current_factory(architecture)
     module_name, _, name = architecture.partition(":")
     if not module_name or not name.isidentifier():
         msg = f"architecture {architecture!r} must read package.module:factory, such as models:build"
         raise ParameterError(msg)
     permitted = _permitted(allowed)
-    if not any(module_name == prefix or module_name.startswith(f"{prefix}.") for prefix in permitted):
+    inside = any(module_name == prefix or module_name.startswith(f"{prefix}.") for prefix in permitted)
+    if not inside and allowed != ANYWHERE:
         msg = (
             f"architecture {architecture!r} is not in an allowed package ({', '.join(permitted)}); to allow "
             f"it, pass allowed=... or set {VARIABLE}={module_name.partition('.')[0]}"
@@ -78,16 +82,21 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
     Raises:
         ParameterError: the factory does not exist, or does not take the arguments.
     """
-    found = find_architecture(architecture, arguments, num_classes)
-    factory = _import_factory(found.factory)
+    named = find_architecture(architecture, arguments, num_classes)
+    factory = _import_factory(named.factory)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _call(factory, found.arguments, architecture)
+        return _call(factory, named.arguments, architecture)
+
+
+def current_factory(architecture: str) -> str:
+    """``architecture`` by the name that it has today."""
+    return MOVED.get(architecture, architecture)
 
 
 def _import_factory(reference: str) -> Callable[..., Any]:
     """The object behind ``package.module:name``."""
-    module_name, _, attribute = MOVED.get(reference, reference).partition(":")
+    module_name, _, attribute = current_factory(reference).partition(":")
     try:
         factory: Any = importlib.import_module(module_name)
         for part in attribute.split("."):
@@ -110,7 +119,7 @@ def _call(factory: Callable[..., Any], arguments: Mapping[str, Any], architectur
         model = factory(**arguments)
     except EyasError:
         raise
-    except Exception as error:  # the factory is the user's: whatever it raises is about what it was given
+    except Exception as error:  # the factory is the user's: whatever it raises is about its arguments
         msg = (
             f"architecture {architecture!r} with arguments {dict(arguments)} did not build: "
             f"{type(error).__name__}: {error}"

@@ -32,7 +32,7 @@ def load_weights(path: Path | str) -> dict[str, Tensor]:
     if not _is_state_dict(weights):
         msg = (
             f"checkpoint {path} holds no state dict: expected names and tensors, bare or under "
-            f"{', '.join(_WRAPPINGS)}; found {_describe(weights)}"
+            f"{', '.join(_WRAPPINGS)}; it holds {_describe(weights)}"
         )
         raise CheckpointError(msg)
     return _without_prefix(weights)
@@ -45,8 +45,9 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
         CheckpointError: names or shapes differ; the message counts and names missing, unexpected and
             wrong-shaped keys. The model is unchanged then.
     """
-    expected = model.state_dict()
-    missing = [name for name in expected if name not in weights and not name.endswith(_OPTIONAL)]
+    expected = model.state_dict(keep_vars=True)
+    held = {id(tensor) for name, tensor in expected.items() if name in weights}  # tied ones under one name suffice
+    missing = [name for name, tensor in expected.items() if id(tensor) not in held and not name.endswith(_OPTIONAL)]
     unexpected = [name for name in weights if name not in expected and not name.endswith(_OPTIONAL)]
     shapes = [
         f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
@@ -56,12 +57,12 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
     problems = [
         _list("missing", missing),
         _list("unexpected", unexpected),
-        _list("of another shape (given for needed)", shapes),
+        _list("of another shape (saved for needed)", shapes),
     ]
     if missing or unexpected or shapes:
         msg = (
             f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. "
-            "Check baseline.architecture, its arguments and the number of classes"
+            "Check the architecture, its arguments and the number of classes"
         )
         raise CheckpointError(msg)
     kept = {name: value for name, value in weights.items() if name in expected}

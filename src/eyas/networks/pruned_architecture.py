@@ -4,7 +4,6 @@ What :func:`eyas.save` wrote is described by JSON values: the dense factory, the
 attributes that surgery set. :func:`build` makes a network of that form, whose weights are to be loaded.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import ParameterError
-from eyas.networks.architectures import build_architecture
-from eyas.networks.pruned_network import ARCHITECTURE, load
-from eyas.networks.pruned_network_checks import set_attributes
+from eyas.networks.architecture_record import read_record
+from eyas.networks.architectures import Architecture, build_architecture, current_factory
+from eyas.networks.named_tensors import first_names, unique_tensors
+from eyas.networks.saved_network import load
+from eyas.networks.saved_network_checks import set_attributes
 from eyas.pruning.surgery import rebuild
 
 FACTORY = f"{__name__}:build"
@@ -27,16 +28,22 @@ def describe(folder: Path | str) -> dict[str, Any]:
     Raises:
         CheckpointError: a file is missing or was changed.
     """
-    small = load(folder)
-    record = json.loads((Path(folder) / ARCHITECTURE).read_text())
-    tensors = {**dict(small.named_parameters()), **dict(small.named_buffers())}
+    small, record = load(folder), read_record(Path(folder)).model_dump(mode="json")
+    pruning = record["pruning"] or {"attributes": [], "transient": {}}
     return {
         "architecture": record["architecture"],
         "arguments": record["arguments"],
-        "shapes": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        "attributes": record["attributes"],
-        "transient": record["transient"],
+        "shapes": {name: list(tensor.shape) for name, tensor in unique_tensors(small).items()},
+        "attributes": pruning["attributes"],
+        "transient": pruning["transient"],
     }
+
+
+def dense_architecture(architecture: str, arguments: Mapping[str, Any]) -> Architecture:
+    """The dense factory and its arguments, below however many rounds of pruning."""
+    while current_factory(architecture) == FACTORY:
+        architecture, arguments = arguments["architecture"], arguments["arguments"]
+    return Architecture(architecture, dict(arguments))
 
 
 def build(
@@ -61,14 +68,12 @@ def build(
     Raises:
         ParameterError: the factory is not allowed or unknown, or has other tensors than ``shapes`` names.
     """
-    given = arguments.get("num_classes", num_classes)
-    if given != num_classes:
-        msg = f"the pruned network answers with {given} classes, the data has {num_classes}"
+    answers = arguments.get("num_classes", num_classes)
+    if answers != num_classes:
+        msg = f"the pruned network answers with {answers} classes, the data has {num_classes}"
         raise ParameterError(msg)
     dense = build_architecture(architecture, arguments)
-    names: dict[int, str] = {}
-    for name, tensor in (*dense.named_parameters(), *dense.named_buffers()):
-        names.setdefault(id(tensor), name)
+    names = first_names(dense)
     if set(names.values()) != set(shapes):
         differ = sorted(set(names.values()) ^ set(shapes))
         msg = f"{architecture} with {dict(arguments)} has other tensors than the pruned network: {differ[:5]}"

@@ -93,7 +93,7 @@ def test_page_says_that_the_checkpoint_has_seen_the_data(artifacts: Path) -> Non
     results = read_results(artifacts)
     file = artifacts / "baseline/architecture.json"
     file.write_text(file.read_text().replace('"seen_by_checkpoint": false', '"seen_by_checkpoint": true'))
-    assert not results.architecture["seen_by_checkpoint"]
+    assert not results.architecture.seen_by_checkpoint
     assert "trained by others on all of the training data" in write_report(artifacts, params=PARAMS).read_text()
 
 

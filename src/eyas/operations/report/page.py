@@ -36,7 +36,7 @@ def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Seque
 
 def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
     """The page's text."""
-    name = results.architecture["arguments"].get("name", results.architecture["architecture"])
+    name = results.architecture.arguments.get("name", results.architecture.architecture)
     parts = [
         f"# {name}: pruned against dense",
         markdown_table(result_rows(results)),
@@ -78,7 +78,7 @@ def _data(results: Results) -> str:
         "| --- | ---: |",
         *(f"| {split} | {sum(counts.values()):,} |" for split, counts in manifest["splits"].items()),
     ]
-    if results.architecture.get("seen_by_checkpoint"):
+    if results.architecture.seen_by_checkpoint:
         lines += [
             "",
             "**The checkpoint was trained by others on all of the training data**, score and calibration images "

@@ -8,6 +8,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from eyas.networks.architecture_record import ArchitectureRecord, read_record
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -47,7 +49,7 @@ class Results:
 
     metrics: dict[str, dict[str, float]]
     """By stage: its ``metrics.json``."""
-    architecture: dict[str, Any]
+    architecture: ArchitectureRecord
     manifest: dict[str, Any]
     """Of the data set."""
     dense_cost: dict[str, float]
@@ -71,7 +73,7 @@ def read_results(artifacts: Path) -> Results:
     """Read what the six stages left under ``artifacts``.
 
     Raises:
-        FileNotFoundError: a stage has not run.
+        FileNotFoundError, CheckpointError: a stage has not run.
     """
     space = _json(artifacts / "sample" / "space.json")
     candidates = _candidates(artifacts / "score" / "candidates.parquet")
@@ -80,7 +82,7 @@ def read_results(artifacts: Path) -> Results:
     diagnostics = artifacts / "score" / "diagnostics.json"
     return Results(
         metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
-        architecture=_json(artifacts / "baseline" / "architecture.json"),
+        architecture=read_record(artifacts / "baseline"),
         manifest=_json(artifacts / "fetch" / "manifest.json"),
         dense_cost=space["dense"],
         groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),

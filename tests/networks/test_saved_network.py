@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch import nn
 
 import eyas
 from eyas.errors import BadInputError, CheckpointError, ParameterError, PlanError
 from eyas.networks.architectures import build_architecture
-from eyas.networks.pruned_network import WEIGHTS, Record
+from eyas.networks.saved_network import Network, load_network, save_network
 from tests.pruning.networks import CifarResNet
 from tests.pruning.oracle import random_widths
 
@@ -96,9 +95,11 @@ def test_tampered_files_are_refused(saved: tuple[nn.Module, Path]) -> None:
     with pytest.raises(CheckpointError, match="was changed or replaced"):
         eyas.load(folder, factory=CifarResNet)
     (folder / "model.safetensors").write_bytes(weights)
+    record = (folder / "architecture.json").read_text()
     edit(folder / "architecture.json", lambda c: c.update(architecture="os:system"))
     with pytest.raises(CheckpointError, match="was changed: digest"):
         eyas.load(folder, factory=CifarResNet)
+    (folder / "architecture.json").write_text(record)
     (folder / "plan.json").unlink()
     with pytest.raises(CheckpointError, match="plan.json is missing"):
         eyas.load(folder, factory=CifarResNet)
@@ -109,24 +110,25 @@ def forge(folder: Path, change: Callable[[dict], object]) -> None:
     content = json.loads((folder / "architecture.json").read_text())
     change(content)
     content.pop("digest")
-    try:
-        digest = Record.model_validate(content).digest
-    except ValidationError:
-        digest = "none"
-    (folder / "architecture.json").write_text(json.dumps({**content, "digest": digest}))
+    (folder / "architecture.json").write_text(json.dumps({**content, "digest": canonical_sha256(content)}))
+
+
+def canonical_sha256(content: dict) -> str:
+    """The digest as anybody computes it: of sorted keys without spaces."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c["attributes"].append(["", "forward", 3]), "no plain integer 'forward'"),
-        (lambda c: c["attributes"].append(["nothing", "groups", 3]), "no such module"),
-        (lambda c: c["attributes"].append(["layers.0.0", "training", 1]), "no plain integer 'training'"),
-        (lambda c: c["attributes"].append(["layers.0.0", "groups", 9]), "between 0 and 1"),
-        (lambda c: c["attributes"].remove(drop(c, "out_channels")), "by the shapes of its weights"),
-        (lambda c: c["attributes"].remove(drop(c, "num_features")), "by the shapes of its weights"),
-        (lambda c: c["transient"].update(fc={"0": [99]}), "that its dense shape"),
-        (lambda c: c.update(format=2), "is not what eyas.save writes"),
+        (lambda c: c["pruning"]["attributes"].append(["", "forward", 3]), "no plain integer 'forward'"),
+        (lambda c: c["pruning"]["attributes"].append(["nothing", "groups", 3]), "no such module"),
+        (lambda c: c["pruning"]["attributes"].append(["layers.0.0", "training", 1]), "no plain integer 'training'"),
+        (lambda c: c["pruning"]["attributes"].append(["layers.0.0", "groups", 9]), "between 0 and 1"),
+        (lambda c: c["pruning"]["attributes"].remove(drop(c, "out_channels")), "by the shapes of its weights"),
+        (lambda c: c["pruning"]["attributes"].remove(drop(c, "num_features")), "by the shapes of its weights"),
+        (lambda c: c["pruning"]["transient"].update(fc={"0": [99]}), "that its dense shape"),
+        (lambda c: c.update(format=3), "is not what eyas.save writes"),
     ],
 )  # fmt: skip
 def test_forged_records_are_refused(
@@ -140,13 +142,13 @@ def test_forged_records_are_refused(
 def drop(content: dict, name: str) -> list:
     """An attribute that surgery changed."""
     dense = dict(CifarResNet(1).named_modules())
-    return next(a for a in content["attributes"] if a[1] == name and getattr(dense[a[0]], name) != a[2])
+    return next(a for a in content["pruning"]["attributes"] if a[1] == name and getattr(dense[a[0]], name) != a[2])
 
 
 def test_a_forged_plan_that_is_not_the_weights_is_refused(saved: tuple[nn.Module, Path]) -> None:
     folder = saved[1]
     plan = eyas.PruningPlan.from_json((folder / "plan.json").read_text())
-    shapes = json.loads((folder / "architecture.json").read_text())["dense_shapes"]
+    shapes = json.loads((folder / "architecture.json").read_text())["pruning"]["dense_shapes"]
     whole = [name for name, channels in plan.channels.items() if shapes[f"{name}.weight"][0] == channels]
     assert len(whole) >= 3
     for name in whole:  # other layers make channels of several groups
@@ -154,15 +156,15 @@ def test_a_forged_plan_that_is_not_the_weights_is_refused(saved: tuple[nn.Module
         kept = plan.kept[name][:-1] if len(plan.kept[name]) > 1 else wider
         other = plan.model_copy(update={"kept": {**plan.kept, name: kept}})
         (folder / "plan.json").write_text(other.to_json())
-        forge(folder, lambda c, digest=other.digest: c.update(plan=digest))
+        forge(folder, lambda c, digest=other.digest: c["pruning"].update(plan=digest))
         with pytest.raises(PlanError, match="not its plan"):
             eyas.load(folder, factory=CifarResNet)
 
 
 def test_forged_weights_that_are_no_safetensors_are_refused(saved: tuple[nn.Module, Path]) -> None:
     folder = saved[1]
-    (folder / WEIGHTS).write_bytes(b"no tensors here, but a record that fits")
-    forge(folder, lambda c: c.update(weights=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()))
+    (folder / "model.safetensors").write_bytes(b"no tensors here, but a record that fits")
+    forge(folder, lambda c: c.update(weights=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()))
     with pytest.raises(CheckpointError, match="is no safetensors file"):
         eyas.load(folder, factory=CifarResNet)
 
@@ -283,3 +285,21 @@ def test_a_failed_program_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixtu
         eyas.save(small, tmp_path, space=space, plan=plan, architecture="x:y", program=True)
     assert "\n" not in str(raised.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_dense_network_is_the_case_without_a_plan(tmp_path: Path) -> None:
+    model = Buffered().eval()
+    save_network(Network(model, "x:y", {}, (3, 4, 4)), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["architecture.json", "model.safetensors"]
+    loaded = load_network(tmp_path, factory=Buffered)
+    images = torch.randn(2, 3, 4, 4)
+    assert torch.equal(loaded.model(images), model(images))
+    assert loaded.model.c.weight is loaded.model.b.weight
+    assert torch.equal(loaded.example(2), torch.zeros(2, 3, 4, 4))
+    with pytest.raises(CheckpointError, match="does not fit Borrowed: .*2 missing: head.weight, head.bias"):
+        eyas.load(tmp_path, factory=Borrowed)
+    with pytest.raises(ParameterError, match="not in an allowed package"):
+        eyas.load(tmp_path)
+    forge(tmp_path, lambda c: c.pop("weights"))
+    with pytest.raises(CheckpointError, match="is not what eyas.save writes"):
+        eyas.load(tmp_path, factory=Buffered)

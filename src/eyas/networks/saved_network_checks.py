@@ -4,13 +4,18 @@ Digests tell accidents. They are not keyed, so a record may also be forged: noth
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from eyas.errors import CheckpointError, PlanError
+from eyas.networks.named_tensors import state_names, unique_tensors
 from eyas.pruning.plan import PruningPlan
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import SearchSpace
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -56,15 +61,15 @@ def check_attributes(small: nn.Module, dense: nn.Module, attributes: Iterable[tu
 
 def stale_attributes(small: nn.Module, dense: nn.Module) -> list[tuple[str, str, int]]:
     """Module, attribute and value where ``small`` differs from what its shapes tell, though ``dense`` does not."""
-    found = []
+    stale = []
     modules = dict(small.named_modules(remove_duplicate=False))
     for path, module in dense.named_modules(remove_duplicate=False):
         told = told_by_shapes(modules[path])
         for name, value in told_by_shapes(module).items():
             now = getattr(modules[path], name)
             if value == getattr(module, name) and now != told[name]:
-                found.append((path, name, int(now)))
-    return found
+                stale.append((path, name, int(now)))
+    return stale
 
 
 def told_by_shapes(module: nn.Module) -> dict[str, int]:
@@ -74,18 +79,64 @@ def told_by_shapes(module: nn.Module) -> dict[str, int]:
     if not isinstance(tensor, Tensor):
         return {}
     shape = tensor.shape
-    found: dict[str, int] = {}
+    told: dict[str, int] = {}
     if isinstance(module, _ConvTransposeNd):
-        found = {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
+        told = {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
     elif isinstance(module, _ConvNd):
-        found = {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
+        told = {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
     elif isinstance(module, nn.Linear):
-        found = {"in_features": shape[1], "out_features": shape[0]}
+        told = {"in_features": shape[1], "out_features": shape[0]}
     elif isinstance(module, _NormBase):
-        found = {"num_features": shape[0]}
+        told = {"num_features": shape[0]}
     elif isinstance(module, (nn.GroupNorm, nn.PReLU)):
-        found = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
-    return found
+        told = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
+    return told
+
+
+def check_dense(dense: nn.Module, recorded: Shapes, factory: str) -> None:
+    """Refuse a factory that builds another network than the one that was pruned.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in unique_tensors(dense).items()}
+    missing, unexpected = sorted(set(recorded) - set(shapes)), sorted(set(shapes) - set(recorded))
+    differ = sorted(name for name in set(shapes) & set(recorded) if shapes[name] != tuple(recorded[name]))
+    if missing or unexpected or differ:
+        msg = (
+            f"{factory} builds another network than the saved one: "
+            f"missing {missing[:5]}, unexpected {unexpected[:5]}, other shape {differ[:5]}"
+        )
+        raise CheckpointError(msg)
+
+
+def check_names(dense: nn.Module, state: Iterable[str], source: str) -> None:
+    """Refuse weights of other names than the dense network's.
+
+    Raises:
+        CheckpointError: some are missing or unexpected.
+    """
+    expected, names = state_names(dense), set(state)
+    if names != expected:
+        wrong = f"missing {sorted(expected - names)[:5]}, unexpected {sorted(names - expected)[:5]}"
+        msg = f"{source} does not fit {type(dense).__name__}: {wrong}"
+        raise CheckpointError(msg)
+
+
+def check_pruned(small: nn.Module, space: "SearchSpace", plan: PruningPlan) -> None:
+    """Refuse to save a network beside a plan that does not lead to it.
+
+    Raises:
+        PlanError: a tensor has another shape than the plan gives it.
+    """
+    slices = space.slices(plan)
+    shapes = {name: tuple(tensor.shape) for name, tensor in unique_tensors(small).items()}
+    for name, dense in space.layout.shapes.items():
+        kept = slices.get(name, {})
+        expected = tuple(len(kept[dim]) if dim in kept else size for dim, size in enumerate(dense))
+        if shapes.get(name) != expected:
+            msg = f"{name} has shape {shapes.get(name)}, the plan leads to {expected}: save with its own plan"
+            raise PlanError(msg)
 
 
 def check_shapes(state: Mapping[str, Tensor], dense: Shapes) -> None:
@@ -95,11 +146,11 @@ def check_shapes(state: Mapping[str, Tensor], dense: Shapes) -> None:
         CheckpointError: another number of dimensions, or one that is empty or longer than the dense one.
     """
     for name, tensor in state.items():
-        whole, found = tuple(dense[name]), tuple(tensor.shape)
-        if len(found) != len(whole) or any(
-            size > most or size < min(1, most) for size, most in zip(found, whole, strict=False)
+        whole, shape = tuple(dense[name]), tuple(tensor.shape)
+        if len(shape) != len(whole) or any(
+            size > most or size < min(1, most) for size, most in zip(shape, whole, strict=False)
         ):
-            msg = f"{name} has shape {found}, which no pruning of {whole} gives"
+            msg = f"{name} has shape {shape}, which no pruning of {whole} gives"
             raise CheckpointError(msg)
 
 
@@ -142,9 +193,9 @@ def check_plan(plan: PruningPlan, dense: nn.Module, record: Shapes, state: Mappi
         dim, weight = _makes(modules.get(layer)), f"{layer}.weight"
         if dim is None or weight not in state or weight not in record:
             continue
-        size, found = record[weight][dim], state[weight].shape[dim]
-        if not dropped <= size - found <= dropped + max(0, size - whole):
-            msg = f"the plan drops {dropped} channels of {layer}, its weight has {found} of {size}: not its plan"
+        size, left = record[weight][dim], state[weight].shape[dim]
+        if not dropped <= size - left <= dropped + max(0, size - whole):
+            msg = f"the plan drops {dropped} channels of {layer}, its weight has {left} of {size}: not its plan"
             raise PlanError(msg)
 
 
