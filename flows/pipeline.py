@@ -18,6 +18,7 @@ from tasks.dvc_cli import StageError, stage_names  # noqa: E402
 from tasks.fingerprint import code_digest  # noqa: E402
 from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
 from tasks.register import register_candidate  # noqa: E402
+from tasks.registry_source import bring_checkpoint  # noqa: E402
 from tasks.report import rebuild_report  # noqa: E402
 from tasks.run_stage import run_stage  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
@@ -72,12 +73,14 @@ def pipeline(
 def run_stages(workspace: Workspace, *, register: bool = True, again: Collection[str] = ()) -> Outcome:
     """The body of the flow, inside the workspace's lock.
 
-    The stages named in ``again`` run even where DVC sees no change.
+    The stages named in ``again`` run even where DVC sees no change, and so does the baseline of a registered version
+    where the alias has moved.
     """
     logger = get_run_logger()
     skipped: list[str] = []
     code = code_digest(workspace.root)
     with recorded_run(workspace) as run_id:
+        again = {*again, *(["baseline"] if bring_checkpoint(workspace) else [])}
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
             start = time.monotonic()

@@ -22,7 +22,7 @@ from flows.notify_hooks import tell_ending  # noqa: E402
 from flows.pipeline import run_stages  # noqa: E402
 from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
 from tasks.dvc_cli import stage_names  # noqa: E402
-from tasks.fingerprint import STAGE_OF, brought, take_fingerprint  # noqa: E402
+from tasks.fingerprint import STAGE_OF, recorded_sources, take_fingerprint  # noqa: E402
 from tasks.notify import tell  # noqa: E402
 from tasks.record import open_store  # noqa: E402
 from tasks.workspace import Workspace, open_workspace  # noqa: E402
@@ -143,7 +143,7 @@ def reference_version(workspace: Workspace) -> Version | None:
 
 def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:
     """The stages whose source has changed since they brought it: DVC cannot see that."""
-    here = brought(workspace)
+    here = recorded_sources(workspace)
     return [stage for part, stage in STAGE_OF.items() if here[part] != getattr(fingerprint, part)]
 
 

@@ -14,7 +14,7 @@ from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
-from tasks.dense_source import Origin, find_origin
+from tasks.dense_source import DenseSource, find_dense_source
 from tasks.source_version import SOURCE
 from tasks.training_support import Data, check_fits, resume_folder, share_cores, training_fields
 
@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     given, data, metrics = params.baseline, Data.open(params, artifacts), {}
-    origin = find_origin(params)
-    network = _build(given, origin, data.dataset)
+    source = find_dense_source(params)
+    network = _build(given, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
     share_cores(params.runtime, given.recipe, cost.macs)
     model, epochs, inputs = network.model, given.epochs, [artifacts / "fetch" / "manifest.json"]
-    if origin.weights is not None:
-        load_checkpoint(model, origin.weights)
+    if source.weights is not None:
+        load_checkpoint(model, source.weights)
         epochs = given.adapt_epochs
-        inputs.append(origin.weights)
+        inputs.append(source.weights)
         if epochs:
             metrics = _judge_checkpoint(data, model)
     key = resume_key({"baseline": given.model_dump(mode="json")}, inputs)
@@ -40,16 +40,16 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
     save_network(network, artifacts / "baseline")
-    stage.write_json(artifacts / "baseline" / SOURCE, dict(origin.signatures))
+    stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(given: BaselineParams, origin: Origin, dataset: Dataset) -> Network:
+def _build(given: BaselineParams, source: DenseSource, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
-    found = find_architecture(origin.architecture, origin.arguments, dataset.num_classes)
-    model = build_model(origin.architecture, origin.arguments, dataset.num_classes, seed=given.seed)
+    found = find_architecture(source.architecture, source.arguments, dataset.num_classes)
+    model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=given.seed)
     check_fits(model, dataset)
     seen = given.checkpoint is not None and given.seen_by_checkpoint
     if seen:

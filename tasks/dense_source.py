@@ -1,9 +1,7 @@
-"""Where a dense network comes from: nowhere, a file anywhere, or the model registry."""
+"""Where a dense network comes from: nowhere, a file anywhere, or a registered version that the flow has brought."""
 
-import json
-import re
 import shutil
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,115 +10,77 @@ from eyas.networks.saved_network import ARCHITECTURE, WEIGHTS
 from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
 from eyas.errors import CheckpointError, ParameterError
 from eyas.networks.architectures import find_architecture
-from eyas.networks.pruned_architecture import FACTORY, describe
-from eyas.operations.tracking import Store as TrackingStore
-from eyas.operations.tracking import model_registry, open_store
+from eyas.networks.pruned_architecture import FACTORY, dense_architecture, describe
 from eyas.storage import Store
-from eyas.storage.digests import json_sha256
-from tasks.source_version import Signatures, address_signature, noted, require_same
-
-SCHEME = "models:/"
-_FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
-_CHECKOUT = Path(__file__).resolve().parents[1]
+from tasks.registered_checkpoint import read_registered, registered_address
+from tasks.source_version import SourceVersions, address_version, require_unchanged, versions_if_told
 
 
 @dataclass(frozen=True)
-class Origin:
+class DenseSource:
     """An architecture, and the file that holds its weights."""
 
     architecture: str
     """A name in ``models/``, or ``package.module:factory``."""
     arguments: dict[str, Any]
     weights: Path | None = None
-    signatures: Signatures = field(default_factory=dict)
+    versions: SourceVersions = field(default_factory=dict)
     """What the source said of the version that was brought, under ``checkpoint``."""
 
 
-def find_origin(params: PipelineParams) -> Origin:
+def find_dense_source(params: PipelineParams) -> DenseSource:
     """What ``params.baseline`` names, its weights brought to this machine and compared with their digest.
 
     Raises:
-        CheckpointError: the registry has no such model, or holds one of another architecture.
+        CheckpointError: a registered version was not brought by a flow, or holds a network of another architecture.
         ChecksumError: the bytes are not those of ``checkpoint_sha256``.
         DataError: there is nothing at the address.
         StorageError: what the address holds changed while it was brought.
     """
-    seen = noted(lambda: checkpoint_signatures(params))
-    origin = _bring(params)
-    require_same(seen, noted(lambda: checkpoint_signatures(params)))
-    return replace(origin, signatures=seen)
+    baseline, registered = params.baseline, registered_address(params)
+    if baseline.checkpoint is None:
+        return DenseSource(baseline.architecture, baseline.arguments)
+    if registered is not None:
+        return _from_registry(registered, baseline, Path(params.runtime.state))
+    before = versions_if_told(lambda: checkpoint_versions(params))
+    weights = _download(expand(baseline.checkpoint), params)
+    require_unchanged(before, versions_if_told(lambda: checkpoint_versions(params)))
+    return DenseSource(baseline.architecture, baseline.arguments, weights, before)
 
 
-def checkpoint_signatures(params: PipelineParams, base: Path = Path()) -> Signatures:
-    """The present signature of the checkpoint, if one is named; of a registered one its number and its files.
+def checkpoint_versions(params: PipelineParams, base: Path = Path()) -> SourceVersions:
+    """The present version of the checkpoint, if one is named; relative paths start at ``base``.
 
     Raises:
-        BadInputError: there is nothing at the address, or no such version.
-        StorageError: the remote or the registry did not answer.
+        BadInputError: there is nothing at the address.
+        StorageError: the remote did not answer.
     """
     address = params.baseline.checkpoint
     if address is None:
         return {}
-    if not expand(address).startswith(SCHEME):
-        return {"checkpoint": address_signature(address, Store(params.runtime.storage), base)}
-    version = _version(_registry(params.runtime), expand(address))
-    return {"checkpoint": json_sha256([version.name, version.number, version.manifest_digest])}
+    return {"checkpoint": address_version(address, Store(params.runtime.storage), base)}
 
 
-def _bring(params: PipelineParams) -> Origin:
-    given = params.baseline
-    if given.checkpoint is None:
-        return Origin(given.architecture, given.arguments)
-    address, folder = expand(given.checkpoint), Path(params.runtime.state) / "checkpoint"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    if address.startswith(SCHEME):
-        return _from_registry(address, given, params.runtime, folder)
-    target = folder / address.split("?")[0].rstrip("/").rsplit("/", 1)[-1]
-    store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads")
-    store.download(address, target, given.checkpoint_sha256)
-    return Origin(given.architecture, given.arguments, target)
+def _download(address: str, params: PipelineParams) -> Path:
+    """The file at an address, in the workspace's state."""
+    state = Path(params.runtime.state)
+    shutil.rmtree(state / "checkpoint", ignore_errors=True)
+    (state / "checkpoint").mkdir(parents=True)
+    target = state / "checkpoint" / address.split("?", maxsplit=1)[0].rstrip("/").rsplit("/", 1)[-1]
+    Store(params.runtime.storage, state / "downloads").download(address, target, params.baseline.checkpoint_sha256)
+    return target
 
 
-def _from_registry(address: str, given: BaselineParams, runtime: RuntimeParams, folder: Path) -> Origin:
+def _from_registry(address: str, baseline: BaselineParams, state: Path) -> DenseSource:
     """A registered version: the pruned network that it holds, to be adapted or pruned further."""
-    store = _registry(runtime)
-    files = model_registry.download(store, _version(store, address), folder)
-    saved = json.loads((files / ARCHITECTURE).read_text())
-    described = describe(files)
-    named = find_architecture(given.architecture, given.arguments, saved["arguments"].get("num_classes", 0))
-    first = _first(saved)
-    if (named.factory, named.arguments) != first:
+    checkpoint, files = read_registered(state, address)
+    record = read_record(files)
+    dense = dense_architecture(record.architecture, record.arguments)
+    named = find_architecture(baseline.architecture, baseline.arguments, record.arguments.get("num_classes", 0))
+    if named != dense:
         msg = (
-            f"{address} was pruned from {first[0]} with {first[1]}, but baseline.architecture and "
+            f"{address} was pruned from {dense.factory} with {dense.arguments}, but baseline.architecture and "
             f"baseline.arguments name {named.factory} with {named.arguments}: name the same network"
         )
         raise CheckpointError(msg)
-    return Origin(FACTORY, described, files / WEIGHTS)
-
-
-def _registry(runtime: RuntimeParams) -> TrackingStore:
-    return open_store(_CHECKOUT, uri=runtime.tracking_uri, experiment=runtime.experiment)
-
-
-def _first(saved: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The dense factory and its arguments, below however many rounds of pruning."""
-    while saved["architecture"] == FACTORY:
-        saved = saved["arguments"]
-    return saved["architecture"], dict(saved["arguments"])
-
-
-def _version(store: TrackingStore, address: str) -> model_registry.Version:
-    """The version behind ``models:/name@alias`` or ``models:/name/number``."""
-    match = _FORM.fullmatch(address)
-    if match is None:
-        msg = f"baseline.checkpoint {address!r}: give models:/name@alias or models:/name/number"
-        raise ParameterError(msg)
-    if match["number"]:
-        return model_registry.get_version(store, match["name"], match["number"])
-    version = model_registry.get_alias(store, match["name"], match["alias"])
-    if version is None:
-        numbers = ", ".join(known.number for known in model_registry.list_versions(store, match["name"])) or "none"
-        msg = f"{address}: no version has that alias; registered versions: {numbers}"
-        raise CheckpointError(msg)
-    return version
+    return DenseSource(FACTORY, describe(files), files / WEIGHTS, {"checkpoint": checkpoint.source_version})

@@ -21,7 +21,7 @@ from eyas.parallel import cores
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
-from tasks.source_version import SOURCE, data_signatures, noted, require_same
+from tasks.source_version import SOURCE, data_versions, require_unchanged, versions_if_told
 
 FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "size": "fetch.image_size",
@@ -38,7 +38,7 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     options = _options(given, params.runtime.threads or cores())
     source = {"train": given.train} | ({"test": given.test} if given.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
-    seen = noted(lambda: data_signatures(given, store))
+    before = versions_if_told(lambda: data_versions(given, store))
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
         for part, address in source.items():

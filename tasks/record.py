@@ -29,7 +29,7 @@ def start_run(workspace: Workspace) -> str:
     Runs of the same workspace that are still open were cut off: they are ended, with a reason.
     """
     commit, dirty = git_state(workspace.root)
-    params = workspace.params.model_dump(mode="json", by_alias=True)
+    params = workspace.all_params
     tags = {
         "eyas.kind": "pipeline",
         "eyas.profile": workspace.name,
@@ -54,7 +54,7 @@ def start_run(workspace: Workspace) -> str:
 @task(task_run_name="record-{result.stage}", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
 def record_stage(run_id: str, workspace: Workspace, result: Reproduced, seconds: float = 0.0) -> str:
     """Record a stage from its files, or link the run that made them; returns that run's id."""
-    params = workspace.params.model_dump(mode="json", by_alias=True)
+    params = workspace.all_params
     record = tracking.StageRecord(
         name=result.stage,
         key=result.key,

@@ -12,7 +12,7 @@ from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.tracking import Store, Version, register_version
 from tasks.dvc_cli import stage_keys
-from tasks.fingerprint import made_of
+from tasks.fingerprint import recorded_fingerprint
 from tasks.record import command, open_store
 from tasks.workspace import Workspace
 
@@ -31,7 +31,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     """
     lineage = workspace_lineage(run_id, workspace)
     extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
-    tags = made_of(workspace, code).tags()
+    tags = recorded_fingerprint(workspace, code).tags()
     version = register(
         open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
     )
@@ -68,7 +68,7 @@ def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
         workspace.artifacts,
         run_id=run_id,
         stage_keys=stage_keys(workspace.folder),
-        params=workspace.params.model_dump(mode="json", by_alias=True),
+        params=workspace.all_params,
         profile=workspace.name,
         command=command(workspace),
     )

@@ -24,7 +24,7 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
 
 def build_report(workspace: Workspace) -> Path:
     """The report of what lies in the workspace."""
-    params = workspace.params.model_dump(mode="json", by_alias=True)
+    params = workspace.all_params
     return write_report(workspace.artifacts, params=params, reproduce=reproduce_lines(workspace))
 
 

@@ -22,11 +22,11 @@ from eyas.operations.tracking import Store, Version, model_registry, promotion, 
 from eyas.storage import Store as Files
 from eyas.storage import redacted
 from eyas.storage.digests import file_sha256, json_sha256
-from tasks.dense_source import checkpoint_signatures
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_digest
 from tasks.record import open_store
-from tasks.source_version import Signatures, data_signatures
+from tasks.registry_source import checkpoint_versions
+from tasks.source_version import SourceVersions, data_versions
 from tasks.workspace import Workspace, open_workspace
 
 MAX_NAMED = 5
@@ -172,16 +172,16 @@ def _of_the_sources(
         yield Check("data source", False, f"its address is not known: {error}")
         return
     addresses = " and ".join(redacted([params.fetch.train, *([params.fetch.test] if params.fetch.test else [])]))
-    look = functools.partial(data_signatures, params.fetch, Files(params.runtime.storage), workspace.root)
+    look = functools.partial(data_versions, params.fetch, Files(params.runtime.storage), workspace.root)
     yield _answers("data source", addresses, then.data if then else "", look)
     if params.baseline.checkpoint:
-        look = functools.partial(checkpoint_signatures, params, workspace.root)
+        look = functools.partial(checkpoint_versions, params, workspace.root)
         yield _answers("checkpoint source", redacted(params.baseline.checkpoint), then.checkpoint if then else "", look)
 
 
 def _recorded(workspace: Workspace, own: Workspace | None, lineage: Lineage) -> PipelineParams:
     """The parameters of the version: as they stand where they are the same, for records leave secrets out."""
-    same = own is not None and params_digest(_content(own)) == lineage.params_digest
+    same = own is not None and params_digest(own.all_params) == lineage.params_digest
     if not same and not lineage.params:
         msg = "the version's parameters are not here"
         raise StorageError(msg)
@@ -189,7 +189,7 @@ def _recorded(workspace: Workspace, own: Workspace | None, lineage: Lineage) -> 
     return params.model_copy(update={"runtime": workspace.params.runtime})
 
 
-def _answers(name: str, address: str, expected: str, look: Callable[[], Signatures]) -> Check:
+def _answers(name: str, address: str, expected: str, look: Callable[[], SourceVersions]) -> Check:
     if not expected:
         return Check(name, False, f"{address}: what it held then was not recorded")
     try:
@@ -210,7 +210,7 @@ def _of_the_code(root: Path, then: Fingerprint | None) -> Check:
 
 def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
     """Parameters, data, dense weights and stage keys, as they are in the version's own workspace now."""
-    params = _content(own)
+    params = own.all_params
     same = params_digest(params) == lineage.params_digest
     names = ", ".join(_differing(params, lineage.params)) or "(the version's parameters are not here)"
     yield Check("params", same, f"{own.name} has the same" if same else f"{own.name} has others: {names}")
@@ -223,10 +223,6 @@ def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
     differing = [stage for stage, key in lineage.stage_keys.items() if now.get(stage) != key]
     words = f"dvc.lock differs in {', '.join(differing)}" if differing else "dvc.lock holds the same for every stage"
     yield Check("lock", not differing, words)
-
-
-def _content(workspace: Workspace) -> dict[str, Any]:
-    return workspace.params.model_dump(mode="json", by_alias=True)
 
 
 def _differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:

@@ -16,23 +16,23 @@ from eyas.storage.addresses import parse
 _log = logging.getLogger(__name__)
 
 SOURCE = "source.json"
-"""The file under ``artifacts/<stage>/`` that keeps the signatures of what the stage brought."""
-Signatures = Mapping[str, str]
-"""By what was brought: ``train`` and ``test``, or ``checkpoint``."""
+"""The file under ``artifacts/<stage>/`` that keeps the versions of what the stage brought."""
+SourceVersions = Mapping[str, str]
+"""A digest each of what was brought: ``train`` and ``test``, or ``checkpoint``."""
 
 
-def data_signatures(given: FetchParams, store: Store, base: Path = Path()) -> Signatures:
-    """The present signature of each data source; relative paths start at ``base``.
+def data_versions(params: FetchParams, store: Store, base: Path = Path()) -> SourceVersions:
+    """The present version of each data source; relative paths start at ``base``.
 
     Raises:
         DataError: there is nothing at an address.
         StorageError: a source did not answer.
     """
-    addresses = {"train": given.train} | ({"test": given.test} if given.test else {})
-    return {part: address_signature(address, store, base) for part, address in addresses.items()}
+    addresses = {"train": params.train} | ({"test": params.test} if params.test else {})
+    return {part: address_version(address, store, base) for part, address in addresses.items()}
 
 
-def address_signature(address: str, store: Store, base: Path = Path()) -> str:
+def address_version(address: str, store: Store, base: Path = Path()) -> str:
     """A hash of names and contents of local files, or of what a remote says of its version."""
     if address.startswith(BUILTIN):
         return hashlib.sha256(address.encode()).hexdigest()
@@ -41,14 +41,21 @@ def address_signature(address: str, store: Store, base: Path = Path()) -> str:
         return store.fingerprint(parsed.text)
     root = base / parsed.key
     files = local.walk(root) if root.is_dir() else ((path.name, path) for path in local.find(str(root)))
-    found = {name: file_record(path).sha256 for name, path in sorted(files)}
-    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+    digests = {name: file_record(path).sha256 for name, path in sorted(files)}
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
-def noted(look: Callable[[], Signatures]) -> Signatures:
+def recorded_versions(folder: Path) -> SourceVersions:
+    """What a stage kept in its folder of what it brought; nothing where it has not run."""
+    path = folder / SOURCE
+    versions: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return versions
+
+
+def versions_if_told(look: Callable[[], SourceVersions]) -> SourceVersions:
     """What ``look`` finds; nothing from a source that does not tell, which can still be brought.
 
-    Without a signature the next retraining takes the source for changed, or says itself that it cannot look.
+    Without a version the next retraining takes the source for changed, or says itself that it cannot look.
     """
     try:
         return look()
@@ -57,7 +64,7 @@ def noted(look: Callable[[], Signatures]) -> Signatures:
         return {}
 
 
-def require_same(before: Signatures, after: Signatures) -> None:
+def require_unchanged(before: SourceVersions, after: SourceVersions) -> None:
     """What was brought may be torn where its source changed meanwhile.
 
     Raises:

@@ -54,6 +54,11 @@ class Workspace:
         return self.folder / "artifacts"
 
     @property
+    def all_params(self) -> dict[str, Any]:
+        """Every section as JSON values, defaults included, by the names of ``params.yaml``."""
+        return self.params.model_dump(mode="json", by_alias=True)
+
+    @property
     def state(self) -> Path:
         """Epoch checkpoints, journals, the run lock."""
         return self.folder / self.params.runtime.state

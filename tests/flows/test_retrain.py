@@ -14,8 +14,8 @@ from eyas.operations.tracking import model_registry, open_store
 from flows import retrain as module
 from flows.pipeline import Outcome
 from flows.retrain import as_json, decide_and_run
-from tasks.fingerprint import code_digest, made_of, take_fingerprint
-from tasks.source_version import SOURCE, data_signatures
+from tasks.fingerprint import code_digest, recorded_fingerprint, take_fingerprint
+from tasks.source_version import SOURCE, data_versions
 from tasks.workspace import Workspace
 
 
@@ -33,14 +33,14 @@ class Case:
     def run_stages(self, workspace: Workspace, *, again: list[str]) -> Outcome:
         self.asked.append(list(again))
         self.bring()
-        number = self.register(made_of(workspace, code_digest(workspace.root)))
+        number = self.register(recorded_fingerprint(workspace, code_digest(workspace.root)))
         return Outcome("default", str(workspace.folder), "run", number, ())
 
     def bring(self) -> None:
         """What the stages keep of their sources."""
         from eyas.storage import Store
 
-        kept = {"fetch": data_signatures(self.workspace.params.fetch, Store(), self.workspace.root), "baseline": {}}
+        kept = {"fetch": data_versions(self.workspace.params.fetch, Store(), self.workspace.root), "baseline": {}}
         for stage, signatures in kept.items():
             (self.workspace.artifacts / stage).mkdir(parents=True, exist_ok=True)
             (self.workspace.artifacts / stage / SOURCE).write_text(json.dumps(signatures))

@@ -1,5 +1,6 @@
 """A registered model as the baseline of the next round."""
 
+import hashlib
 import json
 import shutil
 
@@ -14,10 +15,13 @@ from eyas.errors import BadInputError, CheckpointError, ParameterError
 from eyas.networks.architectures import build_architecture
 from eyas.networks.pruned_architecture import build as build_pruned
 from eyas.networks.saved_network import load_network
+from eyas.operations.tracking import model_registry, open_store
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
 from eyas.storage.digests import file_sha256
 from tasks.baseline import baseline
+from tasks.registry_source import bring_checkpoint
+from tasks.workspace import Workspace
 
 
 @pytest.fixture
@@ -50,15 +54,23 @@ def registered(pruned_digits, tmp_path_factory):
     return uri, model
 
 
-def from_registry(artifacts, uri, checkpoint, **given):
+def from_registry(artifacts, uri, checkpoint, **fields):
+    """The workspace of a profile whose baseline is a registered version."""
     content = {
         "architecture": "resnet8",
         "arguments": {"width": 8, "in_channels": 1},
         "checkpoint": checkpoint,
-        **given,
+        **fields,
     }
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "tracking_uri": uri}
-    return parse_params({"baseline": content, "runtime": runtime})
+    params = parse_params({"baseline": content, "runtime": runtime})
+    return Workspace(artifacts.parent, artifacts.parent, "default", params)
+
+
+def run_baseline(workspace):
+    """What a flow does: the registry is asked first, then the stage runs."""
+    bring_checkpoint(workspace)
+    return baseline(workspace.params, workspace.artifacts, silent)
 
 
 def accuracy(model, artifacts):
@@ -72,7 +84,7 @@ def accuracy(model, artifacts):
 @pytest.mark.parametrize("reference", ["models:/digits@candidate", "models:/digits/1"])
 def test_a_registered_model_is_the_baseline_of_the_next_round(artifacts, registered, reference):
     uri, pruned = registered
-    metrics = baseline(from_registry(artifacts, uri, reference), artifacts, silent)
+    metrics = run_baseline(from_registry(artifacts, uri, reference))
     again = load_network(artifacts / "baseline")
     images = torch.randn(4, 1, 8, 8)
     assert torch.equal(again.model(images), pruned(images))
@@ -82,7 +94,7 @@ def test_a_registered_model_is_the_baseline_of_the_next_round(artifacts, registe
 
 def test_a_registered_model_is_pruned_once_more(artifacts, registered, tmp_path):
     uri, first = registered
-    baseline(from_registry(artifacts, uri, "models:/digits@candidate"), artifacts, silent)
+    run_baseline(from_registry(artifacts, uri, "models:/digits@candidate"))
     network = load_network(artifacts / "baseline")
     space = eyas.trace(network.model, (network.example(),))
     plan = space.plan(
@@ -104,7 +116,7 @@ def test_a_registered_model_is_pruned_once_more(artifacts, registered, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "given", "error", "message"),
+    ("checkpoint", "fields", "error", "message"),
     [
         ("models:/digits@champion", {}, CheckpointError, "no version has that alias; registered versions: 1"),
         ("models:/digits/9", {}, BadInputError, "no version 9; registered versions: 1"),
@@ -113,13 +125,63 @@ def test_a_registered_model_is_pruned_once_more(artifacts, registered, tmp_path)
         ("models:/digits/1", {"architecture": "resnet20"}, CheckpointError, "name the same network"),
     ],
 )
-def test_a_registered_model_that_is_not_there(artifacts, registered, checkpoint, given, error, message):
+def test_a_registered_model_that_is_not_there(artifacts, registered, checkpoint, fields, error, message):
     with pytest.raises(error, match=message):
-        baseline(from_registry(artifacts, registered[0], checkpoint, **given), artifacts, silent)
+        run_baseline(from_registry(artifacts, registered[0], checkpoint, **fields))
+
+
+def test_without_a_flow_the_stage_says_what_to_run(artifacts, registered):
+    workspace = from_registry(artifacts, registered[0], "models:/digits/1")
+    with pytest.raises(CheckpointError, match="models:/digits/1 is in the model registry.*`eyas run`, not `dvc repro`"):
+        baseline(workspace.params, artifacts, silent)
+    bring_checkpoint(workspace)
+    other = from_registry(artifacts, registered[0], "models:/digits@candidate")
+    with pytest.raises(CheckpointError, match="models:/digits@candidate is in the model registry"):
+        baseline(other.params, artifacts, silent)
+
+
+def test_files_that_were_changed_since_they_were_brought_are_refused_and_brought_again(artifacts, registered):
+    workspace = from_registry(artifacts, registered[0], "models:/digits/1")
+    bring_checkpoint(workspace)
+    (weights,) = workspace.state.rglob("model.safetensors")
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="not the file of digits version 1 any more"):
+        baseline(workspace.params, artifacts, silent)
+    bring_checkpoint(workspace)
+    assert weights.read_bytes() == good
+
+
+def test_an_alias_that_moved_runs_the_baseline_again(artifacts, registered, monkeypatch):
+    workspace = from_registry(artifacts, registered[0], "models:/digits@moving")
+    store = open_store(artifacts.parent, uri=registered[0])
+    model_registry.set_alias(store, "digits", "moving", "1")
+    assert bring_checkpoint(workspace)
+    run_baseline(workspace)
+    first = json.loads((artifacts / "baseline/source.json").read_text())
+    with monkeypatch.context() as patched:
+        patched.setattr(model_registry, "download", None)  # what is here is not brought again
+        assert not bring_checkpoint(workspace)
+    version = model_registry.get_version(store, "digits", 1)
+    copied = store.client.create_model_version("digits", source=version.source, tags=dict(version.tags))
+    model_registry.set_alias(store, "digits", "moving", str(copied.version))
+    assert bring_checkpoint(workspace)
+    run_baseline(workspace)
+    second = json.loads((artifacts / "baseline/source.json").read_text())
+    assert first.keys() == second.keys() == {"checkpoint"}
+    assert first != second
+    digest = version.manifest_digest
+    assert first == {"checkpoint": hashlib.sha256(f'["digits", "1", "{digest}"]'.encode()).hexdigest()}
+    store.client.delete_model_version("digits", str(copied.version))
+
+
+def test_a_baseline_without_a_registered_checkpoint_asks_no_registry(artifacts):
+    workspace = from_registry(artifacts, "http://127.0.0.1:9", None)
+    assert not bring_checkpoint(workspace)
 
 
 def test_only_allowed_factories_are_reached_through_a_pruned_one(monkeypatch):
     with pytest.raises(ParameterError, match="not in an allowed package"):
         build_pruned(architecture="os:system", arguments={}, shapes={}, attributes=[], num_classes=10)
     with pytest.raises(ParameterError, match="not in an allowed package"):
-        build_architecture("eyas.checkpoint:build_model", {"architecture": "os:system", "arguments": {}})
+        build_architecture("eyas.networks.architectures:build_model", {"architecture": "os:system", "arguments": {}})

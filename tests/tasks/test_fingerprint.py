@@ -1,5 +1,7 @@
 """Each part of the fingerprint changes when its cause does, and only then; registered is what was brought."""
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +11,11 @@ import yaml
 
 from eyas.errors import BadInputError, StorageError
 from eyas.operations.fingerprint import MEANING, Fingerprint
+from eyas.operations.lineage import params_digest
 from eyas.operations.tracking import model_registry, open_store
 from tasks import dense_source, fetch
-from tasks.fingerprint import STAGE_OF, brought, code_digest, made_of, take_fingerprint
-from tasks.source_version import require_same
+from tasks.fingerprint import STAGE_OF, code_digest, recorded_fingerprint, recorded_sources, take_fingerprint
+from tasks.source_version import require_unchanged
 from tasks.workspace import Workspace, open_workspace
 from tests.support.peers import bucket_in, s3_service, set_credentials
 
@@ -83,10 +86,12 @@ def settings(**sections: object) -> Callable[[Path], None]:
         (settings(fetch={"train": "data/train"}), ["data", "params"]),
         (settings(baseline={}), ["params", "checkpoint"]),
         (settings(runtime={"threads": 3}, schedule={"interval_minutes": 5}, promote={"min_accuracy": 0.9}), []),
+        (settings(register={"model": "another"}), []),
     ],
     ids=[
         "nothing", "times", "training image", "test image", "image added", "image renamed", "weights", "code",
         "compiled code", "unlisted file", "parameter", "test set dropped", "checkpoint dropped", "operation",
+        "registered name",
     ],
 )  # fmt: skip
 def test_each_part_changes_with_its_cause_and_only_then(
@@ -174,12 +179,12 @@ def test_what_is_registered_is_what_was_brought_not_what_the_source_holds_now(
     workspace = workspace_with(checkout, "data/train")
     present = take_fingerprint(workspace)
     run_fetch(workspace, monkeypatch)
-    assert made_of(workspace, code_digest(checkout)).changes_since(present) == []
+    assert recorded_fingerprint(workspace, code_digest(checkout)).changes_since(present) == []
     edit("data/train/a.png")(checkout)
-    assert made_of(workspace, code_digest(checkout)).changes_since(present) == []
-    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == ["data"]
+    assert recorded_fingerprint(workspace, code_digest(checkout)).changes_since(present) == []
+    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == ["data"]
     run_fetch(workspace, monkeypatch)
-    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == []
+    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == []
 
 
 def test_a_source_that_changes_while_it_is_brought_gives_no_data(
@@ -208,18 +213,22 @@ def test_a_checkpoint_that_changes_while_it_is_brought_is_refused(
 ) -> None:
     monkeypatch.chdir(checkout)
     params = open_workspace(checkout).params
-    found = dense_source.find_origin(params)
-    assert found.signatures == dense_source.checkpoint_signatures(params, checkout)
-    bring = dense_source._bring
-    monkeypatch.setattr(dense_source, "_bring", lambda params: (bring(params), edit("weights.pt")(checkout))[0])
+    source = dense_source.find_dense_source(params)
+    assert source.versions == dense_source.checkpoint_versions(params, checkout)
+    download = dense_source._download
+    monkeypatch.setattr(
+        dense_source, "_download", lambda *arguments: (download(*arguments), edit("weights.pt")(checkout))[0]
+    )
     with pytest.raises(StorageError, match="checkpoint changed"):
-        dense_source.find_origin(params)
+        dense_source.find_dense_source(params)
 
 
-def test_nothing_brought_yet_is_no_signature(checkout: Path) -> None:
+def test_nothing_brought_yet_is_no_version(checkout: Path) -> None:
     workspace = open_workspace(checkout)
-    assert brought(workspace) == {"data": "", "checkpoint": ""}
-    assert take_fingerprint(workspace).changes_since(made_of(workspace, code_digest(checkout))) == list(STAGE_OF)
+    assert recorded_sources(workspace) == {"data": "", "checkpoint": ""}
+    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == list(
+        STAGE_OF
+    )
 
 
 def test_tags_keep_a_fingerprint() -> None:
@@ -228,7 +237,23 @@ def test_tags_keep_a_fingerprint() -> None:
     assert Fingerprint.from_tags({}) is None
 
 
-def test_signatures_are_compared_part_by_part() -> None:
-    require_same({"train": "1", "test": "2"}, {"train": "1", "test": "2"})
+def test_a_version_of_before_one_digest_of_parameters_is_known_by_its_lineages() -> None:
+    """Its fingerprint had one of its own, which counted the registered model's name, too."""
+    parts = {f"eyas.fingerprint.{part}": "x" for part in ("data", "code", "checkpoint")}
+    tags = {**parts, "eyas.fingerprint.params": "with register", "eyas.params_digest": "without"}
+    assert Fingerprint.from_tags(tags) == Fingerprint(data="x", params="without", code="x", checkpoint="x")
+
+
+def test_the_parameters_digest_is_that_of_the_lineage(checkout: Path) -> None:
+    workspace = open_workspace(checkout)
+    sections = {"fetch", "baseline", "sample", "score", "finetune", "export"}
+    network = {name: section for name, section in workspace.all_params.items() if name in sections}
+    text = json.dumps(network, sort_keys=True)
+    assert take_fingerprint(workspace).params == hashlib.sha256(text.encode()).hexdigest()
+    assert params_digest(workspace.all_params) == take_fingerprint(workspace).params
+
+
+def test_versions_are_compared_part_by_part() -> None:
+    require_unchanged({"train": "1", "test": "2"}, {"train": "1", "test": "2"})
     with pytest.raises(StorageError, match="^test changed"):
-        require_same({"train": "1", "test": "2"}, {"train": "1", "test": "3"})
+        require_unchanged({"train": "1", "test": "2"}, {"train": "1", "test": "3"})

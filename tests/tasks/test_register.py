@@ -47,7 +47,7 @@ def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_f
         return Fingerprint.from_tags(found.tags)
 
     assert registered() == replace(before, code="code")
-    monkeypatch.setattr(source_version, "address_signature", lambda *_: "the source has moved on")
+    monkeypatch.setattr(source_version, "address_version", lambda *_: "the source has moved on")
     assert take_fingerprint(workspace).data != before.data
     assert registered() == replace(before, code="code")
     # Brought again, and found to be the same images: the version is known by the source's new version.

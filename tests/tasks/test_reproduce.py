@@ -13,12 +13,12 @@ from eyas.operations import tracking
 from eyas.operations.tracking import model_registry
 from eyas.storage import Store
 from eyas.storage.digests import file_sha256
-from tasks.dense_source import checkpoint_signatures
-from tasks.fingerprint import code_digest, made_of
+from tasks.dense_source import checkpoint_versions
+from tasks.fingerprint import code_digest, recorded_fingerprint
 from tasks.record import log_report, open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
-from tasks.source_version import SOURCE, data_signatures
+from tasks.source_version import SOURCE, data_versions
 from tasks.stage import write_json
 from tasks.workspace import Workspace, open_workspace
 
@@ -60,9 +60,9 @@ def fill(workspace: Workspace, source: Path) -> None:
     _write_identity(export / "model.onnx")
     write_json(export / "manifest.json", {"files": {"model.onnx": {"sha256": file_sha256(export / "model.onnx")}}})
     (workspace.artifacts / "report" / "report.md").write_text("# Report\n")
-    seen = data_signatures(workspace.params.fetch, Store(), workspace.root)
+    seen = data_versions(workspace.params.fetch, Store(), workspace.root)
     write_json(workspace.artifacts / "fetch" / SOURCE, dict(seen))
-    write_json(workspace.artifacts / "baseline" / SOURCE, dict(checkpoint_signatures(workspace.params, workspace.root)))
+    write_json(workspace.artifacts / "baseline" / SOURCE, dict(checkpoint_versions(workspace.params, workspace.root)))
     write_lock(workspace.folder, "first")
 
 
@@ -89,7 +89,7 @@ def git(folder: Path, *arguments: str) -> str:
 def enter(workspace: Workspace) -> model_registry.Version:
     run_id = start_run(workspace)
     log_report(run_id, workspace, workspace.artifacts / "report")
-    tags = made_of(workspace, code_digest(workspace.root)).tags()
+    tags = recorded_fingerprint(workspace, code_digest(workspace.root)).tags()
     lineage = workspace_lineage(run_id, workspace)
     return register(open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags)
 

@@ -204,10 +204,11 @@ def _read_weights(path: Path, record: ArchitectureRecord) -> dict[str, Tensor]:
         msg = f"{path} was changed or replaced: sha256 {sha256}, recorded {record.weights}"
         raise CheckpointError(msg)
     try:
-        return safetensors.torch.load(content)
+        weights: dict[str, Tensor] = safetensors.torch.load(content)
     except SafetensorError as error:
         msg = f"{path} is no safetensors file ({error}): save the network again"
         raise CheckpointError(msg) from error
+    return weights
 
 
 def _read_plan(path: Path, pruning: Pruning) -> PruningPlan:

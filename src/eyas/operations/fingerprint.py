@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 TAG = "eyas.fingerprint."
+PARAMS_TAG = "eyas.params_digest"
+"""The same digest as the lineage's, under its name."""
 MEANING = {
     "data": "the data in its source",
     "params": "the parameters",
@@ -19,7 +21,7 @@ class Fingerprint:
     data: str
     """Of the source: names and contents of local files, or what the remote says of its version."""
     params: str
-    """Of every parameter that can change a result."""
+    """:func:`~eyas.operations.lineage.params_digest`: of every parameter that can change a network."""
     code: str
     """Of every source file that ``dvc.yaml`` lists."""
     checkpoint: str
@@ -27,17 +29,20 @@ class Fingerprint:
 
     def tags(self) -> dict[str, str]:
         """As tags of a registered version."""
-        return {TAG + name: value for name, value in asdict(self).items()}
+        return {_tag(name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> "Fingerprint | None":
         """What :meth:`tags` wrote; None where a version carries none."""
-        names = list(MEANING)
-        if any(TAG + name not in tags for name in names):
+        if any(_tag(name) not in tags for name in MEANING):
             return None
-        return cls(**{name: tags[TAG + name] for name in names})
+        return cls(**{name: tags[_tag(name)] for name in MEANING})
 
     def changes_since(self, other: "Fingerprint") -> list[str]:
         """The parts that differ, by name: ``data``, ``params``, ``code``, ``checkpoint``."""
         mine, theirs = asdict(self), asdict(other)
         return [name for name in mine if mine[name] != theirs[name]]
+
+
+def _tag(name: str) -> str:
+    return PARAMS_TAG if name == "params" else TAG + name
