@@ -9,7 +9,7 @@ configure()
 
 from prefect import flow  # noqa: E402
 
-from eyas.operations.gates import Decision  # noqa: E402
+from eyas.operations.gates import PromotionDecision  # noqa: E402
 from eyas.operations.notify import Notice  # noqa: E402
 from flows.notify_hooks import tell_ending  # noqa: E402
 from tasks.notify import tell  # noqa: E402
@@ -35,7 +35,7 @@ def promote(
     *,
     of_lock: bool = False,
     report: str | None = None,
-) -> Decision:
+) -> PromotionDecision:
     """Judge a version (without one the candidate) against dense network and champion; move the alias if all gates hold.
 
     Args:

@@ -15,6 +15,7 @@ from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import DenseSource, find_dense_source
+from tasks.field_names import as_fields
 from tasks.source_version import SOURCE
 from tasks.training_support import Data, check_fits, resume_folder, share_cores, training_fields
 
@@ -23,21 +24,22 @@ _log = logging.getLogger(__name__)
 
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
-    given, data, metrics = params.baseline, Data.open(params, artifacts), {}
+    section, data, metrics = params.baseline, TrainingData.open(params, artifacts), {}
     source = find_dense_source(params)
-    network = _build(given, source, data.dataset)
+    network = _build(section, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
-    share_cores(params.runtime, given.recipe, cost.macs)
-    model, epochs, inputs = network.model, given.epochs, [artifacts / "fetch" / "manifest.json"]
+    share_cores(params.runtime, section.recipe, cost.macs)
+    model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
-        load_checkpoint(model, source.weights)
-        epochs = given.adapt_epochs
+        with as_fields({name: f"baseline.{name}" for name in ("architecture", "arguments")}):
+            load_checkpoint(model, source.weights)
+        epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:
             metrics = _judge_checkpoint(data, model)
     key = resume_key({"baseline": given.model_dump(mode="json")}, inputs)
     folder = resume_folder(params, "baseline", key)
-    result = data.train(model, given.recipe, epochs, seed=given.seed, folder=folder, progress=progress)
+    result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
     save_network(network, artifacts / "baseline")
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
@@ -46,18 +48,18 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(given: BaselineParams, source: DenseSource, dataset: Dataset) -> Network:
+def _build(section: BaselineParams, source: DenseSource, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
-    found = find_architecture(source.architecture, source.arguments, dataset.num_classes)
-    model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=given.seed)
+    named = find_architecture(source.architecture, source.arguments, dataset.num_classes)
+    model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=section.seed)
     check_fits(model, dataset)
-    seen = given.checkpoint is not None and given.seen_by_checkpoint
+    seen = section.checkpoint is not None and section.seen_by_checkpoint
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
-    return Network(model, found.factory, found.arguments, dataset.image_shape, seen)
+    return Network(model, named.factory, named.arguments, dataset.image_shape, seen)
 
 
-def _judge_checkpoint(data: Data, model: nn.Module) -> dict[str, float | int]:
+def _judge_checkpoint(data: TrainingData, model: nn.Module) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
     score, test = data.evaluate(model, "score"), data.evaluate(model, "test")
     _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f", score.accuracy, test.accuracy)
@@ -68,7 +70,7 @@ def _judge_checkpoint(data: Data, model: nn.Module) -> dict[str, float | int]:
     }
 
 
-def _judge(data: Data, model: nn.Module, result: TrainingResult) -> dict[str, float | int]:
+def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
     test = data.evaluate(model, "test")
     _log.info("dense network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)

@@ -42,7 +42,7 @@ class StageError(EyasError):
 
 
 @dataclass(frozen=True)
-class Reproduced:
+class StageResult:
     """What ``dvc repro`` of one stage did."""
 
     stage: str
@@ -78,14 +78,14 @@ def stage_keys(folder: Path) -> dict[str, str]:
         raise BadInputError(msg) from error
 
 
-def reproduce(
+def repro_stage(
     folder: Path,
     stage: str,
     environment: Mapping[str, str],
     on_line: Callable[[str], None],
     *,
     force: bool = False,
-) -> Reproduced:
+) -> StageResult:
     """Run ``dvc repro`` for one stage, handing every line it prints to ``on_line``.
 
     ``--wait-for-lock`` waits for DVC's own lock only; paths that another DVC process is writing are waited for
@@ -108,7 +108,7 @@ def reproduce(
     while True:
         status, tail, skipped = _run(command, folder, environment, on_line)
         if status == 0:
-            return Reproduced(stage, skipped, stage_key(folder, stage))
+            return StageResult(stage, skipped, stage_key(folder, stage))
         if not any(_BUSY.search(line) for line in tail) or time.monotonic() > deadline:
             raise _failure(stage, tail)
         time.sleep(BUSY_POLL_SECONDS)
@@ -139,12 +139,12 @@ def _run(
 def _failure(stage: str, tail: list[str]) -> StageError:
     """The stage's own message: what it printed last before DVC said that it failed."""
     text = "\n".join(tail)
-    found = _EXIT_STATUS.findall(text)
+    statuses = _EXIT_STATUS.findall(text)
     own = [line for line in tail if line.startswith(f"{stage}: ")]
     after = tail[tail.index(own[-1]) :] if own else tail[-5:]
     message = [line for line in after if line.strip() and not (own and line.startswith("ERROR: failed to reproduce"))]
     said = "\n".join(message) or "no output"
-    return StageError(stage, int(found[-1]) if found else 1, said.removeprefix(f"{stage}: "), text)
+    return StageError(stage, int(statuses[-1]) if statuses else 1, said.removeprefix(f"{stage}: "), text)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

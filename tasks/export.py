@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
-from eyas.deploy import latency, logit_parity
+from eyas.deploy import latency
 from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
+from eyas.deploy.logit_parity import compare_logits
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
 from eyas.networks.architectures import ALLOWED, ANYWHERE
 from eyas.networks.saved_network import Network, load, load_network
@@ -32,6 +33,7 @@ CALIBRATION_IMAGES = 256
 """What formats with few bits take the ranges of activations from; never test images."""
 
 
+@as_fields({name: f"export.{name}" for name in ("max_difference", "min_agreement")})
 def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metrics:
     """Write the pruned and the dense network for their runtimes, compare, measure, list.
 
@@ -80,8 +82,8 @@ def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[
     plan = PruningPlan.from_json((artifacts / "finetune" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     # In float64, so that what remains is no rounding.
-    found = check_parity(dense.model, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
-    return {"max_difference": found.max_absolute, "relative_difference": found.max_relative}
+    parity = check_parity(dense.model, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
+    return {"max_difference": parity.max_absolute, "relative_difference": parity.max_relative}
 
 
 def write_files(
@@ -113,12 +115,12 @@ def check_files(
     results = {}
     dense_NK, pruned_NK = (logits(network, images_NCHW) for network in networks)
     for name, (exporter, path) in written.items():
-        found_NK = exporter.run(path, images_NCHW)
-        found = logit_parity.compare(dense_NK if name == "dense" else pruned_NK, found_NK)
+        exported_NK = exporter.run(path, images_NCHW)
+        parity = compare_logits(dense_NK if name == "dense" else pruned_NK, exported_NK)
         limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
-        logit_parity.require(found, path.name, max_difference=limit, min_agreement=share)
-        accuracy = float((found_NK.argmax(1) == labels_N).double().mean())
-        results[path.name] = found.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
+        parity.require(path.name, max_difference=limit, min_agreement=share)
+        accuracy = float((exported_NK.argmax(1) == labels_N).double().mean())
+        results[path.name] = parity.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
     return results
 
 
@@ -149,16 +151,16 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
 
 def churn(dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor) -> float:
     """Share of images that the pruned network answers otherwise than the dense one."""
-    return 1.0 - logit_parity.compare(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
+    return 1.0 - compare_logits(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
 
 
 def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     """One flat object of numbers; no times, so that equal runs have equal bytes."""
-    files = {name.removesuffix(".onnx").replace(".", "_"): found for name, found in parity["files"].items()}
-    numbers: dict[str, float | int] = {f"{name}_bytes": found["bytes"] for name, found in files.items()}
-    numbers |= {f"{name}_accuracy": found["accuracy"] for name, found in files.items()}
-    found = parity["files"]["model.onnx"]
-    numbers |= {name: found[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
+    files = {name.removesuffix(".onnx").replace(".", "_"): result for name, result in parity["files"].items()}
+    numbers: dict[str, float | int] = {f"{name}_bytes": result["bytes"] for name, result in files.items()}
+    numbers |= {f"{name}_accuracy": result["accuracy"] for name, result in files.items()}
+    pruned = parity["files"]["model.onnx"]
+    numbers |= {name: pruned[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}
 
 

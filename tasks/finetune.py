@@ -31,7 +31,7 @@ _INPUTS = (
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
-    data, dense = Data.open(params, artifacts), load_network(artifacts / "baseline", allowed=ANYWHERE)
+    data, dense = TrainingData.open(params, artifacts), load_network(artifacts / "baseline", allowed=ANYWHERE)
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
@@ -66,7 +66,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     }
 
 
-def _recalibrate(params: PipelineParams, data: Data, small: nn.Module) -> int:
+def _recalibrate(params: PipelineParams, data: TrainingData, small: nn.Module) -> int:
     """Batch-norm statistics as the score stage estimated them; returns the number of images."""
     given = params.score
     split = data.dataset.split("calibration")

@@ -13,16 +13,16 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
 from eyas.deploy import latency
-from eyas.deploy.exported_model import Deployed
+from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
-from eyas.operations.gates import Decision, Evaluation, Gate, judge
-from eyas.operations.tracking import Store, Version, alias_transaction, model_registry, promotion
+from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
+from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry, promotion
 from eyas.storage.digests import json_sha256
 from tasks.dvc_cli import stage_keys
 from tasks.record import open_store
 from tasks.workspace import Workspace
 
-Networks = dict[str, tuple[Deployed, str]]
+Networks = dict[str, tuple[ExportedModel, str]]
 """By role (candidate, dense, champion): the version's files, and which ONNX file of them."""
 
 
@@ -34,7 +34,7 @@ def promote_candidate(
     *,
     of_lock: bool = False,
     report: Path | None = None,
-) -> Decision:
+) -> PromotionDecision:
     """:func:`promote` as a Prefect task; never retried: a gate that said no says no again."""
     decision = promote(workspace, number, force, of_lock=of_lock, report=report)
     get_run_logger().info(decision.message)
@@ -57,7 +57,7 @@ def promote(
     of_lock: bool = False,
     dry_run: bool = False,
     report: Path | None = None,
-) -> Decision:
+) -> PromotionDecision:
     """Compare a version (without a number the candidate) with the champion, and make it champion if every gate holds.
 
     Args:
@@ -81,15 +81,15 @@ def promote(
         require_place(report)
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
-        alias_transaction.settle(store, name)
-    version = version_of_lock(store, workspace) if of_lock else promotion.pick(store, name, number)
+        alias_transaction.recover(store, name)
+    version = version_of_lock(store, workspace) if of_lock else promotion.requested_version(store, name, number)
     champion = model_registry.get_alias(store, name, model_registry.CHAMPION)
     if champion is not None and champion.number == version.number:
-        decision = Decision(name, version.number, champion.number, (), {}, dry_run=dry_run)
+        decision = PromotionDecision(name, version.number, champion.number, (), {}, dry_run=dry_run)
     else:
         decision = replace(decide(store, workspace, version, champion, (force or "").strip()), dry_run=dry_run)
         if not dry_run:
-            _carry_out(store, version, champion, decision)
+            _enact(store, version, champion, decision)
     if report is not None:
         write_decision(report, decision)
     if not (decision.promoted or dry_run):
@@ -97,14 +97,14 @@ def promote(
     return decision
 
 
-def _carry_out(store: Store, version: Version, champion: Version | None, decision: Decision) -> None:
+def _enact(store: MlflowStore, version: Version, champion: Version | None, decision: PromotionDecision) -> None:
     if decision.promoted:
         promotion.promote(store, version, champion, decision.as_dict())
     else:
         promotion.record_refusal(store, version, decision.as_dict())
 
 
-def version_of_lock(store: Store, workspace: Workspace) -> Version:
+def version_of_lock(store: MlflowStore, workspace: Workspace) -> Version:
     """The version that was registered from the stages of the workspace's ``dvc.lock``.
 
     Raises:
@@ -139,7 +139,7 @@ def require_place(path: Path) -> None:
         raise ParameterError(msg)
 
 
-def write_decision(path: Path, decision: Decision) -> None:
+def write_decision(path: Path, decision: PromotionDecision) -> None:
     """Leave a decision as a file."""
     as_json = path.suffix == ".json"
     path.write_text(json.dumps(decision.as_dict(), indent=2) + "\n" if as_json else decision.markdown())
@@ -160,7 +160,9 @@ def roll_back(workspace: Workspace, reason: str = "") -> str:
     return f"{head}: this finished the rollback of {when}, which was cut off; for one step further repeat it"
 
 
-def decide(store: Store, workspace: Workspace, version: Version, champion: Version | None, force: str) -> Decision:
+def decide(
+    store: MlflowStore, workspace: Workspace, version: Version, champion: Version | None, force: str
+) -> PromotionDecision:
     """Evaluate and judge; changes nothing."""
     settings = workspace.params.export
     with tempfile.TemporaryDirectory() as scratch:
@@ -168,8 +170,8 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
         special = never_rolled_back(version)
         if champion is not None:
-            found, gates = compared(store, version, candidate, champion, Path(scratch))
-            networks, special = networks | found, special + gates
+            champions, gates = compared(store, version, candidate, champion, Path(scratch))
+            networks, special = networks | champions, special + gates
         measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
@@ -180,16 +182,16 @@ def decide(store: Store, workspace: Workspace, version: Version, champion: Versi
         parity=parity,
     )
     number = champion.number if champion else None
-    return Decision(version.name, version.number, number, (*special, *gates), numbers, force)
+    return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
 
 
-def fetch(store: Store, version: Version, scratch: Path) -> Deployed:
+def fetch(store: MlflowStore, version: Version, scratch: Path) -> ExportedModel:
     """A version's files, each checked against what was registered."""
-    return Deployed.open(model_registry.download(store, version, scratch / version.number))
+    return ExportedModel.open(model_registry.download(store, version, scratch / version.number))
 
 
 def compared(
-    store: Store, version: Version, candidate: Deployed, champion: Version, scratch: Path
+    store: MlflowStore, version: Version, candidate: ExportedModel, champion: Version, scratch: Path
 ) -> tuple[Networks, tuple[Gate, ...]]:
     """The champion as far as it can be compared with the candidate, and what speaks against replacing it.
 
@@ -204,20 +206,20 @@ def compared(
     return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
 
 
-def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, Evaluation]:
+def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, MeasuredNetwork]:
     """Every network on all test images, and their latencies side by side; by role."""
     pixels_NCHW, labels = test.images(), test.labels.numpy()
-    files = {role: deployed.folder / file for role, (deployed, file) in networks.items()}
+    files = {role: model.folder / file for role, (model, file) in networks.items()}
     shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
     measured = latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
     return {
-        role: Evaluation(
-            answers=deployed.answers(pixels_NCHW, file),
+        role: MeasuredNetwork(
+            answers=model.answers(pixels_NCHW, file),
             labels=labels,
             latency=measured["milliseconds"][role]["median"],
             bytes=files[role].stat().st_size,
         )
-        for role, (deployed, file) in networks.items()
+        for role, (model, file) in networks.items()
     }
 
 
@@ -237,7 +239,7 @@ def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:
     return (Gate("other_files", 0.0, 1.0, False, words),)
 
 
-def same_task(candidate: Deployed, champion: Deployed) -> tuple[Gate, ...]:
+def same_task(candidate: ExportedModel, champion: ExportedModel) -> tuple[Gate, ...]:
     """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
     if candidate.answers_as(champion):
         return ()

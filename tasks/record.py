@@ -8,19 +8,26 @@ from pathlib import Path
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from eyas.config import PipelineParams
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
-from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_cut_off
-from tasks.dvc_cli import Reproduced
+from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
+from tasks.dvc_cli import StageResult
+from tasks.field_names import as_fields
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 
-def open_store(workspace: Workspace) -> tracking.Store:
+def open_store(workspace: Workspace) -> tracking.MlflowStore:
     """The MLflow store that the workspace's parameters or the environment name."""
-    runtime = workspace.params.runtime
-    return tracking.open_store(workspace.root, uri=runtime.tracking_uri, experiment=runtime.experiment)
+    return open_store_of(workspace.params, workspace.root)
+
+
+def open_store_of(params: PipelineParams, root: Path) -> tracking.MlflowStore:
+    """:func:`open_store` of parameters that are no workspace's; ``root`` is the checkout."""
+    with as_fields({"uri": "runtime.tracking_uri"}):
+        return tracking.open_store(root, uri=params.runtime.tracking_uri, experiment=params.runtime.experiment)
 
 
 def start_run(workspace: Workspace) -> str:
@@ -46,13 +53,13 @@ def start_run(workspace: Workspace) -> str:
         log.warning("no git repository here and no EYAS_COMMIT: no one will know which code made this run")
     store = open_store(workspace)
     run_id = tracking.start_pipeline(store, workspace.name, params=params, tags=tags)
-    for cut_off in end_cut_off(store, workspace.identity(), run_id):
-        log.warning("MLflow run %s had been cut off: it is ended", cut_off)
+    for orphaned in end_orphaned_runs(store, workspace.identity(), run_id):
+        log.warning("MLflow run %s had been cut off: it is ended", orphaned)
     return run_id
 
 
 @task(task_run_name="record-{result.stage}", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
-def record_stage(run_id: str, workspace: Workspace, result: Reproduced, seconds: float = 0.0) -> str:
+def record_stage(run_id: str, workspace: Workspace, result: StageResult, seconds: float = 0.0) -> str:
     """Record a stage from its files, or link the run that made them; returns that run's id."""
     params = workspace.all_params
     record = tracking.StageRecord(

@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import PipelineParams
 from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
-from eyas.operations.tracking import Store, Version, register_version
+from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import recorded_fingerprint
 from tasks.record import command, open_store
@@ -40,7 +40,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
 
 
 def register(
-    store: Store,
+    store: MlflowStore,
     params: PipelineParams,
     artifacts: Path,
     lineage: Lineage,

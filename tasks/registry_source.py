@@ -7,9 +7,10 @@ from pathlib import Path
 from eyas.config import PipelineParams
 from eyas.errors import CheckpointError, ParameterError
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
-from eyas.operations.tracking import Store, Version, model_registry, open_store
+from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks import dense_source
+from tasks.record import open_store, open_store_of
 from tasks.registered_checkpoint import FOLDER, RegisteredCheckpoint, read_registered, registered_address
 from tasks.source_version import SourceVersions, recorded_versions
 from tasks.workspace import Workspace
@@ -33,7 +34,7 @@ def bring_checkpoint(workspace: Workspace) -> bool:
     address = registered_address(workspace.params)
     if address is None:
         return False
-    store = _open(workspace.params, workspace.root)
+    store = open_store(workspace)
     version = find_version(store, address)
     source_version = _source_version(version)
     if not _is_here(workspace.state, address, source_version):
@@ -51,10 +52,10 @@ def checkpoint_versions(params: PipelineParams, root: Path) -> SourceVersions:
     address = registered_address(params)
     if address is None:
         return dense_source.checkpoint_versions(params, root)
-    return {"checkpoint": _source_version(find_version(_open(params, root), address))}
+    return {"checkpoint": _source_version(find_version(open_store_of(params, root), address))}
 
 
-def find_version(store: Store, address: str) -> Version:
+def find_version(store: MlflowStore, address: str) -> Version:
     """The version behind ``models:/name@alias`` or ``models:/name/number``.
 
     Raises:
@@ -76,10 +77,6 @@ def find_version(store: Store, address: str) -> Version:
     return version
 
 
-def _open(params: PipelineParams, root: Path) -> Store:
-    return open_store(root, uri=params.runtime.tracking_uri, experiment=params.runtime.experiment)
-
-
 def _source_version(version: Version) -> str:
     return json_sha256([version.name, version.number, version.manifest_digest])
 
@@ -92,7 +89,7 @@ def _is_here(state: Path, address: str, source_version: str) -> bool:
         return False
 
 
-def _download(store: Store, version: Version, address: str, state: Path) -> None:
+def _download(store: MlflowStore, version: Version, address: str, state: Path) -> None:
     """Bring the version's files, in the place of what was brought before, and leave the record."""
     folder = state / FOLDER
     shutil.rmtree(folder, ignore_errors=True)

@@ -18,9 +18,8 @@ from eyas.config import PipelineParams, parse_params
 from eyas.errors import EyasError, StorageError
 from eyas.operations.fingerprint import Fingerprint
 from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
-from eyas.operations.tracking import Store, Version, model_registry, promotion, report_address, run_exists
-from eyas.storage import Store as Files
-from eyas.storage import redacted
+from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion, report_address, run_exists
+from eyas.storage import Store, redacted
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_digest
@@ -109,7 +108,7 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
         BadInputError: there is no such version, or it was registered by other means.
     """
     store, root = open_store(workspace), workspace.root
-    version = promotion.pick(store, workspace.params.register_.model, number)
+    version = promotion.requested_version(store, workspace.params.register_.model, number)
     with tempfile.TemporaryDirectory() as scratch:
         files, check = _fetch(store, version, Path(scratch))
         params = json.loads((files / "params.json").read_text()) if files else {}
@@ -125,7 +124,7 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage)))
 
 
-def _fetch(store: Store, version: Version, scratch: Path) -> tuple[Path | None, Check]:
+def _fetch(store: MlflowStore, version: Version, scratch: Path) -> tuple[Path | None, Check]:
     """The version's files, and whether they are what was registered."""
     registered = version.manifest_digest
     try:
@@ -141,9 +140,9 @@ def _made_in(root: Path, lineage: Lineage) -> tuple[Workspace | None, str]:
     parser.add_argument("--params", default="params.yaml")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--name")
-    given, _ = parser.parse_known_args(shlex.split(lineage.command))
+    options, _ = parser.parse_known_args(shlex.split(lineage.command))
     try:
-        return open_workspace(root, root / given.params, given.set, name=given.name), ""
+        return open_workspace(root, root / options.params, options.set, name=options.name), ""
     except EyasError as error:
         return None, f"the profile {lineage.profile!r} cannot be opened: {error}"
 
@@ -172,7 +171,7 @@ def _of_the_sources(
         yield Check("data source", False, f"its address is not known: {error}")
         return
     addresses = " and ".join(redacted([params.fetch.train, *([params.fetch.test] if params.fetch.test else [])]))
-    look = functools.partial(data_versions, params.fetch, Files(params.runtime.storage), workspace.root)
+    look = functools.partial(data_versions, params.fetch, Store(params.runtime.storage), workspace.root)
     yield _answers("data source", addresses, then.data if then else "", look)
     if params.baseline.checkpoint:
         look = functools.partial(checkpoint_versions, params, workspace.root)
@@ -193,11 +192,11 @@ def _answers(name: str, address: str, expected: str, look: Callable[[], SourceVe
     if not expected:
         return Check(name, False, f"{address}: what it held then was not recorded")
     try:
-        found = json_sha256(look())
+        digest = json_sha256(look())
     except EyasError as error:
         return Check(name, False, str(error))
-    words = "holds the same" if found == expected else "holds something else now"
-    return Check(name, found == expected, f"{address} {words}")
+    words = "holds the same" if digest == expected else "holds something else now"
+    return Check(name, digest == expected, f"{address} {words}")
 
 
 def _of_the_code(root: Path, then: Fingerprint | None) -> Check:
@@ -215,8 +214,8 @@ def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
     names = ", ".join(_differing(params, lineage.params)) or "(the version's parameters are not here)"
     yield Check("params", same, f"{own.name} has the same" if same else f"{own.name} has others: {names}")
     manifest = own.artifacts / "fetch" / "manifest.json"
-    found = str(json.loads(manifest.read_text())["digest"]) if manifest.exists() else ""
-    yield _same("data", own, found, lineage.dataset_hash)
+    dataset = str(json.loads(manifest.read_text())["digest"]) if manifest.exists() else ""
+    yield _same("data", own, dataset, lineage.dataset_hash)
     weights = own.artifacts / "baseline" / "model.safetensors"
     yield _same("checkpoint", own, file_sha256(weights) if weights.exists() else "", lineage.baseline_sha256)
     now = _stage_keys(own)
@@ -234,10 +233,10 @@ def _differing(now: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
     return [*names[:MAX_NAMED], *(["..."] if len(names) > MAX_NAMED else [])]
 
 
-def _same(name: str, own: Workspace, found: str, expected: str) -> Check:
-    if found == expected:
+def _same(name: str, own: Workspace, digest: str, expected: str) -> Check:
+    if digest == expected:
         return Check(name, True, f"{own.name} has the same ({expected[:12]})")
-    has = f"has {found[:12]}" if found else "has none yet"
+    has = f"has {digest[:12]}" if digest else "has none yet"
     return Check(name, False, f"expected {expected[:12]}, {own.name} {has}")
 
 

@@ -12,7 +12,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
 from eyas.storage import redact
-from tasks.dvc_cli import Reproduced, StageError, reproduce
+from tasks.dvc_cli import StageError, StageResult, repro_stage
 from tasks.record import progress_of
 from tasks.workspace import Workspace
 
@@ -25,7 +25,7 @@ CHATTER = (
 )  # fmt: skip
 
 
-class StageLog:
+class StageOutputHandler:
     """Sends a stage's lines to the flow's log, its progress events to a progress artifact and to ``tell``."""
 
     def __init__(self, stage: str, tell: Callable[[int, int], None] | None = None) -> None:
@@ -90,7 +90,7 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     task_run_name="{stage}", tags=["eyas", "stage"], cache_policy=NO_CACHE, persist_result=False,
     retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
 )  # fmt: skip
-def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> Reproduced:
+def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> StageResult:
     """Bring one stage up to date through DVC.
 
     Args:
@@ -102,5 +102,5 @@ def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: 
     Raises:
         StageError: the stage failed, with its own message.
     """
-    lines = StageLog(stage, progress_of(run_id, workspace, stage) if run_id else None)
-    return reproduce(Path(workspace.folder), stage, workspace.environment(), lines, force=force)
+    lines = StageOutputHandler(stage, progress_of(run_id, workspace, stage) if run_id else None)
+    return repro_stage(Path(workspace.folder), stage, workspace.environment(), lines, force=force)

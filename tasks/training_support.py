@@ -23,14 +23,14 @@ _SMALL_STEP_MACS = 1e9
 
 
 @dataclass(frozen=True)
-class Data:
+class TrainingData:
     """The fetched data set, and the device that works on it."""
 
     dataset: Dataset
     device: str
 
     @classmethod
-    def open(cls, params: PipelineParams, artifacts: Path) -> "Data":
+    def open(cls, params: PipelineParams, artifacts: Path) -> "TrainingData":
         """Open and verify what the fetch stage left."""
         threads = params.runtime.threads or cores()
         return cls(open_dataset(artifacts / "fetch", threads=threads), stage.device(params.runtime))

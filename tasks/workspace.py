@@ -141,16 +141,16 @@ def open_workspace(
     others = [item for item in overrides if not item.startswith("runtime.")]
     resolved = apply_overrides(content, overrides)
     params = parse_params(resolved, str(path))
-    given = apply_overrides({}, runtime).get("runtime", {})
+    runtime_only = apply_overrides({}, runtime).get("runtime", {})
     if not others and name is None and path.resolve() == (root / "params.yaml").resolve():
         _require_sections(root, path, content)
-        return Workspace(root, root, "default", params, given)
+        return Workspace(root, root, "default", params, runtime_only)
     arguments = ["--params", os.path.relpath(path, root), *(part for item in others for part in ("--set", item))]
     arguments += ["--name", name] if name else []
     name = name or profile_name(path, others)
     folder = root / "workspaces" / name
     content = {**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)}
-    return Workspace(root, folder, name, params, given, tuple(arguments), content)
+    return Workspace(root, folder, name, params, runtime_only, tuple(arguments), content)
 
 
 def stage_sections(root: Path) -> list[str]:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from eyas.deploy import logit_parity
 from eyas.deploy.exporters import Exporter
+from eyas.deploy.logit_parity import compare_logits
 
 KINDS = sorted(Exporter.registry)
 
@@ -69,9 +69,9 @@ def test_file_agrees_within_its_limits_at_any_batch(
         expected = network.eval()(images[:count])
         for module, training in flags.items():
             module.training = training
-    found = logit_parity.compare(expected, exporter.run(path, images[:count]))
+    parity = compare_logits(expected, exporter.run(path, images[:count]))
     limit, share = exporter.limits(1e-4, 0.95)
-    logit_parity.require(found, path.name, max_difference=limit, min_agreement=share)
+    parity.require(path.name, max_difference=limit, min_agreement=share)
 
 
 def test_file_says_nothing_of_where_it_was_made(exported: tuple[Exporter, Path]) -> None:

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eyas.operations.gates import Decision, Evaluation, Gate, PromoteParams, churn, gain, judge
+from eyas.operations.gates import Gate, MeasuredNetwork, PromoteParams, PromotionDecision, churn, gain, judge
 
 LABELS = np.arange(200) % 10
 
 
-def answering(wrong: range, latency: float = 1.0, size: int = 1000) -> Evaluation:
+def answering(wrong: range, latency: float = 1.0, size: int = 1000) -> MeasuredNetwork:
     """Right everywhere but on these images."""
     answers = LABELS.copy()
     answers[list(wrong)] = (answers[list(wrong)] + 1) % 10
-    return Evaluation(answers=answers, labels=LABELS, latency=latency, bytes=size)
+    return MeasuredNetwork(answers=answers, labels=LABELS, latency=latency, bytes=size)
 
 
 DENSE = answering(range(4))
@@ -22,7 +22,7 @@ OPEN = PromoteParams(max_drop=None, require_parity=False, standard_errors=0.0, m
 
 
 def failed(
-    params: PromoteParams, candidate: Evaluation, champion: Evaluation | None = None, *, parity: bool = True
+    params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork | None = None, *, parity: bool = True
 ) -> set[str]:
     gates, _ = judge(params, candidate, dense=DENSE, champion=champion, parity=parity)
     return {gate.name for gate in gates if not gate.passed}
@@ -39,7 +39,7 @@ def test_gain_and_its_standard_error_by_hand() -> None:
 
 
 def test_gain_refuses_answers_to_other_images() -> None:
-    other = Evaluation(answers=LABELS, labels=np.roll(LABELS, 1))
+    other = MeasuredNetwork(answers=LABELS, labels=np.roll(LABELS, 1))
     with pytest.raises(ValueError, match="different test images"):
         gain(answering(range(1)), other)
 
@@ -53,7 +53,7 @@ def test_gain_refuses_answers_to_other_images() -> None:
         ("max_bytes", 1000, answering(range(1), size=1000), answering(range(1), size=1001)),
     ],
 )
-def test_each_limit_alone(name: str, limit: float, holding: Evaluation, breaking: Evaluation) -> None:
+def test_each_limit_alone(name: str, limit: float, holding: MeasuredNetwork, breaking: MeasuredNetwork) -> None:
     params = OPEN.model_copy(update={name: limit})
     assert failed(params, holding) == set()
     assert failed(params, breaking) == {name.split("_", 1)[1]}
@@ -96,11 +96,11 @@ def test_an_equal_candidate_is_not_better() -> None:
 def test_a_gain_at_its_limit_holds_whatever_the_last_bits_say(images: int) -> None:
     labels = np.zeros(images, dtype=np.int64)
     wrong = np.arange(images) < 7
-    champion = Evaluation(answers=wrong.astype(np.int64), labels=labels)
+    champion = MeasuredNetwork(answers=wrong.astype(np.int64), labels=labels)
     params = OPEN.model_copy(update={"min_gain": 7 / images})
-    assert failed(params, Evaluation(answers=labels, labels=labels), champion) == set()
+    assert failed(params, MeasuredNetwork(answers=labels, labels=labels), champion) == set()
     params = OPEN.model_copy(update={"min_gain": 7.01 / images})
-    assert failed(params, Evaluation(answers=labels, labels=labels), champion) == {"gain"}
+    assert failed(params, MeasuredNetwork(answers=labels, labels=labels), champion) == {"gain"}
 
 
 def test_a_latency_that_is_no_number_does_not_pass() -> None:
@@ -108,9 +108,9 @@ def test_a_latency_that_is_no_number_does_not_pass() -> None:
     assert failed(params, answering(range(1), latency=math.nan)) == {"latency"}
 
 
-def decide(*, forced: str = "", wrong: int = 30) -> Decision:
+def decide(*, forced: str = "", wrong: int = 30) -> PromotionDecision:
     gates, numbers = judge(PromoteParams(), answering(range(wrong)), dense=DENSE, champion=None, parity=True)
-    return Decision("eyas", "3", "2", gates, numbers, forced)
+    return PromotionDecision("eyas", "3", "2", gates, numbers, forced)
 
 
 def test_decision_says_which_gate_refused_and_why() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tasks.dvc_cli import StageError, reproduce, stage_key, stage_names
+from tasks.dvc_cli import StageError, repro_stage, stage_key, stage_names
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def run(project: Path, stage: str, lines: list[str] | None = None) -> bool:
-    return reproduce(project, stage, os.environ, (lines if lines is not None else []).append).skipped
+    return repro_stage(project, stage, os.environ, (lines if lines is not None else []).append).skipped
 
 
 def test_stages_come_in_the_order_of_what_they_depend_on(project: Path) -> None:
@@ -91,7 +91,7 @@ def test_leaving_early_ends_the_stages_processes(project: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reproduce(project, "first", {**os.environ, "PYTHONUNBUFFERED": "1"}, interrupt)
+        repro_stage(project, "first", {**os.environ, "PYTHONUNBUFFERED": "1"}, interrupt)
     pid = int((project / "pid").read_text())
     deadline = time.monotonic() + 15
     while _alive(pid) and time.monotonic() < deadline:

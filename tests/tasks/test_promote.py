@@ -232,8 +232,8 @@ def test_a_rollback_that_was_finished_says_so(setting: Setting, monkeypatch: pyt
     promote(workspace)
     name = workspace.params.register_.model
     mark = {"kind": "rollback", "model": name, "champion": "1", "before": "2", "previous": "", "outcome": "rolled_back"}
-    finished = alias_transaction.Move(**mark, time=86_400)  # type: ignore[arg-type]
-    monkeypatch.setattr(promotion, "settle", lambda *_: finished)
+    finished = alias_transaction.AliasMove(**mark, time=86_400)  # type: ignore[arg-type]
+    monkeypatch.setattr(promotion, "recover", lambda *_: finished)
     message = roll_back(workspace)
     assert "version 1 is champion again, version 2 was rolled back" in message
     assert "finished the rollback of 1970-01-02 00:00 UTC, which was cut off" in message

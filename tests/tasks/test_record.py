@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from eyas.errors import ParameterError
 from eyas.operations import tracking
 from tasks.record import open_store, start_run
 from tasks.workspace import Workspace, open_workspace
@@ -81,3 +82,10 @@ def test_runs_that_ended_stay_as_they_ended(workspace: Workspace) -> None:
     start_run(workspace)
     assert statuses(workspace, first, second) == ["FAILED", "FINISHED"]
     assert store.client.get_run(first).data.tags["eyas.error"] == "no space left"
+
+
+def test_an_address_that_mlflow_does_not_know_is_a_parameters(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("runtime: {tracking_uri: 'nonsense://host/x'}\n")
+    (tmp_path / "dvc.yaml").write_text("stages: {}\n")
+    with pytest.raises(ParameterError, match="check runtime.tracking_uri and MLFLOW_TRACKING_URI"):
+        open_store(open_workspace(tmp_path))

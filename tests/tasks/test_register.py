@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eyas.operations.fingerprint import Fingerprint
-from eyas.operations.tracking import Store, model_registry
+from eyas.operations.tracking import MlflowStore, model_registry
 from eyas.storage.digests import file_sha256
 from tasks import source_version
 from tasks.fingerprint import take_fingerprint
@@ -60,5 +60,5 @@ def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_f
 
 
 def test_open_store_follows_the_parameters(setting: Setting, root: Path) -> None:
-    store: Store = open_store(setting())
+    store: MlflowStore = open_store(setting())
     assert store.locks == root / "store"

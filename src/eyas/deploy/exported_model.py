@@ -18,18 +18,18 @@ BATCH = 256
 
 
 @dataclass(frozen=True)
-class Deployed:
+class ExportedModel:
     """The exported files of one version."""
 
     folder: Path
     manifest: Mapping[str, Any]
 
     @classmethod
-    def open(cls, folder: Path) -> "Deployed":
+    def open(cls, folder: Path) -> "ExportedModel":
         """Read the manifest; the files were verified when they were fetched."""
         return cls(folder, json.loads((folder / "manifest.json").read_text()))
 
-    def answers_as(self, other: "Deployed") -> bool:
+    def answers_as(self, other: "ExportedModel") -> bool:
         """Whether both take the same images and mean the same classes, in the same order."""
         mine, theirs = self.manifest, other.manifest
         return bool(mine["input"]["shape"] == theirs["input"]["shape"] and mine["classes"] == theirs["classes"])
@@ -67,8 +67,8 @@ class Deployed:
         path = self.folder / "parity.json"
         if not path.exists():
             return False
-        found = json.loads(path.read_text())["files"]["model.onnx"]
-        return bool(found["max_difference"] <= max_difference and found["agreement"] >= min_agreement)
+        parity = json.loads(path.read_text())["files"]["model.onnx"]
+        return bool(parity["max_difference"] <= max_difference and parity["agreement"] >= min_agreement)
 
     def _normalise(self, pixels_NCHW: Tensor) -> Tensor:
         shape = (-1, 1, 1)

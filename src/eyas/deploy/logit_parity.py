@@ -8,7 +8,7 @@ from eyas.errors import ParityError
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LogitParity:
     """Two networks' logits on the same images, compared."""
 
     images: int
@@ -23,34 +23,37 @@ class Agreement:
         """The numbers by name."""
         return asdict(self)
 
+    def require(self, file: str, *, max_difference: float | None, min_agreement: float) -> None:
+        """Refuse a file that computes something else.
 
-def compare(expected_NK: Tensor, found_NK: Tensor) -> Agreement:
+        Args:
+            file: what was compared with PyTorch, for the message.
+            max_difference: largest difference that is allowed; None allows any.
+            min_agreement: smallest agreement that is allowed.
+
+        Raises:
+            ParityError: a limit is broken, or a difference is no number; names both and what to do.
+        """
+        small_enough = max_difference is None or self.max_difference <= max_difference
+        if small_enough and self.agreement >= min_agreement:
+            return
+        limit = "" if max_difference is None else f", difference of at most {max_difference:g} (`max_difference`)"
+        msg = (
+            f"{file} computes something else than PyTorch on {self.images} test images: largest difference "
+            f"{self.max_difference:.3g}, top-1 agreement {self.agreement:.4f}; allowed: agreement of at least "
+            f"{min_agreement:g} (`min_agreement`){limit}. Raise a limit only if you know why they differ"
+        )
+        raise ParityError(msg)
+
+
+def compare_logits(expected_NK: Tensor, actual_NK: Tensor) -> LogitParity:
     """Compare logits ``(N, K)`` of N images with those that were expected."""
-    difference = float((expected_NK - found_NK).abs().max())
+    difference = float((expected_NK - actual_NK).abs().max())
     largest = float(expected_NK.abs().max())
-    same = (expected_NK.argmax(1) == found_NK.argmax(1)).double().mean()
-    return Agreement(
+    same = (expected_NK.argmax(1) == actual_NK.argmax(1)).double().mean()
+    return LogitParity(
         images=len(expected_NK),
         max_difference=difference,
         relative_difference=difference / largest if largest else difference,
         agreement=float(same),
     )
-
-
-def require(found: Agreement, what: str, *, max_difference: float | None, min_agreement: float) -> None:
-    """Refuse a file that computes something else.
-
-    Raises:
-        ParityError: a limit is broken, or a difference is no number; names both and what to do.
-    """
-    small_enough = max_difference is None or found.max_difference <= max_difference
-    if small_enough and found.agreement >= min_agreement:
-        return
-    allowed = "" if max_difference is None else f", difference of at most {max_difference:g}"
-    msg = (
-        f"{what} computes something else than PyTorch on {found.images} test images: largest difference "
-        f"{found.max_difference:.3g}, top-1 agreement {found.agreement:.4f}; allowed: agreement of at least "
-        f"{min_agreement:g}{allowed} (export.min_agreement, export.max_difference). Raise a limit only if you know "
-        "why they differ"
-    )
-    raise ParityError(msg)

@@ -62,7 +62,7 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
     if missing or unexpected or shapes:
         msg = (
             f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. "
-            "Check the architecture, its arguments and the number of classes"
+            "Check `architecture`, `arguments` and the number of classes"
         )
         raise CheckpointError(msg)
     kept = {name: value for name, value in weights.items() if name in expected}

@@ -40,7 +40,7 @@ class PromoteParams(BaseModel):
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class MeasuredNetwork:
     """What one network answered, and what it costs."""
 
     answers: NDArray[np.int64]
@@ -75,7 +75,7 @@ class Gate:
 
 
 @dataclass(frozen=True)
-class Decision:
+class PromotionDecision:
     """All gates of one candidate, and what follows from them."""
 
     model: str
@@ -136,7 +136,7 @@ class Decision:
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def gain(candidate: Evaluation, champion: Evaluation) -> tuple[float, float]:
+def gain(candidate: MeasuredNetwork, champion: MeasuredNetwork) -> tuple[float, float]:
     """Difference in accuracy on the same images, and its standard error (paired).
 
     Raises:
@@ -152,10 +152,10 @@ def gain(candidate: Evaluation, champion: Evaluation) -> tuple[float, float]:
 
 def judge(
     params: PromoteParams,
-    candidate: Evaluation,
+    candidate: MeasuredNetwork,
     *,
-    dense: Evaluation,
-    champion: Evaluation | None,
+    dense: MeasuredNetwork,
+    champion: MeasuredNetwork | None,
     parity: bool,
 ) -> tuple[tuple[Gate, ...], dict[str, float]]:
     """Apply every gate that is asked for; returns them with all numbers they stand on."""
@@ -176,12 +176,12 @@ def judge(
     return tuple(gates), numbers
 
 
-def churn(candidate: Evaluation, other: Evaluation) -> float:
+def churn(candidate: MeasuredNetwork, other: MeasuredNetwork) -> float:
     """Share of images that two networks answer differently."""
     return float((candidate.answers != other.answers).mean())
 
 
-def _own(params: PromoteParams, candidate: Evaluation, dense: Evaluation, *, parity: bool) -> Iterator[Gate]:
+def _own(params: PromoteParams, candidate: MeasuredNetwork, dense: MeasuredNetwork, *, parity: bool) -> Iterator[Gate]:
     """Gates that need no champion."""
     accuracy, drop = candidate.accuracy, dense.accuracy - candidate.accuracy
     if params.require_parity:
@@ -197,7 +197,7 @@ def _own(params: PromoteParams, candidate: Evaluation, dense: Evaluation, *, par
         yield _at_most("bytes", candidate.bytes, params.max_bytes, "bytes of the file")
 
 
-def _against(params: PromoteParams, candidate: Evaluation, champion: Evaluation) -> Iterator[Gate]:
+def _against(params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork) -> Iterator[Gate]:
     """Gates against the champion."""
     if params.max_churn is not None:
         yield _at_most("churn", churn(candidate, champion), params.max_churn, "share of changed answers")

@@ -110,15 +110,15 @@ def git_state(checkout: Path) -> tuple[str, bool]:
     try:
         return _git(checkout, "rev-parse", "HEAD"), bool(_git(checkout, *changes))
     except (OSError, subprocess.CalledProcessError):
-        return _given_commit()
+        return _commit_of_environment()
 
 
-def _given_commit() -> tuple[str, bool]:
-    given = os.environ.get(COMMIT_VARIABLE, "")
-    if not re.fullmatch(r"([0-9a-f]{40}([0-9a-f]{24})?(-dirty)?)?", given):
-        msg = f"{COMMIT_VARIABLE}={given}: expected a whole commit (40 hexadecimal digits), or that and -dirty"
+def _commit_of_environment() -> tuple[str, bool]:
+    commit = os.environ.get(COMMIT_VARIABLE, "")
+    if not re.fullmatch(r"([0-9a-f]{40}([0-9a-f]{24})?(-dirty)?)?", commit):
+        msg = f"{COMMIT_VARIABLE}={commit}: expected a whole commit (40 hexadecimal digits), or that and -dirty"
         raise BadInputError(msg)
-    return given.removesuffix("-dirty"), given.endswith("-dirty")
+    return commit.removesuffix("-dirty"), commit.endswith("-dirty")
 
 
 def has_commit(checkout: Path, commit: str) -> bool:

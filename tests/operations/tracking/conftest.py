@@ -19,7 +19,7 @@ from tests.support.workspace import write_workspace
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> tracking.Store:
+def store(tmp_path_factory: pytest.TempPathFactory) -> tracking.MlflowStore:
     """One store for all tests: SQLite, whose tables take a second, or the fresh server EYAS_TEST_MLFLOW names."""
     folder = tmp_path_factory.mktemp("mlflow")
     event.listen(Engine, "connect", _trust_the_power_supply)
@@ -75,7 +75,7 @@ def write_manifest(folder: Path) -> None:
 
 
 @pytest.fixture
-def make_lineage(store: tracking.Store):
+def make_lineage(store: tracking.MlflowStore):
     def make(stage_keys: Mapping[str, str], **facts: object) -> Lineage:
         run_id = tracking.start_pipeline(store, "default")
         known = {"dataset_hash": "d" * 64, "baseline_sha256": "b" * 64, "params_digest": "p" * 64, **facts}

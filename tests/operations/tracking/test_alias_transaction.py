@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eyas.errors import BusyError
-from eyas.operations.tracking import Store, alias_transaction, lease, model_registry, promotion
+from eyas.operations.tracking import MlflowStore, alias_transaction, lease, model_registry, promotion
 from eyas.operations.tracking.status import read_status
 
 WRITES = ("set_", "delete_", "create_", "log_")
@@ -58,10 +58,10 @@ class Client:
 class Scene:
     """A model with four versions: 1 and 2 were champions before 3, 4 is the candidate."""
 
-    store: Store
+    store: MlflowStore
     name: str
 
-    def with_client(self, **options: Any) -> tuple[Store, Client]:
+    def with_client(self, **options: Any) -> tuple[MlflowStore, Client]:
         client = Client(self.store.client, **options)
         return replace(self.store, client=client), client
 
@@ -74,7 +74,7 @@ class Scene:
             "aliases": {alias: version.number for alias, version in aliases.items() if version},
             "rolled back": [version.number for version in versions if promotion.ROLLED_BACK in version.tags],
             "tags": [{name: version.tags.get(name) for name in kept} for version in versions],
-            "claim": self.store.client.get_registered_model(self.name).tags.get(lease.CLAIM),
+            "lease": self.store.client.get_registered_model(self.name).tags.get(lease.TAG),
         }
 
     @property
@@ -89,12 +89,12 @@ class Scene:
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is waited for, if these tests run on a server."""
-    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "CONFIRM_SECONDS", 0.0)
     monkeypatch.setattr(lease, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture
-def make_scene(store: Store) -> Callable[[], Scene]:
+def make_scene(store: MlflowStore) -> Callable[[], Scene]:
     def make() -> Scene:
         name, client = next(NAMES), store.client
         client.create_registered_model(name)
@@ -108,16 +108,16 @@ def make_scene(store: Store) -> Callable[[], Scene]:
     return make
 
 
-def promote_four(store: Store, name: str, number: str = "4") -> str:
+def promote_four(store: MlflowStore, name: str, number: str = "4") -> str:
     version, champion = (model_registry.get_version(store, name, known) for known in (number, "3"))
     return promotion.promote(store, version, champion, DECISION)
 
 
-def promote_one(store: Store, name: str) -> str:
+def promote_one(store: MlflowStore, name: str) -> str:
     return promote_four(store, name, "1")
 
 
-def roll_back(store: Store, name: str) -> object:
+def roll_back(store: MlflowStore, name: str) -> object:
     return promotion.roll_back(store, name, "field test failed")
 
 
@@ -127,7 +127,7 @@ def first_of(writes: list[str]) -> list[int]:
 
 
 def deaths(
-    run: Callable[[Store, str], object], make_scene: Callable[[], Scene], only: str = ""
+    run: Callable[[MlflowStore, str], object], make_scene: Callable[[], Scene], only: str = ""
 ) -> Iterator[tuple[Scene, str]]:
     """The scene after a death before and after each write; the last write that took effect is the end itself."""
     scene = make_scene()
@@ -157,7 +157,7 @@ def test_a_rollback_that_died_anywhere_and_is_repeated_is_one_rollback(make_scen
         assert scene.outcomes().count("rolled_back") == 1, death
 
 
-def test_a_promotion_that_died_anywhere_claims_nothing_and_is_finished_or_made_again(
+def test_a_promotion_that_died_anywhere_holds_no_lease_and_is_finished_or_made_again(
     make_scene: Callable[[], Scene],
 ) -> None:
     clean = make_scene()
@@ -167,7 +167,7 @@ def test_a_promotion_that_died_anywhere_claims_nothing_and_is_finished_or_made_a
         moved = scene.champion == "4"
         tag = model_registry.get_version(scene.store, scene.name, 4).tags.get(promotion.OUTCOME)
         assert moved or (tag is None and "promoted" not in scene.outcomes()), death
-        finished = alias_transaction.settle(scene.store, scene.name)
+        finished = alias_transaction.recover(scene.store, scene.name)
         assert (scene.champion == "4") == moved, death
         if not moved:
             assert finished is None, death
@@ -186,20 +186,20 @@ def test_a_rollback_after_a_promotion_that_died_leaves_the_champion_that_was_see
         assert scene.state()["rolled back"] == [seen], death
 
 
-def test_a_claim_whose_run_was_deleted_blocks_nobody(make_scene: Callable[[], Scene]) -> None:
+def test_a_lease_whose_run_was_deleted_blocks_nobody(make_scene: Callable[[], Scene]) -> None:
     scene = make_scene()
-    scene.store.client.set_registered_model_tag(scene.name, lease.CLAIM, "0" * 32)
+    scene.store.client.set_registered_model_tag(scene.name, lease.TAG, "0" * 32)
     promote_four(scene.store, scene.name)
-    assert scene.state()["claim"] is None
+    assert scene.state()["lease"] is None
     assert scene.state()["aliases"] == {"champion": "4", "previous": "3"}
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Store, str], Store]:
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[MlflowStore, str], MlflowStore]:
     """The same store as another machine sees it: a server, and lock files of its own."""
-    monkeypatch.setattr(Store, "local", property(lambda _: False))
+    monkeypatch.setattr(MlflowStore, "local", property(lambda _: False))
 
-    def see(store: Store, machine: str) -> Store:
+    def see(store: MlflowStore, machine: str) -> MlflowStore:
         (tmp_path / machine).mkdir(exist_ok=True)
         return replace(store, locks=tmp_path / machine)
 
@@ -208,7 +208,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Stor
 
 @pytest.mark.parametrize("theirs", [roll_back, promote_one], ids=["a rollback", "a promotion"])
 def test_a_move_of_another_machine_between_any_two_writes(
-    make_scene: Callable[[], Scene], elsewhere: Callable[[Store, str], Store], theirs: Callable[[Store, str], object]
+    make_scene: Callable[[], Scene],
+    elsewhere: Callable[[MlflowStore, str], MlflowStore],
+    theirs: Callable[[MlflowStore, str], object],
 ) -> None:
     """Mine promotes 4 from 3; the other machine moves from 3 too, all at once, before one of my writes."""
     rehearsal = make_scene()
@@ -233,31 +235,35 @@ def test_a_move_of_another_machine_between_any_two_writes(
         assert scene.outcomes().count("promoted") == len({*done} - ({"theirs"} if theirs is roll_back else set())), (
             where
         )
-        assert scene.state()["claim"] is None, where
+        assert scene.state()["lease"] is None, where
 
 
-def attempt(move: Callable[[Store, str], object], store: Store, name: str, who: str, done: list[str]) -> None:
+def attempt(
+    move: Callable[[MlflowStore, str], object], store: MlflowStore, name: str, who: str, done: list[str]
+) -> None:
     with suppress(BusyError):
         move(store, name)
         done.append(who)
 
 
-def test_a_claim_of_another_machine_is_waited_for(
-    make_scene: Callable[[], Scene], elsewhere: Callable[[Store, str], Store], monkeypatch: pytest.MonkeyPatch
+def test_a_lease_of_another_machine_is_waited_for(
+    make_scene: Callable[[], Scene],
+    elsewhere: Callable[[MlflowStore, str], MlflowStore],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     scene = make_scene()
     store, _ = scene.with_client(kill_at=7)
     with pytest.raises(Killed):
         promote_four(store, scene.name)
-    assert scene.state()["claim"] is not None
+    assert scene.state()["lease"] is not None
     waited: list[float] = []
 
     def sleep(seconds: float) -> None:
         waited.append(seconds)
         if len(waited) == 3:  # the owner comes back to life and ends
-            scene.store.client.delete_registered_model_tag(scene.name, lease.CLAIM)
+            scene.store.client.delete_registered_model_tag(scene.name, lease.TAG)
 
     monkeypatch.setattr(lease, "PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr(lease.time, "sleep", sleep)
-    assert alias_transaction.settle(elsewhere(scene.store, "there"), scene.name) is None
+    assert alias_transaction.recover(elsewhere(scene.store, "there"), scene.name) is None
     assert len(waited) == 3

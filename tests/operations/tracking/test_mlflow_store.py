@@ -30,7 +30,7 @@ def test_given_address_goes_before_environment_before_sqlite(tmp_path: Path, mon
 
 @pytest.mark.parametrize("scheme", ["nonsense", "postgresql+nonsense"])
 def test_unusable_address_is_told_with_what_to_set(tmp_path: Path, scheme: str) -> None:
-    with pytest.raises(ParameterError, match=r"runtime\.tracking_uri") as refused:
+    with pytest.raises(ParameterError, match=r"`uri` and MLFLOW_TRACKING_URI") as refused:
         tracking.open_store(tmp_path, uri=f"{scheme}://user:secretword@host/x")
     assert refused.value.exit_status == 2
     assert "secretword" not in str(refused.value)
@@ -45,7 +45,7 @@ def test_the_first_store_of_a_process_prints_nothing(tmp_path: Path) -> None:
     assert done.stdout + done.stderr == ""
 
 
-def test_artifacts_lie_beside_the_database(store: tracking.Store) -> None:
+def test_artifacts_lie_beside_the_database(store: tracking.MlflowStore) -> None:
     if not store.uri.startswith("sqlite:"):
         pytest.skip("a server knows its own place")
     place = store.client.get_experiment(store.experiment_id).artifact_location
@@ -53,7 +53,7 @@ def test_artifacts_lie_beside_the_database(store: tracking.Store) -> None:
     assert not Path("mlruns").exists()
 
 
-def test_deleted_experiment_is_restored(store: tracking.Store, tmp_path: Path) -> None:
+def test_deleted_experiment_is_restored(store: tracking.MlflowStore, tmp_path: Path) -> None:
     gone = tracking.open_store(tmp_path, uri=store.uri, experiment="gone").experiment_id
     store.client.delete_experiment(gone)
     assert tracking.open_store(tmp_path, uri=store.uri, experiment="gone").experiment_id == gone
@@ -148,7 +148,7 @@ def test_progress_that_the_server_does_not_take_stops_nothing(dying_server: str,
 
 
 def test_what_the_server_answers_is_not_taken_for_an_absent_version(
-    store: tracking.Store, monkeypatch: pytest.MonkeyPatch
+    store: tracking.MlflowStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deny(*_: object) -> None:
         raise MlflowException("not yours", error_code=PERMISSION_DENIED)
@@ -159,7 +159,7 @@ def test_what_the_server_answers_is_not_taken_for_an_absent_version(
 
 
 def test_the_first_error_is_told_where_closing_its_record_fails_too(
-    store: tracking.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    store: tracking.MlflowStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def away(*_: object, **__: object) -> None:
         raise ValueError("away")

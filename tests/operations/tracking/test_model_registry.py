@@ -7,18 +7,22 @@ import pytest
 from eyas.deploy import onnx_runtime
 from eyas.errors import BadInputError, ChecksumError
 from eyas.operations.lineage import Lineage
-from eyas.operations.tracking import Store, model_registry
+from eyas.operations.tracking import MlflowStore, model_registry
 from eyas.operations.tracking.publish import register_version
 from eyas.storage.digests import file_sha256
 
 KEYS = {"fetch": "1" * 64, "export": "2" * 64}
 
 
-def register(store: Store, name: str, export: Path, lineage: Lineage, **options: object) -> model_registry.Version:
+def register(
+    store: MlflowStore, name: str, export: Path, lineage: Lineage, **options: object
+) -> model_registry.Version:
     return register_version(store, name, export, lineage, shape=(1, 8, 8), **options)  # type: ignore[arg-type]
 
 
-def test_version_has_files_signature_lineage_and_alias(store: Store, make_export, make_lineage, tmp_path: Path) -> None:
+def test_version_has_files_signature_lineage_and_alias(
+    store: MlflowStore, make_export, make_lineage, tmp_path: Path
+) -> None:
     export = make_export(1)
     lineage = make_lineage(KEYS, git_commit="c" * 40, git_dirty=True, params={"score": {"seed": 0}})
     version = register(store, "whole", export, lineage, metrics={"finetune.test_accuracy": 0.9})
@@ -38,7 +42,7 @@ def test_version_has_files_signature_lineage_and_alias(store: Store, make_export
 
 
 def test_mlflow_loads_the_version_and_computes_the_same(
-    store: Store, make_export, make_lineage, tmp_path: Path
+    store: MlflowStore, make_export, make_lineage, tmp_path: Path
 ) -> None:
     import mlflow.artifacts
     import mlflow.pyfunc
@@ -54,7 +58,7 @@ def test_mlflow_loads_the_version_and_computes_the_same(
     assert (column.name, column.shape) == ("images", (-1, 1, 8, 8))
 
 
-def test_equal_files_from_equal_keys_are_one_version(store: Store, make_export, make_lineage) -> None:
+def test_equal_files_from_equal_keys_are_one_version(store: MlflowStore, make_export, make_lineage) -> None:
     first = register(store, "once", make_export(1), make_lineage(KEYS))
     models = len(store.client.search_logged_models([store.experiment_id]))
     second = register(store, "once", make_export(1), make_lineage(KEYS), tags={"eyas.note": "again"})
@@ -67,7 +71,7 @@ def test_equal_files_from_equal_keys_are_one_version(store: Store, make_export, 
     assert model_registry.get_alias(store, "once", "candidate") == model_registry.get_version(store, "once", 3)
 
 
-def test_changed_file_is_not_registered(store: Store, make_export, make_lineage) -> None:
+def test_changed_file_is_not_registered(store: MlflowStore, make_export, make_lineage) -> None:
     export = make_export(1)
     (export / "plan.json").write_text("{}")
     with pytest.raises(ChecksumError, match=r"plan\.json"):
@@ -77,7 +81,7 @@ def test_changed_file_is_not_registered(store: Store, make_export, make_lineage)
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json"])
 def test_download_refuses_what_was_changed_in_the_store(
-    store: Store, make_export, make_lineage, tmp_path: Path, file: str
+    store: MlflowStore, make_export, make_lineage, tmp_path: Path, file: str
 ) -> None:
     if not store.uri.startswith("sqlite:"):
         pytest.skip("the files lie on a server")
@@ -95,7 +99,7 @@ def test_download_refuses_what_was_changed_in_the_store(
         model_registry.download(store, version, tmp_path / "down")
 
 
-def test_unknown_version_lists_what_there_is(store: Store, make_export, make_lineage) -> None:
+def test_unknown_version_lists_what_there_is(store: MlflowStore, make_export, make_lineage) -> None:
     register(store, "few", make_export(1), make_lineage(KEYS))
     with pytest.raises(BadInputError, match="no version 7; registered versions: 1"):
         model_registry.get_version(store, "few", 7)

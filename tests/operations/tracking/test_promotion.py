@@ -3,13 +3,15 @@ from pathlib import Path
 import pytest
 
 from eyas.errors import BadInputError, BusyError, RefusedError
-from eyas.operations.tracking import Store, model_registry, promotion, start_pipeline
+from eyas.operations.tracking import MlflowStore, model_registry, promotion, start_pipeline
 from eyas.operations.tracking.publish import register_version
 from eyas.operations.tracking.status import read_status
 
 
 @pytest.fixture
-def versions(store: Store, make_export, make_lineage, request: pytest.FixtureRequest) -> list[model_registry.Version]:
+def versions(
+    store: MlflowStore, make_export, make_lineage, request: pytest.FixtureRequest
+) -> list[model_registry.Version]:
     """Three versions of a model of its own."""
     name = request.node.name.replace("[", "-").rstrip("]")
     export = make_export(1)
@@ -17,7 +19,7 @@ def versions(store: Store, make_export, make_lineage, request: pytest.FixtureReq
     return [register_version(store, name, export, lineage, shape=(1, 8, 8)) for lineage in lineages]
 
 
-def aliases(store: Store, name: str) -> dict[str, str]:
+def aliases(store: MlflowStore, name: str) -> dict[str, str]:
     found = {alias: model_registry.get_alias(store, name, alias) for alias in ("champion", "previous", "candidate")}
     return {alias: version.number for alias, version in found.items() if version}
 
@@ -27,12 +29,12 @@ def decision(outcome: str = "promoted", **facts: object) -> dict[str, object]:
     return known | {"gates": [], "numbers": {"accuracy": 0.5}} | facts
 
 
-def promote(store: Store, version: model_registry.Version) -> str:
+def promote(store: MlflowStore, version: model_registry.Version) -> str:
     expected = model_registry.get_alias(store, version.name, "champion")
     return promotion.promote(store, version, expected, decision())
 
 
-def test_champion_moves_and_the_old_one_is_kept(store: Store, versions: list[model_registry.Version]) -> None:
+def test_champion_moves_and_the_old_one_is_kept(store: MlflowStore, versions: list[model_registry.Version]) -> None:
     one, two, _ = versions
     promote(store, one)
     assert aliases(store, one.name) == {"champion": "1", "candidate": "3"}
@@ -45,7 +47,7 @@ def test_champion_moves_and_the_old_one_is_kept(store: Store, versions: list[mod
 
 
 def test_champion_that_changed_meanwhile_is_not_overwritten(
-    store: Store, versions: list[model_registry.Version]
+    store: MlflowStore, versions: list[model_registry.Version]
 ) -> None:
     one, two, three = versions
     promote(store, one)
@@ -59,7 +61,9 @@ def test_champion_that_changed_meanwhile_is_not_overwritten(
     assert "eyas.outcome" not in model_registry.get_version(store, one.name, 3).tags
 
 
-def test_rollback_goes_back_step_by_step_and_then_refuses(store: Store, versions: list[model_registry.Version]) -> None:
+def test_rollback_goes_back_step_by_step_and_then_refuses(
+    store: MlflowStore, versions: list[model_registry.Version]
+) -> None:
     name = versions[0].name
     for version in versions:
         promote(store, version)
@@ -76,7 +80,7 @@ def test_rollback_goes_back_step_by_step_and_then_refuses(store: Store, versions
 
 
 def test_what_was_rolled_back_does_not_become_previous_again(
-    store: Store, versions: list[model_registry.Version]
+    store: MlflowStore, versions: list[model_registry.Version]
 ) -> None:
     one, two, three = versions
     promote(store, one)
@@ -88,7 +92,9 @@ def test_what_was_rolled_back_does_not_become_previous_again(
     assert aliases(store, one.name) == {"champion": "1", "candidate": "3"}
 
 
-def test_going_back_and_forth_never_restores_what_is_left(store: Store, versions: list[model_registry.Version]) -> None:
+def test_going_back_and_forth_never_restores_what_is_left(
+    store: MlflowStore, versions: list[model_registry.Version]
+) -> None:
     one, two, _ = versions
     for version in (one, two, one):
         promote(store, version)
@@ -96,7 +102,9 @@ def test_going_back_and_forth_never_restores_what_is_left(store: Store, versions
     assert aliases(store, one.name) == {"champion": "2", "candidate": "3"}
 
 
-def test_what_was_rolled_back_returns_without_its_mark(store: Store, versions: list[model_registry.Version]) -> None:
+def test_what_was_rolled_back_returns_without_its_mark(
+    store: MlflowStore, versions: list[model_registry.Version]
+) -> None:
     one, two, _ = versions
     promote(store, one)
     promote(store, two)
@@ -106,7 +114,7 @@ def test_what_was_rolled_back_returns_without_its_mark(store: Store, versions: l
 
 
 def test_refusal_is_tag_and_artifact_and_seen_in_status(
-    store: Store, versions: list[model_registry.Version], tmp_path: Path
+    store: MlflowStore, versions: list[model_registry.Version], tmp_path: Path
 ) -> None:
     version = versions[0]
     gate = {"name": "drop", "value": 0.2, "limit": 0.05, "passed": False, "reason": "loss 0.2: at most 0.05"}
@@ -118,7 +126,7 @@ def test_refusal_is_tag_and_artifact_and_seen_in_status(
     assert '"limit": 0.05' in Path(store.client.download_artifacts(run_id, "decision.json", str(tmp_path))).read_text()
 
 
-def test_status_is_that_of_one_model(store: Store, versions: list[model_registry.Version]) -> None:
+def test_status_is_that_of_one_model(store: MlflowStore, versions: list[model_registry.Version]) -> None:
     name = versions[0].name
     promote(store, versions[0])
     tags = {"eyas.kind": "pipeline", "eyas.model": "another"}
@@ -128,8 +136,8 @@ def test_status_is_that_of_one_model(store: Store, versions: list[model_registry
     assert [run.name for run in read_status(store, "another").runs] == ["another-profile"]
 
 
-def test_without_candidate_a_number_must_be_given(store: Store, versions: list[model_registry.Version]) -> None:
-    assert promotion.pick(store, versions[0].name, None).number == "3"
-    assert promotion.pick(store, versions[0].name, "2").number == "2"
+def test_without_candidate_a_number_must_be_given(store: MlflowStore, versions: list[model_registry.Version]) -> None:
+    assert promotion.requested_version(store, versions[0].name, None).number == "3"
+    assert promotion.requested_version(store, versions[0].name, "2").number == "2"
     with pytest.raises(BadInputError, match="--version"):
-        promotion.pick(store, "never-registered", None)
+        promotion.requested_version(store, "never-registered", None)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from eyas.operations import tracking
-from eyas.operations.tracking import StageRecord, Store
+from eyas.operations.tracking import MlflowStore, StageRecord
 
 
 def record_of(artifacts: Path, stage: str, key: str, **facts: object) -> StageRecord:
     return StageRecord(name=stage, key=key, folder=artifacts / stage, seconds=2.5, **facts)  # type: ignore[arg-type]
 
 
-def test_stage_is_recorded_as_child_with_metrics_curves_files_and_params(store: Store, artifacts: Path) -> None:
+def test_stage_is_recorded_as_child_with_metrics_curves_files_and_params(store: MlflowStore, artifacts: Path) -> None:
     parent = tracking.start_pipeline(store, "default", params={"finetune": {"epochs": 15}})
     params = {"epochs": 15, "recipe": {"kind": "sgd"}}
     child = tracking.record_stage(store, parent, record_of(artifacts, "finetune", "k-files", params=params))
@@ -34,7 +34,7 @@ def test_stage_is_recorded_as_child_with_metrics_curves_files_and_params(store: 
     assert store.client.get_run(parent).data.metrics["finetune.test_accuracy"] == written["test_accuracy"]
 
 
-def test_skipped_stage_links_to_the_run_that_made_it(store: Store, artifacts: Path) -> None:
+def test_skipped_stage_links_to_the_run_that_made_it(store: MlflowStore, artifacts: Path) -> None:
     first = tracking.start_pipeline(store, "first")
     record = record_of(artifacts, "score", "k-skip")
     made = tracking.record_stage(store, first, record)
@@ -46,13 +46,13 @@ def test_skipped_stage_links_to_the_run_that_made_it(store: Store, artifacts: Pa
     assert len(store.client.search_runs([store.experiment_id], query)) == 1
 
 
-def test_another_key_is_recorded_anew(store: Store, artifacts: Path) -> None:
+def test_another_key_is_recorded_anew(store: MlflowStore, artifacts: Path) -> None:
     parent = tracking.start_pipeline(store, "default")
     runs = {tracking.record_stage(store, parent, record_of(artifacts, "sample", key)) for key in ("k-1", "k-2")}
     assert len(runs) == 2
 
 
-def test_stage_restored_from_the_cache_is_recorded_from_its_files(store: Store, artifacts: Path) -> None:
+def test_stage_restored_from_the_cache_is_recorded_from_its_files(store: MlflowStore, artifacts: Path) -> None:
     parent = tracking.start_pipeline(store, "clone")
     child = tracking.record_stage(store, parent, record_of(artifacts, "baseline", "k-restored", skipped=True))
     run = store.client.get_run(child)
@@ -61,7 +61,7 @@ def test_stage_restored_from_the_cache_is_recorded_from_its_files(store: Store, 
 
 
 def test_recording_that_broke_off_is_not_taken_for_done(
-    store: Store, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+    store: MlflowStore, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parent = tracking.start_pipeline(store, "default")
     record = record_of(artifacts, "sample", "k-broken")
@@ -79,7 +79,7 @@ def test_recording_that_broke_off_is_not_taken_for_done(
     assert sorted(run.info.status for run in found) == ["FAILED", "FINISHED"]
 
 
-def test_data_set_is_an_input_with_its_digest(store: Store, artifacts: Path) -> None:
+def test_data_set_is_an_input_with_its_digest(store: MlflowStore, artifacts: Path) -> None:
     parent = tracking.start_pipeline(store, "default")
     child = tracking.record_stage(store, parent, record_of(artifacts, "fetch", "k-data"))
     (data,) = store.client.get_run(child).inputs.dataset_inputs
@@ -89,7 +89,7 @@ def test_data_set_is_an_input_with_its_digest(store: Store, artifacts: Path) -> 
     assert store.client.get_run(parent).data.tags["eyas.dataset_hash"] == whole
 
 
-def test_data_files_stay_out_of_the_tracking_server(store: Store, artifacts: Path) -> None:
+def test_data_files_stay_out_of_the_tracking_server(store: MlflowStore, artifacts: Path) -> None:
     (artifacts / "fetch/files").mkdir()
     (artifacts / "fetch/files/train.bin").write_bytes(b"x")
     parent = tracking.start_pipeline(store, "default")
@@ -97,7 +97,9 @@ def test_data_files_stay_out_of_the_tracking_server(store: Store, artifacts: Pat
     assert {item.path for item in store.client.list_artifacts(child)} == {"manifest.json", "metrics.json"}
 
 
-def test_failed_run_keeps_message_and_end_of_log(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_run_keeps_message_and_end_of_log(
+    store: MlflowStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2hunter2")
     run_id = tracking.start_pipeline(store, "default")
     tracking.fail_run(store, run_id, "stage fetch failed: 403", "GET https://me:pw@host/x?sig=abc\nhunter2hunter2\n")
@@ -108,7 +110,7 @@ def test_failed_run_keeps_message_and_end_of_log(store: Store, tmp_path: Path, m
     assert log == "GET https://host/x\n***\n"
 
 
-def test_stage_that_failed_has_a_failed_run_of_its_own(store: Store, artifacts: Path) -> None:
+def test_stage_that_failed_has_a_failed_run_of_its_own(store: MlflowStore, artifacts: Path) -> None:
     parent = tracking.start_pipeline(store, "default")
     failed = tracking.fail_stage(store, parent, "score", "stage score failed: no images", "the last lines")
     run = store.client.get_run(failed)
@@ -119,7 +121,9 @@ def test_stage_that_failed_has_a_failed_run_of_its_own(store: Store, artifacts: 
     assert again != failed
 
 
-def test_progress_is_a_stepped_metric_and_never_stops_the_work(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_a_stepped_metric_and_never_stops_the_work(
+    store: MlflowStore, caplog: pytest.LogCaptureFixture
+) -> None:
     run_id = tracking.start_pipeline(store, "default")
     assert all(tracking.log_progress(store, run_id, "score", done, 40) for done in (10, 20))
     points = store.client.get_metric_history(run_id, "score.progress")
@@ -128,13 +132,13 @@ def test_progress_is_a_stepped_metric_and_never_stops_the_work(store: Store, cap
     assert "MLflow takes no progress any more" in caplog.text
 
 
-def test_secrets_in_parameters_reach_no_run(store: Store) -> None:
+def test_secrets_in_parameters_reach_no_run(store: MlflowStore) -> None:
     address = "https://user:pw@host/data.parquet?token=abc"
     run_id = tracking.start_pipeline(store, "default", params={"fetch": {"train": address}})
     assert store.client.get_run(run_id).data.params["fetch.train"] == "https://host/data.parquet"
 
 
-def test_more_points_than_one_call_takes(store: Store, artifacts: Path) -> None:
+def test_more_points_than_one_call_takes(store: MlflowStore, artifacts: Path) -> None:
     lines = ["epoch,loss", *(f"{epoch},{1 / epoch}" for epoch in range(1, 2001))]
     (artifacts / "finetune/history.csv").write_text("\n".join(lines))
     parent = tracking.start_pipeline(store, "default")

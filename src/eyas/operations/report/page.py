@@ -125,7 +125,7 @@ def _frozen(entry: Mapping[str, Any]) -> str:
 
 def _parity(results: Results) -> str:
     slicing = results.parity["slicing"]
-    rows = [_file_row(name, found) for name, found in results.parity["files"].items()]
+    rows = [_file_row(name, comparison) for name, comparison in results.parity["files"].items()]
     lines = [
         "Each file against PyTorch on real test images:",
         "",
@@ -141,10 +141,10 @@ def _parity(results: Results) -> str:
     return "\n".join(lines)
 
 
-def _file_row(name: str, found: Mapping[str, Any]) -> str:
-    difference = f"{found['max_difference']:.2e} | {found['relative_difference']:.2e}"
-    shares = f"{percent(found['agreement'])} | {percent(found['accuracy'])}"
-    return f"| {name} | {difference} | {shares} | {count(found['bytes'])}B | {found['images']:,} |"
+def _file_row(name: str, comparison: Mapping[str, Any]) -> str:
+    difference = f"{comparison['max_difference']:.2e} | {comparison['relative_difference']:.2e}"
+    shares = f"{percent(comparison['agreement'])} | {percent(comparison['accuracy'])}"
+    return f"| {name} | {difference} | {shares} | {count(comparison['bytes'])}B | {comparison['images']:,} |"
 
 
 def _diagnostics(facts: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ HEADER = ("", "dense", "pruned", "change")
 
 
 @dataclass(frozen=True)
-class Row:
+class ResultRow:
     """One line of the table, ready to print."""
 
     name: str
@@ -22,7 +22,7 @@ class Row:
     change: str
 
 
-def result_rows(results: Results) -> list[Row]:
+def result_rows(results: Results) -> list[ResultRow]:
     """Accuracy, cost, size, latency and score of dense and pruned network."""
     winner, cost, size = results.winner, results.dense_cost, results.files
     return [
@@ -31,17 +31,17 @@ def result_rows(results: Results) -> list[Row]:
         _count("parameters", cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
-        Row("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
+        ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
     ]
 
 
-def markdown_table(rows: Sequence[Row]) -> str:
+def markdown_table(rows: Sequence[ResultRow]) -> str:
     """The table as Markdown."""
     lines = [HEADER, ("---", "---:", "---:", "---:"), *((row.name, row.dense, row.pruned, row.change) for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def console_table(rows: Sequence[Row], title: str = "") -> "Table":
+def console_table(rows: Sequence[ResultRow], title: str = "") -> "Table":
     """The table for a terminal, to be printed by a ``rich`` console."""
     from rich import box
     from rich.table import Table
@@ -78,23 +78,23 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _accuracy(results: Results) -> Row:
+def _accuracy(results: Results) -> ResultRow:
     dense = results.metrics["baseline"]["test_accuracy"]
     pruned = results.metrics["finetune"]["test_accuracy"]
     change = _minus(f"{100 * (pruned - dense):+.2f} points")
-    return Row("test accuracy", percent(dense), percent(pruned), change)
+    return ResultRow("test accuracy", percent(dense), percent(pruned), change)
 
 
-def _count(name: str, dense: float, pruned: float) -> Row:
-    return Row(name, count(dense), count(pruned), _minus(f"{100 * (pruned / dense - 1):+.1f} %"))
+def _count(name: str, dense: float, pruned: float) -> ResultRow:
+    return ResultRow(name, count(dense), count(pruned), _minus(f"{100 * (pruned / dense - 1):+.1f} %"))
 
 
-def _size(dense: int, pruned: int) -> Row:
+def _size(dense: int, pruned: int) -> ResultRow:
     row = _count("file size (ONNX, float32)", dense, pruned)
-    return Row(row.name, f"{count(dense)}B", f"{count(pruned)}B", row.change)
+    return ResultRow(row.name, f"{count(dense)}B", f"{count(pruned)}B", row.change)
 
 
-def _latency(results: Results) -> list[Row]:
+def _latency(results: Results) -> list[ResultRow]:
     """Median and 95th percentile; the change is how many times faster."""
     measured, setting = results.latency["milliseconds"], results.latency
     images = "image" if setting["batch"] == 1 else "images"
@@ -104,7 +104,7 @@ def _latency(results: Results) -> list[Row]:
         "p95": "95th percentile of latency",
     }
     return [
-        Row(
+        ResultRow(
             name,
             f"{measured['dense'][key]:.3g} ms",
             f"{measured['model'][key]:.3g} ms",

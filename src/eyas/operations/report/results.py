@@ -35,7 +35,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class History:
+class TrainingCurve:
     """One training: a column per quantity, aligned with ``epoch``."""
 
     epoch: tuple[int, ...]
@@ -56,7 +56,7 @@ class Results:
     groups: tuple[Group, ...]
     frozen: tuple[dict[str, Any], ...]
     candidates: tuple[Candidate, ...]
-    histories: dict[str, History]
+    histories: dict[str, TrainingCurve]
     parity: dict[str, Any]
     latency: dict[str, Any]
     files: dict[str, dict[str, Any]]
@@ -118,13 +118,13 @@ def _candidates(path: Path) -> tuple[Candidate, ...]:
     )
 
 
-def _history(path: Path) -> History:
+def _history(path: Path) -> TrainingCurve:
     """A ``history.csv``; no file, or one without rows, is a training that did not happen."""
     rows: list[dict[str, str]] = []
     if path.exists():
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    return History(
+    return TrainingCurve(
         epoch=tuple(int(row["epoch"]) for row in rows),
         train_loss=tuple(float(row["train_loss"]) for row in rows),
         score_accuracy=tuple(float(row["score_accuracy"]) for row in rows),

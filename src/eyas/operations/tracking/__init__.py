@@ -3,7 +3,7 @@
 MLflow itself is imported when a store is opened, so that importing this package costs nothing.
 """
 
-from eyas.operations.tracking.mlflow_store import Store, attempt, open_store, tracking_uri
+from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, open_store, tracking_uri
 from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.publish import register_version
 from eyas.operations.tracking.runs import (
@@ -20,8 +20,8 @@ from eyas.operations.tracking.runs import (
 )
 
 __all__ = [
+    "MlflowStore",
     "StageRecord",
-    "Store",
     "Version",
     "attempt",
     "fail_run",

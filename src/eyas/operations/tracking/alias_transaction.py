@@ -3,17 +3,17 @@
 A move is a run of MLflow. The writes come in this order:
 
 1. the run, open and ``pending``: what moves from where to where, and why;
-2. the claim: a tag of the registered model that names the run;
+2. the lease: a tag of the registered model that names the run;
 3. the alias ``champion``: the one write that decides;
 4. what follows from it: ``previous``, tags of versions. All are absolute values and may be written twice;
-5. the outcome of the run, which is closed; then the claim is taken away.
+5. the outcome of the run, which is closed; then the lease is taken away.
 
-Whoever finds the claim of a move that was cut off settles it: before step 3 nothing has moved and it is cancelled,
+Whoever finds the lease of a move that was cut off recovers it: before step 3 nothing has moved and it is cancelled,
 after it the rest is written.
 
-Two movers are kept apart by the claim, see :mod:`eyas.operations.tracking.lease`, which is read again before every
+Two movers are kept apart by the lease, see :mod:`eyas.operations.tracking.lease`, which is read again before every
 step, and the champion right before step 3. What remains: a machine that stands still in the middle of a step for longer
-than the others' patience may have one write land after another machine has moved the champion. It finds its claim gone
+than the others' patience may have one write land after another machine has moved the champion. It finds its lease gone
 then and raises :class:`BusyError`, but the write stands: ``flows status`` shows where the aliases are.
 """
 
@@ -26,7 +26,7 @@ from typing import Any, Literal
 
 from eyas.errors import BusyError
 from eyas.operations.tracking import lease
-from eyas.operations.tracking.mlflow_store import Store, attempt, retry
+from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.model_registry import (
     CHAMPION,
     PREVIOUS,
@@ -52,7 +52,7 @@ MAX_REASON = 5000
 
 
 @dataclass(frozen=True)
-class Move:
+class AliasMove:
     """What moves, as the run of the move keeps it."""
 
     kind: Literal["promotion", "rollback"]
@@ -77,13 +77,13 @@ class Move:
         return {MOVE: json.dumps(content), REASON: self.reason}
 
     @classmethod
-    def from_tags(cls, tags: Mapping[str, str]) -> "Move":
+    def from_tags(cls, tags: Mapping[str, str]) -> "AliasMove":
         """What :meth:`tags` wrote."""
         return cls(**json.loads(tags[MOVE]), reason=tags[REASON])
 
 
 def open_record(
-    store: Store,
+    store: MlflowStore,
     kind: str,
     version: Version,
     tags: Mapping[str, str],
@@ -102,18 +102,18 @@ def open_record(
             retry(store.client.log_dict, run_id, dict(decision), "decision.json")
     except BaseException as error:
         with attempt(f"closing the record of the {kind}"):
-            _withdraw(store, version.name, run_id, f"not recorded: {error}")
+            _abort(store, version.name, run_id, f"not recorded: {error}")
         raise
     return run_id
 
 
-def close_record(store: Store, run_id: str, outcome: str) -> None:
+def close_record(store: MlflowStore, run_id: str, outcome: str) -> None:
     """Close the run of a decision with what came of it."""
     tag_run(store, run_id, {OUTCOME: outcome})
     finish_run(store, run_id)
 
 
-def carry_out(store: Store, move: Move, run_id: str) -> None:
+def execute(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     """Move the champion as the record ``run_id`` says, and close it.
 
     Raises:
@@ -121,46 +121,48 @@ def carry_out(store: Store, move: Move, run_id: str) -> None:
             is closed as failed then, unless the champion moved: whoever comes next writes the rest.
     """
     with store.lock("registry"):
-        with _withdrawn_if_busy(store, move.model, run_id):
-            _settle(store, move.model)
-            lease.take(store, move.model, run_id)
+        with _aborted_if_busy(store, move.model, run_id):
+            _recover(store, move.model)
+            lease.acquire(store, move.model, run_id)
             _require_champion(store, move)
             set_alias(store, move.model, CHAMPION, move.champion)
         _complete(store, move, run_id)
 
 
-def settle(store: Store, model: str) -> Move | None:
+def recover(store: MlflowStore, model: str) -> AliasMove | None:
     """Finish or cancel what a move that was cut off left; returns the move that was finished.
 
     Raises:
         BusyError: another machine is at it.
     """
     with store.lock("registry"):
-        return _settle(store, model)
+        return _recover(store, model)
 
 
-def _settle(store: Store, model: str) -> Move | None:
+def _recover(store: MlflowStore, model: str) -> AliasMove | None:
     run_id = lease.holder(store, model)
-    if run_id is None or not lease.is_left_over(store, model, run_id):
+    if run_id is None or not lease.is_abandoned(store, model, run_id):
         return None
     if not run_exists(store, run_id):
-        log.warning("%s: run %s, which claimed to move the champion, was deleted: nothing to finish", model, run_id)
+        log.warning(
+            "%s: run %s, which held the lease on the champion, was deleted: nothing to finish", model, run_id
+        )
         lease.release(store, model, run_id)
         return None
     run = retry(store.client.get_run, run_id)
-    move = Move.from_tags(run.data.tags)
+    move = AliasMove.from_tags(run.data.tags)
     if _champion(store, model) == move.champion:
         log.warning("%s: finishing the %s to version %s, which was cut off", model, move.kind, move.champion)
         _complete(store, move, run_id)
         return move
     if run.info.status == "RUNNING":
-        _withdraw(store, model, run_id, "cut off before the champion moved; nothing has changed")
+        _abort(store, model, run_id, "cut off before the champion moved; nothing has changed")
     else:
         lease.release(store, model, run_id)
     return None
 
 
-def _require_champion(store: Store, move: Move) -> None:
+def _require_champion(store: MlflowStore, move: AliasMove) -> None:
     """The champion must be the one the decision was made against."""
     now = _champion(store, move.model)
     if now != move.before:
@@ -171,7 +173,7 @@ def _require_champion(store: Store, move: Move) -> None:
         raise BusyError(msg)
 
 
-def _complete(store: Store, move: Move, run_id: str) -> None:
+def _complete(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     """Everything that follows from the champion's move, as long as nobody else does it."""
     for write in (_point_previous, _mark_versions, _close_move):
         if _is_done_by_another(store, move, run_id):
@@ -180,11 +182,11 @@ def _complete(store: Store, move: Move, run_id: str) -> None:
     lease.release(store, move.model, run_id)
 
 
-def _is_done_by_another(store: Store, move: Move, run_id: str) -> bool:
+def _is_done_by_another(store: MlflowStore, move: AliasMove, run_id: str) -> bool:
     """Whether another machine took this process for dead and has written the rest.
 
     Raises:
-        BusyError: another machine took the claim and did something else.
+        BusyError: another machine took the lease and did something else.
     """
     if lease.holder(store, move.model) == run_id:
         return False
@@ -194,18 +196,18 @@ def _is_done_by_another(store: Store, move: Move, run_id: str) -> bool:
         f"{move.model}: another machine moved the champion during the {move.kind} to version {move.champion}; it is "
         f"version {_champion(store, move.model) or 'none'} now: look at `flows status`, then repeat it"
     )
-    _withdraw(store, move.model, run_id, msg)
+    _abort(store, move.model, run_id, msg)
     raise BusyError(msg)
 
 
-def _point_previous(store: Store, move: Move, _: str) -> None:
+def _point_previous(store: MlflowStore, move: AliasMove, _: str) -> None:
     if move.previous:
         set_alias(store, move.model, PREVIOUS, move.previous)
     else:
         drop_alias(store, move.model, PREVIOUS)
 
 
-def _mark_versions(store: Store, move: Move, run_id: str) -> None:
+def _mark_versions(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     if move.kind == "promotion":
         _mark_promoted(store, move, run_id)
     else:
@@ -213,11 +215,11 @@ def _mark_versions(store: Store, move: Move, run_id: str) -> None:
         tag_version(store, Version(move.model, move.before), {ROLLED_BACK: json.dumps(mark)})
 
 
-def _close_move(store: Store, move: Move, run_id: str) -> None:
+def _close_move(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     close_record(store, run_id, move.outcome)
 
 
-def _mark_promoted(store: Store, move: Move, run_id: str) -> None:
+def _mark_promoted(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     version = get_version(store, move.model, move.champion)
     tags = {OUTCOME: move.outcome, DECISION: move.decision, REASON: move.reason, "eyas.decision_run": run_id}
     tag_version(store, version, tags | ({BEFORE: move.before} if move.before else {}))
@@ -226,22 +228,22 @@ def _mark_promoted(store: Store, move: Move, run_id: str) -> None:
 
 
 @contextmanager
-def _withdrawn_if_busy(store: Store, model: str, run_id: str) -> Iterator[None]:
+def _aborted_if_busy(store: MlflowStore, model: str, run_id: str) -> Iterator[None]:
     """A move that did not come about says so in its record."""
     try:
         yield
     except BusyError as error:
         with attempt("closing the record of the move"):
-            _withdraw(store, model, run_id, str(error))
+            _abort(store, model, run_id, str(error))
         raise
 
 
-def _withdraw(store: Store, model: str, run_id: str, message: str) -> None:
+def _abort(store: MlflowStore, model: str, run_id: str, message: str) -> None:
     tag_run(store, run_id, {OUTCOME: "failed"})
     fail_run(store, run_id, message)
     lease.release(store, model, run_id)
 
 
-def _champion(store: Store, model: str) -> str:
+def _champion(store: MlflowStore, model: str) -> str:
     version = get_alias(store, model, CHAMPION)
     return version.number if version else ""

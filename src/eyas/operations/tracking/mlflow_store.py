@@ -29,7 +29,7 @@ ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 @dataclass(frozen=True)
-class Store:
+class MlflowStore:
     """An opened MLflow store: address, client and experiment. Every call names its run; none is "active"."""
 
     uri: str
@@ -52,13 +52,12 @@ class Store:
             yield
 
 
-def tracking_uri(checkout: Path, given: str | None = None) -> str:
-    """What was given, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
-    given = given or os.environ.get("MLFLOW_TRACKING_URI")
-    return given or f"{SQLITE}{checkout.resolve() / '.eyas' / 'mlflow.db'}"
+def tracking_uri(checkout: Path, uri: str | None = None) -> str:
+    """``uri``, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{checkout.resolve() / '.eyas' / 'mlflow.db'}"
 
 
-def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eyas") -> Store:
+def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eyas") -> MlflowStore:
     """Open the store and its experiment, creating both where they are missing.
 
     Two processes may do so at once: a lock keeps the first touch of a new SQLite file to one of them, and an
@@ -85,7 +84,7 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
     with FileLock(folder / "mlflow.lock"), _explained(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment_id = _experiment(client, experiment, artifacts)
-    return Store(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
+    return MlflowStore(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
 
 
 def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -148,7 +147,7 @@ def _explained(uri: str) -> Iterator[None]:
     except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
         reason = str(error).strip().split("\n", 1)[0]
         msg = (
-            f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check runtime.tracking_uri and "
+            f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check `uri` and "
             "MLFLOW_TRACKING_URI, or leave both unset for SQLite in the checkout"
         )
         kind = ParameterError if isinstance(error, no_such_scheme) else StorageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
 from eyas.operations.lineage import Lineage
-from eyas.operations.tracking.mlflow_store import ABSENT, Store, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
 from eyas.storage import redact
 from eyas.storage.digests import file_sha256, json_sha256
 
@@ -69,23 +69,25 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     for file, facts in manifest["files"].items():
         path = folder / file
-        found = file_sha256(path) if path.is_file() else "no such file"
-        if found != facts["sha256"]:
-            msg = f"{path}: expected sha256 {facts['sha256']}, found {found}; run the export stage again"
+        sha256 = file_sha256(path) if path.is_file() else "no such file"
+        if sha256 != facts["sha256"]:
+            msg = f"{path}: expected sha256 {facts['sha256']}, found {sha256}; export the network again"
             raise ChecksumError(msg)
     return manifest
 
 
-def find_version(store: Store, name: str, stages_digest: str, manifest_digest: str | None = None) -> Version | None:
+def find_version(
+    store: MlflowStore, name: str, stages_digest: str, manifest_digest: str | None = None
+) -> Version | None:
     """The newest version from these stage keys, of these files if their digest is given."""
     query = f"name = '{name}' and tags.`eyas.stages_digest` = '{stages_digest}'"
     if manifest_digest is not None:
         query += f" and tags.`eyas.manifest_digest` = '{manifest_digest}'"
-    found = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
-    return max(found, key=lambda version: int(version.number), default=None)
+    versions = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
+    return max(versions, key=lambda version: int(version.number), default=None)
 
 
-def get_version(store: Store, name: str, number: str | int) -> Version:
+def get_version(store: MlflowStore, name: str, number: str | int) -> Version:
     """A version by its number.
 
     Raises:
@@ -103,13 +105,13 @@ def get_version(store: Store, name: str, number: str | int) -> Version:
         raise BadInputError(msg) from error
 
 
-def list_versions(store: Store, name: str) -> list[Version]:
+def list_versions(store: MlflowStore, name: str) -> list[Version]:
     """All versions, oldest first."""
     entries = retry(store.client.search_model_versions, f"name = '{name}'")
     return sorted((as_version(entry) for entry in entries), key=lambda version: int(version.number))
 
 
-def get_alias(store: Store, name: str, alias: str) -> Version | None:
+def get_alias(store: MlflowStore, name: str, alias: str) -> Version | None:
     """The version an alias points at, if any."""
     from mlflow.exceptions import MlflowException
 
@@ -121,7 +123,7 @@ def get_alias(store: Store, name: str, alias: str) -> Version | None:
         raise
 
 
-def set_alias(store: Store, name: str, alias: str, number: str) -> None:
+def set_alias(store: MlflowStore, name: str, alias: str, number: str) -> None:
     """Point an alias at a version, and look whether it took.
 
     Raises:
@@ -137,18 +139,18 @@ def set_alias(store: Store, name: str, alias: str, number: str) -> None:
         raise BusyError(msg)
 
 
-def drop_alias(store: Store, name: str, alias: str) -> None:
+def drop_alias(store: MlflowStore, name: str, alias: str) -> None:
     """Take an alias away; one that is not there is no error."""
     retry(store.client.delete_registered_model_alias, name, alias)
 
 
-def tag_version(store: Store, version: Version, tags: Mapping[str, str]) -> None:
+def tag_version(store: MlflowStore, version: Version, tags: Mapping[str, str]) -> None:
     """Write tags of a version."""
     for name, value in tags.items():
         retry(store.client.set_model_version_tag, version.name, version.number, name, value[:5000])
 
 
-def download(store: Store, version: Version, folder: Path) -> Path:
+def download(store: MlflowStore, version: Version, folder: Path) -> Path:
     """Fetch a version's exported files into ``folder`` and check each against the registered manifest.
 
     Raises:

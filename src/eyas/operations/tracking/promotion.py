@@ -18,13 +18,13 @@ from eyas.operations.tracking.alias_transaction import (
     OUTCOME,
     REASON,
     ROLLED_BACK,
-    Move,
-    carry_out,
+    AliasMove,
     close_record,
+    execute,
     open_record,
-    settle,
+    recover,
 )
-from eyas.operations.tracking.mlflow_store import Store
+from eyas.operations.tracking.mlflow_store import MlflowStore
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
     CHAMPION,
@@ -36,7 +36,7 @@ from eyas.operations.tracking.model_registry import (
 )
 
 
-def record_refusal(store: Store, version: Version, decision: Mapping[str, Any]) -> str:
+def record_refusal(store: MlflowStore, version: Version, decision: Mapping[str, Any]) -> str:
     """Keep a decision that moves nothing, as a run of its own and as tags of the version; the run's id."""
     reason = decision["message"][:MAX_REASON]
     tags = {REASON: reason}
@@ -47,7 +47,7 @@ def record_refusal(store: Store, version: Version, decision: Mapping[str, Any]) 
     return run_id
 
 
-def promote(store: Store, version: Version, champion: Version | None, decision: Mapping[str, Any]) -> str:
+def promote(store: MlflowStore, version: Version, champion: Version | None, decision: Mapping[str, Any]) -> str:
     """Make ``version`` the champion, keep the old one as ``previous``, record the decision; the run's id.
 
     The record says ``pending`` until the champion has moved.
@@ -62,7 +62,7 @@ def promote(store: Store, version: Version, champion: Version | None, decision: 
         BusyError: the champion is another one by now, or another machine moves it; decide again.
     """
     before = champion.number if champion else ""
-    move = Move(
+    move = AliasMove(
         kind="promotion",
         model=version.name,
         champion=version.number,
@@ -75,11 +75,11 @@ def promote(store: Store, version: Version, champion: Version | None, decision: 
     )
     numbers = decision["numbers"]
     run_id = open_record(store, move.kind, version, move.tags(), numbers=numbers, decision=decision)
-    carry_out(store, move, run_id)
+    execute(store, move, run_id)
     return run_id
 
 
-def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
+def roll_back(store: MlflowStore, name: str, reason: str = "") -> tuple[AliasMove, bool]:
     """Make ``previous`` the champion again, as a run of its own.
 
     ``previous`` then points at what the restored one had replaced, so that a further rollback goes further back.
@@ -92,7 +92,7 @@ def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
         RefusedError: there is nothing to go back to.
         BusyError: the champion was moved meanwhile.
     """
-    finished = settle(store, name)
+    finished = recover(store, name)
     if finished is not None and finished.kind == "rollback":
         return finished, True
     champion, previous = get_alias(store, name, CHAMPION), get_alias(store, name, PREVIOUS)
@@ -100,7 +100,7 @@ def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
         number = champion.number if champion else None
         msg = f"{name}: no previous champion to go back to (champion: version {number})"
         raise RefusedError(msg)
-    move = Move(
+    move = AliasMove(
         kind="rollback",
         model=name,
         champion=previous.number,
@@ -110,11 +110,11 @@ def roll_back(store: Store, name: str, reason: str = "") -> tuple[Move, bool]:
         reason=reason[:MAX_REASON],
         time=int(time.time()),
     )
-    carry_out(store, move, open_record(store, move.kind, previous, move.tags()))
+    execute(store, move, open_record(store, move.kind, previous, move.tags()))
     return move, False
 
 
-def pick(store: Store, name: str, number: str | int | None) -> Version:
+def requested_version(store: MlflowStore, name: str, number: str | int | None) -> Version:
     """The version asked for, or the candidate.
 
     Raises:
@@ -129,7 +129,7 @@ def pick(store: Store, name: str, number: str | int | None) -> Version:
     return candidate
 
 
-def _further_back(store: Store, restored: Version, leaving: Version) -> str:
+def _further_back(store: MlflowStore, restored: Version, leaving: Version) -> str:
     """The champion before the restored one, unless it was rolled back itself."""
     number = restored.tags.get(BEFORE, "")
     if number in ("", leaving.number) or ROLLED_BACK in get_version(store, restored.name, number).tags:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.operations.lineage import Lineage
-from eyas.operations.tracking.mlflow_store import Store, retry
+from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
     FILES,
@@ -27,7 +27,7 @@ MAX_TAG = 5000
 
 
 def register_version(
-    store: Store,
+    store: MlflowStore,
     name: str,
     export: Path,
     lineage: Lineage,
@@ -72,7 +72,7 @@ def register_version(
     return version
 
 
-def _ensure_model(store: Store, name: str) -> None:
+def _ensure_model(store: MlflowStore, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -129,7 +129,7 @@ def _signature(path: Path, shape: Sequence[int]) -> Any:
 
 
 def _create(
-    store: Store, name: str, folder: Path, run_id: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
+    store: MlflowStore, name: str, folder: Path, run_id: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
 ) -> Version:
     """Upload the folder as a logged model, then name it a version, which appears with all its tags at once."""
     client = store.client

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.errors import StorageError
-from eyas.operations.tracking.mlflow_store import ABSENT, Store, attempt, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
 from eyas.storage import redact, redacted
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class StageRecord:
 
 
 def start_pipeline(
-    store: Store, name: str, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+    store: MlflowStore, name: str, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
 ) -> str:
     """Open the parent run of a pipeline run and return its id."""
     run = retry(store.client.create_run, store.experiment_id, run_name=name, tags=dict(tags or {}))
@@ -56,7 +56,7 @@ def start_pipeline(
     return run_id
 
 
-def record_stage(store: Store, parent_id: str, record: StageRecord) -> str:
+def record_stage(store: MlflowStore, parent_id: str, record: StageRecord) -> str:
     """Record a stage from its files, or link the run that made it; returns that run's id.
 
     The parent carries every stage's metrics too, so that pipeline runs compare side by side.
@@ -72,14 +72,14 @@ def record_stage(store: Store, parent_id: str, record: StageRecord) -> str:
     return run_id
 
 
-def find_stage_run(store: Store, stage: str, key: str) -> str | None:
+def find_stage_run(store: MlflowStore, stage: str, key: str) -> str | None:
     """The finished run that recorded this stage under this key."""
     query = f"tags.`{STAGE}` = '{stage}' and tags.`{KEY}` = '{key}' and attributes.status = 'FINISHED'"
-    found = retry(store.client.search_runs, [store.experiment_id], query, max_results=1)
-    return str(found[0].info.run_id) if found else None
+    runs = retry(store.client.search_runs, [store.experiment_id], query, max_results=1)
+    return str(runs[0].info.run_id) if runs else None
 
 
-def run_exists(store: Store, run_id: str) -> bool:
+def run_exists(store: MlflowStore, run_id: str) -> bool:
     """Whether the store knows a run that was not deleted."""
     from mlflow.exceptions import MlflowException
 
@@ -91,7 +91,7 @@ def run_exists(store: Store, run_id: str) -> bool:
         return False
 
 
-def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -> bool:
+def log_progress(store: MlflowStore, run_id: str, stage: str, done: int, total: int) -> bool:
     """Share of a stage that is done, as a stepped metric of the parent run.
 
     Returns False where the store did not take it: progress is no reason to stop a training.
@@ -106,22 +106,22 @@ def log_progress(store: Store, run_id: str, stage: str, done: int, total: int) -
     return True
 
 
-def log_numbers(store: Store, run_id: str, numbers: Mapping[str, float]) -> None:
+def log_numbers(store: MlflowStore, run_id: str, numbers: Mapping[str, float]) -> None:
     """Metrics without steps."""
     _log(store, run_id, metrics=[(name, value, 0) for name, value in numbers.items()])
 
 
-def tag_run(store: Store, run_id: str, tags: Mapping[str, str]) -> None:
+def tag_run(store: MlflowStore, run_id: str, tags: Mapping[str, str]) -> None:
     """Set tags of a run."""
     _log(store, run_id, tags=tags)
 
 
-def finish_run(store: Store, run_id: str) -> None:
+def finish_run(store: MlflowStore, run_id: str) -> None:
     """Close a run as finished."""
     retry(store.client.set_terminated, run_id, status="FINISHED")
 
 
-def fail_run(store: Store, run_id: str, message: str, log_tail: str = "") -> None:
+def fail_run(store: MlflowStore, run_id: str, message: str, log_tail: str = "") -> None:
     """Close a run as failed, with the message as a tag and the end of the log as a file."""
     _log(store, run_id, tags={"eyas.error": redact(message)[:4000], "mlflow.note.content": redact(message)[:4000]})
     if log_tail:
@@ -129,7 +129,7 @@ def fail_run(store: Store, run_id: str, message: str, log_tail: str = "") -> Non
     retry(store.client.set_terminated, run_id, status="FAILED")
 
 
-def fail_stage(store: Store, parent_id: str, stage: str, message: str, log_tail: str = "") -> str:
+def fail_stage(store: MlflowStore, parent_id: str, stage: str, message: str, log_tail: str = "") -> str:
     """A failed child run of the stage that ended the pipeline run; returns its id."""
     tags = {PARENT: parent_id, STAGE: stage}
     run = retry(store.client.create_run, store.experiment_id, run_name=stage, tags=tags)
@@ -139,12 +139,12 @@ def fail_stage(store: Store, parent_id: str, stage: str, message: str, log_tail:
     return run_id
 
 
-def log_report(store: Store, run_id: str, folder: Path) -> None:
+def log_report(store: MlflowStore, run_id: str, folder: Path) -> None:
     """Upload the report and its pictures."""
     retry(store.client.log_artifacts, run_id, str(folder), REPORT)
 
 
-def report_address(store: Store, run_id: str) -> str | None:
+def report_address(store: MlflowStore, run_id: str) -> str | None:
     """Where the report of a run lies; None where it has none."""
     place = f"{REPORT}/report.md"
     if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, REPORT)):
@@ -152,7 +152,7 @@ def report_address(store: Store, run_id: str) -> str | None:
     return f"{str(retry(store.client.get_run, run_id).info.artifact_uri).rstrip('/')}/{place}"
 
 
-def _make_stage_run(store: Store, parent_id: str, record: StageRecord) -> str:
+def _make_stage_run(store: MlflowStore, parent_id: str, record: StageRecord) -> str:
     """A child run with the stage's parameters, metrics, curves and files; failed if that is cut short."""
     start = int((time.time() - record.seconds) * 1000)
     tags = {PARENT: parent_id, STAGE: record.name, KEY: record.key}
@@ -197,7 +197,7 @@ def _history(record: StageRecord) -> Iterator[Point]:
                     yield f"{record.name}.history.{name}", float(value), step
 
 
-def _log(store: Store, run_id: str, *, metrics: Any = (), tags: Mapping[str, str] | None = None) -> None:
+def _log(store: MlflowStore, run_id: str, *, metrics: Any = (), tags: Mapping[str, str] | None = None) -> None:
     """Metrics and tags in as few calls as the server's limit of 1,000 allows."""
     from mlflow.entities import Metric, RunTag
 
@@ -209,7 +209,7 @@ def _log(store: Store, run_id: str, *, metrics: Any = (), tags: Mapping[str, str
         retry(store.client.log_batch, run_id, metrics=points[start : start + 900], tags=now_tags)
 
 
-def _log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
+def _log_params(store: MlflowStore, run_id: str, params: Mapping[str, Any]) -> None:
     from mlflow.entities import Param
 
     flat = [Param(_key(name), value[:MAX_VALUE]) for name, value in _flatten(redacted(params))]
@@ -217,7 +217,7 @@ def _log_params(store: Store, run_id: str, params: Mapping[str, Any]) -> None:
         retry(store.client.log_batch, run_id, params=flat[start : start + 100])
 
 
-def _log_dataset(store: Store, run_id: str, record: StageRecord) -> None:
+def _log_dataset(store: MlflowStore, run_id: str, record: StageRecord) -> None:
     """The data set as MLflow's run input; the digest is the manifest's, cut to the 36 characters allowed."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
@@ -234,7 +234,7 @@ def _log_dataset(store: Store, run_id: str, record: StageRecord) -> None:
     _log(store, run_id, tags={"eyas.dataset_hash": digest})
 
 
-def _upload(store: Store, run_id: str, folder: Path) -> None:
+def _upload(store: MlflowStore, run_id: str, folder: Path) -> None:
     """Every file of a stage but the data set's own and what is too large for a tracking server."""
     for path in sorted(folder.rglob("*")):
         inside = path.relative_to(folder)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from eyas.operations.tracking.alias_transaction import OUTCOME, REASON
-from eyas.operations.tracking.mlflow_store import Store, retry
+from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS, Version, get_alias
 
 
@@ -34,19 +34,19 @@ class Status:
     """Names of all registered models."""
 
 
-def read_status(store: Store, name: str, runs: int = 10) -> Status:
+def read_status(store: MlflowStore, name: str, runs: int = 10) -> Status:
     """Aliases and the last runs of this model, newest first."""
     champion, previous, candidate = (get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS, CANDIDATE))
     models = sorted(model.name for model in retry(store.client.search_registered_models))
     return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)), tuple(models))
 
 
-def last_runs(store: Store, name: str, count: int) -> list[RunSummary]:
+def last_runs(store: MlflowStore, name: str, count: int) -> list[RunSummary]:
     """Pipeline runs, promotions and rollbacks of a registered model, newest first; profiles share the experiment."""
     query = f"tags.`eyas.model` = '{name}'"
     order = ["attributes.start_time DESC"]
     search = store.client.search_runs
-    found = retry(search, [store.experiment_id], query, max_results=count, order_by=order)
+    entries = retry(search, [store.experiment_id], query, max_results=count, order_by=order)
     return [
         RunSummary(
             run_id=run.info.run_id,
@@ -56,5 +56,5 @@ def last_runs(store: Store, name: str, count: int) -> list[RunSummary]:
             started=run.info.start_time,
             why=run.data.tags.get("eyas.error") or run.data.tags.get(REASON, ""),
         )
-        for run in found
+        for run in entries
     ]
