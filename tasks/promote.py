@@ -1,8 +1,7 @@
-"""Promotion: candidate, champion and dense network answer the same test images in one run; the gates decide."""
+"""Promotion: the gates judge a version, which becomes champion or not; and the way back."""
 
 import json
 import os
-import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,20 +9,14 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from eyas.config import ExportParams
-from eyas.data import Split, open_dataset
-from eyas.deploy import latency
-from eyas.deploy.exported_model import ExportedModel
-from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
-from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
+from eyas.errors import BadInputError, ParameterError, RefusedError
+from eyas.operations.gates import PromotionDecision
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry, promotion
 from eyas.storage.digests import json_sha256
 from tasks.dvc_cli import stage_keys
+from tasks.judge_version import judge_version
 from tasks.record import open_store
 from tasks.workspace import Workspace
-
-Networks = dict[str, tuple[ExportedModel, str]]
-"""By role (candidate, dense, champion): the version's files, and which ONNX file of them."""
 
 
 @task(task_run_name="promote", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False)
@@ -87,7 +80,7 @@ def promote(
     if champion is not None and champion.number == version.number:
         decision = PromotionDecision(name, version.number, champion.number, (), {}, dry_run=dry_run)
     else:
-        decision = replace(decide(store, workspace, version, champion, (force or "").strip()), dry_run=dry_run)
+        decision = replace(judge_version(store, workspace, version, champion, (force or "").strip()), dry_run=dry_run)
         if not dry_run:
             _enact(store, version, champion, decision)
     if report is not None:
@@ -158,90 +151,3 @@ def roll_back(workspace: Workspace, reason: str = "") -> str:
         return head
     when = datetime.fromtimestamp(move.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
     return f"{head}: this finished the rollback of {when}, which was cut off; for one step further repeat it"
-
-
-def decide(
-    store: MlflowStore, workspace: Workspace, version: Version, champion: Version | None, force: str
-) -> PromotionDecision:
-    """Evaluate and judge; changes nothing."""
-    settings = workspace.params.export
-    with tempfile.TemporaryDirectory() as scratch:
-        candidate = fetch(store, version, Path(scratch))
-        networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
-        special = never_rolled_back(version)
-        if champion is not None:
-            champions, gates = compared(store, version, candidate, champion, Path(scratch))
-            networks, special = networks | champions, special + gates
-        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
-        parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
-    gates, numbers = judge(
-        workspace.params.promote,
-        measured["candidate"],
-        dense=measured["dense"],
-        champion=measured.get("champion"),
-        parity=parity,
-    )
-    number = champion.number if champion else None
-    return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
-
-
-def fetch(store: MlflowStore, version: Version, scratch: Path) -> ExportedModel:
-    """A version's files, each checked against what was registered."""
-    return ExportedModel.open(model_registry.download(store, version, scratch / version.number))
-
-
-def compared(
-    store: MlflowStore, version: Version, candidate: ExportedModel, champion: Version, scratch: Path
-) -> tuple[Networks, tuple[Gate, ...]]:
-    """The champion as far as it can be compared with the candidate, and what speaks against replacing it.
-
-    A champion whose files are lost must not stay for ever: replacing it takes force.
-    """
-    try:
-        present = fetch(store, champion, scratch)
-        gates = other_files(version, champion) + same_task(candidate, present)
-    except EyasError as error:
-        words = f"the champion, version {champion.number}, cannot be compared with: {error}"
-        return {}, (Gate("champion_files", 0.0, 1.0, False, words),)
-    return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
-
-
-def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, MeasuredNetwork]:
-    """Every network on all test images, and their latencies side by side; by role."""
-    pixels_NCHW, labels = test.images(), test.labels.numpy()
-    files = {role: model.folder / file for role, (model, file) in networks.items()}
-    shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
-    measured = latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
-    return {
-        role: MeasuredNetwork(
-            answers=model.answers(pixels_NCHW, file),
-            labels=labels,
-            latency=measured["milliseconds"][role]["median"],
-            bytes=files[role].stat().st_size,
-        )
-        for role, (model, file) in networks.items()
-    }
-
-
-def never_rolled_back(version: Version) -> tuple[Gate, ...]:
-    """A version that was taken back once does not return by itself."""
-    mark = version.tags.get(promotion.ROLLED_BACK)
-    if mark is None:
-        return ()
-    return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({mark})"),)
-
-
-def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:
-    """The champion under another number is no new champion."""
-    if candidate.manifest_digest != champion.manifest_digest:
-        return ()
-    words = f"has the same files as the champion, version {champion.number}: there is nothing to gain"
-    return (Gate("other_files", 0.0, 1.0, False, words),)
-
-
-def same_task(candidate: ExportedModel, champion: ExportedModel) -> tuple[Gate, ...]:
-    """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
-    if candidate.answers_as(champion):
-        return ()
-    words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"
-    return (Gate("same_task", 0.0, 1.0, False, words),)

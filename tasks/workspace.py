@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from configobj import ConfigObj
 from filelock import FileLock, Timeout
 
 from eyas.config import PipelineParams, parse_params, read_sections
 from eyas.errors import BusyError, ParameterError
+from tasks.workspace_files import write_workspace
 
 RUNTIME_VARIABLE = "EYAS_RUNTIME"
 
@@ -100,7 +100,7 @@ class Workspace:
         """
         with self._held(wait=wait):
             if self.folder != self.root:
-                _prepare(self.root, self.folder, self.content)
+                write_workspace(self.root, self.folder, self.content)
             yield
 
     @contextmanager
@@ -196,61 +196,3 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             msg = f"--set {item}: the value is not YAML: {str(error).splitlines()[0]}"
             raise ParameterError(msg) from error
     return result
-
-
-def _prepare(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
-    """Write what makes ``folder`` a DVC project of its own on the checkout's cache."""
-    (folder / ".dvc").mkdir(parents=True, exist_ok=True)
-    up = os.path.relpath(root, folder)
-    _write(folder / "params.yaml", yaml.safe_dump(_relocate(content, root, folder), sort_keys=False))
-    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
-    _write(folder / "dvc.yaml", yaml.safe_dump(derive_pipeline(pipeline, up), sort_keys=False))
-    _write(folder / ".dvcignore", (root / ".dvcignore").read_text())
-    _write(folder / ".dvc" / "config", dvc_config(root / ".dvc", up))
-
-
-def dvc_config(dvc_folder: Path, up: str) -> str:
-    """The checkout's DVC settings, ``config.local`` included, as a workspace's own: its cache and its remotes.
-
-    Args:
-        dvc_folder: ``.dvc`` of the checkout.
-        up: the checkout as seen from the workspace.
-    """
-    settings = ConfigObj()
-    for file in ("config", "config.local"):
-        if (dvc_folder / file).exists():
-            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
-    settings.setdefault("core", {})["no_scm"] = True
-    settings.setdefault("cache", {}).setdefault("dir", "cache")
-    places = [("cache", "dir"), *((name, "url") for name in settings if name.startswith("remote "))]
-    for section, key in places:
-        place = settings[section].get(key, "")
-        if place and not re.match(r"^(/|~|[a-z0-9+]+:)", place):
-            settings[section][key] = os.path.normpath(f"../{up}/.dvc/{place}")
-    return "\n".join(settings.write()) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    """Write only what changed, so that file times do not make anything look new."""
-    if not path.exists() or path.read_text() != text:
-        path.write_text(text)
-
-
-def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
-    """The checkout's ``dvc.yaml`` as seen from a workspace: sources lie at ``up``, artifacts beside it."""
-    derived: dict[str, Any] = json.loads(json.dumps(pipeline))
-    for stage in derived["stages"].values():
-        command = stage["cmd"].replace("PATH=.venv/bin:", f"PATH={up}/.venv/bin:")
-        stage["cmd"] = f"PYTHONPATH={up}:$PYTHONPATH {command}"
-        stage["deps"] = [dep if dep.startswith("artifacts/") else f"{up}/{dep}" for dep in stage["deps"]]
-    return derived
-
-
-def _relocate(content: Mapping[str, Any], root: Path, folder: Path) -> dict[str, Any]:
-    """Relative paths of the parameters as seen from the workspace."""
-    moved: dict[str, Any] = json.loads(json.dumps(content))
-    for section, name in (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint")):
-        value = (moved.get(section) or {}).get(name)
-        if isinstance(value, str) and not re.match(r"^(/|~|\$|[a-z0-9]+:)", value):
-            moved[section][name] = os.path.relpath(root / value, folder)
-    return moved

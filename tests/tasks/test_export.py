@@ -113,5 +113,7 @@ def test_limit_that_no_file_meets_stops_the_stage(
     shutil.copytree(pruned_digits, artifacts, ignore=shutil.ignore_patterns("export"))
     (artifacts / "export").mkdir()
     strict = digits_params.export.model_copy(update={"max_difference": 1e-12})
-    with pytest.raises(ParityError, match=r"dense\.onnx .* \(export\.min_agreement\), .* at most 1e-12 \(export\.max_difference\)"):
+    with pytest.raises(
+        ParityError, match=r"dense\.onnx .* \(export\.min_agreement\), .* at most 1e-12 \(export\.max_difference\)"
+    ):
         export(digits_params.model_copy(update={"export": strict}), artifacts, silent)

@@ -11,7 +11,7 @@ import pytest
 
 import eyas
 from eyas.errors import BadInputError, ParameterError, RefusedError
-from eyas.operations.tracking import alias_transaction, model_registry, promotion
+from eyas.operations.tracking import alias_move, model_registry, promotion
 from flows import commands
 from flows.__main__ import _parser
 from tasks.promote import promote, roll_back
@@ -232,7 +232,7 @@ def test_a_rollback_that_was_finished_says_so(setting: Setting, monkeypatch: pyt
     promote(workspace)
     name = workspace.params.register_.model
     mark = {"kind": "rollback", "model": name, "champion": "1", "before": "2", "previous": "", "outcome": "rolled_back"}
-    finished = alias_transaction.AliasMove(**mark, time=86_400)  # type: ignore[arg-type]
+    finished = alias_move.AliasMove(**mark, time=86_400)  # type: ignore[arg-type]
     monkeypatch.setattr(promotion, "recover", lambda *_: finished)
     message = roll_back(workspace)
     assert "version 1 is champion again, version 2 was rolled back" in message

@@ -8,7 +8,8 @@ import yaml
 from dvc.repo import Repo
 
 from eyas.errors import BusyError, ParameterError
-from tasks.workspace import Workspace, apply_overrides, derive_pipeline, open_workspace, profile_name
+from tasks.workspace import Workspace, apply_overrides, open_workspace, profile_name
+from tasks.workspace_files import derive_pipeline
 
 
 @pytest.fixture

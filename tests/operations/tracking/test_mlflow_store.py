@@ -15,7 +15,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 
 from eyas.errors import ParameterError, StorageError
 from eyas.operations import tracking
-from eyas.operations.tracking import alias_transaction, model_registry
+from eyas.operations.tracking import alias_move, model_registry
 from eyas.operations.tracking.mlflow_store import retry
 from eyas.storage.retry import Retry
 
@@ -174,4 +174,4 @@ def test_the_first_error_is_told_where_closing_its_record_fails_too(
     with pytest.raises(OSError, match="the first"):
         tracking.record_stage(store, parent, tracking.StageRecord("score", "key-of-no-run", tmp_path))
     with pytest.raises(OSError, match="the first"):
-        alias_transaction.open_record(store, "promotion", model_registry.Version("net", "1"), {})
+        alias_move.open_record(store, "promotion", model_registry.Version("net", "1"), {})

@@ -7,17 +7,15 @@ from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, open_sto
 from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.publish import register_version
 from eyas.operations.tracking.runs import (
-    StageRecord,
     fail_run,
-    fail_stage,
     finish_run,
     log_progress,
     log_report,
-    record_stage,
     report_address,
     run_exists,
     start_pipeline,
 )
+from eyas.operations.tracking.stage_runs import StageRecord, fail_stage, record_stage
 
 __all__ = [
     "MlflowStore",

@@ -19,13 +19,21 @@ then and raises :class:`BusyError`, but the write stands: ``flows status`` shows
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
 
 from eyas.errors import BusyError
 from eyas.operations.tracking import lease
+from eyas.operations.tracking.alias_move import (
+    BEFORE,
+    DECISION,
+    OUTCOME,
+    REASON,
+    ROLLED_BACK,
+    AliasMove,
+    abort_record,
+    close_record,
+)
 from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.model_registry import (
     CHAMPION,
@@ -37,80 +45,9 @@ from eyas.operations.tracking.model_registry import (
     set_alias,
     tag_version,
 )
-from eyas.operations.tracking.runs import fail_run, finish_run, log_numbers, run_exists, tag_run
+from eyas.operations.tracking.runs import run_exists
 
 log = logging.getLogger(__name__)
-
-BEFORE = "eyas.previous_champion"
-ROLLED_BACK = "eyas.rolled_back"
-DECISION = "eyas.decision"
-OUTCOME = "eyas.outcome"
-REASON = "eyas.reason"
-MOVE = "eyas.move"
-PENDING = "pending"
-MAX_REASON = 5000
-
-
-@dataclass(frozen=True)
-class AliasMove:
-    """What moves, as the run of the move keeps it."""
-
-    kind: Literal["promotion", "rollback"]
-    model: str
-    champion: str
-    """Number of the version that becomes champion."""
-    before: str
-    """Number of the champion it takes over from; empty where there is none."""
-    previous: str
-    """Number that ``previous`` names afterwards; empty takes the alias away."""
-    outcome: str
-    """What the record says once it is done."""
-    reason: str = ""
-    decision: str = ""
-    """The gates in short, as JSON."""
-    time: int = 0
-    """Seconds since 1970."""
-
-    def tags(self) -> dict[str, str]:
-        """As tags of the run."""
-        content = {name: value for name, value in asdict(self).items() if name != "reason"}
-        return {MOVE: json.dumps(content), REASON: self.reason}
-
-    @classmethod
-    def from_tags(cls, tags: Mapping[str, str]) -> "AliasMove":
-        """What :meth:`tags` wrote."""
-        return cls(**json.loads(tags[MOVE]), reason=tags[REASON])
-
-
-def open_record(
-    store: MlflowStore,
-    kind: str,
-    version: Version,
-    tags: Mapping[str, str],
-    *,
-    numbers: Mapping[str, float] | None = None,
-    decision: Mapping[str, Any] | None = None,
-) -> str:
-    """Open the ``pending`` run of a decision about a version and return its id."""
-    known = {"eyas.kind": kind, "eyas.model": version.name, "eyas.version": version.number, OUTCOME: PENDING}
-    name = f"{kind}-{version.name}-{version.number}"
-    run = retry(store.client.create_run, store.experiment_id, run_name=name, tags={**known, **tags})
-    run_id = str(run.info.run_id)
-    try:
-        log_numbers(store, run_id, {f"promote.{number}": value for number, value in (numbers or {}).items()})
-        if decision is not None:
-            retry(store.client.log_dict, run_id, dict(decision), "decision.json")
-    except BaseException as error:
-        with attempt(f"closing the record of the {kind}"):
-            _abort(store, version.name, run_id, f"not recorded: {error}")
-        raise
-    return run_id
-
-
-def close_record(store: MlflowStore, run_id: str, outcome: str) -> None:
-    """Close the run of a decision with what came of it."""
-    tag_run(store, run_id, {OUTCOME: outcome})
-    finish_run(store, run_id)
 
 
 def execute(store: MlflowStore, move: AliasMove, run_id: str) -> None:
@@ -144,9 +81,7 @@ def _recover(store: MlflowStore, model: str) -> AliasMove | None:
     if run_id is None or not lease.is_abandoned(store, model, run_id):
         return None
     if not run_exists(store, run_id):
-        log.warning(
-            "%s: run %s, which held the lease on the champion, was deleted: nothing to finish", model, run_id
-        )
+        log.warning("%s: run %s, which held the lease on the champion, was deleted: nothing to finish", model, run_id)
         lease.release(store, model, run_id)
         return None
     run = retry(store.client.get_run, run_id)
@@ -156,7 +91,7 @@ def _recover(store: MlflowStore, model: str) -> AliasMove | None:
         _complete(store, move, run_id)
         return move
     if run.info.status == "RUNNING":
-        _abort(store, model, run_id, "cut off before the champion moved; nothing has changed")
+        abort_record(store, model, run_id, "cut off before the champion moved; nothing has changed")
     else:
         lease.release(store, model, run_id)
     return None
@@ -196,7 +131,7 @@ def _is_done_by_another(store: MlflowStore, move: AliasMove, run_id: str) -> boo
         f"{move.model}: another machine moved the champion during the {move.kind} to version {move.champion}; it is "
         f"version {_champion(store, move.model) or 'none'} now: look at `flows status`, then repeat it"
     )
-    _abort(store, move.model, run_id, msg)
+    abort_record(store, move.model, run_id, msg)
     raise BusyError(msg)
 
 
@@ -234,14 +169,8 @@ def _aborted_if_busy(store: MlflowStore, model: str, run_id: str) -> Iterator[No
         yield
     except BusyError as error:
         with attempt("closing the record of the move"):
-            _abort(store, model, run_id, str(error))
+            abort_record(store, model, run_id, str(error))
         raise
-
-
-def _abort(store: MlflowStore, model: str, run_id: str, message: str) -> None:
-    tag_run(store, run_id, {OUTCOME: "failed"})
-    fail_run(store, run_id, message)
-    lease.release(store, model, run_id)
 
 
 def _champion(store: MlflowStore, model: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyas.errors import BadInputError, RefusedError
-from eyas.operations.tracking.alias_transaction import (
+from eyas.operations.tracking.alias_move import (
     BEFORE,
     DECISION,
     MAX_REASON,
@@ -20,10 +20,9 @@ from eyas.operations.tracking.alias_transaction import (
     ROLLED_BACK,
     AliasMove,
     close_record,
-    execute,
     open_record,
-    recover,
 )
+from eyas.operations.tracking.alias_transaction import execute, recover
 from eyas.operations.tracking.mlflow_store import MlflowStore
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,

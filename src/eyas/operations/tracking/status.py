@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from eyas.operations.tracking.alias_transaction import OUTCOME, REASON
+from eyas.operations.tracking.alias_move import OUTCOME, REASON
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS, Version, get_alias
 

@@ -1,0 +1,103 @@
+"""A version against the gates: it, the champion and the dense network answer the same test images in one run."""
+
+import tempfile
+from pathlib import Path
+
+from eyas.config import ExportParams
+from eyas.data import Split, open_dataset
+from eyas.deploy import latency
+from eyas.deploy.exported_model import ExportedModel
+from eyas.errors import EyasError
+from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
+from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.workspace import Workspace
+
+Networks = dict[str, tuple[ExportedModel, str]]
+"""By role (candidate, dense, champion): the version's files, and which ONNX file of them."""
+
+
+def judge_version(
+    store: MlflowStore, workspace: Workspace, version: Version, champion: Version | None, force: str
+) -> PromotionDecision:
+    """Evaluate and judge; changes nothing."""
+    settings = workspace.params.export
+    with tempfile.TemporaryDirectory() as scratch:
+        candidate = download_export(store, version, Path(scratch))
+        networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
+        special = never_rolled_back(version)
+        if champion is not None:
+            champions, gates = compare_with_champion(store, version, candidate, champion, Path(scratch))
+            networks, special = networks | champions, special + gates
+        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
+        parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
+    gates, numbers = judge(
+        workspace.params.promote,
+        measured["candidate"],
+        dense=measured["dense"],
+        champion=measured.get("champion"),
+        parity=parity,
+    )
+    number = champion.number if champion else None
+    return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
+
+
+def download_export(store: MlflowStore, version: Version, scratch: Path) -> ExportedModel:
+    """A version's files, each checked against what was registered."""
+    return ExportedModel.open(model_registry.download(store, version, scratch / version.number))
+
+
+def compare_with_champion(
+    store: MlflowStore, version: Version, candidate: ExportedModel, champion: Version, scratch: Path
+) -> tuple[Networks, tuple[Gate, ...]]:
+    """The champion as far as it can be compared with the candidate, and what speaks against replacing it.
+
+    A champion whose files are lost must not stay for ever: replacing it takes force.
+    """
+    try:
+        present = download_export(store, champion, scratch)
+        gates = other_files(version, champion) + same_task(candidate, present)
+    except EyasError as error:
+        words = f"the champion, version {champion.number}, cannot be compared with: {error}"
+        return {}, (Gate("champion_files", 0.0, 1.0, False, words),)
+    return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
+
+
+def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, MeasuredNetwork]:
+    """Every network on all test images, and their latencies side by side; by role."""
+    pixels_NCHW, labels = test.images(), test.labels.numpy()
+    files = {role: model.folder / file for role, (model, file) in networks.items()}
+    shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
+    measured = latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
+    return {
+        role: MeasuredNetwork(
+            answers=model.answers(pixels_NCHW, file),
+            labels=labels,
+            latency=measured["milliseconds"][role]["median"],
+            bytes=files[role].stat().st_size,
+        )
+        for role, (model, file) in networks.items()
+    }
+
+
+def never_rolled_back(version: Version) -> tuple[Gate, ...]:
+    """A version that was taken back once does not return by itself."""
+    mark = version.tags.get(promotion.ROLLED_BACK)
+    if mark is None:
+        return ()
+    return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({mark})"),)
+
+
+def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:
+    """The champion under another number is no new champion."""
+    if candidate.manifest_digest != champion.manifest_digest:
+        return ()
+    words = f"has the same files as the champion, version {champion.number}: there is nothing to gain"
+    return (Gate("other_files", 0.0, 1.0, False, words),)
+
+
+def same_task(candidate: ExportedModel, champion: ExportedModel) -> tuple[Gate, ...]:
+    """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
+    if candidate.answers_as(champion):
+        return ()
+    words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"
+    return (Gate("same_task", 0.0, 1.0, False, words),)
