@@ -16,10 +16,10 @@ def test_build_repeats_under_a_seed_and_leaves_the_generator():
 
 
 def test_a_name_stands_for_the_models_folder():
-    found = find_architecture("resnet20", {"width": 8}, 5)
-    assert found.factory == "models:build"
-    assert found.arguments == {"name": "resnet20", "width": 8, "num_classes": 5}
-    assert type(build_model(found.factory, {"name": "resnet20"}, 5)) is type(build_model("resnet20", {}, 5))
+    named = find_architecture("resnet20", {"width": 8}, 5)
+    assert named.factory == "models:build"
+    assert named.arguments == {"name": "resnet20", "width": 8, "num_classes": 5}
+    assert type(build_model(named.factory, {"name": "resnet20"}, 5)) is type(build_model("resnet20", {}, 5))
 
 
 def test_a_factory_by_reference():

@@ -19,8 +19,8 @@ def headers(body: bytes, *, at: int = NOW, secret: bytes = SECRET) -> dict[str, 
     return {TIMESTAMP_HEADER: str(at), SIGNATURE_HEADER: sign(secret, at, body)}
 
 
-def accept(given: Mapping[str, str], body: bytes, *, now: float, guard: ReplayGuard) -> None:
-    with guard.spending(verify(SECRET, given, body, now=now), now=now):
+def accept(signed: Mapping[str, str], body: bytes, *, now: float, guard: ReplayGuard) -> None:
+    with guard.spending(verify(SECRET, signed, body, now=now), now=now):
         pass
 
 
@@ -73,9 +73,9 @@ def test_an_old_or_future_request_is_refused(tmp_path: Path, shift: int) -> None
 )
 def test_any_other_header_is_refused_without_a_trace_of_the_secret(tmp_path: Path, changed: dict[str, str]) -> None:
     guard = ReplayGuard(tmp_path / "seen.json")
-    given = headers(b"{}") | changed if changed else {}
+    signed = headers(b"{}") | changed if changed else {}
     with pytest.raises(SignatureError) as caught:
-        accept(given, b"{}", now=NOW, guard=guard)
+        accept(signed, b"{}", now=NOW, guard=guard)
     assert SECRET.decode() not in str(caught.value)
     assert sign(SECRET, NOW, b"{}") not in str(caught.value)
     accept(headers(b"{}"), b"{}", now=NOW, guard=guard)
@@ -92,12 +92,12 @@ def test_a_short_secret_is_refused() -> None:
 
 
 def test_a_request_that_came_to_nothing_may_be_sent_again(tmp_path: Path) -> None:
-    guard, given = ReplayGuard(tmp_path / "seen.json"), headers(b"{}")
-    with pytest.raises(RuntimeError, match="busy"), guard.spending(verify(SECRET, given, b"{}", now=NOW), now=NOW):
+    guard, signed = ReplayGuard(tmp_path / "seen.json"), headers(b"{}")
+    with pytest.raises(RuntimeError, match="busy"), guard.spending(verify(SECRET, signed, b"{}", now=NOW), now=NOW):
         raise RuntimeError("busy")
-    accept(given, b"{}", now=NOW + 1, guard=guard)
+    accept(signed, b"{}", now=NOW + 1, guard=guard)
     with pytest.raises(SignatureError, match="replayed"):
-        accept(given, b"{}", now=NOW + 2, guard=guard)
+        accept(signed, b"{}", now=NOW + 2, guard=guard)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,6 @@ def spoil(workspace: Workspace) -> None:
 
 
 def aliases(workspace: Workspace) -> dict[str, str]:
-    store, name = open_store(workspace), workspace.params.register_.model
-    found = {alias: model_registry.get_alias(store, name, alias) for alias in ("champion", "previous", "candidate")}
-    return {alias: version.number for alias, version in found.items() if version}
+    """As MLflow itself tells them."""
+    model = open_store(workspace).client.get_registered_model(workspace.params.register_.model)
+    return {alias: str(number) for alias, number in model.aliases.items()}

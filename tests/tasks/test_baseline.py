@@ -67,8 +67,8 @@ def artifacts(pruned_digits, tmp_path):
     return tmp_path / "artifacts"
 
 
-def make_params(artifacts, **given):
-    baseline_params = {"architecture": "resnet8", "arguments": ARGUMENTS, "epochs": 2, "recipe": RECIPE, **given}
+def make_params(artifacts, **fields):
+    baseline_params = {"architecture": "resnet8", "arguments": ARGUMENTS, "epochs": 2, "recipe": RECIPE, **fields}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
     return parse_params({"baseline": baseline_params, "runtime": runtime})
 
@@ -129,18 +129,18 @@ def test_it_trains_and_leaves_all_that_rebuilds_the_network(artifacts):
 
 
 def test_same_seed_same_bytes(artifacts):
-    found = []
+    contents = []
     for seed in (1, 1, 2):
         baseline(make_params(artifacts, seed=seed, epochs=1), artifacts, silent)
-        found.append(files(artifacts / "baseline"))
-    assert found[0] == found[1]
-    assert found[0]["model.safetensors"] != found[2]["model.safetensors"]
+        contents.append(files(artifacts / "baseline"))
+    assert contents[0] == contents[1]
+    assert contents[0]["model.safetensors"] != contents[2]["model.safetensors"]
 
 
 def checkpoint(artifacts, tmp_path, **arguments):
     torch.manual_seed(7)
     model = models.build("resnet8", 10, **{**ARGUMENTS, **arguments})
-    path = tmp_path / "given.pth"
+    path = tmp_path / "weights.pth"
     torch.save({"state_dict": {f"module.{k}": v for k, v in model.state_dict().items()}, "epoch": 3}, path)
     return path, model
 
@@ -148,7 +148,7 @@ def checkpoint(artifacts, tmp_path, **arguments):
 def test_a_checkpoint_is_taken_as_it_is(artifacts, tmp_path, monkeypatch):
     _, model = checkpoint(artifacts, tmp_path)
     monkeypatch.setenv("WEIGHTS", str(tmp_path))
-    params = make_params(artifacts, checkpoint="$WEIGHTS/given.pth", seen_by_checkpoint=True)
+    params = make_params(artifacts, checkpoint="$WEIGHTS/weights.pth", seen_by_checkpoint=True)
     metrics = baseline(params, artifacts, silent)
     state = load_file(artifacts / "baseline/model.safetensors")
     assert set(state) == set(model.state_dict())
@@ -202,7 +202,7 @@ def test_a_checkpoint_that_was_tampered_with(artifacts, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("fields", "message"),
     [
         ({"arguments": {"in_channels": 3}}, r"cannot take images of shape \(1, 8, 8\).*in_channels"),
         ({"architecture": f"{__name__}:Answers", "arguments": {}}, r"\(2, 10, 6, 6\).*logits \(2, K\)"),
@@ -210,9 +210,9 @@ def test_a_checkpoint_that_was_tampered_with(artifacts, tmp_path):
         ({"architecture": "resnet21"}, r"architecture 'resnet21'.*resnet20"),
     ],
 )
-def test_a_network_that_does_not_fit_the_data(artifacts, given, message):
+def test_a_network_that_does_not_fit_the_data(artifacts, fields, message):
     with pytest.raises(ParameterError, match=message):
-        baseline(make_params(artifacts, **given), artifacts, silent)
+        baseline(make_params(artifacts, **fields), artifacts, silent)
 
 
 def test_a_network_without_batch_norm_is_warned_about(artifacts, caplog):

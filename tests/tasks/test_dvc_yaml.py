@@ -36,9 +36,9 @@ def reached(module: str) -> set[str]:
         here = waiting.pop()
         if here == CONFIG or here.startswith(f"{CONFIG}."):
             continue
-        found = imports().find_modules_directly_imported_by(here) - seen
-        seen |= found
-        waiting += found
+        imported = imports().find_modules_directly_imported_by(here) - seen
+        seen |= imported
+        waiting += imported
     return seen
 
 

@@ -29,7 +29,7 @@ def exported(pruned_digits: Path, digits_params: PipelineParams) -> tuple[Path, 
 def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
     folder, metrics = exported
     data = open_dataset(pruned_digits / "fetch")
-    images = data.normalise(data.split("test").images(50))
+    images, labels = data.normalise(data.split("test").images(200)), data.split("test").labels[:200]
     networks = {
         "model.onnx": eyas.load(pruned_digits / "finetune"),
         "dense.onnx": load_network(pruned_digits / "baseline").model,
@@ -37,13 +37,15 @@ def test_files_compute_what_pytorch_computes(exported: tuple[Path, dict[str, flo
     answers = {}
     for name, network in networks.items():
         session = onnxruntime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"])
-        found = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-        torch.testing.assert_close(found, logits(network, images), rtol=1e-4, atol=1e-4)
-        answers[name] = found.argmax(1)
-    right = (answers["model.onnx"] == data.split("test").labels[:50]).double().mean()
-    found = json.loads((folder / "parity.json").read_text())["files"]
-    assert abs(found["model.onnx"]["accuracy"] - right) < 0.1  # of 200 images, these 50 among them
-    assert metrics["model_accuracy"] == found["model.onnx"]["accuracy"]
+        exported_logits = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        with torch.inference_mode():
+            torch.testing.assert_close(exported_logits, network(images), rtol=1e-4, atol=1e-4)
+        answers[name] = exported_logits.argmax(1)
+    comparisons = json.loads((folder / "parity.json").read_text())["files"]
+    for name in networks:
+        right = sum(int(a == b) for a, b in zip(answers[name].tolist(), labels.tolist(), strict=True))
+        assert comparisons[name]["accuracy"] == right / 200
+    assert metrics["model_accuracy"] == comparisons["model.onnx"]["accuracy"]
     assert abs(metrics["model_int8_accuracy"] - metrics["model_accuracy"]) < 0.1
     assert 0 < metrics["max_difference"] < 1e-4
     assert metrics["model_bytes"] == (folder / "model.onnx").stat().st_size < 0.6 * metrics["dense_bytes"]

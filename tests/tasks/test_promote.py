@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 import eyas
 from eyas.errors import BadInputError, ParameterError, RefusedError
@@ -52,9 +53,9 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     lines = "\n".join(status_lines(workspace))
     assert "champion   version 1" in lines
     assert "rolled back: drill over" in lines
-    found = re.findall(r"(promotion|rollback|pipeline) +(\w+) ", lines)
-    assert [status for kind, status in found if kind == "promotion"] == ["refused", "forced", "refused", "promoted"]
-    assert [status for kind, status in found if kind == "rollback"] == ["rolled_back"]
+    statuses = re.findall(r"(promotion|rollback|pipeline) +(\w+) ", lines)
+    assert [status for kind, status in statuses if kind == "promotion"] == ["refused", "forced", "refused", "promoted"]
+    assert [status for kind, status in statuses if kind == "rollback"] == ["rolled_back"]
     assert re.search(r"rolled_back .* drill over$", lines, re.MULTILINE)
 
 
@@ -94,17 +95,24 @@ def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
 
 
 def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:
+    import onnxruntime
+
     from eyas.data import open_dataset
-    from tasks.export import logits
 
     workspace = setting(min_accuracy=0.0)
     enter(workspace)
     decision = promote(workspace)
     data = open_dataset(root / "artifacts/fetch")
     test = data.split("test")
-    answers = logits(eyas.load(root / "artifacts/finetune"), data.normalise(test.images())).argmax(1)
+    images = data.normalise(test.images())
+    with torch.inference_mode():
+        answers = eyas.load(root / "artifacts/finetune")(images).argmax(1)
     expected = float((answers == test.labels).double().mean())
     assert decision.numbers["accuracy"] == pytest.approx(expected, abs=2 / len(test))
+    session = onnxruntime.InferenceSession(root / "artifacts/export/model.onnx", providers=["CPUExecutionProvider"])
+    classes = session.run(None, {"images": images.numpy()})[0].argmax(1).tolist()
+    right = sum(int(a == b) for a, b in zip(classes, test.labels.tolist(), strict=True))
+    assert decision.numbers["accuracy"] == pytest.approx(right / len(test), abs=1e-12)
     assert decision.numbers["images"] == len(test)
     assert decision.numbers["latency"] > 0
 

@@ -42,9 +42,9 @@ def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_f
 
     def registered() -> Fingerprint | None:
         number = register_candidate.fn(start_run(workspace), workspace, "code")
-        found = model_registry.get_version(open_store(workspace), workspace.params.register_.model, number)
-        assert found.number == "1"
-        return Fingerprint.from_tags(found.tags)
+        version = model_registry.get_version(open_store(workspace), workspace.params.register_.model, number)
+        assert version.number == "1"
+        return Fingerprint.from_tags(version.tags)
 
     assert registered() == replace(before, code="code")
     monkeypatch.setattr(source_version, "address_version", lambda *_: "the source has moved on")

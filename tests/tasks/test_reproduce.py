@@ -104,17 +104,17 @@ def differing(workspace: Workspace) -> dict[str, str]:
 
 def test_everything_is_here(workspace: Workspace) -> None:
     version = enter(workspace)
-    found = reproduce(workspace)
-    assert found.ready
-    assert found.differs == ()
-    assert [check.name for check in found.needed] == [
+    reproduction = reproduce(workspace)
+    assert reproduction.ready
+    assert reproduction.differs == ()
+    assert [check.name for check in reproduction.needed] == [
         "files", "commit", "data source", "checkpoint source", "MLflow run"
     ]  # fmt: skip
-    assert [check.name for check in found.here] == ["code", "params", "data", "checkpoint", "lock"]
-    assert f"git checkout {git(workspace.root, 'rev-parse', 'HEAD')}" in found.commands
-    assert ".venv/bin/python -m flows run" in found.commands
-    assert json.loads(json.dumps(found.as_dict()))["lineage"]["run_id"] == version.run_id
-    assert f"  MLflow run     {version.run_id}" in found.lines()
+    assert [check.name for check in reproduction.here] == ["code", "params", "data", "checkpoint", "lock"]
+    assert f"git checkout {git(workspace.root, 'rev-parse', 'HEAD')}" in reproduction.commands
+    assert ".venv/bin/python -m flows run" in reproduction.commands
+    assert json.loads(json.dumps(reproduction.as_dict()))["lineage"]["run_id"] == version.run_id
+    assert f"  MLflow run     {version.run_id}" in reproduction.lines()
 
 
 def test_the_report_is_where_it_says(workspace: Workspace) -> None:
@@ -136,10 +136,10 @@ def test_what_changed_here_since_is_named_and_hinders_nothing(workspace: Workspa
     (workspace.artifacts / "baseline/model.safetensors").unlink()
     (workspace.root / "code.py").write_text("second\n")
     git(workspace.root, "commit", "-q", "-am", "second")
-    found = differing(workspace)
-    assert set(found) == {"code", "data", "checkpoint", "lock"}
-    assert found["lock"] == "dvc.lock differs in fetch"
-    assert "has none yet" in found["checkpoint"]
+    words = differing(workspace)
+    assert set(words) == {"code", "data", "checkpoint", "lock"}
+    assert words["lock"] == "dvc.lock differs in fetch"
+    assert "has none yet" in words["checkpoint"]
     assert reproduce(workspace).ready
 
 
@@ -180,9 +180,9 @@ def test_a_version_is_compared_with_the_workspace_it_was_made_in(workspace: Work
         fill(mine, pruned_digits)
     enter(mine)
     write_lock(workspace.root, "second")
-    found = reproduce(workspace)
-    assert (found.ready, found.differs) == (True, ())
-    assert ".venv/bin/python -m flows run --params params.yaml --set score.seed=77 --name mine" in found.commands
+    reproduction = reproduce(workspace)
+    assert (reproduction.ready, reproduction.differs) == (True, ())
+    assert ".venv/bin/python -m flows run --params params.yaml --set score.seed=77 --name mine" in reproduction.commands
     write_lock(mine.folder, "second")
     assert reproduce(workspace).differs == ("lock",)
     (workspace.root / "params.yaml").rename(workspace.root / "moved.yaml")

@@ -186,10 +186,10 @@ def test_a_workspace_has_the_checkouts_remotes_and_cache(checkout):
     local = "['remote \"far\"']\n    url = s3://bucket/dvc\n    endpointurl = http://localhost:9000\n"
     (checkout / ".dvc" / "config.local").write_text(local)
     workspace = prepared(checkout, checkout / "configs" / "small.yaml")
-    found = Repo(workspace.folder)
-    assert found.config["core"]["no_scm"]
-    assert found.config["core"]["remote"] == "far"
-    assert found.config["remote"]["far"]["url"] == "s3://bucket/dvc"
-    assert found.config["remote"]["far"]["endpointurl"] == "http://localhost:9000"
-    assert Path(found.config["remote"]["near"]["url"]).resolve() == checkout.resolve() / ".eyas" / "remote"
-    assert Path(found.cache.local.path).parents[1].resolve() == checkout.resolve() / ".dvc" / "cache"
+    repo = Repo(workspace.folder)
+    assert repo.config["core"]["no_scm"]
+    assert repo.config["core"]["remote"] == "far"
+    assert repo.config["remote"]["far"]["url"] == "s3://bucket/dvc"
+    assert repo.config["remote"]["far"]["endpointurl"] == "http://localhost:9000"
+    assert Path(repo.config["remote"]["near"]["url"]).resolve() == checkout.resolve() / ".eyas" / "remote"
+    assert Path(repo.cache.local.path).parents[1].resolve() == checkout.resolve() / ".dvc" / "cache"

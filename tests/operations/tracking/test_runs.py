@@ -74,9 +74,9 @@ def test_recording_that_broke_off_is_not_taken_for_done(
         with pytest.raises(RuntimeError, match="cut off"):
             tracking.record_stage(store, parent, record)
     again = tracking.record_stage(store, parent, record)
-    found = store.client.search_runs([store.experiment_id], "tags.`eyas.stage_key` = 'k-broken'")
-    assert {run.info.run_id: run.info.status for run in found}[again] == "FINISHED"
-    assert sorted(run.info.status for run in found) == ["FAILED", "FINISHED"]
+    runs = store.client.search_runs([store.experiment_id], "tags.`eyas.stage_key` = 'k-broken'")
+    assert {run.info.run_id: run.info.status for run in runs}[again] == "FINISHED"
+    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
 
 
 def test_data_set_is_an_input_with_its_digest(store: MlflowStore, artifacts: Path) -> None:

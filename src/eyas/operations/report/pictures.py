@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from eyas.operations.report.results import Candidate, Results
 
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#BBBBBB"
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#BBBBBB"
 STAGES = {"baseline": ("dense network", BLUE, "o"), "finetune": ("pruned network", ORANGE, "s")}
 RUNGS = {1: (BLUE,), 2: ("#7CC4EE", "#003A5C"), 3: ("#A6D3EE", "#3C98CE", "#003A5C")}
 """By the number of rungs, light to dark: the more images a candidate's score stands on."""

@@ -29,8 +29,6 @@ class Version:
     tags: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
     run_id: str = ""
-    created: int = 0
-    """Milliseconds since 1970."""
 
     def __str__(self) -> str:
         return f"{self.name} version {self.number}"
@@ -181,5 +179,4 @@ def as_version(entry: "ModelVersion") -> Version:
         tags=dict(entry.tags),
         source=str(entry.source),
         run_id=str(entry.run_id or ""),
-        created=int(entry.creation_timestamp or 0),
     )
