@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, redacted, retry
+from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
+from eyas.storage import redacted
 
 log = logging.getLogger(__name__)
 
