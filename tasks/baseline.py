@@ -15,11 +15,13 @@ from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import DenseSource, find_dense_source
-from tasks.field_names import as_fields
 from tasks.source_version import SOURCE
-from tasks.training_support import Data, check_fits, resume_folder, share_cores, training_fields
+from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
+
+FIELDS = training_fields("baseline") | {name: f"baseline.{name}" for name in ("architecture", "arguments")}
+"""The parameter behind each argument that the library's messages name."""
 
 
 def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
@@ -31,13 +33,12 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     share_cores(params.runtime, section.recipe, cost.macs)
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
-        with as_fields({name: f"baseline.{name}" for name in ("architecture", "arguments")}):
-            load_checkpoint(model, source.weights)
+        load_checkpoint(model, source.weights)
         epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:
             metrics = _judge_checkpoint(data, model)
-    key = resume_key({"baseline": given.model_dump(mode="json")}, inputs)
+    key = resume_key({"baseline": section.model_dump(mode="json")}, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
@@ -85,4 +86,4 @@ def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict
 
 
 if __name__ == "__main__":
-    stage.main("baseline", baseline, training_fields("baseline"))
+    stage.main("baseline", baseline, FIELDS)

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyas.networks.saved_network import ARCHITECTURE, WEIGHTS
-
-from eyas.config import BaselineParams, PipelineParams, RuntimeParams, expand
-from eyas.errors import CheckpointError, ParameterError
+from eyas.config import BaselineParams, PipelineParams, expand
+from eyas.errors import CheckpointError
+from eyas.networks.architecture_record import WEIGHTS, read_record
 from eyas.networks.architectures import find_architecture
 from eyas.networks.pruned_architecture import FACTORY, dense_architecture, describe
 from eyas.storage import Store

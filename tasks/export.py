@@ -27,13 +27,14 @@ from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
+FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement")}
+"""The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
 CALIBRATION_IMAGES = 256
 """What formats with few bits take the ranges of activations from; never test images."""
 
 
-@as_fields({name: f"export.{name}" for name in ("max_difference", "min_agreement")})
 def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metrics:
     """Write the pruned and the dense network for their runtimes, compare, measure, list.
 
@@ -172,4 +173,4 @@ def logits(model: nn.Module, images_NCHW: Tensor, batch_size: int = 256) -> Tens
 
 
 if __name__ == "__main__":
-    main("export", export)
+    main("export", export, FIELDS)

@@ -44,8 +44,8 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         for part, address in source.items():
             met |= _bring(given, part, expand(address), folder / FILES / part, store)
         check_all_used(given.sha256, met)
-        require_same(seen, noted(lambda: data_signatures(given, store)))
-        stage.write_json(folder / SOURCE, dict(seen))
+        require_unchanged(before, versions_if_told(lambda: data_versions(given, store)))
+        stage.write_json(folder / SOURCE, dict(before))
         return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
 
 

@@ -17,7 +17,7 @@ from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
 from tasks.search_space import SPACE, read_space
-from tasks.training_support import Data, resume_folder, share_cores, training_fields
+from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
 _INPUTS = (

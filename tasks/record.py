@@ -9,11 +9,12 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
 from tasks.dvc_cli import StageResult
-from tasks.field_names import as_fields
+from tasks.stage import name_fields
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -26,8 +27,10 @@ def open_store(workspace: Workspace) -> tracking.MlflowStore:
 
 def open_store_of(params: PipelineParams, root: Path) -> tracking.MlflowStore:
     """:func:`open_store` of parameters that are no workspace's; ``root`` is the checkout."""
-    with as_fields({"uri": "runtime.tracking_uri"}):
+    try:
         return tracking.open_store(root, uri=params.runtime.tracking_uri, experiment=params.runtime.experiment)
+    except EyasError as error:
+        raise type(error)(name_fields(str(error), {"uri": "runtime.tracking_uri"})) from None
 
 
 def start_run(workspace: Workspace) -> str:

@@ -21,7 +21,7 @@ import models
 from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.errors import CheckpointError, ChecksumError, EyasError, ParameterError
-from eyas.networks.architectures import build_model
+from eyas.networks.architectures import ANYWHERE, build_model
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.storage.digests import file_sha256
