@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 run: setup  ## run the whole pipeline on params.yaml
-	$(BIN)/python -m flows run
+	$(BIN)/eyas run
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -47,10 +47,10 @@ format: setup  ## let ruff put the code in form
 	$(BIN)/ruff format .
 
 ui: setup  ## show MLflow's and Prefect's pages on what the runs left
-	$(BIN)/python -m flows ui
+	$(BIN)/eyas ui
 
 servers: setup  ## start PostgreSQL, MLflow, Prefect and a worker on this machine
-	$(BIN)/python -m flows servers
+	$(BIN)/eyas servers
 
 remote:  ## keep DVC's remote in another folder: make remote DIR=/data/eyas
 	@test -n "$(DIR)" || { echo "give the folder: make remote DIR=/data/eyas"; exit 2; }

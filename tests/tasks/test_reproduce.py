@@ -112,7 +112,7 @@ def test_everything_is_here(workspace: Workspace) -> None:
     ]  # fmt: skip
     assert [check.name for check in found.here] == ["code", "params", "data", "checkpoint", "lock"]
     assert f"git checkout {git(workspace.root, 'rev-parse', 'HEAD')}" in found.commands
-    assert ".venv/bin/python -m flows run" in found.commands
+    assert ".venv/bin/eyas run" in found.commands
     assert json.loads(json.dumps(found.as_dict()))["lineage"]["run_id"] == version.run_id
     assert f"  MLflow run     {version.run_id}" in found.lines()
 
@@ -182,7 +182,7 @@ def test_a_version_is_compared_with_the_workspace_it_was_made_in(workspace: Work
     write_lock(workspace.root, "second")
     found = reproduce(workspace)
     assert (found.ready, found.differs) == (True, ())
-    assert ".venv/bin/python -m flows run --params params.yaml --set score.seed=77 --name mine" in found.commands
+    assert ".venv/bin/eyas run --params params.yaml --set score.seed=77 --name mine" in found.commands
     write_lock(mine.folder, "second")
     assert reproduce(workspace).differs == ("lock",)
     (workspace.root / "params.yaml").rename(workspace.root / "moved.yaml")
