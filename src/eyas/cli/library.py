@@ -44,8 +44,8 @@ def inspect(
 
 def catalogue(
     *,
-    entry: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A family, a member, a section, a command or an error.")
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A family, one of its members, a section, command or error.")
     ] = None,
     docs: Annotated[
         Path | None,
@@ -57,6 +57,18 @@ def catalogue(
     \b
     Examples:
       eyas catalogue
+      eyas catalogue criterion
       eyas catalogue score
     """
+    from eyas.cli.api import api
+    from eyas.cli.catalogue import chapters, find
+    from eyas.cli.pages import details, listing, reference
+
+    if docs:
+        for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
+            (docs / page).write_text(text)
+    elif name:
+        typer.echo("\n\n".join(details(entry) for entry in find(name)))
+    else:
+        typer.echo(listing(chapters()))
     return 0
