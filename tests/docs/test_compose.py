@@ -51,13 +51,13 @@ def test_pages_answer_on_this_machine_alone() -> None:
 
 def test_mlflows_server_answers_the_worker_and_a_browser() -> None:
     words = [word for pair in options("mlflow").items() for word in pair]
-    given = server.make_context("server", words).params
+    read = server.make_context("server", words).params
     worker = SERVICES["worker"]["environment"]["MLFLOW_TRACKING_URI"]
     for called in (worker.removeprefix("http://"), "localhost:5000", "127.0.0.1:5000"):
-        assert is_allowed_host_header(given["allowed_hosts"].split(","), called)
-    assert not is_allowed_host_header(given["allowed_hosts"].split(","), "elsewhere.example.org")
+        assert is_allowed_host_header(read["allowed_hosts"].split(","), called)
+    assert not is_allowed_host_header(read["allowed_hosts"].split(","), "elsewhere.example.org")
     (volume,) = SERVICES["mlflow"]["volumes"]
-    assert given["artifacts_destination"].startswith(volume.partition(":")[2])
+    assert read["artifacts_destination"].startswith(volume.partition(":")[2])
 
 
 def test_prefects_server_takes_its_options() -> None:
