@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 import eyas
 from eyas.cli.api import api
 from eyas.cli.catalogue import Chapter, chapters, families, family_chapter, find
-from eyas.cli.pages import details, listing, reference
 from eyas.cli.parameters import parameters
+from eyas.cli.reference import details, listing, reference
 from eyas.component import Component
 from eyas.config import PipelineParams
 from eyas.errors import BadInputError

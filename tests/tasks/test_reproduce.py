@@ -189,6 +189,22 @@ def test_a_version_is_compared_with_the_workspace_it_was_made_in(workspace: Work
     assert "'mine' cannot be opened" in differing(workspace)["params"]
 
 
+def test_a_version_that_was_registered_by_an_older_command_finds_its_workspace(
+    workspace: Workspace, pruned_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``python -m flows run`` is what such versions carry; it still runs."""
+    mine = open_workspace(workspace.root, overrides=["score.seed=77"], name="mine")
+    with mine.locked():
+        fill(mine, pruned_digits)
+    older = "python -m flows run --params params.yaml --set score.seed=77 --name mine"
+    monkeypatch.setattr("tasks.register.command", lambda _: older)
+    enter(mine)
+    write_lock(mine.folder, "second")
+    reproduction = reproduce(workspace)
+    assert (reproduction.ready, reproduction.differs) == (True, ("lock",))
+    assert f".venv/bin/{older}" in reproduction.commands
+
+
 def test_uncommitted_changes_and_unknown_commits_are_told(workspace: Workspace) -> None:
     (workspace.root / "code.py").write_text("changed\n")
     enter(workspace)

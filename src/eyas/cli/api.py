@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 
 import eyas
-from eyas.cli.pages import markdown
+from eyas.cli.reference import markdown
 
 API = """# The public names
 

@@ -33,7 +33,7 @@ def inspect(
       eyas inspect --model resnet20 --input 1,3,32,32
       eyas inspect --model my_package.networks:build --input 1,3,128,128 --ignore head.*
     """
-    from eyas.cli.inspection import search_space
+    from eyas.cli.search_space import search_space
 
     # Networks of the user lie beside them, those of a project in its models/.
     sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
@@ -62,7 +62,7 @@ def catalogue(
     """
     from eyas.cli.api import api
     from eyas.cli.catalogue import chapters, find
-    from eyas.cli.pages import details, listing, reference
+    from eyas.cli.reference import details, listing, reference
 
     if docs:
         for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
