@@ -1,8 +1,6 @@
 """What there is to choose from: algorithms, parameters, commands and errors, discovered from the code."""
 
-import importlib
 import inspect
-import pkgutil
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +8,9 @@ from typing import Any
 
 import typer
 
-import eyas
 from eyas import errors
 from eyas.cli.parameters import Parameter, parameters
-from eyas.component import Component
+from eyas.component import Component, families
 from eyas.errors import BadInputError, EyasError
 
 PAPER = re.compile(r"arXiv:\s?(\d{4}\.\d{4,5})")
@@ -46,7 +43,7 @@ class Chapter:
 
 def chapters() -> list[Chapter]:
     """The whole catalogue, in the order of the page."""
-    return [commands(), sections(), *map(family_chapter, families()), error_chapter()]
+    return [commands(), sections(), *map(family_chapter, families().values()), error_chapter()]
 
 
 def find(name: str) -> list[Entry]:
@@ -64,18 +61,9 @@ def find(name: str) -> list[Entry]:
     return matching
 
 
-def families() -> list[type[Component]]:
-    """The root of every family: each package is imported, which registers its members."""
-    for module in pkgutil.walk_packages(eyas.__path__, f"{eyas.__name__}."):
-        if module.ispkg:
-            importlib.import_module(module.name)
-    roots = (root for root in Component.__subclasses__() if root.__module__.startswith(f"{eyas.__name__}."))
-    return sorted(roots, key=lambda root: root.family)
-
-
 def family_chapter(root: type[Component]) -> Chapter:
     """The members of a family, by kind."""
-    members = sorted(root.registry.items())
+    members = root.members().items()
     return Chapter(root.family, summary(root), tuple(_member(kind, member) for kind, member in members))
 
 
