@@ -12,7 +12,8 @@ from torch.nn.utils import prune
 
 import eyas
 from eyas.calibration import Calibrator
-from eyas.scoring.engine import on_device
+from eyas.scoring import ScoreOptions
+from eyas.scoring.device_copy import on_device
 from eyas.scoring.hooks import drop_idle_hooks
 from tests.scoring.conftest import FUSED, HELD_OUT
 from tests.scoring.networks import images
@@ -81,7 +82,8 @@ def test_hooks_that_only_watch_see_nothing_of_the_race(scene, workers):
     model.register_forward_pre_hook(lambda *_: CALLS.append("root"))
     CALLS.clear()
     data = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, scene.space, scene.plans, *data, rungs=FUSED, workers=workers, threads=1)
+    options = ScoreOptions(workers=workers, threads=1)
+    table = eyas.score(model, scene.space, scene.plans, *data, rungs=FUSED, options=options)
     assert len(CALLS) <= 2  # the two images that tell whether a hook changes the answers
     assert np.array_equal(table.score, scene.score(rungs=FUSED, threads=1).score)
     assert len(model.conv1._forward_hooks) == len(model._forward_pre_hooks) == 1
@@ -116,7 +118,8 @@ def test_hooks_that_change_the_answers_are_part_of_the_network(scene, workers):
     model = copy.deepcopy(scene.model)
     model.head.register_forward_hook(Clip())
     data = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, scene.space, scene.plans[:3], *data, rungs=FUSED, workers=workers, threads=1)
+    options = ScoreOptions(workers=workers, threads=1)
+    table = eyas.score(model, scene.space, scene.plans[:3], *data, rungs=FUSED, options=options)
     assert (table.cross_entropy < np.log(5) + 0.2).all()
     assert (table.cross_entropy > np.log(5) - 0.2).all()
 

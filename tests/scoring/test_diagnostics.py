@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eyas.scoring.diagnostics import Probe, kendall_tau, make_probe, spread, stability, warnings_for
-from tests.scoring.recorded import Recorded, run
+from tests.scoring.recorded import RecordedExecutor, run
 from tests.scoring.test_recorded import FUSED, HELD_OUT, RUNGS
 
 GOOD = {"not_finite": 0.0, "score_spread": 0.3, "median_standard_error": 0.03, "signal": 10.0, "tied_share": 0.0}
@@ -109,10 +109,10 @@ def test_no_false_alarm_on_recorded_races():
     taus = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        crew = Recorded(rng.permutation(FUSED, axis=1), rng.permutation(HELD_OUT, axis=1))
+        executor = RecordedExecutor(rng.permutation(FUSED, axis=1), rng.permutation(HELD_OUT, axis=1))
         for keep in (0.25, 0.6):
-            finish, _ = run(crew, len(FUSED), [RUNGS[0].model_copy(update={"keep": keep}), *RUNGS[1:]])
-            found = {"entered": finish.entered, "rank_stability": stability(finish.climbed)}
+            race, _ = run(executor, len(FUSED), [RUNGS[0].model_copy(update={"keep": keep}), *RUNGS[1:]])
+            found = {"entered": race.entered, "rank_stability": stability(race.promotions)}
             taus += [tau for tau in found["rank_stability"] if np.isfinite(tau)]
             assert not warnings_for({**GOOD, **found}, None, len(FUSED))
     assert min(taus) < 0.2  # which judged by its face would be one

@@ -23,11 +23,11 @@ def test_numbers_come_back_bit_for_bit(tmp_path):
     ((candidate, found),) = again.finished(0)
     assert candidate == 4
     assert found.score == -0.1234567890123456789
-    assert np.array_equal(found.goodness, values)
+    assert np.array_equal(found.image_scores, values)
     assert math.isnan(found.accuracy)
     ((candidate, found),) = again.finished(1)
     assert math.isnan(found.score)
-    assert found.goodness is None
+    assert found.image_scores is None
     again.close()
 
 
@@ -57,7 +57,7 @@ def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
     path = tmp_path / "j"
     journal = Journal(path, fingerprint="f", batch_size=8)
     for number in range(5):
-        journal.add(0, number, measured(goodness=np.arange(7, dtype=np.float32)))
+        journal.add(0, number, measured(image_scores=np.arange(7, dtype=np.float32)))
     journal.close()
     whole = path.read_bytes()
     head, one, two, three, *rest = whole.splitlines(keepends=True)
@@ -68,7 +68,7 @@ def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
         "no measurement": [b'{"rung": 0}\n', three, *rest],
         "an empty line": [b"\n", two, three, *rest],
         "zeros at the end": [two, three, *rest[:-1], rest[-1][:-9], bytes(4096)],
-        "goodness cut": [two[:-20], b'"}\n', three, *rest],
+        "image scores cut": [two[:-20], b'"}\n', three, *rest],
     }
     for name, lines in damaged.items():
         path.write_bytes(b"".join([head, one, *lines]))

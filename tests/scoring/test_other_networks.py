@@ -9,6 +9,7 @@ from torch import nn
 
 import eyas
 from eyas.errors import DataError
+from eyas.scoring import ScoreOptions
 from tests.scoring.conftest import FUSED, HELD_OUT, make_scene
 from tests.scoring.networks import Several, images
 
@@ -64,8 +65,8 @@ def test_of_several_outputs_the_first_or_the_named_one_is_judged(scene, kind, ch
     data = (scene.calibration, scene.scoring, scene.labels)
     plain = eyas.score(scene.model, scene.space, [scene.space.plan([5, 5])], *data, rungs=FUSED)
     usual = eyas.score(model, space, plans, *data, rungs=FUSED)
-    named = eyas.score(model, space, plans, *data, rungs=FUSED, output=choice)
+    named = eyas.score(model, space, plans, *data, rungs=FUSED, options=ScoreOptions(output=choice))
     assert usual.score[0] == pytest.approx(plain.score[0])
     assert named.score[0] != usual.score[0]
     with pytest.raises(DataError, match="is no tensor there"):
-        eyas.score(model, space, plans, *data, rungs=FUSED, output="nowhere")
+        eyas.score(model, space, plans, *data, rungs=FUSED, options=ScoreOptions(output="nowhere"))

@@ -11,7 +11,7 @@ import torch
 
 import eyas
 from eyas.pruning.criteria import Criterion
-from eyas.scoring import WidthPlans
+from eyas.scoring import ScoreOptions, WidthPlans
 from eyas.scoring.candidates import digests
 from eyas.scoring.race.journal import Journal
 from eyas.scoring.race.race_fingerprint import sources
@@ -25,8 +25,8 @@ from eyas.scoring.scorers import Scorer
 
 class Mine(Scorer):
     kind: Literal["mine"] = "mine"
-    def __call__(self, answers):
-        return {sign}answers.logits[:, 0]
+    def __call__(self, outputs):
+        return {sign}outputs.logits[:, 0]
 """
 
 
@@ -101,17 +101,18 @@ def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, 
     other = copy.deepcopy(scene.model)
     change(other)
     given = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
-    assert columns(eyas.score(*given, rungs=RACE, journal=tmp_path / "j")) == columns(eyas.score(*given, rungs=RACE))
+    journalled = eyas.score(*given, rungs=RACE, options=ScoreOptions(journal=tmp_path / "j"))
+    assert columns(journalled) == columns(eyas.score(*given, rungs=RACE))
 
 
 def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
-    answers = np.random.default_rng(0).normal(size=20).astype(np.float32)
-    answers[3] = np.nan
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers)
+    outputs = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    outputs[3] = np.nan
+    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs)
     journal.add(0, 1, measured())
     journal.close()
     for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
-        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers * np.float32(factor))
+        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs * np.float32(factor))
         assert len(list(again.finished(0))) == kept
         again.close()
 

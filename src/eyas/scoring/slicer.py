@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import without_waiting
+from eyas.calibration.update_bn_stats import copy_without_waiting
 from eyas.pruning.surgery import share_structure
 
 if TYPE_CHECKING:
@@ -65,12 +65,12 @@ class Slicer:
                 kept = index[number]
                 if len(kept) < tensor.shape[dim]:
                     tensor = tensor.index_select(dim, kept)
-            self._place(entry, tensor)
+            self._create_actor(entry, tensor)
         for module, name, units, divisor in self._counted:
             setattr(module, name, int(np.count_nonzero(mask[units])) // divisor)
         return self.shell
 
-    def _place(self, entry: Entry, tensor: Tensor) -> None:
+    def _create_actor(self, entry: Entry, tensor: Tensor) -> None:
         """Put a tensor where the dense one stood, in the memory layout of the dense one."""
         if entry.is_channels_last:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
@@ -83,7 +83,7 @@ class Slicer:
         """Index maps as tensors; one transfer for all."""
         if not kept:
             return ()
-        joined = without_waiting(torch.from_numpy(np.concatenate(kept)), self.device)
+        joined = copy_without_waiting(torch.from_numpy(np.concatenate(kept)), self.device)
         pieces: tuple[Tensor, ...] = torch.split_with_sizes(joined, [len(array) for array in kept])
         return pieces
 

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.pruning.surgery import rebuild
-from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.image_sets import Images
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.slicer import entries_of
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ class Blueprint:
 
     skeleton: nn.Module
     space: "SearchSpace"
-    settings: Settings
+    method: ScoringMethod
 
 
 def pack(
-    model: nn.Module, space: "SearchSpace", settings: Settings, images: Images
+    model: nn.Module, space: "SearchSpace", method: ScoringMethod, images: ImageSets
 ) -> tuple[Blueprint, dict[str, Tensor]]:
     """The blueprint and every tensor by name, on the CPU.
 
@@ -45,7 +45,7 @@ def pack(
     skeleton = rebuild(model, _without_data)
     bare = copy.copy(space)
     bare.model = skeleton
-    blueprint = Blueprint(skeleton, bare, settings)
+    blueprint = Blueprint(skeleton, bare, method)
     try:
         pickle.dumps(blueprint)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -68,14 +68,14 @@ def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Eng
         value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
         for table, key in entry.places:
             table[key] = value
-    given: dict[str, Any] = {
+    images: dict[str, Any] = {
         name: tensors.get(f"images/{name}") for name in ("calibration", "scoring", "labels", "dense")
     }
-    return Engine(model, blueprint.space, Images(**given), blueprint.settings, device=device)
+    return Engine(model, blueprint.space, ImageSets(**images), blueprint.method, device=device)
 
 
 @dataclass(frozen=True)
-class Flat:
+class TensorBytes:
     """A tensor of any type and layout as bytes, which numpy and a store of numpy arrays can hold."""
 
     data: NDArray[np.uint8]
@@ -84,7 +84,7 @@ class Flat:
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Flat":
+    def of(cls, tensor: Tensor) -> "TensorBytes":
         """The bytes of a tensor without gaps; nothing is copied."""
         data = tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy()
         return cls(data, tensor.dtype, tuple(tensor.shape), tensor.stride())
