@@ -17,9 +17,9 @@ from tests.scoring.networks import Net, Several, images
 
 def score(scene, change, **options):
     """Score with some of the inputs exchanged."""
-    given = {"calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels, **change}
+    inputs = {"calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels, **change}
     return eyas.score(
-        scene.model, scene.space, scene.plans[:4], *given.values(), **arguments(**{"rungs": HELD_OUT, **options})
+        scene.model, scene.space, scene.plans[:4], *inputs.values(), **arguments(**{"rungs": HELD_OUT, **options})
     )
 
 
@@ -65,13 +65,13 @@ class PerPixel(nn.Module):
 def test_labels_per_pixel_have_the_form_of_the_answers():
     model = PerPixel().eval()
     space = eyas.trace(model, (images(2, 0),))
-    given = (model, space, [space.plan([3])], images(8, 1), images(8, 2))
+    inputs = (model, space, [space.plan([3])], images(8, 1), images(8, 2))
     labels = torch.arange(8 * 64).reshape(8, 8, 8) % 5
-    assert np.isfinite(eyas.score(*given, labels, rungs=[Rung(images=8)]).score[0])
+    assert np.isfinite(eyas.score(*inputs, labels, rungs=[Rung(images=8)]).score[0])
     with pytest.raises(DataError, match=r"shape \(8,\).*\(8, 8, 8\)"):
-        eyas.score(*given, labels[:, 0, 0], rungs=[Rung(images=8)])
+        eyas.score(*inputs, labels[:, 0, 0], rungs=[Rung(images=8)])
     with pytest.raises(DataError, match=r"cross_entropy, or dense_kl"):
-        eyas.score(*given, labels, rungs=[Rung(images=8)], scorer="dense_probe")
+        eyas.score(*inputs, labels, rungs=[Rung(images=8)], scorer="dense_probe")
 
 
 class Numbers(Net):
@@ -107,8 +107,8 @@ def test_images_take_the_dtype_of_the_weights(scene, dtype):
 def test_a_network_in_double_precision_is_scored_in_it(scene):
     model = Net().eval().double()
     space = eyas.trace(model, (images(2, 0).double(),))
-    given = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, space, [space.plan()], *given, rungs=FUSED)
+    inputs = (scene.calibration, scene.scoring, scene.labels)
+    table = eyas.score(model, space, [space.plan()], *inputs, rungs=FUSED)
     assert table.settings["precision"] == "float64"
 
 
@@ -164,8 +164,8 @@ def test_a_choice_among_one_output_is_refused(scene, choice):
 def test_the_last_output_can_be_counted_from_the_end(scene):
     model = Several(scene.model, "tuple")
     space = eyas.trace(model, (images(2, 0),))
-    given = (model, space, [space.plan([5, 5])], scene.calibration, scene.scoring, scene.labels)
-    one, other = (eyas.score(*given, rungs=FUSED, options=ScoreOptions(output=choice)) for choice in (-1, 1))
+    inputs = (model, space, [space.plan([5, 5])], scene.calibration, scene.scoring, scene.labels)
+    one, other = (eyas.score(*inputs, rungs=FUSED, options=ScoreOptions(output=choice)) for choice in (-1, 1))
     assert one.score[0] == other.score[0]
 
 

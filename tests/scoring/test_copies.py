@@ -41,10 +41,11 @@ def test_what_can_be_pruned_can_be_scored(scene, spoil):
     small = eyas.prune(model, space, plan)
     data = (scene.calibration, scene.scoring, scene.labels)
     table = eyas.score(model, space, [plan], *data, rungs=HELD_OUT)
-    Calibrator.parse("pooled")(small, scene.calibration.split(80))
+    order = torch.randperm(160, generator=torch.Generator().manual_seed(0))
+    Calibrator.parse("pooled")(small, scene.calibration[order].split(80))
     with torch.no_grad():
         expected = nn.functional.cross_entropy(small.eval()(scene.scoring), scene.labels)
-    assert table.cross_entropy[0] == pytest.approx(float(expected), abs=1e-3)  # batches of another shuffle
+    assert table.cross_entropy[0] == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_the_copy_has_tensors_of_its_own(scene):
@@ -132,5 +133,5 @@ def test_hooks_of_torch_that_compute_weights_stay(scene):
     prune.random_unstructured(model.head, "weight", 0.5)
     model.conv1.register_forward_pre_hook(count)
     drop_idle_hooks(model, scene.scoring[:2])
-    found = [type(hook).__name__ for module in model.modules() for hook in module._forward_pre_hooks.values()]
-    assert found == ["WeightNorm", "SpectralNorm", "RandomUnstructured"]
+    kinds = [type(hook).__name__ for module in model.modules() for hook in module._forward_pre_hooks.values()]
+    assert kinds == ["WeightNorm", "SpectralNorm", "RandomUnstructured"]

@@ -20,14 +20,14 @@ def test_numbers_come_back_bit_for_bit(tmp_path):
     journal.add(1, 2, measured(math.nan))
     journal.close()
     again = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
-    ((candidate, found),) = again.finished(0)
+    ((candidate, measurement),) = again.finished(0)
     assert candidate == 4
-    assert found.score == -0.1234567890123456789
-    assert np.array_equal(found.image_scores, values)
-    assert math.isnan(found.accuracy)
-    ((candidate, found),) = again.finished(1)
-    assert math.isnan(found.score)
-    assert found.image_scores is None
+    assert measurement.score == -0.1234567890123456789
+    assert np.array_equal(measurement.image_scores, values)
+    assert math.isnan(measurement.accuracy)
+    ((candidate, measurement),) = again.finished(1)
+    assert math.isnan(measurement.score)
+    assert measurement.image_scores is None
     again.close()
 
 

@@ -28,11 +28,11 @@ def test_without_batch_norm_it_warns_and_evaluates(norm, caplog):
     expected = nn.functional.cross_entropy(small(scene.scoring[shuffled]).detach(), scene.labels[shuffled])
     assert fused.cross_entropy[1] == pytest.approx(float(expected), abs=1e-5)
     assert np.array_equal(fused.score, held_out.score)
-    given = (scene.model, scene.space, scene.plans)
+    inputs = (scene.model, scene.space, scene.plans)
     for none in (None, scene.calibration[:0]):
-        alone = eyas.score(*given, none, scene.scoring, scene.labels, rungs=HELD_OUT)
+        alone = eyas.score(*inputs, none, scene.scoring, scene.labels, rungs=HELD_OUT)
         assert alone.score == pytest.approx(held_out.score, abs=1e-6)
-    same = eyas.score(*given, scene.scoring, scene.scoring, scene.labels, rungs=HELD_OUT)
+    same = eyas.score(*inputs, scene.scoring, scene.scoring, scene.labels, rungs=HELD_OUT)
     assert not any("calibration images" in warning for warning in same.warnings)  # there are none that calibrate
 
 

@@ -50,11 +50,11 @@ from tests.scoring.networks import images
 )
 def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    given = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
-    options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in given}}
-    given.update({name: value for name, value in change.items() if name in given})
+    inputs = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
+    options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in inputs}}
+    inputs.update({name: value for name, value in change.items() if name in inputs})
     with pytest.raises(error, match=words):
-        eyas.score(scene.model, scene.space, *given.values(), **arguments(**options))
+        eyas.score(scene.model, scene.space, *inputs.values(), **arguments(**options))
 
 
 @pytest.mark.parametrize(("taken", "count"), [(lambda x: x, 240), (lambda x: x.flip(0), 240), (lambda x: x[:100], 100)])
@@ -69,10 +69,10 @@ def test_images_of_both_sets_are_counted(scene, caplog, taken, count):
 
 
 def test_labels_in_another_order_of_classes_are_told_by_the_dense_network(scene):
-    given = (scene.model, scene.space, scene.plans[:4], scene.calibration, scene.scoring)
-    table = eyas.score(*given, (scene.labels + 1) % 5, rungs=HELD_OUT)
+    inputs = (scene.model, scene.space, scene.plans[:4], scene.calibration, scene.scoring)
+    table = eyas.score(*inputs, (scene.labels + 1) % 5, rungs=HELD_OUT)
     assert any("no more than chance (20.0%)" in warning for warning in table.warnings)
-    sound = eyas.score(*given, scene.labels, rungs=HELD_OUT)
+    sound = eyas.score(*inputs, scene.labels, rungs=HELD_OUT)
     assert not any("chance" in warning for warning in sound.warnings)
 
 
@@ -104,8 +104,8 @@ def test_batch_norms_that_share_statistics_are_named(scene):
     for name in ("running_mean", "running_var"):
         setattr(model.again, name, getattr(model.norm1, name))
     space = eyas.trace(model, (images(2, 0),))
-    given = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, space, [space.plan(), space.plan([5, 5])], *given, rungs=HELD_OUT)
+    inputs = (scene.calibration, scene.scoring, scene.labels)
+    table = eyas.score(model, space, [space.plan(), space.plan([5, 5])], *inputs, rungs=HELD_OUT)
     assert any("2 batch-norm layers share their statistics" in warning for warning in table.warnings)
 
 

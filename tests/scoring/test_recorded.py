@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from eyas.scoring.race.rungs import DEFAULT_RUNGS, fit_rungs
 from tests.scoring.recorded import RecordedExecutor, run
@@ -34,4 +33,5 @@ def test_the_recorded_scores_have_something_to_find():
     full = HELD_OUT.mean(1, dtype=float)
     errors = HELD_OUT.std(1, ddof=1) / HELD_OUT.shape[1] ** 0.5
     assert (full < full.max() - errors[full.argmax()]).mean() > 0.5
-    assert full.std() / np.median(errors) == pytest.approx(5, abs=4)
+    one, other = (HELD_OUT[:, half::2].mean(1, dtype=float) for half in (0, 1))
+    assert np.corrcoef(one, other)[0, 1] > 0.9  # two halves of the images agree: no noise

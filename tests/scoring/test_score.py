@@ -135,13 +135,13 @@ def test_what_the_scores_depend_on_is_on_record(scene):
 
 def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    hired = []
+    pools = []
 
-    def executor(*_, **how):
-        hired.append(how)
-        raise EyasError("hired")
+    def pool(*_, **how):
+        pools.append(how)
+        raise EyasError("stop")
 
-    monkeypatch.setattr("eyas.scoring.workers.start.RayPool", executor)
-    with pytest.raises(EyasError, match="hired"):
+    monkeypatch.setattr("eyas.scoring.workers.start.RayPool", pool)
+    with pytest.raises(EyasError, match="stop"):
         scene.score(rungs=FUSED, device="cuda", cluster="ray://there:10001")
-    assert hired[0]["device"] == "cuda"
+    assert pools[0]["device"] == "cuda"

@@ -23,19 +23,19 @@ def test_the_callers_autocast_stays_outside(scene):
 
 
 def test_there_are_no_more_workers_than_distinct_candidates(scene, monkeypatch):
-    hired = []
+    pools = []
 
-    def executor(*_, **how):
-        hired.append(how["workers"])
-        raise EyasError("hired")
+    def pool(*_, **how):
+        pools.append(how["workers"])
+        raise EyasError("stop")
 
-    monkeypatch.setattr(start, "ProcessPool", executor)
+    monkeypatch.setattr(start, "ProcessPool", pool)
     for plans in (scene.plans[:3], [scene.plans[n] for n in (1, 2, 1, 2)]):
-        with pytest.raises(EyasError, match="hired"):
+        with pytest.raises(EyasError, match="stop"):
             scene.score(plans, rungs=FUSED, workers=8)
-    assert hired == [3, 2]
+    assert pools == [3, 2]
     scene.score(scene.plans[:1], rungs=FUSED, workers=8)
-    assert hired == [3, 2]
+    assert pools == [3, 2]
 
 
 @pytest.mark.parametrize(("workers", "threads", "said"), [(2, 1, False), (3, 1, True), (2, 2, True), (3, None, True)])

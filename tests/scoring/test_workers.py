@@ -153,15 +153,15 @@ def test_a_killed_process_is_replaced_and_its_candidates_measured_again(scene, e
     packed = pack(scene.model, scene.space, SETTINGS, images)
     executor = ProcessPool(*packed, scene.plans, workers=1, device="cpu", threads=1)
     try:
-        found = {}
+        measurements = {}
         for candidate, measured in executor.measure(FUSED[0], 128, range(24)):
-            assert candidate not in found
-            found[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
-            if len(found) == 5:
+            assert candidate not in measurements
+            measurements[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
+            if len(measurements) == 5:
                 first = executor._processes[0].process.pid
                 os.kill(first, signal.SIGKILL)
         assert executor._processes[0].process.pid != first
-        assert found == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
+        assert measurements == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
     finally:
         executor.close()
     assert not executor._processes[0].process.is_alive()
@@ -187,14 +187,14 @@ def test_a_lost_actor_is_replaced(scene, engine):
     packed = pack(scene.model, scene.space, SETTINGS, images)
     executor = RayPool(*packed, scene.plans, address="ray", workers=2, device="cpu", threads=1)
     try:
-        found = {}
+        measurements = {}
         for candidate, measured in executor.measure(FUSED[0], 128, range(24)):
-            assert candidate not in found
-            found[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
-            if len(found) == 5:
+            assert candidate not in measurements
+            measurements[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
+            if len(measurements) == 5:
                 ray.kill(executor._actors[0])
         assert not any(executor._losses)
-        assert found == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
+        assert measurements == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
     finally:
         executor.close()
     assert not ray.is_initialized()

@@ -83,10 +83,10 @@ def run_script(tmp_path, guard, *, stdin=False):
 
 
 def children(process):
-    found = subprocess.run(
+    listed = subprocess.run(
         ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=False
     )
-    return [int(line) for line in found.stdout.split()]
+    return [int(line) for line in listed.stdout.split()]
 
 
 def is_alive(pid):
@@ -298,8 +298,8 @@ def test_on_ray_half_precision_networks_score_too(scene, ray):
         *pack(model, scene.space, SETTINGS, images), scene.plans, address="ray", workers=1, device="cpu", threads=1
     )
     try:
-        found = {candidate: measured.score for candidate, measured in executor.measure(FUSED[0], 128, range(3))}
+        scores = {candidate: measured.score for candidate, measured in executor.measure(FUSED[0], 128, range(3))}
     finally:
         executor.close()
     here = LocalExecutor(Engine(model, scene.space, images, SETTINGS), scene.plans)
-    assert found == {candidate: measured.score for candidate, measured in here.measure(FUSED[0], 128, range(3))}
+    assert scores == {candidate: measured.score for candidate, measured in here.measure(FUSED[0], 128, range(3))}

@@ -19,7 +19,7 @@ from eyas.errors import ParameterError
 from eyas.pruning.surgery import rebuild
 from eyas.scoring.engine import Engine, ScoringMethod
 from eyas.scoring.image_sets import ImageSets
-from eyas.scoring.slicer import entries_of
+from eyas.scoring.slicer import tensor_entries
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -54,7 +54,7 @@ def pack(
             "of an importable module and remove hooks, or score with one worker"
         )
         raise ParameterError(msg) from error
-    tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in entries_of(model).values()}
+    tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in tensor_entries(model).values()}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     laid_out = vars(images.to("cpu"))  # as an engine wants them, so that workers read them where they lie
     return blueprint, tensors | {f"images/{name}": value for name, value in laid_out.items() if value is not None}
@@ -63,7 +63,7 @@ def pack(
 def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Engine:
     """The engine on this process's device."""
     model = blueprint.skeleton
-    for entry in entries_of(model).values():
+    for entry in tensor_entries(model).values():
         tensor: Tensor = tensors[f"weights/{entry.name}"]
         value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
         for table, key in entry.places:
