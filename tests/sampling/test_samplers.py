@@ -7,7 +7,7 @@ import pytest
 
 from eyas.errors import BudgetError, ParameterError
 from eyas.sampling.budget import Budget
-from eyas.sampling.history import History
+from eyas.sampling.history import SearchHistory
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search import Search
 from tests.sampling.spaces import Chain, macs_by_hand
@@ -140,5 +140,5 @@ def test_an_unknown_metric_lists_those_known():
 
 
 def test_history_ranks_nan_last():
-    history = History(np.array([[1], [2], [3]]), np.array([0.5, np.nan, 0.9]))
+    history = SearchHistory(np.array([[1], [2], [3]]), np.array([0.5, np.nan, 0.9]))
     assert history.best(3).tolist() == [[3], [1], [2]]

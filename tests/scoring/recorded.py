@@ -3,7 +3,7 @@
 import numpy as np
 
 from eyas.progress import silent
-from eyas.scoring.race.journal import NoJournal
+from eyas.scoring.race.journal import NoRaceJournal
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.race import RaceSpec, race
@@ -31,5 +31,5 @@ def measurement(image_scores):
 def run(executor, count, rungs, *, stop_margin=4.0, original=None):
     original = np.arange(count) if original is None else original
     spec = RaceSpec(count, original, tuple(rungs), 128, stop_margin)
-    result = race(spec, executor, NoJournal(), RaceProgress(silent, rungs, count))
+    result = race(spec, executor, NoRaceJournal(), RaceProgress(silent, rungs, count))
     return result, result.standings.table(original)

@@ -13,7 +13,7 @@ import eyas
 from eyas.pruning.criteria import Criterion
 from eyas.scoring import ScoreOptions, WidthPlans
 from eyas.scoring.candidates import digests
-from eyas.scoring.race.journal import Journal
+from eyas.scoring.race.journal import RaceJournal
 from eyas.scoring.race.race_fingerprint import sources
 from eyas.scoring.scorers import Scorer
 from tests.scoring.conftest import FUSED, RACE, columns, measured
@@ -108,11 +108,11 @@ def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, 
 def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
     outputs = np.random.default_rng(0).normal(size=20).astype(np.float32)
     outputs[3] = np.nan
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs)
     journal.add(0, 1, measured())
     journal.close()
     for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
-        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs * np.float32(factor))
+        again = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs * np.float32(factor))
         assert len(list(again.finished(0))) == kept
         again.close()
 

@@ -12,23 +12,23 @@ from eyas.sampling.budget import Widths
 
 
 @dataclass(frozen=True)
-class History:
+class SearchHistory:
     """What has been scored: widths ``(n, G)`` and scores ``(n,)``, higher is better."""
 
     widths: Widths
     scores: NDArray[np.float64]
 
     @classmethod
-    def empty(cls, num_groups: int) -> "History":
+    def empty(cls, num_groups: int) -> "SearchHistory":
         """Nothing scored yet."""
         return cls(np.empty((0, num_groups), np.int64), np.empty(0))
 
     def __len__(self) -> int:
         return len(self.scores)
 
-    def extended(self, widths: Widths, scores: NDArray[np.float64]) -> "History":
+    def extended(self, widths: Widths, scores: NDArray[np.float64]) -> "SearchHistory":
         """This history and some more of what was scored."""
-        return History(np.concatenate([self.widths, widths]), np.concatenate([self.scores, scores]))
+        return SearchHistory(np.concatenate([self.widths, widths]), np.concatenate([self.scores, scores]))
 
     def best(self, count: int = 1) -> Widths:
         """The widths of the ``count`` best, best first; NaN counts as worst."""

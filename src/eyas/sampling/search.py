@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.sampling.budget import Budget, Widths
-from eyas.sampling.history import History
+from eyas.sampling.history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -28,7 +28,7 @@ class Search:
 
     def __init__(self, space: "SearchSpace", budget: Budget, sampler: "Sampler", *, seed: int = 0) -> None:
         self.space, self.budget, self.sampler, self.seed = space, budget, sampler, seed
-        self.history = History.empty(len(space.groups))
+        self.history = SearchHistory.empty(len(space.groups))
 
     def ask(self, count: int) -> Widths:
         """Up to ``count`` candidates that were never told, ``(n, G)``; fewer where there are no more."""

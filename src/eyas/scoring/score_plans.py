@@ -27,7 +27,7 @@ from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.memory import OutOfMemoryDuringScoringError, explain_out_of_memory, halve_batch_until_it_fits
 from eyas.scoring.options import ScoreOptions
 from eyas.scoring.preflight import preflight_warnings
-from eyas.scoring.race.journal import Journal, NoJournal
+from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.race import RaceSpec, race
 from eyas.scoring.race.race_fingerprint import code_of, race_fingerprint, sample_outputs
@@ -111,7 +111,7 @@ def score(  # noqa: PLR0917
         with explain_out_of_memory("the dense network and the images"):
             engine = Engine(model, space, images, method, device=resources.local_device)
         check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images.labels)
-        job = _Job(model, plans, plan_digests, images, method, seed, resources, options)
+        job = _ScoringJob(model, plans, plan_digests, images, method, seed, resources, options)
         journal = _open_journal(job, spec, engine.example)
         try:
             return _race(job, spec, engine, journal)
@@ -120,7 +120,7 @@ def score(  # noqa: PLR0917
 
 
 @dataclass(frozen=True)
-class _Job:
+class _ScoringJob:
     """What one call of :func:`score` is about, checked."""
 
     model: nn.Module
@@ -133,7 +133,7 @@ class _Job:
     options: ScoreOptions
 
 
-def _race(job: _Job, spec: RaceSpec, engine: Engine, journal: Journal | NoJournal) -> ScoreTable:
+def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal | NoRaceJournal) -> ScoreTable:
     """The race, begun again at half the batch where memory ends, and its diagnosis."""
     warnings = preflight_warnings(job.model, spec.rungs, job.method.calibrator, spec.num_candidates, job.images)
     for warning in warnings:
@@ -167,10 +167,10 @@ def _halved(batch_size: int, error: Exception) -> int:
     return batch_size // 2
 
 
-def _open_journal(job: _Job, spec: RaceSpec, example: Tensor) -> Journal | NoJournal:
+def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJournal | NoRaceJournal:
     """The journal of this very race, where one is asked for."""
     if job.options.journal is None:
-        return NoJournal()
+        return NoRaceJournal()
     settings = [
         job.method.calibrator.model_dump_json(),
         job.method.scorer.model_dump_json(),
@@ -179,7 +179,7 @@ def _open_journal(job: _Job, spec: RaceSpec, example: Tensor) -> Journal | NoJou
         f"{spec.batch_size} {spec.stop_margin} {torch.device(job.resources.device).type} {torch.__version__}",
         *(code_of(type(component)) for component in (job.method.calibrator, job.method.scorer)),
     ]
-    return Journal(
+    return RaceJournal(
         Path(job.options.journal),
         fingerprint=race_fingerprint(job.model, job.images, job.plan_digests, settings),
         batch_size=spec.batch_size,

@@ -12,7 +12,7 @@ from eyas.sampling.samplers.base import Sampler
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.history import History
+    from eyas.sampling.history import SearchHistory
 
 _ROWS_AT_ONCE = 8192  # rows placed at once: what they need stays in the cache
 _LISTED_IN_FULL = 100_000  # spaces up to this size are listed in full
@@ -34,7 +34,7 @@ class BudgetSampler(Sampler):
     never recover."""
 
     def ask(
-        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "History | None" = None
+        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
     ) -> NDArray[np.int64]:
         """See the base; fewer than ``count`` rows where the band holds fewer."""
         placement = Placement(space, budget)
@@ -55,7 +55,7 @@ class BudgetSampler(Sampler):
         return rows.widths()[:count]
 
 
-def scored_widths(history: "History | None", num_groups: int) -> NDArray[np.int64]:
+def scored_widths(history: "SearchHistory | None", num_groups: int) -> NDArray[np.int64]:
     """The widths that were scored already, ``(n, G)``."""
     return history.widths if history is not None else np.empty((0, num_groups), np.int64)
 

@@ -36,7 +36,7 @@ _BEGINNING = re.compile(rb"\0|[0-9a-f]{1,8}$|[0-9a-f]{8} ($|\{)")
 _FIELDS = ("score", "standard_error", "accuracy", "cross_entropy", "images")
 
 
-class NoJournal:
+class NoRaceJournal:
     """Keeps nothing."""
 
     batch_size: int | None = None
@@ -55,7 +55,7 @@ class NoJournal:
         """Nothing to close."""
 
 
-class Journal:
+class RaceJournal:
     """An append-only file of one race.
 
     Args:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.scoring.race.journal import Journal, NoJournal
+from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.rungs import Rung
@@ -65,7 +65,9 @@ class RaceResult:
     """Score and standard error of every distinct candidate on the first rung."""
 
 
-def race(spec: RaceSpec, executor: Executor, journal: Journal | NoJournal, progress: RaceProgress) -> RaceResult:
+def race(
+    spec: RaceSpec, executor: Executor, journal: RaceJournal | NoRaceJournal, progress: RaceProgress
+) -> RaceResult:
     """Let the distinct candidates climb the rungs; what the journal holds is not measured again."""
     standings, alive, decided = Standings(spec.num_candidates), spec.distinct, False
     last = len(spec.rungs) - 1
@@ -96,7 +98,7 @@ def race(spec: RaceSpec, executor: Executor, journal: Journal | NoJournal, progr
 
 
 def _measurements(
-    spec: RaceSpec, number: int, alive: NDArray[np.int64], executor: Executor, journal: Journal | NoJournal
+    spec: RaceSpec, number: int, alive: NDArray[np.int64], executor: Executor, journal: RaceJournal | NoRaceJournal
 ) -> Iterator[tuple[int, Measurement, bool]]:
     """Everyone's measurement on a rung: first those in the journal (True), then the others, put into it (False)."""
     missing, top = set(alive.tolist()), TopCandidates()
