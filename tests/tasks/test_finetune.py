@@ -83,7 +83,6 @@ def test_recalibration_is_what_the_score_stage_did(artifacts):
 
 def test_the_winner_starts_from_the_statistics_that_it_was_scored_with(artifacts, monkeypatch):
     """Without training, against what the engine's own network held when it scored the winner in the last rung."""
-    (artifacts / "sample").mkdir()
     rungs = [{"images": 64, "keep": 3}, {"images": 128, "calibration_images": 100, "mode": "held_out"}]
     race = {"rungs": rungs, "seed": 3, "batch_size": 48, "calibration_images": 120, "scorer": "top1"}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "threads": 1}
