@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check ui servers remote remote-s3 format clean
+.PHONY: help setup run test check docs ui servers remote remote-s3 format clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 run: setup  ## run the whole pipeline on params.yaml
-	$(BIN)/python -m flows run
+	$(BIN)/eyas run
 
 test: setup  ## run the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -46,11 +46,14 @@ format: setup  ## let ruff put the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: setup  ## write docs/reference.md and docs/api.md from the code
+	$(BIN)/eyas catalogue --docs docs
+
 ui: setup  ## show MLflow's and Prefect's pages on what the runs left
-	$(BIN)/python -m flows ui
+	$(BIN)/eyas ui
 
 servers: setup  ## start PostgreSQL, MLflow, Prefect and a worker on this machine
-	$(BIN)/python -m flows servers
+	$(BIN)/eyas servers
 
 remote:  ## keep DVC's remote in another folder: make remote DIR=/data/eyas
 	@test -n "$(DIR)" || { echo "give the folder: make remote DIR=/data/eyas"; exit 2; }

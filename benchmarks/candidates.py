@@ -25,7 +25,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from eyas.scoring import WidthPlans
-from eyas.scoring.image_sets import Images, prepare
+from eyas.scoring.image_sets import ImageSets, prepare_images
 from tasks.fetch import fetch
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
@@ -52,7 +52,7 @@ class Bench:
     model: nn.Module
     space: SearchSpace
     plans: WidthPlans
-    images: Images
+    images: ImageSets
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
 
@@ -74,7 +74,8 @@ class Bench:
         model = models.build(name, 10)
         load_checkpoint(model, checkpoint or root / "weights" / WEIGHTS[name])
         space = eyas.trace(model.eval(), (data["test"][0][:1],))
-        images = prepare(data["calibration"][0], data["score"][0][:10_000], data["score"][1][:10_000], seed=0).to("cpu")
+        scoring, labels = (part[:10_000] for part in data["score"])
+        images = prepare_images(data["calibration"][0], scoring, labels, seed=0).to("cpu")
         return cls(model, space, draw(space, share, count, seed), images, data["train"], data["test"])
 
 

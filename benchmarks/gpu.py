@@ -25,7 +25,7 @@ from benchmarks.common import publish, table
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
-from eyas.scoring import Rung, ScoreTable, WidthPlans
+from eyas.scoring import Rung, ScoreOptions, ScoreTable, WidthPlans
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def measure(case: Case, device: str, peak: float) -> list[tuple[object, ...]]:
     widths = Sampler.parse("budget").ask(space, Budget.of(space, "macs", 0.5), case.candidates, seed=0)
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
     macs = np.asarray(space.costs(widths).macs, float)
-    data, how = (calibration, scoring, labels), {"device": device, "batch_size": case.batch_size}
+    data, how = (calibration, scoring, labels), {"device": device, "options": ScoreOptions(batch_size=case.batch_size)}
     rows = []
     for title, rungs in (("racing", case.racing), ("no racing", case.plain)):
         eyas.score(model, space, plans[:2], *data, rungs=rungs, **how)

@@ -19,13 +19,14 @@ import eyas
 import models
 from benchmarks.common import publish, table
 from eyas.calibration import Calibrator
-from eyas.calibration.batchnorm import batch_statistics, evaluation_mode, tracking
+from eyas.calibration.batchnorm import batch_statistics, evaluation_mode, track_statistics
+from eyas.calibration.recalibrate import even_batches
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from eyas.scoring import Rung, WidthPlans
-from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.image_sets import batches, prepare
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import prepare_images
 from eyas.scoring.scorers import Scorer
 
 CASES = {
@@ -50,11 +51,11 @@ def seconds(work: Callable[[], object]) -> float:
 def bare(engine: Engine, small: nn.Module, rung: Rung) -> None:
     """Forward passes and nothing else."""
     if rung.mode == "held_out":
-        with tracking(small, momentum=1.0):
-            for batch in batches(engine.images.calibration[: rung.calibration_images], 128):
+        with track_statistics(small, momentum=1.0):
+            for batch in even_batches(engine.images.calibration[: rung.calibration_images], 128):
                 small(batch)
     with batch_statistics(small) if rung.mode == "fused" else evaluation_mode(small):
-        for batch in batches(engine.images.scoring[: rung.images], 128):
+        for batch in even_batches(engine.images.scoring[: rung.images], 128):
             small(batch)
 
 
@@ -62,7 +63,7 @@ def measure(case: str, candidates: int) -> list[tuple[object, ...]]:
     """One row per rung."""
     name, arguments, shape = CASES[case]
     generator = torch.Generator().manual_seed(0)
-    images = prepare(
+    images = prepare_images(
         torch.randn(256, *shape, generator=generator),
         torch.randn(512, *shape, generator=generator),
         torch.randint(0, 10, (512,), generator=generator),
@@ -72,7 +73,7 @@ def measure(case: str, candidates: int) -> list[tuple[object, ...]]:
     space = eyas.trace(model, (images.scoring[:1],))
     widths = Sampler.parse("budget").ask(space, Budget.of(space, "macs", 0.5), candidates, seed=0)
     plans = WidthPlans(widths, space.planner(Criterion.parse("l1_norm")))
-    engine = Engine(model, space, images, Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy")))
+    engine = Engine(model, space, images, ScoringMethod(Calibrator.parse("pooled"), Scorer.parse("cross_entropy")))
     rows = []
     for title, rung in RUNGS.items():
         ratios, spent = [], []

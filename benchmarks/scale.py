@@ -26,7 +26,7 @@ from benchmarks.common import publish, table
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
-from eyas.scoring import Rung, WidthPlans
+from eyas.scoring import Rung, ScoreOptions, WidthPlans
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ def measure(case: Case, count: int, workers: int) -> dict[str, float]:
             scoring,
             labels,
             rungs=case.rungs,
-            workers=workers,
-            threads=1,
-            journal=journal,
+            options=ScoreOptions(workers=workers, threads=1, journal=journal),
         )
         seconds, spent = time.perf_counter() - start, cpu_seconds() - spent
     own, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -27,9 +27,10 @@ from benchmarks.candidates import WEIGHTS, Bench, Recipe, draw, finetuned_accura
 from benchmarks.common import publish, table
 from eyas.calibration import Calibrator
 from eyas.scoring import DEFAULT_RUNGS, Rung
+from eyas.scoring.dense import dense_outputs
 from eyas.scoring.diagnostics import kendall_tau
-from eyas.scoring.engine import Engine, Settings, dense_outputs
-from eyas.scoring.image_sets import Images
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.scorers import Scorer
 
 RACED = 200
@@ -53,29 +54,29 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def make_engine(bench: Bench) -> Engine:
     """The engine by cross-entropy, with the dense network's outputs at hand for scorers that need them."""
-    engine = Engine(bench.model, bench.space, bench.images, settings("cross_entropy"))
-    engine.images = Images(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
+    engine = Engine(bench.model, bench.space, bench.images, method("cross_entropy"))
+    engine.images = ImageSets(**{**vars(engine.images), "dense": dense_outputs(engine, 128)})
     return engine
 
 
-def settings(scorer: str) -> Settings:
+def method(scorer: str) -> ScoringMethod:
     """Pooled statistics, judged by ``scorer``."""
-    return Settings(Calibrator.parse("pooled"), Scorer.parse(scorer))
+    return ScoringMethod(Calibrator.parse("pooled"), Scorer.parse(scorer))
 
 
 def measure(bench: Bench, engine: Engine, number: int, work: Path) -> Row:
-    """One candidate through every variant; goodness per image goes to a file."""
+    """One candidate through every variant; the score of each image goes to a file."""
     plan, row = bench.plans[number], {"widths": bench.plans.widths[number].tolist()}
-    goodness = {}
+    image_scores = {}
     for name, rung in VARIANTS.items():
         measured, seconds = timed(lambda rung=rung: engine.measure(plan, rung, 128))
         row[name] = [measured.score, seconds, measured.accuracy]
-        goodness[name] = measured.goodness
+        image_scores[name] = measured.image_scores
     for kind in OTHERS:
-        other = Engine(bench.model, bench.space, engine.images, settings(kind))
+        other = Engine(bench.model, bench.space, engine.images, method(kind))
         measured, seconds = timed(lambda other=other: other.measure(plan, VARIANTS[OURS], 128))
         row[kind] = [measured.score, seconds]
-    np.savez(work / f"goodness-{number}.npz", **goodness)
+    np.savez(work / f"image_scores-{number}.npz", **image_scores)
     return row
 
 
@@ -129,8 +130,8 @@ def finished(work: Path, given: argparse.Namespace) -> list[Row]:
 
 
 def record(work: Path, candidates: int, path: Path) -> None:
-    """Goodness per image of every candidate, fused and held out, for tests of the race: ``(candidates, images)``."""
-    found = [np.load(work / f"goodness-{number}.npz") for number in range(candidates)]
+    """Score per image of every candidate, fused and held out, for tests of the race: ``(candidates, images)``."""
+    found = [np.load(work / f"image_scores-{number}.npz") for number in range(candidates)]
     fused, held_out = (np.stack([f[list(VARIANTS)[i]] for f in found]).astype(np.float16) for i in (2, 3))
     np.savez_compressed(path, fused=fused, held_out=held_out)
 
@@ -285,7 +286,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=204, help="of the fine-tuning; 204 are one epoch")
     parser.add_argument("--orders", type=int, default=1, help="fine-tunings of each candidate, in other orders")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
-    parser.add_argument("--record", type=Path, help="write the goodness per image there, for tests")
+    parser.add_argument("--record", type=Path, help="write the score of each image there, for tests")
     given = parser.parse_args()
     given.recipe = Recipe(given.steps, given.rate)
     return given

@@ -1,7 +1,8 @@
-"""Keeps the state of Prefect, MLflow and DVC inside the checkout; must run before Prefect is imported."""
+"""Keeps the state of Prefect, MLflow and DVC inside the checkout; the package does so when it is imported."""
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ def configure() -> None:
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_plain_errors)
+    if "prefect" in sys.modules:  # as in a worker, which imports a flow long after Prefect has read its settings
+        from prefect.context import refresh_global_settings_context
+
+        refresh_global_settings_context()
 
 
 def require_prefect() -> None:

@@ -21,12 +21,12 @@ def tell_ending(flow: Any, flow_run: Any, state: Any) -> None:
     message = state.message or state.name
     if isinstance(error, EyasError):
         message = str(error)
-    given = flow_run.parameters
+    parameters = flow_run.parameters
     tell_error(
         flow.name.removeprefix("eyas-"),
-        given.get("params_file", "params.yaml"),
-        given.get("overrides", ()),
-        given.get("name"),
+        parameters.get("params_file", "params.yaml"),
+        parameters.get("overrides", ()),
+        parameters.get("name"),
         event=event_of(state, error),
         message=message,
     )

@@ -6,22 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.environment import ROOT, configure
+from prefect import get_run_logger
 
-configure()
-
-from prefect import flow, get_run_logger  # noqa: E402
-
-from eyas.operations.tracking import attempt  # noqa: E402
-from flows.notify_hooks import tell_ending  # noqa: E402
-from tasks.dvc_cli import StageError, stage_names  # noqa: E402
-from tasks.fingerprint import code_digest  # noqa: E402
-from tasks.record import fail_run, finish_run, record_stage, start_run  # noqa: E402
-from tasks.register import register_candidate  # noqa: E402
-from tasks.registry_source import bring_checkpoint  # noqa: E402
-from tasks.report import rebuild_report  # noqa: E402
-from tasks.run_stage import run_stage  # noqa: E402
-from tasks.workspace import Workspace, open_workspace  # noqa: E402
+from eyas.operations.tracking import attempt
+from flows.environment import ROOT
+from flows.eyas_flow import eyas_flow
+from tasks.dvc_cli import StageError, stage_names
+from tasks.fingerprint import code_digest
+from tasks.record import fail_run, finish_run, record_stage, start_run
+from tasks.register import register_candidate
+from tasks.registry_source import bring_checkpoint
+from tasks.report import rebuild_report
+from tasks.run_stage import run_stage
+from tasks.workspace import Workspace, open_workspace
 
 
 @dataclass(frozen=True)
@@ -35,15 +32,7 @@ class Outcome:
     skipped: tuple[str, ...]
 
 
-@flow(
-    name="eyas-pipeline",
-    flow_run_name="pipeline-{params_file}",
-    persist_result=False,
-    validate_parameters=False,
-    on_failure=[tell_ending],
-    on_crashed=[tell_ending],
-    on_cancellation=[tell_ending],
-)
+@eyas_flow
 def pipeline(
     params_file: str = "params.yaml",
     overrides: Sequence[str] = (),

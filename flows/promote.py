@@ -3,29 +3,16 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.environment import ROOT, configure
-
-configure()
-
-from prefect import flow  # noqa: E402
-
-from eyas.operations.gates import PromotionDecision  # noqa: E402
-from eyas.operations.notify import Notice  # noqa: E402
-from flows.notify_hooks import tell_ending  # noqa: E402
-from tasks.notify import tell  # noqa: E402
-from tasks.promote import promote_candidate  # noqa: E402
-from tasks.workspace import open_workspace  # noqa: E402
+from eyas.operations.gates import PromotionDecision
+from eyas.operations.notify import Notice
+from flows.environment import ROOT
+from flows.eyas_flow import eyas_flow
+from tasks.notify import tell
+from tasks.promote import promote_candidate
+from tasks.workspace import open_workspace
 
 
-@flow(
-    name="eyas-promote",
-    flow_run_name="promote-{params_file}",
-    persist_result=False,
-    validate_parameters=False,
-    on_failure=[tell_ending],
-    on_crashed=[tell_ending],
-    on_cancellation=[tell_ending],
-)
+@eyas_flow
 def promote(
     params_file: str = "params.yaml",
     overrides: Sequence[str] = (),

@@ -7,25 +7,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.environment import ROOT, configure
+from prefect import get_run_logger
+from prefect.states import Completed
 
-configure()
-
-from prefect import flow, get_run_logger  # noqa: E402
-from prefect.states import Completed  # noqa: E402
-
-from eyas.errors import BusyError  # noqa: E402
-from eyas.operations.fingerprint import MEANING, Fingerprint  # noqa: E402
-from eyas.operations.notify import Notice  # noqa: E402
-from eyas.operations.tracking import Version, model_registry  # noqa: E402
-from flows.notify_hooks import tell_ending  # noqa: E402
-from flows.pipeline import run_stages  # noqa: E402
-from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run  # noqa: E402
-from tasks.dvc_cli import stage_names  # noqa: E402
-from tasks.fingerprint import STAGE_OF, recorded_sources, take_fingerprint  # noqa: E402
-from tasks.notify import tell  # noqa: E402
-from tasks.record import open_store  # noqa: E402
-from tasks.workspace import Workspace, open_workspace  # noqa: E402
+from eyas.errors import BusyError
+from eyas.operations.fingerprint import MEANING, Fingerprint
+from eyas.operations.notify import Notice
+from eyas.operations.tracking import Version, model_registry
+from flows.environment import ROOT
+from flows.eyas_flow import eyas_flow
+from flows.pipeline import run_stages
+from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
+from tasks.dvc_cli import stage_names
+from tasks.fingerprint import STAGE_OF, recorded_sources, take_fingerprint
+from tasks.notify import tell
+from tasks.record import open_store
+from tasks.workspace import Workspace, open_workspace
 
 REFERENCES = ("champion", "candidate")
 WAIT_SECONDS = 5.0
@@ -43,15 +40,7 @@ class Decision:
     run_id: str | None = None
 
 
-@flow(
-    name="eyas-retrain",
-    flow_run_name="retrain-{params_file}",
-    persist_result=False,
-    validate_parameters=False,
-    on_failure=[tell_ending],
-    on_crashed=[tell_ending],
-    on_cancellation=[tell_ending],
-)
+@eyas_flow
 def retrain(
     params_file: str = "params.yaml",
     overrides: Sequence[str] = (),
@@ -130,15 +119,15 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
     store = open_store(workspace)
     version = model_registry.get_version(store, workspace.params.register_.model, str(outcome.version))
     model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
-    logger.info("%s is proposed: python -m flows promote --version %s", version, version.number)
+    logger.info("%s is proposed: eyas promote --version %s", version, version.number)
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 
 def reference_version(workspace: Workspace) -> Version | None:
     """The champion; before there is one, the candidate."""
     store, model = open_store(workspace), workspace.params.register_.model
-    found = (model_registry.get_alias(store, model, alias) for alias in REFERENCES)
-    return next((version for version in found if version), None)
+    versions = (model_registry.get_alias(store, model, alias) for alias in REFERENCES)
+    return next((version for version in versions if version), None)
 
 
 def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:

@@ -3,27 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from flows.environment import ROOT, configure
-
-configure()
-
-from prefect import flow  # noqa: E402
-
-from eyas.operations.notify import Notice  # noqa: E402
-from flows.notify_hooks import tell_ending  # noqa: E402
-from tasks.notify import tell  # noqa: E402
-from tasks.promote import roll_back_champion  # noqa: E402
-from tasks.workspace import open_workspace  # noqa: E402
+from eyas.operations.notify import Notice
+from flows.environment import ROOT
+from flows.eyas_flow import eyas_flow
+from tasks.notify import tell
+from tasks.promote import roll_back_champion
+from tasks.workspace import open_workspace
 
 
-@flow(
-    name="eyas-rollback",
-    persist_result=False,
-    validate_parameters=False,
-    on_failure=[tell_ending],
-    on_crashed=[tell_ending],
-    on_cancellation=[tell_ending],
-)
+@eyas_flow
 def rollback(
     params_file: str = "params.yaml", overrides: Sequence[str] = (), name: str | None = None, reason: str = ""
 ) -> str:

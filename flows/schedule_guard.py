@@ -51,8 +51,8 @@ def scheduled_run() -> FlowRun | None:
 def newer_due(run: FlowRun) -> FlowRun | None:
     """The newest run of the same schedule that is due after ``run``, if there is one that nobody cancelled."""
     window = FlowRunFilterExpectedStartTime(after_=_time(run), before_=datetime.now(UTC))
-    found = (other for other in _scheduled(run, window) if _time(other) > _time(run))
-    return next((other for other in found if not _is_cancelled(other)), None)
+    newer = (other for other in _scheduled(run, window) if _time(other) > _time(run))
+    return next((other for other in newer if not _is_cancelled(other)), None)
 
 
 def missed_before(run: FlowRun) -> int:
@@ -89,11 +89,11 @@ def waiting_too_long(grace_minutes: int) -> list[FlowRun]:
 def describe_waiting(runs: Sequence[FlowRun]) -> str:
     """What to tell of runs that nobody takes."""
     since = f"{_time(runs[0]):%Y-%m-%d %H:%M %Z}"
-    return f"{len(runs)} runs wait since {since} and nobody takes them: is a worker (or `flows serve`) up, and free?"
+    return f"{len(runs)} runs wait since {since} and nobody takes them: is a worker (or `eyas serve`) up, and free?"
 
 
 def status_line(grace_minutes: int) -> str | None:
-    """A line for ``flows status``; None where nothing waits."""
+    """A line for ``eyas status``; None where nothing waits."""
     try:
         waiting = waiting_too_long(grace_minutes)
     except httpx.HTTPError as error:
@@ -135,11 +135,11 @@ def _scheduled(run: FlowRun, window: FlowRunFilterExpectedStartTime) -> list[Flo
     """Runs that the schedules of ``run``'s deployment made for a time in ``window``, the newest first."""
     same = FlowRunFilterDeploymentId(any_=[run.deployment_id])
     with get_client(sync_client=True) as client:
-        found = client.read_flow_runs(
+        runs = client.read_flow_runs(
             flow_run_filter=FlowRunFilter(deployment_id=same, expected_start_time=window),
             sort=FlowRunSort.EXPECTED_START_TIME_DESC,
         )
-    return [other for other in found if other.auto_scheduled]
+    return [other for other in runs if other.auto_scheduled]
 
 
 def _time(run: FlowRun) -> datetime:

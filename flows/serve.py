@@ -12,10 +12,10 @@ from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers.local_servers import POOL, make_pool
 from eyas.operations.servers.processes import Servers, last_line, require_free, start_prefect
+from eyas.operations.servers.webhook import SECRET_VARIABLE, Retrainer, create_app
 from eyas.operations.signing import MIN_SECRET_BYTES, ReplayGuard
 from eyas.storage import redact
 from flows.environment import ROOT
-from flows.webhook import SECRET_VARIABLE, Retrainer, create_app
 
 PIPELINE, RETRAIN = "pipeline", "retrain"
 
@@ -68,7 +68,7 @@ def serve_webhook(params_file: Path, port: int, secret: bytes, host: str = "127.
     import uvicorn
 
     guard = ReplayGuard(ROOT / ".eyas" / "webhook" / "accepted.json")
-    app = create_app(secret, [os.path.relpath(params_file, ROOT)], Retrainer(), guard)
+    app = create_app(secret, [os.path.relpath(params_file, ROOT)], Retrainer(ROOT), guard)
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))
     threading.Thread(target=server.run, name="webhook", daemon=True).start()
     sys.stdout.write(f"webhook  http://{host}:{port}/retrain\n")

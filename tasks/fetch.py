@@ -17,7 +17,7 @@ from eyas.data.manifest import FILES
 from eyas.data.sources import BUILTIN, check_all_used, fetch_files
 from eyas.data.subset import fetch_subset
 from eyas.errors import StorageError
-from eyas.parallel import cores
+from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.storage import Store, redact
 from tasks import stage
@@ -35,7 +35,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
     given = params.fetch
-    options = _options(given, params.runtime.threads or cores())
+    options = _options(given, share_threads(cores(), wanted=params.runtime.threads))
     source = {"train": given.train} | ({"test": given.test} if given.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
     before = versions_if_told(lambda: data_versions(given, store))

@@ -1,12 +1,15 @@
 """Stage ``finetune``: the winner is sliced, recalibrated and trained with the dense network as its teacher."""
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
+from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
 from eyas.networks.architectures import ANYWHERE
 from eyas.networks.saved_network import Network, load_network, save_network
@@ -36,14 +39,20 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
     share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
-    images = _recalibrate(params, data, small)
+    calibration = calibration_settings(params, artifacts)
+    images = _recalibrate(params, data, small, calibration)
     before = data.evaluate(small, "score")
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
-    given = params.finetune
-    key = resume_key(_key_params(params), [artifacts / name for name in _INPUTS])
+    key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
     result = data.train(
-        small, given.recipe, given.epochs, seed=given.seed, folder=folder, progress=progress, teacher=dense.model
+        small,
+        params.finetune.recipe,
+        params.finetune.epochs,
+        seed=params.finetune.seed,
+        folder=folder,
+        progress=progress,
+        teacher=dense.model,
     )
     test = data.evaluate(small, "test")
     _log.info("pruned network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
@@ -66,26 +75,33 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     }
 
 
-def _recalibrate(params: PipelineParams, data: TrainingData, small: nn.Module) -> int:
-    """Batch-norm statistics as the score stage estimated them; returns the number of images."""
-    given = params.score
-    split = data.dataset.split("calibration")
-    images = split.images(given.calibration_images)
+def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, Any]:
+    """How the score stage's last rung calibrated, for :func:`eyas.recalibrate`: its own record says so.
 
-    def batches() -> Iterator[Tensor]:
-        for start in range(0, len(images), given.batch_size):
-            stored = images[start : start + given.batch_size].to(data.device)
-            yield data.dataset.normalise(stored)
+    A last rung that is fused calibrated on the images it scored; then all calibration images count.
+    """
+    race = json.loads((artifacts / "score" / "diagnostics.json").read_text())["settings"]
+    return {
+        "calibrator": params.score.calibrator,
+        "num_images": race["rungs"][-1]["calibration_images"],
+        "batch_size": race["batch_size"],
+        "seed": params.score.seed,
+    }
 
-    return given.calibrator(small.to(data.device), batches())
+
+def _recalibrate(params: PipelineParams, data: TrainingData, small: nn.Module, calibration: Mapping[str, Any]) -> int:
+    """Statistics from the images and in the batches of the score stage's finalists; returns the number of images."""
+    stored = data.dataset.split("calibration").images(params.score.calibration_images)
+    return recalibrate(small.to(data.device), data.dataset.normalise(stored), **calibration)
 
 
-def _key_params(params: PipelineParams) -> dict[str, object]:
+def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[str, object]:
     """The parameters this stage's result depends on."""
-    score = params.score
     return {
         "finetune": params.finetune.model_dump(mode="json"),
-        "calibration": [score.calibrator.model_dump(mode="json"), score.calibration_images, score.batch_size],
+        "calibration_images": params.score.calibration_images,
+        **calibration,
+        "calibrator": params.score.calibrator.model_dump(mode="json"),
     }
 
 

@@ -106,4 +106,4 @@ def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
 
 def command(workspace: Workspace) -> str:
     """What to type for the same run."""
-    return shlex.join(["python", "-m", "flows", "run", *workspace.arguments])
+    return shlex.join(["eyas", "run", *workspace.arguments])

@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import torch
 
 import eyas
-from eyas.config import PipelineParams, RuntimeParams, ScoreParams
+from eyas.config import PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
 from eyas.networks.architectures import ANYWHERE
 from eyas.networks.saved_network import load_network
-from eyas.parallel import cores
+from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
-from eyas.scoring import ScoreTable, WidthPlans
+from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
 from tasks import stage
 from tasks.search_space import SPACE, read_space
 
@@ -34,7 +34,27 @@ INPUTS = (
     SPACE,
     "sample/candidates.parquet",
 )
-SMALL_BATCH_MACS = 1e9
+FIELDS = {
+    "model": "the network of baseline",
+    "space": "the search space of sample",
+    "plans": "the candidates of sample",
+    "calibration_images": "the images of the calibration split (score.calibration_images)",
+    "scoring_images": "the images of the score split (score.score_images)",
+    "scoring_labels": "the labels of the score split",
+    "rungs": "score.rungs",
+    "device": "runtime.device",
+    "seed": "score.seed",
+    "calibrator": "score.calibrator",
+    "scorer": "score.scorer",
+    "batch_size": "score.batch_size",
+    "output": "score.output",
+    "stop_margin": "score.stop_margin",
+    "workers": "runtime.workers",
+    "threads": "runtime.threads",
+    "cluster": "runtime.cluster",
+    "journal": "the journal below runtime.state",
+}
+"""What the arguments of :func:`eyas.score` are in ``params.yaml``."""
 _COSTS = ("macs", "params", "activation_bytes")
 
 
@@ -49,58 +69,61 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     candidates = pq.read_table(artifacts / "sample" / "candidates.parquet")
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
     journal, dataset = journal_folder(params, artifacts), open_dataset(artifacts / "fetch")
-    how = share_work(params.runtime, space.cost().macs * params.score.batch_size)
-    table = _race(params.score, dataset, space, plans, journal=journal / "journal", progress=progress, **how)
+    threads = share_threads(
+        cores(),
+        workers=params.runtime.workers,
+        wanted=params.runtime.threads,
+        macs=space.cost().macs * params.score.batch_size,
+    )
+    torch.set_num_threads(threads)
+    options = ScoreOptions(
+        batch_size=params.score.batch_size,
+        output=params.score.output,
+        stop_margin=params.score.stop_margin,
+        workers=params.runtime.workers,
+        threads=threads,
+        cluster=params.runtime.cluster,
+        journal=journal / "journal",
+        progress=progress,
+    )
+    table = _race(params, dataset, space, plans, options)
     _write(folder, space, plans, candidates, table)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
 
 
-def share_work(runtime: RuntimeParams, macs_per_batch: float) -> dict[str, Any]:
-    """Device, workers, and the cores divided among them; a network of small layers gets one thread per worker.
-
-    Measured on two busy cores with 8 x 8 images: 45 candidates per second with one thread, 3 to 26 with two.
-    """
-    threads = max(1, (runtime.threads or cores()) // runtime.workers)
-    if not runtime.threads and macs_per_batch < SMALL_BATCH_MACS:
-        threads = 1
-    torch.set_num_threads(threads)
-    device = stage.device(runtime)
-    return {"device": device, "workers": runtime.workers, "threads": threads, "cluster": runtime.cluster}
-
-
-def _race(given: ScoreParams, dataset: Dataset, space: SearchSpace, plans: WidthPlans, **how: Any) -> ScoreTable:
+def _race(
+    params: PipelineParams, dataset: Dataset, space: SearchSpace, plans: WidthPlans, options: ScoreOptions
+) -> ScoreTable:  # fmt: skip
+    score = params.score
     return eyas.score(
         space.model,
         space,
         plans,
-        _images(dataset, "calibration", given),
-        _images(dataset, "score", given),
-        dataset.split("score").labels[: given.score_images],
-        rungs=given.rungs,
-        seed=given.seed,
-        calibrator=given.calibrator,
-        scorer=given.scorer,
-        batch_size=given.batch_size,
-        output=given.output,
-        stop_margin=given.stop_margin,
-        **how,
+        _images(dataset, "calibration", score.calibration_images),
+        _images(dataset, "score", score.score_images),
+        dataset.split("score").labels[: score.score_images],
+        rungs=score.rungs,
+        device=stage.device(params.runtime),
+        seed=score.seed,
+        calibrator=score.calibrator,
+        scorer=score.scorer,
+        options=options,
     )
 
 
 def journal_folder(params: PipelineParams, artifacts: Path) -> Path:
     """Where this very race keeps its journal: outside of the stage's outputs, one folder per stage key."""
-    given = [params.score.model_dump(mode="json"), params.sample.criterion.model_dump(mode="json")]
-    key = hashlib.sha256(json.dumps(given, sort_keys=True).encode())
+    settings = [params.score.model_dump(mode="json"), params.sample.criterion.model_dump(mode="json")]
+    key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in INPUTS:
         with (artifacts / name).open("rb") as file:
             key.update(hashlib.file_digest(file, "sha256").digest())
     return Path(params.runtime.state) / "scoring" / key.hexdigest()[:16]
 
 
-def _images(dataset: Dataset, name: str, given: ScoreParams) -> Any:
+def _images(dataset: Dataset, name: str, limit: int) -> Any:
     """The first images of a split (a fixed random subset), normalised."""
-    limit = given.calibration_images if name == "calibration" else given.score_images
     return dataset.normalise(dataset.split(name).images(limit=limit))
 
 
@@ -119,8 +142,8 @@ def _write(folder: Path, space: SearchSpace, plans: WidthPlans, candidates: pa.T
     pq.write_table(pa.table(columns | table.columns()), folder / "candidates.parquet")
     (folder / "plan.json").write_text(plans[table.winner].to_json())
     names = ("macs", "score", "standard_error", "accuracy", "images", "rung", "rank")
-    found = {**table.columns(), "macs": np.array(candidates["macs"])}
-    rows = zip(range(len(table)), *(found[name] for name in names), strict=True)
+    shown = {**table.columns(), "macs": np.array(candidates["macs"])}
+    rows = zip(range(len(table)), *(shown[name] for name in names), strict=True)
     _write_csv(folder / "scores.csv", ("candidate", *names), rows)
     kept = plans.widths[table.winner]
     groups = [(group.name, group.channels, int(width)) for group, width in zip(space.groups, kept, strict=True)]
@@ -162,4 +185,4 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
 
 
 if __name__ == "__main__":
-    stage.main("score", score)
+    stage.main("score", score, FIELDS)

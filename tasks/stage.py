@@ -15,7 +15,7 @@ from typing import Any
 
 from eyas.config import PipelineParams, RuntimeParams, load_params
 from eyas.errors import EyasError
-from eyas.parallel import cores
+from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 
 Metrics = Mapping[str, float | int]
@@ -61,7 +61,7 @@ def configure_torch(runtime: RuntimeParams) -> None:
     """Set threads, and ask for deterministic kernels: the same seed gives the same bytes on the CPU."""
     import torch
 
-    torch.set_num_threads(runtime.threads or cores())
+    torch.set_num_threads(share_threads(cores(), wanted=runtime.threads))
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
 
 

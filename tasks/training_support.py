@@ -12,14 +12,13 @@ from eyas.calibration.batchnorm import batch_norms
 from eyas.config import PipelineParams, RuntimeParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
-from eyas.parallel import cores
+from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.training import Evaluation, StoredSplit, TrainingResult, evaluate, train
 from eyas.training.recipes import Recipe
 from tasks import stage
 
 _log = logging.getLogger(__name__)
-_SMALL_STEP_MACS = 1e9
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class TrainingData:
     @classmethod
     def open(cls, params: PipelineParams, artifacts: Path) -> "TrainingData":
         """Open and verify what the fetch stage left."""
-        threads = params.runtime.threads or cores()
+        threads = share_threads(cores(), wanted=params.runtime.threads)
         return cls(open_dataset(artifacts / "fetch", threads=threads), stage.device(params.runtime))
 
     def split(self, name: str) -> StoredSplit:
@@ -105,13 +104,8 @@ def check_fits(model: nn.Module, dataset: Dataset) -> None:
 
 
 def share_cores(runtime: RuntimeParams, recipe: Recipe, macs: int) -> None:
-    """One thread for steps too small to be worth dividing; ``runtime.threads`` overrules.
-
-    Measured on two cores with 8 x 8 images and batches of 32: one thread is as fast as two on an idle machine, and many
-    times faster on a busy one, where threads wait for each other.
-    """
-    if not runtime.threads and macs * recipe.batch_size < _SMALL_STEP_MACS:
-        torch.set_num_threads(1)
+    """One thread for steps too small to be worth dividing; ``runtime.threads`` overrules."""
+    torch.set_num_threads(share_threads(cores(), wanted=runtime.threads, macs=macs * recipe.batch_size))
 
 
 def resume_folder(params: PipelineParams, name: str, key: str) -> Path:

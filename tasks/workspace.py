@@ -44,7 +44,7 @@ class Workspace:
     runtime: Mapping[str, Any] = field(default_factory=dict)
     """Runtime settings given for this run only; they reach stages through the environment."""
     arguments: tuple[str, ...] = ()
-    """What to give ``python -m flows run`` for the same profile, in a clone of the same commit."""
+    """What to give ``eyas run`` for the same profile, in a clone of the same commit."""
     content: Mapping[str, Any] = field(default_factory=dict)
     """The resolved parameters of a profile of its own, as they will stand in its ``params.yaml``."""
 

@@ -1,6 +1,9 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,17 @@ def _same_torch_for_every_test() -> None:
     """One thread (many small tests share two cores) and torch's own kernels, whatever the test before has set."""
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(mode=False)
+
+
+@pytest.fixture
+def kept_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For a test that runs the command: it takes over signals, search path and folder of its process, here pytest's."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(Path.cwd())
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

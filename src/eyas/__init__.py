@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eyas.calibration.recalibrate import recalibrate
     from eyas.networks.saved_network import load, save
     from eyas.pruning.cost import Cost
     from eyas.pruning.groups import ChannelGroup, FrozenGroup
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.pruning.surgery import prune
     from eyas.pruning.tracing.trace import trace
+    from eyas.scoring.options import ScoreOptions
     from eyas.scoring.score_plans import score
 
 __all__ = [
@@ -24,10 +26,12 @@ __all__ = [
     "FrozenGroup",
     "Parity",
     "PruningPlan",
+    "ScoreOptions",
     "SearchSpace",
     "check_parity",
     "load",
     "prune",
+    "recalibrate",
     "save",
     "score",
     "trace",
@@ -39,10 +43,12 @@ _MODULE_OF = {
     "FrozenGroup": "eyas.pruning.groups",
     "Parity": "eyas.pruning.mask_parity",
     "PruningPlan": "eyas.pruning.plan",
+    "ScoreOptions": "eyas.scoring.options",
     "SearchSpace": "eyas.pruning.space",
     "check_parity": "eyas.pruning.mask_parity",
     "load": "eyas.networks.saved_network",
     "prune": "eyas.pruning.surgery",
+    "recalibrate": "eyas.calibration.recalibrate",
     "save": "eyas.networks.saved_network",
     "score": "eyas.scoring.score_plans",
     "trace": "eyas.pruning.tracing.trace",

@@ -101,14 +101,14 @@ def test_a_network_without_batch_norm_is_left_alone(kind, images):
 
 
 @pytest.mark.parametrize("kind", ["cumulative", "pooled"])
-@pytest.mark.parametrize("step", ["join", "Joined.write"])
+@pytest.mark.parametrize("step", ["stack_layers", "StackedStatistics.write"])
 def test_an_error_after_the_pass_leaves_everything_as_it_was(kind, step, net, images, monkeypatch):
     before, flags = copy.deepcopy(net.state_dict()), settings(net)
 
     def fail(*_):
         raise MemoryError("no room for the estimate")
 
-    monkeypatch.setattr(f"eyas.calibration.batchnorm.{step}", fail)
+    monkeypatch.setattr(f"eyas.calibration.update_bn_stats.{step}", fail)
     with pytest.raises(MemoryError, match="no room"):
         Calibrator.parse(kind)(net, images.split(32))
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())

@@ -1,4 +1,4 @@
-"""The scripts that CI calls, in a small repository with a real DVC remote; ``flows`` is a stub that keeps its calls."""
+"""The scripts that CI calls, in a small repository with a real DVC remote; ``eyas`` is a stub that keeps its calls."""
 
 import json
 import os
@@ -15,12 +15,12 @@ from tests.support.peers import bucket_in, fault_proxy, s3_service
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
-FLOWS = """
+EYAS = f"""#!{sys.executable}
 import json, os, pathlib, sys
 with open("calls", "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
 if sys.argv[1] == "retrain":
-    print(json.dumps({"ran": os.environ.get("RAN", "yes") == "yes", "reason": "changed", "version": "7"}))
+    print(json.dumps(dict(ran=os.environ.get("RAN", "yes") == "yes", reason="changed", version="7")))
     sys.exit(int(os.environ.get("RETRAIN_STATUS", 0)))
 pathlib.Path(sys.argv[sys.argv.index("--report") + 1]).write_text("every gate holds\\n")
 sys.exit(int(os.environ.get("GATE_STATUS", 0)))
@@ -39,14 +39,13 @@ class Repository:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / ".venv" / "bin").mkdir(parents=True)
-        (folder / "flows").mkdir()
-        for name in ("python", "dvc"):
+        python, dvc = (f'#!/bin/sh\nexec {sys.executable} {module} "$@"\n' for module in ("", "-m dvc"))
+        for name, content in {"python": python, "dvc": dvc, "eyas": EYAS}.items():
             program = folder / ".venv" / "bin" / name
-            program.write_text(f'#!/bin/sh\nexec {sys.executable} {"-m dvc" if name == "dvc" else ""} "$@"\n')
+            program.write_text(content)
             program.chmod(0o755)
         shutil.copytree(ROOT / ".ci", folder / ".ci")
         shutil.copy(ROOT / "Makefile", folder)
-        (folder / "flows" / "__main__.py").write_text(FLOWS)
         (folder / "in").write_text("data")
         (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"one": STAGE}}))
         self.remote = folder.parent / "remote"

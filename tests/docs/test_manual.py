@@ -14,19 +14,19 @@ MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text
 
 def command(program: str) -> list[str]:
     """The words after a program's name in the manual, its continued lines as one."""
-    (found,) = re.findall(rf"^ *{program} (--host.*)$", MANUAL.replace("\\\n", " "), re.MULTILINE)
-    return shlex.split(found)
+    (line,) = re.findall(rf"^ *{program} (--host.*)$", MANUAL.replace("\\\n", " "), re.MULTILINE)
+    return shlex.split(line)
 
 
 def test_mlflows_server_answers_workers_and_browsers_by_its_name() -> None:
     context = server.make_context("server", command("mlflow server"), resilient_parsing=True)
-    given = context.params
-    assert given["host"] == "0.0.0.0"
-    hosts, origins = (given[name].split(",") for name in ("allowed_hosts", "cors_allowed_origins"))
-    for called in ("mlflow.example.org", f"mlflow.example.org:{given['port']}"):
+    read = context.params
+    assert read["host"] == "0.0.0.0"
+    hosts, origins = (read[name].split(",") for name in ("allowed_hosts", "cors_allowed_origins"))
+    for called in ("mlflow.example.org", f"mlflow.example.org:{read['port']}"):
         assert is_allowed_host_header(hosts, called)
     assert not is_allowed_host_header(hosts, "elsewhere.example.org")
-    assert not should_block_cors_request(f"http://mlflow.example.org:{given['port']}", "POST", origins)
+    assert not should_block_cors_request(f"http://mlflow.example.org:{read['port']}", "POST", origins)
 
 
 def test_mlflows_database_is_named_in_the_environment() -> None:

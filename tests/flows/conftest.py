@@ -18,11 +18,11 @@ Notices = list[dict[str, str]]
 @pytest.fixture
 def notices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]:
     """What came to the address in ``EYAS_NOTIFY_URL``."""
-    found: Notices = []
+    received: Notices = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            found.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 
@@ -33,7 +33,7 @@ def notices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Notices]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     monkeypatch.setenv("EYAS_NOTIFY_URL", f"http://127.0.0.1:{server.server_port}/hook")
-    yield found
+    yield received
     server.shutdown()
     thread.join()
     server.server_close()

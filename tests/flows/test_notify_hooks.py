@@ -1,11 +1,8 @@
 """Every flow tells how it ended: failed, refused, cancelled, also where the parameters cannot be read."""
 
-import argparse
 import importlib
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,11 +11,11 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling, Crashed, Failed
 
+from eyas.cli import main
 from eyas.errors import BadInputError, BusyError, EyasError, ParameterError, RefusedError, StorageError
 from eyas.operations.notify import Event
 from flows import commands, notify_hooks
 from flows import pipeline as pipeline_module
-from flows.__main__ import main
 from flows.notify_hooks import tell_ending
 from flows.pipeline import pipeline
 from flows.promote import promote
@@ -85,37 +82,28 @@ def test_a_notice_holds_no_credentials(notices: Notices) -> None:
     assert "hunter2secret" not in notices[0]["message"]
 
 
+@pytest.mark.usefixtures("kept_process")
 def test_the_command_line_prints_no_credentials(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: argparse.Namespace) -> int:
+    def fail(*_: object) -> int:
         raise StorageError("http://ann:hunter2secret@server:5000/api is away")
 
     monkeypatch.setattr(commands, "status", fail)
-    with kept_signals():
-        assert main(["status"]) == 1
+    assert main(["status"]) == 1
     assert capsys.readouterr().err == "error: http://server:5000/api is away\n"
 
 
+@pytest.mark.usefixtures("kept_process")
 def test_a_file_that_may_not_be_read_is_not_said_to_be_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: argparse.Namespace) -> int:
+    def fail(*_: object) -> int:
         raise PermissionError(13, "Permission denied", "params.yaml")
 
     monkeypatch.setattr(commands, "status", fail)
-    with kept_signals():
-        assert main(["status"]) == 2
+    assert main(["status"]) == 2
     assert capsys.readouterr().err == "error: no permission for params.yaml: Permission denied\n"
-
-
-@contextmanager
-def kept_signals() -> Iterator[None]:
-    """``main`` takes over the signals of its process, which here is pytest's."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
 
 
 def test_the_section_notify_counts_also_in_a_file_that_is_wrong_elsewhere(
@@ -143,9 +131,8 @@ def test_a_retraining_that_nobody_watches_tells_of_wrong_parameters(
     root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ROOT", root)
-    options = argparse.Namespace(params=str(root / "params.yaml"), set=["score.nothing=1"], name=None)
     with pytest.raises(ParameterError, match="nothing"):
-        commands.retrain(options)
+        commands.retrain(root / "params.yaml", ["score.nothing=1"], None, "asked", force=False, as_json=False)
     assert [notice["event"] for notice in notices] == ["failed"]
 
 
@@ -182,15 +169,7 @@ def test_a_promotion_or_rollback_that_does_not_come_about_is_told_once(
     assert words in notice["message"]
 
 
-@pytest.mark.parametrize("port", ["0", "65536", "-1", "x"])
-@pytest.mark.parametrize("option", ["serve --webhook-port", "servers --postgres-port", "ui --mlflow-port"])
-def test_what_is_no_port_is_refused_with_status_2(option: str, port: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([*option.split(), port])
-    assert ended.value.code == 2
-    assert option.split()[1] in capsys.readouterr().err
-
-
+@pytest.mark.usefixtures("kept_process")
 @pytest.mark.parametrize("command", ["run", "retrain", "promote", "rollback", "serve", "deploy"])
 def test_without_its_prefect_a_command_ends_in_one_line(
     command: str, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notices: Notices
@@ -202,7 +181,7 @@ def test_without_its_prefect_a_command_ends_in_one_line(
     monkeypatch.setattr(commands, "ROOT", root)
     monkeypatch.setattr(commands, "_check_architecture", lambda _: None)
     parameters = ["--params", str(root / "params.yaml")]
-    with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}), kept_signals():
+    with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}):
         assert main([command, *parameters]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "PREFECT_API_URL" in line

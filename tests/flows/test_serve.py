@@ -28,15 +28,15 @@ Calls = list[tuple[list[str], dict[str, str]]]
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Commands that would have been run, with their environment."""
-    found: Calls = []
+    made: Calls = []
 
     def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
-        found.append((command, env))
+        made.append((command, env))
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    return found
+    return made
 
 
 @pytest.fixture

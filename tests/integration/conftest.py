@@ -36,7 +36,8 @@ class Checkout:
         self.home.mkdir(exist_ok=True)
         self.environment = {name: value for name, value in os.environ.items() if name not in CLEARED}
         own = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # DVC finds its `python` there
-        self.environment |= {"PYTHONPATH": str(folder), "HOME": str(self.home), "PATH": own}
+        sources = f"{folder}{os.pathsep}{folder / 'src'}"  # the copy's own library, whatever is installed
+        self.environment |= {"PYTHONPATH": sources, "HOME": str(self.home), "PATH": own}
 
     def run(
         self, *arguments: str, status: int = 0, environment: Mapping[str, str] | None = None, timeout: float = 300

@@ -90,7 +90,7 @@ def servers(checkout: Checkout, s3: dict[str, str]) -> Iterator[dict[str, str]]:
 
 
 def versions(checkout: Checkout, servers: dict[str, str]) -> dict[str, str]:
-    """Which version each alias names, by ``flows status``."""
+    """Which version each alias names, by ``eyas status``."""
     printed = checkout.run("flows", "status", environment=servers)
     return dict(re.findall(r"^(champion|previous|candidate)\s+version (\d+)", printed, re.MULTILINE))
 

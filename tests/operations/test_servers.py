@@ -7,10 +7,9 @@ import psycopg2
 import pytest
 
 from eyas.errors import BadInputError, EyasError
-from eyas.operations.servers import processes
+from eyas.operations.servers import pages, processes
 from eyas.operations.servers.postgres import create_databases, server_of
 from eyas.storage import redact
-from flows import ui
 
 PASSWORD = "hunter2secret"
 STORE = f"postgresql+psycopg2://eyas:{PASSWORD}@127.0.0.1:5433/mlflow"
@@ -33,8 +32,8 @@ class Recorder(processes.Servers):
 @pytest.fixture
 def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(tmp_path)
-    monkeypatch.setattr(ui, "Servers", lambda _: recorder)
-    monkeypatch.setattr(ui, "require_free", lambda _: None)
+    monkeypatch.setattr(pages, "Servers", lambda _: recorder)
+    monkeypatch.setattr(pages, "require_free", lambda _: None)
     return recorder
 
 
@@ -53,20 +52,20 @@ def test_mlflow_reads_that_variable() -> None:
 
 
 def test_the_pages_of_a_database_are_served_without_showing_its_password(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", STORE)
-    assert ui.serve_pages(5000, 4200) == 0
+    assert pages.serve_pages(tmp_path, 5000, 4200) == 0
     command, environment = recorder.started["mlflow-ui"]
     assert PASSWORD not in command
     assert environment[processes.STORE_VARIABLE] == STORE
 
 
 def test_the_pages_of_a_server_are_named_without_its_password(
-    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://ann:{PASSWORD}@server:5000")
-    assert ui.serve_pages(5000, 4200) == 0
+    assert pages.serve_pages(tmp_path, 5000, 4200) == 0
     assert "MLflow   http://server:5000\n" in capsys.readouterr().out
     assert "mlflow-ui" not in recorder.started
 

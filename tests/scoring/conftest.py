@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import torch
 
 import eyas
 from eyas.pruning.criteria import Criterion
-from eyas.scoring import Rung, WidthPlans
+from eyas.scoring import Rung, ScoreOptions, WidthPlans
 from eyas.scoring.race.measurement import Measurement
 from tests.scoring.networks import trained
 
@@ -25,9 +25,17 @@ class Scene:
     scoring: torch.Tensor
     labels: torch.Tensor
 
-    def score(self, plans=None, **options):
+    def score(self, plans=None, **how):
         plans = self.plans if plans is None else plans
-        return eyas.score(self.model, self.space, plans, self.calibration, self.scoring, self.labels, **options)
+        images = (self.calibration, self.scoring, self.labels)
+        return eyas.score(self.model, self.space, plans, *images, **arguments(**how))
+
+
+def arguments(**how):
+    """Arguments of ``eyas.score`` by name, the fields of its options among them."""
+    names = {field.name for field in fields(ScoreOptions)} & how.keys()
+    options = ScoreOptions(**{name: how.pop(name) for name in names})
+    return {**how, "options": options}
 
 
 def make_scene(norm=torch.nn.BatchNorm2d, candidates=24):
@@ -41,9 +49,9 @@ def make_scene(norm=torch.nn.BatchNorm2d, candidates=24):
     return Scene(model, space, plans, data[:160], data[160:], labels[160:])
 
 
-def measured(score=0.1, goodness=None):
+def measured(score=0.1, image_scores=None):
     """A measurement with numbers that are hard to write."""
-    return Measurement(score, 1 / 3, math.nan, 2.0, 7, goodness)
+    return Measurement(score, 1 / 3, math.nan, 2.0, 7, image_scores)
 
 
 def columns(table):

@@ -10,15 +10,17 @@ from torch import nn
 import eyas
 from eyas.errors import DataError, ParameterError
 from eyas.parallel import cores
-from eyas.scoring import Rung
-from tests.scoring.conftest import FUSED, HELD_OUT
+from eyas.scoring import Rung, ScoreOptions
+from tests.scoring.conftest import FUSED, HELD_OUT, arguments
 from tests.scoring.networks import Net, Several, images
 
 
 def score(scene, change, **options):
     """Score with some of the inputs exchanged."""
-    given = {"calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels, **change}
-    return eyas.score(scene.model, scene.space, scene.plans[:4], *given.values(), **{"rungs": HELD_OUT, **options})
+    inputs = {"calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels, **change}
+    return eyas.score(
+        scene.model, scene.space, scene.plans[:4], *inputs.values(), **arguments(**{"rungs": HELD_OUT, **options})
+    )
 
 
 def out_of_range(labels, value):
@@ -63,13 +65,13 @@ class PerPixel(nn.Module):
 def test_labels_per_pixel_have_the_form_of_the_answers():
     model = PerPixel().eval()
     space = eyas.trace(model, (images(2, 0),))
-    given = (model, space, [space.plan([3])], images(8, 1), images(8, 2))
+    inputs = (model, space, [space.plan([3])], images(8, 1), images(8, 2))
     labels = torch.arange(8 * 64).reshape(8, 8, 8) % 5
-    assert np.isfinite(eyas.score(*given, labels, rungs=[Rung(images=8)]).score[0])
+    assert np.isfinite(eyas.score(*inputs, labels, rungs=[Rung(images=8)]).score[0])
     with pytest.raises(DataError, match=r"shape \(8,\).*\(8, 8, 8\)"):
-        eyas.score(*given, labels[:, 0, 0], rungs=[Rung(images=8)])
+        eyas.score(*inputs, labels[:, 0, 0], rungs=[Rung(images=8)])
     with pytest.raises(DataError, match=r"cross_entropy, or dense_kl"):
-        eyas.score(*given, labels, rungs=[Rung(images=8)], scorer="dense_probe")
+        eyas.score(*inputs, labels, rungs=[Rung(images=8)], scorer="dense_probe")
 
 
 class Numbers(Net):
@@ -92,7 +94,7 @@ def test_images_the_network_cannot_take_are_refused(scene):
 
 
 def test_calibration_images_have_the_shape_of_the_scoring_images(scene):
-    with pytest.raises(DataError, match=r"calibration_images have shape \(4, 8, 8\).*\(3, 8, 8\)"):
+    with pytest.raises(DataError, match=r"`calibration_images` have shape \(4, 8, 8\).*\(3, 8, 8\)"):
         score(scene, {"calibration": torch.zeros(160, 4, 8, 8)}, rungs=FUSED)
 
 
@@ -105,8 +107,8 @@ def test_images_take_the_dtype_of_the_weights(scene, dtype):
 def test_a_network_in_double_precision_is_scored_in_it(scene):
     model = Net().eval().double()
     space = eyas.trace(model, (images(2, 0).double(),))
-    given = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, space, [space.plan()], *given, rungs=FUSED)
+    inputs = (scene.calibration, scene.scoring, scene.labels)
+    table = eyas.score(model, space, [space.plan()], *inputs, rungs=FUSED)
     assert table.settings["precision"] == "float64"
 
 
@@ -116,12 +118,12 @@ def test_a_network_in_double_precision_is_scored_in_it(scene):
         ({"device": "gpu"}, "'gpu'.*cpu, cuda"),
         ({"device": "mps"}, "'mps'.*cpu, cuda"),
         ({"device": "meta"}, "'meta'.*cpu, cuda"),
-        ({"batch_size": 64.5}, "batch_size=64.5"),
-        ({"workers": 1.5}, "workers=1.5"),
-        ({"threads": 0}, "threads=0"),
-        ({"threads": -1}, "threads=-1"),
-        ({"stop_margin": float("nan")}, "stop_margin=nan"),
-        ({"stop_margin": 0.0}, "stop_margin=0.0"),
+        ({"batch_size": 64.5}, "`batch_size` 64.5"),
+        ({"workers": 1.5}, "`workers` 1.5"),
+        ({"threads": 0}, "`threads` 0"),
+        ({"threads": -1}, "`threads` -1"),
+        ({"stop_margin": float("nan")}, "`stop_margin` nan"),
+        ({"stop_margin": 0.0}, "`stop_margin` 0.0"),
         ({"rungs": [{"images": 60, "keep": float("inf")}, *HELD_OUT]}, "keep"),
     ],
 )
@@ -142,20 +144,28 @@ def test_an_output_that_is_not_there_is_refused(scene, kind, choice):
     model = Several(scene.model, kind)
     space = eyas.trace(model, (images(2, 0),))
     with pytest.raises(DataError, match="is no tensor there"):
-        eyas.score(model, space, [space.plan()], scene.calibration, scene.scoring, rungs=FUSED, output=choice)
+        eyas.score(
+            model,
+            space,
+            [space.plan()],
+            scene.calibration,
+            scene.scoring,
+            rungs=FUSED,
+            options=ScoreOptions(output=choice),
+        )
 
 
 @pytest.mark.parametrize("choice", [3, "logits"])
 def test_a_choice_among_one_output_is_refused(scene, choice):
-    with pytest.raises(DataError, match=rf"one tensor.*output {choice!r}.*leave output out"):
+    with pytest.raises(DataError, match=rf"one tensor.*`output` {choice!r}.*leave `output` out"):
         score(scene, {}, output=choice)
 
 
 def test_the_last_output_can_be_counted_from_the_end(scene):
     model = Several(scene.model, "tuple")
     space = eyas.trace(model, (images(2, 0),))
-    given = (model, space, [space.plan([5, 5])], scene.calibration, scene.scoring, scene.labels)
-    one, other = (eyas.score(*given, rungs=FUSED, output=choice) for choice in (-1, 1))
+    inputs = (model, space, [space.plan([5, 5])], scene.calibration, scene.scoring, scene.labels)
+    one, other = (eyas.score(*inputs, rungs=FUSED, options=ScoreOptions(output=choice)) for choice in (-1, 1))
     assert one.score[0] == other.score[0]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eyas.scoring.diagnostics import Probe, kendall_tau, make_probe, spread, stability, warnings_for
-from tests.scoring.recorded import Recorded, run
+from tests.scoring.recorded import RecordedExecutor, run
 from tests.scoring.test_recorded import FUSED, HELD_OUT, RUNGS
 
 GOOD = {"not_finite": 0.0, "score_spread": 0.3, "median_standard_error": 0.03, "signal": 10.0, "tied_share": 0.0}
@@ -36,11 +36,11 @@ def test_kendall_tau_is_the_count_over_pairs(digits):
 
 def test_spread_counts_ties_among_what_is_finite():
     scores = np.array([1.0, 2.0, 2.0, 5.0, np.nan])
-    found = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]))
-    assert found["score_spread"] == pytest.approx(np.std([1, 2, 2, 5]))
-    assert found["median_standard_error"] == pytest.approx(0.25)
-    assert found["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.25)
-    assert found["tied_share"] == 0.5
+    numbers = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]))
+    assert numbers["score_spread"] == pytest.approx(np.std([1, 2, 2, 5]))
+    assert numbers["median_standard_error"] == pytest.approx(0.25)
+    assert numbers["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.25)
+    assert numbers["tied_share"] == 0.5
 
 
 def test_stability_compares_only_those_that_climbed():
@@ -92,8 +92,8 @@ def test_a_probe_beyond_three_standard_errors_warns():
 @pytest.mark.parametrize(("original", "warned"), [(0.1, True), (0.18, True), (0.2, False)])
 def test_a_network_no_better_than_chance_warns(original, warned):
     """Of ten classes on a hundred images: 0.1 with a standard error of 0.03."""
-    found = warnings_for(GOOD, Probe(original, original, 0.01, 0.1, 0.03), 20)
-    assert [("no more than chance (10.0%)" in warning) for warning in found] == [True] * warned
+    warnings = warnings_for(GOOD, Probe(original, original, 0.01, 0.1, 0.03), 20)
+    assert [("no more than chance (10.0%)" in warning) for warning in warnings] == [True] * warned
 
 
 def test_one_candidate_has_no_spread_to_judge():
@@ -109,12 +109,12 @@ def test_no_false_alarm_on_recorded_races():
     taus = []
     for seed in range(60):
         rng = np.random.default_rng(seed)
-        crew = Recorded(rng.permutation(FUSED, axis=1), rng.permutation(HELD_OUT, axis=1))
+        executor = RecordedExecutor(rng.permutation(FUSED, axis=1), rng.permutation(HELD_OUT, axis=1))
         for keep in (0.25, 0.6):
-            finish, _ = run(crew, len(FUSED), [RUNGS[0].model_copy(update={"keep": keep}), *RUNGS[1:]])
-            found = {"entered": finish.entered, "rank_stability": stability(finish.climbed)}
-            taus += [tau for tau in found["rank_stability"] if np.isfinite(tau)]
-            assert not warnings_for({**GOOD, **found}, None, len(FUSED))
+            race, _ = run(executor, len(FUSED), [RUNGS[0].model_copy(update={"keep": keep}), *RUNGS[1:]])
+            race_numbers = {"entered": race.entered, "rank_stability": stability(race.promotions)}
+            taus += [tau for tau in race_numbers["rank_stability"] if np.isfinite(tau)]
+            assert not warnings_for({**GOOD, **race_numbers}, None, len(FUSED))
     assert min(taus) < 0.2  # which judged by its face would be one
 
 

@@ -10,8 +10,9 @@ from torch import nn
 import eyas
 from eyas.calibration import Calibrator
 from eyas.scoring import Rung
-from eyas.scoring.engine import Engine, Settings, in_pieces, to_host
-from eyas.scoring.image_sets import batches, prepare
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import prepare_images
+from eyas.scoring.reduction import in_pieces, to_host
 from eyas.scoring.scorers import Scorer
 from tests.scoring.networks import Net
 
@@ -34,9 +35,11 @@ def make_engine(model, label_shape=(), scorer="cross_entropy", device="cpu"):
     calibration, scoring = (torch.randn(n, 3, 8, 8, generator=generator) for n in (80, 120))
     labels = torch.randint(0, 5, (120, *label_shape), generator=generator)
     space = eyas.trace(model.eval(), (scoring[:2],))
-    images = replace(prepare(calibration, scoring, labels, seed=0), dense=torch.randn(120, 5, generator=generator))
-    settings = Settings(Calibrator.parse("pooled"), Scorer.parse(scorer))
-    return Engine(model, space, images, settings, device=device), space.plan()
+    images = replace(
+        prepare_images(calibration, scoring, labels, seed=0), dense=torch.randn(120, 5, generator=generator)
+    )
+    method = ScoringMethod(Calibrator.parse("pooled"), Scorer.parse(scorer))
+    return Engine(model, space, images, method, device=device), space.plan()
 
 
 @pytest.mark.parametrize("scorer", ["cross_entropy", "top1", "dense_probe"])
@@ -44,23 +47,23 @@ def make_engine(model, label_shape=(), scorer="cross_entropy", device="cpu"):
 def test_judging_piece_by_piece_is_judging_at_once(scorer, rung, monkeypatch):
     engine, plan = make_engine(Net(), scorer=scorer)
     whole = engine.measure(plan, rung, 16)
-    monkeypatch.setattr("eyas.scoring.engine._JUDGED_AT_ONCE", 200)
+    monkeypatch.setattr("eyas.scoring.engine._VALUES_SCORED_AT_ONCE", 200)
     pieces = engine.measure(plan, rung, 16)
-    assert pieces.goodness.tobytes() == whole.goodness.tobytes()
+    assert pieces.image_scores.tobytes() == whole.image_scores.tobytes()
     assert pieces.accuracy == whole.accuracy
     assert pieces.cross_entropy == pytest.approx(whole.cross_entropy, abs=1e-12)
 
 
 def test_outputs_of_a_rung_are_never_all_in_memory(monkeypatch):
     engine, plan = make_engine(PerPixel(), (8, 8))
-    monkeypatch.setattr("eyas.scoring.engine._JUDGED_AT_ONCE", 16 * 6 * 64)
+    monkeypatch.setattr("eyas.scoring.engine._VALUES_SCORED_AT_ONCE", 16 * 6 * 64)
     seen = []
-    judge = type(engine.settings.scorer).__call__
+    judge = type(engine.method.scorer).__call__
     monkeypatch.setattr(
-        type(engine.settings.scorer), "__call__", lambda self, a: seen.append(len(a.logits)) or judge(self, a)
+        type(engine.method.scorer), "__call__", lambda self, a: seen.append(len(a.logits)) or judge(self, a)
     )
     measured = engine.measure(plan, Rung(images=120), 16)
-    assert sum(seen) == measured.images == len(measured.goodness) == 120
+    assert sum(seen) == measured.images == len(measured.image_scores) == 120
     assert max(seen) <= 30  # two batches of 15: the first alone is below the limit
 
 
@@ -68,15 +71,6 @@ def test_pieces_are_neighbours_in_order():
     parts = [torch.arange(3), torch.arange(3, 5), torch.arange(5, 9), torch.arange(9, 10)]
     assert [piece.tolist() for piece in in_pieces(parts, 4)] == [[0, 1, 2, 3, 4], [5, 6, 7, 8], [9]]
     assert [len(piece) for piece in in_pieces(parts, float("inf"))] == [10]
-
-
-@pytest.mark.parametrize(
-    ("images", "size", "sizes"), [(121, 2, {2, 3}), (5, 3, {2, 3}), (143, 128, {71, 72}), (1, 2, {1})]
-)
-def test_batches_are_even_and_never_of_one(images, size, sizes):
-    found = [len(batch) for batch in batches(torch.zeros(images), size)]
-    assert sum(found) == images
-    assert set(found) == sizes
 
 
 def test_a_result_waits_for_its_own_copies_and_not_for_what_was_queued_since(monkeypatch):

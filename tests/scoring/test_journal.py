@@ -9,30 +9,30 @@ import numpy as np
 import pytest
 
 from eyas.errors import BusyError, ParameterError, StorageError
-from eyas.scoring.race.journal import Journal
+from eyas.scoring.race.journal import RaceJournal
 from tests.scoring.conftest import measured
 
 
 def test_numbers_come_back_bit_for_bit(tmp_path):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     values = np.random.default_rng(0).normal(size=7).astype(np.float32)
     journal.add(0, 4, measured(-0.1234567890123456789, values))
     journal.add(1, 2, measured(math.nan))
     journal.close()
-    again = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
-    ((candidate, found),) = again.finished(0)
+    again = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
+    ((candidate, measurement),) = again.finished(0)
     assert candidate == 4
-    assert found.score == -0.1234567890123456789
-    assert np.array_equal(found.goodness, values)
-    assert math.isnan(found.accuracy)
-    ((candidate, found),) = again.finished(1)
-    assert math.isnan(found.score)
-    assert found.goodness is None
+    assert measurement.score == -0.1234567890123456789
+    assert np.array_equal(measurement.image_scores, values)
+    assert math.isnan(measurement.accuracy)
+    ((candidate, measurement),) = again.finished(1)
+    assert math.isnan(measurement.score)
+    assert measurement.image_scores is None
     again.close()
 
 
 def test_a_line_is_on_disk_before_the_next_begins(tmp_path):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     for number in range(3):
         journal.add(0, number, measured())
         assert len((tmp_path / "j").read_bytes().splitlines()) == number + 2
@@ -40,13 +40,13 @@ def test_a_line_is_on_disk_before_the_next_begins(tmp_path):
 
 
 def test_a_torn_line_is_cut_off(tmp_path):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     for number in range(3):
         journal.add(0, number, measured())
     journal.close()
     whole = (tmp_path / "j").read_bytes()
     (tmp_path / "j").write_bytes(whole[:-9])
-    again = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    again = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     assert [candidate for candidate, _ in again.finished(0)] == [0, 1]
     again.add(0, 2, measured())
     again.close()
@@ -55,9 +55,9 @@ def test_a_torn_line_is_cut_off(tmp_path):
 
 def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
     path = tmp_path / "j"
-    journal = Journal(path, fingerprint="f", batch_size=8)
+    journal = RaceJournal(path, fingerprint="f", batch_size=8)
     for number in range(5):
-        journal.add(0, number, measured(goodness=np.arange(7, dtype=np.float32)))
+        journal.add(0, number, measured(image_scores=np.arange(7, dtype=np.float32)))
     journal.close()
     whole = path.read_bytes()
     head, one, two, three, *rest = whole.splitlines(keepends=True)
@@ -68,12 +68,12 @@ def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
         "no measurement": [b'{"rung": 0}\n', three, *rest],
         "an empty line": [b"\n", two, three, *rest],
         "zeros at the end": [two, three, *rest[:-1], rest[-1][:-9], bytes(4096)],
-        "goodness cut": [two[:-20], b'"}\n', three, *rest],
+        "image scores cut": [two[:-20], b'"}\n', three, *rest],
     }
     for name, lines in damaged.items():
         path.write_bytes(b"".join([head, one, *lines]))
         caplog.clear()
-        again = Journal(path, fingerprint="f", batch_size=8)
+        again = RaceJournal(path, fingerprint="f", batch_size=8)
         kept = [candidate for candidate, _ in again.finished(0)]
         again.close()
         assert kept == ([0, 1, 2, 3] if name == "zeros at the end" else [0]), name
@@ -83,11 +83,11 @@ def test_damage_anywhere_costs_what_follows_and_no_more(tmp_path, caplog):
 
 @pytest.mark.parametrize("torn", [1, 8, 9, 10, 40])
 def test_a_torn_header_begins_anew(tmp_path, torn):
-    Journal(tmp_path / "j", fingerprint="f", batch_size=8).close()
+    RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8).close()
     whole = (tmp_path / "j").read_bytes()
     for spoilt in (whole[:torn], whole[:torn] + b"\n", whole[:9] + b"{garbage\n", bytes(torn)):
         (tmp_path / "j").write_bytes(spoilt)
-        journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+        journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
         assert not list(journal.finished(0))
         journal.close()
         assert (tmp_path / "j").read_bytes() == whole
@@ -97,17 +97,17 @@ def test_a_torn_header_begins_anew(tmp_path, torn):
 def test_a_file_that_is_no_journal_is_left_alone(tmp_path, content):
     (tmp_path / "j").write_bytes(content)
     with pytest.raises(ParameterError, match=r"j is no journal of a race"):
-        Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+        RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     assert (tmp_path / "j").read_bytes() == content
 
 
 def test_a_device_is_no_file():
     with pytest.raises(ParameterError, match="give the path of a file"):
-        Journal(Path("/dev/null"), fingerprint="f", batch_size=8)
+        RaceJournal(Path("/dev/null"), fingerprint="f", batch_size=8)
 
 
 def test_a_full_disk_is_named(tmp_path, monkeypatch):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -121,12 +121,12 @@ def test_a_full_disk_is_named(tmp_path, monkeypatch):
 def test_short_writes_are_continued(tmp_path, monkeypatch):
     write = os.write
     monkeypatch.setattr("os.write", lambda file, data: write(file, data[:10]))
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     for number in range(3):
         journal.add(0, number, measured())
     journal.close()
     monkeypatch.undo()
-    again = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    again = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     assert [candidate for candidate, _ in again.finished(0)] == [0, 1, 2]
     again.close()
 
@@ -135,20 +135,20 @@ def test_a_journal_that_cannot_be_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "j"):
         with pytest.raises(ParameterError, match=f"journal {re.escape(str(path))}.*a file"):
-            Journal(path, fingerprint="f", batch_size=8)
+            RaceJournal(path, fingerprint="f", batch_size=8)
 
 
 def test_a_journal_of_another_race_is_begun_anew(tmp_path):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     journal.add(0, 1, measured())
     journal.close()
-    other = Journal(tmp_path / "j", fingerprint="g", batch_size=8)
+    other = RaceJournal(tmp_path / "j", fingerprint="g", batch_size=8)
     assert not list(other.finished(0))
     other.close()
 
 
 def test_two_processes_never_share_one(tmp_path):
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     with pytest.raises(BusyError, match="in use"):
-        Journal(tmp_path / "j", fingerprint="f", batch_size=8)
+        RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8)
     journal.close()

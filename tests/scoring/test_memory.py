@@ -9,7 +9,8 @@ import torch
 import eyas
 from eyas.errors import EyasError
 from eyas.scoring import Rung
-from eyas.scoring.engine import Engine, dense_outputs
+from eyas.scoring.dense import dense_outputs
+from eyas.scoring.engine import Engine
 from tests.scoring.conftest import FUSED
 
 
@@ -80,6 +81,6 @@ def test_images_that_do_not_fit_the_device_are_an_error_in_words(scene, monkeypa
     def too_large(self, device):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("eyas.scoring.image_sets.Images.to", too_large)
+    monkeypatch.setattr("eyas.scoring.image_sets.ImageSets.to", too_large)
     with pytest.raises(EyasError, match="does not hold the dense network and the images"):
         scene.score(rungs=FUSED)

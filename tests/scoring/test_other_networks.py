@@ -9,6 +9,7 @@ from torch import nn
 
 import eyas
 from eyas.errors import DataError
+from eyas.scoring import ScoreOptions
 from tests.scoring.conftest import FUSED, HELD_OUT, make_scene
 from tests.scoring.networks import Several, images
 
@@ -27,11 +28,11 @@ def test_without_batch_norm_it_warns_and_evaluates(norm, caplog):
     expected = nn.functional.cross_entropy(small(scene.scoring[shuffled]).detach(), scene.labels[shuffled])
     assert fused.cross_entropy[1] == pytest.approx(float(expected), abs=1e-5)
     assert np.array_equal(fused.score, held_out.score)
-    given = (scene.model, scene.space, scene.plans)
+    inputs = (scene.model, scene.space, scene.plans)
     for none in (None, scene.calibration[:0]):
-        alone = eyas.score(*given, none, scene.scoring, scene.labels, rungs=HELD_OUT)
+        alone = eyas.score(*inputs, none, scene.scoring, scene.labels, rungs=HELD_OUT)
         assert alone.score == pytest.approx(held_out.score, abs=1e-6)
-    same = eyas.score(*given, scene.scoring, scene.scoring, scene.labels, rungs=HELD_OUT)
+    same = eyas.score(*inputs, scene.scoring, scene.scoring, scene.labels, rungs=HELD_OUT)
     assert not any("calibration images" in warning for warning in same.warnings)  # there are none that calibrate
 
 
@@ -64,8 +65,8 @@ def test_of_several_outputs_the_first_or_the_named_one_is_judged(scene, kind, ch
     data = (scene.calibration, scene.scoring, scene.labels)
     plain = eyas.score(scene.model, scene.space, [scene.space.plan([5, 5])], *data, rungs=FUSED)
     usual = eyas.score(model, space, plans, *data, rungs=FUSED)
-    named = eyas.score(model, space, plans, *data, rungs=FUSED, output=choice)
+    named = eyas.score(model, space, plans, *data, rungs=FUSED, options=ScoreOptions(output=choice))
     assert usual.score[0] == pytest.approx(plain.score[0])
     assert named.score[0] != usual.score[0]
     with pytest.raises(DataError, match="is no tensor there"):
-        eyas.score(model, space, plans, *data, rungs=FUSED, output="nowhere")
+        eyas.score(model, space, plans, *data, rungs=FUSED, options=ScoreOptions(output="nowhere"))

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 import eyas
 from eyas.errors import DataError, EyasError, ParameterError, PlanError
 from eyas.scoring import Rung
-from tests.scoring.conftest import FUSED, HELD_OUT, RACE
+from tests.scoring.conftest import FUSED, HELD_OUT, RACE, arguments
 from tests.scoring.networks import images
 
 
@@ -22,18 +22,18 @@ from tests.scoring.networks import images
         ({"plans": []}, PlanError, "no plans"),
         ({"calibration": images(0, 0)}, DataError, "0 calibration images"),
         ({"scoring": images(1, 0), "labels": torch.zeros(1, dtype=torch.long)}, DataError, "1 scoring images"),
-        ({"labels": torch.zeros(7, dtype=torch.long)}, DataError, "7 labels"),
+        ({"labels": torch.zeros(7, dtype=torch.long)}, DataError, "7 `scoring_labels`"),
         ({"labels": torch.zeros(240)}, DataError, "one integer each"),
         ({"scoring": torch.zeros(240, 3, 8, 8, dtype=torch.uint8)}, DataError, "normalised floats"),
         ({"calibration": images(160, 0) * float("nan")}, DataError, "not finite"),
         ({"labels": None, "scorer": "top1"}, DataError, "top1 needs labels"),
         ({"rungs": []}, ParameterError, "at least one"),
         ({"rungs": [{"images": 1}]}, ParameterError, "images"),
-        ({"workers": 0}, ParameterError, "workers=0: give a whole number from 1"),
-        ({"batch_size": 128.0}, ParameterError, "batch_size=128.0: give a whole number from 2"),
+        ({"workers": 0}, ParameterError, "`workers` 0: give a whole number from 1"),
+        ({"batch_size": 128.0}, ParameterError, "`batch_size` 128.0: give a whole number from 2"),
         ({"device": "cuda"}, ParameterError, "finds no CUDA device"),
-        ({"seed": 2**70}, ParameterError, "seed=.*: give a whole number"),
-        ({"stop_margin": "4"}, ParameterError, "stop_margin='4'"),
+        ({"seed": 2**70}, ParameterError, "`seed` .*: give a whole number"),
+        ({"stop_margin": "4"}, ParameterError, "`stop_margin` '4'"),
         ({"rungs": {"images": 60}}, ParameterError, "give a list of rungs"),
         ({"rungs": [{"images": 60, "keep": 1.0}, *HELD_OUT]}, ParameterError, "share below 1 or a whole number"),
         ({"rungs": [{"images": 60, "calibration_images": 9}]}, ParameterError, "leave calibration_images out"),
@@ -44,17 +44,17 @@ from tests.scoring.networks import images
         ({"scoring": DataLoader(images(8, 0))}, DataError, "torch.cat"),
         ({"scoring": 3.0}, DataError, "give one tensor"),
         ({"plans": np.ones((4, 2), int)}, PlanError, "WidthPlans"),
-        ({"plans": [[5, 5]]}, PlanError, r"plans\[0\] is a list: make it a plan with space.plan"),
+        ({"plans": [[5, 5]]}, PlanError, r"`plans`\[0\] is a list: make it a plan with space.plan"),
         ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
     ],
 )
 def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    given = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
-    options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in given}}
-    given.update({name: value for name, value in change.items() if name in given})
+    inputs = {"plans": scene.plans, "calibration": scene.calibration, "scoring": scene.scoring, "labels": scene.labels}
+    options = {"rungs": HELD_OUT, **{name: value for name, value in change.items() if name not in inputs}}
+    inputs.update({name: value for name, value in change.items() if name in inputs})
     with pytest.raises(error, match=words):
-        eyas.score(scene.model, scene.space, *given.values(), **options)
+        eyas.score(scene.model, scene.space, *inputs.values(), **arguments(**options))
 
 
 @pytest.mark.parametrize(("taken", "count"), [(lambda x: x, 240), (lambda x: x.flip(0), 240), (lambda x: x[:100], 100)])
@@ -69,10 +69,10 @@ def test_images_of_both_sets_are_counted(scene, caplog, taken, count):
 
 
 def test_labels_in_another_order_of_classes_are_told_by_the_dense_network(scene):
-    given = (scene.model, scene.space, scene.plans[:4], scene.calibration, scene.scoring)
-    table = eyas.score(*given, (scene.labels + 1) % 5, rungs=HELD_OUT)
+    inputs = (scene.model, scene.space, scene.plans[:4], scene.calibration, scene.scoring)
+    table = eyas.score(*inputs, (scene.labels + 1) % 5, rungs=HELD_OUT)
     assert any("no more than chance (20.0%)" in warning for warning in table.warnings)
-    sound = eyas.score(*given, scene.labels, rungs=HELD_OUT)
+    sound = eyas.score(*inputs, scene.labels, rungs=HELD_OUT)
     assert not any("chance" in warning for warning in sound.warnings)
 
 
@@ -104,8 +104,8 @@ def test_batch_norms_that_share_statistics_are_named(scene):
     for name in ("running_mean", "running_var"):
         setattr(model.again, name, getattr(model.norm1, name))
     space = eyas.trace(model, (images(2, 0),))
-    given = (scene.calibration, scene.scoring, scene.labels)
-    table = eyas.score(model, space, [space.plan(), space.plan([5, 5])], *given, rungs=HELD_OUT)
+    inputs = (scene.calibration, scene.scoring, scene.labels)
+    table = eyas.score(model, space, [space.plan(), space.plan([5, 5])], *inputs, rungs=HELD_OUT)
     assert any("2 batch-norm layers share their statistics" in warning for warning in table.warnings)
 
 

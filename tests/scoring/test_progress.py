@@ -1,6 +1,6 @@
 """Progress in words, with a clock that the test turns."""
 
-from eyas.scoring.race.progress import RaceWatcher
+from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.rungs import Rung
 from tests.scoring.recorded import measurement
 
@@ -15,56 +15,56 @@ class Clock:
 
 
 def test_rate_time_left_and_best_so_far():
-    said, clock = [], Clock()
-    watcher = RaceWatcher(lambda *a: said.append(a), RUNGS, 8, clock=clock)
-    watcher.enter(0, 8)
+    reports, clock = [], Clock()
+    progress = RaceProgress(lambda *a: reports.append(a), RUNGS, 8, clock=clock)
+    progress.start_rung(0, 8)
     for number in range(8):
         clock.now += 0.5
-        watcher.note(0, number, measurement([number, number + 1.0]))
+        progress.record(0, number, measurement([number, number + 1.0]))
     # 8 candidates in 4 s at 100 images each; 4 x 400 images remain, twice the work so far
-    assert said[-1][:2] == (8, 12)
-    assert said[-1][2] == "rung 1/2, 2.0 candidates/s, 8 s left, best 7.5000 (candidate 7)"
-    watcher.enter(1, 4)
+    assert reports[-1][:2] == (8, 12)
+    assert reports[-1][2] == "rung 1/2, 2.0 candidates/s, 8 s left, best 7.5000 (candidate 7)"
+    progress.start_rung(1, 4)
     for number in range(4):
         clock.now += 2
-        watcher.note(1, number, measurement([1.0, 1.0]))
-    assert said[-1][:2] == (12, 12)
-    assert "0 s left, best 1.0000 (candidate 0)" in said[-1][2]
+        progress.record(1, number, measurement([1.0, 1.0]))
+    assert reports[-1][:2] == (12, 12)
+    assert "0 s left, best 1.0000 (candidate 0)" in reports[-1][2]
 
 
 def test_it_speaks_a_few_times_a_second_and_always_at_the_end():
-    said, clock = [], Clock()
-    watcher = RaceWatcher(lambda *a: said.append(a), RUNGS[:1], 1000, clock=clock)
-    watcher.enter(0, 1000)
+    reports, clock = [], Clock()
+    progress = RaceProgress(lambda *a: reports.append(a), RUNGS[:1], 1000, clock=clock)
+    progress.start_rung(0, 1000)
     for number in range(1000):
-        clock.now += 0.01
-        watcher.note(0, number, measurement([0.0, 1.0]))
-    assert 30 <= len(said) <= 51
-    assert said[-1][:2] == (1000, 1000)
+        clock.now += 1 / 64  # of which 13 are the first beyond 0.2 s
+        progress.record(0, number, measurement([0.0, 1.0]))
+    assert [done for done, *_ in reports] == [*range(13, 1000, 13), 1000]
+    assert reports[-1][:2] == (1000, 1000)
 
 
 def test_a_race_that_ends_early_shrinks_its_total():
-    said, clock = [], Clock()
-    watcher = RaceWatcher(lambda *a: said.append(a), RUNGS, 8, clock=clock)
-    watcher.enter(0, 8)
+    reports, clock = [], Clock()
+    progress = RaceProgress(lambda *a: reports.append(a), RUNGS, 8, clock=clock)
+    progress.start_rung(0, 8)
     for number in range(8):
-        watcher.note(0, number, measurement([0.0, 1.0]))
-    watcher.enter(1, 1)
-    watcher.note(1, 3, measurement([0.0, 1.0]))
-    assert said[-1][:2] == (9, 9)
+        progress.record(0, number, measurement([0.0, 1.0]))
+    progress.start_rung(1, 1)
+    progress.record(1, 3, measurement([0.0, 1.0]))
+    assert reports[-1][:2] == (9, 9)
 
 
 def test_what_an_earlier_run_measured_is_no_work_of_this_one():
-    said, clock = [], Clock()
-    watcher = RaceWatcher(lambda *a: said.append(a), RUNGS[:1], 1000, clock=clock)
-    watcher.enter(0, 1000)
+    reports, clock = [], Clock()
+    progress = RaceProgress(lambda *a: reports.append(a), RUNGS[:1], 1000, clock=clock)
+    progress.start_rung(0, 1000)
     for number in range(900):
         clock.now += 0.01  # reading the journal
-        watcher.note(0, number, measurement([1.0, 2.0]), replayed=True)
-    done, total, text = said[-1]
+        progress.record(0, number, measurement([1.0, 2.0]), replayed=True)
+    done, total, text = reports[-1]
     assert (done > 800, total) == (True, 1000)
     assert text == f"rung 1/1, {done} from the journal, best 1.5000 (candidate 0)"
     for number in range(900, 905):
         clock.now += 1
-        watcher.note(0, number, measurement([0.0, 1.0]))
-    assert said[-1] == (905, 1000, "rung 1/1, 1.0 candidates/s, 2 min left, best 1.5000 (candidate 0)")
+        progress.record(0, number, measurement([0.0, 1.0]))
+    assert reports[-1] == (905, 1000, "rung 1/1, 1.0 candidates/s, 2 min left, best 1.5000 (candidate 0)")

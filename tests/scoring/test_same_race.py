@@ -11,9 +11,9 @@ import torch
 
 import eyas
 from eyas.pruning.criteria import Criterion
-from eyas.scoring import WidthPlans
+from eyas.scoring import ScoreOptions, WidthPlans
 from eyas.scoring.candidates import digests
-from eyas.scoring.race.journal import Journal
+from eyas.scoring.race.journal import RaceJournal
 from eyas.scoring.race.race_fingerprint import sources
 from eyas.scoring.scorers import Scorer
 from tests.scoring.conftest import FUSED, RACE, columns, measured
@@ -25,20 +25,20 @@ from eyas.scoring.scorers import Scorer
 
 class Mine(Scorer):
     kind: Literal["mine"] = "mine"
-    def __call__(self, answers):
-        return {sign}answers.logits[:, 0]
+    def __call__(self, outputs):
+        return {sign}outputs.logits[:, 0]
 """
 
 
 def test_another_version_of_the_users_own_scorer_is_another_race(scene, tmp_path):
-    found = []
+    tables = []
     for number, sign in enumerate("+-"):
         (tmp_path / f"own{number}.py").write_text(SCORER.format(sign=sign))
         spec = importlib.util.spec_from_file_location(f"own{number}", tmp_path / f"own{number}.py")
         sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        found.append(scene.score(rungs=FUSED, scorer=module.Mine(), journal=tmp_path / "j"))
-    assert np.array_equal(found[0].score, -found[1].score)
+        tables.append(scene.score(rungs=FUSED, scorer=module.Mine(), journal=tmp_path / "j"))
+    assert np.array_equal(tables[0].score, -tables[1].score)
     del Scorer.registry["mine"]
 
 
@@ -62,9 +62,9 @@ def test_a_changed_race_never_goes_on_from_the_old_one(scene, tmp_path, change):
 def test_other_channels_of_the_same_widths_are_another_race(scene, tmp_path):
     other = WidthPlans(scene.plans.widths, scene.space.planner(Criterion.parse("random")))
     scene.score(rungs=RACE, journal=tmp_path / "j")
-    found = columns(scene.score(other, rungs=RACE, journal=tmp_path / "j"))
-    assert found == columns(scene.score(other, rungs=RACE))
-    assert found != columns(scene.score(rungs=RACE))
+    continued = columns(scene.score(other, rungs=RACE, journal=tmp_path / "j"))
+    assert continued == columns(scene.score(other, rungs=RACE))
+    assert continued != columns(scene.score(rungs=RACE))
 
 
 def test_equal_plans_have_equal_marks_however_they_are_made(scene):
@@ -100,18 +100,19 @@ def test_another_network_with_the_same_weights_is_another_race(scene, tmp_path, 
     scene.score(rungs=RACE, journal=tmp_path / "j")
     other = copy.deepcopy(scene.model)
     change(other)
-    given = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
-    assert columns(eyas.score(*given, rungs=RACE, journal=tmp_path / "j")) == columns(eyas.score(*given, rungs=RACE))
+    inputs = (other, scene.space, scene.plans, scene.calibration, scene.scoring, scene.labels)
+    journalled = eyas.score(*inputs, rungs=RACE, options=ScoreOptions(journal=tmp_path / "j"))
+    assert columns(journalled) == columns(eyas.score(*inputs, rungs=RACE))
 
 
 def test_rounding_of_other_threads_does_not_lose_the_journal(tmp_path):
-    answers = np.random.default_rng(0).normal(size=20).astype(np.float32)
-    answers[3] = np.nan
-    journal = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers)
+    outputs = np.random.default_rng(0).normal(size=20).astype(np.float32)
+    outputs[3] = np.nan
+    journal = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs)
     journal.add(0, 1, measured())
     journal.close()
     for factor, kept in ((1 + 1e-6, 1), (1.01, 0)):
-        again = Journal(tmp_path / "j", fingerprint="f", batch_size=8, answers=answers * np.float32(factor))
+        again = RaceJournal(tmp_path / "j", fingerprint="f", batch_size=8, sample_outputs=outputs * np.float32(factor))
         assert len(list(again.finished(0))) == kept
         again.close()
 

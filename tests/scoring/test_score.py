@@ -42,10 +42,10 @@ def by_hand(scene, plan, order):
 def test_held_out_score_is_what_the_definition_says(scene):
     table = scene.score(rungs=HELD_OUT, seed=5)
     for number in (0, 7, 23):
-        goodness, right = by_hand(scene, scene.plans[number], torch.Generator().manual_seed(5))
-        assert table.score[number] == pytest.approx(goodness.mean(), abs=2e-5)
-        assert table.cross_entropy[number] == pytest.approx(-goodness.mean(), abs=2e-5)
-        assert table.standard_error[number] == pytest.approx(goodness.std(ddof=1) / 240**0.5, rel=1e-3)
+        image_scores, right = by_hand(scene, scene.plans[number], torch.Generator().manual_seed(5))
+        assert table.score[number] == pytest.approx(image_scores.mean(), abs=2e-5)
+        assert table.cross_entropy[number] == pytest.approx(-image_scores.mean(), abs=2e-5)
+        assert table.standard_error[number] == pytest.approx(image_scores.std(ddof=1) / 240**0.5, rel=1e-3)
         assert table.accuracy[number] == pytest.approx(right.mean())
 
 
@@ -135,13 +135,13 @@ def test_what_the_scores_depend_on_is_on_record(scene):
 
 def test_a_cluster_may_have_the_gpus_that_this_machine_lacks(scene, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    hired = []
+    pools = []
 
-    def crew(*_, **how):
-        hired.append(how)
-        raise EyasError("hired")
+    def pool(*_, **how):
+        pools.append(how)
+        raise EyasError("stop")
 
-    monkeypatch.setattr("eyas.scoring.score_plans.RayCrew", crew)
-    with pytest.raises(EyasError, match="hired"):
+    monkeypatch.setattr("eyas.scoring.workers.start.RayPool", pool)
+    with pytest.raises(EyasError, match="stop"):
         scene.score(rungs=FUSED, device="cuda", cluster="ray://there:10001")
-    assert hired[0]["device"] == "cuda"
+    assert pools[0]["device"] == "cuda"

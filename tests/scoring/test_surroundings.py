@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from eyas.errors import EyasError
-from eyas.scoring import score_plans
+from eyas.scoring.workers import start
 from tests.scoring.conftest import FUSED, HELD_OUT, make_scene
 
 
@@ -23,25 +23,25 @@ def test_the_callers_autocast_stays_outside(scene):
 
 
 def test_there_are_no_more_workers_than_distinct_candidates(scene, monkeypatch):
-    hired = []
+    pools = []
 
-    def crew(*_, **how):
-        hired.append(how["workers"])
-        raise EyasError("hired")
+    def pool(*_, **how):
+        pools.append(how["workers"])
+        raise EyasError("stop")
 
-    monkeypatch.setattr(score_plans, "ProcessCrew", crew)
+    monkeypatch.setattr(start, "ProcessPool", pool)
     for plans in (scene.plans[:3], [scene.plans[n] for n in (1, 2, 1, 2)]):
-        with pytest.raises(EyasError, match="hired"):
+        with pytest.raises(EyasError, match="stop"):
             scene.score(plans, rungs=FUSED, workers=8)
-    assert hired == [3, 2]
+    assert pools == [3, 2]
     scene.score(scene.plans[:1], rungs=FUSED, workers=8)
-    assert hired == [3, 2]
+    assert pools == [3, 2]
 
 
 @pytest.mark.parametrize(("workers", "threads", "said"), [(2, 1, False), (3, 1, True), (2, 2, True), (3, None, True)])
 def test_more_threads_than_cores_are_said(scene, monkeypatch, caplog, workers, threads, said):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
-    monkeypatch.setattr(score_plans, "ProcessCrew", lambda *_, **how: 1 / 0)
+    monkeypatch.setattr(start, "ProcessPool", lambda *_, **how: 1 / 0)
     with caplog.at_level(logging.WARNING), pytest.raises(ZeroDivisionError):
         scene.score(rungs=FUSED, workers=workers, threads=threads)
     assert ("share 2 cores" in caplog.text) == said
@@ -59,5 +59,5 @@ def test_a_daemonic_process_is_told_to_score_alone():
     process = multiprocessing.get_context("spawn").Process(target=_score_with_workers, args=(theirs,), daemon=True)
     process.start()
     assert ours.poll(120)
-    assert "workers=1" in ours.recv()
+    assert "`workers` 1" in ours.recv()
     process.join(30)

@@ -13,21 +13,23 @@ from torch import nn
 import eyas
 from eyas.calibration import Calibrator
 from eyas.errors import EyasError, MissingExtraError, ParameterError
-from eyas.scoring import Rung
-from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.image_sets import prepare
+from eyas.scoring import Rung, ScoreOptions
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import prepare_images
+from eyas.scoring.memory import OutOfMemoryDuringScoringError
 from eyas.scoring.scorers import Scorer
-from eyas.scoring.workers.dispatch import DividedCrew, Lost
-from eyas.scoring.workers.local import LocalCrew, OutOfMemoryDuringScoringError
-from eyas.scoring.workers.pool import ProcessCrew, begin
-from eyas.scoring.workers.ray import RayCrew
+from eyas.scoring.workers.dispatch import WorkerLost, WorkerPool
+from eyas.scoring.workers.local import LocalExecutor
+from eyas.scoring.workers.pool import ProcessPool
+from eyas.scoring.workers.ray import RayPool
+from eyas.scoring.workers.task import start_task
 from eyas.scoring.workers.transfer import pack, unpack
 from tests.scoring.conftest import FUSED, RACE
 
-SETTINGS = Settings(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
+SETTINGS = ScoringMethod(Calibrator.parse("pooled"), Scorer.parse("cross_entropy"))
 
 
-class FakeCrew(DividedCrew):
+class FakePool(WorkerPool):
     """Workers in this process; each entry of ``dies`` is one death, at ``chance`` per answer."""
 
     def __init__(self, engine, plans, workers, *, dies=(), chance=0.3, seed=0):
@@ -50,8 +52,8 @@ class FakeCrew(DividedCrew):
         if self.dies and self.rng.uniform() < self.chance:
             self.dies.pop()
             self.boxes[worker].clear()
-            return [(worker, Lost("gone"))]
-        return [(worker, begin(self.engine, self.boxes[worker].popleft())())]
+            return [(worker, WorkerLost("gone"))]
+        return [(worker, start_task(self.engine, self.boxes[worker].popleft())())]
 
     def close(self):
         pass
@@ -59,38 +61,38 @@ class FakeCrew(DividedCrew):
 
 @pytest.fixture
 def engine(scene):
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     return Engine(scene.model, scene.space, images, SETTINGS)
 
 
-def measure_all(crew, rung):
-    return {c: (m.score, m.accuracy, m.goodness.tobytes()) for c, m in crew.run(rung, 128, range(24))}
+def measure_all(executor, rung):
+    return {c: (m.score, m.accuracy, m.image_scores.tobytes()) for c, m in executor.measure(rung, 128, range(24))}
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("deaths", [0, 3])
 def test_every_candidate_is_measured_once_whoever_dies(scene, engine, workers, deaths):
-    crew = FakeCrew(engine, scene.plans, workers, dies=[True] * deaths, seed=workers)
-    expected = measure_all(LocalCrew(engine, scene.plans), FUSED[0])
-    counts = [candidate for candidate, _ in crew.run(FUSED[0], 128, range(24))]
+    executor = FakePool(engine, scene.plans, workers, dies=[True] * deaths, seed=workers)
+    expected = measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
+    counts = [candidate for candidate, _ in executor.measure(FUSED[0], 128, range(24))]
     assert sorted(counts) == list(range(24))
-    assert crew.started == deaths
-    assert crew.deepest <= 2
-    assert measure_all(crew, FUSED[0]) == expected
+    assert executor.started == deaths
+    assert executor.deepest <= 2
+    assert measure_all(executor, FUSED[0]) == expected
 
 
 def test_workers_that_keep_dying_are_an_error_in_words(scene, engine):
-    crew = FakeCrew(engine, scene.plans, 2, dies=[True] * 99, chance=0.9)
+    executor = FakePool(engine, scene.plans, 2, dies=[True] * 99, chance=0.9)
     with pytest.raises(EyasError, match="died 4 times without an answer, the last time with: gone"):
-        list(crew.run(FUSED[0], 128, range(24)))
+        list(executor.measure(FUSED[0], 128, range(24)))
 
 
 def test_answers_to_an_abandoned_run_are_dropped(scene, engine):
-    crew = FakeCrew(engine, scene.plans, 2)
-    first = crew.run(FUSED[0], 128, range(24))
+    executor = FakePool(engine, scene.plans, 2)
+    first = executor.measure(FUSED[0], 128, range(24))
     next(first)
     first.close()
-    assert measure_all(crew, RACE[0]) == measure_all(LocalCrew(engine, scene.plans), RACE[0])
+    assert measure_all(executor, RACE[0]) == measure_all(LocalExecutor(engine, scene.plans), RACE[0])
 
 
 def test_what_a_worker_cannot_do_is_said(scene, engine, monkeypatch):
@@ -100,17 +102,17 @@ def test_what_a_worker_cannot_do_is_said(scene, engine, monkeypatch):
 
         return launch
 
-    crew = FakeCrew(engine, scene.plans, 1)
+    executor = FakePool(engine, scene.plans, 1)
     monkeypatch.setattr(Engine, "launch", fail(RuntimeError("shapes differ")))
     with pytest.raises(EyasError, match="candidate 0 could not be scored: RuntimeError: shapes differ"):
-        list(crew.run(FUSED[0], 128, range(3)))
+        list(executor.measure(FUSED[0], 128, range(3)))
     monkeypatch.setattr(Engine, "launch", fail(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(OutOfMemoryDuringScoringError):
-        list(crew.run(FUSED[0], 128, range(3)))
+        list(executor.measure(FUSED[0], 128, range(3)))
 
 
 def test_what_travels_holds_no_weights_and_makes_the_same_engine(scene, engine):
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     blueprint, tensors = pack(scene.model, scene.space, SETTINGS, images)
     assert all(p.is_meta for p in [*blueprint.skeleton.parameters(), *blueprint.skeleton.buffers()])
     assert blueprint.space.model is blueprint.skeleton
@@ -119,7 +121,7 @@ def test_what_travels_holds_no_weights_and_makes_the_same_engine(scene, engine):
     for rung in RACE:
         one, other = engine.measure(scene.plans[5], rung, 60), again.measure(scene.plans[5], rung, 60)
         assert one.score == other.score
-        assert np.array_equal(one.goodness, other.goodness)
+        assert np.array_equal(one.image_scores, other.image_scores)
 
 
 def test_a_network_that_cannot_travel_is_refused_in_words(scene):
@@ -135,7 +137,7 @@ def test_a_network_that_cannot_travel_is_refused_in_words(scene):
     space = eyas.trace(model, (scene.scoring[:2],))
     plans = [space.plan(), space.plan([5, 5])]
     with pytest.raises(ParameterError, match="top level of an importable module"):
-        eyas.score(model, space, plans, scene.calibration, scene.scoring, scene.labels, workers=2)
+        eyas.score(model, space, plans, scene.calibration, scene.scoring, scene.labels, options=ScoreOptions(workers=2))
 
 
 def test_two_processes_give_the_identical_table(scene, tmp_path):
@@ -147,22 +149,22 @@ def test_two_processes_give_the_identical_table(scene, tmp_path):
 
 
 def test_a_killed_process_is_replaced_and_its_candidates_measured_again(scene, engine):
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     packed = pack(scene.model, scene.space, SETTINGS, images)
-    crew = ProcessCrew(*packed, scene.plans, workers=1, device="cpu", threads=1)
+    executor = ProcessPool(*packed, scene.plans, workers=1, device="cpu", threads=1)
     try:
-        found = {}
-        for candidate, measured in crew.run(FUSED[0], 128, range(24)):
-            assert candidate not in found
-            found[candidate] = (measured.score, measured.accuracy, measured.goodness.tobytes())
-            if len(found) == 5:
-                first = crew._members[0].process.pid
+        measurements = {}
+        for candidate, measured in executor.measure(FUSED[0], 128, range(24)):
+            assert candidate not in measurements
+            measurements[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
+            if len(measurements) == 5:
+                first = executor._processes[0].process.pid
                 os.kill(first, signal.SIGKILL)
-        assert crew._members[0].process.pid != first
-        assert found == measure_all(LocalCrew(engine, scene.plans), FUSED[0])
+        assert executor._processes[0].process.pid != first
+        assert measurements == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
     finally:
-        crew.close()
-    assert not crew._members[0].process.is_alive()
+        executor.close()
+    assert not executor._processes[0].process.is_alive()
 
 
 def test_without_ray_the_message_says_how_to_install_it(scene, monkeypatch):
@@ -181,18 +183,18 @@ def test_on_ray_the_table_is_identical(scene):
 
 def test_a_lost_actor_is_replaced(scene, engine):
     ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'eyas[ray]'")
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     packed = pack(scene.model, scene.space, SETTINGS, images)
-    crew = RayCrew(*packed, scene.plans, address="ray", workers=2, device="cpu", threads=1)
+    executor = RayPool(*packed, scene.plans, address="ray", workers=2, device="cpu", threads=1)
     try:
-        found = {}
-        for candidate, measured in crew.run(FUSED[0], 128, range(24)):
-            assert candidate not in found
-            found[candidate] = (measured.score, measured.accuracy, measured.goodness.tobytes())
-            if len(found) == 5:
-                ray.kill(crew._actors[0])
-        assert not any(crew._losses)
-        assert found == measure_all(LocalCrew(engine, scene.plans), FUSED[0])
+        measurements = {}
+        for candidate, measured in executor.measure(FUSED[0], 128, range(24)):
+            assert candidate not in measurements
+            measurements[candidate] = (measured.score, measured.accuracy, measured.image_scores.tobytes())
+            if len(measurements) == 5:
+                ray.kill(executor._actors[0])
+        assert not any(executor._losses)
+        assert measurements == measure_all(LocalExecutor(engine, scene.plans), FUSED[0])
     finally:
-        crew.close()
+        executor.close()
     assert not ray.is_initialized()

@@ -17,29 +17,31 @@ import torch
 
 import eyas
 from eyas.errors import EyasError, ParameterError
+from eyas.scoring import ScoreOptions
 from eyas.scoring.engine import Engine
-from eyas.scoring.image_sets import prepare
+from eyas.scoring.image_sets import prepare_images
+from eyas.scoring.memory import explain_out_of_memory, halve_batch_until_it_fits
 from eyas.scoring.workers import ray as ray_workers
-from eyas.scoring.workers.dispatch import Lost, last_words
-from eyas.scoring.workers.local import LocalCrew, room_for, while_memory_lasts
-from eyas.scoring.workers.pool import ProcessCrew, _Worker
-from eyas.scoring.workers.transfer import Flat, pack, unpack
+from eyas.scoring.workers.dispatch import WorkerLost, error_summary
+from eyas.scoring.workers.local import LocalExecutor
+from eyas.scoring.workers.pool import ProcessPool, _Process
+from eyas.scoring.workers.transfer import TensorBytes, pack, unpack
 from tests.scoring.conftest import FUSED
 from tests.scoring.networks import Net
-from tests.scoring.test_workers import SETTINGS, FakeCrew
+from tests.scoring.test_workers import SETTINGS, FakePool
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import eyas
-from eyas.scoring import Rung
+from eyas.scoring import Rung, ScoreOptions
 from tests.scoring.networks import trained
 
 def main():
     model, data, labels = trained()
     space = eyas.trace(model, (data[:2],))
     plans = [space.plan([a, b]) for a in range(2, 11) for b in range(2, 15)]
-    eyas.score(model, space, plans, data[:160], data[160:], labels[160:], rungs=[Rung(images=240)], batch_size=2,
-               workers=2, threads=1, progress=lambda *said: print(said, flush=True))
+    eyas.score(model, space, plans, data[:160], data[160:], labels[160:], rungs=[Rung(images=240)],
+               options=ScoreOptions(batch_size=2, workers=2, threads=1, progress=lambda *said: print(said, flush=True)))
 
 {guard}
     main()
@@ -48,7 +50,7 @@ GUARD = 'if __name__ == "__main__":'
 
 
 def packed(scene, model=None):
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     return pack(model or scene.model, scene.space, SETTINGS, images)
 
 
@@ -58,7 +60,12 @@ def run_script(tmp_path, guard, *, stdin=False):
     path = tmp_path / "script.py"
     path.write_text(script)
     (tmp_path / "tmp").mkdir()
-    environment = {**os.environ, "TMPDIR": str(tmp_path / "tmp"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "TMPDIR": str(tmp_path / "tmp"),
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}",
+        "OMP_NUM_THREADS": "1",
+    }
     with (tmp_path / "said").open("w") as said:
         process = subprocess.Popen(
             [sys.executable, "-" if stdin else str(path)],
@@ -76,10 +83,10 @@ def run_script(tmp_path, guard, *, stdin=False):
 
 
 def children(process):
-    found = subprocess.run(
+    listed = subprocess.run(
         ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=False
     )
-    return [int(line) for line in found.stdout.split()]
+    return [int(line) for line in listed.stdout.split()]
 
 
 def is_alive(pid):
@@ -132,24 +139,30 @@ def test_a_module_that_workers_cannot_import_is_named_at_once(scene, monkeypatch
     model = module.Mine()
     model.load_state_dict(scene.model.state_dict())
     started = []
-    start = ProcessCrew.start
-    monkeypatch.setattr(ProcessCrew, "start", lambda self, worker: started.append(worker) or start(self, worker))
+    start = ProcessPool.start
+    monkeypatch.setattr(ProcessPool, "start", lambda self, worker: started.append(worker) or start(self, worker))
     space = eyas.trace(model.eval(), (scene.scoring[:2],))
     with pytest.raises(
         EyasError, match=r"cannot start: exit status 1; ModuleNotFoundError: No module named 'only_here'"
     ):
         eyas.score(
-            model, space, [space.plan(), space.plan([5, 5])], scene.calibration, scene.scoring, scene.labels, workers=2
+            model,
+            space,
+            [space.plan(), space.plan([5, 5])],
+            scene.calibration,
+            scene.scoring,
+            scene.labels,
+            options=ScoreOptions(workers=2),
         )
     assert started == [0, 1]
 
 
 def test_a_worker_that_does_not_end_when_asked_is_ended(scene, monkeypatch):
     monkeypatch.setattr("eyas.scoring.workers.pool._PATIENCE_SECONDS", 0.5)
-    crew = ProcessCrew(*packed(scene), scene.plans, workers=1, device="cpu", threads=1)
-    process = crew._members[0].process
+    executor = ProcessPool(*packed(scene), scene.plans, workers=1, device="cpu", threads=1)
+    process = executor._processes[0].process
     os.kill(process.pid, signal.SIGSTOP)  # SIGTERM waits until it may go on
-    crew.close()
+    executor.close()
     assert process.exitcode is not None
 
 
@@ -164,21 +177,21 @@ def test_an_answer_cut_off_in_the_middle_is_a_lost_worker():
             return False
 
     ours, theirs = Pipe()
-    crew = ProcessCrew.__new__(ProcessCrew)
-    crew._members = {0: _Worker(Ended(), ours, tempfile.TemporaryFile())}  # noqa: SIM115
+    executor = ProcessPool.__new__(ProcessPool)
+    executor._processes = {0: _Process(Ended(), ours, tempfile.TemporaryFile())}  # noqa: SIM115
     os.write(theirs.fileno(), struct.pack("!i", 1000) + b"x" * 300)
     theirs.close()
-    lost = crew._hear(0)
-    assert isinstance(lost, Lost)
+    lost = executor._receive(0)
+    assert isinstance(lost, WorkerLost)
     assert "memory is short" in lost.reason
-    assert not lost.never_began  # killed from outside: worth another try
+    assert not lost.never_started  # killed from outside: worth another try
 
 
 def test_deaths_between_answers_never_add_up(scene):
-    images = prepare(scene.calibration, scene.scoring, scene.labels, seed=0)
+    images = prepare_images(scene.calibration, scene.scoring, scene.labels, seed=0)
     engine = Engine(scene.model, scene.space, images, SETTINGS)
 
-    class AnswersOnceThenDies(FakeCrew):
+    class AnswersOnceThenDies(FakePool):
         turn = 0
 
         def wait(self):
@@ -186,9 +199,9 @@ def test_deaths_between_answers_never_add_up(scene):
             self.chance, self.dies = self.turn % 2, [True]
             return super().wait()
 
-    crew = AnswersOnceThenDies(engine, scene.plans, 1)
-    assert sorted(candidate for candidate, _ in crew.run(FUSED[0], 128, range(24))) == list(range(24))
-    assert crew.started == 24
+    executor = AnswersOnceThenDies(engine, scene.plans, 1)
+    assert sorted(candidate for candidate, _ in executor.measure(FUSED[0], 128, range(24))) == list(range(24))
+    assert executor.started == 24
 
 
 @pytest.mark.parametrize(
@@ -201,7 +214,7 @@ def test_deaths_between_answers_never_add_up(scene):
     ],
 )
 def test_last_words_are_the_exception(text, words):
-    assert last_words(text) == words
+    assert error_summary(text) == words
 
 
 def test_workers_read_the_images_where_they_lie(scene):
@@ -218,7 +231,7 @@ def test_every_tensor_travels_as_bytes(dtype, shape):
     tensor = (10 * torch.randn(shape)).to(dtype)
     if len(shape) == 4:
         tensor = tensor.contiguous(memory_format=torch.channels_last)
-    flat = Flat.of(tensor)
+    flat = TensorBytes.of(tensor)
     flat.data.flags.writeable = False  # as a store hands it out
     again = flat.tensor()
     assert torch.equal(again, tensor)
@@ -231,10 +244,10 @@ def test_memory_that_no_smaller_batch_would_save_is_said_in_words():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(EyasError, match="does not hold the dense network's answers in batches of 2 images"):
-        while_memory_lasts(work, 128)
-    with pytest.raises(EyasError, match="does not hold all images"), room_for("all images"):
+        halve_batch_until_it_fits(work, 128)
+    with pytest.raises(EyasError, match="does not hold all images"), explain_out_of_memory("all images"):
         work(1)
-    with pytest.raises(RuntimeError, match="shapes"), room_for("all images"):
+    with pytest.raises(RuntimeError, match="shapes"), explain_out_of_memory("all images"):
         raise RuntimeError("shapes differ")
 
 
@@ -273,20 +286,20 @@ def test_a_cluster_without_room_for_all_actors_is_said(scene, ray, monkeypatch):
 
 def test_actors_that_cannot_start_say_why_and_ray_ends(scene, ray):
     with pytest.raises(EyasError, match="cannot start: RuntimeError: Expected one of cpu, cuda"):
-        ray_workers.RayCrew(*packed(scene), scene.plans, address="ray", workers=1, device="nowhere", threads=1)
+        ray_workers.RayPool(*packed(scene), scene.plans, address="ray", workers=1, device="nowhere", threads=1)
     assert not ray.is_initialized()
 
 
 def test_on_ray_half_precision_networks_score_too(scene, ray):
     model = copy.deepcopy(scene.model).bfloat16()
     data = scene.calibration.bfloat16(), scene.scoring.bfloat16(), scene.labels
-    images = prepare(*data, seed=0)
-    crew = ray_workers.RayCrew(
+    images = prepare_images(*data, seed=0)
+    executor = ray_workers.RayPool(
         *pack(model, scene.space, SETTINGS, images), scene.plans, address="ray", workers=1, device="cpu", threads=1
     )
     try:
-        found = {candidate: measured.score for candidate, measured in crew.run(FUSED[0], 128, range(3))}
+        scores = {candidate: measured.score for candidate, measured in executor.measure(FUSED[0], 128, range(3))}
     finally:
-        crew.close()
-    here = LocalCrew(Engine(model, scene.space, images, SETTINGS), scene.plans)
-    assert found == {candidate: measured.score for candidate, measured in here.run(FUSED[0], 128, range(3))}
+        executor.close()
+    here = LocalExecutor(Engine(model, scene.space, images, SETTINGS), scene.plans)
+    assert scores == {candidate: measured.score for candidate, measured in here.measure(FUSED[0], 128, range(3))}

@@ -51,6 +51,8 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     write_json(artifacts / "sample/space.json", space.to_json())
     (artifacts / "score").mkdir()
     (artifacts / "score/plan.json").write_text(plan.to_json())
+    race = {"batch_size": 128, "rungs": [{"calibration_images": 1024}]}
+    write_json(artifacts / "score/diagnostics.json", {"settings": race})
     small = trained(eyas.prune(dense, space, plan), images, labels)
     options = {"space": space, "plan": plan, "architecture": "models:build", "arguments": ARGUMENTS}
     eyas.save(small, artifacts / "finetune", **options)

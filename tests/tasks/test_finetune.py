@@ -14,7 +14,10 @@ from eyas.data import open_dataset
 from eyas.errors import PlanError
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
+from eyas.scoring.engine import Engine
 from tasks.finetune import finetune
+from tasks.sample import sample
+from tasks.score import score
 
 
 @pytest.fixture
@@ -76,6 +79,35 @@ def test_recalibration_is_what_the_score_stage_did(artifacts):
     assert torch.allclose(small.bn1.running_var.double(), variance, rtol=1e-3)
     assert metrics["score_accuracy"] == metrics["recalibrated_score_accuracy"]
     assert metrics["best_epoch"] == 0
+
+
+def test_the_winner_starts_from_the_statistics_that_it_was_scored_with(artifacts, monkeypatch):
+    """Without training, against what the engine's own network held when it scored the winner in the last rung."""
+    rungs = [{"images": 64, "keep": 3}, {"images": 128, "calibration_images": 100, "mode": "held_out"}]
+    race = {"rungs": rungs, "seed": 3, "batch_size": 48, "calibration_images": 120, "scorer": "top1"}
+    runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "threads": 1}
+    sections = {"sample": {"candidates": 6, "tolerance": 0.01}, "score": race, "finetune": {"epochs": 0}}
+    params = parse_params({**sections, "runtime": runtime})
+    seen, launch = {}, Engine.launch
+
+    def spy(self, plan, rung, batch_size):
+        wait = launch(self, plan, rung, batch_size)
+        seen[plan.to_json(), rung.mode] = {name: buffer.clone() for name, buffer in self._slice.shell.named_buffers()}
+        return wait
+
+    monkeypatch.setattr(Engine, "launch", spy)
+    sample(params, artifacts, silent)
+    report = score(params, artifacts, silent)
+    assert report["candidates"] == 6
+    finetune(params, artifacts, silent)
+    scored = seen[(artifacts / "score/plan.json").read_text(), "held_out"]
+    buffers = dict(eyas.load(artifacts / "finetune").named_buffers())
+    statistics = [name for name in buffers if name.endswith(("running_mean", "running_var"))]
+    assert len(statistics) == 2 * 7
+    dense = load_network(artifacts / "baseline").model.get_buffer("bn1.running_var")
+    assert not torch.allclose(buffers["bn1.running_var"], dense[: len(buffers["bn1.running_var"])], rtol=0.01)
+    for name in statistics:
+        torch.testing.assert_close(buffers[name], scored[name], rtol=0, atol=1e-6)
 
 
 def test_the_dense_network_teaches_by_default(artifacts):

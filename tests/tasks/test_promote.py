@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import eyas
+from eyas.cli import main
 from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
 from flows import commands
-from flows.__main__ import _parser
 from tasks.promote import promote, roll_back
 from tasks.record import open_store
 from tasks.stage import write_json
@@ -247,6 +247,7 @@ def test_a_rollback_that_was_finished_says_so(setting: Setting, monkeypatch: pyt
     assert "finished the rollback of 1970-01-02 00:00 UTC, which was cut off" in message
 
 
+@pytest.mark.usefixtures("kept_process")
 @pytest.mark.parametrize(("limit", "status"), [(0.0, 0), (1.0, 3)])
 def test_the_command_line_of_a_dry_run(
     setting: Setting, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path,
@@ -254,17 +255,11 @@ def test_the_command_line_of_a_dry_run(
 ) -> None:  # fmt: skip
     workspace = setting(min_accuracy=limit)
     enter(workspace)
-    monkeypatch.setattr(commands, "_checked", lambda _: workspace)
+    monkeypatch.setattr(commands, "_checked", lambda *_: workspace)
     report = tmp_path / "gate.md"
     arguments = ["promote", "--dry-run", "--version", "1", "--report", str(report)]
-    assert commands.promote(_parser().parse_args(arguments)) == status
+    assert main(arguments) == status
     printed = capsys.readouterr().out
     assert f"version 1 would be {'refused' if status else 'promoted'}" in printed
     assert printed.strip() in report.read_text()
     assert "champion" not in aliases(workspace)
-
-
-def test_a_version_and_a_lock_file_are_not_asked_for_together(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        _parser().parse_args(["promote", "--version", "1", "--of-lock"])
-    assert "not allowed with" in capsys.readouterr().err

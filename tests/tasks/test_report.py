@@ -22,7 +22,7 @@ def workspace(tmp_path: Path, digits_params: PipelineParams) -> Workspace:
 
 
 def test_report_tells_how_to_make_it_again(workspace: Workspace) -> None:
-    expected = "python -m flows run --params configs/small.yaml --set 'export.parity_images=1 0'"
+    expected = "eyas run --params configs/small.yaml --set 'export.parity_images=1 0'"
     assert command(workspace) == expected
     page = build_report(workspace)
     assert page == workspace.artifacts / "report" / "report.md"

@@ -112,7 +112,7 @@ def test_everything_is_here(workspace: Workspace) -> None:
     ]  # fmt: skip
     assert [check.name for check in reproduction.here] == ["code", "params", "data", "checkpoint", "lock"]
     assert f"git checkout {git(workspace.root, 'rev-parse', 'HEAD')}" in reproduction.commands
-    assert ".venv/bin/python -m flows run" in reproduction.commands
+    assert ".venv/bin/eyas run" in reproduction.commands
     assert json.loads(json.dumps(reproduction.as_dict()))["lineage"]["run_id"] == version.run_id
     assert f"  MLflow run     {version.run_id}" in reproduction.lines()
 
@@ -182,11 +182,27 @@ def test_a_version_is_compared_with_the_workspace_it_was_made_in(workspace: Work
     write_lock(workspace.root, "second")
     reproduction = reproduce(workspace)
     assert (reproduction.ready, reproduction.differs) == (True, ())
-    assert ".venv/bin/python -m flows run --params params.yaml --set score.seed=77 --name mine" in reproduction.commands
+    assert ".venv/bin/eyas run --params params.yaml --set score.seed=77 --name mine" in reproduction.commands
     write_lock(mine.folder, "second")
     assert reproduce(workspace).differs == ("lock",)
     (workspace.root / "params.yaml").rename(workspace.root / "moved.yaml")
     assert "'mine' cannot be opened" in differing(workspace)["params"]
+
+
+def test_a_version_that_was_registered_by_an_older_command_finds_its_workspace(
+    workspace: Workspace, pruned_digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``python -m flows run`` is what such versions carry; it still runs."""
+    mine = open_workspace(workspace.root, overrides=["score.seed=77"], name="mine")
+    with mine.locked():
+        fill(mine, pruned_digits)
+    older = "python -m flows run --params params.yaml --set score.seed=77 --name mine"
+    monkeypatch.setattr("tasks.register.command", lambda _: older)
+    enter(mine)
+    write_lock(mine.folder, "second")
+    reproduction = reproduce(workspace)
+    assert (reproduction.ready, reproduction.differs) == (True, ("lock",))
+    assert f".venv/bin/{older}" in reproduction.commands
 
 
 def test_uncommitted_changes_and_unknown_commits_are_told(workspace: Workspace) -> None:

@@ -17,7 +17,7 @@ from eyas.scoring.engine import Engine
 from models import build
 from tasks.fetch import fetch
 from tasks.sample import sample
-from tasks.score import journal_folder, score, share_work
+from tasks.score import journal_folder, score
 from tasks.stage import write_json
 
 FILES = ("candidates.parquet", "plan.json", "scores.csv", "widths.csv", "diagnostics.json")
@@ -130,15 +130,26 @@ def test_candidates_of_another_space_are_refused(artifacts, params, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("runtime", "macs", "threads"),
-    [({"threads": 4}, 1e6, 4), ({"threads": 4, "workers": 2}, 1e6, 2), ({"workers": 64}, 1e12, 1), ({}, 1e6, 1)],
+    ("runtime", "threads"), [({"threads": 4}, 4), ({"threads": 4, "workers": 2}, 2), ({"workers": 64}, 1), ({}, 1)]
 )
-def test_threads_are_divided_among_workers(runtime, macs, threads, monkeypatch):
+def test_threads_are_divided_among_workers(runtime, threads, artifacts, params, monkeypatch):
+    """The network's batches are small: without a wish each worker has one thread."""
+
+    class StopError(Exception):
+        pass
+
     chosen = []
+
+    def stop(*_, options, **__):
+        chosen.append((options.threads, options.workers))
+        raise StopError
+
     monkeypatch.setattr("torch.set_num_threads", chosen.append)
-    how = share_work(RuntimeParams.model_validate({"device": "cpu", **runtime}), macs)
-    assert how["threads"] == threads
-    assert chosen == [threads]
+    monkeypatch.setattr("eyas.score", stop)
+    runtime = {"state": params.runtime.state, "device": "cpu", **runtime}
+    with pytest.raises(StopError):
+        score(params.model_copy(update={"runtime": RuntimeParams.model_validate(runtime)}), artifacts, silent)
+    assert chosen == [threads, (threads, runtime.get("workers", 1))]
 
 
 def test_scores_differ_between_candidates(artifacts):

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.batchnorm import reestimate
+from eyas.calibration.update_bn_stats import update_bn_stats
 
 
 class Cumulative(Calibrator):
@@ -20,4 +20,4 @@ class Cumulative(Calibrator):
 
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Write the averages; see the base for the promise."""
-        return reestimate(model, batches, lambda joined: (joined.means.mean(0), joined.variances.mean(0)))
+        return update_bn_stats(model, batches, lambda stacked: (stacked.means.mean(0), stacked.variances.mean(0)))

@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.batchnorm import run, tracking
+from eyas.calibration.batchnorm import track_statistics
+from eyas.calibration.update_bn_stats import forward_batches
 
 
 class MovingAverage(Calibrator):
@@ -23,5 +24,5 @@ class MovingAverage(Calibrator):
 
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Let the statistics follow the batches; see the base for the promise."""
-        with tracking(model, self.momentum):
-            return run(model, batches)
+        with track_statistics(model, self.momentum):
+            return forward_batches(model, batches)

@@ -6,7 +6,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.batchnorm import Joined, reestimate
+from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
 
 
 class Pooled(Calibrator):
@@ -22,13 +22,13 @@ class Pooled(Calibrator):
 
     def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
         """Write the pooled statistics; see the base for the promise."""
-        return reestimate(model, batches, pooled)
+        return update_bn_stats(model, batches, pooled)
 
 
-def pooled(joined: Joined) -> tuple[Tensor, Tensor]:
+def pooled(stacked: StackedStatistics) -> tuple[Tensor, Tensor]:
     """Mean and biased variance ``(S,)`` of S channels."""
-    means, counts = joined.means, joined.counts
+    means, counts = stacked.means, stacked.counts
     total = counts.sum(0)
     mean = (counts * means).sum(0) / total
-    within, between = (counts - 1) * joined.variances, counts * (means - mean) ** 2
+    within, between = (counts - 1) * stacked.variances, counts * (means - mean) ** 2
     return mean, (within + between).sum(0) / total

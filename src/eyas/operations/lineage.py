@@ -33,7 +33,7 @@ class Lineage:
     git_dirty: bool = False
     """The checkout held changes that the commit does not."""
     profile: str = "default"
-    command: str = "python -m flows run"
+    command: str = "eyas run"
     params: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -60,7 +60,7 @@ class Lineage:
             git_commit=tags.get("eyas.git_commit", ""),
             git_dirty=tags.get("eyas.git_dirty") == "true",
             profile=tags.get("eyas.profile", "default"),
-            command=tags.get("eyas.command", "python -m flows run"),
+            command=tags.get("eyas.command", "eyas run"),
             params=params or {},
         )
 
@@ -73,7 +73,7 @@ def trace_lineage(
     stage_keys: Mapping[str, str],
     params: Mapping[str, Any],
     profile: str = "default",
-    command: str = "python -m flows run",
+    command: str = "eyas run",
 ) -> Lineage:
     """The lineage of what lies under ``artifacts``, with the checkout's commit."""
     commit, dirty = git_state(checkout)

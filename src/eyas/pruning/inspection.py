@@ -1,4 +1,4 @@
-"""What a search space holds, as plain data and as a text table (``python -m flows inspect``)."""
+"""What a search space holds, as plain data and as a text table (``eyas inspect``)."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

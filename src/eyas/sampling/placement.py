@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.errors import BudgetError
+from eyas.sampling.secant_root import SecantRoot
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Positions = NDArray[np.int64]
 Rows = NDArray[np.int64]
-_LOOKS = 16
+_EVALUATIONS = 16
 _REPAIRS = 16
 
 
@@ -58,23 +59,23 @@ class Placement:
         if self.budget.high < least or self.budget.low > most:
             raise BudgetError(self._unreachable(f"reachable is {least:,.0f} to {most:,.0f}", most))
 
-    def no_candidate(self) -> BudgetError:
+    def no_candidate_error(self) -> BudgetError:
         """The error for a band that lies in reach but holds no legal widths that were found."""
         least, most = self._range()
-        found = f"reachable is {least:,.0f} to {most:,.0f}, in steps that jump over this band"
-        return BudgetError(self._unreachable(found, most))
+        reason = f"reachable is {least:,.0f} to {most:,.0f}, in steps that jump over this band"
+        return BudgetError(self._unreachable(reason, most))
 
     def _range(self) -> tuple[float, float]:
         """Cost of the smallest legal widths, and of the dense network."""
         least, most = self.costs(np.vstack([np.zeros_like(self.top), self.top]).astype(np.int64))
         return float(least), float(most)
 
-    def _unreachable(self, what: str, most: float) -> str:
+    def _unreachable(self, reason: str, most: float) -> str:
         b = self.budget
         band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
         return (
             f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
-            f"network has {most:,.0f}): {what}. Change budget, widen tolerance, or lower "
+            f"network has {most:,.0f}): {reason}. Change budget, widen tolerance, or lower "
             "min_width and round_to"
         )
 
@@ -97,17 +98,17 @@ class Placement:
         nearest = [np.abs(widths - share * widths[-1]).argmin() for widths in self.legal]
         return np.array(nearest, np.int64)
 
-    def bend(self, draws_nG: NDArray[np.float64], floor: Positions) -> tuple[Positions, NDArray[np.float64]]:
+    def scale_to_budget(self, draws_nG: NDArray[np.float64], floor: Positions) -> tuple[Positions, NDArray[np.float64]]:
         """Raise each row of uniform draws to its own power so that its cost meets the budget.
 
         Position = floor + round((top - floor) u^gamma): gamma -> 0 is dense, gamma -> infinity the floor, and
-        the cost falls in between, step by step; log gamma is found by secants inside a bracket, four or five looks at
-        the cost in the mean.
+        the cost falls in between, step by step; log gamma is found by secants inside a bracket, four or five
+        evaluations of the cost in the mean.
         """
         log_u, span = np.log(draws_nG), (self.top - floor).astype(np.float64)
         positions, costs = np.empty(draws_nG.shape, np.int64), np.empty(len(draws_nG))
-        todo, root = np.arange(len(draws_nG)), _Root(len(draws_nG), slope=0.3 * self._range()[1])
-        for _ in range(_LOOKS):
+        todo, root = np.arange(len(draws_nG)), SecantRoot(len(draws_nG), slope=0.3 * self._range()[1])
+        for _ in range(_EVALUATIONS):
             shares = np.exp(np.exp(root.x)[:, None] * log_u[todo])
             positions[todo] = floor + np.rint(shares * span).astype(np.int64)
             costs[todo] = self.costs(positions[todo])
@@ -158,34 +159,3 @@ class Placement:
 
     def _uniform_cost(self, share: float) -> float:
         return float(self.costs(self.uniform(share)[None])[0])
-
-
-class _Root:
-    """Where falling functions, one per row, cross zero: secants, and the middle of the bracket where they leave it."""
-
-    def __init__(self, count: int, *, slope: float) -> None:
-        self.x = np.zeros(count)
-        self._low, self._high = np.full(count, -6.0), np.full(count, 5.0)
-        self._slope = np.full(count, slope)
-        self._before: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
-
-    def step(self, values: NDArray[np.float64]) -> None:
-        """Move every row, having seen its function's value at ``x``."""
-        above = values > 0
-        self._low, self._high = np.where(above, self.x, self._low), np.where(above, self._high, self.x)
-        if self._before is not None:
-            x, old = self._before
-            with np.errstate(divide="ignore", invalid="ignore"):
-                slope = (old - values) / (self.x - x)
-            self._slope = np.where(np.isfinite(slope) & (slope > 0), slope, self._slope)
-        self._before = (self.x, values)
-        guess = self.x + values / self._slope
-        inside = (guess > self._low) & (guess < self._high)
-        self.x = np.where(inside, guess, (self._low + self._high) / 2)
-
-    def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Forget the rows that are done."""
-        assert self._before is not None
-        self._before = (self._before[0][rows], self._before[1][rows])
-        self.x, self._slope = self.x[rows], self._slope[rows]
-        self._low, self._high = self._low[rows], self._high[rows]

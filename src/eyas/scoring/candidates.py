@@ -46,9 +46,9 @@ def digests(plans: "Sequence[PruningPlan]") -> NDArray[np.void]:
     return np.array([_digest(_content(plans[number])) for number in range(len(plans))], "V16")
 
 
-def originals(marks: NDArray[np.void]) -> NDArray[np.int64]:
+def originals(plan_digests: NDArray[np.void]) -> NDArray[np.int64]:
     """For each candidate the first one equal to it, ``(n,)``; itself where it is the first."""
-    _, first, inverse = np.unique(marks, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(plan_digests, return_index=True, return_inverse=True)
     return first[inverse].astype(np.int64)
 
 

@@ -80,10 +80,10 @@ def kendall_tau(one: Floats, other: Floats) -> float:
     return float((first * second).sum() / pairs) if pairs else float("nan")
 
 
-def stability(climbed: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[float]:
+def stability(promotions: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]) -> list[float]:
     """Kendall's tau between the finite scores before and after each climb; NaN where there are fewer than two."""
     taus = []
-    for before, after in climbed:
+    for before, after in promotions:
         pairs = np.array([[before[c], after[c]] for c in before]).reshape(-1, 2)
         pairs = pairs[np.isfinite(pairs).all(1)]
         taus.append(kendall_tau(*pairs.T) if len(pairs) > 1 else float("nan"))
@@ -92,33 +92,33 @@ def stability(climbed: Sequence[tuple[Mapping[int, float], Mapping[int, float]]]
 
 def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: int) -> list[str]:
     """What a user should know before trusting the ranking."""
-    found = []
+    warnings = []
     if numbers["not_finite"]:
-        found.append(
+        warnings.append(
             f"{numbers['not_finite']:.0f} of {candidates} candidates have outputs that are not finite; they rank last"
         )
     if candidates > 1:
-        found += _signal_warnings(numbers)
+        warnings += _signal_warnings(numbers)
     climbs = [entered for entered in numbers["entered"][1:] if entered]
     pairs = zip(numbers["rank_stability"], climbs, strict=True)
     taus = [tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED]
     if taus and min(taus) < 0.2:
-        found.append(
+        warnings.append(
             f"ranks hardly agree between rungs (Kendall tau {min(taus):.2f}): give the early rungs more images"
         )
     if probe and probe.original < probe.chance + 3 * probe.chance_error:
-        found.append(
+        warnings.append(
             f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "
             f"({probe.chance:.1%}): the labels are not of these images or count classes in another order, or the "
             "images are not normalised as for training; no score means anything then"
         )
     if probe and probe.deviations > 3:
-        found.append(
+        warnings.append(
             f"recalibrating the unpruned network moves its accuracy from {probe.original:.3f} to "
             f"{probe.recalibrated:.3f}, {probe.deviations:.1f} standard errors: the calibration images differ from "
             "what it was trained on, in content or in normalisation, or are too few"
         )
-    return found
+    return warnings
 
 
 def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
@@ -127,18 +127,18 @@ def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
             "all candidates score the same: scoring is at fault, not the candidates; look at the images, the labels "
             "and the network's outputs"
         ]
-    found = []
+    warnings = []
     if numbers["signal"] < 1:
-        found.append(
+        warnings.append(
             f"scores carry little signal: they differ by {numbers['score_spread']:.3g} where each is known to "
             f"{numbers['median_standard_error']:.3g}; use more images, or a larger budget"
         )
     if numbers["tied_share"] > 0.1:
-        found.append(
+        warnings.append(
             f"{numbers['tied_share']:.0%} of the scores are ties: give the first rung more images, or use a scorer "
             "that does not count images, such as cross_entropy"
         )
-    return found
+    return warnings
 
 
 def summary(numbers: Mapping[str, Any], probe: Probe | None) -> dict[str, Any]:

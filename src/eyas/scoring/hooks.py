@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyas.scoring.outputs import try_out
+from eyas.scoring.outputs import example_output
 
 _TABLES = ("_forward_pre_hooks", "_forward_hooks")
 
@@ -20,11 +20,11 @@ def drop_idle_hooks(model: nn.Module, images: Tensor, choice: int | str | None =
     tables = [(module, name, module.__dict__[name]) for module in model.modules() for name in _TABLES]
     if all(_computes_weights(hook) for _, _, hooks in tables for hook in hooks.values()):
         return
-    before = try_out(model, images, choice)
+    before = example_output(model, images, choice)
     for module, name, hooks in tables:
         kept = OrderedDict((key, hook) for key, hook in hooks.items() if _computes_weights(hook))
         module.__dict__[name] = kept  # the table itself may be shared with the user's network
-    if not torch.equal(before, try_out(model, images, choice)):
+    if not torch.equal(before, example_output(model, images, choice)):
         for module, name, hooks in tables:
             module.__dict__[name] = hooks
 

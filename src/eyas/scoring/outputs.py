@@ -15,21 +15,21 @@ def primary_output(output: Any, choice: int | str | None = None) -> Tensor:
     Raises:
         DataError: the network has no such output; names those there are.
     """
-    found: Any = None
+    selected: Any = None
     if isinstance(output, Tensor):
         if choice is None:
             return output
     elif isinstance(output, dict):
         names = [choice] if choice is not None else ["logits", "out", *output]
-        found = next((output[name] for name in names if name in output), None)
+        selected = next((output[name] for name in names if name in output), None)
     elif isinstance(output, (tuple, list)):
         position = 0 if choice is None else choice
         if isinstance(position, int) and -len(output) <= position < len(output):
-            found = output[position]
-    if not isinstance(found, Tensor):
-        msg = f"the network returns {_described(output)}, and output {choice!r} is no tensor there: {_remedy(output)}"
+            selected = output[position]
+    if not isinstance(selected, Tensor):
+        msg = f"the network returns {_described(output)}, and `output` {choice!r} is no tensor there: {_remedy(output)}"
         raise DataError(msg)
-    return found
+    return selected
 
 
 def _described(output: Any) -> str:
@@ -41,11 +41,11 @@ def _described(output: Any) -> str:
 
 
 def _remedy(output: Any) -> str:
-    return "leave output out" if isinstance(output, Tensor) else "name the one to judge"
+    return "leave `output` out" if isinstance(output, Tensor) else "name the one to judge"
 
 
 @torch.inference_mode()
-def try_out(model: nn.Module, images: Tensor, choice: int | str | None = None) -> Tensor:
+def example_output(model: nn.Module, images: Tensor, choice: int | str | None = None) -> Tensor:
     """The judged output on a few images, in eval mode.
 
     Raises:

@@ -8,13 +8,15 @@ from torch import Tensor, nn
 
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, frozen_norms
-from eyas.scoring.image_sets import Images
+from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.race.rungs import Rung
 
 _SHOWN = 5
 
 
-def doubts(model: nn.Module, rungs: Sequence[Rung], calibrator: Calibrator, plans: int, images: Images) -> list[str]:
+def preflight_warnings(
+    model: nn.Module, rungs: Sequence[Rung], calibrator: Calibrator, plans: int, images: ImageSets
+) -> list[str]:
     """What to tell the user before the race.
 
     Args:
@@ -24,50 +26,50 @@ def doubts(model: nn.Module, rungs: Sequence[Rung], calibrator: Calibrator, plan
         plans: how many candidates there are.
         images: those that are looked at.
     """
-    found = _about_norms(model)
+    warnings = _about_norms(model)
     if batch_norms(model):
-        found += [*_about_rungs(rungs, calibrator, plans), *_about_images(rungs, images)]
-    return found
+        warnings += [*_about_rungs(rungs, calibrator, plans), *_about_images(rungs, images)]
+    return warnings
 
 
 def _about_norms(model: nn.Module) -> list[str]:
-    found = []
+    warnings = []
     if others := frozen_norms(model):
         names = ", ".join(others[:_SHOWN]) + (", ..." if len(others) > _SHOWN else "")
-        found.append(
+        warnings.append(
             f"{len(others)} normalisation layers with running statistics are no torch.nn.BatchNorm ({names}) and keep "
             "the dense network's statistics: a frozen batch-norm made a torch.nn.BatchNorm2d would be recalibrated"
         )
     norms = batch_norms(model)
     if not norms:
-        found.append(
+        warnings.append(
             "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
             "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
         )
     owners = Counter(id(layer.running_mean) for layer in norms)
     if shared := sum(count for count in owners.values() if count > 1):
-        found.append(
+        warnings.append(
             f"{shared} batch-norm layers share their statistics with another: in held-out rungs the last one's "
             "estimate counts for all; use one layer several times, or layers with statistics of their own"
         )
-    return found
+    return warnings
 
 
 def _about_rungs(rungs: Sequence[Rung], calibrator: Calibrator, plans: int) -> list[str]:
-    found = []
+    warnings = []
     if rungs[-1].mode == "fused" and plans > 1:
-        found.append("the last rung is fused: the winner is judged on the images that calibrated it")
+        warnings.append("the last rung is fused: the winner is judged on the images that calibrated it")
     kind = calibrator.model_dump()["kind"]
     if kind != "pooled" and not any(rung.mode == "held_out" for rung in rungs):
-        found.append(f"calibrator {kind} is not used: it works in held-out rungs, and there is none")
-    return found
+        warnings.append(f"calibrator {kind} is not used: it works in held-out rungs, and there is none")
+    return warnings
 
 
-def _about_images(rungs: Sequence[Rung], images: Images) -> list[str]:
+def _about_images(rungs: Sequence[Rung], images: ImageSets) -> list[str]:
     if not any(rung.mode == "held_out" for rung in rungs):
         return []
     seen = set(_digests(images.calibration))
-    both = sum(mark in seen for mark in _digests(images.scoring))
+    both = sum(digest in seen for digest in _digests(images.scoring))
     if not both:
         return []
     return [

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import without_waiting
+from eyas.calibration.update_bn_stats import copy_without_waiting
 from eyas.pruning.surgery import share_structure
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Entry:
+class SlicedTensor:
     """A dense tensor, its first name, and every place of the tree that holds it."""
 
     name: str
@@ -48,7 +48,7 @@ class Slicer:
         dims: dict[str, list[tuple[int, int]]] = {}
         for (name, dim), array in space.layout.slots.items():
             dims.setdefault(name, []).append((dim, number[id(array)]))
-        self._held = [(entry, sorted(dims.get(entry.name, ()))) for entry in entries_of(self.shell).values()]
+        self._held = [(entry, sorted(dims.get(entry.name, ()))) for entry in tensor_entries(self.shell).values()]
         self._counted = [
             (self.shell.get_submodule(module), name, array, divisor)
             for (module, name), (array, divisor) in space.layout.attributes.items()
@@ -65,12 +65,12 @@ class Slicer:
                 kept = index[number]
                 if len(kept) < tensor.shape[dim]:
                     tensor = tensor.index_select(dim, kept)
-            self._place(entry, tensor)
+            self._create_actor(entry, tensor)
         for module, name, units, divisor in self._counted:
             setattr(module, name, int(np.count_nonzero(mask[units])) // divisor)
         return self.shell
 
-    def _place(self, entry: Entry, tensor: Tensor) -> None:
+    def _create_actor(self, entry: SlicedTensor, tensor: Tensor) -> None:
         """Put a tensor where the dense one stood, in the memory layout of the dense one."""
         if entry.is_channels_last:
             tensor = tensor.contiguous(memory_format=torch.channels_last)
@@ -83,24 +83,24 @@ class Slicer:
         """Index maps as tensors; one transfer for all."""
         if not kept:
             return ()
-        joined = without_waiting(torch.from_numpy(np.concatenate(kept)), self.device)
+        joined = copy_without_waiting(torch.from_numpy(np.concatenate(kept)), self.device)
         pieces: tuple[Tensor, ...] = torch.split_with_sizes(joined, [len(array) for array in kept])
         return pieces
 
 
-def entries_of(model: nn.Module) -> dict[int, Entry]:
+def tensor_entries(model: nn.Module) -> dict[int, SlicedTensor]:
     """All tensors of a module tree by identity, under the first name that they have."""
     names: dict[int, str] = {}
     for members in (model.named_parameters(), model.named_buffers()):
         for name, tensor in members:
             names.setdefault(id(tensor), name)
-    entries: dict[int, Entry] = {}
+    entries: dict[int, SlicedTensor] = {}
     for module in model.modules():
         tables: list[dict[str, Any]] = [module._parameters, module._buffers]
         for table in tables:
             for key, held in table.items():
                 if held is not None:
                     last = held.ndim == 4 and held.is_contiguous(memory_format=torch.channels_last)
-                    entry = Entry(names[id(held)], held, table is module._buffers, last)
+                    entry = SlicedTensor(names[id(held)], held, table is module._buffers, last)
                     entries.setdefault(id(held), entry).places.append((table, key))
     return entries

@@ -7,7 +7,7 @@ from PIL import Image
 from rich.console import Console
 
 from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
-from eyas.operations.report.pictures import SCORES, draw_all
+from eyas.operations.report.pictures import draw_all
 from eyas.operations.report.result_table import count
 from tests.support.workspace import WIDTHS, write_workspace
 
@@ -130,9 +130,3 @@ def test_kept_widths_are_those_of_the_winner(artifacts: Path) -> None:
     results = read_results(artifacts)
     assert {group.name: group.channels for group in results.groups} == WIDTHS
     assert tuple(group.kept for group in results.groups) == results.winner.widths
-
-
-def test_every_scorer_has_an_axis_label() -> None:
-    from eyas.scoring.scorers import Scorer
-
-    assert set(SCORES) == set(Scorer.registry)

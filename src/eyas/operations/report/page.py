@@ -168,4 +168,4 @@ def _short(value: Any) -> str:
 
 
 def _code(lines: Sequence[str]) -> str:
-    return "\n".join(["```", *(lines or ["python -m flows run"]), "```"])
+    return "\n".join(["```", *(lines or ["eyas run"]), "```"])

@@ -12,24 +12,18 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from eyas.operations.report.results import Candidate, Results
+from eyas.scoring.scorers import Scorer
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#BBBBBB"
 STAGES = {"baseline": ("dense network", BLUE, "o"), "finetune": ("pruned network", ORANGE, "s")}
 RUNGS = {1: (BLUE,), 2: ("#7CC4EE", "#003A5C"), 3: ("#A6D3EE", "#3C98CE", "#003A5C")}
 """By the number of rungs, light to dark: the more images a candidate's score stands on."""
 DOTS_PER_INCH = 160
-SCORES = {
-    "cross_entropy": "AdaBN score (negative cross-entropy)",
-    "top1": "AdaBN score (top-1 accuracy)",
-    "dense_kl": "AdaBN score (negative KL to dense outputs)",
-    "dense_mse": "AdaBN score (negative distance to dense logits)",
-    "dense_probe": "AdaBN score (agreement of a refitted last layer)",
-}
 
 
 def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path]:
     """Draw every picture into ``folder``; returns their paths by name."""
-    label = SCORES.get(scorer, "AdaBN score (higher is better)")
+    label = f"AdaBN score ({Scorer.registry.get(scorer, Scorer).label})"  # type: ignore[attr-defined]
     pictures: dict[str, Callable[[], Figure]] = {
         "scores": lambda: score_against_macs(results, label),
         "distribution": lambda: score_distribution(results, label),

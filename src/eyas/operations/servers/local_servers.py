@@ -54,7 +54,7 @@ def start_all(
         MissingExtraError: PostgreSQL is not installed and no address was given.
         EyasError: a server did not start; the message holds the end of its log.
     """
-    given = dict(environment or {})
+    variables = dict(environment or {})
     require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
     if database:
         place = server_of(database)
@@ -63,9 +63,9 @@ def start_all(
         require_free({"--postgres-port": postgres_port})
         place = start_postgres(servers, state / "postgres", postgres_port)
     store = f"postgresql+psycopg2://{place}/mlflow"
-    mlflow = start_mlflow(servers, mlflow_port, store, artifacts or str(state / "mlartifacts"), given)
+    mlflow = start_mlflow(servers, mlflow_port, store, artifacts or str(state / "mlartifacts"), variables)
     own = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": f"postgresql+asyncpg://{place}/prefect"}
-    api = start_prefect(servers, prefect_port, {**given, **own})
+    api = start_prefect(servers, prefect_port, {**variables, **own})
     return Addresses(mlflow, api)
 
 

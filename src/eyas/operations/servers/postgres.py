@@ -23,9 +23,9 @@ ANSWER_SECONDS = 10
 
 def find_programs() -> Path | None:
     """The folder with ``initdb`` and ``postgres``, newest version first; None where PostgreSQL is not installed."""
-    found = shutil.which("initdb")
-    if found and shutil.which("postgres"):
-        return Path(found).resolve().parent
+    initdb = shutil.which("initdb")
+    if initdb and shutil.which("postgres"):
+        return Path(initdb).resolve().parent
     folders = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]), reverse=True)
     return next((Path(folder) for folder in folders if Path(folder, "initdb").exists()), None)
 

@@ -14,7 +14,7 @@ after it the rest is written.
 Two movers are kept apart by the lease, see :mod:`eyas.operations.tracking.lease`, which is read again before every
 step, and the champion right before step 3. What remains: a machine that stands still in the middle of a step for longer
 than the others' patience may have one write land after another machine has moved the champion. It finds its lease gone
-then and raises :class:`BusyError`, but the write stands: ``flows status`` shows where the aliases are.
+then and raises :class:`BusyError`, but the write stands: ``eyas status`` shows where the aliases are.
 """
 
 import json
@@ -103,7 +103,7 @@ def _require_champion(store: MlflowStore, move: AliasMove) -> None:
     if now != move.before:
         msg = (
             f"{move.model}: the champion became version {now or 'none'} while the {move.kind} to version "
-            f"{move.champion} was made against {move.before or 'none'}; look at `flows status`, then repeat it"
+            f"{move.champion} was made against {move.before or 'none'}; look at `eyas status`, then repeat it"
         )
         raise BusyError(msg)
 
@@ -129,7 +129,7 @@ def _is_done_by_another(store: MlflowStore, move: AliasMove, run_id: str) -> boo
         return True
     msg = (
         f"{move.model}: another machine moved the champion during the {move.kind} to version {move.champion}; it is "
-        f"version {_champion(store, move.model) or 'none'} now: look at `flows status`, then repeat it"
+        f"version {_champion(store, move.model) or 'none'} now: look at `eyas status`, then repeat it"
     )
     abort_record(store, move.model, run_id, msg)
     raise BusyError(msg)

@@ -11,14 +11,14 @@ from eyas.component import Component
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.search import History
+    from eyas.sampling.history import SearchHistory
 
 
 class Sampler(Component):
     """Proposes candidates: widths per group, each one legal and inside the budget."""
 
     def ask(
-        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "History | None" = None
+        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
     ) -> NDArray[np.int64]:
         """Up to ``count`` distinct width vectors, shape ``(n, len(space.groups))``, ``n <= count``.
 

@@ -12,15 +12,15 @@ from eyas.sampling.samplers.base import Sampler
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.search import History
+    from eyas.sampling.history import SearchHistory
 
-_BLOCK = 8192  # rows placed at once: what they need stays in the cache
-_FEW = 100_000  # spaces up to this size are listed in full
-_BARREN = 4  # blocks in a row that found nothing new
+_ROWS_AT_ONCE = 8192  # rows placed at once: what they need stays in the cache
+_LISTED_IN_FULL = 100_000  # spaces up to this size are listed in full
+_EMPTY_BLOCKS = 4  # blocks in a row that found nothing new
 
 
 class BudgetSampler(Sampler):
-    """Uniform random widths bent onto the budget; nothing is built, nothing in vain (EagleEye's draw, card A1).
+    """Uniform random widths scaled onto the budget; nothing is built, nothing in vain (EagleEye's draw, card A1).
 
     Every group's share of channels is drawn uniformly between the floor and 1, then all shares of a candidate
     are raised to one common power so that its cost meets the budget; what coarse steps still miss is repaired
@@ -34,40 +34,40 @@ class BudgetSampler(Sampler):
     never recover."""
 
     def ask(
-        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "History | None" = None
+        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
     ) -> NDArray[np.int64]:
         """See the base; fewer than ``count`` rows where the band holds fewer."""
-        place = Placement(space, budget)
-        place.check_reachable()
-        told = space_rows(history, len(space.groups))
-        rng = np.random.default_rng([seed, len(told)])
-        found = _Found(place, told)
-        share = place.uniform_share()
-        floor = place.floor(self.floor * share)
-        uniform = place.uniform(share)[None]
-        found.add(place.repair(uniform, place.costs(uniform), np.zeros_like(floor), rng)[:1])
-        if place.combinations() <= _FEW:
-            found.add(rng.permutation(_list_all(place, floor)))
+        placement = Placement(space, budget)
+        placement.check_reachable()
+        scored = scored_widths(history, len(space.groups))
+        rng = np.random.default_rng([seed, len(scored)])
+        rows = _DistinctRows(placement, scored)
+        share = placement.uniform_share()
+        floor = placement.floor(self.floor * share)
+        uniform = placement.uniform(share)[None]
+        rows.add(placement.repair(uniform, placement.costs(uniform), np.zeros_like(floor), rng)[:1])
+        if placement.combinations() <= _LISTED_IN_FULL:
+            rows.add(rng.permutation(_list_all(placement, floor)))
         else:
-            _draw(place, floor, found, count, rng)
-        if not len(found) and not len(told):
-            raise place.no_candidate()
-        return found.widths()[:count]
+            _draw(placement, floor, rows, count, rng)
+        if not len(rows) and not len(scored):
+            raise placement.no_candidate_error()
+        return rows.widths()[:count]
 
 
-def space_rows(history: "History | None", num_groups: int) -> NDArray[np.int64]:
-    """The widths that were told already, ``(n, G)``."""
+def scored_widths(history: "SearchHistory | None", num_groups: int) -> NDArray[np.int64]:
+    """The widths that were scored already, ``(n, G)``."""
     return history.widths if history is not None else np.empty((0, num_groups), np.int64)
 
 
-class _Found:
-    """Distinct rows in the order they were found, none of them told before."""
+class _DistinctRows:
+    """Distinct rows in the order they were found, none of them scored before."""
 
-    def __init__(self, place: Placement, told: NDArray[np.int64]) -> None:
-        self._place = place
+    def __init__(self, placement: Placement, scored: NDArray[np.int64]) -> None:
+        self._placement = placement
         # 64-bit fingerprints: a collision would only drop a candidate, about once in 10^9 runs of 10^5
-        self._keys = np.random.default_rng(0).integers(1, 2**63, len(place.top), np.uint64) | np.uint64(1)
-        self._seen = np.sort(self._fingerprint(told))
+        self._keys = np.random.default_rng(0).integers(1, 2**63, len(placement.top), np.uint64) | np.uint64(1)
+        self._seen = np.sort(self._fingerprint(scored))
         self._rows: list[NDArray[np.int64]] = []
         self._count = 0
 
@@ -76,7 +76,7 @@ class _Found:
 
     def add(self, positions: Positions) -> int:
         """Keep what is new; returns how many rows that were."""
-        rows = self._place.widths(positions)
+        rows = self._placement.widths(positions)
         prints = self._fingerprint(rows)
         unique, first = np.unique(prints, return_index=True)
         at = np.searchsorted(self._seen, unique).clip(max=max(len(self._seen) - 1, 0))
@@ -95,18 +95,18 @@ class _Found:
         return mixed ^ (mixed >> np.uint64(29))
 
 
-def _draw(place: Placement, floor: Positions, found: _Found, count: int, rng: np.random.Generator) -> None:
+def _draw(placement: Placement, floor: Positions, rows: _DistinctRows, count: int, rng: np.random.Generator) -> None:
     """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
-    barren = 0
-    while len(found) < count and barren < _BARREN:
-        draws = rng.uniform(1e-12, 1, (min(_BLOCK, max(2 * (count - len(found)), 64)), len(place.top)))
-        positions, costs = place.bend(draws, floor)
-        new = found.add(place.repair(positions, costs, floor, rng))
-        barren = barren + 1 if new < len(draws) / 1000 else 0
+    empty_blocks = 0
+    while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:
+        draws = rng.uniform(1e-12, 1, (min(_ROWS_AT_ONCE, max(2 * (count - len(rows)), 64)), len(placement.top)))
+        positions, costs = placement.scale_to_budget(draws, floor)
+        new = rows.add(placement.repair(positions, costs, floor, rng))
+        empty_blocks = empty_blocks + 1 if new < len(draws) / 1000 else 0
 
 
-def _list_all(place: Placement, floor: Positions) -> Positions:
+def _list_all(placement: Placement, floor: Positions) -> Positions:
     """Every legal row inside the band, ``(n, G)``."""
-    axes = [np.arange(low, top + 1) for low, top in zip(floor, place.top, strict=True)]
+    axes = [np.arange(low, top + 1) for low, top in zip(floor, placement.top, strict=True)]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
-    return grid[place.budget.holds(place.costs(grid))]
+    return grid[placement.budget.holds(placement.costs(grid))]

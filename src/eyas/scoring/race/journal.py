@@ -36,7 +36,7 @@ _BEGINNING = re.compile(rb"\0|[0-9a-f]{1,8}$|[0-9a-f]{8} ($|\{)")
 _FIELDS = ("score", "standard_error", "accuracy", "cross_entropy", "images")
 
 
-class NoJournal:
+class NoRaceJournal:
     """Keeps nothing."""
 
     batch_size: int | None = None
@@ -45,7 +45,7 @@ class NoJournal:
         """Nothing was measured before."""
         return ()
 
-    def add(self, rung: int, candidate: int, measured: Measurement) -> None:
+    def add(self, rung: int, candidate: int, measurement: Measurement) -> None:
         """Forget it."""
 
     def restart(self, batch_size: int) -> None:
@@ -55,7 +55,7 @@ class NoJournal:
         """Nothing to close."""
 
 
-class Journal:
+class RaceJournal:
     """An append-only file of one race.
 
     Args:
@@ -63,7 +63,7 @@ class Journal:
         fingerprint: of everything that scores depend on; a journal of another race is begun anew, a file that is no
             journal is left alone.
         batch_size: as asked for; :attr:`batch_size` is the one in use after running out of memory.
-        answers: some outputs of the dense network, which may differ by rounding.
+        sample_outputs: some outputs of the dense network, which may differ by rounding.
 
     Raises:
         BusyError: another process races on the same journal.
@@ -72,10 +72,10 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, fingerprint: str, batch_size: int, answers: NDArray[np.float32] | None = None
+        self, path: Path, *, fingerprint: str, batch_size: int, sample_outputs: NDArray[np.float32] | None = None
     ) -> None:
         self.path, self._fingerprint, self.batch_size = path, fingerprint, batch_size
-        self._answers = np.empty(0, np.float32) if answers is None else answers
+        self._sample_outputs = np.empty(0, np.float32) if sample_outputs is None else sample_outputs
         self._file = _open(path)
         self._synced = time.monotonic()
         try:
@@ -103,20 +103,20 @@ class Journal:
                 if entry["rung"] == rung:
                     yield entry["candidate"], _measurement(entry)
 
-    def add(self, rung: int, candidate: int, measured: Measurement) -> None:
+    def add(self, rung: int, candidate: int, measurement: Measurement) -> None:
         """Append a measurement."""
         entry: dict[str, Any] = {"rung": rung, "candidate": candidate}
-        entry.update({name: getattr(measured, name) for name in _FIELDS})
-        if measured.goodness is not None:
-            entry["goodness"] = _coded(measured.goodness)
+        entry.update({name: getattr(measurement, name) for name in _FIELDS})
+        if measurement.image_scores is not None:
+            entry["image_scores"] = _coded(measurement.image_scores)
         self._append(entry)
 
     def restart(self, batch_size: int) -> None:
         """Drop everything: scores at another batch size are not comparable."""
         self.batch_size = batch_size
         os.ftruncate(self._file, 0)
-        answers = _coded(self._answers)
-        self._append({"fingerprint": self._fingerprint, "batch_size": batch_size, "answers": answers})
+        sample_outputs = _coded(self._sample_outputs)
+        self._append({"fingerprint": self._fingerprint, "batch_size": batch_size, "sample_outputs": sample_outputs})
 
     def close(self) -> None:
         """Sync and release the file."""
@@ -159,7 +159,9 @@ class Journal:
                 _log.warning("%s is damaged in its first line: it begins anew", self.path)
             return None
         header: dict[str, Any] = json.loads(content)
-        same = header.get("fingerprint") == self._fingerprint and _agree(_decoded(header["answers"]), self._answers)
+        same = header.get("fingerprint") == self._fingerprint and _agree(
+            _decoded(header["sample_outputs"]), self._sample_outputs
+        )
         if not same:
             _log.warning("%s is of another race: it begins anew", self.path)
         return header if same else None
@@ -217,5 +219,5 @@ def _agree(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 
 def _measurement(entry: dict[str, Any]) -> Measurement:
-    goodness = _decoded(entry["goodness"]) if "goodness" in entry else None
-    return Measurement(**{name: entry[name] for name in _FIELDS}, goodness=goodness)
+    image_scores = _decoded(entry["image_scores"]) if "image_scores" in entry else None
+    return Measurement(**{name: entry[name] for name in _FIELDS}, image_scores=image_scores)

@@ -11,7 +11,7 @@ class Measurement:
     """Means over a candidate's scoring images; NaN where there are no labels, or where outputs are not finite."""
 
     score: float
-    """Mean goodness, higher is better."""
+    """Mean over the images, higher is better."""
     standard_error: float
     """Of the score: standard deviation over images / sqrt(images)."""
     accuracy: float
@@ -19,5 +19,5 @@ class Measurement:
     """In nats."""
     images: int
     """Scoring images seen in this rung."""
-    goodness: NDArray[np.float32] | None = None
-    """Per image ``(images,)``, for paired comparisons; not kept for candidates far behind."""
+    image_scores: NDArray[np.float32] | None = None
+    """Score of each image, ``(images,)``, for paired comparisons; not kept for candidates far behind."""

@@ -10,7 +10,7 @@ from eyas.scoring.race.rungs import Rung
 _PAUSE_SECONDS = 0.2
 
 
-class RaceWatcher:
+class RaceProgress:
     """Turns measurements into calls of a :class:`~eyas.progress.Progress`, a few per second at most.
 
     Args:
@@ -26,19 +26,19 @@ class RaceWatcher:
         self._report, self._rungs, self._clock = report, rungs, clock
         self._entries = _expected(rungs, count)
         self._rung, self._done, self._done_here = 0, 0, 0
-        self._heard = self._last = clock()
-        self._measured, self._seconds, self._images = 0, 0.0, 0  # by this run, without what it found on record
+        self._last_record = self._last_report = clock()
+        self._measured, self._seconds, self._images = 0, 0.0, 0  # by this run, without what the journal held
         self._leader = (-1, float("-inf"))
 
-    def enter(self, rung: int, candidates: int) -> None:
+    def start_rung(self, rung: int, candidates: int) -> None:
         """A rung begins, perhaps with fewer than foreseen."""
         self._rung, self._done_here = rung, 0
         self._entries[rung] = candidates
         self._entries[rung + 1 :] = _expected(self._rungs[rung:], candidates)[1:]
         self._leader = (-1, float("-inf"))
 
-    def note(self, rung: int, candidate: int, measured: Measurement, *, replayed: bool = False) -> None:
-        """Count a candidate; speak when the last word is old enough, or the rung is done.
+    def record(self, rung: int, candidate: int, measurement: Measurement, *, replayed: bool = False) -> None:
+        """Count a candidate; report where the last report is old enough, or the rung is done.
 
         One that is ``replayed`` from an earlier run says nothing about the speed of this one.
         """
@@ -46,13 +46,13 @@ class RaceWatcher:
         self._done, self._done_here = self._done + 1, self._done_here + 1
         if not replayed:
             self._measured += 1
-            self._seconds += now - self._heard
+            self._seconds += now - self._last_record
             self._images += self._rungs[rung].cost()
-        self._heard = now
-        if measured.score > self._leader[1]:
-            self._leader = (candidate, measured.score)
-        if now - self._last >= _PAUSE_SECONDS or self._done_here == self._entries[rung]:
-            self._last = now
+        self._last_record = now
+        if measurement.score > self._leader[1]:
+            self._leader = (candidate, measurement.score)
+        if now - self._last_report >= _PAUSE_SECONDS or self._done_here == self._entries[rung]:
+            self._last_report = now
             self._report(self._done, max(self._total(), self._done), self.text())
 
     def text(self) -> str:

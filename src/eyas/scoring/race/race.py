@@ -1,93 +1,39 @@
 """Successive halving over rungs (Jamieson & Talwalkar 2016, arXiv:1502.07943), paired on the same images.
 
 Every candidate of a rung sees the same images in the same batches, so two candidates are compared by the differences
-of their per-image goodness. The race ends early when its leader is beyond doubt.
+of their per-image scores. The race ends early when its leader is beyond doubt.
 """
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.measurement import Measurement
+from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.race.score_table import Standings
-
-_CONTENDERS = 32
-
-
-class Crew(Protocol):
-    """Whoever measures candidates: this process, several, or a cluster."""
-
-    def run(self, rung: Rung, batch_size: int, todo: Sequence[int]) -> Iterator[tuple[int, Measurement]]:
-        """Measure every candidate of ``todo``, in any order, each once."""
+from eyas.scoring.race.top_candidates import TopCandidates
 
 
-class Notes(Protocol):
-    """Where finished measurements are kept, and found again."""
+class Executor(Protocol):
+    """Whoever measures candidates: this process, a pool of processes, or a cluster."""
 
-    def finished(self, rung: int) -> Iterable[tuple[int, Measurement]]:
-        """What an earlier run measured on this rung."""
+    def measure(self, rung: Rung, batch_size: int, candidates: Sequence[int]) -> Iterator[tuple[int, Measurement]]:
+        """Measure every candidate, in any order, each once."""
 
-    def add(self, rung: int, candidate: int, measured: Measurement) -> None:
-        """Keep a measurement before the next one begins."""
-
-
-class Watcher(Protocol):
-    """Whoever is told how far the race is."""
-
-    def enter(self, rung: int, candidates: int) -> None:
-        """A rung begins."""
-
-    def note(self, rung: int, candidate: int, measured: Measurement, *, replayed: bool) -> None:
-        """A candidate finished a rung, now or (``replayed``) in an earlier run."""
-
-
-class Contenders:
-    """The best few of a rung with their per-image goodness; independent of the order of arrival."""
-
-    def __init__(self, size: int = _CONTENDERS) -> None:
-        self.size = size
-        self._heap: list[tuple[float, int, NDArray[np.float32]]] = []
-
-    def offer(self, candidate: int, measured: Measurement) -> bool:
-        """Whether the candidate is among the best so far (then its goodness is kept)."""
-        if measured.goodness is None or not np.isfinite(measured.score):
-            return False
-        entry = (measured.score, -candidate, measured.goodness)
-        if len(self._heap) < self.size:
-            heapq.heappush(self._heap, entry)
-            return True
-        if entry[:2] <= self._heap[0][:2]:
-            return False
-        heapq.heapreplace(self._heap, entry)
-        return True
-
-    def margin(self) -> float:
-        """The leader's smallest lead over another contender, in standard errors of their paired difference.
-
-        Infinite where there is no other; images of one batch share its statistics, so this is approximate.
-        """
-        ranked = sorted(self._heap, reverse=True)
-        if len(ranked) < 2:
-            return float("inf")
-        leader = ranked[0][2].astype(np.float64)
-        gaps_MN = leader - np.stack([entry[2] for entry in ranked[1:]]).astype(np.float64)
-        errors = gaps_MN.std(1, ddof=1) / np.sqrt(gaps_MN.shape[1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            leads = gaps_MN.mean(1) / errors
-        return float(np.nan_to_num(leads, nan=0.0, posinf=np.inf).min())
+    def close(self) -> None:
+        """End whatever was started."""
 
 
 @dataclass(frozen=True)
-class Course:
+class RaceSpec:
     """What is raced: fixed before the start, and what a result depends on."""
 
-    count: int
-    """Candidates."""
+    num_candidates: int
     original: NDArray[np.int64]
     """For each candidate the first one equal to it; only those run."""
     rungs: tuple[Rung, ...]
@@ -96,9 +42,14 @@ class Course:
     stop_margin: float
     """With a leader this many standard errors ahead, it alone goes to the last rung."""
 
+    @property
+    def distinct(self) -> NDArray[np.int64]:
+        """The candidates that run, in order."""
+        return np.unique(self.original)
+
 
 @dataclass(frozen=True)
-class Finish:
+class RaceResult:
     """How a race ended."""
 
     standings: Standings
@@ -106,55 +57,57 @@ class Finish:
     """The leader's margin after each rung that was run, in standard errors."""
     entered: list[int]
     """Candidates on each rung that was run; 0 where a rung was skipped."""
-    early: bool
+    decided_early: bool
     """The leader was beyond doubt before the last rung."""
-    climbed: list[tuple[dict[int, float], dict[int, float]]]
-    """Scores before and after each climb, by candidate; for rank stability."""
-    first: tuple[NDArray[np.float64], NDArray[np.float64]]
+    promotions: list[tuple[dict[int, float], dict[int, float]]]
+    """Scores before and after each promotion to a next rung, by candidate; for rank stability."""
+    first_rung: tuple[NDArray[np.float64], NDArray[np.float64]]
     """Score and standard error of every distinct candidate on the first rung."""
 
 
-def race(course: Course, crew: Crew, notes: Notes, watcher: Watcher) -> Finish:
-    """Let the distinct candidates climb the rungs; what ``notes`` hold is not measured again."""
-    standings, alive, early = Standings(course.count), np.unique(course.original), False
-    rungs, last = course.rungs, len(course.rungs) - 1
+def race(
+    spec: RaceSpec, executor: Executor, journal: RaceJournal | NoRaceJournal, progress: RaceProgress
+) -> RaceResult:
+    """Let the distinct candidates climb the rungs; what the journal holds is not measured again."""
+    standings, alive, decided = Standings(spec.num_candidates), spec.distinct, False
+    last = len(spec.rungs) - 1
     margins: list[float] = []
-    entered = [0] * len(rungs)
-    climbed: list[tuple[dict[int, float], dict[int, float]]] = []
-    first = (np.empty(0), np.empty(0))
+    entered = [0] * len(spec.rungs)
+    promotions: list[tuple[dict[int, float], dict[int, float]]] = []
+    first_rung = (np.empty(0), np.empty(0))
     before: dict[int, float] = {}
-    for number, rung in enumerate(rungs):
-        if early and number < last:
+    for number, rung in enumerate(spec.rungs):
+        if decided and number < last:
             continue
-        watcher.enter(number, len(alive))
-        contenders = Contenders()
-        for candidate, measured, replayed in _measure(course, number, alive, crew, notes):
-            contenders.offer(candidate, measured)
-            standings.note(candidate, number, measured)
-            watcher.note(number, candidate, measured, replayed=replayed)
-        margins.append(contenders.margin())
+        progress.start_rung(number, len(alive))
+        top = TopCandidates()
+        for candidate, measurement, replayed in _measurements(spec, number, alive, executor, journal):
+            top.add(candidate, measurement)
+            standings.record(candidate, number, measurement)
+            progress.record(number, candidate, measurement, replayed=replayed)
+        margins.append(top.margin())
         entered[number] = len(alive)
         if number == 0:
-            first = (standings.values["score"][alive], standings.values["standard_error"][alive])
+            first_rung = (standings.values["score"][alive], standings.values["standard_error"][alive])
         else:
-            climbed.append((before, standings.scores(alive)))
-        early = early or (len(alive) > 1 and margins[-1] > course.stop_margin and number < last)
-        alive = np.sort(standings.order(alive)[: 1 if early else rung.survivors(len(alive))])
+            promotions.append((before, standings.scores(alive)))
+        decided = decided or (len(alive) > 1 and margins[-1] > spec.stop_margin and number < last)
+        alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
-    return Finish(standings, margins, entered, early, climbed, first)
+    return RaceResult(standings, margins, entered, decided, promotions, first_rung)
 
 
-def _measure(
-    course: Course, number: int, alive: NDArray[np.int64], crew: Crew, notes: Notes
+def _measurements(
+    spec: RaceSpec, number: int, alive: NDArray[np.int64], executor: Executor, journal: RaceJournal | NoRaceJournal
 ) -> Iterator[tuple[int, Measurement, bool]]:
-    """Everyone's measurement on a rung: first those on record (and that they are), then the others, put on record."""
-    wanted, contenders = set(alive.tolist()), Contenders()
-    for candidate, measured in notes.finished(number):
-        if candidate in wanted:
-            wanted.remove(candidate)
-            contenders.offer(candidate, measured)
-            yield candidate, measured, True
-    for candidate, measured in crew.run(course.rungs[number], course.batch_size, sorted(wanted)):
-        kept = contenders.offer(candidate, measured)
-        notes.add(number, candidate, measured if kept else replace(measured, goodness=None))
-        yield candidate, measured, False
+    """Everyone's measurement on a rung: first those in the journal (True), then the others, put into it (False)."""
+    missing, top = set(alive.tolist()), TopCandidates()
+    for candidate, measurement in journal.finished(number):
+        if candidate in missing:
+            missing.remove(candidate)
+            top.add(candidate, measurement)
+            yield candidate, measurement, True
+    for candidate, measurement in executor.measure(spec.rungs[number], spec.batch_size, sorted(missing)):
+        kept = top.add(candidate, measurement)
+        journal.add(number, candidate, measurement if kept else replace(measurement, image_scores=None))
+        yield candidate, measurement, False

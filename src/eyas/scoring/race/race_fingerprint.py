@@ -1,4 +1,4 @@
-"""What a race is, as one hash and a few answers: a journal of another race must never be continued."""
+"""What a race is, as one hash and a few outputs: a journal of another race must never be continued."""
 
 import hashlib
 import inspect
@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import eyas
-from eyas.scoring.image_sets import Images
+from eyas.scoring.image_sets import ImageSets
 
-_ANSWERS = 1000
+_SAMPLED_OUTPUTS = 1000
 
 
-def race_fingerprint(model: nn.Module, images: Images, marks: NDArray[np.void], words: Sequence[str]) -> str:
+def race_fingerprint(
+    model: nn.Module, images: ImageSets, plan_digests: NDArray[np.void], settings: Sequence[str]
+) -> str:
     """sha256 over layers, weights, images, labels, candidates, settings, and the package's own code.
 
-    The code of the network is not in it: its :func:`answers` tell.
+    The code of the network is not in it: its :func:`sample_outputs` tell.
     """
     digest = hashlib.sha256()
     for path in sources():
@@ -31,11 +33,11 @@ def race_fingerprint(model: nn.Module, images: Images, marks: NDArray[np.void], 
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(name.encode())
         _update(digest, weights)
-    for given in (images.calibration, images.scoring, images.labels):
-        if given is not None:
-            _update(digest, given)
-    digest.update(marks.tobytes())
-    digest.update("\n".join(words).encode())
+    for tensor in (images.calibration, images.scoring, images.labels):
+        if tensor is not None:
+            _update(digest, tensor)
+    digest.update(plan_digests.tobytes())
+    digest.update("\n".join(settings).encode())
     return digest.hexdigest()
 
 
@@ -60,10 +62,10 @@ def code_of(cls: type) -> str:
     return digest.hexdigest()
 
 
-def answers(dense: Tensor) -> NDArray[np.float32]:
+def sample_outputs(dense: Tensor) -> NDArray[np.float32]:
     """At most about a thousand of the dense network's outputs, evenly spread."""
     flat: NDArray[np.float32] = dense.float().cpu().numpy().ravel()
-    return flat[:: -(-len(flat) // _ANSWERS)]
+    return flat[:: -(-len(flat) // _SAMPLED_OUTPUTS)]
 
 
 def _update(digest: Any, tensor: Tensor) -> None:

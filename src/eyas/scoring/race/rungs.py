@@ -68,15 +68,15 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ..
     if rungs is None:
         return DEFAULT_RUNGS
     if isinstance(rungs, (Rung, dict)) or not isinstance(rungs, Sequence):
-        msg = f"rungs {rungs!r}: give a list of rungs, such as [Rung(images=512)]"
+        msg = f"`rungs` {rungs!r}: give a list of rungs, such as [Rung(images=512)]"
         raise ParameterError(msg)
     try:
         parsed = tuple(Rung.model_validate(rung) for rung in rungs)
     except ValidationError as error:
-        msg = f"rungs {rungs!r}: {error}"
+        msg = f"`rungs` {rungs!r}: {error}"
         raise ParameterError(msg) from error
     if not parsed:
-        msg = "rungs is empty: give at least one, such as Rung(images=512)"
+        msg = "`rungs` is empty: give at least one, such as Rung(images=512)"
         raise ParameterError(msg)
     return parsed
 
@@ -102,7 +102,7 @@ def fit_rungs(rungs: Sequence[Rung], *, calibration: int | None, scoring: int) -
             if calibration < 2:
                 msg = (
                     f"{calibration} calibration images: held-out scoring needs at least 2, better some hundred; "
-                    "without any, score in one fused rung: rungs [{images: 512}]"
+                    "without any, score in one fused rung: `rungs` [{images: 512}]"
                 )
                 raise DataError(msg)
             wanted = min(rung.calibration_images or rung.images, calibration)

@@ -60,11 +60,11 @@ class Standings:
         self.images = np.zeros(count, np.int64)
         self.rung = np.full(count, -1, np.int64)
 
-    def note(self, candidate: int, rung: int, measured: Measurement) -> None:
+    def record(self, candidate: int, rung: int, measurement: Measurement) -> None:
         """A candidate finished a rung; what it had before is replaced."""
         for name, column in self.values.items():
-            column[candidate] = getattr(measured, name)
-        self.images[candidate] = measured.images
+            column[candidate] = getattr(measurement, name)
+        self.images[candidate] = measurement.images
         self.rung[candidate] = rung
 
     def scores(self, among: NDArray[np.int64]) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """The root of the scorers: what a scorer is given, and what it promises."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -10,7 +11,7 @@ from eyas.component import Component
 
 
 @dataclass(frozen=True)
-class Answers:
+class Outputs:
     """What one candidate says to N images, and what that can be held against."""
 
     logits: Tensor
@@ -24,23 +25,29 @@ class Answers:
 
 
 class Scorer(Component):
-    """Turns a candidate's answers into one number per image; their mean is its score, higher is better.
+    """Turns a candidate's outputs into one number per image; their mean is its score, higher is better.
 
-    Answers may come in pieces; all images of a rung together only where :attr:`needs_features`.
+    Outputs may come in pieces; all images of a rung together only where :attr:`needs_features`.
     """
 
+    label: ClassVar[str] = "higher is better"
+    """What the number is, in few words: the report writes it beside the axis."""
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
 
-    def __call__(self, answers: Answers) -> Tensor:
-        """Goodness of each image, shape ``(N,)``."""
+    def __call__(self, outputs: Outputs) -> Tensor:
+        """Score of each image, shape ``(N,)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
 
+    def reference(self, outputs: Outputs) -> Sequence[float]:
+        """The same for ``(N, K)`` logits, computed another way in float64: the formula spelled out, for the tests."""
+        raise NotImplementedError(f"{type(self).__name__} does not spell out its formula")
 
-def per_image(goodness: Tensor) -> Tensor:
+
+def per_image(values: Tensor) -> Tensor:
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
-    return goodness if goodness.ndim == 1 else goodness.flatten(1).mean(1)
+    return values if values.ndim == 1 else values.flatten(1).mean(1)
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]

@@ -1,11 +1,12 @@
 """Cross-entropy with the labels: the default."""
 
+import math
 from typing import ClassVar, Literal
 
 from torch import Tensor
 from torch.nn import functional
 
-from eyas.scoring.scorers.base import Answers, Scorer, per_image
+from eyas.scoring.scorers.base import Outputs, Scorer, per_image
 
 
 class CrossEntropy(Scorer):
@@ -16,9 +17,16 @@ class CrossEntropy(Scorer):
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
+    label: ClassVar[str] = "negative cross-entropy"
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, answers: Answers) -> Tensor:
+    def __call__(self, outputs: Outputs) -> Tensor:
         """Log-likelihood of each image's label, ``(N,)``; 0 is perfect."""
-        assert answers.labels is not None
-        return -per_image(functional.cross_entropy(answers.logits.float(), answers.labels, reduction="none"))
+        assert outputs.labels is not None
+        return -per_image(functional.cross_entropy(outputs.logits.float(), outputs.labels, reduction="none"))
+
+    def reference(self, outputs: Outputs) -> list[float]:
+        """The label's logit less the logarithm of the sum of exponentials."""
+        assert outputs.labels is not None
+        rows = zip(outputs.logits.tolist(), outputs.labels.tolist(), strict=True)
+        return [logits[label] - math.log(sum(map(math.exp, logits))) for logits, label in rows]

@@ -4,16 +4,23 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from eyas.scoring.scorers.base import Answers, Scorer, per_image
+from eyas.scoring.scorers.base import Outputs, Scorer, per_image
 
 
 class Top1(Scorer):
     """1 where the largest logit is the label's, else 0 (Li et al. 2020, arXiv:2007.02491), never rounded."""
 
     kind: Literal["top1"] = "top1"
+    label: ClassVar[str] = "top-1 accuracy"
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, answers: Answers) -> Tensor:
+    def __call__(self, outputs: Outputs) -> Tensor:
         """Right or wrong for each image, ``(N,)``."""
-        assert answers.labels is not None
-        return per_image((answers.logits.argmax(1) == answers.labels).float())
+        assert outputs.labels is not None
+        return per_image((outputs.logits.argmax(1) == outputs.labels).float())
+
+    def reference(self, outputs: Outputs) -> list[float]:
+        """Whether no logit is larger than the label's."""
+        assert outputs.labels is not None
+        rows = zip(outputs.logits.tolist(), outputs.labels.tolist(), strict=True)
+        return [float(logits[label] == max(logits)) for logits, label in rows]

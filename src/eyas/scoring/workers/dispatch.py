@@ -1,4 +1,4 @@
-"""A crew of several workers: candidates handed out two at a time, those of a lost worker handed out again.
+"""A pool of several workers: candidates handed out two at a time, those of a lost worker handed out again.
 
 A result does not depend on who measured it or when: the race looks at a rung only when it is complete.
 """
@@ -10,119 +10,97 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eyas.errors import EyasError
+from eyas.scoring.memory import OutOfMemoryDuringScoringError
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
-from eyas.scoring.workers.local import OutOfMemoryDuringScoringError
+from eyas.scoring.workers.task import Task, TaskResult
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
 
-_DEPTH = 2  # one in work, one waiting: a worker never idles while its answer travels
+_TASKS_PER_WORKER = 2  # one in work, one waiting: a worker never idles while its result travels
 _LOSSES_IN_A_ROW = 3
 _LONGEST_CAUSE = 600
 
 
 @dataclass(frozen=True)
-class Task:
-    """One candidate to measure; ``run`` tells answers to an earlier, abandoned call apart."""
-
-    run: int
-    candidate: int
-    plan: "PruningPlan"
-    rung: Rung
-    batch_size: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a worker says: a measurement, or why there is none."""
-
-    run: int
-    candidate: int
-    measured: Measurement | None = None
-    out_of_memory: str = ""
-    failure: str = ""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker died; what it held must be measured again."""
+class WorkerLost:
+    """A worker died; its candidates must be measured again."""
 
     reason: str
-    never_began: bool = False
+    never_started: bool = False
     """It could not even get ready, for a reason of its own: another try would end alike."""
 
 
-class DividedCrew(ABC):
+class WorkerPool(ABC):
     """Hands out candidates to ``workers`` workers; how they are reached is the subclass's affair."""
 
     def __init__(self, plans: "Sequence[PruningPlan]", workers: int) -> None:
         self.plans, self.workers = plans, workers
-        self._run = 0
-        self._losses = [0] * workers  # of each worker since its last answer
+        self._call = 0
+        self._losses = [0] * workers  # of each worker since its last result
 
     @abstractmethod
     def start(self, worker: int) -> None:
-        """Bring a worker to life."""
+        """Start a worker, or start it again."""
 
     @abstractmethod
     def submit(self, worker: int, task: Task) -> None:
         """Give a worker a task; must not fail where the worker is dead (:meth:`wait` tells)."""
 
     @abstractmethod
-    def wait(self) -> Iterable[tuple[int, Answer | Lost]]:
-        """Block until some worker has something to say."""
+    def wait(self) -> Iterable[tuple[int, TaskResult | WorkerLost]]:
+        """Block until some worker has a result, or is lost."""
 
     @abstractmethod
     def close(self) -> None:
         """End all workers."""
 
-    def run(self, rung: Rung, batch_size: int, todo: Sequence[int]) -> Iterator[tuple[int, Measurement]]:
-        """Measure everyone, in whatever order the workers finish.
+    def measure(self, rung: Rung, batch_size: int, candidates: Sequence[int]) -> Iterator[tuple[int, Measurement]]:
+        """Measure every candidate, in whatever order the workers finish.
 
         Raises:
             EyasError: workers die again and again, or a candidate cannot be measured.
         """
-        self._run += 1
-        waiting = deque(todo)
-        held: list[deque[int]] = [deque() for _ in range(self.workers)]
-        for worker in [*range(self.workers)] * _DEPTH:
-            self._feed(worker, waiting, held, rung, batch_size)
-        while any(held):
-            for worker, said in self.wait():
-                if isinstance(said, Lost):
-                    self._replace(worker, said)
-                    waiting.extendleft(reversed(held[worker]))
-                    held[worker].clear()
-                elif said.run == self._run:
+        self._call += 1
+        queue = deque(candidates)
+        in_flight: list[deque[int]] = [deque() for _ in range(self.workers)]
+
+        def submit_next(worker: int) -> None:
+            if queue:
+                candidate = queue.popleft()
+                in_flight[worker].append(candidate)
+                self.submit(worker, Task(self._call, candidate, self.plans[candidate], rung, batch_size))
+
+        for worker in [*range(self.workers)] * _TASKS_PER_WORKER:
+            submit_next(worker)
+        while any(in_flight):
+            for worker, result in self.wait():
+                if isinstance(result, WorkerLost):
+                    self._replace(worker, result)
+                    queue.extendleft(reversed(in_flight[worker]))
+                    in_flight[worker].clear()
+                elif result.call == self._call:
                     self._losses[worker] = 0
-                    held[worker].remove(said.candidate)
-                    yield said.candidate, _measurement(said)
-                while waiting and len(held[worker]) < _DEPTH:
-                    self._feed(worker, waiting, held, rung, batch_size)
+                    in_flight[worker].remove(result.candidate)
+                    yield result.candidate, _measurement(result)
+                while queue and len(in_flight[worker]) < _TASKS_PER_WORKER:
+                    submit_next(worker)
 
-    def _feed(
-        self, worker: int, waiting: deque[int], held: list[deque[int]], rung: Rung, batch_size: int
-    ) -> None:  # fmt: skip
-        if waiting:
-            candidate = waiting.popleft()
-            held[worker].append(candidate)
-            self.submit(worker, Task(self._run, candidate, self.plans[candidate], rung, batch_size))
-
-    def _replace(self, worker: int, lost: Lost) -> None:
-        if lost.never_began:
-            raise cannot_start(lost.reason)
+    def _replace(self, worker: int, lost: WorkerLost) -> None:
+        if lost.never_started:
+            raise start_error(lost.reason)
         self._losses[worker] += 1
         if self._losses[worker] > _LOSSES_IN_A_ROW:
             msg = (
                 f"scoring worker {worker} died {self._losses[worker]} times without an answer, the last time with: "
-                f"{lost.reason}; the log has what it said, and score.batch_size and runtime.workers decide its memory"
+                f"{lost.reason}; the log has what it said, and `batch_size` and `workers` decide its memory"
             )
             raise EyasError(msg)
         self.start(worker)
 
 
-def cannot_start(cause: str) -> EyasError:
+def start_error(cause: str) -> EyasError:
     """The error for workers that never got ready."""
     return EyasError(
         f"scoring workers cannot start: {cause}; they import the script, and the module that the network comes from: "
@@ -130,18 +108,18 @@ def cannot_start(cause: str) -> EyasError:
     )
 
 
-def last_words(text: str) -> str:
+def error_summary(text: str) -> str:
     """What an error message of many lines comes to: what stands below its last indented line, the exception itself."""
     lines = [line for line in text.splitlines() if line.strip()]
     indented = [number for number, line in enumerate(lines) if line[0].isspace()]
-    found = lines[indented[-1] + 1 :] if indented else lines
-    return " ".join(line.strip() for line in found or lines[-1:])[:_LONGEST_CAUSE]
+    last = lines[indented[-1] + 1 :] if indented else lines
+    return " ".join(line.strip() for line in last or lines[-1:])[:_LONGEST_CAUSE]
 
 
-def _measurement(said: Answer) -> Measurement:
-    if said.out_of_memory:
-        raise OutOfMemoryDuringScoringError(said.out_of_memory)
-    if said.measured is None:
-        msg = f"candidate {said.candidate} could not be scored: {said.failure}"
+def _measurement(result: TaskResult) -> Measurement:
+    if result.out_of_memory:
+        raise OutOfMemoryDuringScoringError(result.out_of_memory)
+    if result.measurement is None:
+        msg = f"candidate {result.candidate} could not be scored: {result.failure}"
         raise EyasError(msg)
-    return said.measured
+    return result.measurement

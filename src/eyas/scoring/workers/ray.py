@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from eyas.errors import EyasError, MissingExtraError, ParameterError
-from eyas.scoring.workers.dispatch import Answer, DividedCrew, Lost, Task, cannot_start, last_words
-from eyas.scoring.workers.pool import begin
-from eyas.scoring.workers.transfer import Blueprint, Flat, unpack
+from eyas.scoring.workers.dispatch import WorkerLost, WorkerPool, error_summary, start_error
+from eyas.scoring.workers.task import Task, TaskResult, start_task
+from eyas.scoring.workers.transfer import Blueprint, TensorBytes, unpack
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _PATIENCE_SECONDS = 120.0
 
 
-class RayCrew(DividedCrew):
+class RayPool(WorkerPool):
     """Ray actors; blueprint and tensors are put into the object store once.
 
     Args:
@@ -53,15 +53,17 @@ class RayCrew(DividedCrew):
         self._actors: dict[int, Any] = {}
         self._pending: dict[Any, tuple[int, Task]] = {}
         self._device, self._threads = device, threads
-        self._ours = connect(self._ray, address, cpus=workers * threads)
+        self._owns_cluster = connect(self._ray, address, cpus=workers * threads)
         try:
             # numpy arrays lie in the store once per machine, and every actor there reads the same bytes
-            self._payload = self._ray.put((blueprint, {name: Flat.of(tensor) for name, tensor in tensors.items()}))
+            self._payload = self._ray.put(
+                (blueprint, {name: TensorBytes.of(tensor) for name, tensor in tensors.items()})
+            )
             resources = {"num_cpus": threads, "num_gpus": 1 if device == "cuda" else 0, "max_concurrency": 1}
             self._actor_class = self._ray.remote(**resources)(Actor)
             for worker in range(workers):
-                self._place(worker)
-            self._see_them_ready(range(workers))
+                self._create_actor(worker)
+            self._wait_until_ready(range(workers))
         except BaseException:
             self.close()
             raise
@@ -69,13 +71,13 @@ class RayCrew(DividedCrew):
     def start(self, worker: int) -> None:
         """Place an actor; Ray finds it a machine."""
         self._pending = {ref: entry for ref, entry in self._pending.items() if entry[0] != worker}
-        self._place(worker)
-        self._see_them_ready([worker])
+        self._create_actor(worker)
+        self._wait_until_ready([worker])
 
-    def _place(self, worker: int) -> None:
+    def _create_actor(self, worker: int) -> None:
         self._actors[worker] = self._actor_class.remote(self._payload, self._device, self._threads)
 
-    def _see_them_ready(self, workers: Sequence[int]) -> None:
+    def _wait_until_ready(self, workers: Sequence[int]) -> None:
         """Wait until actors have a machine and an engine: one that the cluster has no room for would wait for ever.
 
         Raises:
@@ -86,14 +88,14 @@ class RayCrew(DividedCrew):
         try:
             self._ray.get(ready)
         except self._ray.exceptions.RayError as error:
-            raise cannot_start(last_words(str(error))) from error
+            raise start_error(error_summary(str(error))) from error
         if missing:
             here = self._ray.cluster_resources()
             msg = (
                 f"after {_PATIENCE_SECONDS:.0f} s the cluster has room for {self.workers - len(missing)} of "
                 f"{self.workers} scoring actors of {self._threads} CPUs each"
                 f"{' and a GPU' if self._device == 'cuda' else ''}; it has {here.get('CPU', 0):.0f} CPUs and "
-                f"{here.get('GPU', 0):.0f} GPUs in all: ask for fewer runtime.workers or runtime.threads, or add "
+                f"{here.get('GPU', 0):.0f} GPUs in all: ask for fewer `workers` or `threads`, or add "
                 "machines"
             )
             raise EyasError(msg)
@@ -102,29 +104,29 @@ class RayCrew(DividedCrew):
         """Call the actor; its death shows in :meth:`wait`."""
         self._pending[self._actors[worker].measure.remote(task)] = (worker, task)
 
-    def wait(self) -> Iterable[tuple[int, Answer | Lost]]:
-        """The next answer, or the news of a lost actor."""
+    def wait(self) -> Iterable[tuple[int, TaskResult | WorkerLost]]:
+        """The next result, or a lost actor."""
         (ready,), _ = self._ray.wait(list(self._pending), num_returns=1)
         worker, _ = self._pending.pop(ready)
         try:
             return [(worker, self._ray.get(ready))]
         except self._ray.exceptions.RayError as error:
-            reason = last_words(str(error))
+            reason = error_summary(str(error))
             _log.warning("scoring actor %d was lost (%s); its candidates are scored again", worker, reason)
-            return [(worker, Lost(reason))]
+            return [(worker, WorkerLost(reason))]
 
     def close(self) -> None:
         """End the actors, and the cluster where it was started here."""
         for actor in self._actors.values():
             self._ray.kill(actor)
-        if self._ours:
+        if self._owns_cluster:
             self._ray.shutdown()
 
 
 class Actor:
     """Runs on the cluster: an engine that answers tasks."""
 
-    def __init__(self, payload: tuple[Blueprint, dict[str, Flat]], device: str, threads: int) -> None:
+    def __init__(self, payload: tuple[Blueprint, dict[str, TensorBytes]], device: str, threads: int) -> None:
         blueprint, flat = payload
         torch.set_num_threads(threads)
         self._engine = unpack(blueprint, {name: entry.tensor() for name, entry in flat.items()}, device)
@@ -133,9 +135,9 @@ class Actor:
         """Answers once the engine stands."""
         return True
 
-    def measure(self, task: Task) -> Answer:
+    def measure(self, task: Task) -> TaskResult:
         """Measure one candidate."""
-        return begin(self._engine, task)()
+        return start_task(self._engine, task)()
 
 
 def import_ray() -> Any:
@@ -147,7 +149,7 @@ def import_ray() -> Any:
     try:
         import ray
     except ImportError as error:
-        msg = "runtime.cluster needs Ray, which is an extra: pip install 'eyas[ray]', or leave runtime.cluster out"
+        msg = "`cluster` needs Ray, which is an extra: pip install 'eyas[ray]', or leave `cluster` out"
         raise MissingExtraError(msg) from error
     return ray
 
@@ -167,7 +169,7 @@ def connect(ray: Any, address: str, *, cpus: int) -> bool:
             ray.init(num_cpus=cpus, log_to_driver=False, include_dashboard=False)
     except Exception as error:  # Ray raises whatever it met on its way, bare exceptions too
         ray.shutdown()
-        cause = last_words(str(error))
-        msg = f"runtime.cluster: no Ray cluster answers at {address!r} ({cause}); start one, or give 'ray'"
+        cause = error_summary(str(error))
+        msg = f"`cluster`: no Ray cluster answers at {address!r} ({cause}); start one, or give 'ray'"
         raise ParameterError(msg) from error
     return True

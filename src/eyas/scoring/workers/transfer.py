@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.pruning.surgery import rebuild
-from eyas.scoring.engine import Engine, Settings
-from eyas.scoring.image_sets import Images
-from eyas.scoring.slicer import entries_of
+from eyas.scoring.engine import Engine, ScoringMethod
+from eyas.scoring.image_sets import ImageSets
+from eyas.scoring.slicer import tensor_entries
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -31,11 +31,11 @@ class Blueprint:
 
     skeleton: nn.Module
     space: "SearchSpace"
-    settings: Settings
+    method: ScoringMethod
 
 
 def pack(
-    model: nn.Module, space: "SearchSpace", settings: Settings, images: Images
+    model: nn.Module, space: "SearchSpace", method: ScoringMethod, images: ImageSets
 ) -> tuple[Blueprint, dict[str, Tensor]]:
     """The blueprint and every tensor by name, on the CPU.
 
@@ -45,7 +45,7 @@ def pack(
     skeleton = rebuild(model, _without_data)
     bare = copy.copy(space)
     bare.model = skeleton
-    blueprint = Blueprint(skeleton, bare, settings)
+    blueprint = Blueprint(skeleton, bare, method)
     try:
         pickle.dumps(blueprint)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -54,7 +54,7 @@ def pack(
             "of an importable module and remove hooks, or score with one worker"
         )
         raise ParameterError(msg) from error
-    tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in entries_of(model).values()}
+    tensors = {f"weights/{entry.name}": entry.dense.detach().cpu() for entry in tensor_entries(model).values()}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     laid_out = vars(images.to("cpu"))  # as an engine wants them, so that workers read them where they lie
     return blueprint, tensors | {f"images/{name}": value for name, value in laid_out.items() if value is not None}
@@ -63,19 +63,19 @@ def pack(
 def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Engine:
     """The engine on this process's device."""
     model = blueprint.skeleton
-    for entry in entries_of(model).values():
+    for entry in tensor_entries(model).values():
         tensor: Tensor = tensors[f"weights/{entry.name}"]
         value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
         for table, key in entry.places:
             table[key] = value
-    given: dict[str, Any] = {
+    images: dict[str, Any] = {
         name: tensors.get(f"images/{name}") for name in ("calibration", "scoring", "labels", "dense")
     }
-    return Engine(model, blueprint.space, Images(**given), blueprint.settings, device=device)
+    return Engine(model, blueprint.space, ImageSets(**images), blueprint.method, device=device)
 
 
 @dataclass(frozen=True)
-class Flat:
+class TensorBytes:
     """A tensor of any type and layout as bytes, which numpy and a store of numpy arrays can hold."""
 
     data: NDArray[np.uint8]
@@ -84,7 +84,7 @@ class Flat:
     stride: tuple[int, ...]
 
     @classmethod
-    def of(cls, tensor: Tensor) -> "Flat":
+    def of(cls, tensor: Tensor) -> "TensorBytes":
         """The bytes of a tensor without gaps; nothing is copied."""
         data = tensor.as_strided((tensor.numel(),), (1,)).view(torch.uint8).numpy()
         return cls(data, tensor.dtype, tuple(tensor.shape), tensor.stride())

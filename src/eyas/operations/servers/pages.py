@@ -1,14 +1,14 @@
-"""MLflow's and Prefect's pages on what the runs of this checkout left."""
+"""MLflow's and Prefect's pages on what the runs of a checkout left."""
 
 import sys
+from pathlib import Path
 
 from eyas.operations.servers.processes import STORE_VARIABLE, Servers, require_free, start_prefect
 from eyas.operations.tracking import tracking_uri
 from eyas.storage import redact
-from flows.environment import ROOT
 
 
-def serve_pages(mlflow_port: int, prefect_port: int) -> int:
+def serve_pages(checkout: Path, mlflow_port: int, prefect_port: int) -> int:
     """Serve both pages on this machine until Ctrl-C; prints their addresses once they answer.
 
     Raises:
@@ -16,8 +16,8 @@ def serve_pages(mlflow_port: int, prefect_port: int) -> int:
         EyasError: a server ended or did not answer in time.
     """
     require_free({"--mlflow-port": mlflow_port, "--prefect-port": prefect_port})
-    store = tracking_uri(ROOT)
-    with Servers(ROOT) as servers:
+    store = tracking_uri(checkout)
+    with Servers(checkout) as servers:
         page = f"http://127.0.0.1:{mlflow_port}"
         if store.startswith("http"):
             page = redact(store)

@@ -1,8 +1,8 @@
-"""``python -m flows inspect``: the search space of any network, without a run."""
+"""``eyas inspect``: the search space of any network, without a run."""
 
-import argparse
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,25 +13,32 @@ from eyas.pruning.inspection import render, report
 from eyas.pruning.tracing.trace import trace
 
 
-def inspect(options: argparse.Namespace) -> int:
-    """Print groups, frozen groups with reasons, dense cost and reachable budgets, as a table or as JSON.
+def search_space(
+    model: str, inputs: Sequence[str], arguments: str, num_classes: int, *, as_json: bool, **limits: Any
+) -> str:
+    """Groups, frozen groups with reasons, dense cost and reachable budgets, as a table or as JSON.
+
+    Args:
+        model: a name in ``models/``, or ``package.module:factory``.
+        inputs: the shape of each input, as text.
+        arguments: of the factory, as JSON.
+        num_classes: of a name in ``models/``.
+        as_json: JSON instead of a table.
+        limits: what :func:`eyas.trace` takes (``ignore``, ``round_to``, ``min_width``).
 
     Raises:
         ParameterError: the input's shape or the arguments cannot be read, or the factory is unknown.
         TraceError: the network cannot be captured.
     """
-    arguments = parse_arguments(options.arguments)
-    if ":" in options.model:
+    keywords = parse_arguments(arguments)
+    if ":" in model:
         # Naming it on the command line is the permission to import it.
-        model = build_architecture(options.model, arguments, allowed=[options.model.partition(":")[0]])
+        network = build_architecture(model, keywords, allowed=[model.partition(":")[0]])
     else:
-        model = build_model(options.model, arguments, options.num_classes)
-    examples = tuple(torch.zeros(parse_shape(text)) for text in options.input)
-    limits = {"round_to": options.round_to, "min_width": options.min_width}
-    space = trace(model.eval(), examples, ignore=tuple(options.ignore), **limits)
-    text = json.dumps(report(space), indent=2) if options.json else render(space)
-    print(text)  # noqa: T201
-    return 0
+        network = build_model(model, keywords, num_classes)
+    examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)
+    space = trace(network.eval(), examples, **limits)
+    return json.dumps(report(space), indent=2) if as_json else render(space)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

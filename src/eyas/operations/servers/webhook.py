@@ -22,7 +22,6 @@ from starlette.routing import Route
 
 from eyas.errors import BadInputError
 from eyas.operations.signing import ReplayGuard, SignatureError, verify
-from flows.environment import ROOT
 
 MAX_BODY_BYTES = 16 * 1024
 SECRET_VARIABLE = "EYAS_WEBHOOK_SECRET"  # noqa: S105
@@ -31,17 +30,17 @@ logger = logging.getLogger("eyas.webhook")
 
 @dataclass
 class Retrainer:
-    """Starts ``python -m flows retrain`` as a process of its own, one at a time."""
+    """Starts ``eyas retrain`` as a process of its own, one at a time."""
 
-    root: Path = ROOT
+    checkout: Path
     running: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
 
     def __call__(self, params_file: str, reason: str) -> int | None:
         """Process id of the retraining, or None while one still runs."""
         if self.running is not None and self.running.poll() is None:
             return None
-        command = [sys.executable, "-m", "flows", "retrain", "--params", params_file, f"--reason={reason}"]
-        self.running = subprocess.Popen(command, cwd=self.root, start_new_session=True)
+        command = [sys.executable, "-m", "eyas.cli", "retrain", "--params", params_file, f"--reason={reason}"]
+        self.running = subprocess.Popen(command, cwd=self.checkout, start_new_session=True)
         return self.running.pid
 
 

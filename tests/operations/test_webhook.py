@@ -14,9 +14,10 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
+from eyas.cli import main
+from eyas.operations.servers.webhook import MAX_BODY_BYTES, Retrainer, create_app
 from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, ReplayGuard, sign
-from flows.__main__ import _parser
-from flows.webhook import MAX_BODY_BYTES, Retrainer, create_app
+from flows import commands
 
 SECRET = b"a secret of twenty-four b"
 NOW = 1_800_000_000
@@ -65,8 +66,14 @@ def test_a_signed_call_starts_a_retraining(app: ASGIApp, starter: Starter) -> No
     assert starter.calls == [("configs/a.yaml", "new data")]
 
 
+@pytest.mark.usefixtures("kept_process")
 def test_whatever_the_reason_says_is_a_reason_to_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[str]] = []
+    asked: list[tuple[str, bool]] = []
+
+    def retrain(_params: Path, _overrides: object, _name: object, reason: str, *, force: bool, as_json: bool) -> int:
+        asked.append((reason, force))
+        return 0
 
     class Process(subprocess.Popen):  # type: ignore[type-arg]
         def __init__(self, command: list[str], **options: Any) -> None:
@@ -74,14 +81,15 @@ def test_whatever_the_reason_says_is_a_reason_to_the_process(tmp_path: Path, mon
             super().__init__([sys.executable, "-c", "", *command], **options)
 
     retrainer = Retrainer(tmp_path)
-    monkeypatch.setattr("flows.webhook.subprocess.Popen", Process)
+    monkeypatch.setattr("eyas.operations.servers.webhook.subprocess.Popen", Process)
+    monkeypatch.setattr(commands, "retrain", retrain)
     app = create_app(SECRET, ["params.yaml"], retrainer, ReplayGuard(tmp_path / "seen.json"), clock=lambda: NOW)
     for reason, expected in [("--force", "--force"), ("a\0b\x1b[1m\ud800c", "a b [1m c")]:
         assert call(app, json.dumps({"reason": reason}).encode()).status_code == 202
         assert retrainer.running is not None
         assert retrainer.running.wait(30) == 0
-        options = _parser().parse_args(started[-1][3:])
-        assert (options.reason, options.force) == (expected, False)
+        assert main(started[-1][3:]) == 0
+        assert asked[-1] == (expected, False)
 
 
 def test_an_empty_body_takes_the_first_file(app: ASGIApp, starter: Starter) -> None:

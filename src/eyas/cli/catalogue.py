@@ -1,0 +1,120 @@
+"""What there is to choose from: algorithms, parameters, commands and errors, discovered from the code."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+from eyas import errors
+from eyas.cli.parameters import Parameter, parameters
+from eyas.component import Component, families
+from eyas.errors import BadInputError, EyasError
+
+PAPER = re.compile(r"arXiv:\s?(\d{4}\.\d{4,5})")
+HELP_WIDTH = 100
+EXIT_STATUS = "0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a gate, 130 interrupted"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing that a user can name."""
+
+    name: str
+    summary: str
+    """The first paragraph of its docstring."""
+    parameters: tuple[Parameter, ...] = ()
+    papers: tuple[str, ...] = ()
+    """arXiv identifiers in its docstring."""
+    help: str = ""
+    """Of a command, what ``--help`` prints."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """Entries of one sort."""
+
+    title: str
+    about: str
+    entries: tuple[Entry, ...]
+
+
+def chapters() -> list[Chapter]:
+    """The whole catalogue, in the order of the page."""
+    return [commands(), sections(), *map(family_chapter, families().values()), error_chapter()]
+
+
+def find(name: str) -> list[Entry]:
+    """Entries called ``name``, or all of a chapter called so.
+
+    Raises:
+        BadInputError: nothing is called so; the message lists what there is.
+    """
+    known = [(chapter, entry) for chapter in chapters() for entry in chapter.entries]
+    matching = [entry for chapter, entry in known if name in {entry.name, chapter.title}]
+    if not matching:
+        names = ", ".join(dict.fromkeys(text for chapter, entry in known for text in (chapter.title, entry.name)))
+        msg = f"nothing is called {name!r}; there is: {names}"
+        raise BadInputError(msg)
+    return matching
+
+
+def family_chapter(root: type[Component]) -> Chapter:
+    """The members of a family, by kind."""
+    members = root.members().items()
+    return Chapter(root.family, summary(root), tuple(_member(kind, member) for kind, member in members))
+
+
+def _member(kind: str, member: type[Component]) -> Entry:
+    papers = tuple(dict.fromkeys(PAPER.findall(member.__doc__ or "")))
+    return Entry(kind, summary(member), tuple(parameters(member)), papers)
+
+
+def sections() -> Chapter:
+    """The sections of ``params.yaml``."""
+    from eyas.config import PipelineParams
+
+    entries = []
+    for name, field in PipelineParams.model_fields.items():
+        section: Any = field.annotation
+        values = field.get_default(call_default_factory=True)
+        entries.append(Entry(field.alias or name, summary(section), tuple(parameters(section, values))))
+    return Chapter("params.yaml", "A section per stage, and those of the operation.", tuple(entries))
+
+
+def commands() -> Chapter:
+    """The commands of ``eyas``, with what ``--help`` prints."""
+    from eyas.cli.app import app
+
+    group: Any = typer.main.get_command(app)
+    above = typer.Context(group, info_name="eyas", terminal_width=HELP_WIDTH, **group.context_settings)
+    entries = []
+    for name, command in group.commands.items():
+        context = typer.Context(command, info_name=name, parent=above)
+        entries.append(Entry(name, summary(command.callback), help=command.get_help(context)))
+    return Chapter(
+        "commands", "Exit status: 0 done, 1 failed, 2 bad input, 3 refused by a gate, 130 interrupted.", tuple(entries)
+    )
+
+
+def error_chapter() -> Chapter:
+    """The errors that explain themselves, with their exit status."""
+    entries = (
+        Entry(error.__name__, f"{summary(error)} Exit status {error.exit_status}.") for error in _tree(EyasError)
+    )
+    return Chapter("errors", summary(errors), tuple(entries))
+
+
+def _tree(error: type[EyasError]) -> Iterator[type[EyasError]]:
+    """An error of ``eyas.errors`` and those below it."""
+    if error.__module__ == errors.__name__:
+        yield error
+        for inner in error.__subclasses__():
+            yield from _tree(inner)
+
+
+def summary(documented: object) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())

@@ -1,0 +1,74 @@
+"""Commands that need no project: ``inspect`` and ``catalogue``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyas.cli.options import AsJson
+from eyas.cli.project import find_project
+
+
+def inspect(
+    *,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="A name in models/, or package.module:factory.")],
+    inputs: Annotated[
+        list[str], typer.Option("--input", metavar="SHAPE", help="As in 1,3,224,224; once per input of the network.")
+    ],
+    arguments: Annotated[str, typer.Option(metavar="JSON", help="Keyword arguments of the factory.")] = "{}",
+    num_classes: Annotated[int, typer.Option(metavar="N", help="Of a name in models/.")] = 10,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Layer name or type that stays whole; may be repeated."),
+    ] = None,
+    round_to: Annotated[int, typer.Option(metavar="N", help="Widths become multiples of this.")] = 1,
+    min_width: Annotated[int, typer.Option(metavar="N", help="No group is made smaller than this.")] = 1,
+    as_json: AsJson = False,
+) -> int:
+    """What of a network can be pruned, and what cannot and why.
+
+    \b
+    Examples:
+      eyas inspect --model resnet20 --input 1,3,32,32
+      eyas inspect --model my_package.networks:build --input 1,3,128,128 --ignore head.*
+    """
+    from eyas.cli.search_space import search_space
+
+    # Networks of the user lie beside them, those of a project in its models/.
+    sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
+    limits = {"ignore": tuple(ignore or ()), "round_to": round_to, "min_width": min_width}
+    typer.echo(search_space(model, inputs, arguments, num_classes, as_json=as_json, **limits))
+    return 0
+
+
+def catalogue(
+    *,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A family, one of its members, a section, command or error.")
+    ] = None,
+    docs: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", resolve_path=True, help="Write reference.md and api.md into this folder."),
+    ] = None,
+) -> int:
+    """Every algorithm, parameter, command and error there is.
+
+    \b
+    Examples:
+      eyas catalogue
+      eyas catalogue criterion
+      eyas catalogue score
+    """
+    from eyas.cli.api import api
+    from eyas.cli.catalogue import chapters, find
+    from eyas.cli.reference import details, listing, reference
+
+    if docs:
+        for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
+            (docs / page).write_text(text)
+    elif name:
+        typer.echo("\n\n".join(details(entry) for entry in find(name)))
+    else:
+        typer.echo(listing(chapters()))
+    return 0

@@ -1,0 +1,36 @@
+"""The project that the user stands in, and the one place where a command is handed over to its ``flows``."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from eyas.errors import BadInputError
+
+MARKS = ("dvc.yaml", "params.yaml", "flows")
+
+
+def find_project(start: Path) -> Path | None:
+    """The nearest folder at or above ``start`` that holds a project; None where there is none."""
+    folders = (start, *start.parents)
+    return next((folder for folder in folders if all((folder / mark).exists() for mark in MARKS)), None)
+
+
+def hand_over(command: str, *arguments: Any, **options: Any) -> int:
+    """Let ``flows.commands`` of the project do a command, from the project's folder; returns the exit status.
+
+    Paths among the arguments must be absolute.
+
+    Raises:
+        BadInputError: the user stands in no project.
+    """
+    here = Path.cwd()
+    project = find_project(here)
+    if project is None:
+        msg = f"{here} is in no project: go to a folder that holds {', '.join(MARKS)}, or to one below it"
+        raise BadInputError(msg)
+    sys.path.insert(0, str(project))
+    os.chdir(project)
+    do = getattr(importlib.import_module("flows.commands"), command)
+    return int(do(*arguments, **options))

@@ -1,0 +1,74 @@
+"""The catalogue as text: a listing for the terminal, and the page ``docs/reference.md``."""
+
+import re
+from collections.abc import Iterator, Sequence
+
+from eyas.cli.catalogue import PAPER, Chapter, Entry
+from eyas.cli.parameters import Parameter
+
+REFERENCE = """# Reference
+
+Every command, parameter, algorithm and error. Written by `make docs` from the code; do not edit.
+"""
+
+
+def listing(chapters: Sequence[Chapter]) -> str:
+    """Every entry on a line."""
+    lines = []
+    for chapter in chapters:
+        lines += ["", f"{chapter.title}: {plain(chapter.about)}"]
+        width = max((len(entry.name) for entry in chapter.entries), default=0)
+        lines += [f"  {entry.name:{width}}  {plain(entry.summary)}" for entry in chapter.entries]
+    return "\n".join(lines[1:])
+
+
+def details(entry: Entry) -> str:
+    """One entry with its parameters."""
+    if entry.help:
+        return entry.help
+    papers = [f"  https://arxiv.org/abs/{paper}" for paper in entry.papers]
+    return "\n".join([f"{entry.name}: {plain(entry.summary)}", *papers, *map(_line, entry.parameters)])
+
+
+def reference(chapters: Sequence[Chapter]) -> str:
+    """The page."""
+    blocks = [REFERENCE]
+    for chapter in chapters:
+        blocks.append(f"## {chapter.title}\n\n{markdown(chapter.about)}\n")
+        blocks += ["\n".join(_section(entry)) for entry in chapter.entries]
+    return "\n".join(blocks)
+
+
+def _section(entry: Entry) -> Iterator[str]:
+    yield f"### `{entry.name}`\n"
+    if entry.help:
+        yield f"```\n{entry.help}\n```\n"
+        return
+    yield f"{markdown(entry.summary)}\n"
+    papers = [f"arXiv:{paper}" for paper in entry.papers if paper not in entry.summary]
+    if papers:
+        yield markdown(f"See {', '.join(papers)}.\n")
+    if entry.parameters:
+        yield "| parameter | type | default | meaning |\n| --- | --- | --- | --- |"
+        yield from map(_row, entry.parameters)
+        yield ""
+
+
+def _line(parameter: Parameter) -> str:
+    return f"  {parameter.name} ({parameter.type}) = {parameter.default}: {plain(parameter.meaning)}".removesuffix(": ")
+
+
+def _row(parameter: Parameter) -> str:
+    cells = (f"`{parameter.name}`", parameter.type, f"`{parameter.default}`", markdown(parameter.meaning))
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def plain(text: str) -> str:
+    """A docstring's text without its markup."""
+    return re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", lambda match: match[1] or match[2], text)
+
+
+def markdown(text: str) -> str:
+    """A docstring's text as Markdown, its papers linked."""
+    text = re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", lambda match: f"`{match[1] or match[2]}`", text)
+    return PAPER.sub(r"[arXiv:\1](https://arxiv.org/abs/\1)", text)

@@ -1,0 +1,45 @@
+"""Commands that make a model: ``run`` and ``retrain``."""
+
+from typing import Annotated
+
+import typer
+
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile
+from eyas.cli.project import hand_over
+
+
+def run(
+    *,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for another run of this profile.")] = False,
+    no_register: Annotated[bool, typer.Option("--no-register", help="Leave the model registry alone.")] = False,
+) -> int:
+    """Bring every stage up to date, record, report, register.
+
+    \b
+    Examples:
+      eyas run
+      eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
+    """
+    return hand_over("run", params, overrides or [], name, wait=wait, register=not no_register)
+
+
+def retrain(
+    *,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Who or what asked; recorded.")] = "asked",
+    force: Annotated[bool, typer.Option("--force", help="Run every stage again, even if nothing changed.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Run only if data, parameters, code or checkpoint changed.
+
+    \b
+    Examples:
+      eyas retrain --reason "new labels"
+      eyas retrain --json
+    """
+    return hand_over("retrain", params, overrides or [], name, reason, force=force, as_json=as_json)

@@ -1,0 +1,29 @@
+"""What :func:`eyas.score` may be told beside what it scores: the race's settings, and how the work is done."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyas.progress import Progress, silent
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """Options of :func:`eyas.score`. Scores depend on the first three and not, beyond rounding, on the others."""
+
+    batch_size: int = 128
+    """Images per batch of the statistics, at least 2: part of the score."""
+    output: int | str | None = None
+    """Which output is scored where the network has several; without it the first, or ``logits`` or ``out``."""
+    stop_margin: float = 4.0
+    """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early."""
+    workers: int = 1
+    """Processes (on a cluster actors) that score side by side, no more than candidates; they share the GPUs."""
+    threads: int | None = None
+    """Torch threads of each worker; without it the cores divided by ``workers``, for one worker torch's own setting."""
+    cluster: str | None = None
+    """``ray``, or the address of a Ray cluster."""
+    journal: Path | str | None = None
+    """File that finished measurements are kept in, so that a killed call can be repeated and goes on; one of another
+    race is begun anew, any other file refused."""
+    progress: Progress = silent
+    """Told how far the race is."""

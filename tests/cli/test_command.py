@@ -1,0 +1,262 @@
+"""The command ``eyas``: where it finds its project, how it ends, what it takes and hands over."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from eyas.cli import main
+from eyas.cli.app import app
+from eyas.cli.project import find_project, hand_over
+from eyas.errors import BadInputError
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+STUB = """
+import json, os
+def run(*arguments, **options):
+    print(json.dumps([os.getcwd(), [str(one) for one in arguments], options]))
+    return 0
+def status(*_):
+    raise KeyboardInterrupt
+def rollback(*_):
+    import signal, time
+    print("waiting", flush=True)
+    time.sleep(60)
+def deploy(_):
+    raise PermissionError(13, "Permission denied", "a/file")
+def promote(*_, report, **__):
+    print(report)
+    return 3
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project whose flows say what they were asked."""
+    root = tmp_path / "project"
+    (root / "flows").mkdir(parents=True)
+    (root / "below" / "it").mkdir(parents=True)
+    (root / "flows" / "__init__.py").write_text("")
+    (root / "flows" / "commands.py").write_text(STUB)
+    for name in ("dvc.yaml", "params.yaml"):
+        (root / name).write_text("")
+    return root
+
+
+def start(folder: Path, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+    """The command as a process of its own, which finds the library alone on its path."""
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONSAFEPATH": "1", **variables}
+    command = [sys.executable, "-m", "eyas.cli", *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def call(folder: Path, *arguments: str, **variables: str) -> tuple[int, str, str]:
+    """Exit status, output and errors."""
+    with start(folder, *arguments, **variables) as process:
+        output, errors = process.communicate(timeout=60)
+    return process.returncode, output, errors
+
+
+@pytest.mark.parametrize("below", [".", "below", "below/it", "flows"])
+def test_a_project_is_found_from_any_folder_below_it(project: Path, below: str) -> None:
+    assert find_project(project / below) == project
+    status, output, errors = call(project / below, "run", "--set", "score.seed=3", "--set", "score.seed=4", "--wait")
+    assert (status, errors) == (0, "")
+    expected = '["None", "[\'score.seed=3\', \'score.seed=4\']", "None"], {"wait": true, "register": true}]\n'
+    assert output == f'["{project}", {expected}'
+
+
+@pytest.mark.parametrize("missing", ["dvc.yaml", "params.yaml"])
+def test_a_folder_that_lacks_a_mark_is_none(project: Path, missing: str) -> None:
+    (project / missing).unlink()
+    assert find_project(project / "below") is None
+
+
+def test_outside_of_any_project_it_says_so_in_one_line(tmp_path: Path) -> None:
+    status, output, errors = call(tmp_path, "status")
+    assert (status, output) == (2, "")
+    wanted = "go to a folder that holds dvc.yaml, params.yaml, flows, or to one below it"
+    assert errors == f"error: {tmp_path} is in no project: {wanted}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["catalogue", "top1"], ["run", "-h"]], ids=" ".join)
+def test_what_needs_no_project_works_anywhere(tmp_path: Path, arguments: list[str]) -> None:
+    assert call(tmp_path, *arguments)[0] == 0
+
+
+def test_a_network_beside_the_user_is_inspected_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\n"
+        "def build(width=4):\n"
+        "    convolutions = nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, 8, 3)\n"
+        "    return nn.Sequential(*convolutions, nn.Flatten(1), nn.Linear(128, 2))\n"
+    )
+    network = ["inspect", "--model", "mine:build", "--input", "1,3,8,8", "--json"]
+    status, output, errors = call(tmp_path, *network, "--arguments", '{"width": 6}')
+    assert status == 0, errors
+    assert '"channels": 6' in output
+    status, _, errors = call(tmp_path, *network, "--input", "1,x")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert errors.startswith("error: --input 1,x: expected positive integers")
+
+
+def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
+    status, output, _ = call(project / "below", "run", "--params", "mine.yaml", "--no-register")
+    assert status == 0
+    assert f'["{project / "below" / "mine.yaml"}", "[]", "None"], {{"wait": false, "register": false}}' in output
+    status, output, _ = call(project / "below" / "it", "promote", "--report", "../gate.md")
+    assert (status, output) == (3, f"{project / 'below' / 'gate.md'}\n")
+
+
+def test_an_interrupted_command_says_what_that_means(project: Path) -> None:
+    assert call(project, "status") == (130, "", "stopped; the next run continues from here\n")
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
+def test_asked_to_end_a_command_ends_as_on_ctrl_c(project: Path, signal: str) -> None:
+    import signal as signals
+
+    with start(project, "rollback") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(getattr(signals, signal))
+        begin = time.monotonic()
+        _, errors = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 20
+    assert (process.returncode, errors) == (130, "stopped; the next run continues from here\n")
+
+
+def test_a_missing_permission_is_told_in_one_line(project: Path) -> None:
+    assert call(project, "deploy") == (2, "", "error: no permission for a/file: Permission denied\n")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(project: Path) -> None:
+    (project / "flows" / "commands.py").write_text("def run(*_, **__): {}['gone']\n")
+    status, _, errors = call(project, "run")
+    assert status == 1
+    assert errors.startswith("Traceback")
+    assert errors.endswith("KeyError: 'gone'\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "--nope"], "No such option: --nope"),
+        (["fly"], "No such command 'fly'"),
+        (["inspect", "--model", "resnet20"], "Missing option '--input'"),
+        (["promote", "--version", "1", "--of-lock"], "--of-lock is not allowed with --version"),
+        (["serve", "extra"], "unexpected extra argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_ends_with_status_2_and_usage(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert errors.startswith("Usage: eyas")
+
+
+def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
+    assert main([]) == 2
+    printed = "".join(capsys.readouterr())
+    names = "run retrain promote rollback status reproduce serve deploy servers ui inspect catalogue"
+    assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names.split()
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "x"])
+@pytest.mark.parametrize("option", ["serve --webhook-port", "servers --postgres-port", "ui --mlflow-port"])
+def test_what_is_no_port_is_refused_with_status_2(
+    option: str, port: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    assert main([*option.split(), port]) == 2
+    assert option.split()[1] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_completion(tmp_path: Path, shell: str) -> None:
+    status, output, _ = call(tmp_path, _EYAS_COMPLETE=f"source_{shell}")
+    assert status == 0
+    assert "eyas" in output
+
+
+def test_completion_knows_the_commands(tmp_path: Path) -> None:
+    variables = {"_EYAS_COMPLETE": "complete_bash", "COMP_WORDS": "eyas re", "COMP_CWORD": "1"}
+    status, output, _ = call(tmp_path, **variables)
+    assert (status, output.split()) == (0, ["retrain", "reproduce"])
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    code = (
+        "import sys; from eyas.cli import main; main(['--help']); "
+        "print(sorted({'torch', 'prefect', 'mlflow', 'pydantic', 'rich', 'dvc', 'boto3', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)}, cwd=tmp_path, text=True,
+        capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_command_shows_how_it_is_used() -> None:
+    for command in app.registered_commands:
+        assert command.callback is not None
+        text = CliRunner().invoke(app, [command.callback.__name__, "--help"]).output
+        assert "Examples:\n    " in text
+        examples = re.findall(r"^ .*\beyas (\w+)", text, re.MULTILINE)
+        assert set(examples) == {command.callback.__name__}
+
+
+def test_what_is_handed_over_must_stand_in_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInputError, match="in no project"):
+        hand_over("run")
+
+
+def test_every_command_of_the_project_takes_what_it_is_handed(
+    monkeypatch: pytest.MonkeyPatch, kept_process: None
+) -> None:
+    """The real flows: names and order of the arguments, without doing anything."""
+    import inspect
+
+    from flows import commands
+
+    asked: dict[str, inspect.BoundArguments] = {}
+
+    def stand_in(name: str) -> Callable[..., int]:
+        signature = inspect.signature(getattr(commands, name))
+
+        def do(*arguments: Any, **options: Any) -> int:
+            asked[name] = signature.bind(*arguments, **options)
+            return 0
+
+        return do
+
+    names = ("run", "retrain", "promote", "rollback", "status", "reproduce", "serve", "deploy", "servers", "ui")
+    for name in names:
+        monkeypatch.setattr(commands, name, stand_in(name))
+    for name in names:
+        assert main([name]) == 0
+    assert set(asked) == set(names)
+    assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
+    assert main(["reproduce", "--version", "7", "--name", "mine", "--json"]) == 0
+    assert asked["reproduce"].arguments == {
+        "params": None, "overrides": [], "name": "mine", "version": "7", "as_json": True
+    }  # fmt: skip
+
+
+def test_the_script_that_is_installed_is_this_command() -> None:
+    scripts = tomllib.loads((SOURCE.parent / "pyproject.toml").read_text())["project"]["scripts"]
+    assert EntryPoint("eyas", scripts["eyas"], "console_scripts").load() is main

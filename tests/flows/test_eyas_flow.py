@@ -1,0 +1,33 @@
+"""What Prefect makes of a flow file that it loads by its path, as a worker does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LOAD = """
+import json, os, sys
+from prefect.flows import load_flow_from_entrypoint
+from prefect.settings import PREFECT_HOME
+flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
+hooks = [hook.__name__ for hook in (*flow.on_failure_hooks, *flow.on_crashed_hooks, *flow.on_cancellation_hooks)]
+print(json.dumps([flow.name, flow.flow_run_name, flow.persist_result, hooks, str(PREFECT_HOME.value())]))
+"""
+
+
+@pytest.mark.parametrize("name", ["pipeline", "retrain", "promote", "rollback"])
+def test_a_flow_loaded_by_its_path_keeps_its_state_in_the_checkout(name: str, tmp_path: Path) -> None:
+    """Prefect is imported long before the file, and has read its settings by then."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
+    environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, f"flows/{name}.py:{name}"],
+        cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    home = str(ROOT / ".eyas" / "prefect")
+    expected = [f"eyas-{name}", f"{name}-{{params_file}}", False, ["tell_ending"] * 3, home]
+    assert json.loads(done.stdout.splitlines()[-1]) == expected
