@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.environment import ROOT, require_prefect
+from flows.environment import ROOT
+from flows.prefect_server import begin_prefect, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -14,11 +15,12 @@ if TYPE_CHECKING:
 
 def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait: bool, register: bool) -> int:
     """Bring a profile up to date and print the result."""
+    wait_for_prefect = begin_prefect()
     workspace = _checked(params, overrides, name)
     _check_architecture(workspace)
     if not wait:
         workspace.refuse_if_busy()
-    require_prefect()
+    wait_for_prefect()
     from flows.pipeline import pipeline
     from tasks.report import print_summary
 
@@ -55,6 +57,8 @@ def promote(
     report: Path | None,
 ) -> int:
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
+    if not dry_run:
+        wait_for_prefect = begin_prefect()
     workspace = _checked(params, overrides, name)
     if dry_run:
         from eyas.errors import RefusedError
@@ -63,7 +67,7 @@ def promote(
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
-    require_prefect()
+    wait_for_prefect()
     from flows.promote import promote as flow
 
     place = str(report) if report else None
@@ -74,8 +78,9 @@ def promote(
 
 def rollback(params: Path | None, overrides: Sequence[str], name: str | None, reason: str) -> int:
     """Make the previous champion the champion again."""
+    wait_for_prefect = begin_prefect()
     _checked(params, overrides, name)
-    require_prefect()
+    wait_for_prefect()
     from flows.rollback import rollback as flow
 
     print(flow(_relative(params), overrides, name, reason))
@@ -162,9 +167,10 @@ def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | 
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
+    wait_for_prefect = begin_prefect()
     try:
         _checked(params, overrides, name)
-        require_prefect()
+        wait_for_prefect()
     except EyasError as error:
         from flows.notify_hooks import tell_error
 

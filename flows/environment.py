@@ -39,31 +39,6 @@ def configure() -> None:
         refresh_global_settings_context()
 
 
-def require_prefect() -> None:
-    """See that the Prefect server answers, if one is set: a flow that meets none ends in a page of tracebacks.
-
-    Raises:
-        EyasError: it does not.
-    """
-    from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL
-
-    from eyas.operations.servers.processes import last_line
-    from eyas.storage import redact
-
-    address = PREFECT_API_URL.value()
-    if not address:
-        return
-    with get_client(sync_client=True) as client:
-        error = client.api_healthcheck()
-    if error:
-        msg = (
-            f"Prefect at {redact(address)} does not answer ({redact(last_line(str(error)) or type(error).__name__)}): "
-            "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
-        )
-        raise EyasError(msg)
-
-
 def _plain_errors(record: logging.LogRecord) -> bool:
     """Errors that explain themselves need no traceback of Prefect's engine."""
     error: Any = record.exc_info[1] if record.exc_info else None

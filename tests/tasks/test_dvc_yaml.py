@@ -87,21 +87,16 @@ def test_a_stage_has_one_name_everywhere(stage: str) -> None:
     assert all(out.startswith(f"artifacts/{stage}/") for out in outs)
 
 
-def test_every_parameter_listed_exists() -> None:
-    for stage in PIPELINE.values():
-        for name in stage["params"]:
-            section, _, field = name.partition(".")
-            sections = {info.alias or key: info.annotation for key, info in PipelineParams.model_fields.items()}
-            assert section in sections
-            assert not field or field in sections[section].model_fields
+def test_whole_sections_are_listed() -> None:
+    """DVC fails on a single field that ``params.yaml`` leaves to its default."""
+    sections = {field.alias or name for name, field in PipelineParams.model_fields.items()}
+    assert {name for stage in PIPELINE.values() for name in stage["params"]} <= sections
 
 
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_every_section_a_stage_reads_is_listed(stage: str) -> None:
     text = (ROOT / "tasks" / f"{stage}.py").read_text()
-    listed = PIPELINE[stage]["params"]
-    for section, field in re.findall(r"\bparams\.(\w+)(?:\.(\w+))?", text):
-        assert section not in PIPELINE or section in listed or f"{section}.{field}" in listed
+    assert set(re.findall(r"\bparams\.(\w+)", text)) & set(PIPELINE) <= set(PIPELINE[stage]["params"])
 
 
 def test_runtime_is_outside_of_dvcs_view() -> None:
