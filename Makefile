@@ -18,16 +18,16 @@ help:  ## list the commands
 setup: $(STAMP)  ## create .venv and install requirements.lock and the project into it
 
 # uv brings everything but torch, which pip brings beside it: pip's own settings say which build (CPU or CUDA) that is.
-# The last line adds what that build needs and the lock does not name.
+# The line after them adds what that build needs and the lock does not name; the last compiles all, on every core.
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with 'make setup PYTHON=/path/to/python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) 'uv==0.13.9'
 	@set -e; grep '^torch==' requirements.lock > $(VENV)/torch.txt; grep -v '^torch==' requirements.lock > $(VENV)/rest.txt; \
-	$(PIP) --no-deps -r $(VENV)/torch.txt & torch=$$!; \
+	$(PIP) --no-deps --no-compile -r $(VENV)/torch.txt & torch=$$!; \
 	$(UV) --no-deps -r $(VENV)/rest.txt; wait $$torch
 	$(UV) -r requirements.lock
-	$(UV) --no-deps --editable .
+	$(UV) --no-deps --compile-bytecode --editable .
 	@touch $@
 
 run: setup  ## run the whole pipeline on params.yaml

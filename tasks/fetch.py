@@ -34,35 +34,35 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
 
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
-    given = params.fetch
-    options = _options(given, share_threads(cores(), wanted=params.runtime.threads))
-    source = {"train": given.train} | ({"test": given.test} if given.test else {})
+    settings = params.fetch
+    options = _options(settings, share_threads(cores(), wanted=params.runtime.threads))
+    source = {"train": settings.train} | ({"test": settings.test} if settings.test else {})
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
-    before = versions_if_told(lambda: data_versions(given, store))
+    before = versions_if_told(lambda: data_versions(settings, store))
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
         for part, address in source.items():
-            met |= _bring(given, part, expand(address), folder / FILES / part, store)
-        check_all_used(given.sha256, met)
-        require_unchanged(before, versions_if_told(lambda: data_versions(given, store)))
+            met |= _bring(settings, part, expand(address), folder / FILES / part, store)
+        check_all_used(settings.sha256, met)
+        require_unchanged(before, versions_if_told(lambda: data_versions(settings, store)))
         stage.write_json(folder / SOURCE, dict(before))
         return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
 
 
-def _bring(given: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
+def _bring(settings: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
-    few = given.max_images if part == "train" and not given.sha256 and not address.startswith(BUILTIN) else None
-    if few and fetch_subset(address, folder, store, max_images=few, format=given.format):
+    few = settings.max_images if part == "train" and not settings.sha256 and not address.startswith(BUILTIN) else None
+    if few and fetch_subset(address, folder, store, max_images=few, format=settings.format):
         return set()
-    return fetch_files(address, folder, store.bring, given.sha256)
+    return fetch_files(address, folder, store.bring, settings.sha256)
 
 
-def _options(given: FetchParams, threads: int) -> DatasetOptions:
+def _options(settings: FetchParams, threads: int) -> DatasetOptions:
     names = {name for name in DatasetOptions.__dataclass_fields__ if name in FetchParams.model_fields}
     return DatasetOptions(
-        preprocessing=Preprocessing(len(given.mean), given.image_size, given.resize),
+        preprocessing=Preprocessing(len(settings.mean), settings.image_size, settings.resize),
         threads=threads,
-        **{name: getattr(given, name) for name in names},
+        **{name: getattr(settings, name) for name in names},
     )
 
 

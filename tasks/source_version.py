@@ -10,7 +10,7 @@ from eyas.config import FetchParams, expand
 from eyas.data.manifest import file_record
 from eyas.data.sources import BUILTIN
 from eyas.errors import StorageError
-from eyas.storage import Store, local
+from eyas.storage import Store, local_files
 from eyas.storage.addresses import parse
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def address_version(address: str, store: Store, base: Path = Path()) -> str:
     if parsed.scheme != "file":
         return store.fingerprint(parsed.text)
     root = base / parsed.key
-    files = local.walk(root) if root.is_dir() else ((path.name, path) for path in local.find(str(root)))
+    files = local_files.walk(root) if root.is_dir() else ((path.name, path) for path in local_files.find(str(root)))
     digests = {name: file_record(path).sha256 for name, path in sorted(files)}
     return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 

@@ -148,7 +148,7 @@ class New(Recipe):
         """
 from typing import Literal
 
-from eyas.sampling.samplers.budget import BudgetSampler
+from eyas.sampling.samplers.random_widths import BudgetSampler
 
 
 class New(BudgetSampler):
@@ -179,7 +179,7 @@ class New(Scorer):
 }
 CHOOSE = """
 import json, sys
-from eyas.component import families
+from eyas.cli.catalogue import chapters
 from eyas.config import load_params
 params = load_params("params.yaml")
 chosen = {}
@@ -187,7 +187,8 @@ for name in sys.argv[1:]:
     section, field = name.split(".")
     value = getattr(getattr(params, section), field)
     chosen[name] = (value[0] if isinstance(value, tuple) else value).kind
-print(json.dumps({"chosen": chosen, "catalogue": {name: list(root.members()) for name, root in families().items()}}))
+catalogue = {chapter.title: [entry.name for entry in chapter.entries] for chapter in chapters()}
+print(json.dumps({"chosen": chosen, "catalogue": catalogue}))
 """
 
 
@@ -240,7 +241,7 @@ def test_a_new_member_can_be_chosen_and_is_in_the_catalogue(checkout: Path) -> N
     answer = json.loads(done.stdout)
     assert answer["chosen"] == dict.fromkeys(parameters, "new")
     known = {name: {*root.members(), "new"} for name, root in families().items()}
-    assert {name: set(kinds) for name, kinds in answer["catalogue"].items()} == known
+    assert {name: set(answer["catalogue"][name]) for name in known} == known
 
 
 def test_a_new_member_is_tested_by_its_familys_contract_and_passes(checkout: Path) -> None:

@@ -1,6 +1,7 @@
 """The public face: every name imports, and type checkers see its real type, so that a typo is an error."""
 
 import ast
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,9 @@ def check(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("snippets")
 
     def run(code: str) -> str:
-        path = folder / "snippet.py"
+        path = (
+            folder / f"snippet_{hashlib.sha256(code.encode()).hexdigest()[:8]}.py"
+        )  # mypy's cache goes by time and size
         path.write_text(code)
         command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(folder / "cache"), str(path)]
         return subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False).stdout

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.pruning.surgery import prune
     from eyas.pruning.tracing.trace import trace
-    from eyas.scoring.options import ScoreOptions
+    from eyas.scoring.score_options import ScoreOptions
     from eyas.scoring.score_plans import score
 
 __all__ = [
@@ -43,7 +43,7 @@ _MODULE_OF = {
     "FrozenGroup": "eyas.pruning.groups",
     "Parity": "eyas.pruning.mask_parity",
     "PruningPlan": "eyas.pruning.plan",
-    "ScoreOptions": "eyas.scoring.options",
+    "ScoreOptions": "eyas.scoring.score_options",
     "SearchSpace": "eyas.pruning.space",
     "check_parity": "eyas.pruning.mask_parity",
     "load": "eyas.networks.saved_network",

@@ -55,7 +55,10 @@ def test_every_member_of_every_family_is_there() -> None:
     """Against the classes themselves: every concrete component of the library has a ``kind``."""
     titles = {chapter.title: {entry.name for entry in chapter.entries} for chapter in chapters()}
     for family, root in families().items():
-        kinds = {member.model_fields["kind"].default for member in descendants(root)}
+        own = (
+            member for member in descendants(root) if member.__module__.startswith("eyas.")
+        )  # tests define some, too
+        kinds = {member.model_fields["kind"].default for member in own}
         assert titles[family] >= kinds - {""}
     assert {"criterion", "calibrator", "sampler", "scorer", "recipe", "exporter"} <= set(titles)
 

@@ -7,9 +7,9 @@ import pytest
 
 from eyas.errors import BudgetError, ParameterError
 from eyas.sampling.budget import Budget
-from eyas.sampling.history import SearchHistory
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search import Search
+from eyas.sampling.search_history import SearchHistory
 from tests.sampling.spaces import Chain, macs_by_hand
 
 KINDS = sorted(Sampler.registry)

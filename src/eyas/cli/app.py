@@ -10,15 +10,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from eyas.cli import library, registry, runs, servers
+from eyas.cli import library_commands, registry_commands, run_commands, server_commands
 from eyas.errors import EyasError
 
 INTERRUPTED = 130
 COMMANDS = (
-    *(runs.run, runs.retrain),
-    *(registry.promote, registry.rollback, registry.status, registry.reproduce),
-    *(servers.serve, servers.deploy, servers.servers, servers.ui),
-    *(library.inspect, library.catalogue),
+    *(run_commands.run, run_commands.retrain),
+    *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
+    *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
+    *(library_commands.inspect, library_commands.catalogue),
 )
 
 

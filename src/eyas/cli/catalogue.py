@@ -19,7 +19,7 @@ EXIT_STATUS = "0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a 
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One thing that a user can name."""
 
     name: str
@@ -38,7 +38,7 @@ class Chapter:
 
     title: str
     about: str
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogueEntry, ...]
 
 
 def chapters() -> list[Chapter]:
@@ -46,7 +46,7 @@ def chapters() -> list[Chapter]:
     return [commands(), sections(), *map(family_chapter, families().values()), error_chapter()]
 
 
-def find(name: str) -> list[Entry]:
+def find(name: str) -> list[CatalogueEntry]:
     """Entries called ``name``, or all of a chapter called so.
 
     Raises:
@@ -67,9 +67,9 @@ def family_chapter(root: type[Component]) -> Chapter:
     return Chapter(root.family, summary(root), tuple(_member(kind, member) for kind, member in members))
 
 
-def _member(kind: str, member: type[Component]) -> Entry:
+def _member(kind: str, member: type[Component]) -> CatalogueEntry:
     papers = tuple(dict.fromkeys(PAPER.findall(member.__doc__ or "")))
-    return Entry(kind, summary(member), tuple(parameters(member)), papers)
+    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers)
 
 
 def sections() -> Chapter:
@@ -80,7 +80,7 @@ def sections() -> Chapter:
     for name, field in PipelineParams.model_fields.items():
         section: Any = field.annotation
         values = field.get_default(call_default_factory=True)
-        entries.append(Entry(field.alias or name, summary(section), tuple(parameters(section, values))))
+        entries.append(CatalogueEntry(field.alias or name, summary(section), tuple(parameters(section, values))))
     return Chapter("params.yaml", "A section per stage, and those of the operation.", tuple(entries))
 
 
@@ -93,7 +93,7 @@ def commands() -> Chapter:
     entries = []
     for name, command in group.commands.items():
         context = typer.Context(command, info_name=name, parent=above)
-        entries.append(Entry(name, summary(command.callback), help=command.get_help(context)))
+        entries.append(CatalogueEntry(name, summary(command.callback), help=command.get_help(context)))
     return Chapter(
         "commands", "Exit status: 0 done, 1 failed, 2 bad input, 3 refused by a gate, 130 interrupted.", tuple(entries)
     )
@@ -102,7 +102,8 @@ def commands() -> Chapter:
 def error_chapter() -> Chapter:
     """The errors that explain themselves, with their exit status."""
     entries = (
-        Entry(error.__name__, f"{summary(error)} Exit status {error.exit_status}.") for error in _tree(EyasError)
+        CatalogueEntry(error.__name__, f"{summary(error)} Exit status {error.exit_status}.")
+        for error in _tree(EyasError)
     )
     return Chapter("errors", summary(errors), tuple(entries))
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from eyas.cli.catalogue import PAPER, Chapter, Entry
+from eyas.cli.catalogue import PAPER, CatalogueEntry, Chapter
 from eyas.cli.parameters import Parameter
 
 REFERENCE = """# Reference
@@ -22,7 +22,7 @@ def listing(chapters: Sequence[Chapter]) -> str:
     return "\n".join(lines[1:])
 
 
-def details(entry: Entry) -> str:
+def details(entry: CatalogueEntry) -> str:
     """One entry with its parameters."""
     if entry.help:
         return entry.help
@@ -39,7 +39,7 @@ def reference(chapters: Sequence[Chapter]) -> str:
     return "\n".join(blocks)
 
 
-def _section(entry: Entry) -> Iterator[str]:
+def _section(entry: CatalogueEntry) -> Iterator[str]:
     yield f"### `{entry.name}`\n"
     if entry.help:
         yield f"```\n{entry.help}\n```\n"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.sampling.budget import Budget, Widths
-from eyas.sampling.history import SearchHistory
+from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace

@@ -14,8 +14,8 @@ from eyas.component import Component
 from eyas.errors import DataError, ParameterError, PlanError
 from eyas.pruning.plan import PruningPlan
 from eyas.scoring.candidates import WidthPlans
-from eyas.scoring.options import ScoreOptions
 from eyas.scoring.race.rungs import Rung
+from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.scorers import Scorer
 
 if TYPE_CHECKING:

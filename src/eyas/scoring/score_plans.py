@@ -25,7 +25,6 @@ from eyas.scoring.engine import EXAMPLES, Engine, ScoringMethod
 from eyas.scoring.image_arguments import check_outputs, image_sets_from
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.memory import OutOfMemoryDuringScoringError, explain_out_of_memory, halve_batch_until_it_fits
-from eyas.scoring.options import ScoreOptions
 from eyas.scoring.preflight import preflight_warnings
 from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.progress import RaceProgress
@@ -33,6 +32,7 @@ from eyas.scoring.race.race import RaceSpec, race
 from eyas.scoring.race.race_fingerprint import code_of, race_fingerprint, sample_outputs
 from eyas.scoring.race.rungs import Rung, fit_rungs, parse_rungs
 from eyas.scoring.race.score_table import ScoreTable
+from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.scorers import Scorer
 from eyas.scoring.summary import summarise
 from eyas.scoring.workers.start import Resources, isolated_torch, start_executor

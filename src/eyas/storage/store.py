@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 from eyas.errors import ChecksumError, DataError
 from eyas.parallel import ordered_map
 from eyas.progress import Progress, silent
-from eyas.storage import local
+from eyas.storage import local_files
 from eyas.storage.addresses import Address, Entry, parse
 from eyas.storage.ranged_file import RangedFile
 from eyas.storage.settings import StorageSettings
@@ -57,11 +57,11 @@ class Store:
         """
         parsed = parse(address)
         if parsed.scheme == "file":
-            source = local.one_file(parsed.key)
-            digest = local.check(source, str(parsed), sha256)
+            source = local_files.one_file(parsed.key)
+            digest = local_files.check(source, str(parsed), sha256)
         else:
             source, digest = self._verified(parsed, sha256)
-        with local.appearing(Path(target)) as partial:
+        with local_files.appearing(Path(target)) as partial:
             shutil.copyfile(source, partial)
         return digest
 
@@ -69,17 +69,17 @@ class Store:
         """Put the file at an address, or all files below a folder or prefix, into ``folder``."""
         parsed, folder = parse(address), Path(folder)
         if parsed.scheme == "file":
-            local.copy_into(parsed.key, folder)
+            local_files.copy_into(parsed.key, folder)
         elif self._is_prefix(parsed):
             self._bring_tree(parsed, folder)
         else:
-            local.link(self._cached(parsed), folder / (parsed.name or "file"))
+            local_files.link(self._cached(parsed), folder / (parsed.name or "file"))
 
     def entries(self, address: str) -> Iterator[Entry]:
         """Name, size and version of all files below a folder or prefix, or of the one file."""
         parsed = parse(address)
         if parsed.scheme == "file":
-            yield from local.entries(parsed.key)
+            yield from local_files.entries(parsed.key)
         elif self._is_prefix(parsed):
             yield from self._s3.entries(parsed)
         else:
@@ -101,7 +101,7 @@ class Store:
         """
         parsed = parse(address)
         if parsed.scheme == "file":
-            return local.one_file(parsed.key).open("rb")
+            return local_files.one_file(parsed.key).open("rb")
         remote = self._remote(parsed)
         size, version = remote.stat(parsed)
         file = RangedFile(lambda start, stop: remote.read_range(parsed, start, stop, version), size)
@@ -156,7 +156,7 @@ class Store:
         def bring() -> tuple[Path, str]:
             source = self._cached(address)
             try:
-                return source, local.check(source, str(address), sha256)
+                return source, local_files.check(source, str(address), sha256)
             except ChecksumError:
                 shutil.rmtree(self._folder(address))  # damaged on the way, or on this disk
                 raise
@@ -183,12 +183,12 @@ class Store:
             raise DataError(msg)
 
         def one(entry: Entry) -> None:
-            target = state / "data" / local.safe_name(entry.name, address)
+            target = state / "data" / local_files.safe_name(entry.name, address)
             whole = target.exists() and target.stat().st_size == entry.size
             if not (whole and versions.get(entry.name) == entry.version):
                 self._bring_entry(address.child(entry.name), target, entry, state)
                 journal.append(name=entry.name, version=entry.version)
-            local.link(target, folder / entry.name)
+            local_files.link(target, folder / entry.name)
 
         for done, _ in enumerate(self._each(one, entries), 1):
             if done % 100 == 0 or done == len(entries):
@@ -198,7 +198,7 @@ class Store:
         """One object of a tree; a small one with a single request."""
         if entry.size <= self.settings.part_size:
             data = self._s3.read(address, entry)
-            with local.appearing(target) as partial:
+            with local_files.appearing(target) as partial:
                 partial.write_bytes(data)
         else:
             self._s3.download(address, target, Journal(state / f"{key_of(entry.name)}.jsonl"), self._progress)

@@ -11,7 +11,7 @@ from eyas.component import Component
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.history import SearchHistory
+    from eyas.sampling.search_history import SearchHistory
 
 
 class Sampler(Component):

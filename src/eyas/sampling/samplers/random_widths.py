@@ -12,7 +12,7 @@ from eyas.sampling.samplers.base import Sampler
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.history import SearchHistory
+    from eyas.sampling.search_history import SearchHistory
 
 _ROWS_AT_ONCE = 8192  # rows placed at once: what they need stays in the cache
 _LISTED_IN_FULL = 100_000  # spaces up to this size are listed in full
