@@ -18,7 +18,8 @@ help:  ## list the commands
 setup: $(STAMP)  ## create .venv and install requirements.lock and the project into it
 
 # uv brings everything but torch, which pip brings beside it: pip's own settings say which build (CPU or CUDA) that is.
-# The line after them adds what that build needs and the lock does not name; the last compiles all, on every core.
+# The line after them adds what that build needs and the lock does not name; the last compiles all, on every core,
+# so that no command has to.
 $(STAMP): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: install Python 3.11, or name one with 'make setup PYTHON=/path/to/python3.11'"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
@@ -27,7 +28,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(PIP) --no-deps --no-compile -r $(VENV)/torch.txt & torch=$$!; \
 	$(UV) --no-deps -r $(VENV)/rest.txt; wait $$torch
 	$(UV) -r requirements.lock
-	$(UV) --no-deps --compile-bytecode --editable .
+	$(UV) --no-deps --editable .
+	$(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib > /dev/null || true  # templates of some packages are no code
 	@touch $@
 
 run: setup  ## run the whole pipeline on params.yaml

@@ -20,10 +20,12 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
     _check_architecture(workspace)
     if not wait:
         workspace.refuse_if_busy()
-    wait_for_prefect()
     from flows.pipeline import pipeline
+    from tasks.record import open_store
     from tasks.report import print_summary
 
+    open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
+    wait_for_prefect()
     outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     print_summary(workspace, outcome.version, outcome.run_id)
     return 0
@@ -67,9 +69,9 @@ def promote(
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
-    wait_for_prefect()
     from flows.promote import promote as flow
 
+    wait_for_prefect()
     place = str(report) if report else None
     decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
@@ -80,9 +82,9 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     """Make the previous champion the champion again."""
     wait_for_prefect = begin_prefect()
     _checked(params, overrides, name)
-    wait_for_prefect()
     from flows.rollback import rollback as flow
 
+    wait_for_prefect()
     print(flow(_relative(params), overrides, name, reason))
     return 0
 

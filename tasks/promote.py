@@ -19,7 +19,7 @@ from tasks.record import open_store
 from tasks.workspace import Workspace
 
 
-@task(task_run_name="promote", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="promote", cache_policy=NO_CACHE, persist_result=False)
 def promote_candidate(
     workspace: Workspace,
     number: str | None = None,
@@ -34,7 +34,7 @@ def promote_candidate(
     return decision
 
 
-@task(task_run_name="rollback", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="rollback", cache_policy=NO_CACHE, persist_result=False)
 def roll_back_champion(workspace: Workspace, reason: str = "") -> str:
     """:func:`roll_back` as a Prefect task."""
     message = roll_back(workspace, reason)

@@ -61,7 +61,7 @@ def start_run(workspace: Workspace) -> str:
     return run_id
 
 
-@task(task_run_name="record-{result.stage}", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
+@task(task_run_name="record-{result.stage}", cache_policy=NO_CACHE, persist_result=False, retries=2)
 def record_stage(run_id: str, workspace: Workspace, result: StageResult, seconds: float = 0.0) -> str:
     """Record a stage from its files, or link the run that made them; returns that run's id."""
     params = workspace.all_params

@@ -17,7 +17,7 @@ from tasks.record import command, open_store
 from tasks.workspace import Workspace
 
 
-@task(task_run_name="register", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False, retries=2)
+@task(task_run_name="register", cache_policy=NO_CACHE, persist_result=False, retries=2)
 def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     """Enter what ``export`` left into the registry and return the version's number.
 

@@ -12,7 +12,7 @@ from tasks.record import command, log_report, open_store
 from tasks.workspace import Workspace
 
 
-@task(task_run_name="report", tags=["eyas"], cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def rebuild_report(run_id: str, workspace: Workspace) -> str:
     """Write ``artifacts/report``, upload it to the parent run, show its table in Prefect; returns its path."""
     page = build_report(workspace)

@@ -87,7 +87,7 @@ def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
 
 
 @task(
-    task_run_name="{stage}", tags=["eyas", "stage"], cache_policy=NO_CACHE, persist_result=False,
+    task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False,
     retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
 )  # fmt: skip
 def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> StageResult:

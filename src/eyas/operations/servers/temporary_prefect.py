@@ -15,6 +15,8 @@ from eyas.operations.servers.processes import Servers
 
 NAME = "prefect-temporary"
 POLL_SECONDS = 0.5
+KEEP_ALIVE_SECONDS = 3600
+"""Longer than most stages: a client that finds its connection closed tries again only after two seconds."""
 
 
 def start_temporary_prefect(servers: Servers) -> str:
@@ -43,9 +45,9 @@ def serve(port: int, parent: int) -> None:
     """Be the server, until told to end or until the process ``parent`` is gone."""
     import uvicorn
 
-    server = uvicorn.Server(
-        uvicorn.Config("prefect.server.api.server:create_app", factory=True, port=port, log_level="error")
-    )
+    app = "prefect.server.api.server:create_app"
+    settings = uvicorn.Config(app, factory=True, port=port, log_level="error", timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    server = uvicorn.Server(settings)
 
     def end_with_parent() -> None:
         while os.getppid() == parent:
