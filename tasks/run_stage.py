@@ -1,7 +1,6 @@
 """The Prefect task that drives one stage: asks DVC for it, streams its output, tells its failure."""
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from eyas.storage import redact
 from tasks.dvc_cli import StageError, StageResult, repro_stage
 from tasks.record import progress_of
+from tasks.terminal_bar import TerminalBar
 from tasks.workspace import Workspace
 
 BAD_INPUT = 2
@@ -26,12 +26,11 @@ CHATTER = (
 
 
 class StageOutputHandler:
-    """Sends a stage's lines to the flow's log, its progress events to a progress artifact and to ``tell``."""
+    """Sends a stage's lines to the flow's log, its progress events to a bar, a progress artifact and to ``tell``."""
 
-    def __init__(self, stage: str, tell: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, stage: str, bar: TerminalBar, tell: Callable[[int, int], None] | None = None) -> None:
         self.logger = get_run_logger()
-        self.tell = tell
-        self.stage = stage
+        self.stage, self.bar, self.tell = stage, bar, tell
         self.artifact: Any = None
         self.shown = True
         self.reported = 0.0
@@ -46,8 +45,7 @@ class StageOutputHandler:
     def _progress(self, event: dict[str, Any]) -> None:
         done, total = event["done"], max(event["total"], 1)
         text = f"{done}/{total} {event['text']}".rstrip()
-        if sys.stderr.isatty():
-            _draw_bar(self.stage, done, total, event["text"])
+        self.bar.update(done, total, event["text"])
         now = time.monotonic()
         if done < total and now - self.reported < SECONDS_BETWEEN_REPORTS:
             return
@@ -68,16 +66,6 @@ class StageOutputHandler:
         except Exception as error:
             self.shown = False
             self.logger.warning("Prefect shows no progress any more: %s", redact(str(error).strip().split("\n", 1)[0]))
-
-
-def _draw_bar(stage: str, done: int, total: int, text: str) -> None:
-    """A bar on the terminal; cleared when full."""
-    width = 30
-    filled = width * done // total
-    bar = "█" * filled + "░" * (width - filled)
-    end = "\x1b[2K\r" if done >= total else ""
-    sys.stderr.write(f"\x1b[2K\r  {stage} {bar} {done}/{total} {text[:60]}{end}")
-    sys.stderr.flush()
 
 
 def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
@@ -102,5 +90,7 @@ def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: 
     Raises:
         StageError: the stage failed, with its own message.
     """
-    lines = StageOutputHandler(stage, progress_of(run_id, workspace, stage) if run_id else None)
-    return repro_stage(Path(workspace.folder), stage, workspace.environment(), lines, force=force)
+    tell = progress_of(run_id, workspace, stage) if run_id else None
+    with TerminalBar(stage) as bar:
+        lines = StageOutputHandler(stage, bar, tell)
+        return repro_stage(Path(workspace.folder), stage, workspace.environment(), lines, force=force)

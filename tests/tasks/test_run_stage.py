@@ -8,6 +8,7 @@ import pytest
 
 from tasks import run_stage
 from tasks.run_stage import StageOutputHandler
+from tasks.terminal_bar import TerminalBar
 
 
 @pytest.mark.parametrize("failing", ["create_progress_artifact", "update_progress_artifact"])
@@ -30,7 +31,7 @@ def test_progress_that_prefect_does_not_take_stops_nothing(
     monkeypatch.setattr(run_stage, "get_run_logger", lambda: logging.getLogger("stage"))
     monkeypatch.setattr(run_stage, "SECONDS_BETWEEN_REPORTS", 0.0)
     told: list[tuple[int, int]] = []
-    lines = StageOutputHandler("score", lambda done, total: told.append((done, total)))
+    lines = StageOutputHandler("score", TerminalBar("score"), lambda done, total: told.append((done, total)))
     for done in range(1, 5):
         lines(json.dumps({"event": "progress", "done": done, "total": 4, "text": ""}))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
