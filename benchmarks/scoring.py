@@ -27,7 +27,7 @@ from benchmarks.candidates import WEIGHTS, Bench, Recipe, draw, finetuned_accura
 from benchmarks.common import publish, table
 from eyas.calibration import Calibrator
 from eyas.scoring import DEFAULT_RUNGS, Rung
-from eyas.scoring.dense import dense_outputs
+from eyas.scoring.dense_outputs import dense_outputs
 from eyas.scoring.diagnostics import kendall_tau
 from eyas.scoring.engine import Engine, ScoringMethod
 from eyas.scoring.image_sets import ImageSets

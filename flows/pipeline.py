@@ -10,7 +10,7 @@ from prefect import get_run_logger
 
 from eyas.operations.tracking import attempt
 from flows.environment import ROOT
-from flows.eyas_flow import eyas_flow
+from flows.flow_decorator import eyas_flow
 from tasks.dvc_cli import StageError, stage_names
 from tasks.fingerprint import code_digest
 from tasks.record import fail_run, finish_run, record_stage, start_run

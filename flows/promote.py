@@ -6,7 +6,7 @@ from pathlib import Path
 from eyas.operations.gates import PromotionDecision
 from eyas.operations.notify import Notice
 from flows.environment import ROOT
-from flows.eyas_flow import eyas_flow
+from flows.flow_decorator import eyas_flow
 from tasks.notify import tell
 from tasks.promote import promote_candidate
 from tasks.workspace import open_workspace

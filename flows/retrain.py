@@ -15,7 +15,7 @@ from eyas.operations.fingerprint import MEANING, Fingerprint
 from eyas.operations.notify import Notice
 from eyas.operations.tracking import Version, model_registry
 from flows.environment import ROOT
-from flows.eyas_flow import eyas_flow
+from flows.flow_decorator import eyas_flow
 from flows.pipeline import run_stages
 from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eyas.operations.notify import Notice
 from flows.environment import ROOT
-from flows.eyas_flow import eyas_flow
+from flows.flow_decorator import eyas_flow
 from tasks.notify import tell
 from tasks.promote import roll_back_champion
 from tasks.workspace import open_workspace

@@ -101,7 +101,7 @@ def run(image: tuple[Path, dict[str, str]], *arguments: str, **variables: str) -
 def test_its_steps_make_a_worker_in_a_clean_folder(image: tuple[Path, dict[str, str]]) -> None:
     """COPY and RUN in order; installing from the lock is what ``make setup`` did to run this test."""
     folder, _ = image
-    code = "import flows.pipeline, tasks.drive, eyas; print(flows.pipeline.ROOT, eyas.__file__)"
+    code = "import flows.pipeline, tasks.run_stage, eyas; print(flows.pipeline.ROOT, eyas.__file__)"
     root, package = run(image, "-c", code).split()
     assert root == str(folder)
     assert Path(package).is_relative_to(folder.parent)

@@ -9,7 +9,7 @@ from torch import nn
 import eyas
 from eyas.calibration import Calibrator
 from eyas.errors import DataError
-from eyas.scoring.dense import dense_outputs
+from eyas.scoring.dense_outputs import dense_outputs
 from eyas.scoring.engine import Engine, ScoringMethod
 from eyas.scoring.features import collect_features, find_head
 from eyas.scoring.image_sets import prepare_images

@@ -9,7 +9,7 @@ import torch
 import eyas
 from eyas.errors import EyasError
 from eyas.scoring import Rung
-from eyas.scoring.dense import dense_outputs
+from eyas.scoring.dense_outputs import dense_outputs
 from eyas.scoring.engine import Engine
 from tests.scoring.conftest import FUSED
 

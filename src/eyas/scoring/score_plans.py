@@ -20,7 +20,7 @@ from eyas.calibration.batchnorm import batch_norms
 from eyas.errors import EyasError
 from eyas.scoring import arguments
 from eyas.scoring.candidates import digests, originals
-from eyas.scoring.dense import PROBE_IMAGES, dense_outputs
+from eyas.scoring.dense_outputs import PROBE_IMAGES, dense_outputs
 from eyas.scoring.engine import EXAMPLES, Engine, ScoringMethod
 from eyas.scoring.image_arguments import check_outputs, image_sets_from
 from eyas.scoring.image_sets import ImageSets

@@ -10,7 +10,7 @@ from torch import nn
 
 from eyas.errors import CheckpointError, DataError
 from eyas.scoring import diagnostics
-from eyas.scoring.dense import probe
+from eyas.scoring.dense_outputs import probe
 from eyas.scoring.engine import Engine
 from eyas.scoring.memory import halve_batch_until_it_fits
 from eyas.scoring.race.race import RaceResult, RaceSpec

@@ -2,9 +2,9 @@
 
 from eyas.training.evaluation import Evaluation, evaluate
 from eyas.training.history import EpochRecord, write_history
+from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
 from eyas.training.loop import TrainingResult, train
 from eyas.training.resume import EpochStore, derive_seed, resume_key
-from eyas.training.splits import LabelledImages, StoredSplit, TensorSplit
 
 __all__ = [
     "EpochRecord",

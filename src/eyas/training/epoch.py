@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from eyas.errors import EyasError
 from eyas.progress import Progress
+from eyas.training.labelled_images import LabelledImages
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
-from eyas.training.splits import LabelledImages
 
 _REPORT_EVERY = 50  # steps between two progress reports, and between two looks at the loss
 

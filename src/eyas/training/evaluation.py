@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.errors import DataError
-from eyas.training.splits import LabelledImages
+from eyas.training.labelled_images import LabelledImages
 
 
 @dataclass(frozen=True)

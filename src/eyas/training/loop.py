@@ -18,9 +18,9 @@ from eyas.progress import Progress, silent
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
+from eyas.training.labelled_images import LabelledImages
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
-from eyas.training.splits import LabelledImages
 from eyas.training.training_state import TrainingState, restore, snapshot
 
 _log = logging.getLogger(__name__)
