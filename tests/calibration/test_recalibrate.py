@@ -50,8 +50,14 @@ def test_same_seed_same_statistics_other_seed_others(net, images):
 
 
 def test_what_cannot_be_done_is_said(net, images):
-    with pytest.raises(DataError, match="no images"):
-        eyas.recalibrate(net, images[:0])
+    for few in (0, 1):
+        with pytest.raises(DataError, match=f"`images` holds {few}: .* at least two"):
+            eyas.recalibrate(net, images[:few])
+    with pytest.raises(DataError, match=r"`images` are torch.uint8: give normalised floats"):
+        eyas.recalibrate(net, images.to(torch.uint8))
+    for name, value in (("num_images", 1), ("num_images", -3), ("batch_size", 0), ("batch_size", -1)):
+        with pytest.raises(ParameterError, match=f"`{name}` is {value}: .* at least 2"):
+            eyas.recalibrate(net, images, **{name: value})
     with pytest.raises(ParameterError, match="available: cumulative, moving_average, pooled"):
         eyas.recalibrate(net, images, calibrator="magic")
 

@@ -77,6 +77,15 @@ def test_a_project_is_found_from_any_folder_below_it(project: Path, below: str) 
     assert output == f'["{project}", {expected}'
 
 
+def test_a_project_with_a_library_of_its_own_is_not_run_by_another(project: Path) -> None:
+    (project / "src" / "eyas").mkdir(parents=True)
+    status, output, errors = call(project / "below", "run")
+    assert (status, output) == (2, "")
+    assert errors.startswith(
+        f"error: {project} has a library of its own, and this command runs {SOURCE / 'eyas'}: call "
+    )
+
+
 @pytest.mark.parametrize("missing", ["dvc.yaml", "params.yaml"])
 def test_a_folder_that_lacks_a_mark_is_none(project: Path, missing: str) -> None:
     (project / missing).unlink()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
+from eyas.errors import DataError, ParameterError
 
 
 def recalibrate(
@@ -34,20 +35,33 @@ def recalibrate(
         The number of images that were seen.
 
     Raises:
-        DataError: there are fewer than two images.
-        ParameterError: there is no such calibrator.
+        DataError: there are fewer than two images, or they are no normalised floats.
+        ParameterError: there is no such calibrator, or a number is too small.
 
     Example::
 
         small = eyas.prune(model, space, plan)
         eyas.recalibrate(small, calibration_images, num_images=1024)
     """
+    _check(images, num_images, batch_size)
     if seed is not None:
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-        images = images[order[:num_images]]
+        images = images[torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:num_images]]
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), images.device)
     batches = even_batches(images[:num_images], batch_size)
     return Calibrator.parse(calibrator)(model, (batch.to(device) for batch in batches))
+
+
+def _check(images: Tensor, num_images: int | None, batch_size: int) -> None:
+    for name, value in (("num_images", num_images), ("batch_size", batch_size)):
+        if value is not None and value < 2:
+            msg = f"`{name}` is {value}: a batch of one image has no variance; give at least 2"
+            raise ParameterError(msg)
+    if not images.is_floating_point():
+        msg = f"`images` are {images.dtype}: give normalised floats, as the network was trained on"
+        raise DataError(msg)
+    if len(images) < 2:
+        msg = f"`images` holds {len(images)}: statistics need at least two, better some hundred"
+        raise DataError(msg)
 
 
 def even_batches(images: Tensor, size: int) -> Iterator[Tensor]:

@@ -65,6 +65,7 @@ def catalogue(
     from eyas.cli.reference import details, listing, reference
 
     if docs:
+        docs.mkdir(parents=True, exist_ok=True)
         for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
             (docs / page).write_text(text)
     elif name:

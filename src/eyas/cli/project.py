@@ -23,12 +23,16 @@ def hand_over(command: str, *arguments: Any, **options: Any) -> int:
     Paths among the arguments must be absolute.
 
     Raises:
-        BadInputError: the user stands in no project.
+        BadInputError: the user stands in no project, or in one that has another library than this command.
     """
     here = Path.cwd()
     project = find_project(here)
     if project is None:
         msg = f"{here} is in no project: go to a folder that holds {', '.join(MARKS)}, or to one below it"
+        raise BadInputError(msg)
+    own, this = project / "src" / "eyas", Path(__file__).resolve().parents[1]
+    if own.is_dir() and own.resolve() != this:  # DVC would record sources that did not run
+        msg = f"{project} has a library of its own, and this command runs {this}: call {project / '.venv/bin/eyas'}"
         raise BadInputError(msg)
     sys.path.insert(0, str(project))
     os.chdir(project)

@@ -1,4 +1,4 @@
-"""sha256 of files and of JSON content, in the one form that everything recorded uses."""
+"""sha256 of files, and of JSON content whatever the order of its keys."""
 
 import hashlib
 import json

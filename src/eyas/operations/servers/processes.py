@@ -31,6 +31,7 @@ class Servers(contextlib.ExitStack):
         super().__init__()
         self.checkout, self.logs = checkout, checkout / ".eyas" / "logs"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.stop_signals: dict[str, signal.Signals] = {}
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def start(
@@ -56,8 +57,8 @@ class Servers(contextlib.ExitStack):
             stderr=log,
             start_new_session=True,
         )
-        self.processes[name] = process
-        self.callback(stop, process, stop_signal)
+        self.processes[name], self.stop_signals[name] = process, stop_signal
+        self.callback(lambda: stop(process, self.stop_signals[name]))
         if page:
             self.wait_for_page(name, page)
 

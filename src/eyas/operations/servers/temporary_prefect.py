@@ -6,6 +6,7 @@ that ends, and is up while that process still imports.
 """
 
 import os
+import signal
 import socket
 import sys
 import threading
@@ -28,7 +29,8 @@ def start_temporary_prefect(servers: Servers) -> str:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    servers.start(NAME, [sys.executable, "-m", __name__, str(port), str(os.getpid())], environment)
+    command = [sys.executable, "-m", __name__, str(port), str(os.getpid())]
+    servers.start(NAME, command, environment, stop_signal=signal.SIGKILL)  # until it is up it holds nothing to save
     return f"http://127.0.0.1:{port}/api"
 
 
@@ -39,6 +41,7 @@ def wait_for_prefect(servers: Servers, api: str) -> None:
         EyasError: it ended or did not answer in time; the message holds the end of its log.
     """
     servers.wait_for_page(NAME, f"{api}/health")
+    servers.stop_signals[NAME] = signal.SIGTERM
 
 
 def serve(port: int, parent: int) -> None:

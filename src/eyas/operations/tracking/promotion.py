@@ -96,8 +96,8 @@ def roll_back(store: MlflowStore, name: str, reason: str = "") -> tuple[AliasMov
         return finished, True
     champion, previous = get_alias(store, name, CHAMPION), get_alias(store, name, PREVIOUS)
     if champion is None or previous is None or champion.number == previous.number:
-        number = champion.number if champion else None
-        msg = f"{name}: no previous champion to go back to (champion: version {number})"
+        now = f"version {champion.number}" if champion else "none"
+        msg = f"{name}: no previous champion to go back to (champion: {now})"
         raise RefusedError(msg)
     move = AliasMove(
         kind="rollback",
