@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 
 class TerminalBar:
@@ -18,12 +18,10 @@ class TerminalBar:
 
     def __init__(self, stage: str, console: Console | None = None) -> None:
         console = console or _log_console()
-        columns = (
-            TextColumn("  {task.description}"),
-            BarColumn(30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-        )
+        # Prefect's console knows no style of rich's own by name, so the bar names colours.
+        bar = BarColumn(30, style="dim", complete_style="green", finished_style="green", pulse_style="green")
+        count = TextColumn("{task.completed}/{task.total} {task.fields[text]}")
+        columns = (TextColumn("  {task.description}"), bar, count)
         self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._task = self._progress.add_task(stage, total=None, visible=False, text="")
 
@@ -42,6 +40,6 @@ class TerminalBar:
 
 
 def _log_console() -> Console:
-    """The console that Prefect's log is written with."""
-    consoles = (getattr(handler, "console", None) for handler in logging.getLogger("prefect").handlers)
+    """The console that Prefect writes the log with: it hangs on the root logger."""
+    consoles = (getattr(handler, "console", None) for handler in logging.getLogger().handlers)
     return next((console for console in consoles if isinstance(console, Console)), None) or Console(stderr=True)
