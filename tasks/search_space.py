@@ -31,11 +31,17 @@ def read_space(artifacts: Path, network: Network) -> SearchSpace:
     """The search space that ``sample`` left for this network.
 
     Raises:
-        CheckpointError: it has not run, or ran on another network.
+        CheckpointError: it has not run, or ran on another network, or at another image size.
         PlanError: the file was changed since.
     """
     path = artifacts / SPACE
     if not path.exists():
         msg = f"{path} is missing: run the sample stage first"
         raise CheckpointError(msg)
-    return SearchSpace.from_json(network.model, path.read_text())
+    space = SearchSpace.from_json(network.model, path.read_text())
+    traced, image = [tuple(item.shape[1:]) for item in space.example[0]], tuple(network.input_shape)
+    if traced != [image]:
+        shapes = ", ".join(map(str, traced))
+        msg = f"{path} was traced for images of shape {shapes}, this network takes {image}: run the sample stage again"
+        raise CheckpointError(msg)
+    return space

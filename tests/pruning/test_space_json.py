@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,8 +53,8 @@ def test_the_same_network_gives_the_same_bytes(space: SearchSpace) -> None:
         (lambda c: c["costs"]["macs"].update(divisor=1), "was changed after it was written"),
         (lambda c: c.update(extra=1), "was changed after it was written"),
         (lambda c: c.pop("digest"), "was changed after it was written"),
-        (lambda c: c.update(version=2), "version 2, this eyas reads 1"),
-        (lambda c: c.pop("version"), "version None, this eyas reads 1"),
+        (lambda c: c.update(version=1), "version 1, this eyas reads 2"),
+        (lambda c: c.pop("version"), "version None, this eyas reads 2"),
     ],
 )
 def test_what_was_changed_is_refused(
@@ -65,8 +66,10 @@ def test_what_was_changed_is_refused(
         SearchSpace.from_json(space.model, content)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "not list"), (b"\xff", "is not JSON")])
-def test_what_is_no_json_object_is_refused(space: SearchSpace, text: str, message: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "message"), [("{", "is not JSON"), ("[]", "not list"), (b"\xff", "is not JSON"), (None, "not NoneType")]
+)
+def test_what_is_no_json_object_is_refused(space: SearchSpace, text: Any, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         SearchSpace.from_json(space.model, text)
 
@@ -89,6 +92,62 @@ def strided() -> nn.Module:
 def test_another_network_is_refused(space: SearchSpace, other: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         SearchSpace.from_json(other(), space.to_json())
+
+
+class Plain(nn.Module):
+    """Two layers in a row."""
+
+    def __init__(self, *, residual: bool = False) -> None:
+        super().__init__()
+        self.c, self.f, self.residual = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1), residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.c(x)
+        return self.f(y + x if self.residual else y)
+
+
+def rewired(inner: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
+    """The same layers under a class of the same name that computes something else between them."""
+
+    class Plain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.f, self.residual = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 2, 1), False
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.f(inner(self, x))
+
+    return Plain()
+
+
+def patched() -> nn.Module:
+    """The traced class, with a ``forward`` of its own."""
+    model = Plain()
+    model.forward = lambda x: model.f(model.c(x) + x)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (lambda: Plain(residual=True), "or options"),
+        (lambda: rewired(lambda s, x: s.c(x) + x), "other code"),
+        (patched, "other code"),
+    ],
+)
+def test_the_same_layers_in_another_wiring_are_refused(other: Callable[[], nn.Module], message: str) -> None:
+    content = eyas.trace(Plain(), (torch.randn(2, 8, 4, 4),)).to_json()
+    assert SearchSpace.from_json(Plain().train(), content).widths == {"c": 8}
+    with pytest.raises(CheckpointError, match=message):
+        SearchSpace.from_json(other(), content)
+
+
+def test_a_network_without_source_is_read() -> None:
+    names: dict[str, Any] = {"nn": nn, "__name__": "console"}
+    exec("class Typed(nn.Sequential):\n    def forward(self, x):\n        return super(Typed, self).forward(x)", names)
+    model = names["Typed"](nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1))
+    content = eyas.trace(model, (torch.randn(2, 3, 4, 4),)).to_json()
+    assert SearchSpace.from_json(model, content).widths == {"0": 8}
 
 
 class Typed(nn.Module):

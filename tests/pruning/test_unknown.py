@@ -62,6 +62,9 @@ def test_a_form_that_a_rule_does_not_follow_is_named() -> None:
         (lambda call: call.valeu("self"), AttributeError),
         (lambda call: call.value("slef"), KeyError),
         (lambda call: call.value("self").at("dim"), TypeError),
+        (lambda call: call["slef"], KeyError),
+        (lambda call: call.optional("slef"), KeyError),
+        (lambda call: call.attribute("num_groups_x", call.value("self").at(1)), AttributeError),
     ],
 )
 def test_a_bug_in_a_rule_is_raised_and_freezes_nothing(
@@ -72,6 +75,18 @@ def test_a_bug_in_a_rule_is_raised_and_freezes_nothing(
     monkeypatch.setitem(rule_registry._RULES, "relu", bug)
     with pytest.raises(error):
         eyas.trace(model, images)
+
+
+@pytest.mark.parametrize("name", ["convolutoin", "tanhshrink", "eyas_tests::swihs"])
+def test_a_rule_for_what_is_no_operator_is_refused(name: str) -> None:
+    with pytest.raises(TypeError, match=f"a rule for '{name}' in .*: ATen has no such operator"):
+        rule_registry.rule(name)(lambda call: call.value("self"))
+    assert name not in rule_registry._RULES
+
+
+@pytest.mark.parametrize("layer", [nn.Tanhshrink(), nn.Softmin(2)])
+def test_a_layer_without_an_operator_of_its_own_is_followed_by_its_parts(layer: nn.Module) -> None:
+    assert {group.name for group in check(Odd(layer), (torch.randn(2, 3, 4, 4),)).groups} == {"a", "b", "c"}
 
 
 @torch.library.custom_op("eyas_tests::swish", mutates_args=())

@@ -12,9 +12,9 @@ from tasks.search_space import read_space, trace_network
 from tasks.stage import write_json
 
 
-def network(width=8, **arguments):
+def network(width=8, image_size=8, **arguments):
     arguments = {"name": "resnet8", "num_classes": 10, "width": width, "in_channels": 1, **arguments}
-    return Network(build(**arguments), "models:build", arguments, (1, 8, 8))
+    return Network(build(**arguments), "models:build", arguments, (1, image_size, image_size))
 
 
 @pytest.fixture
@@ -43,3 +43,9 @@ def test_the_space_of_another_network_or_of_nobody_is_refused(artifacts):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"min_width": 1}))
     with pytest.raises(PlanError, match="was changed after it was written"):
         read_space(artifacts, network())
+
+
+def test_the_space_of_another_image_size_is_refused(artifacts):
+    message = r"traced for images of shape \(1, 8, 8\), this network takes \(1, 16, 16\): run the sample stage again"
+    with pytest.raises(CheckpointError, match=message):
+        read_space(artifacts, network(image_size=16))

@@ -15,6 +15,7 @@ from eyas.errors import CheckpointError, PlanError
 from eyas.pruning import space_json
 from eyas.pruning.cost import Cost, CostModel, Costs
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout
+from eyas.pruning.model_digests import code_digest, modules_digest
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.planner import Planner, kept_units, rank
 from eyas.pruning.widths import LegalWidths, Widths
@@ -195,7 +196,8 @@ class SearchSpace:
             "costs": self._costs.to_json(),
             "dense": asdict(self.cost()),
             "example": space_json.example_to_json(self.example),
-            "modules": space_json.modules_digest(self.model),
+            "modules": modules_digest(self.model),
+            "code": code_digest(self.model),
             "round_to": self.round_to,
             "min_width": self.min_width,
             "fingerprint": self.fingerprint,
@@ -229,10 +231,16 @@ class SearchSpace:
             min_width=content["min_width"],
         )
         space.check_model(model)
-        if space_json.modules_digest(model) != content["modules"]:
+        if modules_digest(model) != content["modules"]:
             msg = (
                 f"{type(model).__name__} has the shapes that were traced, but other layers, or layers with other "
-                "strides, paddings or sizes: trace this model"
+                "strides, paddings, sizes or options: trace this model"
+            )
+            raise CheckpointError(msg)
+        if code_digest(model) != content["code"]:
+            msg = (
+                f"{type(model).__name__} has the layers that were traced, but other code, which may connect them in "
+                "another way: trace this model"
             )
             raise CheckpointError(msg)
         return space

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from eyas.errors import ParameterError, PlanError
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.plan import canonical_json
 
-VERSION = 1
+VERSION = 2
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs of a network."""
 
@@ -36,8 +36,10 @@ def unsealed(content: Mapping[str, Any] | str | bytes) -> dict[str, Any]:
     Raises:
         PlanError: no JSON object, another version, or content that does not have the recorded digest.
     """
-    if isinstance(content, (str, bytes)):
-        content = _parsed(content)
+    content = _parsed(content) if isinstance(content, (str, bytes)) else content
+    if not isinstance(content, Mapping):
+        msg = f"a search space is a JSON object, not {type(content).__name__}"
+        raise PlanError(msg)
     version, rest = content.get("version"), {key: value for key, value in content.items() if key != "digest"}
     if version != VERSION:
         msg = f"a search space of version {version!r}, this eyas reads {VERSION}: trace the network again"
@@ -51,21 +53,17 @@ def unsealed(content: Mapping[str, Any] | str | bytes) -> dict[str, Any]:
     return rest
 
 
-def _parsed(text: str | bytes) -> Mapping[str, Any]:
-    """A JSON object.
+def _parsed(text: str | bytes) -> Any:
+    """What a text of JSON holds.
 
     Raises:
         PlanError: the text is none.
     """
     try:
-        content = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         msg = f"a search space is not JSON: {error}; write it with SearchSpace.to_json()"
         raise PlanError(msg) from error
-    if not isinstance(content, Mapping):
-        msg = f"a search space is a JSON object, not {type(content).__name__}"
-        raise PlanError(msg)
-    return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -204,16 +202,3 @@ def _input_from_json(content: Mapping[str, Any], device: torch.device) -> Any:
     if "values" not in content:
         return torch.zeros(content["shape"], dtype=dtype, device=device)
     return torch.from_numpy(from_runs(content["values"])).reshape(content["shape"]).to(device, dtype)
-
-
-def modules_digest(model: nn.Module) -> str:
-    """sha256 over the modules' names, classes and constants (strides, kernel sizes): what shapes do not tell."""
-    modules = [
-        [path, type(module).__name__, {name: str(getattr(module, name, None)) for name in _constants(module)}]
-        for path, module in model.named_modules()
-    ]
-    return hashlib.sha256(canonical_json(modules).encode()).hexdigest()
-
-
-def _constants(module: nn.Module) -> list[str]:
-    return list(getattr(type(module), "__constants__", ()))

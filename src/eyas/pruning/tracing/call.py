@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
 from eyas.pruning.tracing.rule_registry import UnsupportedForm, operator_name
 from eyas.pruning.tracing.state import Attribute, Term, Trace
@@ -26,6 +27,16 @@ class Call:
     """The output's shape (a tuple), or a list of them."""
 
     def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def optional(self, name: str) -> Any:
+        """An argument that not every overload of the operator has; None where this one has none.
+
+        Raises:
+            KeyError: no overload has an argument of this name.
+        """
+        if name not in _names_of_arguments(self.node.target.overloadpacket):  # type: ignore[union-attr]
+            raise KeyError(name)
         return self.arguments.get(name)
 
     def value(self, name: str) -> Value:
@@ -110,9 +121,13 @@ class Call:
         self.trace.channels.freeze(ids, f"{why} ({self.place})")
 
     def attribute(self, name: str, ids: Ids, divisor: int = 1) -> None:
-        """Let an integer attribute of the innermost module follow the channels, where it does so now."""
+        """Let an integer attribute of the innermost module follow the channels, where it does so now.
+
+        Raises:
+            AttributeError: neither that module nor a layer of torch (whose function it may call) has such an attribute.
+        """
         module = self.trace.modules.get(self.module)
-        value = getattr(module, name, None)
+        value = getattr(module, name, None) if name in _layer_constants() else getattr(module, name)
         if isinstance(value, int) and not isinstance(value, bool) and value == len(ids) // divisor:
             self.trace.attributes[self.module, name] = Attribute(self.module, name, ids, divisor)
 
@@ -120,6 +135,20 @@ class Call:
         """Add a term to a cost, unless this graph only adds what the first one did not reach."""
         if self.trace.counting:
             terms.append(Term(coefficient, tuple(factors)))
+
+
+@cache
+def _names_of_arguments(packet: Any) -> frozenset[str]:
+    """Names of the arguments of all overloads of an operator."""
+    schemas = [getattr(packet, overload)._schema for overload in packet.overloads()]
+    return frozenset(argument.name for schema in schemas for argument in schema.arguments)
+
+
+@cache
+def _layer_constants() -> frozenset[str]:
+    """Names of the sizes and options of torch's layers."""
+    layers = [layer for layer in vars(nn).values() if isinstance(layer, type)]
+    return frozenset(name for layer in layers for name in getattr(layer, "__constants__", ()))
 
 
 def unknown(call: Call, detail: str = "") -> Any:

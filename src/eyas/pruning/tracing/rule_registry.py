@@ -23,10 +23,17 @@ class UnsupportedForm(Exception):  # noqa: N818 - no error: what enters the oper
 
 
 def rule(*names: str) -> Callable[[Rule], Rule]:
-    """Register a rule for ATen operators, named without namespace, overload and trailing underscore."""
+    """Register a rule for ATen operators, named without namespace, overload and trailing underscore.
+
+    Raises:
+        TypeError: there is no such operator, or it has a rule.
+    """
 
     def register(function: Rule) -> Rule:
         for name in names:
+            if not _is_operator(name):
+                msg = f"a rule for {name!r} in {function.__module__}: ATen has no such operator"
+                raise TypeError(msg)
             if name in _RULES:
                 msg = f"two rules for operator {name!r}: {_RULES[name].__module__} and {function.__module__}"
                 raise TypeError(msg)
@@ -34,6 +41,13 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
         return function
 
     return register
+
+
+def _is_operator(name: str) -> bool:
+    """Whether ATen, or the namespace before ``::``, has an operator of this name, out of place or in place."""
+    namespace, _, plain = name.rpartition("::")
+    operators = getattr(torch.ops, namespace or "aten")
+    return hasattr(operators, plain) or hasattr(operators, f"{plain}_")
 
 
 def operator_name(target: Any) -> str:

@@ -35,8 +35,8 @@ def stack(call: Call) -> Value:
 def split(call: Call) -> list[Value]:
     """Cuts a dimension into pieces; all shrink in proportion."""
     x = call.first
-    across = call.operator == "hsplit" and x.ndim > 1
-    dim = 1 if across else x.dim(call["dim"] or 0)
+    fixed = {"hsplit": min(1, x.ndim - 1), "vsplit": 0}
+    dim = fixed[call.operator] if call.operator in fixed else x.dim(call["dim"])
     if dim not in x.labels:
         return [x.relabel(tuple(shape), x.labels) for shape in call.outputs]
     sizes = [shape[dim] for shape in call.outputs]
@@ -124,13 +124,14 @@ def pick(call: Call) -> Value:
 def pad(call: Call) -> Value:
     """Padding over space passes; over channels it needs a module that surgery can rewrite."""
     x, amounts = call.value("self"), call["pad"]
+    mode = call["mode"] if call.operator == "pad" else "constant"
     labels = dict(x.labels)
     for index in range(len(amounts) // 2):
         dim, before, after = x.ndim - 1 - index, amounts[2 * index], amounts[2 * index + 1]
         if dim in labels and (before or after):
             labels[dim] = _padded(call, x, dim, before, after)
-        elif call["mode"] not in (None, "constant") and dim in labels:
-            call.freeze(labels[dim], f"{call['mode']} padding mixes channels")
+        elif mode != "constant" and dim in labels:
+            call.freeze(labels[dim], f"{mode} padding mixes channels")
     return x.relabel(call.shape, labels)
 
 

@@ -11,7 +11,7 @@ from eyas.pruning.tracing.values import Value, aligned, aligned_shape
 @rule(
     "add", "sub", "mul", "div", "subtract", "multiply", "divide", "true_divide", "floor_divide", "negative", "absolute",
     "leaky_relu", "relu6", "elu", "selu", "celu", "silu", "gelu", "mish", "hardswish", "hardsigmoid", "hardtanh",
-    "log_sigmoid", "softplus", "tanhshrink", "threshold", "rrelu", "special_expit", "logit", "nan_to_num", "square",
+    "log_sigmoid", "softplus", "threshold", "rrelu", "special_expit", "logit", "nan_to_num", "square",
     "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli",
     "contiguous", "clone", "to", "_to_copy", "copy", "detach", "alias", "type_as", "lift_fresh_copy", "expand_as",
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "fill", "zero",

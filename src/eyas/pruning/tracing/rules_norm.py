@@ -44,7 +44,9 @@ def layer_norm(call: Call) -> Value:
     for dim, ids in x.labels.items():
         if dim >= first:
             call.freeze(ids, f"is normalised across channels by {call.operator}")
-    roles: dict[str, Role] = {"weight": "scale", "bias": "shift"}
+    roles: dict[str, Role] = {"weight": "scale"}
+    if call.operator != "rms_norm":
+        roles["bias"] = "shift"
     for name, role in roles.items():
         if call[name] is not None:
             for dim, ids in call.value(name).labels.items():

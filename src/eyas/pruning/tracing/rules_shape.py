@@ -114,7 +114,7 @@ def squeeze(call: Call) -> Value:
     if call.operator == "unsqueeze":
         added = call["dim"] % (x.ndim + 1)
         return x.relabel(call.shape, {d + (d >= added): ids for d, ids in x.labels.items()})
-    dim = call["dim"]
+    dim = call.optional("dim")
     if dim is None:
         call.trace.squeezed.extend(x.labels.values())
     dims = range(x.ndim) if dim is None else [dim] if isinstance(dim, int) else dim
@@ -144,7 +144,7 @@ def repeat(call: Call) -> Value:
 @rule("repeat_interleave")
 def repeat_interleave(call: Call) -> Value:
     """Repeats entries along one dimension."""
-    if "self" not in call.arguments:
+    if call.optional("self") is None:
         msg = "of a table alone"
         raise UnsupportedForm(msg)
     x, dim = call.value("self"), call["dim"]

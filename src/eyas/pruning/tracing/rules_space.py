@@ -68,13 +68,14 @@ def reduction(call: Call) -> Value | list[Value]:
     """Reduces some dimensions; channels among them freeze, the others pass."""
     x = call.first
     if len(call.values()) > 1:
-        return unknown(call) if call["dim"] is not None else _pointwise(call)
-    dims = reduced_dims(x, call["dim"])
+        return unknown(call) if call.optional("dim") is not None else _pointwise(call)
+    dims = reduced_dims(x, call.optional("dim"))
     for dim, ids in x.labels.items():
         if dim in dims:
             call.freeze(ids, f"{call.operator} reduces over its channels")
     kept = [dim for dim in range(x.ndim) if dim not in dims]
-    place = {dim: dim if call["keepdim"] else index for index, dim in enumerate(kept)}
+    keepdim = call.operator != "count_nonzero" and call.optional("keepdim")
+    place = {dim: dim if keepdim else index for index, dim in enumerate(kept)}
     labels = {place[dim]: ids for dim, ids in x.labels.items() if dim not in dims}
     if isinstance(call.outputs, list):
         return [x.relabel(tuple(shape), labels) for shape in call.outputs]
@@ -93,7 +94,7 @@ def reduced_dims(x: Value, dim: int | Sequence[int] | None) -> set[int]:
     return {x.dim(item) for item in ([dim] if isinstance(dim, int) else dim)}
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "softmin", "sort")
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "sort")
 def along_dimension(call: Call) -> Value | list[Value]:
     """Mixes entries along one dimension; channels along it freeze."""
     x = call.first
