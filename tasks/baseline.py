@@ -15,12 +15,17 @@ from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import DenseSource, find_dense_source
+from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
 
-FIELDS = training_fields("baseline") | {name: f"baseline.{name}" for name in ("architecture", "arguments")}
+FIELDS = training_fields("baseline") | {
+    "architecture": "baseline.architecture",
+    "arguments": "baseline.arguments",
+    "example_inputs": EXAMPLE_INPUTS,
+}
 """The parameter behind each argument that the library's messages name."""
 
 

@@ -1,8 +1,5 @@
 """Stage ``sample``: the search space of the dense network, and candidates inside the budget."""
 
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +9,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eyas.config import BudgetParams, PipelineParams
-from eyas.errors import BudgetError, ParameterError
 from eyas.networks.architectures import ANYWHERE
 from eyas.networks.saved_network import load_network
 from eyas.progress import Progress
@@ -20,9 +16,13 @@ from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
 from eyas.sampling.search import Search
 from tasks import stage
-from tasks.search_space import SPACE, trace_network
+from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
-ARGUMENTS = re.compile(r"\b(budget|tolerance|ignore|round_to|min_width)\b")
+FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
+    "metric": "sample.budget",
+    "example_inputs": EXAMPLE_INPUTS,
+}
+"""The parameter behind each argument that the library's messages name."""
 
 
 def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
@@ -34,24 +34,14 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     """
     settings = params.sample
     progress(0, 2, "tracing the network")
-    with arguments_as_fields():
-        space = trace_network(load_network(artifacts / "baseline", allowed=ANYWHERE), settings)
-        stage.write_json(artifacts / SPACE, space.to_json())
-        budget = find_budget(space, settings.budget, settings.tolerance)
-        progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
-        widths = Search(space, budget, settings.sampler, seed=settings.seed).ask(settings.candidates)
+    space = trace_network(load_network(artifacts / "baseline", allowed=ANYWHERE), settings)
+    stage.write_json(artifacts / SPACE, space.to_json())
+    budget = find_budget(space, settings.budget, settings.tolerance)
+    progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
+    widths = Search(space, budget, settings.sampler, seed=settings.seed).ask(settings.candidates)
     costs = write_candidates(space, widths, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(widths)} candidates")
     return _metrics(space, budget, costs)
-
-
-@contextmanager
-def arguments_as_fields() -> Iterator[None]:
-    """The library's errors name arguments; here they name the fields of ``params.yaml`` these come from."""
-    try:
-        yield
-    except (BudgetError, ParameterError) as error:
-        raise type(error)(ARGUMENTS.sub(r"sample.\1", str(error))) from error
 
 
 def find_budget(space: SearchSpace, limit: BudgetParams, tolerance: float) -> Budget:
@@ -84,4 +74,4 @@ def _metrics(space: SearchSpace, budget: Budget, costs: dict[str, NDArray[np.int
 
 
 if __name__ == "__main__":
-    stage.main("sample", sample)
+    stage.main("sample", sample, FIELDS)

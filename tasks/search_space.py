@@ -9,6 +9,8 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
 
 SPACE = "sample/space.json"
+EXAMPLE_INPUTS = "an image of the data set's shape"
+"""What the stages trace a network with, for messages."""
 
 
 def trace_network(network: Network, params: SampleParams) -> SearchSpace:

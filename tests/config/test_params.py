@@ -23,6 +23,17 @@ def test_the_default_parameters_are_valid_and_name_every_section() -> None:
     assert params.sample.budget.macs == 0.5
 
 
+def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
+    fields = {
+        f"{owner}.{name}": field
+        for owner, content in PipelineParams.model_json_schema()["$defs"].items()
+        for name, field in content.get("properties", {}).items()
+        if name != "kind"
+    }
+    assert {"SampleParams.seed", "BudgetParams.macs", "Rung.images", "StorageSettings.region"} <= fields.keys()
+    assert [name for name, field in fields.items() if not field.get("description")] == []
+
+
 @pytest.mark.parametrize(
     ("content", "needles"),
     [

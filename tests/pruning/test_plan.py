@@ -65,7 +65,7 @@ def test_steps_round_to_and_min_width(space: eyas.SearchSpace) -> None:
     rounded = eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to=8, min_width=10)
     assert rounded.legal_widths("0.0").tolist() == [16, 24]
     assert rounded.legal_widths("2").tolist() == [16, 20]
-    with pytest.raises(ParameterError, match="round_to must be at least 1; given: 0"):
+    with pytest.raises(ParameterError, match="`round_to` must be at least 1; given: 0"):
         eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to=0)
 
 
@@ -132,7 +132,7 @@ def test_ignored_layers_are_listed_and_keep_their_channels() -> None:
 
 @pytest.mark.parametrize(("item", "named"), [("layers.9*", "'layers.9\\*'"), (nn.LSTM, "LSTM")])
 def test_ignoring_nothing_is_an_error(item: object, named: str) -> None:
-    with pytest.raises(ParameterError, match=f"ignore: {named} matches no layer"):
+    with pytest.raises(ParameterError, match=f"`ignore`: {named} matches no layer"):
         eyas.trace(CifarResNet(1), (torch.randn(2, 3, 16, 16),), ignore=[item])
 
 

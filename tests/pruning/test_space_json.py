@@ -177,7 +177,7 @@ def test_the_example_inputs_keep_shapes_types_and_integers() -> None:
 
 
 def test_an_example_that_json_cannot_hold_is_named() -> None:
-    with pytest.raises(ParameterError, match="example_inputs hold a dtype"):
+    with pytest.raises(ParameterError, match="`example_inputs` hold a dtype"):
         example_to_json(((torch.randn(1, 3, 4, 4), torch.float32), {}))
 
 

@@ -6,27 +6,57 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
 import eyas
 from eyas.config import PipelineParams
+from eyas.sampling.budget import Budget
 from eyas.scoring import ScoreOptions
-from tasks import score
+from tasks import baseline, export, fetch, sample, score
 from tasks.stage import name_fields
+from tasks.training_support import training_fields
 
-ENGINE = Path(eyas.__file__).parent / "scoring"
+ROOMS = Path(eyas.__file__).parent
+ENGINE = ROOMS / "scoring"
+FIELDS = {
+    "fetch": fetch.FIELDS,
+    "baseline": baseline.FIELDS,
+    "sample": sample.FIELDS,
+    "score": score.FIELDS,
+    "finetune": training_fields("finetune"),
+    "export": export.FIELDS,
+}
+CALLED = {
+    "fetch": ["data"],
+    "baseline": ["networks", "training", "pruning/tracing/capture.py"],
+    "sample": ["pruning", "sampling"],
+    "score": ["calibration", "scoring"],
+    "finetune": ["calibration", "training"],
+    "export": ["deploy"],
+}
+"""The rooms whose messages name arguments that the stage passes."""
+NO_STAGE = {"cli", "config", "operations", "storage"}
+"""Rooms whose words no stage translates: they speak of fields themselves, or to who runs a flow or a command."""
+SPLITS = {"train", "test"}  # names of splits, which stand in backticks too
 ARGUMENTS = {*inspect.signature(eyas.score).parameters} - {"options"} | {field.name for field in fields(ScoreOptions)}
 UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
 
-def messages():
-    """Every piece of text of the engine that is neither a docstring nor looked up by code."""
-    for path in sorted(ENGINE.rglob("*.py")):
+def messages(room):
+    """Every piece of text below a folder, or in a file, that is neither a docstring nor looked up by code."""
+    for path in sorted(room.rglob("*.py")) if room.is_dir() else [room]:
         tree = ast.parse(path.read_text())
         bare = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             text = node.value if isinstance(node, ast.Constant) and id(node) not in bare else None
-            if isinstance(text, str) and " " in text.strip():
+            if isinstance(text, str):
                 yield path.name, text
+
+
+def sentences(room):
+    """Those of several words, which are for people."""
+    return [(path, text) for path, text in messages(room) if " " in text.strip()]
 
 
 def test_arguments_become_fields_and_other_words_stay():
@@ -34,10 +64,29 @@ def test_arguments_become_fields_and_other_words_stay():
     assert name_fields(message, score.FIELDS) == "runtime.workers 0: give a whole number; scoring workers need `memory`"
 
 
-def test_every_argument_that_an_error_names_is_translated():
-    named = {name for _, text in messages() for name in re.findall(r"`(\w+)`", text)}
+def test_every_room_is_called_by_a_stage():
+    called = {place.partition("/")[0] for places in CALLED.values() for place in places}
+    assert called | NO_STAGE == {path.parent.name for path in ROOMS.glob("*/__init__.py")}
+
+
+@pytest.mark.parametrize("stage", CALLED)
+def test_every_argument_that_an_error_names_is_translated(stage):
+    texts = [text for place in CALLED[stage] for _, text in messages(ROOMS / place)]
+    named = {name for text in texts for name in re.findall(r"`(\w+)`", text)} - SPLITS
     assert named
-    assert named <= score.FIELDS.keys()
+    assert named <= FIELDS[stage].keys()
+
+
+def test_every_argument_that_sample_passes_to_trace_and_budget_has_its_field():
+    passed = {*inspect.signature(eyas.trace).parameters, *inspect.signature(Budget.of).parameters}
+    assert passed - {"model", "example_kwargs", "space", "value"} | {"budget"} == sample.FIELDS.keys()
+
+
+@pytest.mark.parametrize("room", ["pruning", "sampling"])
+def test_no_error_about_a_space_names_an_argument_without_saying_that_it_is_one(room):
+    for path, text in sentences(ROOMS / room):
+        bare = re.search(r"(?<![`\w])(tolerance|round_to|min_width|example_inputs)(?![`\w])", text)
+        assert bare is None, f"{path}: {text}"
 
 
 def test_every_argument_of_score_has_its_field():
@@ -45,7 +94,7 @@ def test_every_argument_of_score_has_its_field():
 
 
 def test_no_error_of_the_engine_names_an_argument_without_saying_that_it_is_one():
-    for path, text in messages():
+    for path, text in sentences(ENGINE):
         for name in UNMISTAKABLE:
             bare = re.findall(rf"(?<![`\w]){name}(?![`\w])", text.replace(OF_A_RUNG, ""))
             assert not bare, f"{path}: {text}"
@@ -54,6 +103,6 @@ def test_no_error_of_the_engine_names_an_argument_without_saying_that_it_is_one(
 
 def test_every_field_that_is_shown_exists():
     params = PipelineParams.model_validate({})
-    for shown in score.FIELDS.values():
-        for section, field in re.findall(r"\b(score|runtime)\.(\w+)", shown):
+    for shown in [shown for of_stage in FIELDS.values() for shown in of_stage.values()]:
+        for section, field in re.findall(r"\b(fetch|baseline|sample|score|finetune|export|runtime)\.(\w+)", shown):
             assert hasattr(getattr(params, section), field), shown

@@ -1,9 +1,13 @@
 """The sample stage on a small network."""
 
 import json
+import re
+from collections import OrderedDict
 
 import pyarrow.parquet as pq
 import pytest
+import torch
+from torch import nn
 
 import eyas
 from eyas.config import PipelineParams
@@ -11,7 +15,8 @@ from eyas.errors import BudgetError, ParameterError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
 from models import build
-from tasks.sample import sample
+from tasks.sample import FIELDS, sample
+from tasks.stage import name_fields
 from tests.pruning.oracle import counted
 
 
@@ -64,10 +69,22 @@ def test_rounding_floor_and_ignored_layers_are_kept(artifacts):
 
 
 def test_a_budget_out_of_reach_names_the_range(artifacts):
-    with pytest.raises(BudgetError, match=r"reachable is .* Change sample\.budget, widen sample\.tolerance"):
+    with pytest.raises(BudgetError) as caught:
         sample(params(budget={"macs": 1.0e-9}, tolerance=1e-4), artifacts, silent)
+    message = name_fields(str(caught.value), FIELDS)
+    assert re.search(r"reachable is .* Change sample\.budget, widen sample\.tolerance", message)
+    assert message.endswith("or lower sample.min_width and sample.round_to")
 
 
 def test_a_pattern_that_matches_nothing_is_refused(artifacts):
-    with pytest.raises(ParameterError, match="sample.ignore: 'nothing_like_this' matches no layer"):
+    with pytest.raises(ParameterError) as caught:
         sample(params(ignore=["nothing_like_this"]), artifacts, silent)
+    assert name_fields(str(caught.value), FIELDS).startswith("sample.ignore: 'nothing_like_this' matches no layer")
+
+
+def test_a_layer_called_like_an_argument_stays_as_it_is():
+    model = nn.Sequential(OrderedDict(budget=nn.Conv2d(1, 4, 3), round_to=nn.Conv2d(4, 2, 3)))
+    with pytest.raises(ParameterError) as caught:
+        eyas.trace(model, (torch.zeros(1, 1, 8, 8),), ignore=["budget.*"])
+    message = name_fields(str(caught.value), FIELDS)
+    assert message == "sample.ignore: 'budget.*' matches no layer; layers are named budget, round_to ..."

@@ -45,7 +45,7 @@ def inspect(
 def catalogue(
     *,
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A family, one of its members, a section, command or error.")
+        str | None, typer.Argument(metavar="NAME", help="A family, one of its members, a section, command or error.")
     ] = None,
     docs: Annotated[
         Path | None,

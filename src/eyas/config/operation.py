@@ -87,4 +87,4 @@ class RuntimeParams(Section):
     retries: Annotated[int, Field(ge=0)] = 2
     """How often a failed stage is tried again; bad input never is."""
     storage: StorageSettings = StorageSettings()
-    """Endpoint, region, profile, encryption and patience of remote storage; completed by the environment."""
+    """Endpoint, region, profile, timeouts and retries of remote storage; completed by the environment."""

@@ -100,6 +100,7 @@ class BaselineParams(Section):
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """How the dense network is trained or adapted."""
     seed: Seed = 0
+    """Of the initial weights, and of the order, augmentation and dropout of training."""
 
 
 class BudgetParams(Section):
@@ -141,6 +142,7 @@ class SampleParams(Section):
     ignore: tuple[str, ...] = ()
     """Layer names (shell patterns) or type names whose outputs stay whole."""
     seed: Seed = 0
+    """Of the draw of candidates."""
 
 
 def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
@@ -184,6 +186,7 @@ class FinetuneParams(Section):
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0
+    """Of the order, augmentation and dropout of training."""
 
 
 class ExportParams(Section):

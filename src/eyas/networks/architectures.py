@@ -61,9 +61,9 @@ def build_architecture(
 
 
 def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
-    """The factory and arguments behind ``baseline.architecture``.
+    """The factory and arguments that ``name`` stands for.
 
-    ``package.module:factory`` stands for itself; any other name is one of the checkout's ``models`` folder.
+    ``package.module:factory`` stands for itself; any other ``name`` is one of the checkout's ``models`` folder.
     """
     if ":" in name:
         return Architecture(name, {"num_classes": num_classes, **arguments})

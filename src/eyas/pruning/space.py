@@ -137,7 +137,7 @@ class SearchSpace:
         """
         if plan.space != self.fingerprint or list(plan.kept) != list(self.widths):
             msg = (
-                "the plan was made for another search space: another architecture, input shape, ignore, or "
+                "the plan was made for another search space: another architecture, input shape, ignored layers, or "
                 "version of the tracer; make it again with space.plan(widths)"
             )
             raise PlanError(msg)

@@ -184,7 +184,7 @@ def _input_to_json(leaf: Any) -> dict[str, Any]:
         return {**tensor, "values": to_runs(leaf.detach().cpu().to(torch.int64).flatten().numpy())}
     if leaf is None or isinstance(leaf, (bool, int, float, str)):
         return {"value": leaf}
-    msg = f"example_inputs hold a {type(leaf).__name__}, which JSON cannot: pass tensors and plain values"
+    msg = f"`example_inputs` hold a {type(leaf).__name__}, which JSON cannot: pass tensors and plain values"
     raise ParameterError(msg)
 
 

@@ -36,7 +36,7 @@ class Budget:
             ParameterError: there is no such metric.
         """
         if metric not in METRICS:
-            msg = f"budget on {metric!r}: known metrics are {', '.join(METRICS)}"
+            msg = f"there is no `metric` {metric!r}: known are {', '.join(METRICS)}"
             raise ParameterError(msg)
         dense = float(getattr(space.cost(), metric))
         target = value * dense if value <= 1 else float(value)

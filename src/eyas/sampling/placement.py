@@ -75,8 +75,8 @@ class Placement:
         band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
         return (
             f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
-            f"network has {most:,.0f}): {reason}. Change budget, widen tolerance, or lower "
-            "min_width and round_to"
+            f"network has {most:,.0f}): {reason}. Change `budget`, widen `tolerance`, or lower "
+            "`min_width` and `round_to`"
         )
 
     def floor(self, share: float) -> Positions:

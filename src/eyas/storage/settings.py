@@ -22,7 +22,7 @@ _ENVIRONMENT = {
     "etag_is_md5": ("EYAS_S3_ETAG_IS_MD5",),
     "ca_bundle": ("AWS_CA_BUNDLE",),
 }
-_MIB = 2**20
+_KIB, _MIB = 2**10, 2**20
 
 
 class StorageSettings(BaseModel):
@@ -55,7 +55,7 @@ class StorageSettings(BaseModel):
     """Upper bound of the first pause in seconds; it doubles with every try, and the pause is drawn below it."""
     backoff_cap: Annotated[float, Field(ge=0)] = 30
     """Upper bound of any pause in seconds."""
-    part_size: Annotated[int, Field(ge=5 * _MIB)] = 16 * _MIB
+    part_size: Annotated[int, Field(ge=64 * _KIB)] = 16 * _MIB
     """Bytes per part of a large object."""
     concurrency: Annotated[int, Field(ge=1)] = 8
     """Requests at the same time."""

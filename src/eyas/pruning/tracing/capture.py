@@ -31,7 +31,7 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
         TraceError: ``torch.export`` cannot capture the network; its own message is passed on.
     """
     if not isinstance(args, tuple):
-        msg = f"example_inputs must be a tuple of the model's positional inputs, not {type(args).__name__}"
+        msg = f"`example_inputs` must be a tuple of the model's positional inputs, not {type(args).__name__}"
         raise TraceError(msg)
     try:
         with warnings.catch_warnings():
@@ -41,7 +41,7 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
         first = str(error).strip().splitlines() or [type(error).__name__]
         msg = (
             f"torch.export cannot capture {type(model).__name__}: {first[0]}. Check that the model runs on "
-            "example_inputs in eval mode and has no control flow that depends on the values of tensors"
+            "`example_inputs` in eval mode and has no control flow that depends on the values of tensors"
         )
         raise TraceError(msg) from error
     signature = program.graph_signature

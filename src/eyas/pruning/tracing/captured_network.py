@@ -88,7 +88,7 @@ def ignored_modules(model: nn.Module, ignore: Ignore) -> set[str]:
         if not matched:
             what = repr(item) if isinstance(item, str) else item.__name__
             some = ", ".join(path for path in list(modules)[1:9])
-            msg = f"ignore: {what} matches no layer; layers are named {some} ..."
+            msg = f"`ignore`: {what} matches no layer; layers are named {some} ..."
             raise ParameterError(msg)
         roots.update(matched)
     return {path for path in modules if any(path == root or path.startswith(f"{root}.") or not root for root in roots)}

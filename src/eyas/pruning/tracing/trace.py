@@ -39,7 +39,7 @@ def trace(
     """
     for name, number in (("round_to", round_to), ("min_width", min_width)):
         if number < 1:
-            msg = f"{name} must be at least 1; given: {number}"
+            msg = f"`{name}` must be at least 1; given: {number}"
             raise ParameterError(msg)
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
