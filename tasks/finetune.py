@@ -23,6 +23,7 @@ from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
+FIELDS = training_fields("finetune") | {"images": "the images of the calibration split"}
 _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
@@ -111,4 +112,4 @@ def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan,
 
 
 if __name__ == "__main__":
-    stage.main("finetune", finetune, training_fields("finetune"))
+    stage.main("finetune", finetune, FIELDS)

@@ -39,6 +39,7 @@ FIELDS = {
     "space": "the search space of sample",
     "plans": "the candidates of sample",
     "calibration_images": "the images of the calibration split (score.calibration_images)",
+    "images": "the images of the calibration split",
     "scoring_images": "the images of the score split (score.score_images)",
     "scoring_labels": "the labels of the score split",
     "rungs": "score.rungs",
