@@ -97,11 +97,11 @@ def measure(case: Case, device: str, peak: float) -> list[tuple[object, ...]]:
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
-        found = eyas.score(model, space, plans, *data, rungs=rungs, **how)
+        scores = eyas.score(model, space, plans, *data, rungs=rungs, **how)
         synchronize(device)
         seconds = time.perf_counter() - start
         memory = torch.cuda.max_memory_allocated() / 2**30 if device == "cuda" else float("nan")
-        share = macs_done(found, macs, rungs) / seconds / peak
+        share = macs_done(scores, macs, rungs) / seconds / peak
         rate = len(widths) / seconds
         rows.append((f"{case.name}, {case.edge} x {case.edge}", title, len(widths), seconds, rate, share, memory))
         print(rows[-1], flush=True)

@@ -93,11 +93,11 @@ def main() -> None:
     """All cases."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, default=20)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row for case in CASES for row in measure(case, given.candidates)]
+    rows = [row for case in CASES for row in measure(case, args.candidates)]
     header = ("network", "rung, images", "engine CPU s per candidate", "engine / bare, median", "quartiles")
-    notes = [f"{given.candidates} candidates at half the MACs, batches of 128, one thread; target <= 1.15"]
+    notes = [f"{args.candidates} candidates at half the MACs, batches of 128, one thread; target <= 1.15"]
     publish("overhead", "Scoring overhead over bare forward passes", notes, table(header, rows))
 
 

@@ -87,21 +87,21 @@ def main() -> None:
     parser.add_argument("--largest-divided", type=int, default=100_000, help="largest size for two workers")
     parser.add_argument("--speedup", type=int, metavar="CANDIDATES", help="two workers against one on ResNet-20")
     parser.add_argument("--one", nargs=3, metavar=("CASE", "CANDIDATES", "WORKERS"), help="a single measurement")
-    given = parser.parse_args()
-    if given.one:
-        case, count, workers = given.one
+    args = parser.parse_args()
+    if args.one:
+        case, count, workers = args.one
         print(json.dumps(measure(CASES[case], int(count), int(workers))))
-    elif given.speedup:
-        speedup(given.speedup)
+    elif args.speedup:
+        speedup(args.speedup)
     else:
-        scale(given.largest, given.largest_divided)
+        scale(args.largest, args.largest_divided)
 
 
 def alone(case: str, count: int, workers: int) -> dict[str, float]:
     """A measurement in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.scale", "--one", case, str(count), str(workers)]
-    found: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return found
+    measured: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return measured
 
 
 def speedup(count: int) -> None:
@@ -124,11 +124,11 @@ def scale(largest: int, largest_divided: int) -> None:
     sizes = [size for size in (100, 1_000, 10_000, 100_000) if size <= largest]
     for workers in (1, 2):
         for size in sizes if workers == 1 else [s for s in sizes if s <= largest_divided]:
-            found = alone("digits", size, workers)
-            rate = found["candidates"] / found["seconds"]
-            worker = found["worker"] if workers > 1 else ""
-            each = 1000 * found["cpu"] / found["candidates"]
-            rows.append((workers, found["candidates"], found["seconds"], rate, each, found["own"], worker))
+            measured = alone("digits", size, workers)
+            rate = measured["candidates"] / measured["seconds"]
+            worker = measured["worker"] if workers > 1 else ""
+            each = 1000 * measured["cpu"] / measured["candidates"]
+            rows.append((workers, measured["candidates"], measured["seconds"], rate, each, measured["own"], worker))
             print(rows[-1], file=sys.stderr, flush=True)
     header = (
         "workers",

@@ -86,12 +86,12 @@ def read(work: Path, kind: str) -> dict[int, Row]:
     return {row["candidate"]: row for row in map(json.loads, lines)}
 
 
-def run(bench: Bench, work: Path, given: argparse.Namespace) -> None:
+def run(bench: Bench, work: Path, args: argparse.Namespace) -> None:
     """This process's share of the candidates, each through everything; what was finished earlier is left alone."""
     engine = make_engine(bench)
 
     def tune(order: int, number: int) -> Row:
-        return {"finetuned": finetuned_accuracy(bench, bench.plans[number], given.recipe, order)}
+        return {"finetuned": finetuned_accuracy(bench, bench.plans[number], args.recipe, order)}
 
     def rival(number: int) -> Row:
         value, seconds = timed(lambda: published_score(bench, bench.plans[number]))
@@ -100,9 +100,9 @@ def run(bench: Bench, work: Path, given: argparse.Namespace) -> None:
     kinds: dict[str, Callable[[int], Row]] = {
         "rows": lambda number: measure(bench, engine, number, work),
         "published": rival,
-        **{tuned(given.recipe, order): partial(tune, order) for order in range(1, given.orders + 1)},
+        **{tuned(args.recipe, order): partial(tune, order) for order in range(1, args.orders + 1)},
     }
-    part, parts = given.part
+    part, parts = args.part
     for number in range(part, len(bench.plans), parts):
         for kind, work_on in kinds.items():
             if number not in read(work, kind):
@@ -117,10 +117,10 @@ def tuned(recipe: Recipe, order: int = 1) -> str:
     return (f"order{order}-" if order > 1 else "") + f"tuned{recipe.rate:g}x{recipe.steps}"
 
 
-def finished(work: Path, given: argparse.Namespace) -> list[Row]:
+def finished(work: Path, args: argparse.Namespace) -> list[Row]:
     """The candidates that are through with everything; ``finetuned`` is the mean over all orders of the images."""
     scored, rivals = read(work, "rows"), read(work, "published")
-    trained = [read(work, tuned(given.recipe, order)) for order in range(1, given.orders + 1)]
+    trained = [read(work, tuned(args.recipe, order)) for order in range(1, args.orders + 1)]
     through = sorted(set.intersection(*map(set, (scored, rivals, *trained))))
     rows = []
     for number in through:
@@ -131,8 +131,8 @@ def finished(work: Path, given: argparse.Namespace) -> list[Row]:
 
 def record(work: Path, candidates: int, path: Path) -> None:
     """Score per image of every candidate, fused and held out, for tests of the race: ``(candidates, images)``."""
-    found = [np.load(work / f"image_scores-{number}.npz") for number in range(candidates)]
-    fused, held_out = (np.stack([f[list(VARIANTS)[i]] for f in found]).astype(np.float16) for i in (2, 3))
+    image_scores = [np.load(work / f"image_scores-{number}.npz") for number in range(candidates)]
+    fused, held_out = (np.stack([f[list(VARIANTS)[i]] for f in image_scores]).astype(np.float16) for i in (2, 3))
     np.savez_compressed(path, fused=fused, held_out=held_out)
 
 
@@ -144,8 +144,8 @@ def interval(scores: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
 def bootstrapped(statistic: Callable[[NDArray[np.int64]], float], count: int) -> str:
     """A statistic of all ``count`` candidates, with its 95 % interval when candidates are drawn with replacement."""
     rng = np.random.default_rng(0)
-    found = [statistic(rng.integers(0, count, count)) for _ in range(1000)]
-    low, high = np.nanquantile(found, [0.025, 0.975])
+    resampled = [statistic(rng.integers(0, count, count)) for _ in range(1000)]
+    low, high = np.nanquantile(resampled, [0.025, 0.975])
     return f"{statistic(np.arange(count)):.2f} ({low:.2f} to {high:.2f})"
 
 
@@ -154,23 +154,23 @@ def leads(rows: list[Row]) -> str:
     truth, theirs = column(rows, "finetuned"), column(rows, "published")
     ours = {"cross-entropy": np.array([row[OURS][0] for row in rows])}
     ours["dense_probe"] = np.array([row["dense_probe"][0] for row in rows])
-    found = []
+    words = []
     for name, scores in ours.items():
 
         def lead(drawn: NDArray[np.int64], scores: NDArray[np.float64] = scores) -> float:
             return kendall_tau(scores[drawn], truth[drawn]) - kendall_tau(theirs[drawn], truth[drawn])
 
-        found.append(f"{name} {bootstrapped(lead, len(rows))}")
-    return ", ".join(found)
+        words.append(f"{name} {bootstrapped(lead, len(rows))}")
+    return ", ".join(words)
 
 
 def race(bench: Bench, share: float, recipe: Recipe, scorer: str) -> tuple[float, float, float]:
     """A race over fresh candidates: images and CPU seconds per candidate; its winner, fine-tuned."""
     plans, images = draw(bench.space, share, RACED, seed=1_000), bench.images
-    given = (images.calibration, images.scoring, images.labels)
-    found, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *given, scorer=scorer))
+    data = (images.calibration, images.scoring, images.labels)
+    scores, seconds = timed(lambda: eyas.score(bench.model, bench.space, plans, *data, scorer=scorer))
     costs = np.cumsum([rung.cost() for rung in DEFAULT_RUNGS])
-    return float(costs[found.rung].mean()), seconds / RACED, finetuned_accuracy(bench, plans[found.winner], recipe)
+    return float(costs[scores.rung].mean()), seconds / RACED, finetuned_accuracy(bench, plans[scores.winner], recipe)
 
 
 def results(rows: list[Row], races: dict[str, tuple[float, float, float]]) -> list[tuple[object, ...]]:
@@ -203,15 +203,15 @@ def column(rows: list[Row], name: str) -> NDArray[np.float64]:
     return np.array([row[name] for row in rows], float)
 
 
-def report(rows: list[Row], given: argparse.Namespace, races: dict[str, tuple[float, float, float]]) -> None:
+def report(rows: list[Row], args: argparse.Namespace, races: dict[str, tuple[float, float, float]]) -> None:
     """The table, and its file."""
     truth = column(rows, "finetuned")
-    dense = "adapted to the JPEG copies by the baseline stage" if given.checkpoint else "the public checkpoint as it is"
+    dense = "adapted to the JPEG copies by the baseline stage" if args.checkpoint else "the public checkpoint as it is"
     notes = [
-        f"{given.model} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {given.share:.0%} of the MACs, draw "
-        f"{given.seed} without a floor on widths, uniform widths among them",
+        f"{args.model} on CIFAR-10 (JPEG copies), {len(rows)} candidates at {args.share:.0%} of the MACs, draw "
+        f"{args.seed} without a floor on widths, uniform widths among them",
         f"dense network: {dense}",
-        f"fine-tuning: recalibrated, {given.recipe}, SGD with Nesterov momentum, weight decay 1e-4, cosine to 0, in "
+        f"fine-tuning: recalibrated, {args.recipe}, SGD with Nesterov momentum, weight decay 1e-4, cosine to 0, in "
         "bfloat16; all 10,000 test images",
         f"fine-tuned accuracy: best {truth.max():.4f}, mean {truth.mean():.4f}, standard deviation "
         f"{truth.std():.4f}, uniform widths {truth[0]:.4f}",
@@ -226,19 +226,19 @@ def report(rows: list[Row], given: argparse.Namespace, races: dict[str, tuple[fl
         "Kendall tau with fine-tuned accuracy",
         "its winner, fine-tuned",
     )
-    if given.orders > 1:
+    if args.orders > 1:
         runs = np.array([row["runs"] for row in rows])
         notes.insert(
             4,
-            f"every candidate was fine-tuned {given.orders} times, in other orders of the images, and is judged by the "
+            f"every candidate was fine-tuned {args.orders} times, in other orders of the images, and is judged by the "
             f"mean; two single fine-tunings agree with tau {interval(runs[:, 0], runs[:, 1])}, and differ by "
             f"{np.abs(runs[:, 0] - runs[:, 1]).mean():.4f} on average",
         )
-    title = f"Scoring: published against ours ({given.model}, {given.share:.0%} of the MACs)"
-    publish(name_of(given), title, notes, table(header, results(rows, races)))
+    title = f"Scoring: published against ours ({args.model}, {args.share:.0%} of the MACs)"
+    publish(name_of(args), title, notes, table(header, results(rows, races)))
 
 
-def plot(rows: list[Row], given: argparse.Namespace) -> None:
+def plot(rows: list[Row], args: argparse.Namespace) -> None:
     """Score against fine-tuned accuracy, published beside ours, into ``docs/images/``."""
     import matplotlib.pyplot as plt
 
@@ -257,19 +257,19 @@ def plot(rows: list[Row], given: argparse.Namespace) -> None:
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test accuracy after fine-tuning, %")
     axes[0].legend(fontsize=8)
-    words = f"{given.model}, CIFAR-10, {len(rows)} candidates at {given.share:.0%} of the MACs, {given.recipe}"
+    words = f"{args.model}, CIFAR-10, {len(rows)} candidates at {args.share:.0%} of the MACs, {args.recipe}"
     figure.suptitle(words, fontsize=10)
-    figure.savefig(Path(__file__).parents[1] / f"docs/images/{name_of(given)}.png", dpi=90)
+    figure.savefig(Path(__file__).parents[1] / f"docs/images/{name_of(args)}.png", dpi=90)
 
 
-def name_of(given: argparse.Namespace) -> str:
+def name_of(args: argparse.Namespace) -> str:
     """Of the result's files."""
-    return f"scoring-{folder_of(given)}-{tuned(given.recipe)}" + (f"-{given.orders}orders" if given.orders > 1 else "")
+    return f"scoring-{folder_of(args)}-{tuned(args.recipe)}" + (f"-{args.orders}orders" if args.orders > 1 else "")
 
 
-def folder_of(given: argparse.Namespace) -> str:
+def folder_of(args: argparse.Namespace) -> str:
     """What the measurements of one set of candidates are kept under."""
-    return f"{given.model}-{given.share:g}{'-adapted' if given.checkpoint else ''}-draw{given.seed}"
+    return f"{args.model}-{args.share:g}{'-adapted' if args.checkpoint else ''}-draw{args.seed}"
 
 
 def parse() -> argparse.Namespace:
@@ -287,34 +287,39 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=1, help="fine-tunings of each candidate, in other orders")
     parser.add_argument("--part", nargs=2, type=int, default=(0, 1), metavar=("NUMBER", "OF"), help="share the work")
     parser.add_argument("--record", type=Path, help="write the score of each image there, for tests")
-    given = parser.parse_args()
-    given.recipe = Recipe(given.steps, given.rate)
-    return given
+    args = parser.parse_args()
+    args.recipe = Recipe(args.steps, args.rate)
+    return args
 
 
 def main() -> None:
     """Measure, or go on measuring, and report."""
-    given = parse()
+    args = parse()
     torch.set_num_threads(1)
-    work = given.work / folder_of(given)
+    work = args.work / folder_of(args)
     work.mkdir(parents=True, exist_ok=True)
-    kept = {scorer: work / f"race-{scorer}-{tuned(given.recipe)}.json" for scorer in RACES}
-    if not given.finished_only:
+    kept = {scorer: work / f"race-{scorer}-{tuned(args.recipe)}.json" for scorer in RACES}
+    if not args.finished_only:
         bench = Bench.prepare(
-            given.model, given.share, given.candidates, seed=given.seed, work=given.work, checkpoint=given.checkpoint
+            args.model,
+            args.share,
+            args.candidates,
+            seed=args.seed,
+            work=args.work,
+            checkpoint=args.checkpoint,
         )
-        run(bench, work, given)
-        if len(finished(work, given)) < len(bench.plans):
+        run(bench, work, args)
+        if len(finished(work, args)) < len(bench.plans):
             return
-        if given.record:
-            record(work, given.candidates, given.record)
+        if args.record:
+            record(work, args.candidates, args.record)
         for scorer, path in kept.items():
             if not path.exists():
-                path.write_text(json.dumps(race(bench, given.share, given.recipe, scorer)))
+                path.write_text(json.dumps(race(bench, args.share, args.recipe, scorer)))
     races = {scorer: json.loads(path.read_text()) for scorer, path in kept.items() if path.exists()}
-    rows = finished(work, given)
-    report(rows, given, races)
-    plot(rows, given)
+    rows = finished(work, args)
+    report(rows, args, races)
+    plot(rows, args)
 
 
 if __name__ == "__main__":

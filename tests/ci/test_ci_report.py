@@ -156,10 +156,10 @@ def test_a_push_that_is_refused_is_a_failure_and_leaves_the_comment(checkout: Pa
     assert (checkout / "comment.md").read_text() == "as it was\n"
 
 
-@pytest.mark.parametrize(("given", "asked"), [("", "promote --of-lock"), ("7", "promote --version 7")])
-def test_what_was_merged_is_promoted_unless_a_version_is_named(checkout: Path, given: str, asked: str) -> None:
+@pytest.mark.parametrize(("version", "asked"), [("", "promote --of-lock"), ("7", "promote --version 7")])
+def test_what_was_merged_is_promoted_unless_a_version_is_named(checkout: Path, version: str, asked: str) -> None:
     stand_in(checkout, 'echo "$@"; exit 3', "eyas")
-    done = call(checkout, "promote", given, MLFLOW_TRACKING_URI="http://mlflow.example")
+    done = call(checkout, "promote", version, MLFLOW_TRACKING_URI="http://mlflow.example")
     assert (done.stdout, done.returncode) == (f"{asked}\n", 3)
 
 

@@ -80,9 +80,9 @@ def copy(sources: list[str], folder: Path) -> None:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
     tracked = [Path(name) for name in listed if name and (ROOT / name).is_file()]
-    found = [p for p in tracked if any(s == "." or p == Path(s) or Path(s) in p.parents for s in sources)]
-    assert found, f"COPY {sources}: nothing to copy"
-    for path in found:
+    copied = [p for p in tracked if any(s == "." or p == Path(s) or Path(s) in p.parents for s in sources)]
+    assert copied, f"COPY {sources}: nothing to copy"
+    for path in copied:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, folder / path)
 

@@ -33,14 +33,14 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 
 def free_ports(count: int) -> list[str]:
     """Below the range that outgoing connections take their ports from."""
-    found: list[int] = []
+    ports: list[int] = []
     for port in random.sample(range(20_000, 30_000), 500):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            found.append(port)
-        if len(found) == count:
+            ports.append(port)
+        if len(ports) == count:
             break
-    return [str(port) for port in found]
+    return [str(port) for port in ports]
 
 
 @pytest.fixture(scope="module")

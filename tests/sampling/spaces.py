@@ -45,3 +45,17 @@ def macs_by_hand(space, row):
         total += inputs * int(width) * 9 * side * side
         inputs = int(width)
     return total + inputs * 10
+
+
+def params_by_hand(space, row):
+    """Weights of every layer, in plain loops."""
+    total, inputs = 0, 3
+    for width in row:
+        total += inputs * int(width) * 9
+        inputs = int(width)
+    return total + inputs * 10
+
+
+def activation_bytes_by_hand(space, row):
+    """Four bytes for each output of every convolution."""
+    return sum(4 * int(width) * side * side for width, side in zip(row, space.sides, strict=True))

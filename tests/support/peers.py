@@ -258,9 +258,9 @@ def web_server() -> Iterator[tuple[str, WebFiles]]:
 @contextmanager
 def s3_service() -> Iterator[str]:
     """The address of an S3 service: the one that ``EYAS_TEST_S3_ENDPOINT`` names, or moto."""
-    given = os.environ.get("EYAS_TEST_S3_ENDPOINT")
-    if given:
-        yield given
+    endpoint = os.environ.get("EYAS_TEST_S3_ENDPOINT")
+    if endpoint:
+        yield endpoint
         return
     from moto.server import ThreadedMotoServer
 

@@ -105,10 +105,10 @@ def _history(path: Path, epochs: int, start: float, random: np.random.Generator)
 
 
 def _export(folder: Path) -> None:
-    found = {"images": 360, "max_difference": 4.8e-6, "relative_difference": 3e-7, "agreement": 1.0}
-    found |= {"accuracy": 0.97, "bytes": 161_000}
+    result = {"images": 360, "max_difference": 4.8e-6, "relative_difference": 3e-7, "agreement": 1.0}
+    result |= {"accuracy": 0.97, "bytes": 161_000}
     parity = {"slicing": {"max_difference": 1e-6, "relative_difference": 1e-7}}
-    _json(folder / "parity.json", parity | {"files": {"dense.onnx": found, "model.onnx": found}})
+    _json(folder / "parity.json", parity | {"files": {"dense.onnx": result, "model.onnx": result}})
     times = {"dense": {"median": 0.084, "p95": 0.1}, "model": {"median": 0.061, "p95": 0.08}}
     latency = {"milliseconds": times, "runs": 200, "batch": 1, "threads": 1, "runtime": "onnxruntime 1.31.1"}
     _json(folder / "latency.json", latency | {"cpu": "Example CPU @ 2.1 GHz", "cores": 2})

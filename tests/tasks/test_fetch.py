@@ -367,7 +367,7 @@ def test_duplicates_are_counted_and_stay_together(run, folder, tmp_path, caplog)
     splits: dict[str, set[str]] = {}
     for row in read_index(tmp_path / "artifacts" / "fetch" / "index.parquet"):
         splits.setdefault(row.sha256, set()).add(row.split)
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(names) == 1 for names in splits.values())
 
 
 @pytest.mark.parametrize(

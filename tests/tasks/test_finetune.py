@@ -29,10 +29,10 @@ def artifacts(pruned_digits, tmp_path):
     return tmp_path / "artifacts"
 
 
-def make_params(artifacts, **given):
+def make_params(artifacts, **fields):
     recipe = {"kind": "sgd", "batch_size": 64, "learning_rate": 0.05}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
-    return parse_params({"finetune": {"epochs": 3, "recipe": recipe, **given}, "runtime": runtime})
+    return parse_params({"finetune": {"epochs": 3, "recipe": recipe, **fields}, "runtime": runtime})
 
 
 def files(folder: Path):

@@ -92,11 +92,11 @@ def test_again_gives_the_same_bytes_and_leaves_no_journal(artifacts, params):
 def test_after_an_interruption_it_goes_on_and_ends_alike(artifacts, params, monkeypatch):
     before, launch, calls = read(artifacts), Engine.launch, []
 
-    def interrupted(self, *given):
+    def interrupted(self, *task):
         calls.append(1)
         if len(calls) == 10:
             raise KeyboardInterrupt
-        return launch(self, *given)
+        return launch(self, *task)
 
     monkeypatch.setattr(Engine, "launch", interrupted)
     with pytest.raises(KeyboardInterrupt):
