@@ -36,7 +36,7 @@ from eyas.networks.saved_network_checks import (
     stale_attributes,
 )
 from eyas.pruning.plan import PruningPlan
-from eyas.pruning.surgery import rebuild
+from eyas.pruning.surgery import rebuild, uncompiled
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -76,10 +76,10 @@ def save_network(
     Raises:
         PlanError: the network does not have the shapes the plan leads to.
     """
-    folder = Path(folder)
+    folder, model = Path(folder), uncompiled(network.model)
     folder.mkdir(parents=True, exist_ok=True)
-    pruning = _describe_pruning(network.model, *pruned_to) if pruned_to else None
-    weights = safetensors.torch.save(state(network.model))
+    pruning = _describe_pruning(model, *pruned_to) if pruned_to else None
+    weights = safetensors.torch.save(state(model))
     record = ArchitectureRecord(
         architecture=network.architecture,
         arguments=network.arguments,
@@ -123,7 +123,7 @@ def save(
     shape = tuple(example[0].shape[1:]) if example else ()
     folder = save_network(Network(small, architecture, arguments or {}, shape), folder, pruned_to=(space, plan))
     if program:
-        save_program(small, folder / PROGRAM, space)
+        save_program(uncompiled(small), folder / PROGRAM, space)
     return folder
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from eyas.errors import ParityError
-from eyas.pruning.surgery import Slices, prune, rebuild
+from eyas.pruning.surgery import Slices, prune, rebuild, uncompiled
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -71,6 +71,7 @@ def check_parity(
         dtype: compute in another precision, such as ``torch.float64``.
         seed: of the random inputs.
     """
+    model = uncompiled(model)
     if inputs is None:
         inputs, kwargs = random_like(space.example, seed)
     sliced = prune(model, space, plan)

@@ -171,6 +171,9 @@ class SearchSpace:
         Raises:
             CheckpointError: parameters are missing or have other shapes than those that were traced.
         """
+        if "_orig_mod" in model._modules:
+            msg = "the network is compiled: pass the one that `torch.compile` was given, `model._orig_mod`"
+            raise CheckpointError(msg)
         tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
         if shapes != self.layout.shapes:

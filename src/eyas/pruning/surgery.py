@@ -10,12 +10,14 @@ A module that pads channels with zeros (the option-A shortcut of He et al. 2015,
 import copy
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from eyas.pruning.bound_functions import bind_functions
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -37,8 +39,16 @@ def prune(model: Model, space: "SearchSpace", plan: "PruningPlan") -> Model:
         PlanError: the plan belongs to another search space.
         CheckpointError: ``model`` is not of the architecture that was traced.
     """
+    model = uncompiled(model)
     space.check_model(model)
     return slice_model(model, space.slices(plan), space.attributes(plan))
+
+
+def uncompiled(model: Model) -> Model:
+    """The network that ``torch.compile`` wrapped; any other as it is."""
+    while "_orig_mod" in model._modules:
+        model = cast("Model", model._modules["_orig_mod"])
+    return model
 
 
 def slice_model(
@@ -101,8 +111,9 @@ def _fill(new: nn.Module, old: nn.Module, memo: dict[int, Any]) -> None:
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
     """A deep copy; what cannot be copied (handles of libraries, open files) is shared."""
+    bind_functions(value, memo)
     try:
-        return copy.deepcopy(value, memo)
+        return memo[id(value)] if id(value) in memo else copy.deepcopy(value, memo)
     except (TypeError, ValueError, RuntimeError, NotImplementedError):
         return value
 

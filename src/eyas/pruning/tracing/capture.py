@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from eyas.errors import TraceError
 
@@ -17,6 +17,8 @@ class Captured:
 
     graph: fx.Graph
     tensors: dict[str, str]
+    constants: tuple[Tensor, ...] = ()
+    """Tensors that the forward code reads and that no parameter or buffer holds."""
 
     def read(self) -> set[str]:
         """Parameters and buffers that an operator reads."""
@@ -46,4 +48,5 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
         raise TraceError(msg) from error
     signature = program.graph_signature
     tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
-    return Captured(program.graph, dict(tensors))
+    constants = (program.constants[name] for name in signature.inputs_to_lifted_tensor_constants.values())
+    return Captured(program.graph, dict(tensors), tuple(item for item in constants if isinstance(item, Tensor)))

@@ -8,9 +8,10 @@ from torch import nn
 
 from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import share_structure, uncompiled
 from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
+from eyas.pruning.tracing.foreign_weights import check_weights
 from eyas.pruning.tracing.refine import refine
 
 
@@ -34,18 +35,20 @@ def trace(
         min_width: smallest width of a group.
 
     Raises:
-        TraceError: the network cannot be captured.
+        TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
         ParameterError: a pattern or type in ``ignore`` matches nothing, or a number is below 1.
     """
     for name, number in (("round_to", round_to), ("min_width", min_width)):
         if number < 1:
             msg = f"`{name}` must be at least 1; given: {number}"
             raise ParameterError(msg)
+    model = uncompiled(model)
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
     captured = [capture(share_structure(model).eval(), *example)]
     if unread(model, captured):
         with contextlib.suppress(TraceError):
             captured.append(capture(share_structure(model).train(), *doubled(example)))
+    check_weights(model, example, captured)
     unused = unread(model, captured)
     return refine(CapturedNetwork(model, example, tuple(captured), ignored, unused, round_to, min_width))
