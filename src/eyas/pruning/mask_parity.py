@@ -4,8 +4,8 @@ Zeroing what makes a channel is not enough (batch-norm turns zero into its shift
 masked at the readers: every consumer's weights on removed channels are zero.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from eyas.errors import ParityError
-from eyas.pruning.surgery import Slices, prune, rebuild, uncompiled
+from eyas.pruning.surgery import Slices, prune, rebuild, share_structure, uncompiled
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
 SMALLEST = 1e-6
 """Outputs that stay below this are compared as if they were this large: what is zero but for rounding."""
+REPEATABLE = 1e-4
+"""Relative difference of two runs of one network that is no randomness, but another order of summation."""
+RANDOM = "the forward code draws random numbers in eval mode"
+Example = tuple[tuple[Any, ...], dict[str, Any]]
+
+_NO_TENSORS = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
 
 @dataclass(frozen=True)
@@ -69,33 +75,68 @@ def check_parity(
         inputs: positional inputs; without them random ones shaped like the example inputs.
         kwargs: keyword inputs.
         dtype: compute in another precision, such as ``torch.float64``.
-        seed: of the random inputs.
+        seed: of the random inputs; where the network answers them with NaN, the example inputs themselves are used.
+
+    Raises:
+        ParityError: the answers hold no floating-point tensor, or the forward code draws random numbers.
     """
     model = uncompiled(model)
     if inputs is None:
-        inputs, kwargs = random_like(space.example, seed)
+        inputs, kwargs = drawn_inputs(model, space.example, seed)
+    kwargs = dict(kwargs or {})
     sliced = prune(model, space, plan)
     masked = mask_consumers(model, space, space.slices(plan))
-    return compare(masked, sliced, inputs, dict(kwargs or {}), dtype)
-
-
-def compare(
-    masked: nn.Module, sliced: nn.Module, inputs: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype | None
-) -> Parity:
-    """Run two networks on the same inputs in eval mode; both may be changed (mode, precision)."""
     if dtype is not None:
         masked, sliced = masked.to(dtype), sliced.to(dtype)
-        inputs, kwargs = pytree.tree_map(lambda item: _cast(item, dtype), (inputs, kwargs))
+        inputs, kwargs = in_precision((inputs, kwargs), dtype)
+    with torch.random.fork_rng(devices=[]):
+        expected = answers(masked, inputs, kwargs)
+        if is_random(expected, answers(masked, inputs, kwargs)):
+            msg = f"{RANDOM}, so that two networks cannot be compared: draw only `if self.training`"
+            raise ParityError(msg)
+        return compare(answers(sliced, inputs, kwargs), expected)
+
+
+def answers(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """All tensors that a network answers with in eval mode; its mode is set."""
     with torch.no_grad():
-        actual = list(_tensors(sliced.eval()(*inputs, **kwargs)))
-        expected = list(_tensors(masked.eval()(*inputs, **kwargs)))
+        return list(_tensors(model.eval()(*inputs, **kwargs)))
+
+
+def compare(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> Parity:
+    """How far answers are apart; integers say too little (a class number agrees by chance) and do not count.
+
+    Raises:
+        ParityError: the answers have other shapes, or hold nothing that can be compared.
+    """
     if [t.shape for t in expected] != [t.shape for t in actual]:
         msg = f"outputs have shapes {[tuple(t.shape) for t in actual]}, expected {[tuple(t.shape) for t in expected]}"
         raise ParityError(msg)
-    absolute = [_largest(a.double() - b.double()) for a, b in zip(actual, expected, strict=True)]
-    scale = [_largest(b.double()) for b in expected]
-    relative = [a / max(s, SMALLEST) for a, s in zip(absolute, scale, strict=True)]
-    return Parity(max(absolute, default=0.0), max(relative, default=0.0), len(expected))
+    pairs = [(_real(a), _real(b)) for a, b in zip(actual, expected, strict=True) if _is_inexact(b)]
+    if not any(b.isfinite().any() for _, b in pairs):
+        msg = f"nothing to compare: {_nothing(expected)}"
+        raise ParityError(msg)
+    absolute = torch.tensor([gap(a, b) for a, b in pairs], dtype=torch.float64)
+    scale = torch.tensor([largest(b) for _, b in pairs], dtype=torch.float64)
+    return Parity(float(absolute.max()), float((absolute / scale.clamp(min=SMALLEST)).max()), len(pairs))
+
+
+def gap(actual: Tensor, expected: Tensor) -> float:
+    """Largest difference; infinite or undefined entries that agree do not differ, others give NaN or infinity."""
+    same = (actual == expected) | (actual.isnan() & expected.isnan())
+    difference = (actual.double() - expected.double()).abs().masked_fill(same, 0.0)
+    return float(difference.max()) if difference.numel() else 0.0
+
+
+def is_random(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether two answers of one network to the same inputs differ."""
+    pairs = [(_real(a), _real(b)) for a, b in zip(first, second, strict=True) if _is_inexact(a)]
+    return any(not gap(a, b) <= REPEATABLE * max(largest(b), SMALLEST) for a, b in pairs)
+
+
+def has_nan(tensors: Sequence[Tensor]) -> bool:
+    """Whether an entry is undefined."""
+    return any(bool(_real(tensor).isnan().any()) for tensor in tensors if _is_inexact(tensor))
 
 
 def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, share: bool = False) -> nn.Module:
@@ -126,7 +167,20 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
     return copied
 
 
-def random_like(example: tuple[tuple[Any, ...], dict[str, Any]], seed: int) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def drawn_inputs(model: nn.Module, example: Example, seed: int) -> Example:
+    """:func:`random_like`, or the example itself where the network has no answer to drawn values (a logarithm)."""
+    args, kwargs = random_like(example, seed)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            undefined = has_nan(answers(share_structure(model), args, kwargs))
+    except ParityError:
+        raise
+    except Exception:  # whatever the user's code raises on inputs outside its domain
+        undefined = True
+    return example if undefined else (args, kwargs)
+
+
+def random_like(example: Example, seed: int) -> Example:
     """Random inputs shaped like the example's; integer and boolean inputs stay as they are."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -138,25 +192,60 @@ def random_like(example: tuple[tuple[Any, ...], dict[str, Any]], seed: int) -> t
     return pytree.tree_map(draw, example)  # type: ignore[no-any-return]
 
 
+def in_precision(example: Example, dtype: torch.dtype) -> Example:
+    """Inputs in another precision."""
+    return pytree.tree_map(  # type: ignore[no-any-return]
+        lambda item: item.to(dtype) if isinstance(item, Tensor) and item.is_floating_point() else item, example
+    )
+
+
 def _copy(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach().clone(), requires_grad=tensor.requires_grad)
 
 
-def _cast(item: Any, dtype: torch.dtype) -> Any:
-    return item.to(dtype) if isinstance(item, Tensor) and item.is_floating_point() else item
-
-
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """All tensors of nested tuples, lists, dictionaries and objects with attributes."""
-    if isinstance(output, Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for item in output.values():
-            yield from _tensors(item)
-    elif isinstance(output, (list, tuple)):
-        for item in output:
-            yield from _tensors(item)
+    """All tensors of any structure that pytree knows, and of dataclasses, mappings and sequences that it does not.
+
+    Raises:
+        ParityError: there is an object that cannot be looked into.
+    """
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from _tensors([getattr(leaf, field.name) for field in fields(leaf)])
+        elif isinstance(leaf, Mapping):
+            yield from _tensors(list(leaf.values()))
+        elif isinstance(leaf, (list, tuple, set, frozenset)):
+            yield from _tensors(list(leaf))
+        elif not isinstance(leaf, _NO_TENSORS):
+            msg = (
+                f"the network answers with a {type(leaf).__name__}, whose tensors cannot be listed: make it a "
+                "dataclass, or tell torch.utils._pytree of it"
+            )
+            raise ParityError(msg)
 
 
-def _largest(tensor: Tensor) -> float:
-    return float(tensor.abs().max()) if tensor.numel() else 0.0
+def _nothing(expected: Sequence[Tensor]) -> str:
+    """Why answers hold nothing to compare."""
+    if not expected:
+        return "the network answers with no tensor"
+    if not any(map(_is_inexact, expected)):
+        return "the network answers with integers only; let it return what they are computed from"
+    return "all that the network answers with is undefined (NaN), infinite or empty"
+
+
+def _is_inexact(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _real(tensor: Tensor) -> Tensor:
+    """Dense and real, a complex number as two."""
+    tensor = tensor if tensor.layout == torch.strided else tensor.to_dense()
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def largest(tensor: Tensor) -> float:
+    """Largest finite magnitude."""
+    finite = tensor[tensor.isfinite()]
+    return float(finite.abs().max()) if finite.numel() else 0.0

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 from eyas.errors import ParameterError
 from eyas.pruning.groups import Ints
 from eyas.pruning.space_json import Example
+from eyas.pruning.tracing.call import user_line
 from eyas.pruning.tracing.capture import Captured
 from eyas.pruning.tracing.interpreter import interpret
 from eyas.pruning.tracing.state import Trace, canonical_names
@@ -51,6 +52,12 @@ class CapturedNetwork:
         for parameter, dim, positions, reason in findings.frozen:
             trace.channels.freeze(trace.slots[parameter][dim].ids[positions], reason)
         return trace
+
+    def random_line(self) -> str:
+        """The first line of the user's code that draws random numbers; empty where none does."""
+        nodes = (node for node in self.captured[0].graph.nodes if node.op == "call_function")
+        drawing = (node for node in nodes if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()))
+        return next((user_line(str(node.meta.get("stack_trace") or "")) for node in drawing), "")
 
 
 def unread(model: nn.Module, captured: Sequence[Captured]) -> dict[str, tuple[str, ...]]:

@@ -20,7 +20,7 @@ def refine(network: CapturedNetwork) -> SearchSpace:
     while True:
         trace = network.interpret(findings)
         space = space_of(trace, network)
-        prober = prober or Prober(network.model, network.example)
+        prober = prober or Prober(network.model, network.example, network.random_line())
         wrong = prober.culprits(space, space.groups)
         if not wrong:
             space = _widened(network, findings, trace, space, prober)

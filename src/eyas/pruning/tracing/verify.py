@@ -13,11 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from eyas.errors import ParityError
 from eyas.pruning.groups import ChannelGroup
-from eyas.pruning.mask_parity import compare, mask_consumers, random_like
+from eyas.pruning.mask_parity import (
+    RANDOM,
+    Example,
+    answers,
+    compare,
+    has_nan,
+    in_precision,
+    is_random,
+    mask_consumers,
+    random_like,
+)
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import rebuild, slice_model
+from eyas.pruning.tracing.layer_outputs import LayerOutputs, layers_apart
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-8}
 """Largest relative difference that is rounding and not an error."""
@@ -30,14 +42,34 @@ class Prober:
     """Runs sliced against masked networks, on weights that hide nothing."""
 
     model: nn.Module
-    example: tuple[tuple[object, ...], dict[str, object]]
+    example: Example
+    random_line: str = ""
+    """The user's line that draws random numbers, if one does."""
     checks: int = 0
+    blind: str | None = field(init=False, default=None)
+    """Why no two networks can be compared, if so."""
     _jittered: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
-        self._jittered = jittered(self.model)
-        self.example = random_like(self.example, seed=0)
-        estimate_statistics(self._jittered, self.example)
+        own, drawn = self.example, [random_like(self.example, seed) for seed in range(3)]
+        for example, *batch in (drawn, [own, own, own]):
+            self._jittered, self.example = jittered(self.model), example
+            estimate_statistics(self._jittered, *batch)
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    first, second = (answers(self._jittered, *example) for _ in range(2))
+                    self.blind = self._random_reason() if is_random(first, second) else None
+                    compare(first, first)
+            except ParityError as error:
+                self.blind = str(error)
+            except Exception as error:  # whatever the user's code raises on inputs outside its domain
+                self.blind = _explain(error, "on random inputs")
+                continue
+            if not has_nan(first):
+                break
+
+    def _random_reason(self) -> str:
+        return f"{RANDOM}{f', {self.random_line}' if self.random_line else ''}: draw only `if self.training`"
 
     def failure(self, space: SearchSpace, groups: Sequence[ChannelGroup], seed: int = 0) -> str | None:
         """Why a network with only ``groups`` narrowed is wrong; None if it is right."""
@@ -47,24 +79,38 @@ class Prober:
 
     def failure_of(self, space: SearchSpace, plan: PruningPlan) -> str | None:
         """Why the network at ``plan`` is wrong; None if it is right."""
+        if self.blind is not None:
+            return self.blind
         self.checks += 1
-        slices, attributes = space.slices(plan), space.attributes(plan)
-        args, kwargs = self.example
-        for dtype in (torch.float32, torch.float64):
-            share = dtype == torch.float32  # a change of precision is made in place
-            sliced = slice_model(self._jittered, slices, attributes, share=share)
-            masked = mask_consumers(self._jittered, space, slices, share=share)
+        apart = 0.0
+        for dtype, tolerance in TOLERANCE.items():
             try:
                 with torch.random.fork_rng(devices=[]):
-                    parity = compare(masked, sliced, args, dict(kwargs), dtype if dtype == torch.float64 else None)
+                    apart = self._apart(space, plan, dtype)
             except Exception as error:  # anything the user's forward code may raise
                 return _explain(error)
-            if parity.max_relative <= TOLERANCE[dtype]:
+            if apart <= tolerance:
                 return None
         return (
             f"with fewer channels the forward code computes something else (relative difference "
-            f"{parity.max_relative:.1e}): a number of channels is hard-wired in it"
+            f"{apart:.1e}): a number of channels is hard-wired in it"
         )
+
+    def _apart(self, space: SearchSpace, plan: PruningPlan, dtype: torch.dtype) -> float:
+        """Largest relative difference of the sliced from the masked network, at the outputs and after each layer."""
+        share = dtype == torch.float32  # a change of precision is made in place
+        slices = space.slices(plan)
+        sliced = slice_model(self._jittered, slices, space.attributes(plan), share=share)
+        masked = mask_consumers(self._jittered, space, slices, share=share)
+        example = self.example
+        if not share:
+            sliced, masked, example = sliced.to(dtype), masked.to(dtype), in_precision(example, dtype)
+        with LayerOutputs() as ours:
+            actual = answers(sliced, *example)
+        with LayerOutputs() as theirs:
+            expected = answers(masked, *example)
+        outputs_apart = compare(actual, expected).max_relative  # may be NaN, which Python's max would lose
+        return float(np.maximum(outputs_apart, layers_apart(ours.layers, theirs.layers, masked, slices)))
 
     def culprits(self, space: SearchSpace, groups: Sequence[ChannelGroup]) -> dict[str, str]:
         """The groups that fail, with the reason; found by halving."""
@@ -120,15 +166,14 @@ def jittered(model: nn.Module) -> nn.Module:
     return rebuild(model, vary)
 
 
-def estimate_statistics(model: nn.Module, example: tuple[tuple[object, ...], dict[str, object]]) -> None:
-    """Give batch-norms the statistics of random inputs, so that activations neither vanish nor explode.
+def estimate_statistics(model: nn.Module, first: Example, second: Example) -> None:
+    """Give batch-norms the statistics of two inputs, so that activations neither vanish nor explode.
 
     Fresh and jittered weights can shrink a signal so far that no error shows at the outputs. A network that does
     not take two images at once keeps its statistics.
     """
     norms = [m for m in model.eval().modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     norms = [norm for norm in norms if norm.running_mean is not None]
-    first, second = random_like(example, seed=1), random_like(example, seed=2)
     args, kwargs = pytree.tree_map(_one_batch, first, second)
     try:
         for norm in norms:
@@ -149,10 +194,11 @@ def _one_batch(first: object, second: object) -> object:
     )
 
 
-def _explain(error: Exception) -> str:
-    """The user's line where a smaller network fails."""
+def _explain(error: Exception, when: str = "with fewer channels") -> str:
+    """The user's line where a network fails."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "/torch/" not in f.filename and "/eyas/" not in f.filename]
     first = (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
     place = f"`{own[-1].line}` ({own[-1].filename.rsplit('/', 1)[-1]}:{own[-1].lineno})" if own else "the forward code"
-    return f"with fewer channels {place} fails: a number of channels is hard-wired there ({first})"
+    why = "a number of channels is hard-wired there " if when == "with fewer channels" else ""
+    return f"{when} {place} fails: {why}({first})"
