@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibration.recalibrate import even_batches, recalibrate
+from eyas.pruning.memory_format import channels_last
 from eyas.scoring.device_copy import on_device, precision_of
 from eyas.scoring.features import collect_features, find_head
 from eyas.scoring.hooks import drop_idle_hooks
@@ -71,7 +72,7 @@ class Engine:
         self.space, self.method, self.device = space, method, device
         self.images = images.to(device)
         if self.images.scoring.ndim == 4:
-            self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self.model = channels_last(self.model)
         self.precision = "bfloat16" if device.startswith("cuda") else precision_of(self.model)
         drop_idle_hooks(self.model, self.images.scoring[:EXAMPLES], method.output)
         self.example = example_output(self.model, self.images.scoring[:EXAMPLES], method.output)
