@@ -149,7 +149,7 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
         for member in group.members:
             if member.role == "in" and member.dim in slices.get(member.parameter, {}):
                 readers.setdefault(member.parameter, []).append(member.dim)
-    masked = {id(parameter) for name, parameter in model.named_parameters() if name in readers}
+    masked = {id(t) for name, t in (*model.named_parameters(), *model.named_buffers()) if name in readers}
 
     def take(tensor: Tensor) -> Tensor:
         if share and id(tensor) not in masked:
@@ -158,7 +158,7 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
 
     copied = rebuild(model, take)
     with torch.no_grad():
-        for name, parameter in copied.named_parameters():
+        for name, parameter in (*copied.named_parameters(), *copied.named_buffers()):
             for dim in set(readers.get(name, [])):
                 mask = torch.zeros(parameter.shape[dim], dtype=torch.bool)
                 mask[torch.from_numpy(slices[name][dim])] = True

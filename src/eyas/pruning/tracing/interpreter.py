@@ -36,7 +36,8 @@ def _call(trace: Trace, node: fx.Node, environment: dict[fx.Node, Any]) -> Any:
         return source[index] if isinstance(source, (list, tuple)) else fixed_output(node)
     call = Call(trace, node, _bind(node, environment), _shape(node.meta.get("val")))
     rule = find_rule(node.target)
-    if rule is None or not isinstance(call.outputs, (tuple, list)):
+    computes = isinstance(call.outputs, (tuple, list)) or node.meta.get("val") is None
+    if rule is None or not computes:
         result: Any = unknown(call)
     else:
         result = _apply(rule, call)

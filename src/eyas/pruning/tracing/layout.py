@@ -164,7 +164,7 @@ def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:
 
 
 def _batch(example: Example) -> int:
-    """Images in the example batch: the first dimension of the first tensor."""
-    tensors = (item for item in pytree.tree_leaves(example) if isinstance(item, torch.Tensor))
-    first = next(tensors, None)
-    return int(first.shape[0]) if first is not None and first.ndim > 0 else 1
+    """Images in the example batch: the first dimension of the input with the most dimensions, of several the first."""
+    tensors = [item for item in pytree.tree_leaves(example) if isinstance(item, torch.Tensor)]
+    images = max(tensors, key=lambda tensor: tensor.ndim, default=None)
+    return int(images.shape[0]) if images is not None and images.ndim > 0 else 1

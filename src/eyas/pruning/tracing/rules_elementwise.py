@@ -13,13 +13,25 @@ from eyas.pruning.tracing.values import Value, aligned, aligned_shape
     "leaky_relu", "relu6", "elu", "selu", "celu", "silu", "gelu", "mish", "hardswish", "hardsigmoid", "hardtanh",
     "log_sigmoid", "softplus", "threshold", "rrelu", "special_expit", "logit", "nan_to_num", "square",
     "dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "bernoulli",
-    "contiguous", "clone", "to", "_to_copy", "copy", "detach", "alias", "type_as", "lift_fresh_copy", "expand_as",
+    "contiguous", "clone", "copy", "detach", "alias", "lift_fresh_copy", "expand_as",
     "zeros_like", "ones_like", "empty_like", "full_like", "rand_like", "randn_like", "fill", "zero",
     "masked_fill", "where", "clamp", "greater", "less", "greater_equal", "less_equal", "not_equal", "isclose",
 )  # fmt: skip
 def elementwise(call: Call) -> Value:
     """Operands of one shape: their channels are tied index by index."""
     return combine(call, call.values(), call.shape)
+
+
+@rule("to", "_to_copy", "type_as")
+def cast(call: Call) -> Value:
+    """Another type, device or layout of the same entries; a second tensor only says which."""
+    x, entry = call.first, call.node.meta["val"]
+    return Value(x.shape, x.labels, int(entry.element_size()))
+
+
+@rule("_assert_tensor_metadata", "_assert_async", "_functional_assert_async")
+def asserted(call: Call) -> None:
+    """Computes nothing: ``torch.export`` writes one beside each cast."""
 
 
 def combine(call: Call, values: list[Value], shape: tuple[int, ...]) -> Value:
@@ -34,6 +46,7 @@ def combine(call: Call, values: list[Value], shape: tuple[int, ...]) -> Value:
                     raise UnsupportedForm(msg)
                 if size > 1:
                     call.unite(ids, other.at(dim - len(shape) + other.ndim))
+            call.trace.combine([aligned(other, len(shape)).get(dim, ids[:0]) for other in values])
             merged[dim] = np.where(merged[dim] >= 0, merged[dim], ids) if dim in merged else ids
     itemsize = max((value.itemsize for value in values), default=4)
     return Value(shape, {}, itemsize).relabel(shape, merged)

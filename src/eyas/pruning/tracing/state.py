@@ -69,6 +69,7 @@ class Trace:
         self.tensors = named_tensors(self.model)
         self.counting = True
         self._starts: dict[int, Slot] = {}
+        self._operands: dict[int, dict[int, Slot]] = {}
 
     def tensor(self, name: str) -> Value:
         """The value of a parameter or buffer; each of its dimensions has ids of its own."""
@@ -84,9 +85,29 @@ class Trace:
     def mark(self, ids: Ids, role: Role) -> None:
         """Give the parameter dimension behind fresh ``ids`` its role, and its place in the order."""
         self.clock += 1
-        for slot in self._slots_of(ids):
+        for slot in self._made_of(ids, role):
             slot.role = slot.role or role
             slot.order = slot.order if slot.order >= 0 else self.clock
+
+    def combine(self, operands: list[Ids]) -> None:
+        """Remember weights that are combined entry by entry (sums, masks): they are to play one role."""
+        slots = [slot for ids in operands for slot in self._slots_of(ids)]
+        joined = {start: held for slot in slots for start, held in self._operands.get(int(slot.ids[0]), {}).items()}
+        joined |= {int(slot.ids[0]): slot for slot in slots}
+        if len(joined) > 1:
+            self._operands.update(dict.fromkeys(joined, joined))
+
+    def _made_of(self, ids: Ids, role: Role) -> list[Slot]:
+        """The parameter dimensions behind a weight: several where it is combined from matrices of one shape."""
+        own = self._slots_of(ids)
+        if role not in ("in", "out") or not own or not self._is_matrix(own[0]):
+            return own
+        slots = [slot for slot in self._operands.get(int(ids[0]), {}).values() if self._is_matrix(slot)] or own
+        trained = [slot for slot in slots if isinstance(self.tensors[slot.parameter], nn.Parameter)]
+        return slots if role == "in" else trained or own
+
+    def _is_matrix(self, slot: Slot) -> bool:
+        return sum(size > 1 for size in self.tensors[slot.parameter].shape) > 1
 
     def is_parameter(self, ids: Ids) -> bool:
         """Whether ``ids`` are those of a parameter's dimension."""
