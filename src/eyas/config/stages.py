@@ -44,6 +44,8 @@ class FetchParams(Section):
     """Share set aside when no test set is given."""
     max_images: Count | None = None
     """Use only so many training images, chosen by content hash; for a quick look."""
+    skip_broken: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Leave out at most so many images that do not decode; with more, all of them are named and the stage ends."""
 
     @model_validator(mode="before")
     @classmethod
