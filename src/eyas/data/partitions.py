@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eyas.data.formats import Format, FormatChoice, Listing, choose_format
+from eyas.data.formats.class_numbers import check_all_in_use
 from eyas.data.image_reader import ImageLocation
 from eyas.data.left_out import HIDDEN, in_words, visible
 from eyas.data.manifest import list_files
@@ -68,7 +69,9 @@ def _check_labels(listing: Listing) -> None:
     wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= len(listing.classes)))
     if len(wrong):
         location = ImageLocation(listing.files[listing.file_indices[wrong[0]]], int(listing.rows[wrong[0]]))
-        msg = f"{location} has label {listing.labels[wrong[0]]}; allowed are 0 to {len(listing.classes) - 1}"
+        label = int(listing.labels[wrong[0]])
+        hint = ": -1 stands for a label that is kept back, so these images cannot be used" if label == -1 else ""
+        msg = f"{location} has label {label}; allowed are 0 to {len(listing.classes) - 1}{hint}"
         raise DataError(msg)
 
 
@@ -76,13 +79,24 @@ def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     """The classes of all partitions: those of one that names them, ``train`` first.
 
     Raises:
-        DataError: a partition has a class that the others lack.
+        DataError: a partition has a class that the others lack, there is one class alone, or a number is no class.
     """
+    classes = _join_classes(listings)
+    if len(classes) == 1:
+        msg = f"all images are of one class, {classes[0]!r}: a network needs two or more to tell apart"
+        raise DataError(msg)
+    return classes
+
+
+def _join_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     named = {name: listing.classes for name, listing in listings.items() if listing.named}
     if not named:
+        check_all_in_use(label for listing in listings.values() for label in np.unique(listing.labels).tolist())
         return max((listing.classes for listing in listings.values()), key=len)
     classes = named.get("train") or next(iter(named.values()))
     for name, listing in listings.items():
+        if not listing.named:
+            _LOG.warning("%s numbers its classes: 0, 1, ... are taken for %s", name, ", ".join(classes))
         unknown = set(listing.classes) - set(classes) if listing.named else listing.classes[len(classes) :]
         if unknown:
             msg = f"{name} has a class {min(unknown)!r} that the other partition lacks; known: {', '.join(classes)}"

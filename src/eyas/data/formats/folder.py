@@ -119,6 +119,7 @@ def _check_no_class_lost(images: Sequence[str], files: Sequence[str], level: int
         others = by_suffix(name for name in files if not is_image(name) and not is_hidden(name))
         msg = (
             f"class {folder[-1]!r} has no image that can be read: its files are {in_words(by_suffix(held))}. Left out "
-            f"in all: {sum(others.values())} files ({in_words(others)}). Convert them to JPEG or PNG, or remove the class"
+            f"in all: {sum(others.values())} files ({in_words(others)}). Convert them to JPEG or PNG, or remove the "
+            "class"
         )
         raise DataError(msg)

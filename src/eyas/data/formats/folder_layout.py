@@ -42,10 +42,9 @@ def read_layout(images: Sequence[str], class_level: int | None = None) -> Folder
         fault = f"{stray} lies beside the class folders" if stray else "there is no image file"
         msg = f"a folder per class was expected (class/image.jpg): {fault}"
         raise DataError(msg)
-    if not parts:
-        return FolderLayout(class_level, ("train",) * len(images))
-    uses: dict[str, Use] = {name: part.use for name in names[parts[0]] if (part := read_part_name(name))}
-    return FolderLayout(class_level, tuple(uses[folder[parts[0]]] for folder in folders))
+    told = parts[0] if parts else 0
+    uses: dict[str, Use] = {name: part.use for name in names[told] if parts and (part := read_part_name(name))}
+    return FolderLayout(class_level, tuple(uses.get(folder[told], "train") for folder in folders))
 
 
 def _are_parts(names: Collection[str]) -> bool:
