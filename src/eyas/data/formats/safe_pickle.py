@@ -1,8 +1,8 @@
 """Pickled dictionaries of arrays and text, read without running what a pickle may ask for.
 
 What a pickled numpy array names is answered by stand-ins: a pickle may call them and give them a state, which they
-check and from which an array of plain numbers is made. No code of numpy ever sees a state that a file holds (a dtype whose
-state is set by hand makes numpy follow any pointer). Everything else that a pickle names is refused.
+check and from which an array of plain numbers is made. No code of numpy ever sees a state that a file holds (a dtype
+whose state is set by hand makes numpy follow any pointer). Everything else that a pickle names is refused.
 """
 
 import io
