@@ -25,6 +25,7 @@ FIELDS = training_fields("baseline") | {
     "architecture": "baseline.architecture",
     "arguments": "baseline.arguments",
     "example_inputs": EXAMPLE_INPUTS,
+    "key": "baseline.checkpoint_key",
 }
 """The parameter behind each argument that the library's messages name."""
 
@@ -38,7 +39,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     share_cores(params.runtime, section.recipe, cost.macs)
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
-        load_checkpoint(model, source.weights)
+        load_checkpoint(model, source.weights, section.checkpoint_key)
         epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:

@@ -28,6 +28,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "channels": "one for each number in fetch.mean and fetch.std",
     "image_column": "image_column of fetch.format",
     "label_column": "label_column of fetch.format",
+    "class_level": "class_level of fetch.format",
 }
 """What the arguments of the library's functions that this stage calls are in ``params.yaml``."""
 

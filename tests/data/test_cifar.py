@@ -75,3 +75,53 @@ def test_fine_labels_of_cifar_100(tmp_path) -> None:
     _, listing = listed(tmp_path)
     assert listing.labels.tolist() == [1, 0]
     assert listing.classes == ("apple", "baby")
+
+
+def crafted(build: bytes) -> bytes:
+    """A batch whose dtype is made and given a state by hand, then asked for one number at a pointer of choice."""
+    dtype = b"cnumpy\ndtype\n(S'u1'\nI0\nI1\ntR" + build
+    return b"(dp0\nS'data'\n" + b"cnumpy.core.multiarray\nscalar\n(" + dtype + b"S'AAAAAAAA'\ntRs."
+
+
+STATES = {
+    "object flags": b"(I3\nS'|'\nNNNI-1\nI-1\nI63\ntb",
+    "fields": b"(I3\nS'|'\nN(S'a'\ntd(S'a'\n(I0\nI0\ntdI8\nI1\nI63\ntb",
+    "an order that is none": b"(I3\nS'x'\nNNNI-1\nI-1\nI0\ntb",
+    "slots": b"(N(dS'dtype'\nI1\nstb",
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_made_by_hand_never_reaches_numpy(tmp_path, name) -> None:
+    (tmp_path / "data_batch_1").write_bytes(crafted(STATES[name]))
+    with pytest.raises(DataError, match="data_batch_1"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["O8", "V8", "S4", "U2", "M8", "u1,u1", "i16"])
+def test_only_plain_numbers_are_types(tmp_path, code) -> None:
+    (tmp_path / "data_batch_1").write_bytes(f"cnumpy\ndtype\n(S'{code}'\ntR.".encode())
+    with pytest.raises(DataError, match=f"the pickle asks for an array of type '{code}'"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cnumpy.core.multiarray\n_reconstruct\n", "c_codecs\nencode\n", "cnumpy\nndarray\n"])
+def test_what_may_be_called_may_not_be_changed(tmp_path, name) -> None:
+    (tmp_path / "data_batch_1").write_bytes(name.encode() + b"(N(dS'__doc__'\nS'x'\nstb.")
+    with pytest.raises(DataError, match="a state for what it may only call"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", ["u1", "<i8", ">i4", "f4", "b1"])
+def test_arrays_of_numbers_come_back(tmp_path, protocol, order, kind) -> None:
+    from eyas.data.formats.safe_pickle import load_dictionary
+
+    values = np.asarray(np.arange(12).reshape(3, 4), dtype=kind, order=order)
+    content = {b"data": values, "one": values[1, 1]}
+    (tmp_path / "x").write_bytes(pickle.dumps(content, protocol=protocol))
+    loaded = load_dictionary(tmp_path / "x")
+    np.testing.assert_array_equal(loaded["data"], values)
+    assert loaded["data"].dtype == values.dtype
+    assert loaded["one"] == values[1, 1]

@@ -101,3 +101,70 @@ def test_channels_and_sizes_are_checked() -> None:
         Preprocessing(2, 8)
     with pytest.raises(DataError, match="`resize` 200 is smaller than `size` 224"):
         Preprocessing(3, 224, resize=200)
+
+
+UPRIGHT = np.array([[0, 80], [160, 240], [40, 120]], np.uint8).repeat(8, 0).repeat(8, 1)
+STORED = {  # how a camera stores an upright image, by the orientation it notes down (EXIF 2.32, section 4.6.4)
+    1: UPRIGHT,
+    2: UPRIGHT[:, ::-1],
+    3: UPRIGHT[::-1, ::-1],
+    4: UPRIGHT[::-1],
+    5: UPRIGHT.T,
+    6: np.rot90(UPRIGHT, 1),
+    7: UPRIGHT[::-1, ::-1].T,
+    8: np.rot90(UPRIGHT, -1),
+}
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", STORED)
+def test_images_are_turned_upright(orientation, kind) -> None:
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    stored = Image.fromarray(np.ascontiguousarray(STORED[orientation])).convert("RGB")
+    pixels = Preprocessing(3, 16, resize=16)(encoded(stored, kind, exif=tag, **options), "x")
+    assert_array_equal(pixels[0], UPRIGHT[4:20])
+
+
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"junk", b"Exif\0\0MM\0*\0\0\0\x08\xff"]
+)
+@pytest.mark.filterwarnings("ignore:.*EXIF.*:UserWarning")
+def test_damaged_exif_turns_nothing(exif) -> None:
+    plain = Preprocessing(1, 16)(encoded(Image.fromarray(UPRIGHT), "JPEG"), "x")
+    assert_array_equal(Preprocessing(1, 16)(encoded(Image.fromarray(UPRIGHT), "JPEG", exif=exif), "x"), plain)
+
+
+def tiff(values: np.ndarray) -> bytes:
+    return encoded(Image.fromarray(values), "TIFF")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_floats_from_0_to_1_fill_the_range(channels) -> None:
+    values = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    pixels = Preprocessing(channels, 8)(tiff(values), "x")
+    assert_array_equal(pixels, np.broadcast_to(np.rint(values * 255), (channels, 8, 8)))
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_16_bits_fill_the_range(kind) -> None:
+    values = np.linspace(0, 65535, 64).astype(kind).reshape(8, 8)
+    assert_array_equal(Preprocessing(1, 8)(tiff(values), "x")[0], values // 257)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "words"),
+    [
+        (1.5, np.float32, "0 to 1.5; of its kind .F. 0 to 1"),
+        (-0.1, np.float32, "from -0.1"),
+        (np.nan, np.float32, "nan"),
+        (70_000, np.int32, "0 to 70000; of its kind .I. 0 to 65535"),
+        (-3, np.int32, "from -3 to 0"),
+    ],
+)
+def test_values_outside_the_range_are_refused(value, kind, words) -> None:
+    values = np.zeros((8, 8), kind)
+    values[3, 4] = value
+    with pytest.raises(DataError, match=f"x does not decode: its values .*{words}"):
+        Preprocessing(1, 8)(tiff(values), "x")

@@ -122,3 +122,80 @@ def test_a_file_without_state_dict(tmp_path, content):
 def test_missing_file(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere.pt does not exist"):
         load_weights(tmp_path / "nowhere.pt")
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}.{name}": value for name, value in state.items()}
+
+
+def twice(state):
+    return {name: value * 2 for name, value in state.items()}
+
+
+SEVERAL = {  # content, key, how many times the weights that were saved first
+    "model and ema": (lambda state: {"model": state, "ema": twice(state)}, None, 1),
+    "ema by name": (lambda state: {"model": state, "ema": twice(state)}, "ema", 2),
+    "timm": (lambda state: {"state_dict": state, "state_dict_ema": twice(state), "optimizer": {"a": {}}}, None, 1),
+    "averaged": (
+        lambda state: {"model": state, "model_ema": {"n_averaged": torch.tensor(3), **wrap_module(twice(state))}},
+        "model_ema",
+        2,
+    ),
+    "averaged alone": (lambda state: {"n_averaged": torch.tensor(3), **wrap_module(state)}, None, 1),
+    "lightning": (lambda state: {"state_dict": prefixed(state, "net"), "hyper_parameters": {}}, None, 1),
+    "lightning with a loss": (
+        lambda state: {"state_dict": {**prefixed(state, "net"), "loss.weight": torch.ones(2)}},
+        None,
+        1,
+    ),
+    "teacher and student": (
+        lambda state: {"state_dict": {**prefixed(state, "student"), **prefixed(twice(state), "teacher")}},
+        "state_dict.teacher",
+        2,
+    ),
+    "under a word of its own": (lambda state: {"weights": state, "epoch": 3}, None, 1),
+    "deep": (lambda state: {"nets": {"a": state, "b": twice(state)}}, "nets.b", 2),
+    "with the optimiser's": (lambda state: {"net": state, "optim": {"m": twice(state)}}, None, 1),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_which_state_dict_is_taken(source, tmp_path, name):
+    wrap, key, times = SEVERAL[name]
+    torch.save(wrap(source.state_dict()), tmp_path / "weights.pth")
+    model = fresh()
+    load_checkpoint(model, tmp_path / "weights.pth", key)
+    assert torch.equal(model.conv1.weight, source.conv1.weight * times)
+
+
+def test_which_was_taken_is_said(source, tmp_path, caplog):
+    state = source.state_dict()
+    torch.save({"model": state, "ema": twice(state)}, tmp_path / "weights.pth")
+    load_weights(tmp_path / "weights.pth")
+    assert "'model' is taken, not ema (`key` chooses)" in caplog.text
+
+
+def test_several_of_no_usual_name_are_asked_for(source, tmp_path):
+    state = source.state_dict()
+    path = tmp_path / "weights.pth"
+    torch.save({"a": state, "b": twice(state)}, path)
+    with pytest.raises(CheckpointError, match="several state dicts: a, b. Choose one by `key`"):
+        load_weights(path)
+    with pytest.raises(CheckpointError, match="no state dict 'c' .`key`.; it holds a, b"):
+        load_weights(path, "c")
+    torch.save({"state_dict": {**prefixed(state, "student"), **prefixed(state, "teacher")}}, path)
+    with pytest.raises(CheckpointError, match="several networks: student, teacher. Choose one by `key`"):
+        load_checkpoint(fresh(), path)
+
+
+@pytest.mark.parametrize("names", [["model"], ["state_dict", "model"], ["x", "y", "z"]])
+@pytest.mark.timeout(20)
+def test_a_checkpoint_that_contains_itself_ends(tmp_path, names):
+    content = inner = {}
+    for name in names[:-1]:
+        inner[name] = {}
+        inner = inner[name]
+    inner[names[-1]] = content
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(CheckpointError, match="holds no state dict"):
+        load_weights(tmp_path / "weights.pth")

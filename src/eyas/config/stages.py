@@ -44,6 +44,8 @@ class FetchParams(Section):
     """Share set aside when no test set is given."""
     max_images: Count | None = None
     """Use only so many training images, chosen by content hash; for a quick look."""
+    skip_broken: Annotated[int, Field(ge=0, strict=True)] = 0
+    """Leave out at most so many images that do not decode; with more, all of them are named and the stage ends."""
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +93,9 @@ class BaselineParams(Section):
     """A path, ``https://...``, ``s3://...`` or ``models:/name@alias``; without one the network is trained."""
     checkpoint_sha256: Sha256 | None = None
     """Expected digest of the checkpoint, or its first 8 or more digits."""
+    checkpoint_key: str | None = None
+    """Which of several state dicts in the checkpoint, by its place (``ema``, ``state_dict.model``); without it the one
+    under ``state_dict``, ``model`` or ``model_state_dict``."""
     seen_by_checkpoint: bool = False
     """The checkpoint was trained on all the training data, score and calibration images included."""
     epochs: Count = 15

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from eyas.errors import DataError
+from eyas.storage.local_files import safe_name
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 SUFFIXES = (*_TAR, ".zip")
@@ -48,6 +49,7 @@ def _safe(name: str, archive: Path) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or not path.name or ":" in path.parts[0]:
         msg = f"{archive.name} holds {name!r}, which would be written outside of its folder: not unpacked"
         raise DataError(msg)
+    safe_name(path.as_posix(), archive.name)
     return path
 
 

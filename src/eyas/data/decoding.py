@@ -4,11 +4,12 @@ C channels, H height, W width; pixel values are unsigned bytes.
 """
 
 import io
+import struct
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eyas.data.payload import Payload
 from eyas.errors import DataError
@@ -19,7 +20,11 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """What happens to an image on its way to the network; no augmentation."""
+    """What happens to an image on its way to the network; no augmentation.
+
+    Images are turned upright as their EXIF orientation says. Grey images of 16 bits are divided by 257, those of
+    floats in [0, 1] multiplied by 255; values outside these ranges are refused.
+    """
 
     channels: int
     """1 grey, 3 RGB, 4 RGBA; images of other colour modes are converted."""
@@ -49,6 +54,7 @@ class Preprocessing:
         """
         try:
             with _open(payload) as image:
+                _turn_upright(image)
                 pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -76,12 +82,35 @@ def _open(payload: Payload) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(payload))
 
 
+def _turn_upright(image: Image.Image) -> None:
+    """Apply the EXIF orientation; a block of EXIF that is damaged tells none, and is no fault of the pixels."""
+    image.load()
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (struct.error, SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError):
+        return
+    if orientation in range(2, 9):
+        ImageOps.exif_transpose(image, in_place=True)
+
+
 def _colour(image: Image.Image, mode: str) -> Image.Image:
-    """Convert the colour mode; 16-bit grey is scaled (Pillow would clip it)."""
+    """Convert the colour mode; grey of 16 bits or floats is scaled (Pillow would clip it)."""
     if image.mode == mode:
         return image
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+        image = _scaled(image, 65535)
+    elif image.mode == "F":
+        image = _scaled(image, 1)
     if "transparency" in image.info:
         image = image.convert("RGBA")
     return image.convert(mode)
+
+
+def _scaled(image: Image.Image, white: int) -> Image.Image:
+    """Grey values from 0 to ``white`` as unsigned bytes."""
+    values = np.asarray(image)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= white):  # also where there is a NaN
+        msg = f"its values go from {low:g} to {high:g}; of its kind ({image.mode}) 0 to {white} are understood"
+        raise ValueError(msg)
+    return Image.fromarray((values // 257 if white > 1 else np.rint(values * 255)).astype(np.uint8))

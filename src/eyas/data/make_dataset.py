@@ -11,12 +11,14 @@ from eyas.data.formats import FormatChoice
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, write_index
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
-from eyas.data.partitions import Partition, common_classes, list_partition, make_partition
+from eyas.data.partitions import Partition, common_classes, list_source, make_partition
 from eyas.data.payload import Payload, content_hash
 from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
+from eyas.errors import DataError
 from eyas.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
+_SHOWN = 100  # broken images that are named one by one
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class DatasetOptions:
     test_fraction: float
     format: FormatChoice = "auto"
     max_images: int | None = None
+    skip_broken: int = 0
     threads: int = 2
 
 
@@ -50,15 +53,26 @@ def make_dataset(
     labels = [label for partition in partitions.values() for label in partition.labels]
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
-    digests = _verify(ImageReader(folder / FILES, formats, options.threads), locations, options.preprocessing, progress)
+    digests = _verify(ImageReader(folder / FILES, formats, options.threads), locations, options, progress)
     splits = _split(digests, is_test, options)
     index = sorted(
         IndexRow(split, digest, location.file, location.row, label)
         for split, digest, location, label in zip(splits, digests, locations, labels, strict=True)
         if split is not None
     )
+    left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
+    left_out.update({"broken": digests.count("")} if "" in digests else {})
     counts = count_classes([row.label for row in index], [row.split for row in index], classes)
-    _write(folder, options, source=source, partitions=partitions, classes=classes, index=index, counts=counts)
+    _write(
+        folder,
+        options,
+        source=source,
+        partitions=partitions,
+        classes=classes,
+        index=index,
+        counts=counts,
+        left_out=left_out,
+    )
     return _metrics(index, counts)
 
 
@@ -66,36 +80,62 @@ def _read_partitions(
     files: Path, choice: FormatChoice, names: Sequence[str]
 ) -> tuple[dict[str, Partition], tuple[str, ...]]:
     """The partitions of these names with their images, and the classes that they share."""
-    listed = {name: list_partition(files / name, choice) for name in names}
-    classes = common_classes({name: listing for name, (_, listing) in listed.items()})
+    sources = {name: list_source(files / name, choice) for name in names}
+    classes = common_classes({name: source.listing for name, source in sources.items()})
     partitions = {
-        name: make_partition(name, member, listing, classes, has_test="test" in names)
-        for name, (member, listing) in listed.items()
+        name: make_partition(name, source, classes, has_test="test" in names) for name, source in sources.items()
     }
     return partitions, classes
 
 
 def _verify(
-    reader: ImageReader, locations: Sequence[ImageLocation], decode: Preprocessing, progress: Progress
+    reader: ImageReader, locations: Sequence[ImageLocation], options: DatasetOptions, progress: Progress
 ) -> list[str]:
-    """Decode every image once, so that a broken one is found now; returns the content hashes."""
-    digests = [""] * len(locations)
+    """Decode every image once, so that all broken ones are told now; returns the content hashes, "" for a broken one.
 
-    def check(location: ImageLocation, payload: Payload) -> str:
-        decode(payload, str(location))
+    Raises:
+        DataError: more images than ``skip_broken`` do not decode.
+    """
+    digests, broken = [""] * len(locations), list[str]()
+
+    def check(location: ImageLocation, payload: Payload) -> str | DataError:
+        try:
+            options.preprocessing(payload, str(location))
+        except DataError as error:
+            return error
         return content_hash(payload)
 
     step = max(len(locations) // 20, 1)
-    for done, (position, digest) in enumerate(reader.each(locations, check), 1):
-        digests[position] = digest
+    for done, (position, result) in enumerate(reader.each(locations, check), 1):
+        if isinstance(result, DataError):
+            broken.append(str(result))
+        else:
+            digests[position] = result
         if done % step == 0 or done == len(locations):
             progress(done, len(locations), "images verified")
+    _tell_broken(broken, options.skip_broken)
     return digests
 
 
+def _tell_broken(broken: Sequence[str], allowed: int) -> None:
+    """Name the images that do not decode.
+
+    Raises:
+        DataError: there are more than are allowed.
+    """
+    more = [f"and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else []
+    names = "\n  ".join([*broken[:_SHOWN], *more])
+    if len(broken) > allowed:
+        way = f"repair or remove them, or let `skip_broken` leave out so many (it is {allowed})"
+        msg = f"{names}: {way}" if len(broken) == 1 else f"{len(broken)} images are broken, {way}:\n  {names}"
+        raise DataError(msg)
+    if broken:
+        _LOG.warning("%d broken images are left out:\n  %s", len(broken), names)
+
+
 def _split(digests: Sequence[str], is_test: Sequence[bool], options: DatasetOptions) -> list[SplitName | None]:
-    """The split of every image; None for one that ``max_images`` leaves out."""
-    pool = [position for position, flag in enumerate(is_test) if not flag]
+    """The split of every image; None for one that is broken or that ``max_images`` leaves out."""
+    pool = [position for position, flag in enumerate(is_test) if not flag and digests[position]]
     kept = {pool[at] for at in smallest([digests[position] for position in pool], options.max_images)}
     shares = {
         "test": 0.0 if any(is_test) else options.test_fraction,
@@ -103,7 +143,7 @@ def _split(digests: Sequence[str], is_test: Sequence[bool], options: DatasetOpti
         "calibration": options.calibration_fraction,
     }
     return [
-        "test" if flag else assign(digest, **shares) if position in kept else None
+        ("test" if digest else None) if flag else assign(digest, **shares) if position in kept else None
         for position, (digest, flag) in enumerate(zip(digests, is_test, strict=True))
     ]
 
@@ -117,6 +157,7 @@ def _write(
     classes: tuple[str, ...],
     index: Sequence[IndexRow],
     counts: dict[str, dict[str, int]],
+    left_out: Mapping[str, int],
 ) -> None:
     """Write index and manifest."""
     write_index(folder / INDEX, index)
@@ -133,9 +174,10 @@ def _write(
         splits=counts,
         files={name: file_record(folder / FILES / name) for name in list_files(folder / FILES)},
         index=file_record(folder / INDEX),
+        left_out=dict(sorted(left_out.items())),
         digest=dataset_digest(index, settings),
     )
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n")
+    (folder / MANIFEST).write_text(manifest.to_json())
 
 
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:

@@ -53,6 +53,12 @@ class Manifest(BaseModel):
     index: FileRecord
     digest: str
     """The data set's own hash: images, labels, splits, classes, decoding and normalisation."""
+    left_out: dict[str, int] = {}
+    """Files and images that are not used, by kind."""
+
+    def to_json(self) -> str:
+        """The content of the file; what is empty is not written."""
+        return self.model_dump_json(indent=2, exclude=None if self.left_out else {"left_out"}) + "\n"
 
 
 def file_record(path: Path) -> FileRecord:

@@ -1,21 +1,21 @@
 """The partitions a data set comes in (``train`` and perhaps ``test``): their formats, images and common classes."""
 
 import logging
-import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from eyas.data.formats import Format, FormatChoice, Listing, choose_format
-from eyas.data.formats.folder import is_image
+from eyas.data.formats.class_numbers import check_all_in_use
 from eyas.data.image_reader import ImageLocation
+from eyas.data.left_out import HIDDEN, in_words, visible
 from eyas.data.manifest import list_files
+from eyas.data.part_names import Use
 from eyas.errors import DataError
 
-_TEST_NAME = re.compile(r"^(test|t10k)([-_.].*)?$")
-_VALIDATION_NAME = re.compile(r"^(val|validation)([-_.].*)?$")
 _LOG = logging.getLogger(__name__)
 
 
@@ -28,22 +28,40 @@ class Partition:
     labels: list[int]
     is_test: list[bool]
     """Whether the image belongs to a test set that came with the data."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """Files that were not read, by kind."""
 
 
-def list_partition(root: Path, choice: FormatChoice) -> tuple[Format, Listing]:
-    """The format of one source with all its options known, and its images.
+@dataclass(frozen=True)
+class ListedSource:
+    """One source as its files show it."""
+
+    format: Format
+    """With all its options known."""
+    listing: Listing
+    left_out: Mapping[str, int]
+    """Files that are not read, by kind."""
+
+
+def list_source(root: Path, choice: FormatChoice) -> ListedSource:
+    """The format of one source, its images, and what of it is not read.
 
     Raises:
         DataError: the files are of no known format, hold no image, or a label is out of range.
     """
-    files = list(list_files(root))
+    every = list(list_files(root))
+    files = visible(every)
     member = choose_format(choice, files, root.name).resolved(root, files)
     listing = member.list_images(root, files)
     if not len(listing.labels):
         msg = f"{root.name}: {member.kind} files without a single image"
         raise DataError(msg)
     _check_labels(listing)
-    return member, listing
+    hidden = {HIDDEN: len(every) - len(files)} if len(every) > len(files) else {}
+    left_out = {**member.left_out(files), **hidden}
+    if left_out:
+        _LOG.warning("%s: %d files are left out: %s", root.name, sum(left_out.values()), in_words(left_out))
+    return ListedSource(member, listing, left_out)
 
 
 def _check_labels(listing: Listing) -> None:
@@ -51,7 +69,9 @@ def _check_labels(listing: Listing) -> None:
     wrong = np.flatnonzero((listing.labels < 0) | (listing.labels >= len(listing.classes)))
     if len(wrong):
         location = ImageLocation(listing.files[listing.file_indices[wrong[0]]], int(listing.rows[wrong[0]]))
-        msg = f"{location} has label {listing.labels[wrong[0]]}; allowed are 0 to {len(listing.classes) - 1}"
+        label = int(listing.labels[wrong[0]])
+        hint = ": -1 stands for a label that is kept back, so these images cannot be used" if label == -1 else ""
+        msg = f"{location} has label {label}; allowed are 0 to {len(listing.classes) - 1}{hint}"
         raise DataError(msg)
 
 
@@ -59,13 +79,24 @@ def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     """The classes of all partitions: those of one that names them, ``train`` first.
 
     Raises:
-        DataError: a partition has a class that the others lack.
+        DataError: a partition has a class that the others lack, there is one class alone, or a number is no class.
     """
+    classes = _join_classes(listings)
+    if len(classes) == 1:
+        msg = f"all images are of one class, {classes[0]!r}: a network needs two or more to tell apart"
+        raise DataError(msg)
+    return classes
+
+
+def _join_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     named = {name: listing.classes for name, listing in listings.items() if listing.named}
     if not named:
+        check_all_in_use(label for listing in listings.values() for label in np.unique(listing.labels).tolist())
         return max((listing.classes for listing in listings.values()), key=len)
     classes = named.get("train") or next(iter(named.values()))
     for name, listing in listings.items():
+        if not listing.named:
+            _LOG.warning("%s numbers its classes: 0, 1, ... are taken for %s", name, ", ".join(classes))
         unknown = set(listing.classes) - set(classes) if listing.named else listing.classes[len(classes) :]
         if unknown:
             msg = f"{name} has a class {min(unknown)!r} that the other partition lacks; known: {', '.join(classes)}"
@@ -73,41 +104,42 @@ def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     return classes
 
 
-def make_partition(name: str, member: Format, listing: Listing, classes: Sequence[str], *, has_test: bool) -> Partition:
+def make_partition(name: str, source: ListedSource, classes: Sequence[str], *, has_test: bool) -> Partition:
     """One source's images with labels by the common classes; a source that brings its own test set keeps it."""
-    in_test = [name == "test"] * len(listing.files) if has_test else own_test_files(name, listing.files)
+    listing = source.listing
+    files, rows = listing.file_indices.tolist(), listing.rows.tolist()
+    uses = source.format.uses(listing.files)
+    _tell_parts(name, [uses[at] for at in files])
+    in_test = [name == "test"] * len(uses) if has_test else own_test_files(name, uses)
     position = {text: index for index, text in enumerate(classes)}
     label = [position[text] for text in listing.classes] if listing.named else list(range(len(classes)))
-    files, rows = listing.file_indices.tolist(), listing.rows.tolist()
     return Partition(
-        format=member,
+        format=source.format,
         locations=[ImageLocation(f"{name}/{listing.files[at]}", row) for at, row in zip(files, rows, strict=True)],
         labels=[label[value] for value in listing.labels.tolist()],
         is_test=[in_test[at] for at in files],
+        left_out=source.left_out,
     )
 
 
-def own_test_files(name: str, files: Sequence[str]) -> list[bool]:
-    """Which files of a source are its own test set, by their usual names (``test_batch``, ``t10k-...``, ``val/``).
+def _tell_parts(name: str, uses: Sequence[Use]) -> None:
+    """Say which parts were recognised, and how large they are."""
+    counts = Counter[str](uses)
+    if len(counts) > 1:
+        _LOG.info("%s comes in parts, by the names of its files and folders: images are %s", name, in_words(counts))
+
+
+def own_test_files(name: str, uses: Sequence[Use]) -> list[bool]:
+    """Which files of a source are its own test set: those for testing, else those for validation.
 
     Raises:
         DataError: it holds both a test and a validation set.
     """
-    uses = [_use_of(file) for file in files]
     if set(uses) >= {"test", "validation"}:
         msg = f"{name} holds both a test and a validation set: give the two to use as `train` and `test`"
         raise DataError(msg)
     flags = [use != "train" for use in uses]
     if all(flags) or not any(flags):
-        return [False] * len(files)
-    _LOG.info("%s holds a test set of its own (%s ...): used as given", name, files[flags.index(True)])
+        return [False] * len(uses)
+    _LOG.info("%s holds a test set of its own (its %s images): used as given", name, uses[flags.index(True)])
     return flags
-
-
-def _use_of(file: str) -> str:
-    """``train``, ``test`` or ``validation``: by a folder above the class for images, else by the file's own name."""
-    path = PurePosixPath(file)
-    names = path.parts[:-2] if is_image(path.name) else (path.name,)
-    if any(_TEST_NAME.match(part) for part in names):
-        return "test"
-    return "validation" if any(_VALIDATION_NAME.match(part) for part in names) else "train"

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
+from eyas.data.left_out import visible
+
 
 class Named(Protocol):
     """A file of a listing."""
@@ -33,12 +35,12 @@ class RemoteFiles:
     address: str
     remote: Remote
     names: tuple[str, ...]
-    """Sorted, relative to the address."""
+    """Sorted, relative to the address; hidden files are absent."""
 
     @classmethod
     def at(cls, address: str, remote: Remote) -> "RemoteFiles":
         """List what is at an address."""
-        return cls(address, remote, tuple(sorted(entry.name for entry in remote.entries(address))))
+        return cls(address, remote, tuple(sorted(visible(entry.name for entry in remote.entries(address)))))
 
     def contents(self) -> Iterator[tuple[str, bytes]]:
         """(name, bytes) of every file."""

@@ -24,6 +24,6 @@ def fetch_subset(address: str, folder: Path, remote: Remote, *, max_images: int,
     if any(map(is_archive, files.names)):
         return False
     member = choose_format(format, files.names, folder.name)
-    if any(own_test_files(folder.name, files.names)):
+    if any(own_test_files(folder.name, member.uses(files.names))):
         return False
     return member.write_subset(files, max_images, folder)

@@ -1,6 +1,7 @@
 """Weights from a file, never by unpickling code, put into a network they fit."""
 
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +10,53 @@ from torch import Tensor, nn
 
 from eyas.errors import CheckpointError
 
+_LOG = logging.getLogger(__name__)
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
+_AVERAGED = "n_averaged"  # how torch.optim.swa_utils.AveragedModel counts
+_DEEPEST = 8  # dicts inside dicts
 _SHOWN = 5  # keys named per kind of mismatch; the rest is counted
 
 
-def load_weights(path: Path | str) -> dict[str, Tensor]:
-    """The state dict in a ``.safetensors`` file or one that ``torch.save`` wrote, on the CPU.
+def load_weights(path: Path | str, key: str | None = None) -> dict[str, Tensor]:
+    """A state dict in a ``.safetensors`` file or one that ``torch.save`` wrote, on the CPU.
 
-    A dict under ``state_dict``, ``model`` or ``model_state_dict`` is unwrapped, and the prefixes that
-    ``DataParallel`` and ``torch.compile`` add are removed.
+    Of several the one under ``state_dict``, ``model`` or ``model_state_dict`` is taken, and logged beside the others.
+    The prefixes that ``DataParallel`` and ``torch.compile`` add are removed, and the counter of an average of weights.
+
+    Args:
+        path: the file.
+        key: which state dict, by its place in the file (``ema``, ``state_dict.model``); the last words may be what
+            names in a state dict begin with.
 
     Raises:
-        CheckpointError: the file is missing, truncated, holds pickled code, or holds no state dict.
+        CheckpointError: the file is missing, truncated, holds pickled code, or no state dict, or several and none is
+            chosen.
     """
     path = Path(path)
     if not path.is_file():
         msg = f"checkpoint {path} does not exist"
         raise CheckpointError(msg)
-    weights = _unwrap(_read(path))
-    if not _is_state_dict(weights):
+    content = _read(path)
+    held = dict(_state_dicts(content))
+    if not held:
         msg = (
             f"checkpoint {path} holds no state dict: expected names and tensors, bare or under "
-            f"{', '.join(_WRAPPINGS)}; it holds {_describe(weights)}"
+            f"{', '.join(_WRAPPINGS)}; it holds {_describe(content)}"
         )
         raise CheckpointError(msg)
-    return _without_prefix(weights)
+    if key is not None:
+        return _without_prefix(_named(held, key, path))
+    usual = [name for name in held if all(part in _WRAPPINGS for part in name.split(".") if part)]
+    chosen = min(usual, key=_preference) if usual else next(iter(held))
+    if len(held) > 1 and not usual:
+        msg = f"checkpoint {path} holds several state dicts: {', '.join(held)}. Choose one by `key`"
+        raise CheckpointError(msg)
+    if len(held) > 1:
+        others = ", ".join(name for name in held if name != chosen)
+        _LOG.warning("of the state dicts in %s, %r is taken, not %s (`key` chooses)", path.name, chosen, others)
+    return _without_prefix(held[chosen])
 
 
 def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
@@ -69,9 +90,24 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
     model.load_state_dict(kept, strict=False)
 
 
-def load_checkpoint(model: nn.Module, path: Path | str) -> None:
-    """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`."""
-    apply_weights(model, load_weights(path), source=f"checkpoint {path}")
+def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) -> None:
+    """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`.
+
+    Names that fit but for a prefix of their own (Lightning writes ``model.`` or ``net.``) lose it.
+    """
+    weights = load_weights(path, key)
+    expected = {name for name in model.state_dict() if not name.endswith(_OPTIONAL)}
+    prefixes = sorted(
+        prefix for prefix in {name.split(".", 1)[0] for name in weights} if expected <= set(_below(weights, prefix))
+    )
+    if not expected <= set(weights) and prefixes:
+        if len(prefixes) > 1:
+            msg = f"checkpoint {path} holds weights for several networks: {', '.join(prefixes)}. Choose one by `key`"
+            raise CheckpointError(msg)
+        dropped = sum(not name.startswith(f"{prefixes[0]}.") for name in weights)
+        _LOG.info("weights of %s: those under %r are taken, %d others left", path, prefixes[0], dropped)
+        weights = _below(weights, prefixes[0])
+    apply_weights(model, weights, source=f"checkpoint {path}")
 
 
 def _read(path: Path) -> Any:
@@ -97,24 +133,47 @@ def _is_state_dict(content: Any) -> bool:
     return len(values) > 0 and all(isinstance(value, Tensor) for value in values)
 
 
-def _unwrap(content: Any) -> Any:
-    """The innermost dict under the usual keys."""
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPINGS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            return dict(content)
-        content = inner
-    return {} if content is None else content
+def _state_dicts(content: Any, place: str = "", above: tuple[int, ...] = ()) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """(place, state dict) of all that a checkpoint holds, outermost first; one that contains itself ends."""
+    if _is_state_dict(content):
+        yield place, {str(name): value for name, value in content.items()}
+    elif isinstance(content, Mapping) and id(content) not in above and len(above) < _DEEPEST:
+        for name, inner in content.items():
+            if isinstance(inner, Mapping) and not str(name).startswith("optim"):
+                yield from _state_dicts(inner, f"{place}.{name}".lstrip("."), (*above, id(content)))
+
+
+def _preference(place: str) -> list[int]:
+    """The order among the usual places."""
+    return [_WRAPPINGS.index(part) for part in place.split(".") if part]
+
+
+def _named(held: Mapping[str, dict[str, Tensor]], key: str, path: Path) -> dict[str, Tensor]:
+    """The state dict at a place, or its tensors whose names begin with the rest of the key."""
+    for place, weights in held.items():
+        if place == key:
+            return weights
+        rest = key.removeprefix(f"{place}." if place else "")
+        if (not place or rest != key) and (inner := _below(weights, rest)):
+            return inner
+    msg = f"checkpoint {path} holds no state dict {key!r} (`key`); it holds {', '.join(held) or 'one, bare'}"
+    raise CheckpointError(msg)
+
+
+def _below(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The weights under a prefix, without it."""
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in weights.items() if name.startswith(start)}
 
 
 def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names without what wrappers put before every one of them."""
-    names = dict(weights)
+    names = {name: value for name, value in weights.items() if name != _AVERAGED}
     changed = True
     while changed:
         changed = False
         for prefix in _PREFIXES:
-            if all(name.startswith(prefix) for name in names):
+            if names and all(name.startswith(prefix) for name in names):
                 names = {name.removeprefix(prefix): value for name, value in names.items()}
                 changed = True
     return names

@@ -12,6 +12,8 @@ from eyas.errors import ChecksumError, DataError
 from eyas.storage.addresses import Entry
 from eyas.storage.digests import file_sha256
 
+LONGEST_NAME = 255  # bytes between two slashes, on every file system in use
+
 
 def find(address: str) -> list[Path]:
     """The file at a path, or the files that a pattern matches.
@@ -20,6 +22,8 @@ def find(address: str) -> list[Path]:
         DataError: there is none.
     """
     path = Path(address)
+    if path.exists() and not path.is_file():
+        raise _no_file(path, "is no regular file")
     files = [path] if path.is_file() else [Path(name) for name in sorted(glob.glob(address)) if Path(name).is_file()]
     if not files:
         msg = f"{address} does not exist: give a file, a folder, or a pattern that matches files"
@@ -55,12 +59,37 @@ def copy_into(address: str, folder: Path) -> None:
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(relative name, path) of all files below a folder, sorted; links are followed."""
-    for place, folders, names in os.walk(folder, followlinks=True):
+    """(relative name, path) of all files below a folder, sorted; links are followed.
+
+    Raises:
+        DataError: a link leads nowhere or back to a folder above it, something is no regular file (a pipe, a device),
+            cannot be read, or has a name that is not UTF-8.
+    """
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_refuse_unread):
         folders.sort()
+        for name in folders:
+            _refuse_loop(Path(place, name))
         for name in sorted(names):
             path = Path(place, name)
-            yield path.relative_to(folder).as_posix(), path
+            relative = safe_name(path.relative_to(folder).as_posix(), folder)
+            if not path.is_file():
+                raise _no_file(path, "is no regular file" if path.exists() else "is a link that leads nowhere")
+            yield relative, path
+
+
+def _refuse_unread(error: OSError) -> None:
+    raise _no_file(error.filename, f"cannot be read ({error.strerror})") from error
+
+
+def _refuse_loop(path: Path) -> None:
+    """A link to a folder that it lies in would be followed for ever."""
+    if path.is_symlink() and path.parent.resolve().is_relative_to(target := path.resolve()):
+        raise _no_file(path, f"is a link back to {target}, which it lies in")
+
+
+def _no_file(path: object, fault: str) -> DataError:
+    shown = os.fsencode(str(path)).decode(errors="backslashreplace")
+    return DataError(f"{shown} {fault}: only files can be brought; remove it, or give another source")
 
 
 def entries(address: str) -> Iterator[Entry]:
@@ -108,11 +137,19 @@ def check(path: Path, name: str, sha256: str | None) -> str:
 
 
 def safe_name(name: str, where: object) -> str:
-    """A relative name that stays inside its folder.
+    """A relative name that stays inside its folder and that any file system takes.
 
     Raises:
-        DataError: it would not.
+        DataError: it would not, is not UTF-8, or is too long.
     """
+    try:
+        encoded = name.encode()
+    except UnicodeEncodeError as error:
+        msg = f"{where} holds a file whose name is not UTF-8 ({os.fsencode(name)!r}): rename it"
+        raise DataError(msg) from error
+    if max(map(len, encoded.split(b"/"))) > LONGEST_NAME:
+        msg = f"{where} holds a file whose name has more than {LONGEST_NAME} bytes ({name[:40]!r} ...): rename it"
+        raise DataError(msg)
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
         msg = f"{where} holds {name!r}, which would be written outside of its folder: refused"

@@ -1,6 +1,6 @@
 """The root of the formats: what a format promises."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.component import Component
+from eyas.data.part_names import Use, use_of_file
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
 
@@ -58,6 +59,15 @@ class Format(Component):
             DataError: the file cannot be read.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it reads")
+
+    def uses(self, files: Sequence[str]) -> list[Use]:
+        """The part of a data set that each file belongs to, by its name."""
+        return [use_of_file(name) for name in files]
+
+    def left_out(self, files: Sequence[str]) -> Mapping[str, int]:
+        """How many of the files hold images that are not read, by kind."""
+        del files
+        return {}
 
     def resolved(self, root: Path, files: Sequence[str]) -> "Format":
         """This format with every option it would otherwise find by looking at the files."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
+from eyas.data.formats.class_numbers import numbered_classes
 from eyas.data.formats.safe_pickle import load_dictionary
 from eyas.data.payload import Payload
 from eyas.errors import DataError
@@ -49,7 +50,7 @@ class Cifar(Format):
             file_indices=np.repeat(np.arange(len(batches), dtype=np.int64), [len(part) for part in labels]),
             rows=np.concatenate([np.arange(len(part), dtype=np.int64) for part in labels]),
             labels=label_N,
-            classes=names or tuple(str(number) for number in range(int(label_N.max(initial=-1)) + 1)),
+            classes=names or numbered_classes(label_N),
             named=names is not None,
         )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
+from eyas.data.formats.class_numbers import numbered_classes
 from eyas.data.payload import Payload
 from eyas.errors import DataError
 
@@ -54,7 +55,7 @@ class Idx(Format):
             file_indices=np.concatenate(file),
             rows=np.concatenate(row),
             labels=labels_N,
-            classes=tuple(str(number) for number in range(int(labels_N.max(initial=-1)) + 1)),
+            classes=numbered_classes(labels_N),
             named=False,
         )
 

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
-from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, stream_rows
-from eyas.data.formats.parquet_schema import choose_columns, class_names, open_parquet
+from eyas.data.formats.class_numbers import check_all_in_use, numbered_classes
+from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, stream_rows, text_of
+from eyas.data.formats.parquet_schema import choose_columns, class_names, label_kind, open_parquet
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
 from eyas.data.smallest_hashes import SmallestHashes
@@ -20,7 +21,10 @@ from eyas.errors import DataError
 
 
 class Parquet(Format):
-    """Images as binary, or as a struct with a field ``bytes``; labels as integers or text."""
+    """Images as binary, or as a struct with a field ``bytes``; labels as integers, text or booleans.
+
+    Columns of dictionaries (pandas' categoricals) count as what they hold.
+    """
 
     kind: Literal["parquet"] = "parquet"
     priority: ClassVar[int] = 4
@@ -28,7 +32,8 @@ class Parquet(Format):
     image_column: str | None = None
     """The column of images; without it the only one that holds images."""
     label_column: str | None = None
-    """The column of labels; without it the only column of integers, else the only one of text."""
+    """The column of labels; without it the one called ``label`` or the like (``class``, ``target``, ``category``), or
+    the only one that could hold labels."""
 
     @override
     @classmethod
@@ -51,6 +56,7 @@ class Parquet(Format):
             _, label = self._columns(file.schema_arrow, name)
             names = _agreed(names, class_names(file.schema_arrow, label), name)
             columns.append(read_labels(file, label, name))
+            _check_same_kind(columns[0].type, columns[-1].type, name)
         label_N, classes = encode_labels(columns, names)
         counts = [len(column) for column in columns]
         return Listing(
@@ -59,7 +65,7 @@ class Parquet(Format):
             rows=np.concatenate([np.arange(count, dtype=np.int64) for count in counts]),
             labels=label_N,
             classes=classes,
-            named=names is not None or not pa.types.is_integer(columns[0].type),
+            named=names is not None or label_kind(columns[0].type) != "number",
         )
 
     @override
@@ -71,17 +77,21 @@ class Parquet(Format):
     @override
     def write_subset(self, files: RemoteFiles, count: int, folder: Path) -> bool:
         smallest, names, labels = SmallestHashes(count), None, set[Any]()
+        columns: list[tuple[str, str, pa.DataType]] = []
         for name in _tables(files.names):
             with files.open(name) as source:
                 table = open_parquet(source)
                 image, label = self._columns(table.schema_arrow, name)
                 names = _agreed(names, class_names(table.schema_arrow, label), name)
+                columns.append((image, label, table.schema_arrow.field(label).type))
+                _check_same_kind(columns[0][2], columns[-1][2], name)
                 for data, value in stream_rows(table, image, label, name):
                     labels.add(value)
                     smallest.offer(data, (data, value))
         rows = smallest.items()
-        columns = {"image": pa.array([data for data, _ in rows], pa.binary()), "label": [value for _, value in rows]}
-        subset = pa.table(columns).replace_schema_metadata({"class_names": json.dumps(names or _classes_of(labels))})
+        image, label, _ = columns[0]
+        cells = {image: pa.array([data for data, _ in rows], pa.binary()), label: [value for _, value in rows]}
+        subset = pa.table(cells).replace_schema_metadata({"class_names": json.dumps(names or _classes_of(labels))})
         folder.mkdir(parents=True)
         pq.write_table(subset, folder / "sample.parquet", compression="none")
         return True
@@ -106,8 +116,16 @@ def _agreed(before: tuple[str, ...] | None, names: tuple[str, ...] | None, table
     return before or names
 
 
+def _check_same_kind(first: pa.DataType, kind: pa.DataType, table: str) -> None:
+    """Tables of one source hold labels of one kind."""
+    if label_kind(kind) != label_kind(first):
+        msg = f"{table} has labels of type {kind}, the tables before it have {first}: store them alike"
+        raise DataError(msg)
+
+
 def _classes_of(labels: set[Any]) -> tuple[str, ...]:
     """The classes of labels without names."""
-    if all(isinstance(label, int) for label in labels):
-        return tuple(str(number) for number in range(max(labels, default=-1) + 1))
-    return tuple(sorted(labels))
+    if any(isinstance(label, (str, bool)) for label in labels):
+        return tuple(sorted({text_of(label) for label in labels}))
+    check_all_in_use(labels)
+    return numbered_classes(np.array(list(labels), dtype=np.int64))

@@ -9,19 +9,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from eyas.data.formats.class_numbers import numbered_classes
+from eyas.data.formats.parquet_schema import label_kind, normalised
 from eyas.errors import DataError
 
 _BATCH_ROWS = 256
 
 
 def read_labels(file: pq.ParquetFile, column: str, name: str) -> pa.ChunkedArray:
-    """All labels; ``name`` says of which file in errors, here and below.
+    """All labels, decoded where they are stored as a dictionary; ``name`` says of which file in errors, as below.
 
     Raises:
         DataError: the file is damaged, or a label is missing.
     """
     with _damage_of(name):
         labels = file.read(columns=[column])[column]
+        if pa.types.is_dictionary(labels.type):
+            labels = labels.cast(labels.type.value_type)
     if labels.null_count:
         raise _missing_label(column, name, labels.is_null().to_pylist().index(True))
     return labels
@@ -69,10 +73,10 @@ def encode_labels(
     Raises:
         DataError: a label is not among ``names``.
     """
-    if pa.types.is_integer(columns[0].type):
+    if label_kind(columns[0].type) == "number":
         label_N = np.concatenate([column.to_numpy().astype(np.int64) for column in columns])
-        return label_N, names or tuple(str(number) for number in range(int(label_N.max(initial=-1)) + 1))
-    texts = [text for column in columns for text in column.to_pylist()]
+        return label_N, names or numbered_classes(label_N)
+    texts = [text_of(value) for column in columns for value in column.to_pylist()]
     classes = names or tuple(sorted(set(texts)))
     position = {name: index for index, name in enumerate(classes)}
     unknown = sorted(set(texts) - set(position))
@@ -80,6 +84,11 @@ def encode_labels(
         msg = f"label {unknown[0]!r} is not among the class names {', '.join(classes)}"
         raise DataError(msg)
     return np.array([position[text] for text in texts], dtype=np.int64), classes
+
+
+def text_of(label: str | bool) -> str:
+    """The class name that a label stands for which is no number."""
+    return str(label).lower() if isinstance(label, bool) else normalised(label)
 
 
 def _group_cells(

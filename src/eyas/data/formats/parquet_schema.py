@@ -1,9 +1,10 @@
 """What a Parquet file's schema says: its image column, its label column, its class names."""
 
 import json
-from collections.abc import Sequence
+import re
+import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,9 @@ import pyarrow.parquet as pq
 from eyas.errors import DataError
 
 _BUFFER = 8 * 2**20  # bytes of a remote column at a time
+_LABEL_NAMES = frozenset({"label", "labels", "class", "class_label", "target", "category"})
+_PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+LabelKind = Literal["number", "text", "truth"]
 
 
 def open_parquet(source: Any) -> pq.ParquetFile:
@@ -33,15 +37,36 @@ def choose_columns(
 ) -> tuple[str, str]:
     """Names of the image and the label column of ``file``.
 
+    Labels are the column that is named, the only one called ``label`` or the like (case aside), or the only one that
+    could hold them; no type is preferred.
+
     Raises:
         DataError: a named one does not fit, or several do and none is named.
     """
-    images = [field.name for field in schema if _holds_images(field.type)]
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    texts = [field.name for field in schema if _is_text(field.type)]
+    columns = [field for field in schema if not _PANDAS_INDEX.fullmatch(field.name)]
+    images = [field.name for field in columns if _holds_images(field.type)]
+    labels = [field.name for field in columns if label_kind(field.type)]
+    called = [field.name for field in columns if field.name.casefold() in _LABEL_NAMES]
     image = _choose(image_column, images, schema, f"{file}: `image_column`")
-    label = _choose(label_column, integers or texts, schema, f"{file}: `label_column`", also=texts)
-    return image, label
+    if label_column is None and len(called) == 1:
+        label_column = called[0]
+    return image, _choose(label_column, labels, schema, f"{file}: `label_column`")
+
+
+def label_kind(kind: pa.DataType) -> LabelKind | None:
+    """What labels of a column's type are; None where it can hold none."""
+    if pa.types.is_dictionary(kind):
+        return label_kind(kind.value_type)
+    if pa.types.is_integer(kind):
+        return "number"
+    if pa.types.is_boolean(kind):
+        return "truth"
+    return "text" if _is_text(kind) else None
+
+
+def normalised(name: Any) -> str:
+    """A class name in the one form (NFC) in which equal-looking names are equal."""
+    return unicodedata.normalize("NFC", str(name))
 
 
 def class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
@@ -50,13 +75,13 @@ def class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
     if b"class_names" in metadata:
         text = metadata[b"class_names"].decode()
         names = json.loads(text) if text.startswith("[") else text.split(",")
-        return tuple(str(name) for name in names)
+        return tuple(normalised(name) for name in names)
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         names = features[label]["names"]
     except (KeyError, TypeError, ValueError):
         return None
-    return tuple(str(name) for name in names)
+    return tuple(normalised(name) for name in names)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
@@ -64,7 +89,7 @@ def _is_binary(kind: pa.DataType) -> bool:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -74,15 +99,15 @@ def _holds_images(kind: pa.DataType) -> bool:
     return _is_binary(kind)
 
 
-def _choose(name: str | None, fitting: list[str], schema: pa.Schema, what: str, also: Sequence[str] = ()) -> str:
+def _choose(name: str | None, fitting: list[str], schema: pa.Schema, what: str) -> str:
     """The column that was named, or the only one that fits."""
     if name is None:
         if len(fitting) == 1:
             return fitting[0]
         msg = f"{what} must be given: {len(fitting)} columns fit ({', '.join(fitting)}) of {', '.join(schema.names)}"
         raise DataError(msg)
-    if name not in fitting and name not in also:
-        state = "is of another type" if name in schema.names else "does not exist"
-        msg = f"{what} {name!r} {state}; columns that fit: {', '.join([*fitting, *also]) or 'none'}"
+    if name not in fitting:
+        state = f"is of another type ({schema.field(name).type})" if name in schema.names else "does not exist"
+        msg = f"{what} {name!r} {state}; columns that fit: {', '.join(fitting) or 'none'}"
         raise DataError(msg)
     return name

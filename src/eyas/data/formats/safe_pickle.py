@@ -1,19 +1,22 @@
 """Pickled dictionaries of arrays and text, read without running what a pickle may ask for.
 
-The unpickler knows the callables that rebuild a numpy array of bytes, and refuses everything else a pickle names.
+What a pickled numpy array names is answered by stand-ins: a pickle may call them and give them a state, which they
+check and from which an array of plain numbers is made. No code of numpy ever sees a state that a file holds (a dtype
+whose state is set by hand makes numpy follow any pointer). Everything else that a pickle names is refused.
 """
 
 import io
 import pickle
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eyas.errors import DataError
 
-_ARRAY_PARTS = {"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"}
 _ARRAY_MODULES = {
     "numpy",
     "numpy.core.multiarray",
@@ -21,6 +24,7 @@ _ARRAY_MODULES = {
     "numpy.core.numeric",
     "numpy._core.numeric",
 }
+_PLAIN = re.compile(r"[|<>=]?(b1|[iu][1248]|f[248])")
 
 
 def load_dictionary(path: Path) -> dict[str, Any]:
@@ -40,26 +44,79 @@ def load_dictionary(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         msg = f"{path.name} holds a {type(content).__name__}, a dictionary was expected"
         raise DataError(msg)
-    return {key.decode() if isinstance(key, bytes) else str(key): value for key, value in content.items()}
+    return {
+        key.decode() if isinstance(key, bytes) else str(key): value.values if isinstance(value, _Array) else value
+        for key, value in content.items()
+    }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Resolves what rebuilds a numpy array, and nothing else."""
+def _refuse(what: str) -> NoReturn:
+    msg = f"the pickle asks for {what}; refused, since a data file may hold arrays of numbers and text alone"
+    raise DataError(msg)
 
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "_codecs" and name == "encode":  # how protocol 2 of Python 3 writes bytes
-            return _encode
-        if module in _ARRAY_MODULES and name in _ARRAY_PARTS:
-            return _numpy_part(name)
-        return self._refuse(f"{module}.{name}")
 
-    def persistent_load(self, pid: Any) -> NoReturn:
-        self._refuse(f"persistent object {pid!r}")
+class _Callable:
+    """Something a pickle may call, and may not change."""
 
-    @staticmethod
-    def _refuse(what: str) -> NoReturn:
-        msg = f"the pickle asks for {what}; refused, since a data file may hold arrays and text alone"
-        raise DataError(msg)
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.call(*arguments)
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        _refuse("a state for what it may only call")
+
+
+class _Type:
+    """A plain numeric type, in place of ``numpy.dtype``."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: str | bytes, *_flags: Any) -> None:
+        text = code.decode("latin1") if isinstance(code, bytes) else str(code)
+        if not _PLAIN.fullmatch(text):
+            _refuse(f"an array of type {text!r}")
+        self.dtype = np.dtype(text)
+
+    def __setstate__(self, state: Any) -> None:
+        """Take the order of the bytes (second in numpy's state); what fields, sizes and flags say must be nothing."""
+        order: Any = state[1].decode() if isinstance(state[1], bytes) else state[1]
+        if order not in {"<", ">", "|", "="} or any(part is not None for part in state[2:5]):
+            _refuse("an array of a type with fields")
+        self.dtype = self.dtype.newbyteorder(order)
+
+
+class _Array:
+    """An array, in place of ``numpy.ndarray``; empty until it gets its state."""
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: NDArray[Any] = np.empty(0, np.uint8)
+
+    def __setstate__(self, state: Any) -> None:
+        """(version, shape, type, whether columns come first, bytes)."""
+        _, shape, kind, by_column, data = state
+        self.values = _values(data, kind, shape, "F" if by_column else "C")
+
+
+def _values(data: Any, kind: Any, shape: Any, order: Any) -> NDArray[Any]:
+    if not isinstance(kind, _Type):
+        _refuse(f"an array of type {type(kind).__name__}")
+    return np.frombuffer(data, kind.dtype).reshape(shape, order=order)
+
+
+def _array_of_buffer(data: Any, kind: Any, shape: Any, order: Any = "C") -> _Array:
+    array = _Array()
+    array.values = _values(data, kind, shape, order)
+    return array
+
+
+def _scalar(kind: Any, data: Any) -> Any:
+    return _values(data, kind, (1,), "C")[0]
 
 
 def _encode(text: str, encoding: str = "latin1") -> bytes:
@@ -70,15 +127,24 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-def _numpy_part(name: str) -> Callable[..., Any]:
-    """The callable of numpy that a pickled array names."""
-    from numpy._core import multiarray, numeric
+_KNOWN: dict[str, Callable[..., Any]] = {
+    "_reconstruct": lambda _kind, _shape, _code: _Array(),
+    "ndarray": lambda *_: _refuse("numpy.ndarray"),  # named, and not called, by what _reconstruct rebuilds
+    "dtype": _Type,
+    "scalar": _scalar,
+    "_frombuffer": _array_of_buffer,
+}
 
-    parts = {
-        "_reconstruct": multiarray._reconstruct,
-        "scalar": multiarray.scalar,
-        "_frombuffer": numeric._frombuffer,  # type: ignore[attr-defined]
-        "ndarray": np.ndarray,
-        "dtype": np.dtype,
-    }
-    return parts[name]  # type: ignore[no-any-return]
+
+class _Unpickler(pickle.Unpickler):
+    """Resolves what rebuilds a numpy array to stand-ins, and nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "_codecs" and name == "encode":  # how protocol 2 of Python 3 writes bytes
+            return _Callable(_encode)
+        if module in _ARRAY_MODULES and name in _KNOWN:
+            return _Callable(_KNOWN[name])
+        return _refuse(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        _refuse(f"persistent object {pid!r}")

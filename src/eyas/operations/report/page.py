@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eyas.data.left_out import in_words
 from eyas.operations.report import pictures
 from eyas.operations.report.result_table import count, markdown_table, percent, result_rows, signed
 from eyas.operations.report.results import Results, read_results
@@ -78,6 +79,8 @@ def _data(results: Results) -> str:
         "| --- | ---: |",
         *(f"| {split} | {sum(counts.values()):,} |" for split, counts in manifest["splits"].items()),
     ]
+    if manifest.get("left_out"):
+        lines += ["", f"Left out, files and images by kind: {in_words(manifest['left_out'])}."]
     if results.architecture.seen_by_checkpoint:
         lines += [
             "",
