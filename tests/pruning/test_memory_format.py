@@ -1,5 +1,7 @@
 """Channels-last is for parameters of four dimensions; those of more train and score as they are."""
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -46,3 +48,11 @@ def test_parameters_keep_their_identity() -> None:
     assert channels_last(model) is model
     assert all(one is other for one, other in zip(before, model.parameters(), strict=True))
     assert model.a.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_four_dimensions_are_laid_out_as_torch_does_it() -> None:
+    """By strides: kernels are chosen by them, so that other strides give other last digits."""
+    layers = (nn.Conv2d(1, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 1, 3))
+    ours = channels_last(nn.Sequential(*(copy.deepcopy(layer) for layer in layers)))
+    torchs = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+    assert [tensor.stride() for tensor in ours.parameters()] == [tensor.stride() for tensor in torchs.parameters()]
