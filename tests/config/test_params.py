@@ -78,7 +78,7 @@ def test_a_wrong_parameter_names_place_value_and_what_is_allowed(content: object
 
 def test_a_format_is_named_by_its_kind_or_with_options_or_left_to_look() -> None:
     assert parse_params({}).fetch.format == "auto"
-    assert parse_params({"fetch": {"format": "folder"}}).fetch.format.model_dump() == {"kind": "folder"}
+    assert parse_params({"fetch": {"format": "folder"}}).fetch.format == Format.parse("folder")
     table = {"kind": "parquet", "image_column": "img", "label_column": None}
     params = parse_params({"fetch": {"format": {"kind": "parquet", "image_column": "img"}}})
     assert params.fetch.format.model_dump() == table
