@@ -131,6 +131,7 @@ def test_a_retraining_that_nobody_watches_tells_of_wrong_parameters(
     root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ROOT", root)
+    monkeypatch.setattr(commands, "begin_prefect", lambda: None)  # a server of its own would stay with pytest's process
     with pytest.raises(ParameterError, match="nothing"):
         commands.retrain(root / "params.yaml", ["score.nothing=1"], None, "asked", force=False, as_json=False)
     assert [notice["event"] for notice in notices] == ["failed"]
