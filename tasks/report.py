@@ -48,4 +48,4 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
         console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
     console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
     console.print(f"MLflow      run {run_id} in {open_store(workspace).uri}", soft_wrap=True, markup=False)
-    console.print("pages       eyas ui   (MLflow and Prefect)")
+    console.print("pages       make ui   (MLflow and Prefect)")
