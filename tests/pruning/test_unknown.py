@@ -139,3 +139,17 @@ def test_only_the_parameters_that_are_unread_are_called_unused() -> None:
     reasons = {group.name: group.reason for group in space.frozen}
     assert reasons["a"] == "its bias is not used in the forward pass"
     assert reasons["idle"] == "its parameters are not used in the forward pass"
+
+
+@pytest.mark.parametrize("step", ["slice_model", "mask_consumers", "layers_apart"])
+def test_a_bug_in_the_verification_itself_raises_instead_of_freezing(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Only what the user's forward code raises on narrowed networks freezes; what is ours is a bug."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise AttributeError("a typo of ours")
+
+    monkeypatch.setattr(f"eyas.pruning.tracing.verify.{step}", fail)
+    with pytest.raises(AttributeError, match="a typo of ours"):
+        eyas.trace(nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 2, 1)), (torch.randn(2, 3, 4, 4),))

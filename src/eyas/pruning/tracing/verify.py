@@ -87,7 +87,9 @@ class Prober:
             try:
                 with torch.random.fork_rng(devices=[]):
                     apart = self._apart(space, plan, dtype)
-            except Exception as error:  # anything the user's forward code may raise
+            except _ForwardFailedError as failed:
+                return _explain(failed.cause)
+            except ParityError as error:
                 return _explain(error)
             if apart <= tolerance:
                 return None
@@ -105,10 +107,13 @@ class Prober:
         example = self.example
         if not share:
             sliced, masked, example = sliced.to(dtype), masked.to(dtype), in_precision(example, dtype)
-        with LayerOutputs() as ours:
-            actual = answers(sliced, *example)
-        with LayerOutputs() as theirs:
-            expected = answers(masked, *example)
+        try:
+            with LayerOutputs() as ours:
+                actual = answers(sliced, *example)
+            with LayerOutputs() as theirs:
+                expected = answers(masked, *example)
+        except Exception as error:  # anything the user's forward code may raise; what is ours is outside, and raises
+            raise _ForwardFailedError(error) from error
         outputs_apart = compare(actual, expected).max_relative  # may be NaN, which Python's max would lose
         return float(np.maximum(outputs_apart, layers_apart(ours.layers, theirs.layers, masked, slices)))
 
@@ -124,6 +129,14 @@ class Prober:
         if not culprits:  # each half is right, both together are not
             culprits = {group.name: reason for group in groups[half:]}
         return culprits
+
+
+class _ForwardFailedError(Exception):
+    """The user's forward code raised on the narrowed or the masked network."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
 
 
 def random_plan(space: SearchSpace, groups: Iterable[ChannelGroup], seed: int) -> PruningPlan:
