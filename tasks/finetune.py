@@ -19,6 +19,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
+from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
@@ -39,6 +40,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
+    require_winner(artifacts, space, plan)
     share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
     calibration = calibration_settings(params, artifacts)
     images = _recalibrate(params, data, small, calibration)

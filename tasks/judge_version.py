@@ -10,6 +10,7 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import EyasError
 from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.recorded_gates import as_recorded
 from tasks.workspace import Workspace
 
 Networks = dict[str, tuple[ExportedModel, str]]
@@ -28,7 +29,16 @@ def judge_version(
         if champion is not None:
             champions, gates = compare_with_champion(store, version, candidate, champion, Path(scratch))
             networks, special = networks | champions, special + gates
-        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
+        dataset = open_dataset(workspace.artifacts / "fetch")
+        measured = evaluate(networks, dataset.split("test"), settings)
+        record = as_recorded(
+            version.metrics,
+            candidate,
+            measured["dense"],
+            dataset=dataset.digest,
+            agreement=settings.min_agreement,
+        )
+        special = (*special, *record)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
         workspace.params.promote,

@@ -3,6 +3,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -15,8 +18,10 @@ from eyas.networks.saved_network import Network, save_network
 from eyas.operations.gates import PromoteParams
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
+from eyas.pruning.space import SearchSpace
 from tasks.export import export
 from tasks.fetch import fetch
+from tasks.recorded_cost import COSTS, RANKED
 from tasks.stage import write_json
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, spoil, write_lock
@@ -51,12 +56,21 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     write_json(artifacts / "sample/space.json", space.to_json())
     (artifacts / "score").mkdir()
     (artifacts / "score/plan.json").write_text(plan.to_json())
+    write_ranking(artifacts, space, [list(plan.widths.values())])
     race = {"batch_size": 128, "rungs": [{"calibration_images": 1024}]}
     write_json(artifacts / "score/diagnostics.json", {"settings": race})
     small = trained(eyas.prune(dense, space, plan), images, labels)
     options = {"space": space, "plan": plan, "architecture": "models:build", "arguments": ARGUMENTS}
     eyas.save(small, artifacts / "finetune", **options)
     return artifacts
+
+
+def write_ranking(artifacts: Path, space: SearchSpace, widths: list[list[int]]) -> None:
+    """Candidates as ``score`` leaves them, the first of them the winner."""
+    costs = space.costs(np.array(widths))
+    columns = {name: getattr(costs, name) for name in COSTS}
+    table = pa.table({"widths": widths, **columns, "rank": np.arange(len(widths)) + 1})
+    pq.write_table(table, artifacts / RANKED)
 
 
 def trained(model: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:

@@ -5,17 +5,20 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import eyas
 from eyas.config import parse_params
 from eyas.data import open_dataset
-from eyas.errors import PlanError
+from eyas.errors import DataError, PlanError
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.scoring.engine import Engine
 from tasks.finetune import finetune
+from tasks.recorded_cost import COSTS, RANKED
 from tasks.sample import sample
 from tasks.score import score
 
@@ -142,6 +145,26 @@ def test_killed_and_resumed_ends_with_the_same_bytes(artifacts):
     assert metrics == expected_metrics
     assert files(artifacts / "finetune") == expected
     assert all(hashlib.sha256(path.read_bytes()).digest() == digest for path, digest in before.items())
+
+
+@pytest.mark.parametrize("change", ["plan", "widths", "rank"])
+def test_a_plan_that_is_not_the_winners_is_refused(artifacts, change):
+    dense = load_network(artifacts / "baseline")
+    space = eyas.trace(dense.model, (dense.example(),))
+    table = pq.read_table(artifacts / RANKED)
+    rows = [*table.to_pylist(), {**table.to_pylist()[0], "rank": 2}]
+    narrow = space.vector({group.name: space.legal_widths(group)[0] for group in space.groups})
+    costs = {name: getattr(space.cost(narrow), name) for name in COSTS}
+    if change == "plan":
+        (artifacts / "score/plan.json").write_text(space.plan(narrow).to_json())
+    elif change == "widths":
+        rows[0]["widths"] = narrow.tolist()
+    else:
+        rows = [{**rows[0], "rank": 2}, {"widths": narrow.tolist(), **costs, "rank": 1}]
+    pq.write_table(pa.Table.from_pylist(rows), artifacts / RANKED)
+    with pytest.raises(DataError, match=r"the winner, row [01] of|row 0: widths .* cost"):
+        finetune(make_params(artifacts), artifacts, silent)
+    assert not files(artifacts / "finetune")
 
 
 def test_a_plan_of_another_network_is_refused(artifacts):
