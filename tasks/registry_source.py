@@ -12,19 +12,19 @@ from eyas.storage.digests import file_sha256, json_sha256
 from tasks import dense_source
 from tasks.record import open_store, open_store_of
 from tasks.registered_checkpoint import FOLDER, RegisteredCheckpoint, read_registered, registered_address
-from tasks.source_version import SourceVersions, recorded_versions
+from tasks.source_version import SourceVersions
 from tasks.workspace import Workspace
 
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
 
-def bring_checkpoint(workspace: Workspace) -> bool:
+def bring_checkpoint(workspace: Workspace) -> str | None:
     """Bring the registered version that ``baseline.checkpoint`` names, if it names one, to where the stage reads it.
 
     Call it inside the workspace's lock.
 
     Returns:
-        whether the baseline has to run again: its artifacts are not of this version, which DVC cannot see.
+        name, number and digest of the version, whatever alias it has.
 
     Raises:
         CheckpointError: no version has that alias.
@@ -33,13 +33,13 @@ def bring_checkpoint(workspace: Workspace) -> bool:
     """
     address = registered_address(workspace.params)
     if address is None:
-        return False
+        return None
     store = open_store(workspace)
     version = find_version(store, address)
     source_version = _source_version(version)
     if not _is_here(workspace.state, address, source_version):
         _download(store, version, address, workspace.state)
-    return recorded_versions(workspace.artifacts / "baseline").get("checkpoint") != source_version
+    return f"{version}, {source_version}"
 
 
 def checkpoint_versions(params: PipelineParams, root: Path) -> SourceVersions:

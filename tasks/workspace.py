@@ -156,7 +156,8 @@ def open_workspace(
 def stage_sections(root: Path) -> list[str]:
     """The sections that ``dvc.yaml`` tracks; DVC wants each of them written down, if only as ``{}``."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
-    return list(dict.fromkeys(name.partition(".")[0] for stage in stages for name in stage.get("params", [])))
+    listed = (name for stage in stages for name in stage.get("params", []) if isinstance(name, str))
+    return list(dict.fromkeys(name.partition(".")[0] for name in listed))
 
 
 def _require_sections(root: Path, path: Path, content: Mapping[str, Any]) -> None:

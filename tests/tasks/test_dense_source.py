@@ -156,21 +156,23 @@ def test_an_alias_that_moved_runs_the_baseline_again(artifacts, registered, monk
     workspace = from_registry(artifacts, registered[0], "models:/digits@moving")
     store = open_store(artifacts.parent, uri=registered[0])
     model_registry.set_alias(store, "digits", "moving", "1")
-    assert bring_checkpoint(workspace)
+    named = bring_checkpoint(workspace)
     run_baseline(workspace)
     first = json.loads((artifacts / "baseline/source.json").read_text())
     with monkeypatch.context() as patched:
         patched.setattr(model_registry, "download", None)  # what is here is not brought again
-        assert not bring_checkpoint(workspace)
+        assert bring_checkpoint(workspace) == named
     version = model_registry.get_version(store, "digits", 1)
     copied = store.client.create_model_version("digits", source=version.source, tags=dict(version.tags))
     model_registry.set_alias(store, "digits", "moving", str(copied.version))
-    assert bring_checkpoint(workspace)
+    moved = bring_checkpoint(workspace)
     run_baseline(workspace)
     second = json.loads((artifacts / "baseline/source.json").read_text())
     assert first.keys() == second.keys() == {"checkpoint"}
     assert first != second
     digest = version.manifest_digest
+    assert named == f"digits version 1, {first['checkpoint']}"
+    assert moved == f"digits version {copied.version}, {second['checkpoint']}"
     assert first == {"checkpoint": hashlib.sha256(f'["digits", "1", "{digest}"]'.encode()).hexdigest()}
     store.client.delete_model_version("digits", str(copied.version))
 

@@ -11,6 +11,7 @@ from eyas.operations.lineage import Lineage
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
+    CODE,
     FILES,
     Version,
     as_version,
@@ -102,12 +103,13 @@ def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
 def _add_files(
     folder: Path, export: Path, manifest: Mapping[str, Any], lineage: Lineage, extra_files: Sequence[Path]
 ) -> None:
-    """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, lock file."""
+    """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, code, lock file."""
     for name in (*manifest["files"], "manifest.json", "latency.json"):
         if (export / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(export / name, folder / name)
     (folder / "params.json").write_text(json.dumps(redacted(lineage.params), indent=2, sort_keys=True))
+    (folder / CODE).write_text(json.dumps(lineage.code, indent=2, sort_keys=True))
     for path in extra_files:
         if path.exists():
             shutil.copyfile(path, folder / path.name)
