@@ -7,6 +7,7 @@ from torch import nn
 
 from eyas.config import BaselineParams, PipelineParams
 from eyas.data import Dataset
+from eyas.data.comparability import Comparability
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import Network, save_network
@@ -49,9 +50,12 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
     save_network(network, artifacts / "baseline")
+    comparability = Comparability()
+    comparability.write(artifacts / "baseline")
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
+    metrics["comparable"] = int(comparability.comparable)
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 

@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
 from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.tracking import MlflowStore, Version, register_version
@@ -56,7 +57,7 @@ def register(
         lineage,
         shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
-        tags=tags,
+        tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
         extra_files=extra_files,
     )
 

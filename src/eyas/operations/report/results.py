@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from eyas.data.comparability import Comparability, read_comparability
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 
 
@@ -62,6 +63,8 @@ class Results:
     files: dict[str, dict[str, Any]]
     """Of the export stage: sha256 and bytes by name."""
     diagnostics: dict[str, Any]
+    comparability: Comparability = Comparability()
+    """Whether accuracies of dense and pruned network may be compared."""
 
     @property
     def winner(self) -> Candidate:
@@ -93,6 +96,7 @@ def read_results(artifacts: Path) -> Results:
         latency=_json(artifacts / "export" / "latency.json"),
         files=_json(artifacts / "export" / "manifest.json")["files"],
         diagnostics=_json(diagnostics) if diagnostics.exists() else {},
+        comparability=read_comparability(artifacts / "baseline"),
     )
 
 
