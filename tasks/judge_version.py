@@ -5,11 +5,13 @@ from pathlib import Path
 
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
+from eyas.data.held_out import HeldOutImages
 from eyas.deploy import latency
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import EyasError
 from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
 
 Networks = dict[str, tuple[ExportedModel, str]]
@@ -28,7 +30,13 @@ def judge_version(
         if champion is not None:
             champions, gates = compare_with_champion(store, version, candidate, champion, Path(scratch))
             networks, special = networks | champions, special + gates
-        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
+        fetched = workspace.artifacts / "fetch"
+        seen_none = {
+            role: unseen_by(store, one, networks[role][0].folder, HeldOutImages.of(fetched))
+            for role, one in (("candidate", version), ("champion", champion))
+            if one is not None and role in networks
+        }
+        measured = evaluate(networks, open_dataset(fetched).split("test"), settings)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
         workspace.params.promote,
@@ -36,6 +44,8 @@ def judge_version(
         dense=measured["dense"],
         champion=measured.get("champion"),
         parity=parity,
+        own=seen_none["candidate"],
+        both=min(seen_none.values(), key=lambda one: one.comparable),
     )
     number = champion.number if champion else None
     return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)

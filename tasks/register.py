@@ -15,6 +15,7 @@ from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import recorded_fingerprint
 from tasks.record import command, open_store
+from tasks.registry_source import made_from
 from tasks.workspace import Workspace
 
 
@@ -32,7 +33,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     """
     lineage = workspace_lineage(run_id, workspace)
     extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
-    tags = recorded_fingerprint(workspace, code).tags()
+    tags = recorded_fingerprint(workspace, code).tags() | made_from(workspace)
     version = register(
         open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
     )

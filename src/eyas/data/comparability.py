@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 COMPARABLE = "comparable.json"
+FROM_TRAIN, INCLUDED = "from_train", "included"
+WORDS = frozenset({FROM_TRAIN, INCLUDED})
+"""What ``fetch.test`` may say instead of an address: a part of ``fetch.train``, or the test set that it brings."""
 TAG, REASON_TAG = "eyas.comparable", "eyas.not_comparable.because"
 
 

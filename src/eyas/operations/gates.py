@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from eyas.data.comparability import Comparability
+
+COMPARABLE = Comparability()
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -157,18 +160,35 @@ def judge(
     dense: MeasuredNetwork,
     champion: MeasuredNetwork | None,
     parity: bool,
+    own: Comparability = COMPARABLE,
+    both: Comparability = COMPARABLE,
 ) -> tuple[tuple[Gate, ...], dict[str, float]]:
-    """Apply every gate that is asked for; returns them with all numbers they stand on."""
+    """Apply every gate that is asked for; returns them with all numbers they stand on.
+
+    Args:
+        params: the limits.
+        candidate: what is judged.
+        dense: what it was pruned from.
+        champion: what it would replace, if there is one.
+        parity: whether the exported file agrees with PyTorch.
+        own: whether the candidate, and so the dense network, has seen none of the test images.
+        both: whether neither the candidate nor the champion has.
+    """
     numbers = {
         "images": float(len(candidate.labels)),
         "accuracy": candidate.accuracy,
-        "dense_accuracy": dense.accuracy,
         "latency": candidate.latency,
         "dense_latency": dense.latency,
         "bytes": float(candidate.bytes),
+        "comparable": float(own.comparable),
     }
-    gates = list(_own(params, candidate, dense, parity=parity))
-    if champion is not None:
+    if own.comparable:
+        numbers["dense_accuracy"] = dense.accuracy
+    gates = list(_own(params, candidate, dense, parity=parity, own=own))
+    if champion is not None and not both.comparable:
+        numbers["champion_latency"] = champion.latency
+        gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
+    elif champion is not None:
         difference, error = gain(candidate, champion)
         numbers |= {"champion_accuracy": champion.accuracy, "champion_latency": champion.latency}
         numbers |= {"gain": difference, "gain_standard_error": error, "churn": churn(candidate, champion)}
@@ -181,15 +201,21 @@ def churn(candidate: MeasuredNetwork, other: MeasuredNetwork) -> float:
     return float((candidate.answers != other.answers).mean())
 
 
-def _own(params: PromoteParams, candidate: MeasuredNetwork, dense: MeasuredNetwork, *, parity: bool) -> Iterator[Gate]:
+def _own(
+    params: PromoteParams, candidate: MeasuredNetwork, dense: MeasuredNetwork, *, parity: bool, own: Comparability
+) -> Iterator[Gate]:
     """Gates that need no champion."""
     accuracy, drop = candidate.accuracy, dense.accuracy - candidate.accuracy
     if params.require_parity:
         words = "agrees" if parity else "was not shown to agree"
         yield Gate("parity", float(parity), 1.0, parity, f"the exported file {words} with PyTorch")
     if params.min_accuracy is not None:
-        yield _at_least("accuracy", accuracy, params.min_accuracy, "test accuracy")
-    if params.max_drop is not None:
+        words = "test accuracy" if own.comparable else "test accuracy, on images that it may have seen,"
+        yield _at_least("accuracy", accuracy, params.min_accuracy, words)
+    if params.max_drop is not None and not own.comparable:
+        way = "judge without it (promote.max_drop: null), or promote by force"
+        yield _not_compared("comparable_with_dense", "the dense network", own, way)
+    elif params.max_drop is not None:
         yield _at_most("drop", drop, params.max_drop, "loss of accuracy against the dense network")
     if params.max_latency is not None:
         yield _at_most("latency", candidate.latency, params.max_latency, "median latency in ms")
@@ -210,6 +236,11 @@ def _against(params: PromoteParams, candidate: MeasuredNetwork, champion: Measur
         + ("" if better else ", and more than 0")
     )
     yield Gate("gain", difference, limit, better and _not_above(limit, difference), reason)
+
+
+def _not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:
+    """A comparison that would not be true is not made, and does not hold."""
+    return Gate(name, 0.0, 1.0, False, f"its accuracy is not compared with that of {other}: {why.reason}; {way}")
 
 
 def _at_least(name: str, value: float, limit: float, words: str) -> Gate:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class Results:
     files: dict[str, dict[str, Any]]
     """Of the export stage: sha256 and bytes by name."""
     diagnostics: dict[str, Any]
-    comparability: Comparability = Comparability()
+    comparability: Comparability = field(default_factory=Comparability)
     """Whether accuracies of dense and pruned network may be compared."""
 
     @property

@@ -14,14 +14,16 @@ from eyas.operations.tracking.runs import (
     report_address,
     run_exists,
     start_pipeline,
+    tag_run,
 )
-from eyas.operations.tracking.stage_runs import StageRecord, fail_stage, record_stage
+from eyas.operations.tracking.stage_runs import StageRecord, download_stage_file, fail_stage, record_stage
 
 __all__ = [
     "MlflowStore",
     "StageRecord",
     "Version",
     "attempt",
+    "download_stage_file",
     "fail_run",
     "fail_stage",
     "finish_run",
@@ -33,5 +35,6 @@ __all__ = [
     "report_address",
     "run_exists",
     "start_pipeline",
+    "tag_run",
     "tracking_uri",
 ]
