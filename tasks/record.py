@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
 from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
@@ -73,7 +74,10 @@ def record_stage(run_id: str, workspace: Workspace, result: StageResult, seconds
         params=params.get(result.stage, {}),
         seconds=seconds,
     )
-    return tracking.record_stage(open_store(workspace), run_id, record)
+    store = open_store(workspace)
+    if result.stage == "baseline":
+        tracking.tag_run(store, run_id, read_comparability(record.folder).tags())
+    return tracking.record_stage(store, run_id, record)
 
 
 def finish_run(run_id: str, workspace: Workspace) -> None:

@@ -62,12 +62,13 @@ def read_registered(state: Path, address: str) -> tuple[RegisteredCheckpoint, Pa
     record = state / FOLDER / RECORD
     content = json.loads(record.read_text()) if record.exists() else {}
     if content.get("address") != address:
-        msg = f"{address} is in the model registry, which a flow asks and no stage does: `eyas run`, not `dvc repro`"
+        way = "`eyas run`, not `dvc repro`, with the options of this profile"
+        msg = f"{address} is in the model registry, which a flow asks and no stage does: {way}"
         raise CheckpointError(msg)
     checkpoint = RegisteredCheckpoint(**content)
     folder = record.parent / checkpoint.folder
     for name, sha256 in checkpoint.files.items():
         if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
-            msg = f"{folder / name} is not the file of {checkpoint.version} any more: `eyas run` brings it again"
+            msg = f"{folder / name} is not the file of {checkpoint.version} any more: run the profile to bring it again"
             raise CheckpointError(msg)
     return checkpoint, folder

@@ -1,5 +1,6 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
+import shlex
 from pathlib import Path
 
 from prefect import task
@@ -7,7 +8,10 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from eyas.operations.lineage import git_state
-from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
+from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
+from eyas.operations.tracking import tracking_uri
+from eyas.storage import redact
+from tasks.next_command import next_command
 from tasks.record import command, log_report, open_store
 from tasks.workspace import Workspace
 
@@ -17,7 +21,8 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
     """Write ``artifacts/report``, upload it to the parent run, show its table in Prefect; returns its path."""
     page = build_report(workspace)
     log_report(run_id, workspace, page.parent)
-    table = markdown_table(result_rows(read_results(workspace.artifacts)))
+    results = read_results(workspace.artifacts)
+    table = "\n\n".join(filter(None, (markdown_table(result_rows(results)), remark(results))))
     create_markdown_artifact(table, key="result", description=f"{workspace.name}: dense against pruned")
     return str(page)
 
@@ -42,10 +47,19 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
 
     console = Console(highlight=False)
     console.print(f"\n{workspace.name}", soft_wrap=True, markup=False, style="bold")
-    console.print(console_table(result_rows(read_results(workspace.artifacts))))
+    results = read_results(workspace.artifacts)
+    console.print(console_table(result_rows(results)))
+    if remark(results):
+        console.print(f"{remark(results)}\n", markup=False, style="bold")
     name = workspace.params.register_.model
     if version is not None:
         console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
+        then = next_command(workspace, "promote", "--version", version)
+        console.print(f"next:       {then}", soft_wrap=True, markup=False)
     console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
-    console.print(f"MLflow      run {run_id} in {open_store(workspace).uri}", soft_wrap=True, markup=False)
-    console.print("pages       make ui   (MLflow and Prefect)")
+    store = open_store(workspace)
+    console.print(f"MLflow      run {run_id} in {redact(store.uri)}", soft_wrap=True, markup=False)
+    elsewhere = (
+        "" if store.uri == tracking_uri(workspace.root) else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
+    )
+    console.print(f"pages       {elsewhere}make ui   (MLflow and Prefect)", soft_wrap=True, markup=False)

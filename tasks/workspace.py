@@ -114,7 +114,8 @@ class Workspace:
                 yield
         except Timeout as error:
             pid = owner.read_text() if owner.exists() else "unknown"
-            msg = f"another run (process {pid}) holds {self.name!r}: wait for it with --wait, or stop it first"
+            ways = "stop it first, or wait for it (run: --wait, retrain: schedule.overlap)"
+            msg = f"another run (process {pid}) holds {self.name!r}: {ways}"
             raise BusyError(msg) from error
 
 

@@ -70,7 +70,8 @@ def artifacts(pruned_digits, tmp_path):
 def make_params(artifacts, **fields):
     baseline_params = {"architecture": "resnet8", "arguments": ARGUMENTS, "epochs": 2, "recipe": RECIPE, **fields}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
-    return parse_params({"baseline": baseline_params, "runtime": runtime})
+    fetch_params = {"test": "test"} if "checkpoint" in fields else {}  # of its own, as far as a baseline can tell
+    return parse_params({"fetch": fetch_params, "baseline": baseline_params, "runtime": runtime})
 
 
 def files(folder):

@@ -132,7 +132,10 @@ def test_a_registered_model_that_is_not_there(artifacts, registered, checkpoint,
 
 def test_without_a_flow_the_stage_says_what_to_run(artifacts, registered):
     workspace = from_registry(artifacts, registered[0], "models:/digits/1")
-    with pytest.raises(CheckpointError, match="models:/digits/1 is in the model registry.*`eyas run`, not `dvc repro`"):
+    with pytest.raises(
+        CheckpointError,
+        match="models:/digits/1 is in the model registry.*`eyas run`, not `dvc repro`, with the options of this pro",
+    ):
         baseline(workspace.params, artifacts, silent)
     bring_checkpoint(workspace)
     other = from_registry(artifacts, registered[0], "models:/digits@candidate")

@@ -36,7 +36,9 @@ def checkout(tmp_path: Path) -> Path:
         )
     )
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "small.yaml").write_text("fetch: {train: data/train}\nbaseline: {checkpoint: $W/x.pt}\n")
+    (tmp_path / "configs" / "small.yaml").write_text(
+        "fetch: {train: data/train, test: data/test}\nbaseline: {checkpoint: $W/x.pt}\n"
+    )
     return tmp_path
 
 

@@ -30,7 +30,7 @@ class Comparability:
 
     @classmethod
     def from_tags(cls, tags: Mapping[str, str]) -> "Comparability | None":
-        """What :meth:`tags` wrote; None where nothing was."""
+        """What ``tags`` wrote; None where nothing was."""
         return cls(tags[TAG] == "true", tags.get(REASON_TAG, "")) if TAG in tags else None
 
     def write(self, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """The report: what the stages left, as one table, pictures and a page; reads files, changes nothing else."""
 
 from eyas.operations.report.page import write_report
-from eyas.operations.report.result_table import ResultRow, console_table, markdown_table, result_rows
+from eyas.operations.report.result_table import ResultRow, console_table, markdown_table, remark, result_rows
 from eyas.operations.report.results import Results, read_results
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "console_table",
     "markdown_table",
     "read_results",
+    "remark",
     "result_rows",
     "write_report",
 ]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 HEADER = ("", "dense", "pruned", "change")
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,12 @@ def result_rows(results: Results) -> list[ResultRow]:
         *_latency(results),
         ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
     ]
+
+
+def remark(results: Results) -> str:
+    """What must be said beside the table: why accuracies are not comparable; empty where they are."""
+    reason = results.comparability.reason
+    return f"Accuracies of dense and pruned network are {NOT_COMPARABLE}: {reason}." if reason else ""
 
 
 def markdown_table(rows: Sequence[ResultRow]) -> str:
@@ -81,7 +88,7 @@ def _minus(text: str) -> str:
 def _accuracy(results: Results) -> ResultRow:
     dense = results.metrics["baseline"]["test_accuracy"]
     pruned = results.metrics["finetune"]["test_accuracy"]
-    change = _minus(f"{100 * (pruned - dense):+.2f} points")
+    change = _minus(f"{100 * (pruned - dense):+.2f} points") if results.comparability.comparable else NOT_COMPARABLE
     return ResultRow("test accuracy", percent(dense), percent(pruned), change)
 
 
