@@ -59,7 +59,6 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
     console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
     store = open_store(workspace)
     console.print(f"MLflow      run {run_id} in {redact(store.uri)}", soft_wrap=True, markup=False)
-    elsewhere = (
-        "" if store.uri == tracking_uri(workspace.root) else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
-    )
+    default = store.uri == tracking_uri(workspace.root)
+    elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
     console.print(f"pages       {elsewhere}make ui   (MLflow and Prefect)", soft_wrap=True, markup=False)

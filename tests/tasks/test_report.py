@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import Comparability
 from tasks.record import command
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
@@ -40,3 +41,14 @@ def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pyte
     said = capsys.readouterr().out
     for words in ("97.22 %", "rank 1 of 20", "digits version 7", "report.md", "run abc123", "make ui"):
         assert words in said
+    assert "not comparable" not in said
+
+
+def test_summary_says_that_accuracies_are_not_comparable(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Comparability(False, "the checkpoint may have seen them").write(workspace.artifacts / "baseline")
+    print_summary(workspace, None, "abc123")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "97.22 % 96.67 % not comparable" in said
+    assert "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen them." in said
