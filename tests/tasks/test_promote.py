@@ -12,6 +12,9 @@ import torch
 
 import eyas
 from eyas.cli import main
+from eyas.data.comparability import COMPARABLE, Comparability
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX
 from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
 from flows import commands
@@ -71,6 +74,47 @@ def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, sp
         promote(workspace)
     assert promote(workspace, force="a class was added").outcome == "forced"
     assert aliases(workspace)["champion"] == "2"
+
+
+def test_what_its_checkpoint_may_have_seen_is_not_compared(
+    setting: Setting, spoilt: Callable[..., None], root: Path
+) -> None:
+    workspace = setting(max_drop=1.0, min_gain=-1.0)
+    doubt = Comparability(False, "the checkpoint may have been trained on them")
+    doubt.write(root / "artifacts/baseline")
+    try:
+        version = enter(workspace)
+    finally:
+        (root / "artifacts/baseline" / COMPARABLE).unlink()
+    assert Comparability.from_tags(version.tags) == doubt
+    assert "on images that it may have seen" in "\n".join(status_lines(workspace))
+    with pytest.raises(RefusedError, match="not compared with that of the dense network: the checkpoint may have been"):
+        promote(workspace)
+    alone = promote(setting(max_drop=None, min_gain=-1.0))
+    assert (alone.outcome, alone.numbers["comparable"]) == ("promoted", 0)
+    assert "dense_accuracy" not in alone.numbers
+    spoilt(workspace)
+    enter(workspace)
+    with pytest.raises(RefusedError, match="not compared with that of the champion: the checkpoint may have been"):
+        promote(workspace)
+    assert promote(workspace, force="the old one was measured elsewhere").outcome == "forced"
+
+
+def test_a_champion_that_was_trained_on_what_is_for_the_test_now_is_not_compared(
+    setting: Setting, spoilt: Callable[..., None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = setting(min_gain=-1.0)
+    first = enter(workspace)
+    promote(workspace)
+    model_registry.tag_version(open_store(workspace), first, {"eyas.dataset_hash": "an older one"})
+    spoilt(workspace)
+    enter(workspace)
+    test = [row.sha256 for row in read_index(root / "artifacts/fetch" / INDEX) if row.split == "test"]
+    monkeypatch.setattr("tasks.seen_images.images_seen", lambda *_: {"elsewhere", *test[:3]})
+    with pytest.raises(RefusedError, match=f"version 1 was made with 3 of the {len(test)} test images; replacing it"):
+        promote(workspace)
+    monkeypatch.setattr("tasks.seen_images.images_seen", lambda *_: {"elsewhere"})
+    assert promote(workspace).outcome == "promoted"
 
 
 @pytest.mark.parametrize("loss", ["files", "by hand"])
