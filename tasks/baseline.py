@@ -37,7 +37,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     source = find_dense_source(params)
     network = _build(section, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
-    share_cores(params.runtime, section.recipe, cost.macs)
+    share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
@@ -93,7 +93,9 @@ def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict
         "test_accuracy": test.accuracy,
         "test_cross_entropy": test.cross_entropy,
         "test_images": test.images,
+        "score_images": result.best.images,
         "best_epoch": result.best_epoch,
+        **result.length.as_metrics(),
     }
 
 

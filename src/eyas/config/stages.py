@@ -108,8 +108,8 @@ class BaselineParams(Section):
     seen_by_checkpoint: bool | None = None
     """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
     calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
-    epochs: Count = 15
-    """Epochs of training where no checkpoint is given."""
+    epochs: Count | None = None
+    """Epochs of training where no checkpoint is given; without it 15, or as many as 600 steps take, 200 at most."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs of fine-tuning a given checkpoint on this data first; 0 leaves it as it is."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
@@ -196,8 +196,8 @@ class ScoreParams(Section):
 class FinetuneParams(Section):
     """How the winner is trained."""
 
-    epochs: Annotated[int, Field(ge=0)] = 15
-    """Passes over the train split."""
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0
