@@ -1,6 +1,8 @@
 """A version against the gates: it, the champion and the dense network answer the same test images in one run."""
 
+import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from eyas.config import ExportParams
@@ -9,7 +11,10 @@ from eyas.data.held_out import HeldOutImages
 from eyas.deploy import latency
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import EyasError
-from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
+from eyas.operations.gate import Gate
+from eyas.operations.gates import PromotionDecision, judge
+from eyas.operations.measured_network import MeasuredNetwork
+from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
 from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
@@ -36,7 +41,8 @@ def judge_version(
             for role, one in (("candidate", version), ("champion", champion))
             if one is not None and role in networks
         }
-        measured = evaluate(networks, open_dataset(fetched).split("test"), settings)
+        test = open_dataset(fetched).split("test")
+        measured = evaluate(networks, test, settings, macs_of(version, champion))
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
         workspace.params.promote,
@@ -72,8 +78,20 @@ def compare_with_champion(
     return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
 
 
-def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, MeasuredNetwork]:
-    """Every network on all test images, and their latencies side by side; by role."""
+def macs_of(version: Version, champion: Version | None) -> dict[str, float]:
+    """Multiply-adds per image as they were registered, by role; of what the registry does not say, none."""
+    known = {
+        "candidate": version.metrics.get("finetune.macs"),
+        "dense": version.metrics.get("baseline.macs"),
+        "champion": champion.metrics.get("finetune.macs") if champion else None,
+    }
+    return {role: macs for role, macs in known.items() if macs is not None}
+
+
+def evaluate(
+    networks: Networks, test: Split, settings: ExportParams, macs: Mapping[str, float]
+) -> dict[str, MeasuredNetwork]:
+    """Every network on all test images, and their latencies side by side; by role, as are ``macs``."""
     pixels_NCHW, labels = test.images(), test.labels.numpy()
     files = {role: model.folder / file for role, (model, file) in networks.items()}
     shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
@@ -84,6 +102,8 @@ def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[st
             labels=labels,
             latency=measured["milliseconds"][role]["median"],
             bytes=files[role].stat().st_size,
+            macs=macs.get(role, math.nan),
+            times=RunTimes.of(measured["milliseconds"][role]),
         )
         for role, (model, file) in networks.items()
     }

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from eyas.data.comparability import Comparability
-from eyas.operations.gates import Gate, MeasuredNetwork, PromoteParams, PromotionDecision, churn, gain, judge
+from eyas.operations.gate import Gate
+from eyas.operations.gates import PromotionDecision, judge
+from eyas.operations.measured_network import MeasuredNetwork, churn, gain
+from eyas.operations.promote_params import PromoteParams
 
 LABELS = np.arange(200) % 10
 

@@ -12,7 +12,7 @@ import eyas
 import models
 from eyas.config import PipelineParams, parse_params
 from eyas.networks.saved_network import Network, save_network
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
 from tasks.export import export

@@ -21,7 +21,7 @@ from eyas.config.stages import (
 )
 from eyas.config.test_set import require_test_set
 from eyas.errors import ParameterError
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
 
 
