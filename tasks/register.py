@@ -11,6 +11,7 @@ from eyas.config import PipelineParams
 from eyas.data.comparability import read_comparability
 from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
+from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import recorded_fingerprint
@@ -34,8 +35,15 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     lineage = workspace_lineage(run_id, workspace)
     extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
     tags = recorded_fingerprint(workspace, code).tags() | made_from(workspace)
+    verdict = verdict_on(read_results(workspace.artifacts))
     version = register(
-        open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
+        open_store(workspace),
+        workspace.params,
+        workspace.artifacts,
+        lineage,
+        tags={**tags, **verdict.tags()},
+        description="\n\n".join(verdict.lines),
+        extra_files=extra,
     )
     get_run_logger().info("%s has alias 'candidate'", version)
     return version.number
@@ -48,6 +56,7 @@ def register(
     lineage: Lineage,
     *,
     tags: Mapping[str, str] | None = None,
+    description: str = "",
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter ``artifacts/export`` as a version of ``register.model``; see :func:`register_version`."""
@@ -59,6 +68,7 @@ def register(
         shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
         tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
+        description=description,
         extra_files=extra_files,
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from eyas.data.left_out import in_words
 from eyas.operations.report import pictures
+from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.result_table import (
     NOT_COMPARABLE,
     count,
@@ -16,6 +17,7 @@ from eyas.operations.report.result_table import (
     signed,
 )
 from eyas.operations.report.results import Results, read_results
+from eyas.operations.verdict import Verdict
 
 PICTURES = {
     "scores": "Score of every candidate against its MACs.",
@@ -48,6 +50,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
     name = results.architecture.arguments.get("name", results.architecture.architecture)
     parts = [
         f"# {name}: pruned against dense",
+        verdict_markdown(verdict_on(results)),
         markdown_table(result_rows(results)),
         f"**{remark(results)}**" if remark(results) else "",
         _latency_note(results),
@@ -66,6 +69,11 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _code(reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def verdict_markdown(verdict: Verdict) -> str:
+    """The headline in bold, and every remark as a point of a list."""
+    return "\n".join([f"**{verdict.headline}.**", *(f"- {remark.text}" for remark in verdict.remarks)])
 
 
 def _latency_note(results: Results) -> str:

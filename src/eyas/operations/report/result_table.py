@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.results import Results
+from eyas.operations.verdict import Verdict, points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,6 +30,7 @@ def result_rows(results: Results) -> list[ResultRow]:
     winner, cost, size = results.winner, results.dense_cost, results.files
     return [
         _accuracy(results),
+        *_interval(verdict_on(results)),
         _count("MACs per image", cost["macs"], winner.macs),
         _count("parameters", cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
@@ -88,8 +91,16 @@ def _minus(text: str) -> str:
 def _accuracy(results: Results) -> ResultRow:
     dense = results.metrics["baseline"]["test_accuracy"]
     pruned = results.metrics["finetune"]["test_accuracy"]
-    change = _minus(f"{100 * (pruned - dense):+.2f} points") if results.comparability.comparable else NOT_COMPARABLE
+    change = f"{points(pruned - dense)} points" if results.comparability.comparable else NOT_COMPARABLE
     return ResultRow("test accuracy", percent(dense), percent(pruned), change)
+
+
+def _interval(verdict: Verdict) -> list[ResultRow]:
+    """Where the true change lies; nothing where it was not measured or does not compare."""
+    if verdict.test is None:
+        return []
+    low, high = (points(end) for end in verdict.test.interval())
+    return [ResultRow("95 % interval of its change, paired", "", "", f"{low} to {high} points")]
 
 
 def _count(name: str, dense: float, pruned: float) -> ResultRow:

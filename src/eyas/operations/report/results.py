@@ -22,6 +22,8 @@ class Candidate:
     params: int
     score: float
     standard_error: float
+    accuracy: float
+    """On ``images`` score images, only recalibrated; NaN without labels."""
     images: int
     rank: int
 
@@ -115,6 +117,7 @@ def _candidates(path: Path) -> tuple[Candidate, ...]:
             params=row["params"],
             score=row["score"],
             standard_error=row["standard_error"],
+            accuracy=row["accuracy"],
             images=row["images"],
             rank=row["rank"],
         )
