@@ -29,6 +29,8 @@ from eyas.errors import BusyError, ParameterError
 from tasks.workspace_files import write_workspace
 
 RUNTIME_VARIABLE = "EYAS_RUNTIME"
+OPERATING = ("runtime.", "promote.", "schedule.", "notify.")
+"""Overrides that begin so say how a profile is worked on, judged and told of: no stage reads them, none is made."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def open_workspace(
     path = params_file or root / "params.yaml"
     content = read_sections(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
-    others = [item for item in overrides if not item.startswith("runtime.")]
+    others = [item for item in overrides if not item.startswith(OPERATING)]
     resolved = apply_overrides(content, overrides)
     params = parse_params(resolved, str(path))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})

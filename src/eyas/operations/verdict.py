@@ -103,7 +103,7 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
 def _net(test: PairedCounts) -> str:
     """The difference in images: what a percentage of few of them stands for."""
     net, images = abs(test.gained - test.lost), f"{test.images:,} test image{'' if test.images == 1 else 's'}"
-    return f"which is {net or 'none'} of {images} ({test.gained} gained, {test.lost} lost)"
+    return f"which is {net:,} of {images} ({test.gained} gained, {test.lost} lost)"
 
 
 def points(share: float) -> str:
