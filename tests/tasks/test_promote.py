@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
 from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
+from eyas.storage.digests import file_sha256
 from flows import commands
 from tasks.promote import promote, roll_back
 from tasks.record import open_store
@@ -136,6 +138,33 @@ def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
     assert promote(workspace, force="its files were lost").outcome == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
+
+
+def test_a_smaller_network_of_equal_accuracy_is_promoted_unless_only_a_better_one_may_be(
+    setting: Setting, spoilt: Callable[..., None], root: Path
+) -> None:
+    workspace, folder = setting(), root / "artifacts/export"
+    kept = {name: (folder / name).read_bytes() for name in ("model.onnx", "manifest.json")}
+    padded = onnx.load(folder / "model.onnx")
+    padded.doc_string = "x" * 50_000
+    onnx.save(padded, folder / "model.onnx")
+    manifest = json.loads(kept["manifest.json"])
+    manifest["files"]["model.onnx"]["sha256"] = file_sha256(folder / "model.onnx")
+    write_json(folder / "manifest.json", manifest)
+    enter(workspace)
+    promote(workspace)
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    enter(workspace)
+    with pytest.raises(RefusedError, match=r"gain over the champion \+0.0000.* more than 0$"):
+        promote(setting(preset="better"))
+    assert promote(setting(preset="not_worse_and_smaller", max_bytes=10), dry_run=True).outcome == "refused"
+    decision = promote(workspace)
+    assert (decision.outcome, decision.champion) == ("promoted", "1")
+    assert aliases(workspace)["champion"] == "2"
+    gates = {gate.name: gate for gate in decision.gates}
+    assert gates["smaller"].value < 0.99
+    assert gates["not_worse"].value == pytest.approx(-1 / (decision.numbers["images"] + 2))
 
 
 def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:
