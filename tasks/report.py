@@ -1,10 +1,11 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
+import logging
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
@@ -37,6 +38,8 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
     verdict = verdict_on(results)
     log_report(run_id, workspace, page.parent)
     log_verdict(run_id, workspace, verdict)
+    for line in verdict.lines:
+        get_run_logger().log(logging.INFO if verdict.success else logging.WARNING, line)
     text = "\n\n".join(filter(None, (verdict_markdown(verdict), markdown_table(result_rows(results)), remark(results))))
     create_markdown_artifact(text, key="result", description=f"{workspace.name}: dense against pruned")
     return str(page)
@@ -83,7 +86,7 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
 def print_verdict(console: "Console", verdict: Verdict) -> None:
     """The headline in colour, then every remark, as a terminal shows them."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    console.print(verdict.headline, style=f"bold {style}", markup=False)
+    console.print(verdict.headline, soft_wrap=True, style=f"bold {style}", markup=False)
     for one in verdict.remarks:
-        console.print(f"- {one.text}", markup=False)
+        console.print(f"- {one.text}", soft_wrap=True, markup=False)
     console.print()

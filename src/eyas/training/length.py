@@ -8,7 +8,11 @@ STEPS_PER_EPOCH = 20
 """A batch is made smaller until an epoch has so many steps."""
 MIN_STEPS = 600
 """Epochs are added until a training has so many steps; one with fewer is told as short where it did not succeed.
-Measured on parts of the handwritten digits (docs/experiments.md)."""
+
+Test accuracy of a ResNet-8 trained from scratch on 60, 150, 300 and 600 of the handwritten digits (one seed): 15 epochs
+of batches of 128 reach 47.6, 56.7, 84.2 and 96.0 %, the length chosen here 92.0, 95.1, 97.7 and 98.3 %. A pruned one
+that was fine-tuned on them gained less than a point from more than 600 steps.
+"""
 MIN_EPOCHS, MAX_EPOCHS = 15, 200
 """Bounds of the epochs that ``choose_length`` takes."""
 
