@@ -39,6 +39,10 @@ def test_report_is_rebuilt_from_files_alone(workspace: Workspace) -> None:
 def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(workspace, "7", "abc123")
     said = capsys.readouterr().out
+    assert (
+        "\nUndecided: −0.56 points against the dense network, which is 2 of 360 test images (3 gained, 5 lost)" in said
+    )
+    assert "\n- the test images are too few for so small a difference: give more of them (fetch.test" in said
     for words in ("97.22 %", "rank 1 of 20", "digits version 7", "report.md", "run abc123", "make ui"):
         assert words in said
     assert "not comparable" not in said
