@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from eyas.data.comparability import Comparability
 from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.report import (
     measured_facts,
@@ -104,3 +105,12 @@ def test_a_success_is_one_bold_line(artifacts: Path) -> None:
     verdict = verdict_on(read_results(artifacts))
     remarks = "".join(f"\n- {remark.text}" for remark in verdict.remarks)
     assert verdict_markdown(verdict) == f"**{verdict.headline}.**{remarks}"
+
+
+def test_accuracies_that_do_not_compare_give_no_verdict(artifacts: Path) -> None:
+    Comparability(False, "the checkpoint may have seen the test images").write(artifacts / "baseline")
+    results = read_results(artifacts)
+    verdict = verdict_on(results)
+    assert (verdict.accuracy, verdict.success, verdict.test) == ("not comparable", False, None)
+    assert INTERVAL not in {row.name for row in result_rows(results)}
+    assert "the checkpoint may have seen the test images" in verdict.headline
