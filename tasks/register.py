@@ -8,16 +8,19 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
 from eyas.errors import ChecksumError
 from eyas.networks.architecture_record import read_record
 from eyas.operations.fingerprint import Code, changed_files, code_digest
 from eyas.operations.lineage import Lineage, trace_lineage
+from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
 from tasks.named_inputs import INPUTS
 from tasks.record import command, open_store
+from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
 from tasks.search_space import SPACE
 from tasks.workspace import Workspace
@@ -45,9 +48,16 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
     lineage = workspace_lineage(run_id, workspace, code)
     beside = [workspace.folder / name for name in ("dvc.lock", "dvc.yaml", INPUTS)]
     extra = (*beside, workspace.artifacts / SPACE, workspace.artifacts / "report" / "report.md")
-    tags = recorded_fingerprint(workspace, code_digest(code)).tags()
+    tags = recorded_fingerprint(workspace, code_digest(code)).tags() | made_from(workspace)
+    verdict = verdict_on(read_results(workspace.artifacts))
     version = register(
-        open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
+        open_store(workspace),
+        workspace.params,
+        workspace.artifacts,
+        lineage,
+        tags={**tags, **verdict.tags()},
+        description="\n\n".join(verdict.lines),
+        extra_files=extra,
     )
     get_run_logger().info("%s has alias 'candidate'", version)
     return version.number
@@ -60,6 +70,7 @@ def register(
     lineage: Lineage,
     *,
     tags: Mapping[str, str] | None = None,
+    description: str = "",
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter ``artifacts/export`` as a version of ``register.model``; see :func:`register_version`."""
@@ -70,7 +81,8 @@ def register(
         lineage,
         shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
-        tags=tags,
+        tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
+        description=description,
         extra_files=extra_files,
     )
 

@@ -110,7 +110,7 @@ def _of_the_sources(
     except EyasError as error:
         yield Check("data source", False, f"its address is not known: {error}")
         return
-    addresses = " and ".join(redacted([params.fetch.train, *([params.fetch.test] if params.fetch.test else [])]))
+    addresses = " and ".join(redacted(list(params.fetch.addresses.values())))
     look = functools.partial(data_versions, params.fetch, Store(params.runtime.storage), workspace.root)
     yield _answers("data source", addresses, then.data if then else "", look)
     if params.baseline.checkpoint:

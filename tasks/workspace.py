@@ -29,6 +29,8 @@ from eyas.errors import BusyError, ParameterError
 from tasks.workspace_files import write_workspace
 
 RUNTIME_VARIABLE = "EYAS_RUNTIME"
+OPERATING = ("runtime.", "promote.", "schedule.", "notify.")
+"""Overrides that begin so say how a profile is worked on, judged and told of: no stage reads them, none is made."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Workspace:
                 yield
         except Timeout as error:
             pid = owner.read_text() if owner.exists() else "unknown"
-            msg = f"another run (process {pid}) holds {self.name!r}: wait for it with --wait, or stop it first"
+            ways = "stop it first, or wait for it (run: --wait, retrain: schedule.overlap)"
+            msg = f"another run (process {pid}) holds {self.name!r}: {ways}"
             raise BusyError(msg) from error
 
 
@@ -138,7 +141,7 @@ def open_workspace(
     path = params_file or root / "params.yaml"
     content = read_sections(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
-    others = [item for item in overrides if not item.startswith("runtime.")]
+    others = [item for item in overrides if not item.startswith(OPERATING)]
     resolved = apply_overrides(content, overrides)
     params = parse_params(resolved, str(path))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import eyas
 import models
 from eyas.config import PipelineParams, parse_params
 from eyas.networks.saved_network import Network, save_network
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.space import SearchSpace
@@ -94,11 +95,22 @@ def root(tmp_path_factory: pytest.TempPathFactory, pruned_digits: Path, digits_p
     (root / "artifacts/export").mkdir()
     params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"exporters": ()})})
     write_json(root / "artifacts/export/metrics.json", dict(export(params, root / "artifacts", silent)))
-    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5})
+    write_json(root / "artifacts/baseline/metrics.json", {"test_accuracy": 0.6})
+    paired = {"test_images": 360, "test_gained": 2, "test_lost": 38}
+    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5, **paired})
+    write_table(root / "artifacts")
     stages = {"fetch": {"deps": [], "outs": []}, "export": {"deps": [], "outs": []}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     write_lock(root, "first")
     return root
+
+
+def write_table(artifacts: Path) -> None:
+    """A score table of one candidate, the winner."""
+    groups = json.loads((artifacts / "sample/space.json").read_text())["groups"]
+    row = {"candidate": 0, "widths": [max(1, group["channels"] // 2) for group in groups], "macs": 1000, "params": 100}
+    row |= {"score": -0.5, "standard_error": 0.1, "accuracy": 0.5, "images": 100, "rank": 1}
+    pq.write_table(pa.Table.from_pylist([row]), artifacts / "score/candidates.parquet")
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def settings(**sections: object) -> Callable[[Path], None]:
         (compile_, []),
         (edit("README.md"), []),
         (settings(score={"seed": 7}), ["params"]),
-        (settings(fetch={"train": "data/train"}), ["data", "params"]),
+        (settings(fetch={"train": "data/train", "test": "from_train"}), ["data", "params"]),
         (settings(baseline={}), ["params", "checkpoint"]),
         (settings(runtime={"threads": 3}, schedule={"interval_minutes": 5}, promote={"min_accuracy": 0.9}), []),
         (settings(register={"model": "another"}), []),

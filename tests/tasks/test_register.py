@@ -11,10 +11,11 @@ import yaml
 
 from eyas.errors import ChecksumError
 from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, model_registry
 from tasks import source_version
 from tasks.fingerprint import code_files, take_fingerprint
-from tasks.record import open_store, start_run
+from tasks.record import log_verdict, open_store, start_run
 from tasks.register import register_candidate
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
@@ -115,3 +116,36 @@ def test_a_version_tells_its_code_file_by_file(
 def test_open_store_follows_the_parameters(setting: Setting, root: Path) -> None:
     store: MlflowStore = open_store(setting())
     assert store.locks == root / "store"
+
+
+def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
+    setting: Setting, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.register.get_run_logger", lambda: logging.getLogger("test"))
+    workspace, metrics = setting(), root / "artifacts/finetune/metrics.json"
+    name, store = workspace.params.register_.model, open_store(workspace)
+    run_id = start_run(workspace)
+
+    def registered() -> tuple[str, str, str]:
+        number = register_candidate.fn(run_id, workspace, "code")
+        entry = store.client.get_model_version(name, number)
+        return number, entry.tags["eyas.verdict"], entry.description
+
+    number, outcome, description = registered()
+    assert (number, outcome) == ("1", "lost")
+    assert "No success: accuracy was lost: −10.00 points" in description
+    assert "which is 36 of 360 test images (2 gained, 38 lost)" in description
+    assert "loosen sample.budget" in description
+    log_verdict(run_id, workspace, verdict_on(read_results(workspace.artifacts)))
+    run = store.client.get_run(run_id).data
+    assert run.tags["eyas.verdict"] == "lost"
+    assert run.tags["mlflow.note.content"] == description
+    assert run.metrics["verdict.difference"] == pytest.approx(-0.1)
+    assert run.metrics["verdict.high"] < 0 == run.metrics["verdict.success"]
+    was = metrics.read_text()
+    write_json(metrics, json.loads(was) | {"test_images": 3600, "test_gained": 38})
+    try:
+        assert registered()[:2] == ("1", "success")
+        assert "Success: +0.00 points" in registered()[2]
+    finally:
+        metrics.write_text(was)

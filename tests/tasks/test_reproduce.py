@@ -36,6 +36,7 @@ def workspace(tmp_path: Path, database: Path, pruned_digits: Path, digits_params
     git(tmp_path, "init", "-q")
     content = digits_params.model_dump(mode="json", by_alias=True)
     content["fetch"]["train"], content["baseline"]["checkpoint"] = "data", "dense.pt"
+    content["baseline"]["seen_by_checkpoint"] = False
     content["runtime"]["tracking_uri"] = f"sqlite:///{database}"
     content["register"]["model"] = tmp_path.name
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))

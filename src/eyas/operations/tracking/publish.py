@@ -20,11 +20,9 @@ from eyas.operations.tracking.model_registry import (
     set_alias,
     tag_version,
 )
+from eyas.operations.tracking.runs import MAX_TAG
 from eyas.storage import redacted
 from eyas.storage.digests import json_sha256
-
-MAX_TAG = 5000
-"""Characters of a tag that MLflow keeps."""
 
 
 def register_version(
@@ -36,6 +34,7 @@ def register_version(
     shape: Sequence[int],
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
+    description: str = "",
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
@@ -47,7 +46,8 @@ def register_version(
         lineage: where the network came from.
         shape: of one image, ``(C, H, W)``.
         metrics: what is known of the network, as ``<stage>.<name>``.
-        tags: further ones of the version; a version that is found gets them anew.
+        tags: further ones of the version; a version that is found gets them anew, and the description.
+        description: what the registry's page shows of the version.
         extra_files: carried beside the listed ones (``dvc.lock``, the report).
 
     Raises:
@@ -69,6 +69,7 @@ def register_version(
                 version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
         elif tags:
             tag_version(store, version, tags)
+        retry(store.client.update_model_version, name, version.number, description)
         set_alias(store, name, CANDIDATE, version.number)
     return version
 
