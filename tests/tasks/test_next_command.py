@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from eyas.cli import main, registry_commands, run_commands, server_commands
 from eyas.cli.app import COMMANDS
 from eyas.errors import BusyError
+from tasks import promote as promote_task
 from tasks.next_command import complete, completed_commands, next_command
+from tasks.record import command
 from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +73,13 @@ def opened(root: Path, handed: tuple[Any, ...]) -> Workspace:
 
 def same(one: Workspace, other: Workspace) -> bool:
     return (one.folder, one.name, one.params, one.runtime) == (other.folder, other.name, other.params, other.runtime)
+
+
+def test_the_command_that_is_recorded_makes_the_same_run(checkout: Path, pasted: Pasted) -> None:
+    for overrides in ([], ["score.seed=3"], ["baseline.arguments={depth: 18, kind: 'a b'}"]):
+        for name in (None, "named"):
+            workspace = open_workspace(checkout, checkout / "configs" / "o'mine.yaml", overrides, name=name)
+            assert same(opened(checkout, pasted(command(workspace))), workspace)
 
 
 @pytest.mark.parametrize("start", [".", "below", "configs"])
@@ -159,6 +168,21 @@ def test_a_refusal_that_names_a_command_names_the_whole_command(checkout: Path, 
     assert str(refused.value).endswith("--version 4`, then `make ui`")
     with pytest.raises(BusyError, match="^no command here$"), completed_commands(workspace):
         raise BusyError("no command here")
+
+
+def test_a_move_that_met_another_says_how_to_look_at_this_profile(
+    checkout: Path, pasted: Pasted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: object, **__: object) -> None:
+        raise BusyError("the champion became version 3; look at `eyas status`, then repeat it")
+
+    workspace = open_workspace(checkout, checkout / "configs" / "o'mine.yaml")
+    for name, task in (("promote", promote_task.promote_candidate), ("roll_back", promote_task.roll_back_champion)):
+        monkeypatch.setattr(promote_task, name, busy)
+        with pytest.raises(BusyError) as refused:
+            task.fn(workspace)
+        (line,) = re.findall(r"`(\S*eyas status[^`]*)`", str(refused.value))
+        assert same(opened(checkout, pasted(line)), workspace)
 
 
 def printed_strings() -> list[tuple[str, str]]:
