@@ -68,7 +68,7 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
     results = read_results(workspace.artifacts)
     console.print(console_table(result_rows(results)))
     if remark(results):
-        console.print(f"{remark(results)}\n", markup=False, style="bold")
+        console.print(f"{remark(results)}\n", soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))
     name = workspace.params.register_.model
     if version is not None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,23 @@ def test_without_a_reference_it_runs(case: Case) -> None:
     assert decision["reason"] == "no version is registered yet"
     assert decision["version"] == "1"
     assert case.asked == [["fetch"]]
+
+
+def test_what_it_proposes_next_is_of_the_same_profile_model_and_version(
+    case: Case, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    arguments = ("--params", "configs/mine.yaml", "--set", "sample.budget={macs: 0.4}")
+    case.workspace = replace(case.workspace, arguments=arguments, runtime={"tracking_uri": "sqlite:///a b.db"})
+    case.register(take_fingerprint(case.workspace), "champion")
+    case.register(take_fingerprint(case.workspace), "candidate")
+    decision = case.decide(force=True)
+    (line,) = (record.getMessage() for record in caplog.records if "next:" in record.getMessage())
+    said, _, command = line.partition("; next: ")
+    assert said == f"net version {decision['version']} is proposed"
+    options = shlex.split(command)[shlex.split(command).index("promote") + 1 :]
+    runtime = ("--set", 'runtime.tracking_uri="sqlite:///a b.db"')
+    assert options == [*arguments, *runtime, "--version", str(decision["version"])]
 
 
 def test_nothing_changed_does_nothing_and_says_what_was_compared(case: Case) -> None:

@@ -105,7 +105,8 @@ def test_a_profile_has_a_workspace_and_leaves_the_default_alone(checkout: Checko
 def test_a_failed_stage_fails_the_flow_with_its_own_message_and_the_next_run_continues(
     checkout: Checkout, first_run: str
 ) -> None:
-    options = ["--set", "baseline.checkpoint=nowhere.pt", "--name", "broken", "--no-register"]
+    seen = ["--set", "baseline.seen_by_checkpoint=false"]
+    options = ["--set", "baseline.checkpoint=nowhere.pt", *seen, "--name", "broken", "--no-register"]
     printed = checkout.run("flows", "run", *options, status=2)
     assert "nowhere.pt" in printed.splitlines()[-2] + printed.splitlines()[-1]
     assert "Retry" not in printed

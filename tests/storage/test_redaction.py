@@ -68,3 +68,9 @@ def test_every_text_of_a_structure_is_redacted() -> None:
 )
 def test_an_address_that_holds_a_secret_is_told(address: str, secret: bool) -> None:
     assert holds_secret(address) is secret
+
+
+@pytest.mark.parametrize("address", ["sqlite:///a.db", "sqlite:////tmp/mlflow.db", "file:///data/train"])
+def test_an_address_without_a_host_stays_the_address_that_it_is(address: str) -> None:
+    assert redact(f"in {address}") == f"in {address}"
+    assert redact(f"{address}?password=x") == address

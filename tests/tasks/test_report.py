@@ -5,7 +5,7 @@ import pytest
 
 from eyas.config import PipelineParams
 from eyas.data.comparability import Comparability
-from tasks.record import command
+from tasks.record import command, open_store
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
@@ -46,6 +46,11 @@ def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pyte
     for words in ("97.22 %", "rank 1 of 20", "digits version 7", "report.md", "run abc123", "make ui"):
         assert words in said
     assert "not comparable" not in said
+    promote = "promote --params configs/small.yaml --set 'export.parity_images=1 0' --version 7"
+    (line,) = (line for line in said.splitlines() if line.startswith("next:"))
+    assert line.endswith(promote)
+    uri = open_store(workspace).uri
+    assert f"MLFLOW_TRACKING_URI={uri} make ui" in said
 
 
 def test_summary_says_that_accuracies_are_not_comparable(

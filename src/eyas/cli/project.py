@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def hand_over(command: str, *arguments: Any, **options: Any) -> int:
         raise BadInputError(msg)
     own, this = project / "src" / "eyas", Path(__file__).resolve().parents[1]
     if own.is_dir() and own.resolve() != this:  # DVC would record sources that did not run
-        msg = f"{project} has a library of its own, and this command runs {this}: call {project / '.venv/bin/eyas'}"
+        whole = shlex.join([str(project / ".venv/bin/eyas"), *sys.argv[1:]])
+        msg = f"{project} has a library of its own, and this command runs {this}: call {whole}"
         raise BadInputError(msg)
     sys.path.insert(0, str(project))
     os.chdir(project)

@@ -59,5 +59,7 @@ def _bare(address: str) -> str:
         parts = urlsplit(address)
     except ValueError:
         return "(an address that cannot be read)"
+    if not parts.netloc:  # sqlite:////place: urlunsplit would drop two of the slashes
+        return address.split("?", 1)[0].split("#", 1)[0]
     host = parts.netloc.rsplit("@", 1)[-1]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
