@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eyas.config import FetchParams, PipelineParams, expand
 from eyas.data.decoding import Preprocessing
+from eyas.data.limits import Limits
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.manifest import FILES
 from eyas.data.sources import BUILTIN, check_all_used, fetch_files
@@ -29,6 +30,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "image_column": "image_column of fetch.format",
     "label_column": "label_column of fetch.format",
     "class_level": "class_level of fetch.format",
+    **{name: f"fetch.limits.{name}" for name in Limits.model_fields},
 }
 """What the arguments of the library's functions that this stage calls are in ``params.yaml``."""
 
@@ -53,15 +55,15 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
 def _bring(settings: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
     few = settings.max_images if part == "train" and not settings.sha256 and not address.startswith(BUILTIN) else None
-    if few and fetch_subset(address, folder, store, max_images=few, format=settings.format):
+    if few and fetch_subset(address, folder, store, max_images=few, format=settings.format, limits=settings.limits):
         return set()
-    return fetch_files(address, folder, store.bring, settings.sha256)
+    return fetch_files(address, folder, store.bring, settings.sha256, settings.limits)
 
 
 def _options(settings: FetchParams, threads: int) -> DatasetOptions:
     names = {name for name in DatasetOptions.__dataclass_fields__ if name in FetchParams.model_fields}
     return DatasetOptions(
-        preprocessing=Preprocessing(len(settings.mean), settings.image_size, settings.resize),
+        preprocessing=Preprocessing(len(settings.mean), settings.image_size, settings.resize, settings.limits),
         threads=threads,
         **{name: getattr(settings, name) for name in names},
     )

@@ -9,6 +9,7 @@ from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
+from eyas.data.limits import Limits
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.sampling.samplers import AnySampler, Sampler
@@ -49,6 +50,8 @@ class FetchParams(Section):
     """Use only so many training images, chosen by content hash; for a quick look."""
     skip_broken: Annotated[int, Field(ge=0, strict=True)] = 0
     """Leave out at most so many images that do not decode; with more, all of them are named and the stage ends."""
+    limits: Limits = Limits()
+    """What the source may hold, so that no file takes all of the memory or the disk."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,18 +1,29 @@
 """Archives, unpacked so that no member lands outside its folder."""
 
-import shutil
+import bz2
+import gzip
+import lzma
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any, cast
 
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.errors import DataError
 from eyas.storage.local_files import safe_name
 
-_TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-SUFFIXES = (*_TAR, ".zip")
+SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
+_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # zipfile unpacks the others at once, however large
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
+    *(RuntimeError, NotImplementedError, ValueError, OverflowError),
+)
+_NAMED_TWICE = (FileExistsError, NotADirectoryError, IsADirectoryError)
+_CHUNK = 1 << 20  # bytes in memory at a time
+_LARGEST_HEADER = 1 << 24  # bytes that a tar may spend on the name and the attributes of one file
 
 
 def is_archive(name: str) -> bool:
@@ -20,25 +31,36 @@ def is_archive(name: str) -> bool:
     return name.lower().endswith(SUFFIXES)
 
 
-def unpack(archive: Path, folder: Path) -> list[str]:
+def unpack(archive: Path, folder: Path, limits: Limits = DEFAULT_LIMITS) -> list[str]:
     """Write all files of an archive below ``folder``; returns their names.
 
     Raises:
-        DataError: the archive is damaged, a member is a link or a device, stands twice, or points outside.
+        DataError: the archive is damaged, a member is a link or a device, stands twice, or points outside, or the
+            archive unpacks to more than ``limits`` allow.
     """
-    members = _zip_members if archive.name.lower().endswith(".zip") else _tar_members
-    written: list[str] = []
+    is_zip = archive.name.lower().endswith(".zip")
+    packed, size, written = archive.stat().st_size, 0, list[str]()
     try:
-        for name, stream in members(archive):
+        for name, stream in _zip_members(archive, limits) if is_zip else _tar_members(archive):
             target = folder / _safe(name, archive)
             if target.exists():
                 msg = f"{archive.name} holds {name} twice"
                 raise DataError(msg)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("xb") as out:
-                shutil.copyfileobj(stream, out, 1 << 20)
+                while chunk := stream.read(_CHUNK):
+                    size += len(chunk)
+                    limits.check_unpacked(size, packed, archive.name)
+                    out.write(chunk)
             written.append(target.relative_to(folder).as_posix())
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+    except DataError:
+        raise
+    except _NAMED_TWICE as error:
+        msg = f"{archive.name} holds a file and a folder of one name, {name}"
+        raise DataError(msg) from error
+    except (*_DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is read
+            raise
         msg = f"{archive.name} is no complete archive: {error}"
         raise DataError(msg) from error
     return written
@@ -57,8 +79,24 @@ def _refuse(archive: Path, name: str, what: str) -> DataError:
     return DataError(f"{archive.name} holds {name!r}, {what}: only files and folders are unpacked")
 
 
+class _BoundedReads:
+    """A file that tarfile reads from: what it takes for a name in one go is bounded."""
+
+    def __init__(self, file: Any) -> None:
+        self.seek, self.tell, self._read = file.seek, file.tell, file.read
+
+    def read(self, size: int) -> bytes:
+        if size > _LARGEST_HEADER:
+            msg = f"a header of {size} bytes, more than {_LARGEST_HEADER}"
+            raise tarfile.ReadError(msg)
+        return self._read(size)
+
+
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
-    with tarfile.open(archive) as tar:
+    with archive.open("rb") as raw:
+        start = raw.read(6)
+    opener = next((opener for magic, opener in _OPENERS.items() if start.startswith(magic)), open)
+    with opener(archive, "rb") as file, tarfile.TarFile(fileobj=cast("Any", _BoundedReads(file))) as tar:
         for member in tar:
             if member.isdir():
                 continue
@@ -66,17 +104,22 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
             if stream is None:
                 raise _refuse(archive, member.name, "a link or a device")
             yield member.name, stream
-        while tar.fileobj is not None and tar.fileobj.read(1 << 20):  # the rest: a compressed stream cut short says so
+        while file.read(_CHUNK):  # the rest: a compressed stream cut short says so
             pass
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+def _zip_members(archive: Path, limits: Limits) -> Iterator[tuple[str, IO[bytes]]]:
     with zipfile.ZipFile(archive) as bundle:
-        for member in bundle.infolist():
+        members = bundle.infolist()
+        limits.check_unpacked(sum(member.file_size for member in members), archive.stat().st_size, archive.name)
+        for member in members:
             if member.is_dir():
                 continue
             kind = member.external_attr >> 16 & 0o170000
             if kind not in (0, 0o100000):
                 raise _refuse(archive, member.filename, "a link or a device")
+            if member.compress_type not in _METHODS:
+                msg = f"{archive.name} is packed by method {member.compress_type}: pack it by deflate, as zip does"
+                raise DataError(msg)
             with bundle.open(member) as stream:
                 yield member.filename, stream

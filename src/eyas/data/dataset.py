@@ -13,6 +13,7 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, read_index
+from eyas.data.limits import UNLIMITED
 from eyas.data.manifest import FILES, INDEX, Manifest, check_files, read_manifest
 from eyas.data.split import ImageStore, Split
 from eyas.data.split_assignment import SPLITS
@@ -106,7 +107,7 @@ def open_dataset(
     image = manifest.image
     store = ImageStore(
         ImageReader(folder / FILES, formats, threads),
-        Preprocessing(image.channels, image.size, image.resize),
+        Preprocessing(image.channels, image.size, image.resize, UNLIMITED),  # these images were decoded by `fetch`
         memory_limit,
         verified,
     )

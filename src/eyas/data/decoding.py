@@ -5,17 +5,25 @@ C channels, H height, W width; pixel values are unsigned bytes.
 
 import io
 import struct
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
 from eyas.errors import DataError
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+# What Pillow raises for bytes that are no image, of whatever kind.
+_DAMAGE = (
+    *(Image.DecompressionBombError, OSError, SyntaxError, ValueError, TypeError, struct.error, EOFError),
+    *(OverflowError, ArithmeticError, LookupError, AttributeError, RuntimeError, NotImplementedError),
+)
+_PILLOWS_LIMIT = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,8 @@ class Preprocessing:
     """Height and width of the result."""
     resize: int | None = None
     """Shorter edge before a centre crop; without it images are resized to ``size`` directly."""
+    limits: Limits = DEFAULT_LIMITS
+    """How many pixels an image may have."""
 
     def __post_init__(self) -> None:
         if self.channels not in _MODES:
@@ -50,14 +60,16 @@ class Preprocessing:
         """Decode one image to shape (C, H, W); ``name`` says which in errors.
 
         Raises:
-            DataError: the bytes are no image, or are cut short.
+            DataError: the bytes are no image, are cut short, or are more pixels than ``limits`` allow, which is told
+                before they are decoded.
         """
         try:
             with _open(payload) as image:
+                self.limits.check_pixels(*image.size)
                 _turn_upright(image)
                 pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
-        except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-            reason = "not an image" if isinstance(error, UnidentifiedImageError) else str(error)
+        except _DAMAGE as error:
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
         return pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
@@ -70,6 +82,7 @@ class Preprocessing:
         width, height = image.size
         short = min(width, height)
         scaled = (self.resize * width // short, self.resize * height // short)
+        self.limits.check_pixels(*scaled)
         if scaled != image.size:
             image = image.resize(scaled, Image.Resampling.BILINEAR)
         left, top = round((scaled[0] - self.size) / 2), round((scaled[1] - self.size) / 2)
@@ -77,8 +90,14 @@ class Preprocessing:
 
 
 def _open(payload: Payload) -> Image.Image:
+    """The image, of which no more than the header is read; how large it may be is not left to Pillow."""
     if isinstance(payload, bytes):
-        return Image.open(io.BytesIO(payload), formats=_FORMATS)
+        with _PILLOWS_LIMIT:  # one for the process: without it, Pillow refuses what a limit of the user's would allow
+            pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                return Image.open(io.BytesIO(payload), formats=_FORMATS)
+            finally:
+                Image.MAX_IMAGE_PIXELS = pillows
     return Image.fromarray(np.ascontiguousarray(payload))
 
 

@@ -11,6 +11,7 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats import FormatChoice
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, write_index
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
 from eyas.data.partitions import Partition, common_classes, list_source, make_partition
 from eyas.data.payload import Payload, content_hash
@@ -36,6 +37,7 @@ class DatasetOptions:
     format: FormatChoice = "auto"
     max_images: int | None = None
     skip_broken: int = 0
+    limits: Limits = DEFAULT_LIMITS
     threads: int = 2
 
 
@@ -50,7 +52,7 @@ def make_dataset(
     Raises:
         DataError: files that are not what they promise, an image that does not decode, a class absent from a split.
     """
-    partitions, classes = _read_partitions(folder / FILES, options.format, tuple(source))
+    partitions, classes = _read_partitions(folder / FILES, options, tuple(source))
     locations = [location for partition in partitions.values() for location in partition.locations]
     labels = [label for partition in partitions.values() for label in partition.labels]
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
@@ -83,10 +85,10 @@ def make_dataset(
 
 
 def _read_partitions(
-    files: Path, choice: FormatChoice, names: Sequence[str]
+    files: Path, options: DatasetOptions, names: Sequence[str]
 ) -> tuple[dict[str, Partition], tuple[str, ...]]:
     """The partitions of these names with their images, and the classes that they share."""
-    sources = {name: list_source(files / name, choice) for name in names}
+    sources = {name: list_source(files / name, options.format, options.limits) for name in names}
     classes = common_classes({name: source.listing for name, source in sources.items()})
     partitions = {
         name: make_partition(name, source, classes, has_test="test" in names) for name, source in sources.items()

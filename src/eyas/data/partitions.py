@@ -12,6 +12,7 @@ from eyas.data.formats import Format, FormatChoice, Listing, choose_format
 from eyas.data.formats.class_numbers import check_all_in_use
 from eyas.data.image_reader import ImageLocation
 from eyas.data.left_out import HIDDEN, in_words, visible
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import list_files
 from eyas.data.part_names import Use
 from eyas.errors import DataError
@@ -43,16 +44,16 @@ class ListedSource:
     """Files that are not read, by kind."""
 
 
-def list_source(root: Path, choice: FormatChoice) -> ListedSource:
+def list_source(root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMITS) -> ListedSource:
     """The format of one source, its images, and what of it is not read.
 
     Raises:
-        DataError: the files are of no known format, hold no image, or a label is out of range.
+        DataError: the files are of no known format, hold no image or more than ``limits`` allow, or a label is out of range.
     """
     every = list(list_files(root))
     files = visible(every)
     member = choose_format(choice, files, root.name).resolved(root, files)
-    listing = member.list_images(root, files)
+    listing = member.list_images(root, files, limits)
     if not len(listing.labels):
         msg = f"{root.name}: {member.kind} files without a single image"
         raise DataError(msg)

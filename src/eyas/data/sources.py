@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from eyas.data.archives import is_archive, unpack
 from eyas.data.builtin import write_builtin
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import file_record, list_files
 from eyas.errors import ChecksumError, DataError
 
@@ -14,13 +15,15 @@ Download = Callable[[str, Path], None]
 BUILTIN = "builtin:"
 
 
-def fetch_files(address: str, folder: Path, download: Download, sha256: Mapping[str, str]) -> set[str]:
+def fetch_files(
+    address: str, folder: Path, download: Download, sha256: Mapping[str, str], limits: Limits = DEFAULT_LIMITS
+) -> set[str]:
     """Bring a source's files into the new ``folder``, check their digests, unpack archives.
 
     ``sha256`` gives expected digests (or their first digits) by file name; the names that were checked are returned.
 
     Raises:
-        DataError: nothing is there, or an archive is damaged.
+        DataError: nothing is there, or an archive is damaged or unpacks to more than ``limits`` allow.
         ChecksumError: a file differs from its digest.
     """
     folder.mkdir(parents=True)
@@ -32,7 +35,7 @@ def fetch_files(address: str, folder: Path, download: Download, sha256: Mapping[
     checked = {name for file in names for name in check_digest(folder / file, file, sha256)}
     for name in names:
         if is_archive(name):
-            _unpack_in_place(folder / name)
+            _unpack_in_place(folder / name, limits)
     return checked
 
 
@@ -63,11 +66,11 @@ def check_all_used(sha256: Mapping[str, str], checked: set[str]) -> None:
         raise DataError(msg)
 
 
-def _unpack_in_place(archive: Path) -> None:
+def _unpack_in_place(archive: Path, limits: Limits) -> None:
     """Replace an archive by its content."""
     target = archive.with_name(archive.name + ".unpacked")
     target.mkdir()
-    unpack(archive, target)
+    unpack(archive, target, limits)
     archive.unlink()
     for item in target.iterdir():
         destination = archive.parent / item.name

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from eyas.errors import CheckpointError
 from eyas.pruning.plan import canonical_json
 from eyas.storage.digests import file_sha256
+from eyas.storage.json_text import parse_json
 
 WEIGHTS, PLAN, ARCHITECTURE = "model.safetensors", "plan.json", "architecture.json"
 
@@ -71,7 +72,7 @@ def read_record(folder: Path) -> ArchitectureRecord:
     """
     path = folder / ARCHITECTURE
     try:
-        content = dict(json.loads(path.read_bytes()))
+        content = dict(parse_json(path.read_bytes()))
         if not content.keys() & {"format", "digest"}:
             return ArchitectureRecord.model_validate({**content, "weights": file_sha256(folder / WEIGHTS)})
         recorded = content.pop("digest", None)

@@ -8,6 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from eyas.errors import PlanError
+from eyas.storage.json_text import parse_json
 
 
 class PruningPlan(BaseModel):
@@ -53,7 +54,7 @@ class PruningPlan(BaseModel):
             PlanError: no JSON, a field is missing or wrong, or the content does not have the recorded digest.
         """
         try:
-            content: Any = json.loads(text)
+            content = parse_json(text)
         except ValueError as error:
             msg = f"a pruning plan is not JSON: {error}; write it with PruningPlan.to_json()"
             raise PlanError(msg) from error

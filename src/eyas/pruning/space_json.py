@@ -5,7 +5,6 @@ positions, the unit of each channel) is computed again, by what the tracer compu
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -20,6 +19,7 @@ from eyas.pruning.cost import Cost, CostModel
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.widths import LegalWidths
+from eyas.storage.json_text import parse_json
 
 VERSION = 2
 Example = tuple[tuple[Any, ...], dict[str, Any]]
@@ -77,7 +77,7 @@ def _parsed(text: str | bytes) -> Any:
         PlanError: the text is none.
     """
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError as error:
         msg = f"a search space is not JSON: {error}; write it with SearchSpace.to_json()"
         raise PlanError(msg) from error

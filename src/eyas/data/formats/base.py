@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.component import Component
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use, use_of_file
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
@@ -44,11 +45,12 @@ class Format(Component):
         """Whether files of these names are of this kind."""
         raise NotImplementedError(f"{cls.__name__} does not say which files it knows")
 
-    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
         """Find all images and labels without reading the images themselves.
 
         Raises:
-            DataError: the files are not what their kind promises, naming file and row.
+            DataError: the files are not what their kind promises, naming file and row, or claim more than ``limits``
+                allow, which is told before the memory is taken.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it lists images")
 
@@ -74,12 +76,12 @@ class Format(Component):
         del root, files
         return self
 
-    def write_subset(self, files: RemoteFiles, count: int, folder: Path) -> bool:
+    def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
         """Put the ``count`` images with the smallest content hashes into the new ``folder``, storing no other.
 
         A format that cannot, as here, returns False and writes nothing: the source is then brought as a whole.
         """
-        del files, count, folder
+        del files, count, folder, limits
         return False
 
     def write_example(self, root: Path, images_NHWC: NDArray[np.uint8], labels: Sequence[int]) -> None:

@@ -17,6 +17,7 @@ from typing_extensions import override
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.class_numbers import numbered_classes
 from eyas.data.formats.safe_pickle import load_dictionary
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
 from eyas.errors import DataError
 
@@ -37,20 +38,21 @@ class Cifar(Format):
         return any(_BATCH.match(PurePosixPath(name).name) for name in files)
 
     @override
-    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
         batches = sorted(name for name in files if _BATCH.match(PurePosixPath(name).name))
         if not batches:
             msg = "no CIFAR batches: expected data_batch_1 ..., test_batch, train or test"
             raise DataError(msg)
-        labels = [_labels(root / name) for name in batches]
+        labels = [_labels(root / name, limits) for name in batches]
         label_N = np.concatenate(labels)
         names = _class_names(root, files)
+        limits.check_classes(len(names or ()), root.name)
         return Listing(
             files=tuple(batches),
             file_indices=np.repeat(np.arange(len(batches), dtype=np.int64), [len(part) for part in labels]),
             rows=np.concatenate([np.arange(len(part), dtype=np.int64) for part in labels]),
             labels=label_N,
-            classes=names or numbered_classes(label_N),
+            classes=names or numbered_classes(label_N, limits),
             named=names is not None,
         )
 
@@ -72,13 +74,19 @@ def _images(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(data.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
 
 
-def _labels(path: Path) -> NDArray[np.int64]:
+def _labels(path: Path, limits: Limits) -> NDArray[np.int64]:
     content = load_dictionary(path)
     labels = content.get("fine_labels", content.get("labels"))
-    count = len(_images(path))
+    images = _images(path)
+    count = len(images)
+    limits.check_images(count, images.nbytes, path.stat().st_size, path.name)
     if not isinstance(labels, list) or len(labels) != count:
         held = f"{len(labels)} labels" if isinstance(labels, list) else "no list 'labels' or 'fine_labels'"
         msg = f"{path.name} holds {count} images but {held}"
+        raise DataError(msg)
+    wrong = next((label for label in labels if not isinstance(label, int) or abs(label) >= 2**63), None)
+    if wrong is not None:
+        msg = f"{path.name} holds the label {str(wrong)[:20]}: labels are class numbers"
         raise DataError(msg)
     return np.array(labels, dtype=np.int64)
 
@@ -89,6 +97,6 @@ def _class_names(root: Path, files: Sequence[str]) -> tuple[str, ...] | None:
         if PurePosixPath(name).name in _META:
             content = load_dictionary(root / name)
             names = content.get("fine_label_names", content.get("label_names"))
-            if isinstance(names, list):
-                return tuple(text.decode() if isinstance(text, bytes) else str(text) for text in names)
+            if isinstance(names, list) and all(isinstance(text, (bytes, str)) for text in names):
+                return tuple(text.decode(errors="replace") if isinstance(text, bytes) else text for text in names)
     return None

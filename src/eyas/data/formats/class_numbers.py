@@ -5,28 +5,31 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.errors import DataError
 
-LARGEST = 65_535
 _IGNORED = 255  # how segmentation marks what to leave out
 _SHOWN = 8
 
 
-def numbered_classes(label_N: NDArray[np.int64]) -> tuple[str, ...]:
+def numbered_classes(label_N: NDArray[np.int64], limits: Limits = DEFAULT_LIMITS) -> tuple[str, ...]:
     """The numbers from 0 to the largest label, as class names.
 
     Raises:
         DataError: a label is too large to be a class.
     """
     largest = int(label_N.max(initial=-1))
-    if largest > LARGEST:
-        msg = f"label {largest} is no class number: they are counted from 0 and end at {LARGEST}"
+    if largest >= limits.classes:
+        msg = (
+            f"label {largest} is no class number: they are counted from 0, and {limits.classes} classes are allowed "
+            "(`classes`)"
+        )
         raise DataError(msg)
     return tuple(map(str, range(largest + 1)))
 
 
 def check_all_in_use(labels: Iterable[int]) -> None:
-    """Every number from 0 to the largest label must occur.
+    """Every number from 0 to the largest label, which :func:`numbered_classes` allowed, must occur.
 
     Raises:
         DataError: some do not; says which labels occur, and what they may mean.

@@ -12,6 +12,7 @@ from typing_extensions import override
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.folder_layout import read_layout
 from eyas.data.left_out import by_suffix, in_words, is_hidden
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
@@ -58,12 +59,13 @@ class Folder(Format):
         return Folder(class_level=read_layout(images, self.class_level).class_level)
 
     @override
-    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
         images = sorted(name for name in files if is_image(name))
         level = read_layout(images, self.class_level).class_level
         names = [unicodedata.normalize("NFC", PurePosixPath(name).parts[level]) for name in images]
         _check_no_class_lost(images, files, level)
         classes = sorted(set(names))
+        limits.check_classes(len(classes), root.name)
         label = {name: index for index, name in enumerate(classes)}
         return Listing(
             files=tuple(images),
@@ -88,13 +90,13 @@ class Folder(Format):
         yield path.read_bytes()
 
     @override
-    def write_subset(self, files: RemoteFiles, count: int, folder: Path) -> bool:
+    def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
         smallest = SmallestHashes(count)
         for name, data in files.contents():
             if is_image(name):
                 smallest.offer(data, (name, data))
         kept = dict(smallest.items())
-        before, after = (self.list_images(folder, list(names)).classes for names in (files.names, kept))
+        before, after = (self.list_images(folder, list(names), limits).classes for names in (files.names, kept))
         if before != after:
             msg = f"class {min(set(before) - set(after))!r} has no image among the `max_images` {count}: allow more"
             raise DataError(msg)

@@ -5,6 +5,7 @@ dimension, the values (yann.lecun.com/exdb/mnist).
 """
 
 import gzip
+import math
 import re
 import struct
 import zlib
@@ -18,6 +19,7 @@ from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.class_numbers import numbered_classes
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
 from eyas.errors import DataError
 
@@ -37,12 +39,14 @@ class Idx(Format):
         return any(_NAME.match(PurePosixPath(name).name) for name in files)
 
     @override
-    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
         pairs = _pairs(files)
         file, row, label = [], [], []
         for index, (images, labels) in enumerate(pairs):
-            values = read_idx(root / labels)
-            count = read_shape(root / images)[0]
+            for name in (labels, images):
+                shape = read_shape(root / name)
+                limits.check_images(shape[0], math.prod(shape), (root / name).stat().st_size, name)
+            values, count = read_idx(root / labels), shape[0]
             if values.ndim != 1 or len(values) != count:
                 msg = f"{images} holds {count} images but {labels} holds labels of shape {values.shape}"
                 raise DataError(msg)
@@ -55,7 +59,7 @@ class Idx(Format):
             file_indices=np.concatenate(file),
             rows=np.concatenate(row),
             labels=labels_N,
-            classes=numbered_classes(labels_N),
+            classes=numbered_classes(labels_N, limits),
             named=False,
         )
 
@@ -73,17 +77,21 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
         DataError: it is no IDX file of unsigned bytes, or shorter or longer than its header says.
     """
     shape = read_shape(path)
-    start, count = 4 + 4 * len(shape), int(np.prod(shape))
+    start, count = 4 + 4 * len(shape), math.prod(shape)
     if path.suffix == ".gz":
         try:
-            values = np.frombuffer(gzip.decompress(path.read_bytes()), dtype=np.uint8)[start:]
+            with gzip.open(path) as file:
+                file.seek(start)
+                values = np.frombuffer(file.read(count + 1), dtype=np.uint8)
         except (OSError, EOFError, zlib.error) as error:
             msg = f"{path.name} cannot be unzipped: {error}"
             raise DataError(msg) from error
     else:
-        values = np.memmap(path, dtype=np.uint8, mode="r", offset=start)
+        size = path.stat().st_size
+        values = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if size > start else np.empty(0, np.uint8)
     if len(values) != count:
-        msg = f"{path.name} should hold {count} bytes after its header (shape {shape}), it holds {len(values)}"
+        held = "more" if len(values) > count else len(values)
+        msg = f"{path.name} should hold {count} bytes after its header (shape {shape}), it holds {held}"
         raise DataError(msg)
     return values.reshape(shape)
 

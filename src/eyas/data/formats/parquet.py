@@ -1,6 +1,7 @@
 """Parquet with a column of encoded images and a column of labels, as on the Hugging Face Hub."""
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,7 +14,8 @@ from typing_extensions import override
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.class_numbers import check_all_in_use, numbered_classes
 from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, stream_rows, text_of
-from eyas.data.formats.parquet_schema import choose_columns, class_names, label_kind, open_parquet
+from eyas.data.formats.parquet_schema import check_size, choose_columns, class_names, label_kind, open_parquet
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
 from eyas.data.smallest_hashes import SmallestHashes
@@ -43,21 +45,24 @@ class Parquet(Format):
     @override
     def resolved(self, root: Path, files: Sequence[str]) -> "Parquet":
         first = _tables(files)[0]
-        image, label = self._columns(open_parquet(root / first).schema_arrow, first)
+        image, label = self._columns(open_parquet(root / first, first).schema_arrow, first)
         return Parquet(image_column=image, label_column=label)
 
     @override
-    def list_images(self, root: Path, files: Sequence[str]) -> Listing:
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
         tables = _tables(files)
         names: tuple[str, ...] | None = None
         columns: list[pa.ChunkedArray] = []
         for name in tables:
-            file = open_parquet(root / name)
-            _, label = self._columns(file.schema_arrow, name)
+            file = open_parquet(root / name, name)
+            image, label = self._columns(file.schema_arrow, name)
+            check_size(file, (image, label), (root / name).stat().st_size, name, limits)
             names = _agreed(names, class_names(file.schema_arrow, label), name)
+            is_text = label_kind(file.schema_arrow.field(label).type) == "text"
+            file = open_parquet(root / name, name, dictionary=label) if is_text else file
             columns.append(read_labels(file, label, name))
             _check_same_kind(columns[0].type, columns[-1].type, name)
-        label_N, classes = encode_labels(columns, names)
+        label_N, classes = encode_labels(columns, names, limits)
         counts = [len(column) for column in columns]
         return Listing(
             files=tables,
@@ -70,18 +75,19 @@ class Parquet(Format):
 
     @override
     def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
-        file = open_parquet(path)
+        file = open_parquet(path, path.name)
         column, _ = self._columns(file.schema_arrow, path.name)
         return read_images(file, column, np.asarray(rows, dtype=np.int64), path.name)
 
     @override
-    def write_subset(self, files: RemoteFiles, count: int, folder: Path) -> bool:
+    def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
         smallest, names, labels = SmallestHashes(count), None, set[Any]()
         columns: list[tuple[str, str, pa.DataType]] = []
         for name in _tables(files.names):
             with files.open(name) as source:
-                table = open_parquet(source)
+                table = open_parquet(source, name)
                 image, label = self._columns(table.schema_arrow, name)
+                check_size(table, (image, label), source.seek(0, os.SEEK_END), name, limits)
                 names = _agreed(names, class_names(table.schema_arrow, label), name)
                 columns.append((image, label, table.schema_arrow.field(label).type))
                 _check_same_kind(columns[0][2], columns[-1][2], name)
@@ -91,7 +97,9 @@ class Parquet(Format):
         rows = smallest.items()
         image, label, _ = columns[0]
         cells = {image: pa.array([data for data, _ in rows], pa.binary()), label: [value for _, value in rows]}
-        subset = pa.table(cells).replace_schema_metadata({"class_names": json.dumps(names or _classes_of(labels))})
+        subset = pa.table(cells).replace_schema_metadata(
+            {"class_names": json.dumps(names or _classes_of(labels, limits))}
+        )
         folder.mkdir(parents=True)
         pq.write_table(subset, folder / "sample.parquet", compression="none")
         return True
@@ -123,9 +131,10 @@ def _check_same_kind(first: pa.DataType, kind: pa.DataType, table: str) -> None:
         raise DataError(msg)
 
 
-def _classes_of(labels: set[Any]) -> tuple[str, ...]:
+def _classes_of(labels: set[Any], limits: Limits) -> tuple[str, ...]:
     """The classes of labels without names."""
     if any(isinstance(label, (str, bool)) for label in labels):
         return tuple(sorted({text_of(label) for label in labels}))
+    classes = numbered_classes(np.array(list(labels), dtype=object), limits)
     check_all_in_use(labels)
-    return numbered_classes(np.array(list(labels), dtype=np.int64))
+    return classes

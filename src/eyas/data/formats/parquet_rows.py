@@ -1,7 +1,6 @@
 """Images and labels in the rows of a Parquet file: chosen rows, or all in passing."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -10,21 +9,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eyas.data.formats.class_numbers import numbered_classes
-from eyas.data.formats.parquet_schema import label_kind, normalised
+from eyas.data.formats.parquet_schema import damage_of, label_kind, normalised
+from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.errors import DataError
 
-_BATCH_ROWS = 256
+_BATCH_ROWS, _BATCH_BYTES = 256, 256 * 2**20
 
 
 def read_labels(file: pq.ParquetFile, column: str, name: str) -> pa.ChunkedArray:
-    """All labels, decoded where they are stored as a dictionary; ``name`` says of which file in errors, as below.
+    """All labels; ``name`` says of which file in errors, as below.
+
+    Text that a file opened with ``dictionary=column`` holds stays a dictionary: each once, however often it stands.
 
     Raises:
         DataError: the file is damaged, or a label is missing.
     """
-    with _damage_of(name):
+    with damage_of(name):
         labels = file.read(columns=[column])[column]
-        if pa.types.is_dictionary(labels.type):
+        labels.validate(full=True)
+        if pa.types.is_dictionary(labels.type) and label_kind(labels.type) != "text":
             labels = labels.cast(labels.type.value_type)
     if labels.null_count:
         raise _missing_label(column, name, labels.is_null().to_pylist().index(True))
@@ -38,7 +41,7 @@ def read_images(file: pq.ParquetFile, column: str, rows: NDArray[np.int64], name
         DataError: the file is damaged, or an image is missing.
     """
     first, position = 0, 0
-    with _damage_of(name):
+    with damage_of(name):
         for group in range(file.num_row_groups):
             last = first + file.metadata.row_group(group).num_rows
             stop = int(np.searchsorted(rows, last))
@@ -55,8 +58,8 @@ def stream_rows(file: pq.ParquetFile, image: str, label: str, name: str) -> Iter
         DataError: the file is damaged, or an image or a label is missing.
     """
     row = 0
-    with _damage_of(name):
-        for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[image, label]):
+    with damage_of(name):
+        for batch in file.iter_batches(batch_size=_batch_rows(file), columns=[image, label]):
             cells = _bytes_of(batch.column(image))
             for cell, value in zip(cells.to_pylist(), batch.column(label).to_pylist(), strict=True):
                 if value is None:
@@ -66,24 +69,29 @@ def stream_rows(file: pq.ParquetFile, image: str, label: str, name: str) -> Iter
 
 
 def encode_labels(
-    columns: list[pa.ChunkedArray], names: tuple[str, ...] | None
+    columns: list[pa.ChunkedArray], names: tuple[str, ...] | None, limits: Limits = DEFAULT_LIMITS
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Labels (N,) as positions in the class names, and these names; without ``names`` they come from the labels.
 
     Raises:
-        DataError: a label is not among ``names``.
+        DataError: a label is not among ``names``, or there are too many classes.
     """
     if label_kind(columns[0].type) == "number":
         label_N = np.concatenate([column.to_numpy().astype(np.int64) for column in columns])
-        return label_N, names or numbered_classes(label_N)
-    texts = [text_of(value) for column in columns for value in column.to_pylist()]
-    classes = names or tuple(sorted(set(texts)))
+        return label_N, names or numbered_classes(label_N, limits)
+    values = [chunk.dictionary_encode() for column in columns for chunk in column.chunks]
+    texts = [[text_of(value) for value in chunk.dictionary.to_pylist()] for chunk in values]
+    indices = [chunk.indices.to_numpy() for chunk in values]
+    used = {chunk[at] for chunk, index in zip(texts, indices, strict=True) for at in np.unique(index)}
+    limits.check_classes(len(names or used), "the label column")
+    classes = names or tuple(sorted(used))
     position = {name: index for index, name in enumerate(classes)}
-    unknown = sorted(set(texts) - set(position))
+    unknown = sorted(used - set(position))
     if unknown:
         msg = f"label {unknown[0]!r} is not among the class names {', '.join(classes)}"
         raise DataError(msg)
-    return np.array([position[text] for text in texts], dtype=np.int64), classes
+    lookup = [np.array([position.get(text, -1) for text in chunk], dtype=np.int64) for chunk in texts]
+    return np.concatenate([numbers[at] for numbers, at in zip(lookup, indices, strict=True)]), classes
 
 
 def text_of(label: str | bool) -> str:
@@ -96,7 +104,7 @@ def _group_cells(
 ) -> Iterator[tuple[int, bytes | None]]:
     """(row, bytes) at ``rows`` of one row group, read in small batches so that a large group stays on disk."""
     start, position = 0, 0
-    for batch in file.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=[column]):
+    for batch in file.iter_batches(batch_size=_batch_rows(file), row_groups=[group], columns=[column]):
         stop = int(np.searchsorted(rows, start + len(batch)))
         cells = _bytes_of(batch.column(0))
         for row in rows[position:stop].tolist():
@@ -122,11 +130,9 @@ def _missing_label(column: str, name: str, row: int) -> DataError:
     return DataError(f"{name} row {row}: the label {column!r} is missing")
 
 
-@contextmanager
-def _damage_of(name: str) -> Iterator[None]:
-    """What pyarrow says of a damaged file, as an error that names it."""
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        msg = f"{name} cannot be read: {error}"
-        raise DataError(msg) from error
+def _batch_rows(file: pq.ParquetFile) -> int:
+    """How many rows fit the memory that is meant for them, were each as large as the largest column of a row group."""
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
+    largest = max((column.total_uncompressed_size for column in columns), default=1)
+    return min(max(_BATCH_BYTES // max(largest, 1), 1), _BATCH_ROWS)

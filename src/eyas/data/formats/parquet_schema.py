@@ -1,35 +1,70 @@
 """What a Parquet file's schema says: its image column, its label column, its class names."""
 
-import json
 import re
 import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eyas.data.limits import Limits
 from eyas.errors import DataError
+from eyas.storage.json_text import parse_json
 
+# What pyarrow raises for bytes that are no Parquet; also of lengths that it takes for memory, or for text.
+_DAMAGE = (pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
 _BUFFER = 8 * 2**20  # bytes of a remote column at a time
 _LABEL_NAMES = frozenset({"label", "labels", "class", "class_label", "target", "category"})
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 LabelKind = Literal["number", "text", "truth"]
 
 
-def open_parquet(source: Any) -> pq.ParquetFile:
-    """A Parquet file, from a path or a seekable file.
+@contextmanager
+def damage_of(name: str, state: str = "cannot be read") -> Iterator[None]:
+    """What pyarrow says of a damaged file, as an error that names it and its state.
+
+    Raises:
+        DataError: whatever went wrong in the block.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (*_DAMAGE, OSError) as error:
+        msg = f"{name} {state}: {' '.join(str(error).split())}"
+        raise DataError(msg) from error
+
+
+def open_parquet(source: Any, name: str, *, dictionary: str | None = None) -> pq.ParquetFile:
+    """A Parquet file, from a path or a seekable file; ``name`` says which in errors, as below.
 
     Raises:
         DataError: it is none, or is cut short.
     """
-    try:
-        local = isinstance(source, Path)
-        return pq.ParquetFile(source, memory_map=local, buffer_size=0 if local else _BUFFER)
-    except (pa.ArrowInvalid, OSError) as error:
-        name = source.name if isinstance(source, Path) else "the file"
-        msg = f"{name} is no complete Parquet file: {error}"
-        raise DataError(msg) from error
+    local = isinstance(source, Path)
+    with damage_of(name, "is no complete Parquet file"):
+        columns = [dictionary] if dictionary else None
+        file = pq.ParquetFile(source, memory_map=local, buffer_size=0 if local else _BUFFER, read_dictionary=columns)
+        _ = file.schema_arrow  # the schema of a damaged file may be none, which is told only when it is asked for
+    return file
+
+
+def check_size(file: pq.ParquetFile, columns: Sequence[str], packed: int, name: str, limits: Limits) -> None:
+    """Refuse a file whose columns of these names hold more than is allowed, by what its footer says.
+
+    Raises:
+        DataError: they do; nothing of them has been read.
+    """
+    with damage_of(name):
+        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+        chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
+        held = [chunk for chunk in chunks if chunk.path_in_schema.split(".", 1)[0] in columns]
+        size = sum(max(chunk.total_uncompressed_size, 0) for chunk in held)
+        rows = file.metadata.num_rows
+    limits.check_images(rows, size, packed, name)
 
 
 def choose_columns(
@@ -70,18 +105,25 @@ def normalised(name: Any) -> str:
 
 
 def class_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
-    """Class names in a schema's metadata: ``class_names`` (commas or JSON), or Hugging Face's features."""
+    """Class names in a schema's metadata: ``class_names`` (commas or JSON), or Hugging Face's features.
+
+    Raises:
+        DataError: ``class_names`` is no list.
+    """
     metadata = schema.metadata or {}
     if b"class_names" in metadata:
-        text = metadata[b"class_names"].decode()
-        names = json.loads(text) if text.startswith("[") else text.split(",")
-        return tuple(normalised(name) for name in names)
-    try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-        names = features[label]["names"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return tuple(normalised(name) for name in names)
+        text = metadata[b"class_names"]
+        try:
+            names = parse_json(text) if text.startswith(b"[") else text.decode().split(",")
+        except ValueError as error:
+            msg = f"the schema's class_names are no list of names: {error}"
+            raise DataError(msg) from error
+    else:
+        try:
+            names = parse_json(metadata[b"huggingface"])["info"]["features"][label]["names"]
+        except (KeyError, TypeError, ValueError, IndexError):
+            return None
+    return tuple(normalised(name) for name in names) if isinstance(names, list) else None
 
 
 def _is_binary(kind: pa.DataType) -> bool:
