@@ -1,6 +1,7 @@
 """Run schedules on this machine: a Prefect server (unless one is set), a runner, and the webhook endpoint."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,12 +13,13 @@ from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers.local_servers import POOL, make_pool
 from eyas.operations.servers.processes import Servers, last_line, require_free, start_prefect
-from eyas.operations.servers.webhook import SECRET_VARIABLE, Retrainer, create_app
-from eyas.operations.signing import MIN_SECRET_BYTES, ReplayGuard
+from eyas.operations.servers.webhook import SECRET_VARIABLE
+from eyas.operations.signing import MIN_SECRET_BYTES
 from eyas.storage import redact
 from flows.environment import ROOT
 
 PIPELINE, RETRAIN = "pipeline", "retrain"
+WEBHOOK = "eyas.operations.servers.webhook"
 
 
 def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | None) -> int:
@@ -35,14 +37,15 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             f"nothing to serve: set schedule.cron or schedule.interval_minutes in {params_file}, or give --webhook-port"
         )
         raise BadInputError(msg)
-    secret = webhook_secret() if webhook_port else b""
+    if webhook_port:
+        check_webhook_secret()
     with Servers(ROOT) as servers:
         if not os.environ.get("PREFECT_API_URL"):
             require_free({"--prefect-port": prefect_port})
             os.environ["PREFECT_API_URL"] = start_prefect(servers, prefect_port, {})
         if webhook_port:
             require_free({"--webhook-port": webhook_port})
-            serve_webhook(params_file, webhook_port, secret)
+            serve_webhook(servers, params_file, webhook_port)
         sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
         _watch(params.notify, schedule)
@@ -50,8 +53,8 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
     return 0
 
 
-def webhook_secret() -> bytes:
-    """What the senders of calls share with us.
+def check_webhook_secret() -> None:
+    """The webhook's process finds in its environment what the senders of calls share with it.
 
     Raises:
         BadInputError: the environment holds no secret, or a short one.
@@ -60,18 +63,21 @@ def webhook_secret() -> bytes:
     if len(secret) < MIN_SECRET_BYTES:
         msg = f"set {SECRET_VARIABLE} to a secret of at least {MIN_SECRET_BYTES} bytes that the senders share"
         raise BadInputError(msg)
-    return secret
 
 
-def serve_webhook(params_file: Path, port: int, secret: bytes, host: str = "127.0.0.1") -> None:
-    """Answer ``POST /retrain`` in a thread of its own."""
-    import uvicorn
+def serve_webhook(servers: Servers, params_file: Path, port: int) -> None:
+    """Answer ``POST /retrain`` in a process of its own; should that end, it is told, and schedules go on."""
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", WEBHOOK, str(port), os.path.relpath(params_file, ROOT)]
+    servers.start("webhook", command, page=f"{address}/health")
+    threading.Thread(target=_tell_end, args=[servers], name="webhook", daemon=True).start()
+    sys.stdout.write(f"webhook  {address}/retrain\n")
 
-    guard = ReplayGuard(ROOT / ".eyas" / "webhook" / "accepted.json")
-    app = create_app(secret, [os.path.relpath(params_file, ROOT)], Retrainer(ROOT), guard)
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning"))
-    threading.Thread(target=server.run, name="webhook", daemon=True).start()
-    sys.stdout.write(f"webhook  http://{host}:{port}/retrain\n")
+
+def _tell_end(servers: Servers) -> None:
+    status = servers.processes["webhook"].wait()
+    if status not in {0, -signal.SIGTERM}:
+        sys.stderr.write(f"the webhook ended with status {status}; schedules go on:\n{servers.tail('webhook')}\n")
 
 
 def _watch(notify: NotifyParams, schedule: ScheduleParams) -> None:

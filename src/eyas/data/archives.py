@@ -1,6 +1,7 @@
 """Archives, unpacked so that no member lands outside its folder."""
 
 import bz2
+import errno
 import gzip
 import lzma
 import tarfile
@@ -19,7 +20,7 @@ _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7z
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})  # zipfile unpacks the others at once, however large
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError),
-    *(RuntimeError, NotImplementedError, ValueError, OverflowError),
+    *(RuntimeError, NotImplementedError, ValueError, OverflowError, LookupError),
 )
 _NAMED_TWICE = (FileExistsError, NotADirectoryError, IsADirectoryError)
 _CHUNK = 1 << 20  # bytes in memory at a time
@@ -59,7 +60,7 @@ def unpack(archive: Path, folder: Path, limits: Limits = DEFAULT_LIMITS) -> list
         msg = f"{archive.name} holds a file and a folder of one name, {name}"
         raise DataError(msg) from error
     except (*_DAMAGE, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of what is read
+        if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # of the disk, not of what is read
             raise
         msg = f"{archive.name} is no complete archive: {error}"
         raise DataError(msg) from error

@@ -107,7 +107,9 @@ def open_dataset(
     image = manifest.image
     store = ImageStore(
         ImageReader(folder / FILES, formats, threads),
-        Preprocessing(image.channels, image.size, image.resize, UNLIMITED),  # these images were decoded by `fetch`
+        Preprocessing(
+            image.channels, image.size, image.resize, UNLIMITED
+        ),  # the stage that fetched them decoded them all
         memory_limit,
         verified,
     )

@@ -48,7 +48,8 @@ def list_source(root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMIT
     """The format of one source, its images, and what of it is not read.
 
     Raises:
-        DataError: the files are of no known format, hold no image or more than ``limits`` allow, or a label is out of range.
+        DataError: the files are of no known format, hold no image or more than ``limits`` allow, or a label is out of
+            range.
     """
     every = list(list_files(root))
     files = visible(every)

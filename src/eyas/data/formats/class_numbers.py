@@ -29,7 +29,7 @@ def numbered_classes(label_N: NDArray[np.int64], limits: Limits = DEFAULT_LIMITS
 
 
 def check_all_in_use(labels: Iterable[int]) -> None:
-    """Every number from 0 to the largest label, which :func:`numbered_classes` allowed, must occur.
+    """Every number from 0 to the largest label, which was found to be small enough, must occur.
 
     Raises:
         DataError: some do not; says which labels occur, and what they may mean.

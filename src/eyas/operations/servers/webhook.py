@@ -3,11 +3,15 @@
 The body is JSON: ``{"reason": "...", "params": "configs/x.yaml"}``; ``params`` must be one of the files the server was
 started for. Answers: 202 started, 400 no JSON or unknown field, 401 not signed as it must be, 403 a file that is
 not served, 404, 405, 409 a retraining still runs (the same call may be sent again), 413 too large, 503 it could not be
-started, or not be remembered: nothing runs.
+started, or not be remembered: nothing runs. Whoever sends half a call is cut off (``bounded_http``).
+
+``python -m eyas.operations.servers.webhook PORT PARAMS_FILE`` answers in a process of its own, in the checkout, so that
+neither descriptors nor a crash are shared with the schedules.
 """
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -16,11 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from eyas.errors import BadInputError
+from eyas.operations.servers.bounded_http import serve_bounded
 from eyas.operations.signing import ReplayGuard, SignatureError, verify
 
 MAX_BODY_BYTES = 16 * 1024
@@ -72,6 +77,8 @@ def create_app(
                     raise _RefusalError(409, "a retraining still runs: call again when it has ended")
         except _RefusalError as refusal:
             return _refuse(request, refusal.status, str(refusal))
+        except ClientDisconnect:
+            return _refuse(request, 400, "the call ended before its body")
         except SignatureError as error:
             return _refuse(request, 401, str(error))
         except OSError:
@@ -126,3 +133,14 @@ def _refuse(request: Request, status: int, message: str) -> Response:
     client = request.client.host if request.client else "unknown"
     logger.warning("refused (%d) a call from %s: %s", status, client, message)
     return JSONResponse({"error": message}, status_code=status)
+
+
+def main(port: str, *params_files: str) -> None:
+    """Answer on this machine alone, for the checkout that the process stands in."""
+    guard = ReplayGuard(Path(".eyas", "webhook", "accepted.json"))
+    app = create_app(os.environ[SECRET_VARIABLE].encode(), params_files, Retrainer(Path.cwd()), guard)
+    serve_bounded(app, "127.0.0.1", int(port))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
