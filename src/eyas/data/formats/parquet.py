@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,9 @@ from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.class_numbers import check_all_in_use, numbered_classes
-from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, stream_rows, text_of
-from eyas.data.formats.parquet_schema import check_size, choose_columns, class_names, label_kind, open_parquet
+from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, rows_at_once, stream_rows, text_of
+from eyas.data.formats.parquet_schema import choose_columns, class_names, damage_of, label_kind, open_parquet
+from eyas.data.formats.parquet_sizes import column_sizes
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
@@ -56,7 +57,8 @@ class Parquet(Format):
         for name in tables:
             file = open_parquet(root / name, name)
             image, label = self._columns(file.schema_arrow, name)
-            check_size(file, (image, label), (root / name).stat().st_size, name, limits)
+            with (root / name).open("rb") as source:
+                _check_size(source, file, (image, label), name, limits, walk=True)
             names = _agreed(names, class_names(file.schema_arrow, label), name)
             is_text = label_kind(file.schema_arrow.field(label).type) == "text"
             file = open_parquet(root / name, name, dictionary=label) if is_text else file
@@ -77,7 +79,9 @@ class Parquet(Format):
     def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
         file = open_parquet(path, path.name)
         column, _ = self._columns(file.schema_arrow, path.name)
-        return read_images(file, column, np.asarray(rows, dtype=np.int64), path.name)
+        with path.open("rb") as source, damage_of(path.name):
+            batch = rows_at_once(list(column_sizes(source, [column], walk=False)))
+        return read_images(file, column, np.asarray(rows, dtype=np.int64), path.name, batch)
 
     @override
     def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
@@ -87,11 +91,11 @@ class Parquet(Format):
             with files.open(name) as source:
                 table = open_parquet(source, name)
                 image, label = self._columns(table.schema_arrow, name)
-                check_size(table, (image, label), source.seek(0, os.SEEK_END), name, limits)
+                sizes = _check_size(source, table, (image, label), name, limits, walk=False)
                 names = _agreed(names, class_names(table.schema_arrow, label), name)
                 columns.append((image, label, table.schema_arrow.field(label).type))
                 _check_same_kind(columns[0][2], columns[-1][2], name)
-                for data, value in stream_rows(table, image, label, name):
+                for data, value in stream_rows(table, image, label, name, rows_at_once(sizes)):
                     labels.add(value)
                     smallest.offer(data, (data, value))
         rows = smallest.items()
@@ -106,6 +110,20 @@ class Parquet(Format):
 
     def _columns(self, schema: pa.Schema, name: str) -> tuple[str, str]:
         return choose_columns(schema, name, image_column=self.image_column, label_column=self.label_column)
+
+
+def _check_size(
+    source: BinaryIO, file: pq.ParquetFile, columns: Sequence[str], name: str, limits: Limits, *, walk: bool
+) -> list[int]:
+    """Refuse a file whose columns of these names hold more than is allowed, before they are read; returns their sizes.
+
+    The headers of all pages are asked only with ``walk``: at a remote source each would be a request.
+    """
+    with damage_of(name):
+        sizes = list(column_sizes(source, columns, walk=walk))
+        packed, count = source.seek(0, os.SEEK_END), file.metadata.num_rows
+    limits.check_images(count, sum(sizes), packed, name)
+    return sizes
 
 
 def _tables(files: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """Images and labels in the rows of a Parquet file: chosen rows, or all in passing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,11 @@ from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.errors import DataError
 
 _BATCH_ROWS, _BATCH_BYTES = 256, 256 * 2**20
+
+
+def rows_at_once(sizes: Sequence[int]) -> int:
+    """How many rows are read at once: no more than fit, were each as large as the largest of these columns."""
+    return min(max(_BATCH_BYTES // max([1, *sizes]), 1), _BATCH_ROWS)
 
 
 def read_labels(file: pq.ParquetFile, column: str, name: str) -> pa.ChunkedArray:
@@ -34,8 +39,10 @@ def read_labels(file: pq.ParquetFile, column: str, name: str) -> pa.ChunkedArray
     return labels
 
 
-def read_images(file: pq.ParquetFile, column: str, rows: NDArray[np.int64], name: str) -> Iterator[bytes]:
-    """The encoded images at ascending ``rows``; row groups without any are skipped.
+def read_images(
+    file: pq.ParquetFile, column: str, rows: NDArray[np.int64], name: str, batch_rows: int
+) -> Iterator[bytes]:
+    """The encoded images at ascending ``rows``, ``batch_rows`` in memory; row groups without any are skipped.
 
     Raises:
         DataError: the file is damaged, or an image is missing.
@@ -46,20 +53,22 @@ def read_images(file: pq.ParquetFile, column: str, rows: NDArray[np.int64], name
             last = first + file.metadata.row_group(group).num_rows
             stop = int(np.searchsorted(rows, last))
             if stop > position:
-                for row, cell in _group_cells(file, group, column, rows[position:stop] - first):
+                for row, cell in _group_cells(file, group, column, rows[position:stop] - first, batch_rows):
                     yield _image(cell, name, first + row)
             first, position = last, stop
 
 
-def stream_rows(file: pq.ParquetFile, image: str, label: str, name: str) -> Iterator[tuple[bytes, Any]]:
-    """(encoded image, label) of every row, in the columns of these names.
+def stream_rows(
+    file: pq.ParquetFile, image: str, label: str, name: str, batch_rows: int
+) -> Iterator[tuple[bytes, Any]]:
+    """(encoded image, label) of every row, in the columns of these names, ``batch_rows`` in memory.
 
     Raises:
         DataError: the file is damaged, or an image or a label is missing.
     """
     row = 0
     with damage_of(name):
-        for batch in file.iter_batches(batch_size=_batch_rows(file), columns=[image, label]):
+        for batch in file.iter_batches(batch_size=batch_rows, columns=[image, label]):
             cells = _bytes_of(batch.column(image))
             for cell, value in zip(cells.to_pylist(), batch.column(label).to_pylist(), strict=True):
                 if value is None:
@@ -100,11 +109,11 @@ def text_of(label: str | bool) -> str:
 
 
 def _group_cells(
-    file: pq.ParquetFile, group: int, column: str, rows: NDArray[np.int64]
+    file: pq.ParquetFile, group: int, column: str, rows: NDArray[np.int64], batch_rows: int
 ) -> Iterator[tuple[int, bytes | None]]:
     """(row, bytes) at ``rows`` of one row group, read in small batches so that a large group stays on disk."""
     start, position = 0, 0
-    for batch in file.iter_batches(batch_size=_batch_rows(file), row_groups=[group], columns=[column]):
+    for batch in file.iter_batches(batch_size=batch_rows, row_groups=[group], columns=[column]):
         stop = int(np.searchsorted(rows, start + len(batch)))
         cells = _bytes_of(batch.column(0))
         for row in rows[position:stop].tolist():
@@ -128,11 +137,3 @@ def _image(value: bytes | None, name: str, row: int) -> bytes:
 
 def _missing_label(column: str, name: str, row: int) -> DataError:
     return DataError(f"{name} row {row}: the label {column!r} is missing")
-
-
-def _batch_rows(file: pq.ParquetFile) -> int:
-    """How many rows fit the memory that is meant for them, were each as large as the largest column of a row group."""
-    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    columns = [group.column(number) for group in groups for number in range(group.num_columns)]
-    largest = max((column.total_uncompressed_size for column in columns), default=1)
-    return min(max(_BATCH_BYTES // max(largest, 1), 1), _BATCH_ROWS)

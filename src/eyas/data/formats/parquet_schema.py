@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -10,12 +10,11 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eyas.data.limits import Limits
 from eyas.errors import DataError
 from eyas.storage.json_text import parse_json
 
 # What pyarrow raises for bytes that are no Parquet; also of lengths that it takes for memory, or for text.
-_DAMAGE = (pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError)
+_DAMAGE = (pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError, MemoryError, EOFError)
 _BUFFER = 8 * 2**20  # bytes of a remote column at a time
 _LABEL_NAMES = frozenset({"label", "labels", "class", "class_label", "target", "category"})
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -50,21 +49,6 @@ def open_parquet(source: Any, name: str, *, dictionary: str | None = None) -> pq
         file = pq.ParquetFile(source, memory_map=local, buffer_size=0 if local else _BUFFER, read_dictionary=columns)
         _ = file.schema_arrow  # the schema of a damaged file may be none, which is told only when it is asked for
     return file
-
-
-def check_size(file: pq.ParquetFile, columns: Sequence[str], packed: int, name: str, limits: Limits) -> None:
-    """Refuse a file whose columns of these names hold more than is allowed, by what its footer says.
-
-    Raises:
-        DataError: they do; nothing of them has been read.
-    """
-    with damage_of(name):
-        groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-        chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
-        held = [chunk for chunk in chunks if chunk.path_in_schema.split(".", 1)[0] in columns]
-        size = sum(max(chunk.total_uncompressed_size, 0) for chunk in held)
-        rows = file.metadata.num_rows
-    limits.check_images(rows, size, packed, name)
 
 
 def choose_columns(
