@@ -17,8 +17,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BadInputError, EyasError
 
 GRACE_SECONDS = 10
@@ -52,7 +51,7 @@ class StageResult:
 
 def stage_names(folder: Path) -> list[str]:
     """The stages of ``dvc.yaml`` in an order that respects what each depends on."""
-    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    stages = load_yaml((folder / "dvc.yaml").read_text(), "dvc.yaml")["stages"]
     makers = {out: name for name, stage in stages.items() for out in _outputs(stage)}
     graph = {name: {makers[dep] for dep in stage["deps"] if dep in makers} for name, stage in stages.items()}
     return list(TopologicalSorter(graph).static_order())
@@ -60,7 +59,7 @@ def stage_names(folder: Path) -> list[str]:
 
 def stage_key(folder: Path, stage: str) -> str:
     """Hash of a stage's command, dependencies and parameters, as ``dvc.lock`` holds them."""
-    lock = yaml.safe_load((folder / "dvc.lock").read_text())["stages"][stage]
+    lock = load_yaml((folder / "dvc.lock").read_text(), "dvc.lock")["stages"][stage]
     content = {part: lock.get(part) for part in ("cmd", "deps", "params")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

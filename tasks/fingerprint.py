@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import yaml
-
+from eyas.config.safe_yaml import load_yaml
 from eyas.operations.fingerprint import OWN, STAGES, Code, Fingerprint, code_digest
 from eyas.operations.lineage import params_digest
 from eyas.storage import Store
@@ -58,7 +57,7 @@ def code_files(workspace: Workspace) -> Code:
 
 def listed_files(root: Path) -> list[str]:
     """Every source file that a stage of ``dvc.yaml`` lists, relative to the checkout."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    stages = load_yaml((root / "dvc.yaml").read_text(), "dvc.yaml")["stages"]
     listed = {dep for stage in stages.values() for dep in stage["deps"] if not dep.startswith("artifacts/")}
     return sorted({str(path.relative_to(root)) for dep in listed for path in _files(root / dep)})
 

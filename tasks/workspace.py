@@ -21,10 +21,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 
 from eyas.config import PipelineParams, parse_params, read_sections
+from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
 from tasks.workspace_files import write_workspace
 
@@ -158,7 +158,7 @@ def open_workspace(
 
 def stage_sections(root: Path) -> list[str]:
     """The sections that ``dvc.yaml`` tracks; DVC wants each of them written down, if only as ``{}``."""
-    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
+    stages = load_yaml((root / "dvc.yaml").read_text(), "dvc.yaml")["stages"].values()
     listed = (name for stage in stages for name in stage.get("params", []) if isinstance(name, str))
     return list(dict.fromkeys(name.partition(".")[0] for name in listed))
 
@@ -194,9 +194,5 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             if not isinstance(target.get(parent), dict):
                 target[parent] = {}
             target = target[parent]
-        try:
-            target[last] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            msg = f"--set {item}: the value is not YAML: {str(error).splitlines()[0]}"
-            raise ParameterError(msg) from error
+        target[last] = load_yaml(value, f"--set {item}: the value")
     return result

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from configobj import ConfigObj
 
+from eyas.config.safe_yaml import load_yaml
 from eyas.data.comparability import WORDS
 
 
@@ -18,7 +19,7 @@ def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> Non
     (folder / ".dvc").mkdir(parents=True, exist_ok=True)
     up = os.path.relpath(root, folder)
     _write(folder / "params.yaml", yaml.safe_dump(_relocate(content, root, folder), sort_keys=False))
-    pipeline = yaml.safe_load((root / "dvc.yaml").read_text())
+    pipeline = load_yaml((root / "dvc.yaml").read_text(), "dvc.yaml")
     _write(folder / "dvc.yaml", yaml.safe_dump(derive_pipeline(pipeline, up), sort_keys=False))
     _write(folder / ".dvcignore", (root / ".dvcignore").read_text())
     _write(folder / ".dvc" / "config", dvc_config(root / ".dvc", up))

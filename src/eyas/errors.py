@@ -81,3 +81,8 @@ class RefusedError(EyasError):
 
 class MissingExtraError(EyasError):
     """An optional dependency is not installed."""
+
+
+def one_line(error: BaseException) -> str:
+    """What a library's error says, in one line that is no longer than a message may be."""
+    return f"{' '.join(str(error).split()) or type(error).__name__:.300}"

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import Field, ValidationError
 
 from eyas.component import Component
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
+from eyas.config.safe_yaml import load_yaml
 from eyas.config.section import Section
 from eyas.config.stages import (
     BaselineParams,
@@ -62,15 +62,12 @@ def read_sections(path: Path) -> dict[str, Any]:
         ParameterError: the file is missing, is no YAML, or does not hold sections.
     """
     try:
-        content = yaml.safe_load(path.read_text()) or {}
+        content = load_yaml(path.read_text(), str(path)) or {}
     except FileNotFoundError as error:
         msg = f"{path} does not exist: give --params FILE, or start in a checkout that holds params.yaml"
         raise ParameterError(msg) from error
     except (OSError, UnicodeDecodeError) as error:
         msg = f"{path} cannot be read: {error}"
-        raise ParameterError(msg) from error
-    except yaml.YAMLError as error:
-        msg = f"{path} is not YAML: {error}"
         raise ParameterError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"

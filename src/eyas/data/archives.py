@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 
 from eyas.data.limits import DEFAULT_LIMITS, Limits
-from eyas.errors import DataError
+from eyas.errors import DataError, one_line
 from eyas.storage.local_files import safe_name
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
@@ -62,7 +62,7 @@ def unpack(archive: Path, folder: Path, limits: Limits = DEFAULT_LIMITS) -> list
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:  # of the disk, not of what is read
             raise
-        msg = f"{archive.name} is no complete archive: {error}"
+        msg = f"{archive.name} is no complete archive: {one_line(error)}"
         raise DataError(msg) from error
     return written
 

@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
-from eyas.errors import DataError
+from eyas.errors import DataError, one_line
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -69,7 +69,7 @@ class Preprocessing:
                 _turn_upright(image)
                 pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
         except _DAMAGE as error:
-            reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
         return pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from eyas.errors import CheckpointError
+from eyas.errors import CheckpointError, one_line
 from eyas.pruning.plan import canonical_json
 from eyas.storage.digests import file_sha256
 from eyas.storage.json_text import parse_json
@@ -80,8 +80,8 @@ def read_record(folder: Path) -> ArchitectureRecord:
     except FileNotFoundError as error:
         msg = f"{error.filename} is missing: a saved network is {WEIGHTS} and {ARCHITECTURE}, a pruned one {PLAN} too"
         raise CheckpointError(msg) from error
-    except (ValueError, KeyError, TypeError) as error:
-        msg = f"{path} is not what eyas.save writes: {error}"
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        msg = f"{path} is not what eyas.save writes: {one_line(error)}"
         raise CheckpointError(msg) from error
     digest = content_digest(content)
     if digest != recorded:

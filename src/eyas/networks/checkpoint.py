@@ -1,7 +1,9 @@
 """Weights from a file, never by unpickling code, put into a network they fit."""
 
 import logging
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ _PREFIXES = ("module.", "_orig_mod.")
 _OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _AVERAGED = "n_averaged"  # how torch.optim.swa_utils.AveragedModel counts
 _DEEPEST = 8  # dicts inside dicts
+_ANY_RATIO = 2**20  # bytes that a file of any size may unpack to
 _SHOWN = 5  # keys named per kind of mismatch; the rest is counted
 
 
@@ -110,15 +113,32 @@ def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) 
     apply_weights(model, weights, source=f"checkpoint {path}")
 
 
+def _check_unpacked(path: Path) -> None:
+    """``torch.save`` packs nothing: a file that unpacks to much more than it has was made to fill the memory.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as bundle:
+        size, packed = sum(member.file_size for member in bundle.infolist()), path.stat().st_size
+        if size > 2 * packed + _ANY_RATIO:
+            msg = (
+                f"checkpoint {path} unpacks from {packed} bytes to {size}, more than twice as many: save it by "
+                "torch.save, which packs nothing"
+            )
+            raise CheckpointError(msg)
+
+
 def _read(path: Path) -> Any:
     """The content of a checkpoint file."""
     try:
+        _check_unpacked(path)
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except PermissionError:
+    except (PermissionError, CheckpointError):
         raise
     except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
         msg = (

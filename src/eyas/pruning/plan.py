@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-from eyas.errors import PlanError
+from eyas.errors import PlanError, one_line
 from eyas.storage.json_text import parse_json
 
 
@@ -66,7 +66,7 @@ class PruningPlan(BaseModel):
         try:
             plan = cls.model_validate(fields)
         except ValidationError as error:
-            msg = f"not a pruning plan: {error}"
+            msg = f"not a pruning plan: {one_line(error)}"
             raise PlanError(msg) from error
         if recorded != plan.digest:
             msg = f"the plan was changed after it was written: digest {plan.digest}, recorded {recorded}"

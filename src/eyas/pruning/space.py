@@ -220,27 +220,29 @@ class SearchSpace:
             CheckpointError: ``model`` is of another architecture.
         """
         content = space_json.unsealed(content)
-        layout = space_json.layout_from_json(content["layout"])
-        groups = space_json.groups_from_json(content["groups"], layout)
         device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-        space = cls(
-            model,
-            groups,
-            space_json.frozen_from_json(content["frozen"]),
-            layout,
-            CostModel.from_json(content["costs"], len(groups)),
-            example=space_json.example_from_json(content["example"], device),
-            round_to=content["round_to"],
-            min_width=content["min_width"],
-        )
+        with space_json.malformed_is_told():
+            layout = space_json.layout_from_json(content["layout"])
+            groups = space_json.groups_from_json(content["groups"], layout)
+            space = cls(
+                model,
+                groups,
+                space_json.frozen_from_json(content["frozen"]),
+                layout,
+                CostModel.from_json(content["costs"], len(groups)),
+                example=space_json.example_from_json(content["example"], device),
+                round_to=content["round_to"],
+                min_width=content["min_width"],
+            )
+            expected = content["modules"], content["code"]
         space.check_model(model)
-        if modules_digest(model) != content["modules"]:
+        if modules_digest(model) != expected[0]:
             msg = (
                 f"{type(model).__name__} has the shapes that were traced, but other layers, or layers with other "
                 "strides, paddings, sizes or options: trace this model"
             )
             raise CheckpointError(msg)
-        if code_digest(model) != content["code"]:
+        if code_digest(model) != expected[1]:
             msg = (
                 f"{type(model).__name__} has the layers that were traced, but other code, which may connect them in "
                 "another way: trace this model"

@@ -5,8 +5,10 @@ positions, the unit of each channel) is computed again, by what the tracer compu
 """
 
 import hashlib
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from eyas.errors import ParameterError, PlanError
+from eyas.errors import EyasError, ParameterError, PlanError, one_line
 from eyas.pruning.cost import Cost, CostModel
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.plan import PruningPlan, canonical_json
@@ -22,6 +24,8 @@ from eyas.pruning.widths import LegalWidths
 from eyas.storage.json_text import parse_json
 
 VERSION = 2
+LARGEST = 2**26
+"""Numbers in all arrays of a search space, and in one of its inputs: half a gigabyte."""
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs of a network."""
 
@@ -68,6 +72,23 @@ def cost_of(content: Mapping[str, Any] | str | bytes, plan: PruningPlan) -> Cost
     legal = LegalWidths(groups_from_json(content["groups"], layout_from_json(content["layout"])))
     costs = CostModel.from_json(content["costs"], len(legal.groups))
     return costs.evaluate((legal.vector(plan.widths) // legal.steps)[None])[0]
+
+
+@contextmanager
+def malformed_is_told() -> Iterator[None]:
+    """What Python says of content that has the right digest and another form.
+
+    Raises:
+        PlanError: whatever went wrong in the block.
+    """
+    try:
+        yield
+    except EyasError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError, StopIteration) as error:
+        fault = f"{type(error).__name__}: {one_line(error)}"
+        msg = f"not a search space that SearchSpace.to_json wrote ({fault}): trace the network again"
+        raise PlanError(msg) from error
 
 
 def _parsed(text: str | bytes) -> Any:
@@ -148,7 +169,10 @@ def layout_to_json(layout: Layout) -> dict[str, Any]:
 
 def layout_from_json(content: Mapping[str, Any]) -> Layout:
     """What :func:`layout_to_json` gave; equal arrays are one object, as the tracer makes them."""
-    arrays = [from_runs(runs) for runs in content["units"]]
+    left, arrays = LARGEST, list[Ints]()
+    for runs in content["units"]:
+        arrays.append(from_runs(runs, left))
+        left -= len(arrays[-1])
     return Layout(
         {(name, dim): arrays[number] for name, dim, number in content["slots"]},
         {(module, name): (arrays[number], divisor) for module, name, number, divisor in content["attributes"]},
@@ -171,15 +195,21 @@ def to_runs(array: Ints) -> str:
     return " ".join(runs)
 
 
-def from_runs(text: str) -> Ints:
-    """What :func:`to_runs` wrote."""
+def from_runs(text: str, most: int = LARGEST) -> Ints:
+    """What :func:`to_runs` wrote.
+
+    Raises:
+        PlanError: more than ``most`` numbers.
+    """
     runs = [np.empty(0, dtype=np.int64)]
     for run in text.split():
         first, kind, second = re.fullmatch(r"(-?\d+)(?:(\.\.|\*)(-?\d+))?", run).groups()  # type: ignore[union-attr]
-        if kind == "..":
-            runs.append(np.arange(int(first), int(second) + 1))
-        else:
-            runs.append(np.full(int(second or 1), int(first)))
+        count = int(second) + 1 - int(first) if kind == ".." else int(second or 1)
+        most -= max(count, 0)
+        if most < 0:
+            msg = f"a search space holds the run {run:.40}: no more than {LARGEST} numbers are read"
+            raise PlanError(msg)
+        runs.append(np.arange(int(first), int(first) + count) if kind == ".." else np.full(count, int(first)))
     return np.concatenate(runs).astype(np.int64)
 
 
@@ -216,6 +246,9 @@ def _input_from_json(content: Mapping[str, Any], device: torch.device) -> Any:
     if "shape" not in content:
         return content["value"]
     dtype = getattr(torch, content["dtype"])
+    if math.prod(content["shape"]) > LARGEST:
+        msg = f"a search space holds an input of shape {content['shape']}: no more than {LARGEST} numbers are read"
+        raise PlanError(msg)
     if "values" not in content:
         return torch.zeros(content["shape"], dtype=dtype, device=device)
     return torch.from_numpy(from_runs(content["values"])).reshape(content["shape"]).to(device, dtype)

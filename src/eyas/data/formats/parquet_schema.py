@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eyas.errors import DataError
+from eyas.errors import DataError, one_line
 from eyas.storage.json_text import parse_json
 
 # What pyarrow raises for bytes that are no Parquet; also of lengths that it takes for memory, or for text.
@@ -33,7 +33,7 @@ def damage_of(name: str, state: str = "cannot be read") -> Iterator[None]:
     except DataError:
         raise
     except (*_DAMAGE, OSError) as error:
-        msg = f"{name} {state}: {' '.join(str(error).split())}"
+        msg = f"{name} {state}: {one_line(error)}"
         raise DataError(msg) from error
 
 

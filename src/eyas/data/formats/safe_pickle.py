@@ -19,7 +19,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.errors import DataError
+from eyas.errors import DataError, one_line
 
 _ARRAY_MODULES = {
     "numpy",
@@ -43,7 +43,7 @@ def load_dictionary(path: Path) -> dict[str, Any]:
         msg = f"{path.name}: {error}"
         raise DataError(msg) from error
     except Exception as error:  # a broken pickle raises nearly anything
-        msg = f"{path.name} is no readable pickle: {type(error).__name__}: {error}"
+        msg = f"{path.name} is no readable pickle: {type(error).__name__}: {one_line(error)}"
         raise DataError(msg) from error
     if not isinstance(content, dict):
         msg = f"{path.name} holds a {type(content).__name__}, a dictionary was expected"
