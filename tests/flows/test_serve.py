@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from fnmatch import fnmatch
@@ -163,3 +164,37 @@ def test_the_automation_in_the_manual_is_one_that_prefect_takes() -> None:
     automation = AutomationCore.model_validate(yaml.safe_load(block))
     assert automation.trigger.expect == {"prefect.flow-run.Late"}  # type: ignore[union-attr]
     assert all(fnmatch(name, "eyas-*") for name in schedule_guard.FLOWS)
+
+
+def test_the_end_of_the_webhook_is_told_and_ends_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """It is a process of its own: what becomes of it is a line to whoever serves the schedules."""
+    from eyas.operations.servers.processes import Servers
+
+    with Servers(tmp_path) as servers:
+        servers.start("webhook", [sys.executable, "-c", "import os; print('gone', flush=True); os._exit(3)"])
+        serve._tell_end(servers)
+        assert "the webhook ended with status 3; schedules go on:\ngone" in capsys.readouterr().err
+    with Servers(tmp_path) as servers:
+        servers.start("webhook", ["sleep", "60"])
+    serve._tell_end(servers)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_secret_reaches_the_webhook_by_its_environment_alone(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+
+    class Servers:
+        processes: dict[str, Any]
+
+        def start(self, _name: str, command: list[str], *, page: str) -> None:
+            started.append([*command, page])
+
+    monkeypatch.setenv("EYAS_WEBHOOK_SECRET", "a secret of twenty-four b")
+    monkeypatch.setattr(serve, "_tell_end", lambda _: None)
+    serve.serve_webhook(Servers(), write("{}"), 8900)  # type: ignore[arg-type]
+    (command,) = started
+    assert command[1:4] == ["-m", "eyas.operations.servers.webhook", "8900"]
+    assert command[-1] == "http://127.0.0.1:8900/health"
+    assert "a secret" not in " ".join(command)

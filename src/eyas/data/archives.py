@@ -90,7 +90,8 @@ class _BoundedReads:
         if size > _LARGEST_HEADER:
             msg = f"a header of {size} bytes, more than {_LARGEST_HEADER}"
             raise tarfile.ReadError(msg)
-        return self._read(size)
+        data: bytes = self._read(size)
+        return data
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -16,7 +16,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    unpacked_bytes: _Most = 2**40
+    unpacked_bytes: _Most = 2**42
     """Bytes that one archive or compressed file unpacks to."""
     unpacked_ratio: _Most = 200
     """Bytes unpacked for each byte of the file, where it is more than 64 MiB in all."""

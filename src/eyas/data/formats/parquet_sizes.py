@@ -27,7 +27,7 @@ def column_sizes(file: BinaryIO, columns: Sequence[str], *, walk: bool) -> Itera
     for group in _list(footer, 4):
         for chunk in _list(group, 1):
             meta = _field(chunk, 3, dict)
-            if _list(meta, 3)[0].decode() in columns:
+            if _name(meta) in columns:
                 yield max(_field(meta, 6, int), sum(_page_sizes(file, meta)) if walk else 0)
 
 
@@ -44,7 +44,8 @@ def _read_footer(file: BinaryIO) -> Struct:
 
 def _page_sizes(file: BinaryIO, meta: Struct) -> Iterator[int]:
     """Unpacked bytes of each page of a column chunk."""
-    start = min(_field(meta, 9, int), meta.get(11) or _field(meta, 9, int))
+    data = _field(meta, 9, int)
+    start = min(data, _field(meta, 11, int)) if meta.get(11) else data
     stop = start + _field(meta, 7, int)
     while start < stop:
         header, length = _read_page_header(file, start)
@@ -67,8 +68,17 @@ def _read_page_header(file: BinaryIO, start: int) -> tuple[Struct, int]:
     raise ValueError(msg)
 
 
+def _name(meta: Struct) -> str:
+    """The first part of a column's path."""
+    path = _list(meta, 3)
+    if not path or not isinstance(path[0], bytes):
+        msg = f"a column's path is {path!r:.40}"
+        raise ValueError(msg)
+    return path[0].decode()
+
+
 def _field(struct: Struct, number: int, kind: type) -> Any:
-    value = struct.get(number)
+    value = struct.get(number) if isinstance(struct, dict) else None
     if not isinstance(value, kind):
         msg = f"field {number} of a header is {value!r:.40}"
         raise ValueError(msg)
