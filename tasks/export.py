@@ -16,13 +16,13 @@ from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
-from eyas.networks.architectures import ALLOWED, ANYWHERE
-from eyas.networks.saved_network import Network, load, load_network
+from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
 from tasks.recorded_cost import require_winner
+from tasks.dense_network import load_dense, load_pruned
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
@@ -49,7 +49,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
     labels_N = test.labels[: len(images_NCHW)]
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
-    network = load_network(artifacts / "baseline", allowed=ANYWHERE)
+    network = load_dense(params, artifacts)
     dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
 
     progress(0, 4, "mask parity of the winner")
@@ -68,12 +68,6 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
     progress(4, 4, "done")
     return metrics(parity, churn=churn(dense, pruned, images_NCHW))
-
-
-def load_pruned(folder: Path, dense: Network) -> nn.Module:
-    """The fine-tuned network that ``finetune`` left, in eval mode."""
-    # The dense network was built from what params.yaml names: that package may be imported.
-    return load(folder, allowed=(*ALLOWED, dense.architecture.partition(":")[0])).eval()
 
 
 def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:

@@ -11,8 +11,7 @@ from torch import nn
 
 from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
-from eyas.networks.architectures import ANYWHERE
-from eyas.networks.saved_network import Network, load_network, save_network
+from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
@@ -20,6 +19,7 @@ from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
 from tasks.recorded_cost import require_winner
+from tasks.dense_network import load_dense
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
@@ -36,7 +36,7 @@ _INPUTS = (
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
-    data, dense = TrainingData.open(params, artifacts), load_network(artifacts / "baseline", allowed=ANYWHERE)
+    data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)

@@ -18,14 +18,13 @@ import eyas
 from eyas.config import PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
-from eyas.networks.architectures import ANYWHERE
-from eyas.networks.saved_network import load_network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
 from tasks import stage
 from tasks.recorded_cost import COSTS, require_costs
+from tasks.dense_network import load_dense
 from tasks.search_space import SPACE, read_space
 
 SAMPLED = "sample/candidates.parquet"
@@ -67,7 +66,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         DataError: the candidates belong to another search space or cost something else than is written beside them, or
             a split is too small.
     """
-    network, folder = load_network(artifacts / "baseline", allowed=ANYWHERE), artifacts / "score"
+    network, folder = load_dense(params, artifacts), artifacts / "score"
     space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / SAMPLED)
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))

@@ -138,8 +138,9 @@ def load(
     Args:
         folder: what :func:`save` wrote, or the pipeline's ``baseline`` stage.
         factory: builds the dense network from the saved arguments; without it the saved name is imported.
-        allowed: packages a name may be imported from; by default ``models`` and pruned networks, and those
-            listed in the environment's ``EYAS_ARCHITECTURES`` (comma separated).
+        allowed: packages whose own factories may be called, or single factories, ``package.module:factory``; by
+            default ``models`` and pruned networks, and those listed in the environment's ``EYAS_ARCHITECTURES``
+            (comma separated).
 
     Raises:
         CheckpointError: files are missing, were changed, or belong to another architecture.

@@ -22,6 +22,8 @@ from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.widths import LegalWidths
 
 VERSION = 2
+_CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
+"""Types of a structure of inputs, None for an input."""
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs of a network."""
 
@@ -206,16 +208,39 @@ def _input_to_json(leaf: Any) -> dict[str, Any]:
 
 
 def example_from_json(content: Mapping[str, Any], device: torch.device) -> Example:
-    """Inputs of the written shapes and types on ``device``; zeros where values were not written."""
+    """Inputs of the written shapes and types on ``device``; zeros where values were not written.
+
+    Raises:
+        PlanError: they are kept in something else than tuples, lists and dicts, or of no type of torch's.
+    """
     leaves = [_input_from_json(leaf, device) for leaf in content["inputs"]]
+    _check_structure(json.loads(content["structure"])[1])
     args, kwargs = pytree.tree_unflatten(leaves, pytree.treespec_loads(content["structure"]))
     return args, kwargs
+
+
+def _check_structure(spec: Mapping[str, Any]) -> None:
+    """Refuse all but plain containers with plain keys: pytree imports the classes of keys that are enumerations.
+
+    Raises:
+        PlanError: there is something else.
+    """
+    keys = json.loads(spec["context"]) if isinstance(spec["context"], str) else spec["context"]
+    plain = all(isinstance(key, (str, int, float)) for key in keys) if isinstance(keys, list) else keys is None
+    if spec["type"] not in _CONTAINERS or not plain:
+        msg = f"the example inputs are kept in a {spec['type']} of keys {keys!r}; tuples, lists and dicts can be read"
+        raise PlanError(msg)
+    for child in spec["children_spec"]:
+        _check_structure(child)
 
 
 def _input_from_json(content: Mapping[str, Any], device: torch.device) -> Any:
     if "shape" not in content:
         return content["value"]
-    dtype = getattr(torch, content["dtype"])
+    dtype = getattr(torch, content["dtype"], None)
+    if not isinstance(dtype, torch.dtype):
+        msg = f"an example input of type {content['dtype']!r}, which torch does not have: trace the network again"
+        raise PlanError(msg)
     if "values" not in content:
         return torch.zeros(content["shape"], dtype=dtype, device=device)
     return torch.from_numpy(from_runs(content["values"])).reshape(content["shape"]).to(device, dtype)
