@@ -16,7 +16,6 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from eyas.errors import CheckpointError, PlanError
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS, ArchitectureRecord, Pruning, read_record
@@ -37,6 +36,7 @@ from eyas.networks.saved_network_checks import (
 )
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.surgery import rebuild, uncompiled
+from eyas.pruning.tracing.image_batch import image_batch
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -119,8 +119,7 @@ def save(
     Raises:
         PlanError: ``small`` does not have the shapes the plan leads to.
     """
-    example = [item for item in pytree.tree_leaves(space.example) if isinstance(item, Tensor)]
-    shape = tuple(example[0].shape[1:]) if example else ()
+    _, shape = image_batch(space.model, space.example)
     folder = save_network(Network(small, architecture, arguments or {}, shape), folder, pruned_to=(space, plan))
     if program:
         save_program(uncompiled(small), folder / PROGRAM, space)

@@ -100,7 +100,8 @@ def check_parity(
 def answers(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """All tensors that a network answers with in eval mode; its mode is set."""
     with torch.no_grad():
-        return list(_tensors(model.eval()(*inputs, **kwargs)))
+        # Detached, for the forward code may turn gradients on again.
+        return [tensor.detach() for tensor in _tensors(model.eval()(*inputs, **kwargs))]
 
 
 def compare(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> Parity:
@@ -247,5 +248,5 @@ def _real(tensor: Tensor) -> Tensor:
 
 def largest(tensor: Tensor) -> float:
     """Largest finite magnitude."""
-    finite = tensor[tensor.isfinite()]
+    finite = tensor.detach()[tensor.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0
