@@ -3,9 +3,7 @@
 import logging
 from pathlib import Path
 
-from torch import nn
-
-from eyas.config import BaselineParams, PipelineParams
+from eyas.config import PipelineParams
 from eyas.data import Dataset
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
@@ -34,7 +32,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     section, data, metrics = params.baseline, TrainingData.open(params, artifacts), {}
     source = find_dense_source(params)
-    network = _build(section, source, data.dataset)
+    network = _build(params, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
     share_cores(params.runtime, section.recipe, cost.macs)
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
@@ -43,11 +41,14 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:
-            metrics = _judge_checkpoint(data, model)
-    key = resume_key({"baseline": section.model_dump(mode="json")}, inputs)
+            metrics = _judge_checkpoint(data, network)
+    settings = {"baseline": section.model_dump(mode="json"), "output": network.output}
+    key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
-    result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
-    metrics |= _judge(data, model, result)
+    result = data.train(
+        model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
+    )
+    metrics |= _judge(data, network, result)
     save_network(network, artifacts / "baseline")
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
     write_history(result.history, artifacts / "baseline" / "history.csv")
@@ -55,20 +56,21 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(section: BaselineParams, source: DenseSource, dataset: Dataset) -> Network:
+def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
+    section = params.baseline
     named = find_architecture(source.architecture, source.arguments, dataset.num_classes)
     model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=section.seed)
-    check_fits(model, dataset)
+    output = check_fits(model, dataset, params.output)
     seen = section.checkpoint is not None and section.seen_by_checkpoint
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
-    return Network(model, named.factory, named.arguments, dataset.image_shape, seen)
+    return Network(model, named.factory, named.arguments, dataset.image_shape, seen, output)
 
 
-def _judge_checkpoint(data: TrainingData, model: nn.Module) -> dict[str, float | int]:
+def _judge_checkpoint(data: TrainingData, network: Network) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
-    score, test = data.evaluate(model, "score"), data.evaluate(model, "test")
+    score, test = (data.evaluate(network.model, split, network.output) for split in ("score", "test"))
     _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f", score.accuracy, test.accuracy)
     return {
         "checkpoint_score_accuracy": score.accuracy,
@@ -77,9 +79,9 @@ def _judge_checkpoint(data: TrainingData, model: nn.Module) -> dict[str, float |
     }
 
 
-def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict[str, float | int]:
+def _judge(data: TrainingData, network: Network, result: TrainingResult) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
-    test = data.evaluate(model, "test")
+    test = data.evaluate(network.model, "test", network.output)
     _log.info("dense network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
     return {
         "score_accuracy": result.best.accuracy,

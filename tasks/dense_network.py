@@ -7,6 +7,7 @@ arguments that stand there.
 import json
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from eyas.config import PipelineParams
@@ -15,20 +16,32 @@ from eyas.networks.architecture_record import ARCHITECTURE, read_record
 from eyas.networks.architectures import Architecture, find_architecture
 from eyas.networks.pruned_architecture import dense_architecture
 from eyas.networks.saved_network import Network, load, load_network
+from eyas.pruning.output_paths import output_path
 
 
 def load_dense(params: PipelineParams, artifacts: Path) -> Network:
     """The network that ``baseline`` left.
 
     Raises:
-        CheckpointError: it is missing, was changed, or is not the one that ``params.baseline`` names.
+        CheckpointError: it is missing, was changed, is not the one that ``params.baseline`` names, or was trained by
+            another output.
     """
     folder, section = artifacts / "baseline", params.baseline
     record = read_record(folder)
     dense = dense_architecture(record.architecture, record.arguments)
     named = find_architecture(section.architecture, section.arguments, dense.arguments.get("num_classes", 0))
     _require(folder, dense, Architecture(named.factory, json.loads(json.dumps(named.arguments))), "params.yaml names")
-    return load_network(folder, allowed=(record.architecture,))
+    network = load_network(folder, allowed=(record.architecture,))
+    if params.output is not None:
+        with torch.inference_mode():
+            output = output_path(network.model(network.example(2)), params.output)
+        if output != network.output:
+            msg = (
+                f"the network in {folder} was trained by output {network.output!r}, params.yaml says {output!r}: "
+                "choose it by baseline.output, which runs baseline again"
+            )
+            raise CheckpointError(msg)
+    return network
 
 
 def load_pruned(folder: Path, dense: Network) -> nn.Module:

@@ -44,7 +44,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
     calibration = calibration_settings(params, artifacts)
     images = _recalibrate(params, data, small, calibration)
-    before = data.evaluate(small, "score")
+    before = data.evaluate(small, "score", dense.output)
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
     key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
@@ -56,8 +56,9 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         folder=folder,
         progress=progress,
         teacher=dense.model,
+        output=dense.output,
     )
-    test = data.evaluate(small, "test")
+    test = data.evaluate(small, "test", dense.output)
     _log.info("pruned network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
     _save(artifacts / "finetune", small, space, plan, dense)
     write_history(result.history, artifacts / "finetune" / "history.csv")

@@ -49,7 +49,7 @@ FIELDS = {
     "calibrator": "score.calibrator",
     "scorer": "score.scorer",
     "batch_size": "score.batch_size",
-    "output": "score.output",
+    "output": "baseline.output",
     "stop_margin": "score.stop_margin",
     "workers": "runtime.workers",
     "threads": "runtime.threads",
@@ -80,7 +80,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     torch.set_num_threads(threads)
     options = ScoreOptions(
         batch_size=params.score.batch_size,
-        output=params.score.output,
+        output=network.output,
         stop_margin=params.score.stop_margin,
         workers=params.runtime.workers,
         threads=threads,

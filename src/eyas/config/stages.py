@@ -98,6 +98,10 @@ class BaselineParams(Section):
     under ``state_dict``, ``model`` or ``model_state_dict``."""
     seen_by_checkpoint: bool = False
     """The checkpoint was trained on all the training data, score and calibration images included."""
+    output: int | str | None = None
+    """Which of several outputs is the logits: it is trained, scored, distilled, exported as ``logits`` and judged. A
+    position, a name, or a path of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting
+    shape."""
     epochs: Count = 15
     """Epochs of training where no checkpoint is given."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
@@ -178,7 +182,7 @@ class ScoreParams(Section):
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per batch of the statistics: part of the score."""
     output: int | str | None = None
-    """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
+    """What ``baseline.output`` is where that is left out."""
     seed: Seed = 0
     """Shuffles the images."""
 

@@ -57,6 +57,8 @@ class Network:
     """(C, H, W) of an image."""
     seen_by_checkpoint: bool = False
     """Its first weights came from training on all of the training data, score and calibration images too."""
+    output: str | None = None
+    """Path of the judged one of several outputs; None where there is one."""
 
     def example(self, images: int = 1) -> Tensor:
         """Zeros in the shape of a batch, on the CPU."""
@@ -85,6 +87,7 @@ def save_network(
         arguments=network.arguments,
         input_shape=network.input_shape,
         seen_by_checkpoint=network.seen_by_checkpoint,
+        output=network.output,
         weights=hashlib.sha256(weights).hexdigest(),
         pruning=pruning,
     )
@@ -175,7 +178,14 @@ def load_network(
         check_shapes(weights, record.pruning.dense_shapes)
         check_plan(plan, dense, record.pruning.dense_shapes, weights)
         model = _fill(dense, record.pruning, weights)
-    return Network(model.eval(), record.architecture, record.arguments, record.input_shape, record.seen_by_checkpoint)
+    return Network(
+        model=model.eval(),
+        architecture=record.architecture,
+        arguments=record.arguments,
+        input_shape=record.input_shape,
+        seen_by_checkpoint=record.seen_by_checkpoint,
+        output=record.output,
+    )
 
 
 def _describe_pruning(small: nn.Module, space: "SearchSpace", plan: PruningPlan) -> Pruning:

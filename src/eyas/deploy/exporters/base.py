@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
+from eyas.deploy.onnx_runtime import LOGITS
 
 
 class Exporter(Component):
@@ -18,6 +19,7 @@ class Exporter(Component):
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.
 
+        Of several outputs the judged one is called ``logits``: see :class:`eyas.deploy.named_outputs.NamedOutputs`.
         ``example_NCHW`` holds real images; a format with statistics of its own takes them from there.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
@@ -25,6 +27,10 @@ class Exporter(Component):
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
         """What the written file computes on ``images_NCHW`` in its own runtime: logits ``(N, K)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how its files are run")
+
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs of the written file by name; a format that has no names answers with the logits alone."""
+        return {LOGITS: self.run(path, images_NCHW)}
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Largest difference (None: any) and smallest top-1 agreement with PyTorch that this format may have.

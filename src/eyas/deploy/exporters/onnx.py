@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.deploy import onnx_runtime
 from eyas.deploy.exporters.base import Exporter
+from eyas.deploy.named_outputs import flattened, output_names
 from eyas.errors import MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ class Onnx(Exporter):
         """
         # Two images: one alone would be traced as a fixed batch of one.
         pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
+        model = flattened(model, pair_NCHW)
         with evaluation_mode(model), quiet(*TALKERS):
             proto = self._proto(model, pair_NCHW, path)
         strip(proto)
@@ -48,6 +50,10 @@ class Onnx(Exporter):
         """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
         return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
 
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs in ONNX Runtime by name."""
+        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
+
     def _proto(self, model: nn.Module, pair_NCHW: Tensor, path: Path) -> Any:
         """The file's content, by the graph exporter, or by the tracing one where that fails."""
         try:
@@ -56,7 +62,8 @@ class Onnx(Exporter):
         except ImportError as error:
             msg = f"{error.name} is not installed: pip install 'eyas[pipeline]'"
             raise MissingExtraError(msg) from error
-        names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"], "verbose": False}
+        outputs = output_names(model)
+        names: dict[str, Any] = {"input_names": ["images"], "output_names": list(outputs), "verbose": False}
         graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
         try:
             program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph, **names)
@@ -67,7 +74,7 @@ class Onnx(Exporter):
             log.warning("the ONNX graph exporter failed (%s); using the tracing one", reason)
         traced: dict[str, Any] = {
             "dynamo": False,
-            "dynamic_axes": {"images": {0: "batch"}, "logits": {0: "batch"}},
+            "dynamic_axes": {name: {0: "batch"} for name in ("images", *outputs)},
         }
         torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=18, **traced, **names)
         return onnx.load(str(path))

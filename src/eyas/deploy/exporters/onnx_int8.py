@@ -43,6 +43,10 @@ class OnnxInt8(Exporter):
         """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
         return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
 
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs in ONNX Runtime by name."""
+        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
+
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Any difference, and this format's own agreement."""
         return None, min(self.min_agreement, min_agreement)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from eyas.errors import TraceError
+from eyas.pruning.output_paths import answering_plainly
 
 WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 """Operators that run a graph of their own as it stands: ``with torch.no_grad():`` and the like in the forward code."""
@@ -38,7 +39,7 @@ class Captured:
 
 
 def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
-    """Export ``model`` in the mode it is in; give a structural copy, since export may touch the module.
+    """Export ``model`` in the mode it is in; give a structural copy, since it is changed.
 
     Raises:
         TraceError: ``torch.export`` cannot capture the network; its own message is passed on.
@@ -50,7 +51,7 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
         # Without gradients, for what the forward code computes in inference mode is not to be computed with otherwise.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(model, args, dict(kwargs or {}), strict=False)
+            program = torch.export.export(answering_plainly(model), args, dict(kwargs or {}), strict=False)
     except Exception as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
         msg = (
