@@ -13,6 +13,7 @@ from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_source import DenseSource, find_dense_source
+from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
@@ -23,6 +24,7 @@ FIELDS = training_fields("baseline") | {
     "architecture": "baseline.architecture",
     "arguments": "baseline.arguments",
     "example_inputs": EXAMPLE_INPUTS,
+    "exporters": "export.exporters",
     "key": "baseline.checkpoint_key",
 }
 """The parameter behind each argument that the library's messages name."""
@@ -35,6 +37,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     network = _build(params, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
     share_cores(params.runtime, section.recipe, cost.macs)
+    try_exporters(params, network, _training_macs(params, data, cost.macs))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
@@ -54,6 +57,13 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
+
+
+def _training_macs(params: PipelineParams, data: TrainingData, macs: int) -> int:
+    """Multiply-adds of all epochs of both trainings: forward, and twice that backward."""
+    section = params.baseline
+    epochs = params.finetune.epochs + (section.epochs if section.checkpoint is None else section.adapt_epochs)
+    return 3 * macs * epochs * len(data.split("train"))
 
 
 def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:

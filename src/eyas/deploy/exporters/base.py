@@ -1,5 +1,6 @@
 """The root of the exporters: what an exporter promises."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.deploy.onnx_runtime import LOGITS
+from eyas.errors import ExportError, EyasError
 
 
 class Exporter(Component):
@@ -23,6 +25,30 @@ class Exporter(Component):
         ``example_NCHW`` holds real images; a format with statistics of its own takes them from there.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
+
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """Whether every network of these ATen operators can be written, so that none has to be tried."""
+        del operators
+        return False
+
+    def try_on(self, model: nn.Module, images_NCHW: Tensor) -> None:
+        """Write ``model`` to a scratch file and run that, whatever its weights are.
+
+        Raises:
+            ExportError: it cannot be written, or the file cannot be run.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                self.run(self(model, images_NCHW, Path(scratch) / f"model{self.suffix}"), images_NCHW)
+            except EyasError:
+                raise
+            except Exception as error:  # exporters, quantisers and runtimes each raise their own
+                reason = (str(error).strip().splitlines() or [""])[0]
+                msg = (
+                    f"exporter {self.kind} does not take {type(model).__name__} ({type(error).__name__}: {reason}): "
+                    "leave it out of `exporters`, or change the forward code"
+                )
+                raise ExportError(msg) from error
 
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
         """What the written file computes on ``images_NCHW`` in its own runtime: logits ``(N, K)``."""
