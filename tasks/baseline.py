@@ -1,12 +1,18 @@
 """Stage ``baseline``: a checkpoint or a training becomes the dense network, with its accuracy and its cost."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from eyas.config import PipelineParams
 from eyas.data import Dataset
+from eyas.errors import ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
+from eyas.networks.constants import advice, checksums, same_constants
 from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
@@ -35,7 +41,9 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     section, data, metrics = params.baseline, TrainingData.open(params, artifacts), {}
     source = find_dense_source(params)
     network = _build(params, source, data.dataset)
-    cost = trace(network.model, (network.example(),)).cost()
+    space = trace(network.model, (network.example(),))
+    cost = space.cost()
+    network = replace(network, constants=_repeating(space.constants, source, data.dataset, section.seed))
     share_cores(params.runtime, section.recipe, cost.macs)
     try_exporters(params, network, _training_macs(params, data, cost.macs))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
@@ -76,6 +84,22 @@ def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Net
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
     return Network(model, named.factory, named.arguments, dataset.image_shape, seen, output)
+
+
+def _repeating(
+    constants: tuple[Tensor, ...], source: DenseSource, dataset: Dataset, seed: int
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The tensors that no state dict holds, if the factory makes the same ones each time.
+
+    Raises:
+        ParameterError: it does not, so that a network that is loaded would compute something else.
+    """
+    if constants:
+        again = build_model(source.architecture, source.arguments, dataset.num_classes, seed=seed + 1)
+        other = trace(again, (torch.zeros(1, *dataset.image_shape),)).constants
+        if not same_constants(checksums(constants), checksums(other)):
+            raise ParameterError(f"the network cannot be saved whole: {advice(constants)}")
+    return constants
 
 
 def _judge_checkpoint(data: TrainingData, network: Network) -> dict[str, float | int]:

@@ -160,7 +160,12 @@ def test_every_usual_operator_is_taken_by_both_exporters(tmp_path: Path, monkeyp
             x = nn.functional.relu6(self.norm(self.conv(nn.functional.pad(x, (0, 1, 1, 0, 0, 0)))))
             x = torch.relu(nn.functional.max_pool2d(self.up(x), 3, 2, 1)) - torch.sigmoid(x[:, :, :1, :1]) / 2
             x = torch.cat([x, nn.functional.avg_pool2d(x, 3, 1, 1)], 1)
-            x = x.view(-1, 2, 4, *x.shape[2:]).transpose(1, 2).clone().view(-1, 8, *x.shape[2:])
+            x = (
+                x.view(-1, 2, 4, *x.shape[2:])
+                .transpose(1, 2)
+                .clone(memory_format=torch.contiguous_format)
+                .view(-1, 8, *x.shape[2:])
+            )
             x = x.permute(0, 2, 3, 1).clone().detach().permute(0, 3, 1, 2) * x.mean((2, 3), keepdim=True)
             return self.linear(x.mean((2, 3)).unsqueeze(1).flatten(1)) + 1
 

@@ -21,6 +21,7 @@ from eyas.errors import CheckpointError, PlanError
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS, ArchitectureRecord, Pruning, read_record
 from eyas.networks.architectures import build_architecture
 from eyas.networks.checkpoint import apply_weights
+from eyas.networks.constants import checksums, require_constants
 from eyas.networks.exported_program import save_program
 from eyas.networks.named_tensors import first_names, state
 from eyas.networks.saved_network_checks import (
@@ -59,6 +60,8 @@ class Network:
     """Its first weights came from training on all of the training data, score and calibration images too."""
     output: str | None = None
     """Path of the judged one of several outputs; None where there is one."""
+    constants: tuple[Tensor, ...] = ()
+    """Tensors that the forward code reads and that no state dict holds."""
 
     def example(self, images: int = 1) -> Tensor:
         """Zeros in the shape of a batch, on the CPU."""
@@ -88,6 +91,7 @@ def save_network(
         input_shape=network.input_shape,
         seen_by_checkpoint=network.seen_by_checkpoint,
         output=network.output,
+        constants=checksums(network.constants),
         weights=hashlib.sha256(weights).hexdigest(),
         pruning=pruning,
     )
@@ -123,7 +127,8 @@ def save(
         PlanError: ``small`` does not have the shapes the plan leads to.
     """
     _, shape = image_batch(space.model, space.example)
-    folder = save_network(Network(small, architecture, arguments or {}, shape), folder, pruned_to=(space, plan))
+    network = Network(small, architecture, arguments or {}, shape, constants=space.constants)
+    folder = save_network(network, folder, pruned_to=(space, plan))
     if program:
         save_program(uncompiled(small), folder / PROGRAM, space)
     return folder
@@ -178,6 +183,7 @@ def load_network(
         check_shapes(weights, record.pruning.dense_shapes)
         check_plan(plan, dense, record.pruning.dense_shapes, weights)
         model = _fill(dense, record.pruning, weights)
+    constants = require_constants(model, record.input_shape, record.constants, source)
     return Network(
         model=model.eval(),
         architecture=record.architecture,
@@ -185,6 +191,7 @@ def load_network(
         input_shape=record.input_shape,
         seen_by_checkpoint=record.seen_by_checkpoint,
         output=record.output,
+        constants=constants,
     )
 
 

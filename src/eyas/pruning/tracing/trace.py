@@ -53,4 +53,6 @@ def trace(
     check_weights(model, example, captured)
     unused = unread(model, captured)
     images, _ = image_batch(model, example)
-    return refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
+    space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
+    space.constants = captured[0].constants
+    return space
