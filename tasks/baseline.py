@@ -45,7 +45,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     cost = space.cost()
     network = replace(network, constants=_repeating(space.constants, source, data.dataset, section.seed))
     share_cores(params.runtime, section.recipe, cost.macs)
-    try_exporters(params, network, _training_macs(params, data, cost.macs))
+    try_exporters(params, network, cost.macs, len(data.split("train")))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
@@ -65,13 +65,6 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
-
-
-def _training_macs(params: PipelineParams, data: TrainingData, macs: int) -> int:
-    """Multiply-adds of all epochs of both trainings: forward, and twice that backward."""
-    section = params.baseline
-    epochs = params.finetune.epochs + (section.epochs if section.checkpoint is None else section.adapt_epochs)
-    return 3 * macs * epochs * len(data.split("train"))
 
 
 def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:

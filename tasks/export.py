@@ -25,13 +25,14 @@ from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
 from tasks.recorded_cost import require_winner
 from tasks.dense_network import load_dense, load_pruned
-from tasks.export_trial import chosen_exporters
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
-FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")}
+FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")} | {
+    "output": "baseline.output"
+}
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
@@ -93,7 +94,7 @@ def write_files(
     settings: ExportParams, dense: nn.Module, pruned: nn.Module, ranges_NCHW: Tensor, folder: Path
 ) -> dict[str, tuple[Exporter, Path]]:
     """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name."""
-    exporters = chosen_exporters(settings)
+    exporters = settings.chosen
     onnx = exporters.pop("onnx")
     written = {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
     written["model"] = (onnx, onnx(pruned, ranges_NCHW, folder / "model.onnx"))

@@ -20,6 +20,7 @@ from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
     "metric": "sample.budget",
     "example_inputs": EXAMPLE_INPUTS,
+    "output": "baseline.output",
 }
 """The parameter behind each argument that the library's messages name."""
 

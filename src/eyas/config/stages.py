@@ -215,3 +215,8 @@ class ExportParams(Section):
     """Images per timed run."""
     threads: Count = 1
     """Intra-op threads of the runtime while timing."""
+
+    @property
+    def chosen(self) -> dict[str, Exporter]:
+        """The exporters by kind; float32 ONNX is always written, for latency and accuracy are measured on it."""
+        return {"onnx": Exporter.parse("onnx"), **{exporter.kind: exporter for exporter in self.exporters}}
