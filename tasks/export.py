@@ -23,8 +23,8 @@ from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
-from tasks.recorded_cost import require_winner
 from tasks.dense_network import load_dense, load_pruned
+from tasks.recorded_cost import require_winner
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 

@@ -18,8 +18,8 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, resume_key, write_history
 from tasks import stage
-from tasks.recorded_cost import require_winner
 from tasks.dense_network import load_dense
+from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 

@@ -23,8 +23,8 @@ from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
 from tasks import stage
-from tasks.recorded_cost import COSTS, require_costs
 from tasks.dense_network import load_dense
+from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
 
 SAMPLED = "sample/candidates.parquet"
