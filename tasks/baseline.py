@@ -1,14 +1,18 @@
 """Stage ``baseline``: a checkpoint or a training becomes the dense network, with its accuracy and its cost."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor
 
-from eyas.config import BaselineParams, PipelineParams
+from eyas.config import PipelineParams
 from eyas.data import Dataset
+from eyas.errors import ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
+from eyas.networks.constants import advice, checksums, same_constants
 from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
@@ -16,6 +20,7 @@ from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.comparable import comparability
 from tasks.dense_source import DenseSource, find_dense_source
+from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
@@ -26,6 +31,7 @@ FIELDS = training_fields("baseline") | {
     "architecture": "baseline.architecture",
     "arguments": "baseline.arguments",
     "example_inputs": EXAMPLE_INPUTS,
+    "exporters": "export.exporters",
     "key": "baseline.checkpoint_key",
 }
 """The parameter behind each argument that the library's messages name."""
@@ -35,20 +41,26 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     section, data, metrics = params.baseline, TrainingData.open(params, artifacts), {}
     source = find_dense_source(params)
-    network = _build(section, source, data.dataset)
-    cost = trace(network.model, (network.example(),)).cost()
+    network = _build(params, source, data.dataset)
+    space = trace(network.model, (network.example(),))
+    cost = space.cost()
+    network = replace(network, constants=_repeating(space.constants, source, data.dataset, section.seed))
     share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
+    try_exporters(params, network, cost.macs, len(data.split("train")))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
         epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:
-            metrics = _judge_checkpoint(data, model)
-    key = resume_key({"baseline": section.model_dump(mode="json")}, inputs)
+            metrics = _judge_checkpoint(data, network)
+    settings = {"baseline": section.model_dump(mode="json"), "output": network.output}
+    key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
-    result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
-    metrics |= _judge(data, model, result)
+    result = data.train(
+        model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
+    )
+    metrics |= _judge(data, network, result)
     save_network(network, artifacts / "baseline")
     compared = comparability(section, source, data.dataset)
     compared.write(artifacts / "baseline")
@@ -61,20 +73,37 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(section: BaselineParams, source: DenseSource, dataset: Dataset) -> Network:
+def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
+    section = params.baseline
     named = find_architecture(source.architecture, source.arguments, dataset.num_classes)
     model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=section.seed)
-    check_fits(model, dataset)
+    output = check_fits(model, dataset, params.output)
     seen = section.checkpoint is not None and section.seen_by_checkpoint is True
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
-    return Network(model, named.factory, named.arguments, dataset.image_shape, seen)
+    return Network(model, named.factory, named.arguments, dataset.image_shape, seen, output)
 
 
-def _judge_checkpoint(data: TrainingData, model: nn.Module) -> dict[str, float | int]:
+def _repeating(
+    constants: tuple[Tensor, ...], source: DenseSource, dataset: Dataset, seed: int
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """The tensors that no state dict holds, if the factory makes the same ones each time.
+
+    Raises:
+        ParameterError: it does not, so that a network that is loaded would compute something else.
+    """
+    if constants:
+        again = build_model(source.architecture, source.arguments, dataset.num_classes, seed=seed + 1)
+        other = trace(again, (torch.zeros(1, *dataset.image_shape),)).constants
+        if not same_constants(checksums(constants), checksums(other)):
+            raise ParameterError(f"the network cannot be saved whole: {advice(constants)}")
+    return constants
+
+
+def _judge_checkpoint(data: TrainingData, network: Network) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
-    score, test = data.evaluate(model, "score"), data.evaluate(model, "test")
+    score, test = (data.evaluate(network.model, split, network.output) for split in ("score", "test"))
     _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f", score.accuracy, test.accuracy)
     return {
         "checkpoint_score_accuracy": score.accuracy,
@@ -83,9 +112,9 @@ def _judge_checkpoint(data: TrainingData, model: nn.Module) -> dict[str, float |
     }
 
 
-def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict[str, float | int]:
+def _judge(data: TrainingData, network: Network, result: TrainingResult) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
-    test = data.evaluate(model, "test")
+    test = data.evaluate(network.model, "test", network.output)
     _log.info("dense network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
     return {
         "score_accuracy": result.best.accuracy,

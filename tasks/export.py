@@ -2,33 +2,37 @@
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import evaluation_mode
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.deploy import latency
 from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
-from eyas.deploy.logit_parity import compare_logits
+from eyas.deploy.logit_parity import compare_logits, compare_output
+from eyas.deploy.named_outputs import flattened, outputs_of
+from eyas.deploy.onnx_runtime import LOGITS
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
-from eyas.networks.architectures import ALLOWED, ANYWHERE
-from eyas.networks.saved_network import Network, load, load_network
+from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
+from tasks.dense_network import load_dense, load_pruned
 from tasks.recorded_cost import require_winner
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
-FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement")}
+FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")} | {
+    "output": "baseline.output"
+}
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
@@ -49,8 +53,9 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
     labels_N = test.labels[: len(images_NCHW)]
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
-    network = load_network(artifacts / "baseline", allowed=ANYWHERE)
-    dense, pruned = network.model, load_pruned(artifacts / "finetune", network)
+    network = load_dense(params, artifacts)
+    raw = load_pruned(artifacts / "finetune", network)
+    dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
 
     progress(0, 4, "mask parity of the winner")
     slicing = check_slicing(network, artifacts, images_NCHW[:8])
@@ -61,19 +66,13 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     progress(2, 4, "comparing them with PyTorch")
     parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
     write_json(folder / "parity.json", parity)
-    weights = copy_weights(artifacts / "finetune", folder, pruned, len(dataset.split("train")))
+    weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
     progress(3, 4, "measuring latency")
     write_json(folder / "latency.json", measure(settings, written, images_NCHW))
     listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
     progress(4, 4, "done")
     return metrics(parity, churn=churn(dense, pruned, images_NCHW))
-
-
-def load_pruned(folder: Path, dense: Network) -> nn.Module:
-    """The fine-tuned network that ``finetune`` left, in eval mode."""
-    # The dense network was built from what params.yaml names: that package may be imported.
-    return load(folder, allowed=(*ALLOWED, dense.architecture.partition(":")[0])).eval()
 
 
 def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:
@@ -95,8 +94,8 @@ def write_files(
     settings: ExportParams, dense: nn.Module, pruned: nn.Module, ranges_NCHW: Tensor, folder: Path
 ) -> dict[str, tuple[Exporter, Path]]:
     """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name."""
-    exporters = {exporter.kind: exporter for exporter in settings.exporters}
-    onnx = exporters.pop("onnx", None) or Exporter.parse("onnx")
+    exporters = settings.chosen
+    onnx = exporters.pop("onnx")
     written = {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
     written["model"] = (onnx, onnx(pruned, ranges_NCHW, folder / "model.onnx"))
     for kind, exporter in exporters.items():
@@ -111,21 +110,26 @@ def check_files(
     networks: tuple[nn.Module, nn.Module],
     images_NCHW: Tensor,
     labels_N: Tensor,
-) -> dict[str, dict[str, float | int]]:
-    """Each file against PyTorch on the same images, and its own accuracy there; by file name.
+) -> dict[str, dict[str, Any]]:
+    """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by file name.
 
     Raises:
         ParityError: a file breaks its limits.
     """
     results = {}
-    dense_NK, pruned_NK = (logits(network, images_NCHW) for network in networks)
+    dense, pruned = (outputs_of(network, images_NCHW) for network in networks)
     for name, (exporter, path) in written.items():
-        exported_NK = exporter.run(path, images_NCHW)
-        parity = compare_logits(dense_NK if name == "dense" else pruned_NK, exported_NK)
+        expected, exported = dense if name == "dense" else pruned, exporter.outputs(path, images_NCHW)
         limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
+        parity = compare_logits(expected[LOGITS], exported[LOGITS])
         parity.require(path.name, max_difference=limit, min_agreement=share)
-        accuracy = float((exported_NK.argmax(1) == labels_N).double().mean())
+        others = {other: compare_output(expected[other], exported[other]) for other in exported if other != LOGITS}
+        for other, comparison in others.items():
+            comparison.require(other, path.name, max_difference=limit, min_agreement=share)
+        accuracy = float((exported[LOGITS].argmax(1) == labels_N).double().mean())
         results[path.name] = parity.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
+        if others:
+            results[path.name]["outputs"] = {other: asdict(comparison) for other, comparison in others.items()}
     return results
 
 
@@ -156,7 +160,7 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
 
 def churn(dense: nn.Module, pruned: nn.Module, images_NCHW: Tensor) -> float:
     """Share of images that the pruned network answers otherwise than the dense one."""
-    return 1.0 - compare_logits(logits(dense, images_NCHW), logits(pruned, images_NCHW)).agreement
+    return 1.0 - compare_logits(*(outputs_of(model, images_NCHW)[LOGITS] for model in (dense, pruned))).agreement
 
 
 def metrics(parity: dict[str, Any], churn: float) -> Metrics:
@@ -167,13 +171,6 @@ def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     pruned = parity["files"]["model.onnx"]
     numbers |= {name: pruned[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}
-
-
-@torch.inference_mode()
-def logits(model: nn.Module, images_NCHW: Tensor, batch_size: int = 256) -> Tensor:
-    """What PyTorch computes, ``(N, K)``."""
-    with evaluation_mode(model):
-        return torch.cat([model(part) for part in torch.split(images_NCHW, batch_size)])
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ from torch import nn
 
 from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
-from eyas.networks.architectures import ANYWHERE
-from eyas.networks.saved_network import Network, load_network, save_network
+from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
+from tasks.dense_network import load_dense
 from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
@@ -36,7 +36,7 @@ _INPUTS = (
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
-    data, dense = TrainingData.open(params, artifacts), load_network(artifacts / "baseline", allowed=ANYWHERE)
+    data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
@@ -44,7 +44,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     share_cores(params.runtime, data.batch_size(params.finetune.recipe), space.cost().macs)
     calibration = calibration_settings(params, artifacts)
     images = _recalibrate(params, data, small, calibration)
-    before = data.evaluate(small, "score")
+    before = data.evaluate(small, "score", dense.output)
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
     key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
@@ -56,8 +56,9 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         folder=folder,
         progress=progress,
         teacher=dense.model,
+        output=dense.output,
     )
-    dense_test, test = data.evaluate(dense.model, "test"), data.evaluate(small, "test")
+    dense_test, test = (data.evaluate(model, "test", dense.output) for model in (dense.model, small))
     _log.info("pruned network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
     _save(artifacts / "finetune", small, space, plan, dense)
     write_history(result.history, artifacts / "finetune" / "history.csv")

@@ -9,18 +9,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from eyas.config import BudgetParams, PipelineParams
-from eyas.networks.architectures import ANYWHERE
-from eyas.networks.saved_network import load_network
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
 from eyas.sampling.search import Search
 from tasks import stage
+from tasks.dense_network import load_dense
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
     "metric": "sample.budget",
     "example_inputs": EXAMPLE_INPUTS,
+    "output": "baseline.output",
 }
 """The parameter behind each argument that the library's messages name."""
 
@@ -34,7 +34,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     """
     settings = params.sample
     progress(0, 2, "tracing the network")
-    space = trace_network(load_network(artifacts / "baseline", allowed=ANYWHERE), settings)
+    space = trace_network(load_dense(params, artifacts), settings)
     stage.write_json(artifacts / SPACE, space.to_json())
     budget = find_budget(space, settings.budget, settings.tolerance)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")

@@ -18,13 +18,12 @@ import eyas
 from eyas.config import PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
-from eyas.networks.architectures import ANYWHERE
-from eyas.networks.saved_network import load_network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
 from tasks import stage
+from tasks.dense_network import load_dense
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
 
@@ -50,7 +49,7 @@ FIELDS = {
     "calibrator": "score.calibrator",
     "scorer": "score.scorer",
     "batch_size": "score.batch_size",
-    "output": "score.output",
+    "output": "baseline.output",
     "stop_margin": "score.stop_margin",
     "workers": "runtime.workers",
     "threads": "runtime.threads",
@@ -67,7 +66,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         DataError: the candidates belong to another search space or cost something else than is written beside them, or
             a split is too small.
     """
-    network, folder = load_network(artifacts / "baseline", allowed=ANYWHERE), artifacts / "score"
+    network, folder = load_dense(params, artifacts), artifacts / "score"
     space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / SAMPLED)
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
@@ -81,7 +80,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     torch.set_num_threads(threads)
     options = ScoreOptions(
         batch_size=params.score.batch_size,
-        output=params.score.output,
+        output=network.output,
         stop_margin=params.score.stop_margin,
         workers=params.runtime.workers,
         threads=threads,

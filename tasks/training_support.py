@@ -14,6 +14,7 @@ from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
+from eyas.pruning.output_paths import choose_output, named_outputs, output_path, primary_output
 from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
 from eyas.training.recipes import Recipe
 from tasks import stage
@@ -38,10 +39,10 @@ class TrainingData:
         """``train``, ``calibration``, ``score`` or ``test``."""
         return StoredSplit(self.dataset.split(name), self.dataset.normalise)
 
-    def evaluate(self, model: nn.Module, name: str) -> Evaluation:
-        """Accuracy and cross-entropy of ``model`` on a split."""
+    def evaluate(self, model: nn.Module, name: str, output: str | None = None) -> Evaluation:
+        """Accuracy and cross-entropy of ``model`` on a split, by one of its outputs."""
         model.to(self.device)
-        return evaluate(model, self.split(name).to(torch.device(self.device)), device=self.device)
+        return evaluate(model, self.split(name).to(torch.device(self.device)), device=self.device, output=output)
 
     def batch_size(self, recipe: Recipe) -> int:
         """Of a training with ``recipe``."""
@@ -49,7 +50,7 @@ class TrainingData:
 
     def train(
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
-        teacher: nn.Module | None = None,
+        teacher: nn.Module | None = None, output: str | None = None,
     ) -> TrainingResult:  # fmt: skip
         """Train on ``train``, judge epochs on ``score``; continues from ``folder``."""
         return train(
@@ -63,26 +64,60 @@ class TrainingData:
             seed=seed,
             progress=progress,
             resume_folder=folder,
+            output=output,
         )
 
 
 def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
     options = ("learning_rate", "warmup_epochs", "precision")
-    return {name: f"{stage_name}.recipe.{name}" for name in options} | {"num_classes": "baseline.arguments.num_classes"}
+    return {name: f"{stage_name}.recipe.{name}" for name in options} | {
+        "num_classes": "baseline.arguments.num_classes",
+        "output": "baseline.output",
+    }
 
 
-def check_fits(model: nn.Module, dataset: Dataset) -> None:
+def check_fits(model: nn.Module, dataset: Dataset, choice: int | str | None = None) -> str | None:
     """Refuse a network that cannot take the images or has too few outputs; warn where there is no batch-norm.
+
+    Args:
+        model: the network.
+        dataset: the images, and the classes to tell apart.
+        choice: which of several outputs is the logits.
+
+    Returns:
+        path of the logits among several outputs; None where there is one.
 
     Raises:
         ParameterError: says what the network was given and what it made of it.
+        DataError: no output was chosen and several may be the logits, or there is none of that name.
     """
-    images = torch.zeros(2, *dataset.image_shape)
+    answer = _answer(model, dataset)
+    output = choose_output(answer, dataset.num_classes) if choice is None else output_path(answer, choice)
+    logits = primary_output(answer, output)
+    if logits.ndim != 2 or logits.shape[1] < dataset.num_classes:
+        msg = (
+            f"the network answers two images with {tuple(logits.shape)}; needed are logits (2, K) with K at least "
+            f"{dataset.num_classes}, the number of classes"
+        )
+        raise ParameterError(msg)
+    if output is not None:
+        _log.info("of the network's outputs (%s) %s is the logits", ", ".join(named_outputs(answer)), output)
+    if not batch_norms(model):
+        _log.warning(
+            "WARNING: %s has no batch-norm layers: there are no statistics to re-estimate, so candidates are scored "
+            "by plain evaluation, which predicts their accuracy after fine-tuning much worse",
+            type(model).__name__,
+        )
+    return output
+
+
+def _answer(model: nn.Module, dataset: Dataset) -> Any:
+    """What the network makes of two images in eval mode."""
     mode = model.training
     try:
         with torch.inference_mode():
-            logits: Any = model.eval()(images)
+            return model.eval()(torch.zeros(2, *dataset.image_shape))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         msg = (
@@ -92,19 +127,6 @@ def check_fits(model: nn.Module, dataset: Dataset) -> None:
         raise ParameterError(msg) from error
     finally:
         model.train(mode)
-    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or logits.shape[1] < dataset.num_classes:
-        msg = (
-            f"the network answers two images with {shape}; needed are logits (2, K) with K at least "
-            f"{dataset.num_classes}, the number of classes"
-        )
-        raise ParameterError(msg)
-    if not batch_norms(model):
-        _log.warning(
-            "WARNING: %s has no batch-norm layers: there are no statistics to re-estimate, so candidates are scored "
-            "by plain evaluation, which predicts their accuracy after fine-tuning much worse",
-            type(model).__name__,
-        )
 
 
 def share_cores(runtime: RuntimeParams, batch_size: int, macs: int) -> None:

@@ -9,6 +9,7 @@
     │   │   └── ChecksumError    bytes that differ from their sha256
     │   ├── CheckpointError      weights of another architecture, or a file that is none
     │   ├── TraceError           a network that cannot be captured
+    │   ├── ExportError          a network that no exporter of a chosen format takes
     │   ├── PlanError            widths or kept channels that do not fit the search space
     │   └── BudgetError          a budget no candidate can meet; states the reachable range
     ├── StorageError             a remote that failed after its retries
@@ -51,6 +52,10 @@ class CheckpointError(BadInputError):
 
 class TraceError(BadInputError):
     """A network cannot be captured."""
+
+
+class ExportError(BadInputError):
+    """A network cannot be written in a format."""
 
 
 class PlanError(BadInputError):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits
+from eyas.errors import ExportError
 
 KINDS = sorted(Exporter.registry)
 
@@ -135,3 +136,29 @@ def test_tracing_exporter_steps_in(
         expected = network.eval()(images)
     network.train()
     torch.testing.assert_close(exporter.run(path, images), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [18, 20, 21, 23])
+def test_the_tracing_exporter_writes_the_opset_that_is_asked_for(
+    opset: int, network: nn.Module, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = torch.onnx.export
+
+    def fail(*arguments: object, dynamo: bool, **options: object) -> object:
+        if dynamo:
+            raise torch.onnx.OnnxExporterError("operator not known")
+        return original(*arguments, dynamo=dynamo, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    exporter = Exporter.parse({"kind": "onnx", "opset": opset})
+    path = exporter(network, images, tmp_path / "model.onnx")
+    assert [entry.version for entry in onnx.load(path).opset_import if not entry.domain] == [opset]
+    with torch.inference_mode():
+        expected = network.eval()(images)
+    network.train()
+    torch.testing.assert_close(exporter.run(path, images), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_an_opset_that_neither_exporter_writes_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"opset 99"):
+        Exporter.parse({"kind": "onnx", "opset": 99})(network, images, tmp_path / "model.onnx")

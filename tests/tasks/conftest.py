@@ -28,6 +28,7 @@ from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, spoil, write_lock
 
 ARGUMENTS = {"name": "resnet8", "num_classes": 10, "width": 8, "in_channels": 1}
+BASELINE = {"architecture": "resnet8", "arguments": {"width": 8, "in_channels": 1}}
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +36,7 @@ def digits_params() -> PipelineParams:
     """The checkout's parameters with a smaller network and few timed runs."""
     export = {"exporters": ["onnx", "onnx_int8"], "parity_images": 200, "latency_runs": 10}
     data = {"train": "builtin:digits", "image_size": 8, "mean": [0.3], "std": [0.4]}
-    return parse_params({"fetch": data, "export": export, "register": {"model": "digits"}})
+    return parse_params({"fetch": data, "baseline": BASELINE, "export": export, "register": {"model": "digits"}})
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,18 @@ class Answers(nn.Module):
         return self.conv(x)
 
 
+class Drawn(WithoutNorm):
+    """Reads a tensor of a closure; anew for every network unless told otherwise."""
+
+    def __init__(self, num_classes, repeat):
+        super().__init__(num_classes)
+        scale = torch.ones(8) if repeat else torch.rand(8)
+        self.scale = lambda x: x * scale
+
+    def forward(self, x):
+        return super().forward(self.scale(x))
+
+
 @pytest.fixture
 def artifacts(pruned_digits, tmp_path):
     """A workspace in which only ``fetch`` has run."""
@@ -304,3 +316,14 @@ def test_a_split_that_is_streamed_trains_to_the_same_bytes(artifacts):
         train(model, *splits, recipe=Recipe.parse(RECIPE), epochs=1)
         states.append(model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_a_tensor_that_no_state_dict_holds_has_to_repeat(artifacts, repeat):
+    params = make_params(artifacts, architecture=f"{__name__}:Drawn", arguments={"repeat": repeat}, epochs=1)
+    if repeat:
+        baseline(params, artifacts, silent)
+        assert load_network(artifacts / "baseline", allowed=ANYWHERE).constants[0].tolist() == [1.0] * 8
+    else:
+        with pytest.raises(ParameterError, match=r"cannot be saved whole.*shape \(8,\).*register_buffer"):
+            baseline(params, artifacts, silent)

@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 import eyas
 from eyas.config import PipelineParams
 from eyas.data import open_dataset
+from eyas.deploy.named_outputs import outputs_of
 from eyas.errors import ParityError
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
-from tasks.export import FIELDS, export, logits
+from tasks.export import FIELDS, export
 from tasks.stage import name_fields, write_json
 
 
@@ -74,8 +75,8 @@ def test_manifest_lists_every_file_but_measured_ones(exported: tuple[Path, dict[
 def test_exported_weights_load_again(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:
     folder, _ = exported
     images = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    expected = logits(eyas.load(pruned_digits / "finetune"), images)
-    torch.testing.assert_close(logits(eyas.load(folder), images), expected, rtol=0, atol=0)
+    expected = outputs_of(eyas.load(pruned_digits / "finetune"), images)["logits"]
+    torch.testing.assert_close(outputs_of(eyas.load(folder), images)["logits"], expected, rtol=0, atol=0)
 
 
 def test_bundle_holds_every_batch_norm(exported: tuple[Path, dict[str, float]], pruned_digits: Path) -> None:

@@ -23,6 +23,8 @@ from tasks.recorded_cost import COSTS, RANKED
 from tasks.sample import sample
 from tasks.score import score
 
+BASELINE = {"architecture": "resnet8", "arguments": {"width": 8, "in_channels": 1}}
+
 
 @pytest.fixture
 def artifacts(pruned_digits, tmp_path):
@@ -36,7 +38,9 @@ def artifacts(pruned_digits, tmp_path):
 def make_params(artifacts, **fields):
     recipe = {"kind": "sgd", "batch_size": 64, "learning_rate": 0.05}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
-    return parse_params({"finetune": {"epochs": 3, "recipe": recipe, **fields}, "runtime": runtime})
+    return parse_params(
+        {"baseline": BASELINE, "finetune": {"epochs": 3, "recipe": recipe, **fields}, "runtime": runtime}
+    )
 
 
 def files(folder: Path):
@@ -121,7 +125,7 @@ def test_the_winner_starts_from_the_statistics_that_it_was_scored_with(artifacts
     race = {"rungs": rungs, "seed": 3, "batch_size": 48, "calibration_images": 120, "scorer": "top1"}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "threads": 1}
     sections = {"sample": {"candidates": 6, "tolerance": 0.01}, "score": race, "finetune": {"epochs": 0}}
-    params = parse_params({**sections, "runtime": runtime})
+    params = parse_params({"baseline": BASELINE, **sections, "runtime": runtime})
     seen, launch = {}, Engine.launch
 
     def spy(self, plan, rung, batch_size):

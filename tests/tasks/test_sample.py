@@ -30,7 +30,10 @@ def artifacts(tmp_path):
 
 
 def params(**settings):
-    return PipelineParams.model_validate({"sample": {"candidates": 50, "tolerance": 0.01, **settings}})
+    baseline = {"architecture": "resnet8", "arguments": {"width": 8, "in_channels": 1}}
+    return PipelineParams.model_validate(
+        {"baseline": baseline, "sample": {"candidates": 50, "tolerance": 0.01, **settings}}
+    )
 
 
 def test_every_candidate_is_inside_the_band_by_counting(artifacts):

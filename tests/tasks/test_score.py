@@ -31,6 +31,7 @@ def params(tmp_path_factory):
     return PipelineParams.model_validate(
         {
             "fetch": {"image_size": 8, "mean": [0.3], "std": [0.37]},
+            "baseline": {"architecture": "resnet8", "arguments": {"width": 8, "in_channels": 1}},
             "sample": {"candidates": 12, "tolerance": 0.01},
             "score": {"rungs": [{"images": 64, "keep": 4}, {"images": 128, "mode": "held_out"}], "batch_size": 64},
             "runtime": {"state": str(tmp_path_factory.mktemp("state")), "device": "cpu", "threads": 1},

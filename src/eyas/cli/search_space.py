@@ -33,7 +33,7 @@ def search_space(
     keywords = parse_arguments(arguments)
     if ":" in model:
         # Naming it on the command line is the permission to import it.
-        network = build_architecture(model, keywords, allowed=[model.partition(":")[0]])
+        network = build_architecture(model, keywords, allowed=[model])
     else:
         network = build_model(model, keywords, num_classes)
     examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)

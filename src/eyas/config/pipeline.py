@@ -40,6 +40,11 @@ class PipelineParams(Section):
     notify: NotifyParams = NotifyParams()
     runtime: RuntimeParams = RuntimeParams()
 
+    @property
+    def output(self) -> int | str | None:
+        """The chosen one of several outputs."""
+        return self.score.output if self.baseline.output is None else self.baseline.output
+
 
 def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] | None = None) -> PipelineParams:
     """Read and check ``params.yaml``; ``runtime`` overrides fields of that section.

@@ -111,6 +111,10 @@ class BaselineParams(Section):
     seen_by_checkpoint: bool | None = None
     """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
     calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
+    output: int | str | None = None
+    """Which of several outputs is the logits: it is trained, scored, distilled, exported as ``logits`` and judged. A
+    position, a name, or a path of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting
+    shape."""
     epochs: Count | None = None
     """Epochs of training where no checkpoint is given; without it 15, or as many as 600 steps take, 200 at most."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
@@ -191,7 +195,7 @@ class ScoreParams(Section):
     batch_size: Annotated[int, Field(ge=2)] = 128
     """Images per batch of the statistics: part of the score."""
     output: int | str | None = None
-    """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
+    """What ``baseline.output`` is where that is left out."""
     seed: Seed = 0
     """Shuffles the images."""
 
@@ -224,3 +228,8 @@ class ExportParams(Section):
     """Images per timed run."""
     threads: Count = 1
     """Intra-op threads of the runtime while timing."""
+
+    @property
+    def chosen(self) -> dict[str, Exporter]:
+        """The exporters by kind; float32 ONNX is always written, for latency and accuracy are measured on it."""
+        return {"onnx": Exporter.parse("onnx"), **{exporter.kind: exporter for exporter in self.exporters}}

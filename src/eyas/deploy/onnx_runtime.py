@@ -1,7 +1,8 @@
 """ONNX Runtime sessions, opened the same way everywhere: for parity, for latency, for evaluation."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -9,6 +10,9 @@ from eyas.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
+
+LOGITS = "logits"
+"""Name of the judged output in an exported file."""
 
 
 def session(path: Path, threads: int = 1) -> "InferenceSession":
@@ -30,11 +34,27 @@ def session(path: Path, threads: int = 1) -> "InferenceSession":
 
 
 def logits(opened: "InferenceSession", images_NCHW: Tensor, batch_size: int = 256) -> Tensor:
-    """First output of the network on ``images_NCHW``, batch by batch: ``(N, K)``."""
-    import numpy as np
+    """The network's ``logits`` (its first output where none is called so) on ``images_NCHW``: ``(N, K)``."""
+    names = [output.name for output in opened.get_outputs()]
+    name = LOGITS if LOGITS in names else names[0]
+    return outputs(opened, images_NCHW, batch_size, names=[name])[name]
+
+
+def outputs(
+    opened: "InferenceSession", images_NCHW: Tensor, batch_size: int = 256, *, names: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Outputs of the network by name (all of them without ``names``), batch by batch."""
     import torch
 
-    name = opened.get_inputs()[0].name
-    batches = torch.split(images_NCHW, batch_size)
-    parts: list[Any] = [opened.run(None, {name: part.numpy()})[0] for part in batches]
-    return torch.from_numpy(np.concatenate(parts))
+    image = opened.get_inputs()[0].name
+    names = names or [output.name for output in opened.get_outputs()]
+    batches = [opened.run(list(names), {image: part.numpy()}) for part in torch.split(images_NCHW, batch_size)]
+    columns = zip(*batches, strict=True)
+    return {name: joined(list(map(torch.as_tensor, parts))) for name, parts in zip(names, columns, strict=True)}
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """What batches answered as one tensor; numbers that no image has for itself as one each."""
+    import torch
+
+    return torch.cat(list(parts)) if parts[0].ndim else torch.stack(list(parts))

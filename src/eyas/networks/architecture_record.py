@@ -49,13 +49,19 @@ class ArchitectureRecord(BaseModel):
     """Shape of one image (or of the first input's first entry)."""
     seen_by_checkpoint: bool = False
     """Its first weights came from training on all of the training data, score and calibration images too."""
+    output: str | None = None
+    """Path of the judged one of several outputs; not written where there is one."""
+    constants: list[tuple[float, ...]] = []
+    """Checksums of the tensors that the forward code reads and the weights' file lacks; not written where there are
+    none."""
     weights: str
     """sha256 of the weights' file."""
     pruning: Pruning | None = None
 
     def to_json(self) -> str:
         """The record and its digest; equal records give equal text."""
-        content = self.model_dump(mode="json")
+        left_out = {name for name in ("output", "constants") if not getattr(self, name)}
+        content = self.model_dump(mode="json", exclude=left_out)
         return json.dumps({**content, "digest": content_digest(content)}, indent=1) + "\n"
 
 

@@ -11,8 +11,8 @@ from torch import nn
 
 from eyas.errors import EyasError, ParameterError
 
-ALLOWED = ("models", "eyas.networks.pruned_architecture")
-"""Packages that need no permission; not all of ``eyas``, where some functions import what they are told."""
+ALLOWED = ("models", "eyas.networks.pruned_architecture:build")
+"""What needs no permission; no module of ``eyas`` as a whole, since some functions import what they are told."""
 MOVED = {"eyas.pruned:build": "eyas.networks.pruned_architecture:build"}
 """Factories that saved networks may still name by where they once stood."""
 ANYWHERE = ("*",)
@@ -37,8 +37,8 @@ def build_architecture(
     Args:
         architecture: module and attribute, such as ``models:build`` or ``torchvision.models:resnet50``.
         arguments: keyword arguments.
-        allowed: packages to import from; by default ``models``, pruned networks and those in ``EYAS_ARCHITECTURES``;
-            :data:`ANYWHERE` permits all.
+        allowed: packages whose own factories may be called, or single factories, ``package.module:factory``; by
+            default ``models``, pruned networks and those in ``EYAS_ARCHITECTURES``; :data:`ANYWHERE` permits all.
 
     Raises:
         ParameterError: the name is malformed, not allowed, not found, not callable, or does not
@@ -50,14 +50,23 @@ def build_architecture(
         msg = f"architecture {architecture!r} must read package.module:factory, such as models:build"
         raise ParameterError(msg)
     permitted = _permitted(allowed)
-    inside = any(module_name == prefix or module_name.startswith(f"{prefix}.") for prefix in permitted)
-    if not inside and allowed != ANYWHERE:
+    if allowed == ANYWHERE or architecture in permitted:
+        return _call(_import_factory(architecture), arguments, architecture)
+    if not _is_inside(module_name, permitted):
         msg = (
             f"architecture {architecture!r} is not in an allowed package ({', '.join(permitted)}); to allow "
             f"it, pass allowed=... or set {VARIABLE}={module_name.partition('.')[0]}"
         )
         raise ParameterError(msg)
-    return _call(_import_factory(architecture), arguments, architecture)
+    factory = _import_factory(architecture)
+    home = str(getattr(getattr(factory, "func", factory), "__module__", None))
+    if not _is_inside(home, permitted):
+        msg = (
+            f"architecture {architecture!r} is of {home}, which {module_name} only imports and which is no allowed "
+            f"package ({', '.join(permitted)}); to allow it, pass allowed=({architecture!r},)"
+        )
+        raise ParameterError(msg)
+    return _call(factory, arguments, architecture)
 
 
 def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int) -> Architecture:
@@ -131,8 +140,13 @@ def _call(factory: Callable[..., Any], arguments: Mapping[str, Any], architectur
     return model
 
 
+def _is_inside(module: str, packages: Sequence[str]) -> bool:
+    """Whether a module is one of the packages, or within one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
 def _permitted(allowed: Sequence[str] | None) -> tuple[str, ...]:
-    """Allowed packages without trailing dots."""
+    """Allowed packages and factories without trailing dots."""
     if allowed is None:
         allowed = (*ALLOWED, *os.environ.get(VARIABLE, "").split(","))
     return tuple(prefix.strip().rstrip(".:") for prefix in allowed if prefix.strip())

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from eyas.errors import BadInputError
+from eyas.pruning.output_paths import answering_plainly
 from eyas.pruning.surgery import share_structure
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def save_program(small: nn.Module, path: Path, space: "SearchSpace") -> None:
         BadInputError: ``torch.export`` cannot capture the network.
     """
     args, kwargs = pytree.tree_map(_two_images, space.example)
-    shared = share_structure(small).cpu().eval()
+    shared = answering_plainly(share_structure(small).cpu().eval())
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         try:

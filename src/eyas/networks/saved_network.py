@@ -16,12 +16,12 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from eyas.errors import CheckpointError, PlanError
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS, ArchitectureRecord, Pruning, read_record
 from eyas.networks.architectures import build_architecture
 from eyas.networks.checkpoint import apply_weights
+from eyas.networks.constants import checksums, require_constants
 from eyas.networks.exported_program import save_program
 from eyas.networks.named_tensors import first_names, state
 from eyas.networks.saved_network_checks import (
@@ -37,6 +37,7 @@ from eyas.networks.saved_network_checks import (
 )
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.surgery import rebuild, uncompiled
+from eyas.pruning.tracing.image_batch import image_batch
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -57,6 +58,10 @@ class Network:
     """(C, H, W) of an image."""
     seen_by_checkpoint: bool = False
     """Its first weights came from training on all of the training data, score and calibration images too."""
+    output: str | None = None
+    """Path of the judged one of several outputs; None where there is one."""
+    constants: tuple[Tensor, ...] = ()
+    """Tensors that the forward code reads and that no state dict holds."""
 
     def example(self, images: int = 1) -> Tensor:
         """Zeros in the shape of a batch, on the CPU."""
@@ -85,6 +90,8 @@ def save_network(
         arguments=network.arguments,
         input_shape=network.input_shape,
         seen_by_checkpoint=network.seen_by_checkpoint,
+        output=network.output,
+        constants=checksums(network.constants),
         weights=hashlib.sha256(weights).hexdigest(),
         pruning=pruning,
     )
@@ -119,9 +126,9 @@ def save(
     Raises:
         PlanError: ``small`` does not have the shapes the plan leads to.
     """
-    example = [item for item in pytree.tree_leaves(space.example) if isinstance(item, Tensor)]
-    shape = tuple(example[0].shape[1:]) if example else ()
-    folder = save_network(Network(small, architecture, arguments or {}, shape), folder, pruned_to=(space, plan))
+    _, shape = image_batch(space.model, space.example)
+    network = Network(small, architecture, arguments or {}, shape, constants=space.constants)
+    folder = save_network(network, folder, pruned_to=(space, plan))
     if program:
         save_program(uncompiled(small), folder / PROGRAM, space)
     return folder
@@ -138,8 +145,9 @@ def load(
     Args:
         folder: what :func:`save` wrote, or the pipeline's ``baseline`` stage.
         factory: builds the dense network from the saved arguments; without it the saved name is imported.
-        allowed: packages a name may be imported from; by default ``models`` and pruned networks, and those
-            listed in the environment's ``EYAS_ARCHITECTURES`` (comma separated).
+        allowed: packages whose own factories may be called, or single factories, ``package.module:factory``; by
+            default ``models`` and pruned networks, and those listed in the environment's ``EYAS_ARCHITECTURES``
+            (comma separated).
 
     Raises:
         CheckpointError: files are missing, were changed, or belong to another architecture.
@@ -175,7 +183,16 @@ def load_network(
         check_shapes(weights, record.pruning.dense_shapes)
         check_plan(plan, dense, record.pruning.dense_shapes, weights)
         model = _fill(dense, record.pruning, weights)
-    return Network(model.eval(), record.architecture, record.arguments, record.input_shape, record.seen_by_checkpoint)
+    constants = require_constants(model, record.input_shape, record.constants, source)
+    return Network(
+        model=model.eval(),
+        architecture=record.architecture,
+        arguments=record.arguments,
+        input_shape=record.input_shape,
+        seen_by_checkpoint=record.seen_by_checkpoint,
+        output=record.output,
+        constants=constants,
+    )
 
 
 def _describe_pruning(small: nn.Module, space: "SearchSpace", plan: PruningPlan) -> Pruning:

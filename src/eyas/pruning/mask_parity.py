@@ -4,8 +4,8 @@ Zeroing what makes a channel is not enough (batch-norm turns zero into its shift
 masked at the readers: every consumer's weights on removed channels are zero.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from eyas.errors import ParityError
+from eyas.pruning.output_paths import output_leaves
 from eyas.pruning.surgery import Slices, prune, rebuild, share_structure, uncompiled
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ REPEATABLE = 1e-4
 """Relative difference of two runs of one network that is no randomness, but another order of summation."""
 RANDOM = "the forward code draws random numbers in eval mode"
 Example = tuple[tuple[Any, ...], dict[str, Any]]
-
-_NO_TENSORS = (int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,8 @@ def check_parity(
 def answers(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
     """All tensors that a network answers with in eval mode; its mode is set."""
     with torch.no_grad():
-        return list(_tensors(model.eval()(*inputs, **kwargs)))
+        # Detached, for the forward code may turn gradients on again.
+        return [tensor.detach() for _, tensor in output_leaves(model.eval()(*inputs, **kwargs))]
 
 
 def compare(actual: Sequence[Tensor], expected: Sequence[Tensor]) -> Parity:
@@ -203,29 +203,6 @@ def _copy(tensor: Tensor) -> nn.Parameter:
     return nn.Parameter(tensor.detach().clone(), requires_grad=tensor.requires_grad)
 
 
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """All tensors of any structure that pytree knows, and of dataclasses, mappings and sequences that it does not.
-
-    Raises:
-        ParityError: there is an object that cannot be looked into.
-    """
-    for leaf in pytree.tree_leaves(output):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif is_dataclass(leaf) and not isinstance(leaf, type):
-            yield from _tensors([getattr(leaf, field.name) for field in fields(leaf)])
-        elif isinstance(leaf, Mapping):
-            yield from _tensors(list(leaf.values()))
-        elif isinstance(leaf, (list, tuple, set, frozenset)):
-            yield from _tensors(list(leaf))
-        elif not isinstance(leaf, _NO_TENSORS):
-            msg = (
-                f"the network answers with a {type(leaf).__name__}, whose tensors cannot be listed: make it a "
-                "dataclass, or tell torch.utils._pytree of it"
-            )
-            raise ParityError(msg)
-
-
 def _nothing(expected: Sequence[Tensor]) -> str:
     """Why answers hold nothing to compare."""
     if not expected:
@@ -247,5 +224,5 @@ def _real(tensor: Tensor) -> Tensor:
 
 def largest(tensor: Tensor) -> float:
     """Largest finite magnitude."""
-    finite = tensor[tensor.isfinite()]
+    finite = tensor.detach()[tensor.isfinite()]
     return float(finite.abs().max()) if finite.numel() else 0.0

@@ -42,6 +42,8 @@ class SearchSpace:
         self.model, self.groups, self.frozen = model, groups, frozen
         self.layout, self.example = layout, example
         self.round_to, self.min_width = round_to, min_width
+        self.constants: tuple[torch.Tensor, ...] = ()
+        """Tensors that the forward code reads and that no state dict holds; known where the space was traced."""
         self._costs, self._legal = costs, LegalWidths(groups, round_to, min_width)
 
     def __repr__(self) -> str:

@@ -26,6 +26,8 @@ from eyas.storage.json_text import parse_json
 VERSION = 2
 LARGEST = 2**26
 """Numbers in all arrays of a search space, and in one of its inputs: half a gigabyte."""
+_CONTAINERS = (None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict")
+"""Types of a structure of inputs, None for an input."""
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword inputs of a network."""
 
@@ -236,16 +238,39 @@ def _input_to_json(leaf: Any) -> dict[str, Any]:
 
 
 def example_from_json(content: Mapping[str, Any], device: torch.device) -> Example:
-    """Inputs of the written shapes and types on ``device``; zeros where values were not written."""
+    """Inputs of the written shapes and types on ``device``; zeros where values were not written.
+
+    Raises:
+        PlanError: they are kept in something else than tuples, lists and dicts, or of no type of torch's.
+    """
     leaves = [_input_from_json(leaf, device) for leaf in content["inputs"]]
+    _check_structure(parse_json(content["structure"])[1])
     args, kwargs = pytree.tree_unflatten(leaves, pytree.treespec_loads(content["structure"]))
     return args, kwargs
+
+
+def _check_structure(spec: Mapping[str, Any]) -> None:
+    """Refuse all but plain containers with plain keys: pytree imports the classes of keys that are enumerations.
+
+    Raises:
+        PlanError: there is something else.
+    """
+    keys = parse_json(spec["context"]) if isinstance(spec["context"], str) else spec["context"]
+    plain = all(isinstance(key, (str, int, float)) for key in keys) if isinstance(keys, list) else keys is None
+    if spec["type"] not in _CONTAINERS or not plain:
+        msg = f"the example inputs are kept in a {spec['type']} of keys {keys!r}; tuples, lists and dicts can be read"
+        raise PlanError(msg)
+    for child in spec["children_spec"]:
+        _check_structure(child)
 
 
 def _input_from_json(content: Mapping[str, Any], device: torch.device) -> Any:
     if "shape" not in content:
         return content["value"]
-    dtype = getattr(torch, content["dtype"])
+    dtype = getattr(torch, content["dtype"], None)
+    if not isinstance(dtype, torch.dtype):
+        msg = f"an example input of type {content['dtype']!r}, which torch does not have: trace the network again"
+        raise PlanError(msg)
     if math.prod(content["shape"]) > LARGEST:
         msg = f"a search space holds an input of shape {content['shape']}: no more than {LARGEST} numbers are read"
         raise PlanError(msg)

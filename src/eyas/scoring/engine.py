@@ -15,11 +15,12 @@ from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibration.recalibrate import even_batches, recalibrate
 from eyas.pruning.memory_format import channels_last
+from eyas.pruning.output_paths import primary_output
 from eyas.scoring.device_copy import on_device, precision_of
 from eyas.scoring.features import collect_features, find_head
 from eyas.scoring.hooks import drop_idle_hooks
 from eyas.scoring.image_sets import ImageSets
-from eyas.scoring.outputs import example_output, primary_output
+from eyas.scoring.outputs import example_output
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
@@ -45,7 +46,8 @@ class ScoringMethod:
     calibrator: Calibrator
     scorer: Scorer
     output: int | str | None = None
-    """Which output is judged where the network has several; without it the first, or ``logits`` or ``out``."""
+    """Which output is judged where the network has several, by position, name or path (``heads.0``); without it
+    ``logits``, ``out`` or the first."""
 
 
 class Engine:

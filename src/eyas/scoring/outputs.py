@@ -1,47 +1,11 @@
-"""The output of a network that is judged."""
-
-from typing import Any
+"""The judged output of a network on a few images."""
 
 import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.errors import DataError, EyasError
-
-
-def primary_output(output: Any, choice: int | str | None = None) -> Tensor:
-    """The output that is judged, of a tensor, a tuple or a mapping.
-
-    Raises:
-        DataError: the network has no such output; names those there are.
-    """
-    selected: Any = None
-    if isinstance(output, Tensor):
-        if choice is None:
-            return output
-    elif isinstance(output, dict):
-        names = [choice] if choice is not None else ["logits", "out", *output]
-        selected = next((output[name] for name in names if name in output), None)
-    elif isinstance(output, (tuple, list)):
-        position = 0 if choice is None else choice
-        if isinstance(position, int) and -len(output) <= position < len(output):
-            selected = output[position]
-    if not isinstance(selected, Tensor):
-        msg = f"the network returns {_described(output)}, and `output` {choice!r} is no tensor there: {_remedy(output)}"
-        raise DataError(msg)
-    return selected
-
-
-def _described(output: Any) -> str:
-    if isinstance(output, Tensor):
-        return "one tensor"
-    if isinstance(output, dict):
-        return f"a dict of {', '.join(map(str, output))}"
-    return f"a {type(output).__name__} of {len(output)}" if isinstance(output, (tuple, list)) else type(output).__name__
-
-
-def _remedy(output: Any) -> str:
-    return "leave `output` out" if isinstance(output, Tensor) else "name the one to judge"
+from eyas.pruning.output_paths import primary_output
 
 
 @torch.inference_mode()

@@ -13,7 +13,8 @@ class ScoreOptions:
     batch_size: int = 128
     """Images per batch of the statistics, at least 2: part of the score."""
     output: int | str | None = None
-    """Which output is scored where the network has several; without it the first, or ``logits`` or ``out``."""
+    """Which output is scored where the network has several, by position, name or path (``heads.0``); without it
+    ``logits``, ``out`` or the first."""
     stop_margin: float = 4.0
     """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early."""
     workers: int = 1

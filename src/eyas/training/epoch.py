@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eyas.errors import EyasError
 from eyas.progress import Progress
+from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.length import TrainingLength
 from eyas.training.recipes import Recipe
@@ -31,6 +32,10 @@ class TrainingJob:
     device: torch.device
     seed: int
     progress: Progress
+    output: int | str | None = None
+    """Which output is trained, and distilled from the teacher's, where there are several."""
+    num_logits: int | None = None
+    """How many numbers that output has; None is any."""
 
 
 def train_epoch(job: TrainingJob, epoch: int) -> float:
@@ -62,8 +67,8 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
         teacher_NK = None
         if job.teacher is not None:
             with torch.no_grad():
-                teacher_NK = job.teacher(images_NCHW)
-        logits_NK = job.model(images_NCHW)
+                teacher_NK = primary_output(job.teacher(images_NCHW), job.output)
+        logits_NK = trained_output(job.model(images_NCHW), job.output, job.num_logits)
     loss = job.recipe.loss(logits_NK.float(), labels_N, None if teacher_NK is None else teacher_NK.float())
     job.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.errors import DataError
+from eyas.pruning.output_paths import primary_output
 from eyas.training.labelled_images import LabelledImages
 
 
@@ -24,9 +25,16 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, split: LabelledImages, *, batch_size: int = 256, device: torch.device | str = "cpu"
+    model: nn.Module,
+    split: LabelledImages,
+    *,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+    output: int | str | None = None,
 ) -> Evaluation:
     """Accuracy and cross-entropy of ``model`` (which is on ``device``) in eval mode; its modes come back.
+
+    ``output`` is the judged one of several, as in :func:`eyas.score`.
 
     Raises:
         DataError: the split is empty, or a label has no logit.
@@ -43,7 +51,7 @@ def evaluate(
             for batch, (stored_NCHW, stored_N) in enumerate(split.batches(batch_size)):
                 labels_N = stored_N.to(device, non_blocking=True)
                 images_NCHW = split.prepare(stored_NCHW.to(device, non_blocking=True))
-                logits_NK = model(images_NCHW).float()
+                logits_NK = primary_output(model(images_NCHW), output).float()
                 if batch == 0:
                     check_labels(split.labels, logits_NK)
                 correct.append(logits_NK.argmax(1) == labels_N)

@@ -16,6 +16,7 @@ from torch import nn
 from eyas.errors import DataError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
+from eyas.pruning.output_paths import primary_output
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
@@ -55,6 +56,7 @@ def train(
     seed: int = 0,
     progress: Progress = silent,
     resume_folder: Path | str | None = None,
+    output: int | str | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
@@ -62,7 +64,7 @@ def train(
     earlier epoch.
 
     Args:
-        model: any network from ``(N, C, H, W)`` to logits ``(N, K)``.
+        model: any network from ``(N, C, H, W)`` to logits ``(N, K)``, or to several outputs, one of them logits.
         train_split: at least two images; shuffled in each epoch.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.
@@ -73,6 +75,7 @@ def train(
         seed: of order, augmentation and dropout.
         progress: called with steps done and in all.
         resume_folder: holds the epoch checkpoint; where there is one, training continues from it.
+        output: which of several outputs is trained, judged, and distilled from the teacher's, as in :func:`eyas.score`.
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
@@ -81,7 +84,7 @@ def train(
     device = torch.device(device)
     _to_device(model, device)
     train_split, score_split = train_split.to(device), score_split.to(device)
-    _check_data(model, train_split, device)
+    num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
     _log.info("training: %s", length.text)
     job = TrainingJob(
@@ -94,6 +97,8 @@ def train(
         device=device,
         seed=seed,
         progress=progress,
+        output=output,
+        num_logits=num_logits,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store) or TrainingState()
@@ -103,7 +108,7 @@ def train(
         if store is not None:
             store.save(snapshot(job, state))
     if state.best is None:
-        return TrainingResult((), 0, evaluate(model, score_split, device=device), 0, length)
+        return TrainingResult((), 0, evaluate(model, score_split, device=device, output=output), 0, length)
     model.load_state_dict(state.best_weights)
     model.eval()
     return TrainingResult(tuple(state.history), state.best_epoch, state.best, resumed_from, length)
@@ -113,7 +118,7 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
     with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
         train_loss = train_epoch(job, epoch)
-    evaluation = evaluate(job.model, score_split, device=job.device)
+    evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
     rate = float(job.optimiser.param_groups[0]["lr"])
     state.history.append(EpochRecord(epoch, train_loss, evaluation.accuracy, rate, evaluation.cross_entropy))
     if state.best is None or _rank(evaluation) > _rank(state.best):
@@ -146,15 +151,17 @@ def _prepare_teacher(teacher: nn.Module | None, recipe: Recipe, device: torch.de
     return teacher.eval()
 
 
-def _check_data(model: nn.Module, split: LabelledImages, device: torch.device) -> None:
-    """Look at two images before the first step, so that what is wrong is said in words."""
+def _check_data(model: nn.Module, split: LabelledImages, device: torch.device, output: int | str | None) -> int:
+    """Look at two images before the first step, so that what is wrong is said in words; the number of logits."""
     if len(split) < 2:
         msg = f"cannot train on {len(split)} images: the train split needs two at least"
         raise DataError(msg)
     images_NCHW, _ = next(iter(split.batches(2)))
     model.eval()
     with torch.inference_mode():
-        check_labels(split.labels, model(split.prepare(images_NCHW.to(device))))
+        logits_NK = primary_output(model(split.prepare(images_NCHW.to(device))), output)
+        check_labels(split.labels, logits_NK)
+    return int(logits_NK.shape[1])
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """The root of the exporters: what an exporter promises."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -7,6 +8,8 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
+from eyas.deploy.onnx_runtime import LOGITS
+from eyas.errors import ExportError, EyasError
 
 
 class Exporter(Component):
@@ -18,13 +21,42 @@ class Exporter(Component):
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.
 
+        Of several outputs the judged one is called ``logits``: see :class:`eyas.deploy.named_outputs.NamedOutputs`.
         ``example_NCHW`` holds real images; a format with statistics of its own takes them from there.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
 
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """Whether every network of these ATen operators can be written, so that none has to be tried."""
+        del operators
+        return False
+
+    def try_on(self, model: nn.Module, images_NCHW: Tensor) -> None:
+        """Write ``model`` to a scratch file and run that, whatever its weights are.
+
+        Raises:
+            ExportError: it cannot be written, or the file cannot be run.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            try:
+                self.run(self(model, images_NCHW, Path(scratch) / f"model{self.suffix}"), images_NCHW)
+            except EyasError:
+                raise
+            except Exception as error:  # exporters, quantisers and runtimes each raise their own
+                reason = (str(error).strip().splitlines() or [""])[0]
+                msg = (
+                    f"exporter {self.kind} does not take {type(model).__name__} ({type(error).__name__}: {reason}): "
+                    "leave it out of `exporters`, or change the forward code"
+                )
+                raise ExportError(msg) from error
+
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
         """What the written file computes on ``images_NCHW`` in its own runtime: logits ``(N, K)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how its files are run")
+
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs of the written file by name; a format that has no names answers with the logits alone."""
+        return {LOGITS: self.run(path, images_NCHW)}
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Largest difference (None: any) and smallest top-1 agreement with PyTorch that this format may have.

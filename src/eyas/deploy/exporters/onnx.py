@@ -13,11 +13,23 @@ from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.deploy import onnx_runtime
+from eyas.deploy.export_failure import describe_failure, innermost_reason
 from eyas.deploy.exporters.base import Exporter
-from eyas.errors import MissingExtraError
+from eyas.deploy.named_outputs import flattened, output_names
+from eyas.errors import ExportError, MissingExtraError
 
 log = logging.getLogger(__name__)
 TALKERS = ("torch.onnx", "onnxscript", "onnx_ir")
+USUAL = frozenset(
+    {
+        "add", "addmm", "avg_pool2d", "cat", "clone", "constant_pad_nd", "convolution", "detach", "div", "empty",
+        "hardtanh", "max_pool2d_with_indices", "mean", "mul", "native_batch_norm", "permute", "relu", "sigmoid",
+        "slice", "sub", "t", "transpose", "unsqueeze", "view", "zeros",
+    }
+)  # fmt: skip
+"""ATen operators that both of PyTorch's exporters write in whatever form a network of images uses them."""
+NEWEST = 23
+"""Opset up to which both do."""
 
 
 class Onnx(Exporter):
@@ -35,18 +47,32 @@ class Onnx(Exporter):
 
         Raises:
             MissingExtraError: onnx or onnxscript is not installed.
+            ExportError: neither of PyTorch's exporters takes the network at this opset; names operator and layer.
         """
         # Two images: one alone would be traced as a fixed batch of one.
         pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
+        model = flattened(model, pair_NCHW)
         with evaluation_mode(model), quiet(*TALKERS):
             proto = self._proto(model, pair_NCHW, path)
+        written = [entry.version for entry in proto.opset_import if not entry.domain]
+        if written != [self.opset]:
+            msg = f"opset {self.opset} is asked for, PyTorch wrote {written}: choose one of them by `exporters`"
+            raise ExportError(msg)
         strip(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """Whether there are but the operators of usual classifiers, which have an ONNX form in every opset."""
+        return operators <= USUAL and self.opset <= NEWEST
+
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
         """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
         return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
+
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs in ONNX Runtime by name."""
+        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
 
     def _proto(self, model: nn.Module, pair_NCHW: Tensor, path: Path) -> Any:
         """The file's content, by the graph exporter, or by the tracing one where that fails."""
@@ -56,20 +82,24 @@ class Onnx(Exporter):
         except ImportError as error:
             msg = f"{error.name} is not installed: pip install 'eyas[pipeline]'"
             raise MissingExtraError(msg) from error
-        names: dict[str, Any] = {"input_names": ["images"], "output_names": ["logits"], "verbose": False}
+        outputs = output_names(model)
+        names: dict[str, Any] = {"input_names": ["images"], "output_names": list(outputs), "verbose": False}
         graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
         try:
             program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph, **names)
             assert program is not None
             return program.model_proto
         except torch.onnx.OnnxExporterError as error:
-            reason = str(error).split("\n", 1)[0]
-            log.warning("the ONNX graph exporter failed (%s); using the tracing one", reason)
+            first = error
+            log.warning("the ONNX graph exporter failed (%s); using the tracing one", innermost_reason(error))
         traced: dict[str, Any] = {
             "dynamo": False,
-            "dynamic_axes": {"images": {0: "batch"}, "logits": {0: "batch"}},
+            "dynamic_axes": {name: {0: "batch"} for name in ("images", *outputs)},
         }
-        torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=18, **traced, **names)
+        try:
+            torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=self.opset, **traced, **names)
+        except Exception as error:  # the tracing exporter raises nearly anything
+            raise ExportError(describe_failure(model, pair_NCHW, (error, first), self.opset)) from error
         return onnx.load(str(path))
 
 
@@ -78,13 +108,17 @@ def quiet(*names: str) -> Iterator[None]:
     """Hold back warnings, and what the loggers of these names say below an error."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
+    printing = torch._C._jit_onnx_log
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        # The tracing exporter prints the graph that it fails on, and turns its own switch for that on (torch 2.13).
+        torch._C._jit_onnx_log = lambda *_: None
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
             yield
         finally:
+            torch._C._jit_onnx_log = printing
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
 

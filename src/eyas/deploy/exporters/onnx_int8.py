@@ -39,9 +39,17 @@ class OnnxInt8(Exporter):
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """What float32 takes: the quantiser leaves alone what it does not know."""
+        return Onnx().surely_takes(operators)
+
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
         """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
         return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
+
+    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+        """All outputs in ONNX Runtime by name."""
+        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Any difference, and this format's own agreement."""

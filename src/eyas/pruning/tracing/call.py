@@ -88,9 +88,7 @@ class Call:
     @property
     def module(self) -> str:
         """Path of the innermost module the operator was called in."""
-        stack = self.node.meta.get("nn_module_stack") or {}
-        path = str(next(reversed(stack.values()))[0]) if stack else ""
-        return re.sub(r"@\d+$", "", path)
+        return module_of(self.node)
 
     @property
     def code(self) -> str:
@@ -149,6 +147,13 @@ def _layer_constants() -> frozenset[str]:
     """Names of the sizes and options of torch's layers."""
     layers = [layer for layer in vars(nn).values() if isinstance(layer, type)]
     return frozenset(name for layer in layers for name in getattr(layer, "__constants__", ()))
+
+
+def module_of(node: fx.Node) -> str:
+    """Path of the innermost module that a node was called in."""
+    stack = node.meta.get("nn_module_stack") or {}
+    path = str(next(reversed(stack.values()))[0]) if stack else ""
+    return re.sub(r"@\d+$", "", path)
 
 
 def unknown(call: Call, detail: str = "") -> Any:

@@ -1,7 +1,7 @@
 """Capture a network as a graph of ATen operators with parameter names, by ``torch.export``."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from eyas.errors import TraceError
+from eyas.pruning.output_paths import answering_plainly
+
+WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
+"""Operators that run a graph of their own as it stands: ``with torch.no_grad():`` and the like in the forward code."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,14 @@ class Captured:
     constants: tuple[Tensor, ...] = ()
     """Tensors that the forward code reads and that no parameter or buffer holds."""
 
+    def nodes(self) -> Iterator[fx.Node]:
+        """All nodes, those of wrapped graphs included."""
+        waiting = [self.graph]
+        while waiting:
+            for node in waiting.pop().nodes:
+                yield node
+                waiting += [graph for graph in [wrapped_graph(node)] if graph is not None]
+
     def read(self) -> set[str]:
         """Parameters and buffers that an operator reads."""
         used = {node.name for node in self.graph.nodes if node.op == "placeholder" and node.users}
@@ -27,7 +39,7 @@ class Captured:
 
 
 def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None) -> Captured:
-    """Export ``model`` in the mode it is in; give a structural copy, since export may touch the module.
+    """Export ``model`` in the mode it is in; give a structural copy, since it is changed.
 
     Raises:
         TraceError: ``torch.export`` cannot capture the network; its own message is passed on.
@@ -36,9 +48,10 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
         msg = f"`example_inputs` must be a tuple of the model's positional inputs, not {type(args).__name__}"
         raise TraceError(msg)
     try:
-        with warnings.catch_warnings():
+        # Without gradients, for what the forward code computes in inference mode is not to be computed with otherwise.
+        with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(model, args, dict(kwargs or {}), strict=False)
+            program = torch.export.export(answering_plainly(model), args, dict(kwargs or {}), strict=False)
     except Exception as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
         msg = (
@@ -50,3 +63,11 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
     tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = (program.constants[name] for name in signature.inputs_to_lifted_tensor_constants.values())
     return Captured(program.graph, dict(tensors), tuple(item for item in constants if isinstance(item, Tensor)))
+
+
+def wrapped_graph(node: fx.Node) -> fx.Graph | None:
+    """The graph of its own that a node stands for, if it does."""
+    if node.op != "get_attr":
+        return None
+    held = getattr(node.graph.owning_module, str(node.target), None)
+    return held.graph if isinstance(held, fx.GraphModule) else None

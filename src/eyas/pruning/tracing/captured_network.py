@@ -34,6 +34,8 @@ class CapturedNetwork:
 
     model: nn.Module
     example: Example
+    images: int
+    """How many the example holds."""
     captured: tuple[Captured, ...]
     ignored: frozenset[str]
     unused: Mapping[str, tuple[str, ...]]
@@ -55,7 +57,7 @@ class CapturedNetwork:
 
     def random_line(self) -> str:
         """The first line of the user's code that draws random numbers; empty where none does."""
-        nodes = (node for node in self.captured[0].graph.nodes if node.op == "call_function")
+        nodes = (node for node in self.captured[0].nodes() if node.op == "call_function")
         drawing = (node for node in nodes if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()))
         return next((user_line(str(node.meta.get("stack_trace") or "")) for node in drawing), "")
 

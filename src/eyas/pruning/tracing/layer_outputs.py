@@ -23,7 +23,8 @@ CANCELLED = 0.01
 ROUNDING = 1e-9
 """Relative difference below which no closer one is looked for."""
 _NAMES = ("linear", *(f"conv{kind}{dims}d" for kind in ("", "_transpose") for dims in (1, 2, 3)))
-_LAYERS = {getattr(functional, name) for name in _NAMES}
+LAYERS = {getattr(functional, name) for name in _NAMES}
+"""The functions of convolutions and linear layers."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class LayerOutputs(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if func in _LAYERS and isinstance(result, Tensor):
+        if func in LAYERS and isinstance(result, Tensor):
             operands = [item for item in (*args, *(kwargs or {}).values()) if isinstance(item, Tensor)][:2]
             self.layers.append(LayerOutput(result.detach(), operands[-1], prod(largest(item) for item in operands)))
         return result

@@ -5,12 +5,9 @@ from dataclasses import replace
 from math import prod
 
 import numpy as np
-import torch
-from torch.utils import _pytree as pytree
 
 from eyas.pruning.groups import FIXED, ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.space import SearchSpace
-from eyas.pruning.space_json import Example
 from eyas.pruning.tracing.assemble import RawGroup, assemble, layer_of, layers_of
 from eyas.pruning.tracing.captured_network import CapturedNetwork
 from eyas.pruning.tracing.cost_terms import CostTerms, Monomial
@@ -32,7 +29,7 @@ def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
         [units.monomial(term) for term in trace.macs],
         _parameter_monomials(trace, layout),
         [units.monomial(term) for term in trace.activations],
-        batch=_batch(network.example),
+        batch=network.images,
     )
     return SearchSpace(
         trace.model,
@@ -161,10 +158,3 @@ def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:
         fixed = prod(size for dim, size in enumerate(parameter.shape) if dim not in held)
         monomials.append(Monomial(fixed, tuple(held.values())))
     return monomials
-
-
-def _batch(example: Example) -> int:
-    """Images in the example batch: the first dimension of the input with the most dimensions, of several the first."""
-    tensors = [item for item in pytree.tree_leaves(example) if isinstance(item, torch.Tensor)]
-    images = max(tensors, key=lambda tensor: tensor.ndim, default=None)
-    return int(images.shape[0]) if images is not None and images.ndim > 0 else 1

@@ -12,6 +12,7 @@ from eyas.pruning.surgery import share_structure, uncompiled
 from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
 from eyas.pruning.tracing.foreign_weights import check_weights
+from eyas.pruning.tracing.image_batch import image_batch
 from eyas.pruning.tracing.refine import refine
 
 
@@ -28,7 +29,7 @@ def trace(
 
     Args:
         model: the dense network; analysed as it computes in eval mode.
-        example_inputs: its positional inputs, a tuple; shapes matter, values do not.
+        example_inputs: its positional inputs, a tuple; shapes matter, values do not. Images come in a batch or alone.
         example_kwargs: its keyword inputs.
         ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
         round_to: widths are multiples of this, for devices that like aligned channels.
@@ -51,4 +52,7 @@ def trace(
             captured.append(capture(share_structure(model).train(), *doubled(example)))
     check_weights(model, example, captured)
     unused = unread(model, captured)
-    return refine(CapturedNetwork(model, example, tuple(captured), ignored, unused, round_to, min_width))
+    images, _ = image_batch(model, example)
+    space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
+    space.constants = captured[0].constants
+    return space
