@@ -1,7 +1,6 @@
 """Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
 
 import logging
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +45,7 @@ def start_run(workspace: Workspace) -> str:
         "eyas.model": workspace.params.register_.model,
         WORKSPACE: workspace.identity(),
         "eyas.params_digest": params_digest(params),
-        "eyas.command": command(workspace),
+        "eyas.command": workspace.command,
         "eyas.git_commit": commit or "unknown",
         "eyas.git_dirty": str(dirty).lower() if commit else "unknown",
     }
@@ -102,8 +101,3 @@ def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int,
 def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
     """Upload the report and its pictures to the parent run."""
     tracking.log_report(open_store(workspace), run_id, folder)
-
-
-def command(workspace: Workspace) -> str:
-    """What to type for the same run."""
-    return shlex.join(["eyas", "run", *workspace.arguments])

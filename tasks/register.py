@@ -13,7 +13,7 @@ from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import recorded_fingerprint
-from tasks.record import command, open_store
+from tasks.record import open_store
 from tasks.workspace import Workspace
 
 
@@ -70,7 +70,7 @@ def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
         stage_keys=stage_keys(workspace.folder),
         params=workspace.all_params,
         profile=workspace.name,
-        command=command(workspace),
+        command=workspace.command,
     )
 
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from eyas.operations.lineage import git_state
 from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
-from tasks.record import command, log_report, open_store
+from tasks.record import log_report, open_store
 from tasks.workspace import Workspace
 
 
@@ -33,7 +33,7 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     commit, dirty = git_state(workspace.root)
     note = "   # the checkout held further changes" if dirty else ""
     checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
-    return [*checkout, "make setup", f".venv/bin/{command(workspace)}"]
+    return [*checkout, "make setup", f".venv/bin/{workspace.command}"]
 
 
 def print_summary(workspace: Workspace, version: str | None, run_id: str) -> None:

@@ -10,6 +10,11 @@ from typing import Any
 import yaml
 from configobj import ConfigObj
 
+from eyas.errors import ParameterError
+
+ORIGIN = "origin.json"
+"""In a workspace: the parameter file that it belongs to, as seen from the checkout, and the command that made it."""
+
 
 def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
     """Write what makes ``folder`` a DVC project of its own on the checkout's cache."""
@@ -43,10 +48,44 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
     return "\n".join(settings.write()) + "\n"
 
 
+def write_origin(root: Path, folder: Path, params_file: Path, command: str) -> None:
+    """Record whose workspace ``folder`` is; a file inside the checkout by its place there, for checkouts move."""
+    place, checkout = os.path.realpath(params_file), os.path.realpath(root)
+    if Path(place).is_relative_to(checkout):
+        place = os.path.relpath(place, checkout)
+    _write(folder / ORIGIN, json.dumps({"params_file": place, "command": command}, indent=2) + "\n")
+
+
+def require_origin(root: Path, folder: Path, params_file: Path) -> str:
+    """See that a workspace, if it is there, belongs to this parameter file.
+
+    Returns:
+        what to tell before it changes hands: its file is gone, or was never recorded; else nothing.
+
+    Raises:
+        ParameterError: it belongs to another file.
+    """
+    if not (folder / "params.yaml").exists():
+        return ""
+    now = f"it goes on with {params_file}"
+    if not (folder / ORIGIN).exists():
+        return f"{folder} is of an earlier version and does not say which parameter file made it: {now}"
+    place = json.loads((folder / ORIGIN).read_text())["params_file"]
+    owner = root / place
+    if not owner.exists():
+        return f"{folder} was made of {place}, which is gone: {now}"
+    if not owner.samefile(params_file):
+        msg = f"{folder} is the workspace of {place}: give {params_file} one of its own with --name NAME, or rename it"
+        raise ParameterError(msg)
+    return ""
+
+
 def _write(path: Path, text: str) -> None:
     """Write only what changed, so that file times do not make anything look new."""
     if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(text)
+        part.replace(path)
 
 
 def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
