@@ -11,6 +11,7 @@ from eyas.config import PipelineParams
 from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
+from eyas.operations.report import LATENCY
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
 from tasks.dvc_cli import StageResult
 from tasks.stage import name_fields
@@ -99,5 +100,5 @@ def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int,
 
 
 def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
-    """Upload the report and its pictures to the parent run."""
-    tracking.log_report(open_store(workspace), run_id, folder)
+    """Upload the report, its pictures and what was measured for it to the parent run."""
+    tracking.log_report(open_store(workspace), run_id, folder, workspace.artifacts / LATENCY)

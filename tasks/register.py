@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import PipelineParams
 from eyas.networks.architecture_record import read_record
 from eyas.operations.lineage import Lineage, trace_lineage
+from eyas.operations.report import LATENCY
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.fingerprint import recorded_fingerprint
@@ -30,7 +31,8 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
         code: digest of the stages' code before the first of them ran.
     """
     lineage = workspace_lineage(run_id, workspace)
-    extra = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml", workspace.artifacts / "report" / "report.md")
+    made, artifacts = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml"), workspace.artifacts
+    extra = (*made, artifacts / "report" / "report.md", artifacts / LATENCY)
     tags = recorded_fingerprint(workspace, code).tags()
     version = register(
         open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra

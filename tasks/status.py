@@ -18,7 +18,7 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.name}, in {workspace.folder}"
-    return [profile, f"model      {status.name}{unknown}", *lines, "", *(_run_line(run) for run in status.runs)]
+    return [f"model      {status.name}{unknown}", profile, *lines, "", *(_run_line(run) for run in status.runs)]
 
 
 def _describe(version: Version | None) -> str:

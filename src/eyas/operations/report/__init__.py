@@ -2,9 +2,10 @@
 
 from eyas.operations.report.page import write_report
 from eyas.operations.report.result_table import ResultRow, console_table, markdown_table, result_rows
-from eyas.operations.report.results import Results, read_results
+from eyas.operations.report.results import LATENCY, Results, read_results
 
 __all__ = [
+    "LATENCY",
     "ResultRow",
     "Results",
     "console_table",

@@ -47,7 +47,7 @@ def register_version(
         shape: of one image, ``(C, H, W)``.
         metrics: what is known of the network, as ``<stage>.<name>``.
         tags: further ones of the version; a version that is found gets them anew.
-        extra_files: carried beside the listed ones (``dvc.lock``, the report).
+        extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
 
     Raises:
         ChecksumError: a file under ``export`` is not what the manifest says.
@@ -103,7 +103,7 @@ def _add_files(
     folder: Path, export: Path, manifest: Mapping[str, Any], lineage: Lineage, extra_files: Sequence[Path]
 ) -> None:
     """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, lock file."""
-    for name in (*manifest["files"], "manifest.json", "latency.json"):
+    for name in (*manifest["files"], "manifest.json"):
         if (export / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(export / name, folder / name)
