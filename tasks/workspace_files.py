@@ -34,10 +34,7 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
         dvc_folder: ``.dvc`` of the checkout.
         up: the checkout as seen from the workspace.
     """
-    settings = ConfigObj()
-    for file in ("config", "config.local"):
-        if (dvc_folder / file).exists():
-            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
+    settings = _settings(dvc_folder)
     settings.setdefault("core", {})["no_scm"] = True
     settings.setdefault("cache", {}).setdefault("dir", "cache")
     places = [("cache", "dir"), *((name, "url") for name in settings if name.startswith("remote "))]
@@ -46,6 +43,19 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
         if place and not re.match(r"^(/|~|[a-z0-9+]+:)", place):
             settings[section][key] = os.path.normpath(f"../{up}/.dvc/{place}")
     return "\n".join(settings.write()) + "\n"
+
+
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps what the stages of the checkout and of its workspaces made."""
+    return root / ".dvc" / _settings(root / ".dvc").get("cache", {}).get("dir", "cache")
+
+
+def _settings(dvc_folder: Path) -> ConfigObj:
+    settings = ConfigObj()
+    for file in ("config", "config.local"):
+        if (dvc_folder / file).exists():
+            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
+    return settings
 
 
 def write_origin(root: Path, folder: Path, params_file: Path, command: str) -> None:

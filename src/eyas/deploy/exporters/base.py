@@ -14,6 +14,8 @@ class Exporter(Component):
 
     suffix: ClassVar[str] = ".onnx"
     """Ends the file's name: ``model<suffix>``."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Packages beside torch that it cannot do without."""
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.

@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -27,6 +27,7 @@ class Onnx(Exporter):
     """
 
     kind: Literal["onnx"] = "onnx"
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     opset: Annotated[int, Field(ge=18)] = 20
     """Version of the operator set; lower it for an older runtime on the device."""
 
