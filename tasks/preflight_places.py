@@ -29,16 +29,15 @@ COPIES_OF_CHECKPOINT = 6
 
 
 def fetched(params: PipelineParams, root: Path, artifacts: Path) -> Manifest | None:
-    """What the fetch stage left of the very sources that are named; None where it has to bring them, again or at all."""
+    """What the fetch stage left of the very sources that are named; None where it has to bring them."""
     sources = {"train": params.fetch.train} | ({"test": params.fetch.test} if params.fetch.test else {})
     try:
         known = read_manifest(artifacts / "fetch")
     except DataError:
         return None
     named = {part: _absolute(expand(place), root) for part, place in sources.items()}
-    return (
-        known if {part: _absolute(place, artifacts.parent) for part, place in known.source.items()} == named else None
-    )
+    brought = {part: _absolute(place, artifacts.parent) for part, place in known.source.items()}
+    return known if brought == named else None
 
 
 def _absolute(address: str, base: Path) -> str:
@@ -132,10 +131,14 @@ def _check_data(place: str, root: Path) -> None:
     path = root / address.key
     if not path.is_dir():
         local_files.find(str(path))
-    elif not os.access(path, os.R_OK | os.X_OK):
+        return
+    try:
+        with os.scandir(path) as inside:
+            empty = next(inside, None) is None
+    except PermissionError as error:
         msg = f"{path} cannot be read: change its owner or its mode"
-        raise DataError(msg)
-    elif next(os.scandir(path), None) is None:
+        raise DataError(msg) from error
+    if empty:
         msg = f"{path} is empty: give a folder that holds images"
         raise DataError(msg)
 

@@ -22,6 +22,7 @@ from tests.support.image_sources import make_images, write_folder
 ROOT = Path(__file__).resolve().parents[2]
 FETCH = {"train": "data", "image_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
 BASELINE = {"architecture": "resnet8", "arguments": {"width": 8}}
+THREE = BASELINE | {"checkpoint": "three.pt"}
 Look = Callable[..., Preflight]
 
 
@@ -65,7 +66,7 @@ def only_fault(seen: Preflight) -> str:
 
 def test_what_is_right_is_one_line_and_leaves_nothing(closely: Look, checkout: Path) -> None:
     before = set(checkout.rglob("*"))
-    seen = closely(baseline=BASELINE | {"checkpoint": "three.pt"})
+    seen = closely(baseline=THREE)
     assert (seen.faults, seen.skipped) == ((), ())
     assert seen.line() == (
         "default can run: looked at parameters, data, checkpoint, packages, device, disk, servers, network, budget and "
@@ -107,12 +108,12 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         ({"baseline": {"architecture": ":x"}}, "baseline.architecture", "no package ''"),
         ({"baseline": {"architecture": "models:none"}}, "baseline.architecture", "cannot be imported"),
         ({"baseline": {"architecture": "json:loads"}}, "baseline.architecture", "did not build"),
-        ({"baseline": BASELINE | {"arguments": {"depht": 3}}}, "baseline.architecture", "baseline.arguments|arguments"),
+        ({"baseline": BASELINE | {"arguments": {"depht": 3}}}, "baseline.architecture", r"baseline\.arguments"),
         ({"baseline": BASELINE | {"arguments": {"in_channels": 1}}}, "baseline.architecture", "cannot take images"),
         (
             {"baseline": BASELINE | {"checkpoint": "five.pt"}},
             "baseline.checkpoint",
-            r"\(5, 32\) for \(3, 32\)|another shape",
+            "another shape",
         ),
         ({"baseline": BASELINE | {"checkpoint": "data"}}, "baseline.checkpoint", "is a folder"),
         ({"baseline": BASELINE | {"checkpoint": "params.yaml"}}, "baseline.checkpoint", "params.yaml"),
