@@ -12,7 +12,7 @@ from eyas.config import PipelineParams, expand
 from eyas.data.builtin import check_builtin
 from eyas.data.manifest import Manifest, read_manifest
 from eyas.data.sources import BUILTIN
-from eyas.errors import DataError, ParameterError, StorageError
+from eyas.errors import BadInputError, DataError, ParameterError, StorageError
 from eyas.operations.tracking.mlflow_store import SQLITE, tracking_uri
 from eyas.storage import Store, local_files, redact
 from eyas.storage.addresses import parse
@@ -113,7 +113,7 @@ def check_space(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """
     if fetched(params, root, artifacts):
         return
-    weights = 0 if registered_address(params) else COPIES_OF_CHECKPOINT * _bytes(params.baseline.checkpoint, root)
+    weights = COPIES_OF_CHECKPOINT * _bytes(params.baseline.checkpoint, root)
     need = _bytes(params.fetch.train, root) + _bytes(params.fetch.test, root) + weights
     here, cache, scratch = _places(root, artifacts)
     for place in (here, cache, scratch):
@@ -184,9 +184,11 @@ def _require_free(place: Path, need: int, what: str) -> None:
 
 
 def _bytes(place: str | None, root: Path) -> int:
-    """Size of what lies at an address on this machine, else 0; that nothing is there is told under its own field."""
-    if not place or place.startswith(BUILTIN) or (address := parse(expand(place))).scheme != "file":
+    """Size of what lies at an address on this machine, else 0; what is wrong with it is told under its own field."""
+    if not place or place.startswith(BUILTIN):
         return 0
-    with suppress(DataError):
-        return sum(entry.size for entry in local_files.entries(str(root / address.key)))
+    with suppress(BadInputError):
+        address = parse(expand(place))
+        files = local_files.entries(str(root / address.key)) if address.scheme == "file" else ()
+        return sum(entry.size for entry in files)
     return 0
