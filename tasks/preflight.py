@@ -25,7 +25,7 @@ QUICK: Mapping[str, Check] = {
     "fetch.test": preflight_places.check_test,
     "baseline.architecture": preflight_network.check_factory,
     "baseline.checkpoint": preflight_places.check_checkpoint,
-    "export.exporters": preflight_network.check_packages,
+    "export.exporters": preflight_network.check_exporters,
     "runtime.device": preflight_network.check_device,
     "runtime.cluster": preflight_network.check_cluster,
     "disk": preflight_places.check_writable,

@@ -2,7 +2,7 @@
 
 import importlib.util
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,16 +73,17 @@ def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
         raise ParameterError(msg)
 
 
-def check_packages(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """What the exporters need is installed."""
-    needed = {package for exporter in (*params.export.exporters, Onnx()) for package in exporter.requires}
-    _require_packages(needed, "eyas[pipeline]")
+def check_exporters(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """What the exporters need is installed, and knows what is asked of it."""
+    for exporter in (*params.export.exporters, Onnx()):
+        exporter.check()
 
 
 def check_cluster(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """Ray is installed where a cluster is named."""
-    if params.runtime.cluster:
-        _require_packages({"ray"}, "eyas[ray]")
+    if params.runtime.cluster and importlib.util.find_spec("ray") is None:
+        msg = "ray is not installed: pip install 'eyas[ray]'"
+        raise MissingExtraError(msg)
 
 
 def check_device(params: PipelineParams, root: Path, artifacts: Path) -> None:
@@ -181,10 +182,3 @@ def _try_export(exporter: Exporter, model: nn.Module, data: ExpectedData) -> Non
             reason = str(error).strip().split("\n", 1)[0]
             msg = f"{exporter.kind} cannot write the network ({type(error).__name__}: {reason}): take another format"
             raise ParameterError(msg) from error
-
-
-def _require_packages(names: Iterable[str], extra: str) -> None:
-    missing = sorted(name for name in names if importlib.util.find_spec(name) is None)
-    if missing:
-        msg = f"{', '.join(missing)} not installed: pip install '{extra}'"
-        raise MissingExtraError(msg)

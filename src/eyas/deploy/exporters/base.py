@@ -1,5 +1,6 @@
 """The root of the exporters: what an exporter promises."""
 
+import importlib.util
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -7,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
+from eyas.errors import MissingExtraError
 
 
 class Exporter(Component):
@@ -16,6 +18,17 @@ class Exporter(Component):
     """Ends the file's name: ``model<suffix>``."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages beside torch that it cannot do without."""
+
+    def check(self) -> None:
+        """Refuse what can be told without a network.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+        """
+        missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
+        if missing:
+            msg = f"{', '.join(missing)} not installed: pip install 'eyas[pipeline]'"
+            raise MissingExtraError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.deploy import onnx_runtime
 from eyas.deploy.exporters.base import Exporter
-from eyas.errors import MissingExtraError
+from eyas.errors import MissingExtraError, ParameterError
 
 log = logging.getLogger(__name__)
 TALKERS = ("torch.onnx", "onnxscript", "onnx_ir")
@@ -30,6 +30,21 @@ class Onnx(Exporter):
     requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     opset: Annotated[int, Field(ge=18)] = 20
     """Version of the operator set; lower it for an older runtime on the device."""
+
+    def check(self) -> None:
+        """Refuse what can be told without a network.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+            ParameterError: the installed ONNX does not know the operator set.
+        """
+        super().check()
+        import onnx
+
+        newest = onnx.defs.onnx_opset_version()
+        if self.opset > newest:
+            msg = f"opset {self.opset} is not known to onnx {onnx.__version__}: 18 to {newest} are"
+            raise ParameterError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` to ``path``; only the shape of ``example_NCHW`` matters.
