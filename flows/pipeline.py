@@ -12,8 +12,9 @@ from eyas.operations.tracking import attempt
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
 from tasks.dvc_cli import StageError, stage_names
-from tasks.fingerprint import code_digest
+from tasks.fingerprint import code_files
 from tasks.measure_latency import measure_latency
+from tasks.named_inputs import write_inputs
 from tasks.record import fail_run, finish_run, record_stage, start_run
 from tasks.register import register_candidate
 from tasks.registry_source import bring_checkpoint
@@ -63,14 +64,13 @@ def pipeline(
 def run_stages(workspace: Workspace, *, register: bool = True, again: Collection[str] = ()) -> Outcome:
     """The body of the flow, inside the workspace's lock.
 
-    The stages named in ``again`` run even where DVC sees no change, and so does the baseline of a registered version
-    where the alias has moved.
+    The stages named in ``again`` run even where DVC sees no change.
     """
     logger = get_run_logger()
     skipped: list[str] = []
-    code = code_digest(workspace.root)
+    code = code_files(workspace)
     with recorded_run(workspace) as run_id:
-        again = {*again, *(["baseline"] if bring_checkpoint(workspace) else [])}
+        write_inputs(workspace, bring_checkpoint(workspace))
         for stage in stage_names(workspace.folder):
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
             start = time.monotonic()

@@ -1,5 +1,6 @@
 """Retraining: compare what a run would be made of with what the champion was made of, and run only if it differs."""
 
+import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from prefect import get_run_logger
 from prefect.states import Completed
 
 from eyas.errors import BusyError
-from eyas.operations.fingerprint import MEANING, Fingerprint
+from eyas.operations.fingerprint import MEANING, Fingerprint, changed_files
 from eyas.operations.notify import Notice
 from eyas.operations.tracking import Version, model_registry
 from flows.environment import ROOT
@@ -19,7 +20,8 @@ from flows.flow_decorator import eyas_flow
 from flows.pipeline import run_stages
 from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names
-from tasks.fingerprint import STAGE_OF, recorded_sources, take_fingerprint
+from tasks.fingerprint import STAGE_OF, code_files, recorded_sources, take_fingerprint
+from tasks.next_command import next_command
 from tasks.notify import tell
 from tasks.record import open_store
 from tasks.workspace import Workspace, open_workspace
@@ -113,13 +115,14 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         why = f"nothing changed since {compared}: compared {parts}"
         logger.info("%s", why)
         return Decision(False, why, (), compared, reference.number if reference else None)
-    why = explain(changes, compared, known=made_of is not None)
+    files = changed_code(workspace, reference) if reference and "code" in changes else []
+    why = explain(changes, compared, known=made_of is not None, files=files)
     logger.info("retraining (%s): %s", reason, why)
     outcome = run_stages(workspace, again=stage_names(workspace.folder) if force else stale(workspace, fingerprint))
     store = open_store(workspace)
     version = model_registry.get_version(store, workspace.params.register_.model, str(outcome.version))
     model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
-    logger.info("%s is proposed: eyas promote --version %s", version, version.number)
+    logger.info("%s is proposed; next: %s", version, next_command(workspace, "promote", "--version", version.number))
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 
@@ -136,15 +139,30 @@ def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:
     return [stage for part, stage in STAGE_OF.items() if here[part] != getattr(fingerprint, part)]
 
 
-def explain(changes: Sequence[str], compared: str | None, *, known: bool) -> str:
-    """Why it runs, in words; ``known`` says whether the version compared with tells what it was made of."""
+def changed_code(workspace: Workspace, reference: Version) -> list[str]:
+    """The source files that are not as they were for a version, if it tells what they were."""
+    with tempfile.TemporaryDirectory() as scratch:
+        then = model_registry.fetch_code(open_store(workspace), reference, Path(scratch))
+    return changed_files(code_files(workspace), then) if then else []
+
+
+def explain(changes: Sequence[str], compared: str | None, *, known: bool, files: Sequence[str] = ()) -> str:
+    """Why it runs, in words.
+
+    Args:
+        changes: parts of the fingerprint that differ.
+        compared: the version compared with.
+        known: whether it tells what it was made of.
+        files: what happened to which source file.
+    """
     if compared is None:
         return "no version is registered yet"
     if not known:
         return f"{compared} does not say what it was made of"
     if not changes:
         return f"forced; nothing changed since {compared}"
-    return f"changed since {compared}: {', '.join(MEANING[name] for name in changes)}"
+    meaning = MEANING | ({"code": f"code: {', '.join(files)}"} if files else {})
+    return f"changed since {compared}: {'; '.join(meaning[name] for name in changes)}"
 
 
 def as_json(decision: Decision) -> dict[str, object]:

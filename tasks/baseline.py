@@ -14,6 +14,7 @@ from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
+from tasks.comparable import comparability
 from tasks.dense_source import DenseSource, find_dense_source
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
@@ -36,7 +37,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     source = find_dense_source(params)
     network = _build(section, source, data.dataset)
     cost = trace(network.model, (network.example(),)).cost()
-    share_cores(params.runtime, section.recipe, cost.macs)
+    share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
@@ -49,9 +50,14 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress)
     metrics |= _judge(data, model, result)
     save_network(network, artifacts / "baseline")
+    compared = comparability(section, source, data.dataset)
+    compared.write(artifacts / "baseline")
+    if not compared.comparable:
+        _log.warning("WARNING: accuracies of dense and pruned network are not comparable: %s", compared.reason)
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()
+    metrics["comparable"] = int(compared.comparable)
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
@@ -60,7 +66,7 @@ def _build(section: BaselineParams, source: DenseSource, dataset: Dataset) -> Ne
     named = find_architecture(source.architecture, source.arguments, dataset.num_classes)
     model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=section.seed)
     check_fits(model, dataset)
-    seen = section.checkpoint is not None and section.seen_by_checkpoint
+    seen = section.checkpoint is not None and section.seen_by_checkpoint is True
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
     return Network(model, named.factory, named.arguments, dataset.image_shape, seen)
@@ -87,7 +93,9 @@ def _judge(data: TrainingData, model: nn.Module, result: TrainingResult) -> dict
         "test_accuracy": test.accuracy,
         "test_cross_entropy": test.cross_entropy,
         "test_images": test.images,
+        "score_images": result.best.images,
         "best_epoch": result.best_epoch,
+        **result.length.as_metrics(),
     }
 
 

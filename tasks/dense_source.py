@@ -11,7 +11,7 @@ from eyas.networks.architecture_record import WEIGHTS, read_record
 from eyas.networks.architectures import find_architecture
 from eyas.networks.pruned_architecture import FACTORY, dense_architecture, describe
 from eyas.storage import Store
-from tasks.registered_checkpoint import read_registered, registered_address
+from tasks.registered_checkpoint import RegisteredCheckpoint, read_registered, registered_address
 from tasks.source_version import SourceVersions, address_version, require_unchanged, versions_if_told
 
 
@@ -25,6 +25,8 @@ class DenseSource:
     weights: Path | None = None
     versions: SourceVersions = field(default_factory=dict)
     """What the source said of the version that was brought, under ``checkpoint``."""
+    registered: RegisteredCheckpoint | None = None
+    """The registered version that it is, if it is one."""
 
 
 def find_dense_source(params: PipelineParams) -> DenseSource:
@@ -82,4 +84,5 @@ def _from_registry(address: str, baseline: BaselineParams, state: Path) -> Dense
             f"baseline.arguments name {named.factory} with {named.arguments}: name the same network"
         )
         raise CheckpointError(msg)
-    return DenseSource(FACTORY, describe(files), files / WEIGHTS, {"checkpoint": checkpoint.source_version})
+    versions = {"checkpoint": checkpoint.source_version}
+    return DenseSource(FACTORY, describe(files), files / WEIGHTS, versions, checkpoint)

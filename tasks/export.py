@@ -21,6 +21,7 @@ from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
+from tasks.recorded_cost import require_winner
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
@@ -39,6 +40,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
 
     Raises:
         ParityError: slicing or a written file computes something else than it should.
+        DataError: the plan is not the winner's, or its row costs something else than score wrote.
     """
     folder, settings = artifacts / "export", params.export
     dataset = open_dataset(artifacts / "fetch")
@@ -76,9 +78,11 @@ def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[
 
     Raises:
         ParityError: they differ by more than rounding.
+        DataError: it is another candidate's plan.
     """
     plan = PruningPlan.from_json((artifacts / "finetune" / "plan.json").read_text())
     space = read_space(artifacts, dense)
+    require_winner(artifacts, space, plan)
     # In float64, so that what remains is no rounding.
     parity = check_parity(dense.model, space, plan, (images_NCHW,), dtype=torch.float64).require(SLICING_LIMIT)
     return {"max_difference": parity.max_absolute, "relative_difference": parity.max_relative}

@@ -37,7 +37,7 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     """Bring, verify, split and record the data that ``params.fetch`` names."""
     settings = params.fetch
     options = _options(settings, share_threads(cores(), wanted=params.runtime.threads))
-    source = {"train": settings.train} | ({"test": settings.test} if settings.test else {})
+    source = settings.addresses
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
     before = versions_if_told(lambda: data_versions(settings, store))
     with _building(artifacts / "fetch") as folder:

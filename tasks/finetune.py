@@ -17,8 +17,9 @@ from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
-from eyas.training import EpochStore, resume_key, write_history
+from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
+from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
@@ -39,7 +40,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
     small = prune(dense.model, space, plan)
-    share_cores(params.runtime, params.finetune.recipe, space.cost().macs)
+    require_winner(artifacts, space, plan)
+    share_cores(params.runtime, data.batch_size(params.finetune.recipe), space.cost().macs)
     calibration = calibration_settings(params, artifacts)
     images = _recalibrate(params, data, small, calibration)
     before = data.evaluate(small, "score")
@@ -55,7 +57,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         progress=progress,
         teacher=dense.model,
     )
-    test = data.evaluate(small, "test")
+    dense_test, test = data.evaluate(dense.model, "test"), data.evaluate(small, "test")
     _log.info("pruned network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
     _save(artifacts / "finetune", small, space, plan, dense)
     write_history(result.history, artifacts / "finetune" / "history.csv")
@@ -69,11 +71,21 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         "test_accuracy": test.accuracy,
         "test_cross_entropy": test.cross_entropy,
         "test_images": test.images,
+        **_paired("test", dense_test, test),
+        "score_images": before.images,
+        **_paired("score", before, result.best),
         "best_epoch": result.best_epoch,
+        **result.length.as_metrics(),
         "macs": cost.macs,
         "params": cost.params,
         "activation_bytes": cost.activation_bytes,
     }
+
+
+def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]:
+    """Images of a split that only one of two networks answers right."""
+    gained, lost = after.correct & ~before.correct, before.correct & ~after.correct
+    return {f"{split}_gained": int(gained.sum()), f"{split}_lost": int(lost.sum())}
 
 
 def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import yaml
 
-from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.fingerprint import OWN, STAGES, Code, Fingerprint, code_digest
 from eyas.operations.lineage import params_digest
 from eyas.storage import Store
 from eyas.storage.digests import file_sha256, json_sha256
+from tasks.named_inputs import own_code
 from tasks.registry_source import checkpoint_versions
 from tasks.source_version import SourceVersions, data_versions, recorded_versions
 from tasks.workspace import Workspace
@@ -28,7 +29,7 @@ def take_fingerprint(workspace: Workspace) -> Fingerprint:
     return Fingerprint(
         data=_digest(data_versions(params.fetch, Store(params.runtime.storage), root)),
         params=params_digest(workspace.all_params),
-        code=code_digest(root),
+        code=code_digest(code_files(workspace)),
         checkpoint=_digest(checkpoint_versions(params, root)),
     )
 
@@ -38,7 +39,7 @@ def recorded_fingerprint(workspace: Workspace, code: str) -> Fingerprint:
 
     Args:
         workspace: whose stages are up to date.
-        code: :func:`code_digest` before the first of them ran.
+        code: digest of :func:`code_files` before the first of them ran.
     """
     return Fingerprint(params=params_digest(workspace.all_params), code=code, **recorded_sources(workspace))
 
@@ -48,13 +49,15 @@ def recorded_sources(workspace: Workspace) -> dict[str, str]:
     return {part: _digest(recorded_versions(workspace.artifacts / stage)) for part, stage in STAGE_OF.items()}
 
 
-def code_digest(root: Path) -> str:
-    """Of every source file that a stage depends on."""
-    return json_sha256({path: file_sha256(root / path) for path in code_files(root)})
+def code_files(workspace: Workspace) -> Code:
+    """Every source file that a stage depends on, as it is now."""
+    own = {name: digest for part in own_code(workspace).values() for name, digest in part.items()}
+    listed = {path: file_sha256(workspace.root / path) for path in listed_files(workspace.root)}
+    return {STAGES: listed, OWN: own}
 
 
-def code_files(root: Path) -> list[str]:
-    """Every source file that a stage of ``dvc.yaml`` depends on, relative to the checkout."""
+def listed_files(root: Path) -> list[str]:
+    """Every source file that a stage of ``dvc.yaml`` lists, relative to the checkout."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
     listed = {dep for stage in stages.values() for dep in stage["deps"] if not dep.startswith("artifacts/")}
     return sorted({str(path.relative_to(root)) for dep in listed for path in _files(root / dep)})

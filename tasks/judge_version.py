@@ -1,15 +1,23 @@
 """A version against the gates: it, the champion and the dense network answer the same test images in one run."""
 
+import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
+from eyas.data.held_out import HeldOutImages
 from eyas.deploy import latency
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import EyasError
-from eyas.operations.gates import Gate, MeasuredNetwork, PromotionDecision, judge
+from eyas.operations.gate import Gate
+from eyas.operations.gates import PromotionDecision, judge
+from eyas.operations.measured_network import MeasuredNetwork
+from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.recorded_gates import as_recorded
+from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
 
 Networks = dict[str, tuple[ExportedModel, str]]
@@ -28,7 +36,22 @@ def judge_version(
         if champion is not None:
             champions, gates = compare_with_champion(store, version, candidate, champion, Path(scratch))
             networks, special = networks | champions, special + gates
-        measured = evaluate(networks, open_dataset(workspace.artifacts / "fetch").split("test"), settings)
+        fetched = workspace.artifacts / "fetch"
+        seen_none = {
+            role: unseen_by(store, one, networks[role][0].folder, HeldOutImages.of(fetched))
+            for role, one in (("candidate", version), ("champion", champion))
+            if one is not None and role in networks
+        }
+        dataset = open_dataset(fetched)
+        measured = evaluate(networks, dataset.split("test"), settings, macs_of(version, champion))
+        record = as_recorded(
+            version.metrics,
+            candidate,
+            measured["dense"],
+            dataset=dataset.digest,
+            agreement=settings.min_agreement,
+        )
+        special = (*special, *record)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
         workspace.params.promote,
@@ -36,6 +59,8 @@ def judge_version(
         dense=measured["dense"],
         champion=measured.get("champion"),
         parity=parity,
+        own=seen_none["candidate"],
+        both=min(seen_none.values(), key=lambda one: one.comparable),
     )
     number = champion.number if champion else None
     return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
@@ -62,8 +87,20 @@ def compare_with_champion(
     return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
 
 
-def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[str, MeasuredNetwork]:
-    """Every network on all test images, and their latencies side by side; by role."""
+def macs_of(version: Version, champion: Version | None) -> dict[str, float]:
+    """Multiply-adds per image as they were registered, by role; of what the registry does not say, none."""
+    known = {
+        "candidate": version.metrics.get("finetune.macs"),
+        "dense": version.metrics.get("baseline.macs"),
+        "champion": champion.metrics.get("finetune.macs") if champion else None,
+    }
+    return {role: macs for role, macs in known.items() if macs is not None}
+
+
+def evaluate(
+    networks: Networks, test: Split, settings: ExportParams, macs: Mapping[str, float]
+) -> dict[str, MeasuredNetwork]:
+    """Every network on all test images, and their latencies side by side; by role, as are ``macs``."""
     pixels_NCHW, labels = test.images(), test.labels.numpy()
     files = {role: model.folder / file for role, (model, file) in networks.items()}
     shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
@@ -74,6 +111,8 @@ def evaluate(networks: Networks, test: Split, settings: ExportParams) -> dict[st
             labels=labels,
             latency=measured["milliseconds"][role]["median"],
             bytes=files[role].stat().st_size,
+            macs=macs.get(role, math.nan),
+            times=RunTimes.of(measured["milliseconds"][role]),
         )
         for role, (model, file) in networks.items()
     }

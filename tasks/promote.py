@@ -15,6 +15,7 @@ from eyas.operations.tracking import MlflowStore, Version, alias_transaction, mo
 from eyas.storage.digests import json_sha256
 from tasks.dvc_cli import stage_keys
 from tasks.judge_version import judge_version
+from tasks.next_command import completed_commands
 from tasks.record import open_store
 from tasks.workspace import Workspace
 
@@ -29,7 +30,8 @@ def promote_candidate(
     report: Path | None = None,
 ) -> PromotionDecision:
     """:func:`promote` as a Prefect task; never retried: a gate that said no says no again."""
-    decision = promote(workspace, number, force, of_lock=of_lock, report=report)
+    with completed_commands(workspace):
+        decision = promote(workspace, number, force, of_lock=of_lock, report=report)
     get_run_logger().info(decision.message)
     return decision
 
@@ -37,7 +39,8 @@ def promote_candidate(
 @task(task_run_name="rollback", cache_policy=NO_CACHE, persist_result=False)
 def roll_back_champion(workspace: Workspace, reason: str = "") -> str:
     """:func:`roll_back` as a Prefect task."""
-    message = roll_back(workspace, reason)
+    with completed_commands(workspace):
+        message = roll_back(workspace, reason)
     get_run_logger().info(message)
     return message
 

@@ -8,11 +8,13 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
 from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
 from eyas.operations.report import LATENCY
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
+from eyas.operations.verdict import Verdict
 from tasks.dvc_cli import StageResult
 from tasks.stage import name_fields
 from tasks.workspace import Workspace
@@ -73,7 +75,10 @@ def record_stage(run_id: str, workspace: Workspace, result: StageResult, seconds
         params=params.get(result.stage, {}),
         seconds=seconds,
     )
-    return tracking.record_stage(open_store(workspace), run_id, record)
+    store = open_store(workspace)
+    if result.stage == "baseline":
+        tracking.tag_run(store, run_id, read_comparability(record.folder).tags())
+    return tracking.record_stage(store, run_id, record)
 
 
 def finish_run(run_id: str, workspace: Workspace) -> None:
@@ -102,3 +107,8 @@ def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int,
 def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
     """Upload the report, its pictures and what was measured for it to the parent run."""
     tracking.log_report(open_store(workspace), run_id, folder, workspace.artifacts / LATENCY)
+
+
+def log_verdict(run_id: str, workspace: Workspace, verdict: Verdict) -> None:
+    """What the result is worth, as tags, numbers and the description of the parent run."""
+    tracking.log_verdict(open_store(workspace), run_id, verdict)

@@ -8,18 +8,28 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
+from eyas.errors import ChecksumError
 from eyas.networks.architecture_record import read_record
+from eyas.operations.fingerprint import Code, changed_files, code_digest
 from eyas.operations.lineage import Lineage, trace_lineage
-from eyas.operations.report import LATENCY
+from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
-from tasks.fingerprint import recorded_fingerprint
+from tasks.dvc_lock import require_as_made
+from tasks.fingerprint import code_files, recorded_fingerprint
+from tasks.named_inputs import INPUTS
 from tasks.record import open_store
+from tasks.registry_source import made_from
+from tasks.run_stage import worth_retrying
+from tasks.search_space import SPACE
 from tasks.workspace import Workspace
 
 
-@task(task_run_name="register", cache_policy=NO_CACHE, persist_result=False, retries=2)
-def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
+@task(
+    task_run_name="register", cache_policy=NO_CACHE, persist_result=False, retries=2, retry_condition_fn=worth_retrying
+)
+def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
     """Enter what ``export`` left into the registry and return the version's number.
 
     Equal files from equal stage keys are found again: nothing new is made then. The fingerprint is that of what the
@@ -28,14 +38,26 @@ def register_candidate(run_id: str, workspace: Workspace, code: str) -> str:
     Args:
         run_id: MLflow's parent run.
         workspace: whose stages are up to date.
-        code: digest of the stages' code before the first of them ran.
+        code: files of the stages' code before the first of them ran.
+
+    Raises:
+        ChecksumError: a file is not what its stage wrote, or code changed while the stages ran.
     """
-    lineage = workspace_lineage(run_id, workspace)
-    made, artifacts = (workspace.folder / "dvc.lock", workspace.folder / "dvc.yaml"), workspace.artifacts
-    extra = (*made, artifacts / "report" / "report.md", artifacts / LATENCY)
-    tags = recorded_fingerprint(workspace, code).tags()
+    require_same_code(code, code_files(workspace))
+    require_as_made(workspace.folder)
+    lineage = workspace_lineage(run_id, workspace, code)
+    beside = [workspace.folder / name for name in ("dvc.lock", "dvc.yaml", INPUTS)]
+    extra = (*beside, *(workspace.artifacts / name for name in (SPACE, LATENCY, "report/report.md")))
+    tags = recorded_fingerprint(workspace, code_digest(code)).tags() | made_from(workspace)
+    verdict = verdict_on(read_results(workspace.artifacts))
     version = register(
-        open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags, extra_files=extra
+        open_store(workspace),
+        workspace.params,
+        workspace.artifacts,
+        lineage,
+        tags={**tags, **verdict.tags()},
+        description="\n\n".join(verdict.lines),
+        extra_files=extra,
     )
     get_run_logger().info("%s has alias 'candidate'", version)
     return version.number
@@ -48,6 +70,7 @@ def register(
     lineage: Lineage,
     *,
     tags: Mapping[str, str] | None = None,
+    description: str = "",
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter ``artifacts/export`` as a version of ``register.model``; see :func:`register_version`."""
@@ -58,12 +81,25 @@ def register(
         lineage,
         shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
-        tags=tags,
+        tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
+        description=description,
         extra_files=extra_files,
     )
 
 
-def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
+def require_same_code(before: Code, after: Code) -> None:
+    """Stages that ran on different code make no version: nothing would say what it was made of.
+
+    Raises:
+        ChecksumError: it changed meanwhile.
+    """
+    changes = changed_files(after, before)
+    if changes:
+        msg = f"code changed while the stages ran ({', '.join(changes)}): nothing was registered; run again"
+        raise ChecksumError(msg)
+
+
+def workspace_lineage(run_id: str, workspace: Workspace, code: Code | None = None) -> Lineage:
     """Where the workspace's network came from."""
     return trace_lineage(
         workspace.root,
@@ -71,6 +107,7 @@ def workspace_lineage(run_id: str, workspace: Workspace) -> Lineage:
         run_id=run_id,
         stage_keys=stage_keys(workspace.folder),
         params=workspace.all_params,
+        code=code,
         profile=workspace.name,
         command=workspace.command,
     )

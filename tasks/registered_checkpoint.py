@@ -6,8 +6,9 @@ state, and the files beside it, each checked against its sha256.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eyas.config import PipelineParams, expand
 from eyas.errors import CheckpointError
@@ -16,6 +17,8 @@ from eyas.storage.digests import file_sha256
 SCHEME = "models:/"
 FOLDER = "registered"
 RECORD = "checkpoint.json"
+MADE_FROM = "eyas.made_from"
+"""Tag of a version that was made from another one: its ``name/number``."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,12 @@ class RegisteredCheckpoint:
     """Of the files, seen from the record."""
     files: Mapping[str, str]
     """sha256 by name."""
+    data_set: str = ""
+    """Digest of the data set that the version was made with."""
+    comparability: Mapping[str, Any] = field(default_factory=dict)
+    """Of the version on its own test images."""
+    seen: tuple[str, ...] | None = None
+    """sha256 of the images that the version was made with, the test images aside; None where nobody knows them."""
 
     def write(self, state: Path) -> None:
         """Leave the record in the workspace's state."""
@@ -53,12 +62,13 @@ def read_registered(state: Path, address: str) -> tuple[RegisteredCheckpoint, Pa
     record = state / FOLDER / RECORD
     content = json.loads(record.read_text()) if record.exists() else {}
     if content.get("address") != address:
-        msg = f"{address} is in the model registry, which a flow asks and no stage does: `eyas run`, not `dvc repro`"
+        way = "`eyas run`, not `dvc repro`, with the options of this profile"
+        msg = f"{address} is in the model registry, which a flow asks and no stage does: {way}"
         raise CheckpointError(msg)
     checkpoint = RegisteredCheckpoint(**content)
     folder = record.parent / checkpoint.folder
     for name, sha256 in checkpoint.files.items():
         if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
-            msg = f"{folder / name} is not the file of {checkpoint.version} any more: `eyas run` brings it again"
+            msg = f"{folder / name} is not the file of {checkpoint.version} any more: run the profile to bring it again"
             raise CheckpointError(msg)
     return checkpoint, folder

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 from eyas.config import PipelineParams
@@ -11,20 +12,27 @@ from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks import dense_source
 from tasks.record import open_store, open_store_of
-from tasks.registered_checkpoint import FOLDER, RegisteredCheckpoint, read_registered, registered_address
-from tasks.source_version import SourceVersions, recorded_versions
+from tasks.registered_checkpoint import (
+    FOLDER,
+    MADE_FROM,
+    RegisteredCheckpoint,
+    read_registered,
+    registered_address,
+)
+from tasks.seen_images import DATA_SET, images_seen, own_comparability
+from tasks.source_version import SourceVersions
 from tasks.workspace import Workspace
 
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")
 
 
-def bring_checkpoint(workspace: Workspace) -> bool:
+def bring_checkpoint(workspace: Workspace) -> str | None:
     """Bring the registered version that ``baseline.checkpoint`` names, if it names one, to where the stage reads it.
 
     Call it inside the workspace's lock.
 
     Returns:
-        whether the baseline has to run again: its artifacts are not of this version, which DVC cannot see.
+        name, number and digest of the version, whatever alias it has.
 
     Raises:
         CheckpointError: no version has that alias.
@@ -33,13 +41,13 @@ def bring_checkpoint(workspace: Workspace) -> bool:
     """
     address = registered_address(workspace.params)
     if address is None:
-        return False
+        return None
     store = open_store(workspace)
     version = find_version(store, address)
     source_version = _source_version(version)
-    if not _is_here(workspace.state, address, source_version):
+    if not _is_here(workspace.state, address, version):
         _download(store, version, address, workspace.state)
-    return recorded_versions(workspace.artifacts / "baseline").get("checkpoint") != source_version
+    return f"{version}, {source_version}"
 
 
 def checkpoint_versions(params: PipelineParams, root: Path) -> SourceVersions:
@@ -81,12 +89,13 @@ def _source_version(version: Version) -> str:
     return json_sha256([version.name, version.number, version.manifest_digest])
 
 
-def _is_here(state: Path, address: str, source_version: str) -> bool:
+def _is_here(state: Path, address: str, version: Version) -> bool:
     """Whether the version was brought before, and is whole."""
     try:
-        return read_registered(state, address)[0].source_version == source_version
+        here = read_registered(state, address)[0]
     except CheckpointError:
         return False
+    return (here.source_version, here.data_set) == (_source_version(version), version.tags.get(DATA_SET, ""))
 
 
 def _download(store: MlflowStore, version: Version, address: str, state: Path) -> None:
@@ -94,10 +103,23 @@ def _download(store: MlflowStore, version: Version, address: str, state: Path) -
     folder = state / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     files = model_registry.download(store, version, folder / f"{version.name}-{version.number}")
+    seen = images_seen(store, version)
     RegisteredCheckpoint(
         address=address,
         version=str(version),
         source_version=_source_version(version),
         folder=str(files.relative_to(folder)),
         files={name: file_sha256(files / name) for name in (WEIGHTS, PLAN, ARCHITECTURE)},
+        data_set=version.tags.get(DATA_SET, ""),
+        comparability=asdict(own_comparability(version, files)),
+        seen=None if seen is None else tuple(sorted(seen)),
     ).write(state)
+
+
+def made_from(workspace: Workspace) -> dict[str, str]:
+    """The tag of what is registered from this workspace, if its baseline was a registered version."""
+    address = registered_address(workspace.params)
+    if address is None:
+        return {}
+    name, _, number = read_registered(workspace.state, address)[0].version.rpartition(" version ")
+    return {MADE_FROM: f"{name}/{number}"}

@@ -1,24 +1,47 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
+import logging
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from prefect import task
+from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from eyas.operations.lineage import git_state
-from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
-from tasks.record import log_report, open_store
+from eyas.operations.report import (
+    console_table,
+    markdown_table,
+    read_results,
+    remark,
+    result_rows,
+    verdict_markdown,
+    verdict_on,
+    write_report,
+)
+from eyas.operations.tracking import tracking_uri
+from eyas.operations.verdict import Verdict
+from eyas.storage import redact
+from tasks.next_command import next_command
+from tasks.record import log_report, log_verdict, open_store
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 def rebuild_report(run_id: str, workspace: Workspace) -> str:
-    """Write ``artifacts/report``, upload it to the parent run, show its table in Prefect; returns its path."""
-    page = build_report(workspace)
+    """Write ``artifacts/report``, upload it to the parent run, show table and verdict in Prefect; returns its path."""
+    page, results = build_report(workspace), read_results(workspace.artifacts)
+    verdict = verdict_on(results)
     log_report(run_id, workspace, page.parent)
-    table = markdown_table(result_rows(read_results(workspace.artifacts)))
-    create_markdown_artifact(table, key="result", description=f"{workspace.name}: dense against pruned")
+    log_verdict(run_id, workspace, verdict)
+    for line in verdict.lines:
+        get_run_logger().log(logging.INFO if verdict.success else logging.WARNING, line)
+    text = "\n\n".join(filter(None, (verdict_markdown(verdict), markdown_table(result_rows(results)), remark(results))))
+    create_markdown_artifact(text, key="result", description=f"{workspace.name}: dense against pruned")
     return str(page)
 
 
@@ -42,10 +65,28 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
 
     console = Console(highlight=False)
     console.print(f"\n{workspace.name}", soft_wrap=True, markup=False, style="bold")
-    console.print(console_table(result_rows(read_results(workspace.artifacts))))
+    results = read_results(workspace.artifacts)
+    console.print(console_table(result_rows(results)))
+    if remark(results):
+        console.print(f"{remark(results)}\n", markup=False, style="bold")
+    print_verdict(console, verdict_on(results))
     name = workspace.params.register_.model
     if version is not None:
         console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
+        then = next_command(workspace, "promote", "--version", version)
+        console.print(f"next:       {then}", soft_wrap=True, markup=False)
     console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
-    console.print(f"MLflow      run {run_id} in {open_store(workspace).uri}", soft_wrap=True, markup=False)
-    console.print("pages       make ui   (MLflow and Prefect)")
+    store = open_store(workspace)
+    console.print(f"MLflow      run {run_id} in {redact(store.uri)}", soft_wrap=True, markup=False)
+    default = store.uri == tracking_uri(workspace.root)
+    elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
+    console.print(f"pages       {elsewhere}make ui   (MLflow and Prefect)", soft_wrap=True, markup=False)
+
+
+def print_verdict(console: "Console", verdict: Verdict) -> None:
+    """The headline in colour, then every remark, as a terminal shows them."""
+    style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
+    console.print(verdict.headline, soft_wrap=True, style=f"bold {style}", markup=False)
+    for one in verdict.remarks:
+        console.print(f"- {one.text}", soft_wrap=True, markup=False)
+    console.print()

@@ -15,17 +15,18 @@ from typing import Any
 
 from eyas.config import PipelineParams, parse_params
 from eyas.errors import EyasError, StorageError
-from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.fingerprint import Code, Fingerprint, changed_files, code_digest
 from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion, report_address, run_exists
 from eyas.storage import Store, redacted
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks.dvc_cli import stage_key, stage_names
-from tasks.fingerprint import code_digest
+from tasks.fingerprint import code_files
 from tasks.record import open_store
 from tasks.registry_source import checkpoint_versions
 from tasks.reproduction import Check, Reproduction
 from tasks.source_version import SourceVersions, data_versions
+from tasks.users_code import of_the_users_code, with_python_path
 from tasks.workspace import Workspace, open_workspace
 
 MAX_NAMED = 5
@@ -47,16 +48,20 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     with tempfile.TemporaryDirectory() as scratch:
         files, check = _fetch(store, version, Path(scratch))
         params = json.loads((files / "params.json").read_text()) if files else {}
+        code = model_registry.read_code(files / model_registry.CODE, version) if files else {}
     lineage = Lineage.from_tags(version.tags, params)
     then = Fingerprint.from_tags(version.tags)
     own, why = _made_in(root, lineage)
     known = run_exists(store, lineage.run_id)
     words = "has the stages' runs" if known else "is unknown to this store"
-    needed = [check, *_of_the_commit(root, lineage), *_of_the_sources(workspace, own, lineage, then)]
+    needed = [check, *_of_the_commit(root, lineage), *of_the_users_code(workspace, code)]
+    needed += _of_the_sources(workspace, own, lineage, then)
     needed.append(Check("MLflow run", known, f"{lineage.run_id} {words}"))
-    here = (_of_the_code(root, then), *(_of_the_workspace(own, lineage) if own else [Check("params", False, why)]))
+    of_the_workspace = _of_the_workspace(own, lineage) if own else [Check("params", False, why)]
+    here = (_of_the_code(own or workspace, then, code), *of_the_workspace)
+    run = with_python_path(f".venv/bin/{lineage.command}", workspace, code)
     report = report_address(store, lineage.run_id) if known else None
-    return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage)))
+    return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage, run)))
 
 
 def _fetch(store: MlflowStore, version: Version, scratch: Path) -> tuple[Path | None, Check]:
@@ -105,7 +110,7 @@ def _of_the_sources(
     except EyasError as error:
         yield Check("data source", False, f"its address is not known: {error}")
         return
-    addresses = " and ".join(redacted([params.fetch.train, *([params.fetch.test] if params.fetch.test else [])]))
+    addresses = " and ".join(redacted(list(params.fetch.addresses.values())))
     look = functools.partial(data_versions, params.fetch, Store(params.runtime.storage), workspace.root)
     yield _answers("data source", addresses, then.data if then else "", look)
     if params.baseline.checkpoint:
@@ -134,12 +139,15 @@ def _answers(name: str, address: str, expected: str, look: Callable[[], SourceVe
     return Check(name, digest == expected, f"{address} {words}")
 
 
-def _of_the_code(root: Path, then: Fingerprint | None) -> Check:
+def _of_the_code(workspace: Workspace, then: Fingerprint | None, code: Code) -> Check:
     """The files that the stages depend on, whatever commit they are of."""
     if then is None:
         return Check("code", False, "what the stages' files were was not recorded")
-    same = code_digest(root) == then.code
-    return Check("code", same, f"the files of the stages are {'the same' if same else 'others'}")
+    now = code_files(workspace)
+    if code_digest(now) == then.code:
+        return Check("code", True, "the files of the stages are the same")
+    changes = changed_files(now, code) if code else []
+    return Check("code", False, f"the files of the stages are others{': ' if changes else ''}{', '.join(changes)}")
 
 
 def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
@@ -181,10 +189,10 @@ def _stage_keys(workspace: Workspace) -> dict[str, str]:
     return {stage: stage_key(workspace.folder, stage) for stage in stage_names(workspace.folder)}
 
 
-def _commands(lineage: Lineage) -> Iterator[str]:
+def _commands(lineage: Lineage, run: str) -> Iterator[str]:
     """Commands in a clone; the version's own parameters come with it where a profile made it."""
     if lineage.git_commit:
         yield f"git checkout {lineage.git_commit}"
     yield "make setup"
     yield ".venv/bin/python -m dvc pull --run-cache   # optional: takes what the remote has instead of computing it"
-    yield f".venv/bin/{lineage.command}"
+    yield run

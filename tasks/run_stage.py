@@ -10,8 +10,10 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from eyas.errors import EyasError
 from eyas.storage import redact
-from tasks.dvc_cli import StageError, StageResult, repro_stage
+from tasks.dvc_cli import StageResult, repro_stage
+from tasks.dvc_lock import require_as_made, require_same_reading
 from tasks.record import progress_of
 from tasks.terminal_bar import TerminalBar
 from tasks.workspace import Workspace
@@ -68,15 +70,15 @@ class StageOutputHandler:
             self.logger.warning("Prefect shows no progress any more: %s", redact(str(error).strip().split("\n", 1)[0]))
 
 
-def _worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
     """Bad input stays bad; anything else may pass the next time."""
     error = state.result(raise_on_failure=False)
-    return not (isinstance(error, StageError) and error.exit_status == BAD_INPUT)
+    return not (isinstance(error, EyasError) and error.exit_status == BAD_INPUT)
 
 
 @task(
     task_run_name="{stage}", cache_policy=NO_CACHE, persist_result=False,
-    retry_delay_seconds=[2, 10, 30], retry_condition_fn=_worth_retrying,
+    retry_delay_seconds=[2, 10, 30], retry_condition_fn=worth_retrying,
 )  # fmt: skip
 def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: str | None = None) -> StageResult:
     """Bring one stage up to date through DVC.
@@ -89,8 +91,13 @@ def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: 
 
     Raises:
         StageError: the stage failed, with its own message.
+        ChecksumError: what it would read, or has read, is not what the stages before it wrote.
     """
+    folder = Path(workspace.folder)
+    require_as_made(folder, before=stage)
     tell = progress_of(run_id, workspace, stage) if run_id else None
     with TerminalBar(stage) as bar:
         lines = StageOutputHandler(stage, bar, tell)
-        return repro_stage(Path(workspace.folder), stage, workspace.environment(), lines, force=force)
+        result = repro_stage(folder, stage, workspace.environment(), lines, force=force)
+    require_same_reading(folder, stage)
+    return result

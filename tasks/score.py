@@ -25,14 +25,16 @@ from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
 from tasks import stage
+from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
 
+SAMPLED = "sample/candidates.parquet"
 INPUTS = (
     "fetch/manifest.json",
     "baseline/architecture.json",
     "baseline/model.safetensors",
     SPACE,
-    "sample/candidates.parquet",
+    SAMPLED,
 )
 FIELDS = {
     "model": "the network of baseline",
@@ -56,18 +58,18 @@ FIELDS = {
     "journal": "the journal below runtime.state",
 }
 """What the arguments of :func:`eyas.score` are in ``params.yaml``."""
-_COSTS = ("macs", "params", "activation_bytes")
 
 
 def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Race the candidates of ``sample`` and write the ranked table; goes on where a killed run stopped.
 
     Raises:
-        DataError: the candidates belong to another search space, or a split is too small.
+        DataError: the candidates belong to another search space or cost something else than is written beside them, or
+            a split is too small.
     """
     network, folder = load_network(artifacts / "baseline", allowed=ANYWHERE), artifacts / "score"
     space = read_space(artifacts, network)
-    candidates = pq.read_table(artifacts / "sample" / "candidates.parquet")
+    candidates = pq.read_table(artifacts / SAMPLED)
     plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
     journal, dataset = journal_folder(params, artifacts), open_dataset(artifacts / "fetch")
     threads = share_threads(
@@ -129,17 +131,18 @@ def _images(dataset: Dataset, name: str, limit: int) -> Any:
 
 
 def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The width matrix, in the order of the space's groups."""
+    """The width matrix, in the order of the space's groups; each row costs what is written beside it."""
     widths = np.array(candidates["widths"].to_pylist(), np.int64)
     if widths.ndim != 2 or widths.shape[1] != len(space.groups):
         msg = f"candidates have widths of shape {widths.shape} for {len(space.groups)} groups: run sample again"
         raise DataError(msg)
+    require_costs(space, widths, {name: candidates[name].to_numpy() for name in COSTS}, SAMPLED)
     return widths
 
 
 def _write(folder: Path, space: SearchSpace, plans: WidthPlans, candidates: pa.Table, table: ScoreTable) -> None:
     """Every file of the stage but its metrics."""
-    columns = {name: candidates[name] for name in ("candidate", "widths", *_COSTS)}
+    columns = {name: candidates[name] for name in ("candidate", "widths", *COSTS)}
     pq.write_table(pa.table(columns | table.columns()), folder / "candidates.parquet")
     (folder / "plan.json").write_text(plans[table.winner].to_json())
     names = ("macs", "score", "standard_error", "accuracy", "images", "rung", "rank")
@@ -175,7 +178,7 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
     numbers: dict[str, float | int] = {"candidates": len(table), "winner": winner}
     for name in ("score", "standard_error", "accuracy", "cross_entropy"):
         numbers[f"winner_{name}"] = float(getattr(table, name)[winner])
-    for name in _COSTS:
+    for name in COSTS:
         numbers[f"winner_{name}"] = candidates[name][winner].as_py()
     for name in ("score_spread", "median_standard_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])

@@ -28,8 +28,7 @@ def data_versions(params: FetchParams, store: Store, base: Path = Path()) -> Sou
         DataError: there is nothing at an address.
         StorageError: a source did not answer.
     """
-    addresses = {"train": params.train} | ({"test": params.test} if params.test else {})
-    return {part: address_version(address, store, base) for part, address in addresses.items()}
+    return {part: address_version(address, store, base) for part, address in params.addresses.items()}
 
 
 def address_version(address: str, store: Store, base: Path = Path()) -> str:

@@ -4,6 +4,7 @@ import json
 import math
 from datetime import UTC, datetime
 
+from eyas.data.comparability import Comparability
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.status import RunSummary, read_status
 from tasks.record import open_store
@@ -25,7 +26,9 @@ def _describe(version: Version | None) -> str:
     if version is None:
         return "none"
     accuracy = version.metrics.get("finetune.test_accuracy", math.nan)
-    known = "" if math.isnan(accuracy) else f", test accuracy {100 * accuracy:.2f} %"
+    seen = Comparability.from_tags(version.tags) or Comparability()
+    caution = "" if seen.comparable else " on images that it may have seen"
+    known = "" if math.isnan(accuracy) else f", test accuracy {100 * accuracy:.2f} %{caution}"
     return f"version {version.number}{known}; {_reason(version)}"
 
 

@@ -14,7 +14,7 @@ from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
-from eyas.training import Evaluation, StoredSplit, TrainingResult, evaluate, train
+from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
 from eyas.training.recipes import Recipe
 from tasks import stage
 
@@ -43,8 +43,12 @@ class TrainingData:
         model.to(self.device)
         return evaluate(model, self.split(name).to(torch.device(self.device)), device=self.device)
 
+    def batch_size(self, recipe: Recipe) -> int:
+        """Of a training with ``recipe``."""
+        return choose_length(len(self.split("train")), recipe.batch_size).batch_size
+
     def train(
-        self, model: nn.Module, recipe: Recipe, epochs: int, *, seed: int, folder: Path, progress: Progress,
+        self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
         teacher: nn.Module | None = None,
     ) -> TrainingResult:  # fmt: skip
         """Train on ``train``, judge epochs on ``score``; continues from ``folder``."""
@@ -103,9 +107,9 @@ def check_fits(model: nn.Module, dataset: Dataset) -> None:
         )
 
 
-def share_cores(runtime: RuntimeParams, recipe: Recipe, macs: int) -> None:
+def share_cores(runtime: RuntimeParams, batch_size: int, macs: int) -> None:
     """One thread for steps too small to be worth dividing; ``runtime.threads`` overrules."""
-    torch.set_num_threads(share_threads(cores(), wanted=runtime.threads, macs=macs * recipe.batch_size))
+    torch.set_num_threads(share_threads(cores(), wanted=runtime.threads, macs=macs * batch_size))
 
 
 def resume_folder(params: PipelineParams, name: str, key: str) -> Path:

@@ -136,7 +136,8 @@ class Workspace:
                 yield
         except Timeout as error:
             pid = owner.read_text() if owner.exists() else "unknown"
-            msg = f"another run (process {pid}) holds {self.name!r}: wait for it with --wait, or stop it first"
+            ways = "stop it first, or wait for it (run: --wait, retrain: schedule.overlap)"
+            msg = f"another run (process {pid}) holds {self.name!r}: {ways}"
             raise BusyError(msg) from error
 
 
@@ -199,7 +200,8 @@ def _require_utf8(path: Path) -> None:
 def stage_sections(root: Path) -> list[str]:
     """The sections that ``dvc.yaml`` tracks; DVC wants each of them written down, if only as ``{}``."""
     stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"].values()
-    return list(dict.fromkeys(name.partition(".")[0] for stage in stages for name in stage.get("params", [])))
+    listed = (name for stage in stages for name in stage.get("params", []) if isinstance(name, str))
+    return list(dict.fromkeys(name.partition(".")[0] for name in listed))
 
 
 def _require_sections(root: Path, path: Path, content: Mapping[str, Any]) -> None:

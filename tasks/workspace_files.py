@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from configobj import ConfigObj
 
+from eyas.data.comparability import WORDS
 from eyas.errors import ParameterError
 
 ORIGIN = "origin.json"
@@ -113,6 +114,6 @@ def _relocate(content: Mapping[str, Any], root: Path, folder: Path) -> dict[str,
     moved: dict[str, Any] = json.loads(json.dumps(content))
     for section, name in (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint")):
         value = (moved.get(section) or {}).get(name)
-        if isinstance(value, str) and not re.match(r"^(/|~|\$|[a-z0-9]+:)", value):
+        if isinstance(value, str) and value not in WORDS and not re.match(r"^(/|~|\$|[a-z0-9]+:)", value):
             moved[section][name] = os.path.relpath(root / value, folder)
     return moved

@@ -39,12 +39,18 @@ def fetched(tmp_path: Path, options: Callable[..., DatasetOptions]) -> Callable[
 
     counter = iter(range(100))
 
-    def make(train: Path, test: Path | None = None, sha256: dict[str, str] | None = None, **changes: object) -> Path:
+    def make(
+        train: Path,
+        test: Path | None = None,
+        sha256: dict[str, str] | None = None,
+        where: str | None = None,
+        **changes: object,
+    ) -> Path:
         folder = tmp_path / f"fetch{next(counter)}"
         source = {"train": str(train)} | ({"test": str(test)} if test else {})
         for name, address in source.items():
             fetch_files(address, folder / "files" / name, Store(state=tmp_path / "state").bring, sha256 or {})
-        make_dataset(folder, options(**changes), dict.fromkeys(source, "somewhere"))
+        make_dataset(folder, options(test=where, **changes), dict.fromkeys(source, "somewhere"))
         return folder
 
     return make

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.fingerprint import Fingerprint, code_digest
 from eyas.operations.tracking import model_registry, open_store
 from flows import retrain as module
 from flows.pipeline import Outcome
 from flows.retrain import as_json, decide_and_run
-from tasks.fingerprint import code_digest, recorded_fingerprint, take_fingerprint
+from tasks.fingerprint import code_files, recorded_fingerprint, take_fingerprint
 from tasks.source_version import SOURCE, data_versions
 from tasks.workspace import Workspace
 
@@ -33,7 +34,7 @@ class Case:
     def run_stages(self, workspace: Workspace, *, again: list[str]) -> Outcome:
         self.asked.append(list(again))
         self.bring()
-        number = self.register(recorded_fingerprint(workspace, code_digest(workspace.root)))
+        number = self.register(recorded_fingerprint(workspace, code_digest(code_files(workspace))))
         return Outcome("default", str(workspace.folder), "run", number, ())
 
     def bring(self) -> None:
@@ -119,6 +120,41 @@ def test_each_change_is_a_reason_to_run(case: Case, part: str, words: str) -> No
     version = model_registry.get_version(case.store, "net", "2")
     assert version.tags["eyas.retrain.because"] == decision["reason"]
     assert version.tags["eyas.retrain.reason"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda lib: (lib / "mypkg/net.py").write_text("import mypkg.free"), "code: mypkg/net.py changed"),
+        (lambda lib: (lib / "mypkg/free.py").write_text("x = 2"), "code: mypkg/free.py changed"),
+        (lambda lib: (lib / "mypkg/free.py").unlink(), "code: mypkg/free.py is gone"),
+        (lambda lib: (lib.parent / "checkout/tasks/two.py").write_text("x = 2"), "code: tasks/two.py is new"),
+        (lambda lib: (lib.parent / "checkout/tasks/one.py").write_text("x = 2"), "code: tasks/one.py changed"),
+    ],
+    ids=["factory", "free function", "module gone", "new file of a stage", "file of a stage"],
+)
+def test_code_that_changed_is_named(
+    make_workspace: Callable[..., Workspace], case: Case, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    change: Callable[[Path], object], said: str,
+) -> None:  # fmt: skip
+    lib = tmp_path / "lib"
+    (lib / "mypkg").mkdir(parents=True)
+    (lib / "mypkg/net.py").write_text("from mypkg.free import act")
+    (lib / "mypkg/free.py").write_text("act = abs")
+    monkeypatch.setenv("PYTHONPATH", str(lib))
+    runtime = case.workspace.params.runtime.model_dump(mode="json")
+    case.workspace = make_workspace(runtime=runtime, baseline={"architecture": "mypkg.net:build"})
+    pipeline = yaml.safe_load((case.workspace.root / "dvc.yaml").read_text())
+    pipeline["stages"]["one"]["deps"] = ["tasks", "models"]
+    (case.workspace.root / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    (case.workspace.root / "models").mkdir()
+    case.bring()
+    then = code_files(case.workspace)
+    monkeypatch.setattr(model_registry, "fetch_code", lambda *_: then)
+    case.register(take_fingerprint(case.workspace), "champion")
+    assert case.decide()["ran"] is False
+    change(lib)
+    assert case.decide()["reason"] == f"changed since net version 1: {said}"
 
 
 def test_the_champion_is_compared_with_before_the_candidate(case: Case) -> None:

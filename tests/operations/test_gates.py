@@ -5,7 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from eyas.operations.gates import Gate, MeasuredNetwork, PromoteParams, PromotionDecision, churn, gain, judge
+from eyas.data.comparability import Comparability
+from eyas.operations.gate import Gate
+from eyas.operations.gates import PromotionDecision, judge
+from eyas.operations.measured_network import MeasuredNetwork, churn, gain
+from eyas.operations.promote_params import PromoteParams
 
 LABELS = np.arange(200) % 10
 
@@ -57,6 +61,34 @@ def test_each_limit_alone(name: str, limit: float, holding: MeasuredNetwork, bre
     params = OPEN.model_copy(update={name: limit})
     assert failed(params, holding) == set()
     assert failed(params, breaking) == {name.split("_", 1)[1]}
+
+
+def test_what_is_not_comparable_is_not_compared_with_the_dense_network() -> None:
+    params = OPEN.model_copy(update={"max_drop": 0.5, "min_accuracy": 0.0})
+    seen = Comparability(False, "the checkpoint may have seen them")
+    gates, numbers = judge(params, DENSE, dense=DENSE, champion=None, parity=True, own=seen, both=seen)
+    by_name = {gate.name: gate for gate in gates}
+    assert by_name.keys() == {"accuracy", "comparable_with_dense"}
+    assert not by_name["comparable_with_dense"].passed
+    assert (
+        "the checkpoint may have seen them; judge without it (promote.max_drop: null)"
+        in by_name["comparable_with_dense"].reason
+    )
+    assert "on images that it may have seen" in by_name["accuracy"].reason
+    assert numbers["comparable"] == 0
+    assert not numbers.keys() & {"dense_accuracy", "gain", "churn"}
+    alone, _ = judge(OPEN, DENSE, dense=DENSE, champion=None, parity=True, own=seen, both=seen)
+    assert alone == ()
+
+
+def test_a_champion_that_saw_the_test_images_is_not_compared_with_but_the_dense_network_is() -> None:
+    params = OPEN.model_copy(update={"max_drop": 0.5, "max_churn": 1.0})
+    seen = Comparability(False, "net version 1 was made with 3 of the 200 test images")
+    gates, numbers = judge(params, DENSE, dense=DENSE, champion=answering(range(50)), parity=True, both=seen)
+    assert {gate.name: gate.passed for gate in gates} == {"drop": True, "comparable_with_champion": False}
+    assert seen.reason in gates[-1].reason
+    assert numbers["dense_accuracy"] == DENSE.accuracy
+    assert not numbers.keys() & {"champion_accuracy", "gain", "gain_standard_error", "churn"}
 
 
 def test_parity_must_have_been_shown() -> None:

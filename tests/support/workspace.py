@@ -20,7 +20,8 @@ def write_workspace(
     random = np.random.default_rng(seed)
     _fetch(artifacts)
     _json(artifacts / "baseline/architecture.json", _architecture())
-    _json(artifacts / "baseline/metrics.json", {"test_accuracy": 0.9722, "score_accuracy": 0.9801})
+    length = {"epochs": 15, "steps": 900, "steps_per_epoch": 60, "batch_size": 32, "score_images": 210}
+    _json(artifacts / "baseline/metrics.json", {"test_accuracy": 0.9722, "score_accuracy": 0.9801, **length})
     _history(artifacts / "baseline/history.csv", epochs=15, start=0.6, random=random)
     (artifacts / "baseline/model.safetensors").write_bytes(b"dense")
     _json(artifacts / "sample/space.json", _space())
@@ -29,7 +30,9 @@ def write_workspace(
     (artifacts / "score").mkdir(parents=True)
     pq.write_table(pa.Table.from_pylist(rows), artifacts / "score/candidates.parquet")
     _json(artifacts / "score/metrics.json", {"best_score": max(row["score"] for row in rows)})
-    _json(artifacts / "finetune/metrics.json", {"test_accuracy": 0.9667, "recalibrated_accuracy": 0.71})
+    before = {"recalibrated_score_accuracy": 0.71, "score_gained": 60, "score_lost": 4}
+    paired = {"test_images": 360, "test_gained": 3, "test_lost": 5}
+    _json(artifacts / "finetune/metrics.json", {"test_accuracy": 0.9667, **before, **paired, **length})
     _history(artifacts / "finetune/history.csv", epochs=15, start=0.85, random=random)
     _export(artifacts / "export")
     _latency(artifacts / LATENCY)
@@ -118,6 +121,7 @@ def _export(folder: Path) -> None:
 
 
 def _latency(path: Path) -> None:
-    times = {"dense": {"median": 0.084, "p95": 0.1}, "model": {"median": 0.061, "p95": 0.08}}
+    times = {"dense": {"median": 0.084, "q25": 0.083, "q75": 0.086, "p95": 0.1}}
+    times |= {"model": {"median": 0.061, "q25": 0.06, "q75": 0.063, "p95": 0.08}}
     latency = {"milliseconds": times, "runs": 200, "batch": 1, "threads": 1, "runtime": "onnxruntime 1.31.1"}
     _json(path, latency | {"cpu": "Example CPU @ 2.1 GHz", "cores": 2})

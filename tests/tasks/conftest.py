@@ -1,8 +1,12 @@
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
@@ -12,11 +16,13 @@ import eyas
 import models
 from eyas.config import PipelineParams, parse_params
 from eyas.networks.saved_network import Network, save_network
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
+from eyas.pruning.space import SearchSpace
 from tasks.export import export
 from tasks.fetch import fetch
+from tasks.recorded_cost import COSTS, RANKED
 from tasks.stage import write_json
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, spoil, write_lock
@@ -51,12 +57,21 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     write_json(artifacts / "sample/space.json", space.to_json())
     (artifacts / "score").mkdir()
     (artifacts / "score/plan.json").write_text(plan.to_json())
+    write_ranking(artifacts, space, [list(plan.widths.values())])
     race = {"batch_size": 128, "rungs": [{"calibration_images": 1024}]}
     write_json(artifacts / "score/diagnostics.json", {"settings": race})
     small = trained(eyas.prune(dense, space, plan), images, labels)
     options = {"space": space, "plan": plan, "architecture": "models:build", "arguments": ARGUMENTS}
     eyas.save(small, artifacts / "finetune", **options)
     return artifacts
+
+
+def write_ranking(artifacts: Path, space: SearchSpace, widths: list[list[int]]) -> None:
+    """Candidates as ``score`` leaves them, the first of them the winner."""
+    costs = space.costs(np.array(widths))
+    columns = {name: getattr(costs, name) for name in COSTS}
+    table = pa.table({"widths": widths, **columns, "rank": np.arange(len(widths)) + 1})
+    pq.write_table(table, artifacts / RANKED)
 
 
 def trained(model: nn.Module, images: Tensor, labels: Tensor) -> nn.Module:
@@ -80,11 +95,22 @@ def root(tmp_path_factory: pytest.TempPathFactory, pruned_digits: Path, digits_p
     (root / "artifacts/export").mkdir()
     params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"exporters": ()})})
     write_json(root / "artifacts/export/metrics.json", dict(export(params, root / "artifacts", silent)))
-    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5})
+    write_json(root / "artifacts/baseline/metrics.json", {"test_accuracy": 0.6})
+    paired = {"test_images": 360, "test_gained": 2, "test_lost": 38}
+    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5, **paired})
+    write_table(root / "artifacts")
     stages = {"fetch": {"deps": [], "outs": []}, "export": {"deps": [], "outs": []}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     write_lock(root, "first")
     return root
+
+
+def write_table(artifacts: Path) -> None:
+    """A score table of one candidate, the winner."""
+    groups = json.loads((artifacts / "sample/space.json").read_text())["groups"]
+    row = {"candidate": 0, "widths": [max(1, group["channels"] // 2) for group in groups], "macs": 1000, "params": 100}
+    row |= {"score": -0.5, "standard_error": 0.1, "accuracy": 0.5, "images": 100, "rank": 1}
+    pq.write_table(pa.Table.from_pylist([row]), artifacts / "score/candidates.parquet")
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ Setting = Callable[..., Workspace]
 
 
 def write_lock(root: Path, digest: str) -> None:
-    stages = {name: {"cmd": f"python -m tasks.{name}", "deps": [digest]} for name in ("fetch", "export")}
+    stages = {
+        name: {"cmd": f"python -m tasks.{name}", "deps": [{"path": "code.py", "md5": digest}]}
+        for name in ("fetch", "export")
+    }
     (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
 
 

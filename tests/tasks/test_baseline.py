@@ -21,6 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from eyas.config import parse_params
 from eyas.data import open_dataset
+from eyas.data.comparability import read_comparability
+from eyas.data.manifest import read_manifest
 from eyas.errors import CheckpointError, ChecksumError, EyasError, ParameterError
 from eyas.networks.architectures import ANYWHERE, build_model
 from eyas.networks.saved_network import load_network
@@ -67,10 +69,10 @@ def artifacts(pruned_digits, tmp_path):
     return tmp_path / "artifacts"
 
 
-def make_params(artifacts, **fields):
+def make_params(artifacts, test="data/test", **fields):  # with a checkpoint, of its own as far as a baseline can tell
     baseline_params = {"architecture": "resnet8", "arguments": ARGUMENTS, "epochs": 2, "recipe": RECIPE, **fields}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu"}
-    return parse_params({"baseline": baseline_params, "runtime": runtime})
+    return parse_params({"fetch": {"test": test}, "baseline": baseline_params, "runtime": runtime})
 
 
 def files(folder):
@@ -166,6 +168,34 @@ def test_a_checkpoint_is_adapted_and_both_accuracies_are_told(artifacts, tmp_pat
     assert metrics["checkpoint_test_accuracy"] == plain_accuracy(model, artifacts, "test")
     assert metrics["test_accuracy"] > metrics["checkpoint_test_accuracy"] + 0.2
     assert len((artifacts / "baseline/history.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "test", "words"),
+    [
+        ({}, None, None),
+        ({}, "from_train", None),
+        ({"checkpoint": True, "seen_by_checkpoint": False}, None, None),
+        ({"checkpoint": True, "seen_by_checkpoint": False}, "from_train", None),
+        ({"checkpoint": True}, "data/test", None),
+        ({"checkpoint": True, "seen_by_checkpoint": True}, "included", None),
+        ({"checkpoint": True}, "from_train", "may have been trained"),
+        ({"checkpoint": True, "adapt_epochs": 1}, "from_train", "may have been trained"),
+        ({"checkpoint": True, "seen_by_checkpoint": True}, "from_train", "was trained"),
+    ],
+)
+def test_it_says_whether_its_accuracy_compares(artifacts, tmp_path, caplog, fields, test, words):
+    if test == "from_train":
+        manifest = read_manifest(artifacts / "fetch")
+        marked = manifest.model_copy(update={"test_from_train": True})
+        (artifacts / "fetch/manifest.json").write_text(marked.to_json())
+    path, _ = checkpoint(artifacts, tmp_path)
+    fields = fields | ({"checkpoint": str(path)} if "checkpoint" in fields else {"epochs": 1})
+    metrics = baseline(make_params(artifacts, test=test, **fields), artifacts, silent)
+    told = read_comparability(artifacts / "baseline")
+    assert metrics["comparable"] == told.comparable == (words is None)
+    assert (words or "") in told.reason
+    assert ("not comparable" in caplog.text) is (words is not None)
 
 
 def test_another_checkpoint_is_another_key(artifacts, tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ import torch
 import eyas
 from eyas.config import parse_params
 from eyas.data import open_dataset
+from eyas.data.comparability import read_comparability
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX
 from eyas.deploy.exporters import Exporter
 from eyas.errors import BadInputError, CheckpointError, ParameterError
 from eyas.networks.architectures import build_architecture
@@ -19,8 +23,9 @@ from eyas.operations.tracking import model_registry, open_store
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
 from eyas.storage.digests import file_sha256
+from tasks import registry_source
 from tasks.baseline import baseline
-from tasks.registry_source import bring_checkpoint
+from tasks.registry_source import bring_checkpoint, made_from
 from tasks.workspace import Workspace
 
 
@@ -92,6 +97,36 @@ def test_a_registered_model_is_the_baseline_of_the_next_round(artifacts, registe
     assert metrics["test_accuracy"] == pytest.approx(accuracy(pruned, artifacts))
 
 
+@pytest.mark.parametrize(
+    ("known", "fields", "words"),
+    [
+        ({}, {}, "is not known any more"),
+        ({}, {"seen_by_checkpoint": False}, None),
+        ({"eyas.dataset_hash": "this"}, {}, None),
+        ({"eyas.dataset_hash": "this", "eyas.comparable": "false"}, {"seen_by_checkpoint": False}, "of old"),
+        ({"index": "train"}, {"seen_by_checkpoint": False}, "digits version 1 was made with"),
+        ({"index": "test"}, {}, None),
+    ],
+)
+def test_what_a_registered_version_was_made_with_decides(artifacts, registered, monkeypatch, known, fields, words):
+    """Of its own data set it is known; of another, each image is; of one that is gone, the user's word counts."""
+    dataset = open_dataset(artifacts / "fetch")
+    tags = {"eyas.comparable": "true", "eyas.not_comparable.because": "of old" if "eyas.comparable" in known else ""}
+    tags |= {name: dataset.digest if value == "this" else value for name, value in known.items() if name != "index"}
+    as_it_is = registry_source.find_version
+    monkeypatch.setattr(
+        registry_source, "find_version", lambda *where: replace(one := as_it_is(*where), tags={**one.tags, **tags})
+    )
+    if "index" in known:  # it held out these images (the same, or those that are for training now)
+        rows = read_index(artifacts / "fetch" / INDEX)
+        seen = {row.sha256 for row in rows if (row.split == "test") is (known["index"] == "train")}
+        monkeypatch.setattr(registry_source, "images_seen", lambda *_: seen)
+    metrics = run_baseline(from_registry(artifacts, registered[0], "models:/digits/1", **fields))
+    told = read_comparability(artifacts / "baseline")
+    assert metrics["comparable"] == told.comparable == (words is None)
+    assert (words or "") in told.reason
+
+
 def test_a_registered_model_is_pruned_once_more(artifacts, registered, tmp_path):
     uri, first = registered
     run_baseline(from_registry(artifacts, uri, "models:/digits@candidate"))
@@ -132,12 +167,22 @@ def test_a_registered_model_that_is_not_there(artifacts, registered, checkpoint,
 
 def test_without_a_flow_the_stage_says_what_to_run(artifacts, registered):
     workspace = from_registry(artifacts, registered[0], "models:/digits/1")
-    with pytest.raises(CheckpointError, match="models:/digits/1 is in the model registry.*`eyas run`, not `dvc repro`"):
+    with pytest.raises(
+        CheckpointError,
+        match="models:/digits/1 is in the model registry.*`eyas run`, not `dvc repro`, with the options of this pro",
+    ):
         baseline(workspace.params, artifacts, silent)
     bring_checkpoint(workspace)
     other = from_registry(artifacts, registered[0], "models:/digits@candidate")
     with pytest.raises(CheckpointError, match="models:/digits@candidate is in the model registry"):
         baseline(other.params, artifacts, silent)
+
+
+def test_what_is_made_from_a_registered_version_says_so(artifacts, registered):
+    workspace = from_registry(artifacts, registered[0], "models:/digits@candidate")
+    bring_checkpoint(workspace)
+    assert made_from(workspace) == {"eyas.made_from": "digits/1"}
+    assert made_from(from_registry(artifacts, registered[0], None)) == {}
 
 
 def test_files_that_were_changed_since_they_were_brought_are_refused_and_brought_again(artifacts, registered):
@@ -156,21 +201,23 @@ def test_an_alias_that_moved_runs_the_baseline_again(artifacts, registered, monk
     workspace = from_registry(artifacts, registered[0], "models:/digits@moving")
     store = open_store(artifacts.parent, uri=registered[0])
     model_registry.set_alias(store, "digits", "moving", "1")
-    assert bring_checkpoint(workspace)
+    named = bring_checkpoint(workspace)
     run_baseline(workspace)
     first = json.loads((artifacts / "baseline/source.json").read_text())
     with monkeypatch.context() as patched:
         patched.setattr(model_registry, "download", None)  # what is here is not brought again
-        assert not bring_checkpoint(workspace)
+        assert bring_checkpoint(workspace) == named
     version = model_registry.get_version(store, "digits", 1)
     copied = store.client.create_model_version("digits", source=version.source, tags=dict(version.tags))
     model_registry.set_alias(store, "digits", "moving", str(copied.version))
-    assert bring_checkpoint(workspace)
+    moved = bring_checkpoint(workspace)
     run_baseline(workspace)
     second = json.loads((artifacts / "baseline/source.json").read_text())
     assert first.keys() == second.keys() == {"checkpoint"}
     assert first != second
     digest = version.manifest_digest
+    assert named == f"digits version 1, {first['checkpoint']}"
+    assert moved == f"digits version {copied.version}, {second['checkpoint']}"
     assert first == {"checkpoint": hashlib.sha256(f'["digits", "1", "{digest}"]'.encode()).hexdigest()}
     store.client.delete_model_version("digits", str(copied.version))
 

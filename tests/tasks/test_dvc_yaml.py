@@ -1,6 +1,7 @@
 """dvc.yaml against the code: every source a stage can reach is listed, every parameter exists, names agree."""
 
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -14,6 +15,7 @@ import yaml
 from eyas.component import Component
 from eyas.config import PipelineParams
 from tasks.dvc_cli import stage_names
+from tasks.named_inputs import INPUTS
 
 ROOT = Path(__file__).resolve().parents[2]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -54,6 +56,11 @@ def families(section: str) -> Iterator[str]:
                 yield kind.__module__.rpartition(".")[0]
 
 
+def sections_of(stage: str) -> list[str]:
+    """Of ``params.yaml``."""
+    return [name for name in PIPELINE[stage]["params"] if isinstance(name, str)]
+
+
 def path_of(module: str) -> str:
     file = importlib.util.find_spec(module).origin  # type: ignore[union-attr]
     return str(Path(file).resolve().relative_to(ROOT))  # type: ignore[arg-type]
@@ -82,7 +89,7 @@ def test_what_is_listed_exists(stage: str) -> None:
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_a_stage_has_one_name_everywhere(stage: str) -> None:
     assert PIPELINE[stage]["cmd"] == f"PATH=.venv/bin:$PATH python -m tasks.{stage}"
-    assert stage in PIPELINE[stage]["params"] or any(p.startswith(f"{stage}.") for p in PIPELINE[stage]["params"])
+    assert stage in sections_of(stage)
     outs = [out for part in ("outs", "metrics", "plots") for out in PIPELINE[stage].get(part, [])]
     assert all(out.startswith(f"artifacts/{stage}/") for out in outs)
 
@@ -90,17 +97,23 @@ def test_a_stage_has_one_name_everywhere(stage: str) -> None:
 def test_whole_sections_are_listed() -> None:
     """DVC fails on a single field that ``params.yaml`` leaves to its default."""
     sections = {field.alias or name for name, field in PipelineParams.model_fields.items()}
-    assert {name for stage in PIPELINE.values() for name in stage["params"]} <= sections
+    assert {name for stage in PIPELINE for name in sections_of(stage)} <= sections
+
+
+@pytest.mark.parametrize("stage", sorted(PIPELINE))
+def test_a_stage_lists_its_part_of_what_dvc_cannot_see_and_it_is_written_down(stage: str) -> None:
+    assert [name for name in PIPELINE[stage]["params"] if isinstance(name, dict)] == [{INPUTS: [stage]}]
+    assert json.loads((ROOT / INPUTS).read_text()).keys() == PIPELINE.keys()
 
 
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
 def test_every_section_a_stage_reads_is_listed(stage: str) -> None:
     text = (ROOT / "tasks" / f"{stage}.py").read_text()
-    assert set(re.findall(r"\bparams\.(\w+)", text)) & set(PIPELINE) <= set(PIPELINE[stage]["params"])
+    assert set(re.findall(r"\bparams\.(\w+)", text)) & set(PIPELINE) <= set(sections_of(stage))
 
 
 def test_runtime_is_outside_of_dvcs_view() -> None:
-    assert not any(name.startswith("runtime") for stage in PIPELINE.values() for name in stage["params"])
+    assert not any(name.startswith("runtime") for stage in PIPELINE for name in sections_of(stage))
 
 
 def test_the_six_stages_run_in_the_order_of_the_design() -> None:

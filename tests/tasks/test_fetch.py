@@ -345,15 +345,15 @@ def refuse_writes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "mkdir", mkdir)
 
 
-def test_training_images_in_the_test_set_are_counted_and_said(run, folder, tmp_path, caplog) -> None:
+def test_training_images_in_the_test_set_are_left_out_of_it_and_said(run, folder, tmp_path, caplog) -> None:
     caplog.set_level(logging.WARNING)
     images = make_images(30, seed=9)
     images[:4] = make_images(len(LABELS))[:4]  # four of the training images
     write_folder(tmp_path / "held", images, [n % 3 for n in range(30)])
     metrics = run(str(folder), test=str(tmp_path / "held"))
     assert metrics["train_images_in_test"] == 4
-    assert metrics["test"] == 30
-    assert "4 training images are identical to one of the test set" in caplog.text
+    assert metrics["test"] == 26
+    assert "4 of 30 images of the test set are in the training data as well: they are left out" in caplog.text
 
 
 def test_duplicates_are_counted_and_stay_together(run, folder, tmp_path, caplog) -> None:

@@ -5,17 +5,21 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 import eyas
 from eyas.config import parse_params
 from eyas.data import open_dataset
-from eyas.errors import PlanError
+from eyas.errors import DataError, PlanError
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.scoring.engine import Engine
+from eyas.training import choose_length
 from tasks.finetune import finetune
+from tasks.recorded_cost import COSTS, RANKED
 from tasks.sample import sample
 from tasks.score import score
 
@@ -60,6 +64,36 @@ def test_the_winner_is_trained_and_loads_again(artifacts):
     assert metrics["params"] < sum(parameter.numel() for parameter in dense.parameters()) / 2
     with (artifacts / "finetune/history.csv").open() as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_images_that_only_one_network_answers_right_are_counted(artifacts):
+    metrics = finetune(make_params(artifacts), artifacts, silent)
+    right = {}
+    for name, model in (
+        ("dense", load_network(artifacts / "baseline").model),
+        ("small", eyas.load(artifacts / "finetune")),
+    ):
+        dataset = open_dataset(artifacts / "fetch")
+        part = dataset.split("test")
+        with torch.no_grad():
+            answers = torch.cat([model.eval()(dataset.normalise(image[None])).argmax(1) for image in part.images()])
+        right[name] = set((answers == part.labels).nonzero().flatten().tolist())
+    assert metrics["test_gained"] == len(right["small"] - right["dense"]) > 0
+    assert metrics["test_lost"] == len(right["dense"] - right["small"]) > 0
+    gained = metrics["score_gained"] - metrics["score_lost"]
+    difference = metrics["score_accuracy"] - metrics["recalibrated_score_accuracy"]
+    assert gained / metrics["score_images"] == pytest.approx(difference)
+
+
+def test_what_the_user_left_open_is_chosen_told_and_recorded(artifacts, caplog):
+    caplog.set_level("INFO")
+    images = len(open_dataset(artifacts / "fetch").split("train"))
+    expected = choose_length(images, epochs=1)
+    metrics = finetune(make_params(artifacts, epochs=1, recipe={"kind": "sgd"}), artifacts, silent)
+    assert {name: metrics[name] for name in expected.as_metrics()} == expected.as_metrics()
+    assert metrics["batch_size"] == 32  # about 990 images: 30 steps of 32
+    assert f"training: {expected.text}" in caplog.messages
+    assert make_params(artifacts, epochs=None).finetune.epochs is None
 
 
 def test_recalibration_is_what_the_score_stage_did(artifacts):
@@ -142,6 +176,26 @@ def test_killed_and_resumed_ends_with_the_same_bytes(artifacts):
     assert metrics == expected_metrics
     assert files(artifacts / "finetune") == expected
     assert all(hashlib.sha256(path.read_bytes()).digest() == digest for path, digest in before.items())
+
+
+@pytest.mark.parametrize("change", ["plan", "widths", "rank"])
+def test_a_plan_that_is_not_the_winners_is_refused(artifacts, change):
+    dense = load_network(artifacts / "baseline")
+    space = eyas.trace(dense.model, (dense.example(),))
+    table = pq.read_table(artifacts / RANKED)
+    rows = [*table.to_pylist(), {**table.to_pylist()[0], "rank": 2}]
+    narrow = space.vector({group.name: space.legal_widths(group)[0] for group in space.groups})
+    costs = {name: getattr(space.cost(narrow), name) for name in COSTS}
+    if change == "plan":
+        (artifacts / "score/plan.json").write_text(space.plan(narrow).to_json())
+    elif change == "widths":
+        rows[0]["widths"] = narrow.tolist()
+    else:
+        rows = [{**rows[0], "rank": 2}, {"widths": narrow.tolist(), **costs, "rank": 1}]
+    pq.write_table(pa.Table.from_pylist(rows), artifacts / RANKED)
+    with pytest.raises(DataError, match=r"the winner, row [01] of|row 0: widths .* cost"):
+        finetune(make_params(artifacts), artifacts, silent)
+    assert not files(artifacts / "finetune")
 
 
 def test_a_plan_of_another_network_is_refused(artifacts):

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from eyas.errors import BadInputError, StorageError
-from eyas.operations.fingerprint import MEANING, Fingerprint
+from eyas.operations.fingerprint import MEANING, Fingerprint, code_digest
 from eyas.operations.lineage import params_digest
 from eyas.operations.tracking import model_registry, open_store
 from tasks import dense_source, fetch
-from tasks.fingerprint import STAGE_OF, code_digest, recorded_fingerprint, recorded_sources, take_fingerprint
+from tasks.fingerprint import STAGE_OF, code_files, recorded_fingerprint, recorded_sources, take_fingerprint
 from tasks.source_version import require_unchanged
 from tasks.workspace import Workspace, open_workspace
 from tests.support.peers import bucket_in, s3_service, set_credentials
@@ -83,7 +83,7 @@ def settings(**sections: object) -> Callable[[Path], None]:
         (compile_, []),
         (edit("README.md"), []),
         (settings(score={"seed": 7}), ["params"]),
-        (settings(fetch={"train": "data/train"}), ["data", "params"]),
+        (settings(fetch={"train": "data/train", "test": "from_train"}), ["data", "params"]),
         (settings(baseline={}), ["params", "checkpoint"]),
         (settings(runtime={"threads": 3}, schedule={"interval_minutes": 5}, promote={"min_accuracy": 0.9}), []),
         (settings(register={"model": "another"}), []),
@@ -179,12 +179,17 @@ def test_what_is_registered_is_what_was_brought_not_what_the_source_holds_now(
     workspace = workspace_with(checkout, "data/train")
     present = take_fingerprint(workspace)
     run_fetch(workspace, monkeypatch)
-    assert recorded_fingerprint(workspace, code_digest(checkout)).changes_since(present) == []
+    assert recorded_fingerprint(workspace, code_digest(code_files(workspace))).changes_since(present) == []
     edit("data/train/a.png")(checkout)
-    assert recorded_fingerprint(workspace, code_digest(checkout)).changes_since(present) == []
-    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == ["data"]
+    assert recorded_fingerprint(workspace, code_digest(code_files(workspace))).changes_since(present) == []
+    assert take_fingerprint(workspace).changes_since(
+        recorded_fingerprint(workspace, code_digest(code_files(workspace)))
+    ) == ["data"]
     run_fetch(workspace, monkeypatch)
-    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == []
+    assert (
+        take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(code_files(workspace))))
+        == []
+    )
 
 
 def test_a_source_that_changes_while_it_is_brought_gives_no_data(
@@ -226,9 +231,9 @@ def test_a_checkpoint_that_changes_while_it_is_brought_is_refused(
 def test_nothing_brought_yet_is_no_version(checkout: Path) -> None:
     workspace = open_workspace(checkout)
     assert recorded_sources(workspace) == {"data": "", "checkpoint": ""}
-    assert take_fingerprint(workspace).changes_since(recorded_fingerprint(workspace, code_digest(checkout))) == list(
-        STAGE_OF
-    )
+    assert take_fingerprint(workspace).changes_since(
+        recorded_fingerprint(workspace, code_digest(code_files(workspace)))
+    ) == list(STAGE_OF)
 
 
 def test_tags_keep_a_fingerprint() -> None:

@@ -7,13 +7,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 
 import eyas
 from eyas.cli import main
+from eyas.data.comparability import COMPARABLE, Comparability
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX
 from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
+from eyas.storage.digests import file_sha256
 from flows import commands
 from tasks.promote import promote, roll_back
 from tasks.record import open_store
@@ -73,6 +78,47 @@ def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, sp
     assert aliases(workspace)["champion"] == "2"
 
 
+def test_what_its_checkpoint_may_have_seen_is_not_compared(
+    setting: Setting, spoilt: Callable[..., None], root: Path
+) -> None:
+    workspace = setting(max_drop=1.0, min_gain=-1.0)
+    doubt = Comparability(False, "the checkpoint may have been trained on them")
+    doubt.write(root / "artifacts/baseline")
+    try:
+        version = enter(workspace)
+    finally:
+        (root / "artifacts/baseline" / COMPARABLE).unlink()
+    assert Comparability.from_tags(version.tags) == doubt
+    assert "on images that it may have seen" in "\n".join(status_lines(workspace))
+    with pytest.raises(RefusedError, match="not compared with that of the dense network: the checkpoint may have been"):
+        promote(workspace)
+    alone = promote(setting(max_drop=None, min_gain=-1.0))
+    assert (alone.outcome, alone.numbers["comparable"]) == ("promoted", 0)
+    assert "dense_accuracy" not in alone.numbers
+    spoilt(workspace)
+    enter(workspace)
+    with pytest.raises(RefusedError, match="not compared with that of the champion: the checkpoint may have been"):
+        promote(workspace)
+    assert promote(workspace, force="the old one was measured elsewhere").outcome == "forced"
+
+
+def test_a_champion_that_was_trained_on_what_is_for_the_test_now_is_not_compared(
+    setting: Setting, spoilt: Callable[..., None], root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = setting(min_gain=-1.0)
+    first = enter(workspace)
+    promote(workspace)
+    model_registry.tag_version(open_store(workspace), first, {"eyas.dataset_hash": "an older one"})
+    spoilt(workspace)
+    enter(workspace)
+    test = [row.sha256 for row in read_index(root / "artifacts/fetch" / INDEX) if row.split == "test"]
+    monkeypatch.setattr("tasks.seen_images.images_seen", lambda *_: {"elsewhere", *test[:3]})
+    with pytest.raises(RefusedError, match=f"version 1 was made with 3 of the {len(test)} test images; replacing it"):
+        promote(workspace)
+    monkeypatch.setattr("tasks.seen_images.images_seen", lambda *_: {"elsewhere"})
+    assert promote(workspace).outcome == "promoted"
+
+
 @pytest.mark.parametrize("loss", ["files", "by hand"])
 def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
     setting: Setting, spoilt: Callable[..., None], loss: str
@@ -92,6 +138,33 @@ def test_a_champion_that_cannot_be_read_is_replaced_only_by_force(
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
     assert promote(workspace, force="its files were lost").outcome == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
+
+
+def test_a_smaller_network_of_equal_accuracy_is_promoted_unless_only_a_better_one_may_be(
+    setting: Setting, spoilt: Callable[..., None], root: Path
+) -> None:
+    workspace, folder = setting(), root / "artifacts/export"
+    kept = {name: (folder / name).read_bytes() for name in ("model.onnx", "manifest.json")}
+    padded = onnx.load(folder / "model.onnx")
+    padded.doc_string = "x" * 50_000
+    onnx.save(padded, folder / "model.onnx")
+    manifest = json.loads(kept["manifest.json"])
+    manifest["files"]["model.onnx"]["sha256"] = file_sha256(folder / "model.onnx")
+    write_json(folder / "manifest.json", manifest)
+    enter(workspace)
+    promote(workspace)
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+    enter(workspace)
+    with pytest.raises(RefusedError, match=r"gain over the champion \+0.0000.* more than 0$"):
+        promote(setting(preset="better"))
+    assert promote(setting(preset="not_worse_and_smaller", max_bytes=10), dry_run=True).outcome == "refused"
+    decision = promote(workspace)
+    assert (decision.outcome, decision.champion) == ("promoted", "1")
+    assert aliases(workspace)["champion"] == "2"
+    gates = {gate.name: gate for gate in decision.gates}
+    assert gates["smaller"].value < 0.99
+    assert gates["not_worse"].value == pytest.approx(-1 / (decision.numbers["images"] + 2))
 
 
 def test_accuracy_of_the_gate_is_that_of_pytorch(setting: Setting, root: Path) -> None:

@@ -7,16 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
+from eyas.errors import ChecksumError
 from eyas.operations.fingerprint import Fingerprint
+from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, model_registry
 from tasks import source_version
-from tasks.fingerprint import take_fingerprint
-from tasks.record import open_store, start_run
+from tasks.fingerprint import code_files, take_fingerprint
+from tasks.record import log_verdict, open_store, start_run
 from tasks.register import register_candidate
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
-from tests.tasks.registering import Setting, enter, write_lock
+from tasks.workspace import Workspace
+from tests.tasks.registering import Setting, aliases, enter, write_lock
 
 
 def test_version_carries_lineage_of_the_workspace(setting: Setting, root: Path) -> None:
@@ -42,24 +46,106 @@ def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_f
     before = take_fingerprint(workspace)
 
     def registered() -> Fingerprint | None:
-        number = register_candidate.fn(start_run(workspace), workspace, "code")
+        number = register_candidate.fn(start_run(workspace), workspace, code_files(workspace))
         version = model_registry.get_version(open_store(workspace), workspace.params.register_.model, number)
         assert version.number == "1"
         return Fingerprint.from_tags(version.tags)
 
-    assert registered() == replace(before, code="code")
+    assert registered() == before
     monkeypatch.setattr(source_version, "address_version", lambda *_: "the source has moved on")
     assert take_fingerprint(workspace).data != before.data
-    assert registered() == replace(before, code="code")
+    assert registered() == before
     # Brought again, and found to be the same images: the version is known by the source's new version.
     was = kept.read_text()
     write_json(kept, {"train": "the source has moved on"})
     try:
-        assert registered() == replace(take_fingerprint(workspace), code="code")
+        assert registered() == take_fingerprint(workspace)
     finally:
         kept.write_text(was)
+
+
+def test_what_is_not_as_the_stages_made_it_is_not_registered(
+    setting: Setting, root: Path, monkeypatch: pytest.MonkeyPatch, lock: str
+) -> None:
+    monkeypatch.setattr("tasks.register.get_run_logger", lambda: logging.getLogger("test"))
+    workspace = setting()
+    path = workspace.artifacts / "export/dense.onnx"
+    content = yaml.safe_load(lock)
+    entry = {"path": "artifacts/export/dense.onnx", "md5": hashlib.md5(path.read_bytes()).hexdigest()}
+    content["stages"]["export"]["outs"] = [entry]
+    (root / "dvc.lock").write_text(yaml.safe_dump(content))
+    code, good = code_files(workspace), path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(ChecksumError, match="dense.onnx is not what export wrote"):
+            register_candidate.fn(start_run(workspace), workspace, code)
+    finally:
+        path.write_bytes(good)
+    content["stages"]["fetch"]["deps"] = [entry | {"md5": "0" * 32}]
+    (root / "dvc.lock").write_text(yaml.safe_dump(content))
+    with pytest.raises(ChecksumError, match="was altered between the stages: export wrote md5"):
+        register_candidate.fn(start_run(workspace), workspace, code)
+    (root / "dvc.lock").write_text(lock)
+    before = {"stages": {}, "own": {"mypkg/net.py": "0" * 64}}
+    with pytest.raises(ChecksumError, match=r"code changed while the stages ran \(mypkg/net.py is gone\): nothing was"):
+        register_candidate.fn(start_run(workspace), workspace, before)
+    assert aliases_or_none(workspace) == {}
+
+
+def aliases_or_none(workspace: Workspace) -> dict[str, str]:
+    store, model = open_store(workspace), workspace.params.register_.model
+    return {} if not model_registry.list_versions(store, model) else aliases(workspace)
+
+
+def test_a_version_tells_its_code_file_by_file(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.register.get_run_logger", lambda: logging.getLogger("test"))
+    workspace = setting()
+    own = {"stages": {}, "own": {"mypkg/net.py": "0" * 64}}
+    monkeypatch.setattr("tasks.register.code_files", lambda _: own)
+    number = register_candidate.fn(start_run(workspace), workspace, own)
+    store = open_store(workspace)
+    version = model_registry.get_version(store, workspace.params.register_.model, number)
+    assert model_registry.fetch_code(store, version, tmp_path / "one") == own
+    fingerprint = {**version.tags, "eyas.fingerprint.code": "of other code"}
+    assert model_registry.fetch_code(store, replace(version, tags=fingerprint), tmp_path / "two") == {}
+    assert model_registry.fetch_code(store, replace(version, source="file:///nowhere"), tmp_path / "three") == {}
 
 
 def test_open_store_follows_the_parameters(setting: Setting, root: Path) -> None:
     store: MlflowStore = open_store(setting())
     assert store.locks == root / "store"
+
+
+def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
+    setting: Setting, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.register.get_run_logger", lambda: logging.getLogger("test"))
+    workspace, metrics = setting(), root / "artifacts/finetune/metrics.json"
+    name, store = workspace.params.register_.model, open_store(workspace)
+    run_id = start_run(workspace)
+
+    def registered() -> tuple[str, str, str]:
+        number = register_candidate.fn(run_id, workspace, "code")
+        entry = store.client.get_model_version(name, number)
+        return number, entry.tags["eyas.verdict"], entry.description
+
+    number, outcome, description = registered()
+    assert (number, outcome) == ("1", "lost")
+    assert "No success: accuracy was lost: −10.00 points" in description
+    assert "which is 36 of 360 test images (2 gained, 38 lost)" in description
+    assert "loosen sample.budget" in description
+    log_verdict(run_id, workspace, verdict_on(read_results(workspace.artifacts)))
+    run = store.client.get_run(run_id).data
+    assert run.tags["eyas.verdict"] == "lost"
+    assert run.tags["mlflow.note.content"] == description
+    assert run.metrics["verdict.difference"] == pytest.approx(-0.1)
+    assert run.metrics["verdict.high"] < 0 == run.metrics["verdict.success"]
+    was = metrics.read_text()
+    write_json(metrics, json.loads(was) | {"test_images": 3600, "test_gained": 38})
+    try:
+        assert registered()[:2] == ("1", "success")
+        assert "Success: +0.00 points" in registered()[2]
+    finally:
+        metrics.write_text(was)

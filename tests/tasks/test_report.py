@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from eyas.config import PipelineParams
+from eyas.data.comparability import Comparability
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
@@ -37,5 +38,20 @@ def test_report_is_rebuilt_from_files_alone(workspace: Workspace) -> None:
 def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
     print_summary(workspace, "7", "abc123")
     said = capsys.readouterr().out
+    assert (
+        "\nUndecided: −0.56 points against the dense network, which is 2 of 360 test images (3 gained, 5 lost)" in said
+    )
+    assert "\n- the test images are too few for so small a difference: give more of them (fetch.test" in said
     for words in ("97.22 %", "rank 1 of 20", "digits version 7", "report.md", "run abc123", "make ui"):
         assert words in said
+    assert "not comparable" not in said
+
+
+def test_summary_says_that_accuracies_are_not_comparable(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Comparability(False, "the checkpoint may have seen them").write(workspace.artifacts / "baseline")
+    print_summary(workspace, None, "abc123")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "97.22 % 96.67 % not comparable" in said
+    assert "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen them." in said

@@ -10,11 +10,12 @@ import yaml
 from eyas.config import PipelineParams
 from eyas.errors import BadInputError
 from eyas.operations import tracking
+from eyas.operations.fingerprint import code_digest
 from eyas.operations.tracking import model_registry
 from eyas.storage import Store
 from eyas.storage.digests import file_sha256
 from tasks.dense_source import checkpoint_versions
-from tasks.fingerprint import code_digest, recorded_fingerprint
+from tasks.fingerprint import code_files, recorded_fingerprint
 from tasks.record import log_report, open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
@@ -35,6 +36,7 @@ def workspace(tmp_path: Path, database: Path, pruned_digits: Path, digits_params
     git(tmp_path, "init", "-q")
     content = digits_params.model_dump(mode="json", by_alias=True)
     content["fetch"]["train"], content["baseline"]["checkpoint"] = "data", "dense.pt"
+    content["baseline"]["seen_by_checkpoint"] = False
     content["runtime"]["tracking_uri"] = f"sqlite:///{database}"
     content["register"]["model"] = tmp_path.name
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
@@ -77,7 +79,9 @@ def _write_identity(path: Path) -> None:
 
 
 def write_lock(folder: Path, digest: str) -> None:
-    (folder / "dvc.lock").write_text(yaml.safe_dump({"stages": {"fetch": {"cmd": "x", "deps": [digest]}}}))
+    (folder / "dvc.lock").write_text(
+        yaml.safe_dump({"stages": {"fetch": {"cmd": "x", "deps": [{"path": "code.py", "md5": digest}]}}})
+    )
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -89,8 +93,8 @@ def git(folder: Path, *arguments: str) -> str:
 def enter(workspace: Workspace) -> model_registry.Version:
     run_id = start_run(workspace)
     log_report(run_id, workspace, workspace.artifacts / "report")
-    tags = recorded_fingerprint(workspace, code_digest(workspace.root)).tags()
-    lineage = workspace_lineage(run_id, workspace)
+    tags = recorded_fingerprint(workspace, code_digest(code_files(workspace))).tags()
+    lineage = workspace_lineage(run_id, workspace, code_files(workspace))
     return register(open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags)
 
 
@@ -141,6 +145,46 @@ def test_what_changed_here_since_is_named_and_hinders_nothing(workspace: Workspa
     assert words["lock"] == "dvc.lock differs in fetch"
     assert "has none yet" in words["checkpoint"]
     assert reproduce(workspace).ready
+
+
+@pytest.fixture
+def with_own_code(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The workspace's network is the user's: a module of ``lib``, which stands in ``PYTHONPATH``."""
+    (tmp_path / "lib" / "mypkg").mkdir(parents=True)
+    (tmp_path / "lib/mypkg/net.py").write_text("import yaml\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    content = yaml.safe_load((tmp_path / "params.yaml").read_text())
+    content["baseline"]["architecture"] = "mypkg.net:build"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/__init__.py").write_text("")
+    stage = {"cmd": "x", "deps": ["code.py", "models"], "outs": []}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"fetch": stage}}))
+    return tmp_path / "lib"
+
+
+def test_own_code_must_be_here_and_is_told_where(
+    workspace: Workspace, with_own_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = open_workspace(workspace.root)
+    enter(workspace)
+    assert "own code" not in missing(workspace)
+    assert reproduce(workspace).commands[-1] == f"PYTHONPATH={with_own_code}:$PYTHONPATH .venv/bin/eyas run"
+    (with_own_code / "mypkg/net.py").write_text("import yaml  # edited\n")
+    assert missing(workspace)["own code"] == f"{with_own_code}/mypkg/net.py is not what it was"
+    assert differing(workspace)["code"] == "the files of the stages are others: mypkg/net.py changed"
+    monkeypatch.delenv("PYTHONPATH")
+    told = missing(workspace)["own code"]
+    assert told.startswith(
+        "mypkg/net.py is not here: the folder that holds mypkg/net.py must be the checkout, or stand"
+    )
+    monkeypatch.setattr("tasks.users_code.version", lambda _: "0.1+cpu")
+    assert "here is 0.1" in missing(workspace)["own code"]
+    (workspace.root / "mypkg").mkdir()
+    (workspace.root / "mypkg/net.py").write_text("import yaml\n")
+    monkeypatch.undo()
+    assert "own code" not in missing(workspace)
+    assert reproduce(workspace).commands[-1] == ".venv/bin/eyas run"
 
 
 def test_other_parameters_are_named(workspace: Workspace) -> None:

@@ -5,9 +5,12 @@ import logging
 from typing import Any
 
 import pytest
+from prefect.states import Failed
 
+from eyas.errors import ChecksumError, StorageError
 from tasks import run_stage
-from tasks.run_stage import StageOutputHandler
+from tasks.dvc_cli import StageError
+from tasks.run_stage import StageOutputHandler, worth_retrying
 from tasks.terminal_bar import TerminalBar
 
 
@@ -38,3 +41,17 @@ def test_progress_that_prefect_does_not_take_stops_nothing(
     assert calls.count(failing) == 1
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert said == ["Prefect shows no progress any more: http://server:4200 is away"]
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (ChecksumError("artifacts/baseline/model.safetensors is not what baseline wrote"), False),
+        (StageError("score", 2, "bad input", ""), False),
+        (StageError("score", 137, "killed", ""), True),
+        (StorageError("away"), True),
+        (OSError("disk"), True),
+    ],
+)
+def test_what_is_altered_or_wrong_is_not_tried_again(error: Exception, again: bool) -> None:
+    assert worth_retrying(None, None, Failed(data=error)) is again

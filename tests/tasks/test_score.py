@@ -5,8 +5,11 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import eyas
 from eyas.config import PipelineParams, RuntimeParams
@@ -126,6 +129,34 @@ def test_candidates_of_another_space_are_refused(artifacts, params, tmp_path):
     space = eyas.trace(network.model, (network.example(),), ignore=["conv1"])
     write_json(copied / "sample/space.json", space.to_json())
     with pytest.raises(DataError, match=f"for {len(space.groups)} groups: run sample again"):
+        score(params, copied, silent)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.integers(0, 11), column=st.sampled_from(("macs", "params", "activation_bytes")), by=st.integers(1, 99))
+def test_any_cost_that_the_widths_do_not_have_is_refused_by_row_and_values(artifacts, params, row, column, by):
+    copied = artifacts.parent / "forged"
+    shutil.rmtree(copied, ignore_errors=True)
+    shutil.copytree(artifacts, copied)
+    table = pq.read_table(artifacts / "sample/candidates.parquet")
+    rows = table.to_pylist()
+    right = rows[row][column]
+    rows[row][column] += by
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), copied / "sample/candidates.parquet")
+    with pytest.raises(DataError, match=rf"row {row}: widths .* cost {right} {column}, written is {right + by};"):
+        score(params, copied, silent)
+
+
+@pytest.mark.parametrize(
+    ("width", "said"), [(4, "row 3: widths .* cost [0-9]+ macs, written is"), (0, "cannot have 0")]
+)
+def test_forged_widths_are_refused(artifacts, params, tmp_path, width, said):
+    copied = shutil.copytree(artifacts, tmp_path / "artifacts")
+    table = pq.read_table(artifacts / "sample/candidates.parquet")
+    rows = table.to_pylist()
+    rows[3]["widths"] = [width] * len(rows[3]["widths"])
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), copied / "sample/candidates.parquet")
+    with pytest.raises(DataError, match=f"sample/candidates.parquet.*{said}"):
         score(params, copied, silent)
 
 

@@ -11,6 +11,7 @@ import yaml
 from dvc.repo import Repo
 
 from eyas.errors import BusyError, ParameterError
+from eyas.operations.lineage import params_digest
 from tasks.workspace import Workspace, apply_overrides, open_workspace
 from tasks.workspace_files import derive_pipeline
 
@@ -39,7 +40,9 @@ def checkout(tmp_path: Path) -> Path:
         )
     )
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "small.yaml").write_text("fetch: {train: data/train}\nbaseline: {checkpoint: $W/x.pt}\n")
+    (tmp_path / "configs" / "small.yaml").write_text(
+        "fetch: {train: data/train, test: data/test}\nbaseline: {checkpoint: $W/x.pt}\n"
+    )
     return tmp_path
 
 
@@ -61,6 +64,28 @@ def test_runtime_settings_alone_make_no_other_profile(checkout: Path) -> None:
     assert workspace.name == "default"
     assert workspace.params.runtime.threads == 1
     assert '"threads": 1' in workspace.environment()["EYAS_RUNTIME"]
+
+
+@pytest.mark.parametrize(
+    "item", ["promote.preset=better", "promote.margin=0.02", "schedule.overlap=queue", "notify.style=slack"]
+)
+@pytest.mark.parametrize("params_file", [None, "configs/small.yaml"])
+def test_what_no_stage_reads_makes_no_other_profile(checkout: Path, item: str, params_file: str | None) -> None:
+    path = checkout / params_file if params_file else None
+    plain, judged = prepared(checkout, path), prepared(checkout, path, overrides=[item])
+    assert (judged.name, judged.folder, judged.arguments) == (plain.name, plain.folder, plain.arguments)
+    assert judged.content == plain.content  # what DVC sees is the same
+    section, _, rest = item.partition(".")
+    field, _, value = rest.partition("=")
+    assert str(getattr(getattr(judged.params, section), field)) == value
+    assert params_digest(judged.all_params) == params_digest(plain.all_params)
+
+
+def test_a_limit_beside_another_parameter_judges_the_profile_of_that_parameter(checkout: Path) -> None:
+    both = open_workspace(checkout, overrides=["promote.max_drop=0.5", "score.seed=3"])
+    assert both.name == open_workspace(checkout, overrides=["score.seed=3"]).name
+    assert both.params.promote.max_drop == 0.5
+    assert "--set promote.max_drop=0.5" not in " ".join(both.arguments)
 
 
 def test_an_override_makes_a_profile_with_resolved_parameters(checkout: Path) -> None:

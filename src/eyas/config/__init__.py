@@ -16,7 +16,7 @@ from eyas.config.stages import (
     SampleParams,
     ScoreParams,
 )
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 
 __all__ = [
     "BaselineParams",

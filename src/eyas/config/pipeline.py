@@ -19,8 +19,9 @@ from eyas.config.stages import (
     SampleParams,
     ScoreParams,
 )
+from eyas.config.test_set import require_test_set
 from eyas.errors import ParameterError
-from eyas.operations.gates import PromoteParams
+from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
 
 
@@ -83,10 +84,14 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
         msg = f"{where} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
         raise ParameterError(msg)
     try:
-        return PipelineParams.model_validate(content)
+        params = PipelineParams.model_validate(content)
+        require_test_set(params.fetch, params.baseline)
     except ValidationError as error:
         lines = [_explain(fault, content) for fault in error.errors()]
         raise ParameterError("\n".join([f"{where}:", *lines])) from error
+    except ParameterError as error:
+        raise ParameterError(f"{where}:\n{error}") from error
+    return params
 
 
 def expand(address: str) -> str:

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
+from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.pruning.criteria import AnyCriterion, Criterion
@@ -22,7 +23,9 @@ class FetchParams(Section):
     train: PublicAddress = "builtin:digits"
     """``builtin:digits``, a path, ``https://...`` or ``s3://...``; ``$NAME`` is read from the environment."""
     test: PublicAddress | None = None
-    """The given test set; without one, ``test_fraction`` of the training data is set aside."""
+    """The given test set; without one, ``test_fraction`` of the training data is set aside. Instead of an address:
+    ``included`` is the test set that ``train`` itself brings, and must; ``from_train`` sets aside a part of ``train``
+    even where ``baseline.checkpoint`` may have seen it, and marks every accuracy as not comparable."""
     format: AnyFormat = "auto"
     """How the files hold their images: a kind, ``{kind: parquet, image_column: ..., label_column: ...}``, or ``auto``,
     which looks. Parquet's two columns may also stand beside ``format``, as they did before."""
@@ -75,11 +78,17 @@ class FetchParams(Section):
         if len(self.mean) not in {1, 3, 4}:
             msg = f"mean and std have {len(self.mean)} numbers; images have 1, 3 or 4 channels"
             raise ValueError(msg)
-        taken = self.calibration_fraction + self.score_fraction + (0 if self.test else self.test_fraction)
+        test = self.test_fraction if self.test in {None, FROM_TRAIN} else 0
+        taken = self.calibration_fraction + self.score_fraction + test
         if taken >= 1:
             msg = f"calibration, score and test take {taken:.2f} of the data: their sum must stay below 1"
             raise ValueError(msg)
         return self
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each part of the data lies: ``train``, and ``test`` where it has an address of its own."""
+        return {"train": self.train} | ({"test": self.test} if self.test and self.test not in WORDS else {})
 
 
 class BaselineParams(Section):
@@ -96,10 +105,11 @@ class BaselineParams(Section):
     checkpoint_key: str | None = None
     """Which of several state dicts in the checkpoint, by its place (``ema``, ``state_dict.model``); without it the one
     under ``state_dict``, ``model`` or ``model_state_dict``."""
-    seen_by_checkpoint: bool = False
-    """The checkpoint was trained on all the training data, score and calibration images included."""
-    epochs: Count = 15
-    """Epochs of training where no checkpoint is given."""
+    seen_by_checkpoint: bool | None = None
+    """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
+    calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
+    epochs: Count | None = None
+    """Epochs of training where no checkpoint is given; without it 15, or as many as 600 steps take, 200 at most."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
     """Epochs of fine-tuning a given checkpoint on this data first; 0 leaves it as it is."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
@@ -186,8 +196,8 @@ class ScoreParams(Section):
 class FinetuneParams(Section):
     """How the winner is trained."""
 
-    epochs: Annotated[int, Field(ge=0)] = 15
-    """Passes over the train split."""
+    epochs: Annotated[int, Field(ge=0)] | None = None
+    """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0

@@ -2,10 +2,11 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from eyas.data.comparability import FROM_TRAIN, INCLUDED
 from eyas.data.decoding import Preprocessing
 from eyas.data.formats import FormatChoice
 from eyas.data.image_reader import ImageLocation, ImageReader
@@ -31,6 +32,7 @@ class DatasetOptions:
     calibration_fraction: float
     score_fraction: float
     test_fraction: float
+    test: str | None = None
     format: FormatChoice = "auto"
     max_images: int | None = None
     skip_broken: int = 0
@@ -54,7 +56,9 @@ def make_dataset(
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
     digests = _verify(ImageReader(folder / FILES, formats, options.threads), locations, options, progress)
-    splits = _split(digests, is_test, options)
+    _check_test_set(options.test, comes_with_data=any(is_test))
+    repeated = _test_images_in_train(digests, is_test)
+    splits = _split(digests, is_test, repeated, options)
     index = sorted(
         IndexRow(split, digest, location.file, location.row, label)
         for split, digest, location, label in zip(splits, digests, locations, labels, strict=True)
@@ -62,6 +66,8 @@ def make_dataset(
     )
     left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
     left_out.update({"broken": digests.count("")} if "" in digests else {})
+    shared = sum(flag and digest in repeated for digest, flag in zip(digests, is_test, strict=True))
+    left_out.update({"in test and in train": shared} if shared else {})
     counts = count_classes([row.label for row in index], [row.split for row in index], classes)
     _write(
         folder,
@@ -73,7 +79,7 @@ def make_dataset(
         counts=counts,
         left_out=left_out,
     )
-    return _metrics(index, counts)
+    return {**_metrics(index, counts), "train_images_in_test": shared}
 
 
 def _read_partitions(
@@ -133,8 +139,42 @@ def _tell_broken(broken: Sequence[str], allowed: int) -> None:
         _LOG.warning("%d broken images are left out:\n  %s", len(broken), names)
 
 
-def _split(digests: Sequence[str], is_test: Sequence[bool], options: DatasetOptions) -> list[SplitName | None]:
-    """The split of every image; None for one that is broken or that ``max_images`` leaves out."""
+def _check_test_set(test: str | None, *, comes_with_data: bool) -> None:
+    """``test`` speaks of a test set that ``train`` brings, or says that there is none.
+
+    Raises:
+        DataError: it is wrong.
+    """
+    if test == INCLUDED and not comes_with_data:
+        msg = "`test` is included, but `train` brings no test set of its own: give its address, or from_train"
+        raise DataError(msg)
+    if test == FROM_TRAIN and comes_with_data:
+        msg = "`test` is from_train, but `train` brings a test set of its own: `test`: included takes that"
+        raise DataError(msg)
+
+
+def _test_images_in_train(digests: Sequence[str], is_test: Sequence[bool]) -> set[str]:
+    """Images of a given test set that are in the training data as well: seen before, whatever they are called.
+
+    Raises:
+        DataError: all are.
+    """
+    train = {digest for digest, flag in zip(digests, is_test, strict=True) if not flag}
+    test = [digest for digest, flag in zip(digests, is_test, strict=True) if flag and digest]
+    repeated = [digest for digest in test if digest in train]
+    if test and len(repeated) == len(test):
+        msg = f"all {len(test):,} images of the test set are in `train` as well: give a `test` set of other images"
+        raise DataError(msg)
+    if repeated:
+        words = "%d of %d images of the test set are in the training data as well: they are left out of the test set"
+        _LOG.warning(words, len(repeated), len(test))
+    return set(repeated)
+
+
+def _split(
+    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[str], options: DatasetOptions
+) -> list[SplitName | None]:
+    """The split of every image; None for one that is broken, repeated, or that ``max_images`` leaves out."""
     pool = [position for position, flag in enumerate(is_test) if not flag and digests[position]]
     kept = {pool[at] for at in smallest([digests[position] for position in pool], options.max_images)}
     shares = {
@@ -142,10 +182,13 @@ def _split(digests: Sequence[str], is_test: Sequence[bool], options: DatasetOpti
         "score": options.score_fraction,
         "calibration": options.calibration_fraction,
     }
-    return [
-        ("test" if digest else None) if flag else assign(digest, **shares) if position in kept else None
-        for position, (digest, flag) in enumerate(zip(digests, is_test, strict=True))
-    ]
+
+    def split_of(position: int, digest: str) -> SplitName | None:
+        if is_test[position]:
+            return "test" if digest and digest not in repeated else None
+        return assign(digest, **shares) if position in kept else None
+
+    return [split_of(position, digest) for position, digest in enumerate(digests)]
 
 
 def _write(
@@ -175,6 +218,7 @@ def _write(
         files={name: file_record(folder / FILES / name) for name in list_files(folder / FILES)},
         index=file_record(folder / INDEX),
         left_out=dict(sorted(left_out.items())),
+        test_from_train=options.test == FROM_TRAIN,
         digest=dataset_digest(index, settings),
     )
     (folder / MANIFEST).write_text(manifest.to_json())
@@ -182,10 +226,6 @@ def _write(
 
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Counts of images, splits and repetitions."""
-    test = {row.sha256 for row in index if row.split == "test"}
-    shared = sum(row.sha256 in test for row in index if row.split != "test")
-    if shared:
-        _LOG.warning("%d training images are identical to one of the test set: test accuracy flatters", shared)
     repeats = Counter(row.sha256 for row in index)
     labels = Counter(digest for digest, _ in {(row.sha256, row.label) for row in index})
     contradicting = sum(count > 1 for count in labels.values())
@@ -197,5 +237,4 @@ def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> di
         **{split: sum(by_class.values()) for split, by_class in counts.items()},
         "duplicates": len(index) - len(repeats),
         "contradicting_labels": contradicting,
-        "train_images_in_test": shared,
     }

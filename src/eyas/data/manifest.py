@@ -55,10 +55,13 @@ class Manifest(BaseModel):
     """The data set's own hash: images, labels, splits, classes, decoding and normalisation."""
     left_out: dict[str, int] = {}
     """Files and images that are not used, by kind."""
+    test_from_train: bool = False
+    """The test images were cut from ``train``, whoever had seen them before (``fetch.test: from_train``)."""
 
     def to_json(self) -> str:
         """The content of the file; what is empty is not written."""
-        return self.model_dump_json(indent=2, exclude=None if self.left_out else {"left_out"}) + "\n"
+        empty = {name for name in ("left_out", "test_from_train") if not getattr(self, name)}
+        return self.model_dump_json(indent=2, exclude=empty) + "\n"
 
 
 def file_record(path: Path) -> FileRecord:

@@ -18,7 +18,7 @@ from eyas.parallel import cores
 def measure(
     files: Mapping[str, Path], shape: tuple[int, ...], *, runs: int = 200, batch: int = 1, threads: int = 1
 ) -> dict[str, Any]:
-    """Median and 95th percentile of each file's run time, in milliseconds per run of ``batch`` images.
+    """Median, quartiles and 95th percentile of each file's run time, in milliseconds per run of ``batch`` images.
 
     Args:
         files: ONNX file by name.
@@ -28,7 +28,7 @@ def measure(
         threads: intra-op threads of every session.
 
     Returns:
-        ``milliseconds`` (``{name: {"median", "p95"}}``), ``runs``, ``batch``, ``threads``, ``runtime``,
+        ``milliseconds`` (``{name: {"median", "q25", "q75", "p95"}}``), ``runs``, ``batch``, ``threads``, ``runtime``,
         ``cpu``, ``cores``.
     """
     import onnxruntime
@@ -73,4 +73,5 @@ def _time(opened: Any, image_NCHW: np.ndarray[Any, Any]) -> float:
 
 def _summary(seconds: list[float]) -> dict[str, float]:
     milliseconds = np.asarray(seconds) * 1e3
-    return {"median": float(np.median(milliseconds)), "p95": float(np.percentile(milliseconds, 95))}
+    q25, median, q75, p95 = np.percentile(milliseconds, [25, 50, 75, 95]).tolist()
+    return {"median": median, "q25": q25, "q75": q75, "p95": p95}

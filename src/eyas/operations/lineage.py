@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.errors import BadInputError
+from eyas.operations.fingerprint import Code
 from eyas.storage.digests import file_sha256, json_sha256
 
 COMMIT_VARIABLE = "EYAS_COMMIT"
@@ -35,6 +36,7 @@ class Lineage:
     profile: str = "default"
     command: str = "eyas run"
     params: Mapping[str, Any] = field(default_factory=dict)
+    code: Code = field(default_factory=dict)
 
     @property
     def stages_digest(self) -> str:
@@ -42,9 +44,9 @@ class Lineage:
         return json_sha256(dict(self.stage_keys))
 
     def tags(self) -> dict[str, str]:
-        """The lineage as tags of a model version; the parameters themselves are a file beside the model."""
+        """The lineage as tags of a model version; its parameters and code are files beside the model."""
         values = asdict(self) | {"stage_keys": json.dumps(dict(self.stage_keys), sort_keys=True)}
-        del values["params"]
+        del values["params"], values["code"]
         values["stages_digest"] = self.stages_digest
         return {f"eyas.{name}": _text(value) for name, value in values.items()}
 
@@ -72,6 +74,7 @@ def trace_lineage(
     run_id: str,
     stage_keys: Mapping[str, str],
     params: Mapping[str, Any],
+    code: Code | None = None,
     profile: str = "default",
     command: str = "eyas run",
 ) -> Lineage:
@@ -89,6 +92,7 @@ def trace_lineage(
         profile=profile,
         command=command,
         params=params,
+        code=code or {},
     )
 
 
@@ -100,13 +104,14 @@ def params_digest(params: Mapping[str, Any]) -> str:
 def git_state(checkout: Path) -> tuple[str, bool]:
     """Commit of the checkout and whether files differ from it; an empty commit where none is known.
 
-    ``dvc.lock`` does not count: every run writes its own. A checkout without git (an image) has the commit that the
-    environment variable ``EYAS_COMMIT`` names, ``-dirty`` behind it where files differed.
+    ``dvc.lock`` and ``inputs.json`` do not count: every run writes its own. A checkout without git (an image) has the
+    commit that the environment variable ``EYAS_COMMIT`` names, ``-dirty`` behind it where files differed.
 
     Raises:
         BadInputError: ``EYAS_COMMIT`` is needed, and names none.
     """
-    changes = ("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)dvc.lock")
+    written = (":(exclude)dvc.lock", ":(exclude)inputs.json")
+    changes = ("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
     try:
         return _git(checkout, "rev-parse", "HEAD"), bool(_git(checkout, *changes))
     except (OSError, subprocess.CalledProcessError):

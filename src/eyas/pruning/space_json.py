@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from eyas.errors import ParameterError, PlanError
+from eyas.pruning.cost import Cost, CostModel
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, group_at
-from eyas.pruning.plan import canonical_json
+from eyas.pruning.plan import PruningPlan, canonical_json
+from eyas.pruning.widths import LegalWidths
 
 VERSION = 2
 Example = tuple[tuple[Any, ...], dict[str, Any]]
@@ -51,6 +53,21 @@ def unsealed(content: Mapping[str, Any] | str | bytes) -> dict[str, Any]:
         )
         raise PlanError(msg)
     return rest
+
+
+def cost_of(content: Mapping[str, Any] | str | bytes, plan: PruningPlan) -> Cost:
+    """What a plan's widths cost by the search space it was made for, without the network.
+
+    Raises:
+        PlanError: ``content`` is no search space, was changed, or is not the plan's.
+    """
+    content = unsealed(content)
+    if content["fingerprint"] != plan.space:
+        msg = f"the plan was made for search space {plan.space}, this one is {content['fingerprint']}"
+        raise PlanError(msg)
+    legal = LegalWidths(groups_from_json(content["groups"], layout_from_json(content["layout"])))
+    costs = CostModel.from_json(content["costs"], len(legal.groups))
+    return costs.evaluate((legal.vector(plan.widths) // legal.steps)[None])[0]
 
 
 def _parsed(text: str | bytes) -> Any:

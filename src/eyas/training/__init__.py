@@ -3,6 +3,7 @@
 from eyas.training.evaluation import Evaluation, evaluate
 from eyas.training.history import EpochRecord, write_history
 from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
+from eyas.training.length import TrainingLength, choose_length
 from eyas.training.loop import TrainingResult, train
 from eyas.training.resume import EpochStore, derive_seed, resume_key
 
@@ -13,7 +14,9 @@ __all__ = [
     "LabelledImages",
     "StoredSplit",
     "TensorSplit",
+    "TrainingLength",
     "TrainingResult",
+    "choose_length",
     "derive_seed",
     "evaluate",
     "resume_key",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eyas.errors import EyasError
 from eyas.progress import Progress
 from eyas.training.labelled_images import LabelledImages
+from eyas.training.length import TrainingLength
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
 
@@ -26,33 +27,29 @@ class TrainingJob:
     recipe: Recipe
     optimiser: torch.optim.Optimizer
     split: LabelledImages
-    epochs: int
+    length: TrainingLength
     device: torch.device
     seed: int
     progress: Progress
-
-    @property
-    def steps(self) -> int:
-        """Steps per epoch; the last, smaller batch is left out (another one each epoch)."""
-        return max(1, len(self.split) // self.recipe.batch_size)
 
 
 def train_epoch(job: TrainingJob, epoch: int) -> float:
     """All steps of one epoch; the mean loss."""
     generator = torch.Generator().manual_seed(derive_seed(job.seed, epoch, "data"))
-    order = torch.randperm(len(job.split), generator=generator)[: job.steps * job.recipe.batch_size]
+    batch_size, epochs, steps = job.length.batch_size, job.length.epochs, job.length.steps_per_epoch
+    order = torch.randperm(len(job.split), generator=generator)[: steps * batch_size]
     job.model.train()
     total = torch.zeros((), dtype=torch.float64, device=job.device)
-    for step, (images_NCHW, labels_N) in enumerate(job.split.batches(job.recipe.batch_size, order)):
-        rate = job.recipe.rate(epoch - 1 + (step + 1) / (job.steps + 1), job.epochs)
+    for step, (images_NCHW, labels_N) in enumerate(job.split.batches(batch_size, order)):
+        rate = job.recipe.rate(epoch - 1 + (step + 1) / (steps + 1), epochs)
         for group in job.optimiser.param_groups:
             group["lr"] = rate
         total += _step(job, images_NCHW, labels_N, generator)
         if (step + 1) % _REPORT_EVERY == 0:
             _check_finite(total, job, epoch)
-            job.progress((epoch - 1) * job.steps + step + 1, job.epochs * job.steps, f"epoch {epoch}/{job.epochs}")
+            job.progress((epoch - 1) * steps + step + 1, job.length.steps, f"epoch {epoch}/{epochs}")
     _check_finite(total, job, epoch)
-    return float(total) / job.steps
+    return float(total) / steps
 
 
 def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> Tensor:

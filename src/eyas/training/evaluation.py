@@ -1,6 +1,6 @@
 """How good a network is on a split: top-1 accuracy and cross-entropy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ class Evaluation:
     cross_entropy: float
     """In nats."""
     images: int
+    correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
+    """Whether the answer to each image is right, ``(N,)``, on the CPU."""
 
 
 def evaluate(
@@ -33,8 +35,8 @@ def evaluate(
         msg = "cannot evaluate on no images: the split is empty"
         raise DataError(msg)
     modes = {module: module.training for module in model.modules()}
-    correct = torch.zeros((), dtype=torch.float64, device=device)  # sums stay there: no batch waits for the host
-    loss = torch.zeros_like(correct)
+    correct: list[Tensor] = []
+    loss = torch.zeros((), dtype=torch.float64, device=device)  # stays there, as all does: no batch waits for the host
     try:
         model.eval()
         with torch.inference_mode():
@@ -44,12 +46,13 @@ def evaluate(
                 logits_NK = model(images_NCHW).float()
                 if batch == 0:
                     check_labels(split.labels, logits_NK)
-                correct += (logits_NK.argmax(1) == labels_N).sum()
+                correct.append(logits_NK.argmax(1) == labels_N)
                 loss += functional.cross_entropy(logits_NK, labels_N, reduction="none").double().sum()
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return Evaluation(float(correct) / len(split), float(loss) / len(split), len(split))
+    correct_N = torch.cat(correct).cpu()
+    return Evaluation(int(correct_N.sum()) / len(split), float(loss) / len(split), len(split), correct_N)
 
 
 def check_labels(labels_N: Tensor, logits_NK: Tensor) -> None:

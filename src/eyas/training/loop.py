@@ -20,6 +20,7 @@ from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
+from eyas.training.length import TrainingLength, choose_length
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
@@ -38,6 +39,8 @@ class TrainingResult:
     """Of that epoch, on the score split."""
     resumed_from: int
     """Epochs that an earlier, killed run had done already."""
+    length: TrainingLength
+    """Batches, steps and epochs, also where they were left open."""
 
 
 def train(
@@ -46,7 +49,7 @@ def train(
     score_split: LabelledImages,
     *,
     recipe: Recipe,
-    epochs: int,
+    epochs: int | None,
     teacher: nn.Module | None = None,
     device: torch.device | str = "cpu",
     seed: int = 0,
@@ -63,7 +66,8 @@ def train(
         train_split: at least two images; shuffled in each epoch.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.
-        epochs: passes over ``train_split``; 0 only evaluates.
+        epochs: passes over ``train_split``; 0 only evaluates, None leaves it to :func:`choose_length`, as no
+            ``recipe.batch_size`` does.
         teacher: its logits join the loss where the recipe wants them; stays as it is.
         device: where to work.
         seed: of order, augmentation and dropout.
@@ -78,13 +82,15 @@ def train(
     _to_device(model, device)
     train_split, score_split = train_split.to(device), score_split.to(device)
     _check_data(model, train_split, device)
+    length = choose_length(len(train_split), recipe.batch_size, epochs)
+    _log.info("training: %s", length.text)
     job = TrainingJob(
         model=model,
         teacher=_prepare_teacher(teacher, recipe, device),
         recipe=recipe,
         optimiser=recipe.optimiser(model),
         split=train_split,
-        epochs=epochs,
+        length=length,
         device=device,
         seed=seed,
         progress=progress,
@@ -92,15 +98,15 @@ def train(
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store) or TrainingState()
     resumed_from = len(state.history)
-    for epoch in range(resumed_from + 1, epochs + 1):
+    for epoch in range(resumed_from + 1, length.epochs + 1):
         _run_epoch(job, epoch, state, score_split)
         if store is not None:
             store.save(snapshot(job, state))
     if state.best is None:
-        return TrainingResult((), 0, evaluate(model, score_split, device=device), 0)
+        return TrainingResult((), 0, evaluate(model, score_split, device=device), 0, length)
     model.load_state_dict(state.best_weights)
     model.eval()
-    return TrainingResult(tuple(state.history), state.best_epoch, state.best, resumed_from)
+    return TrainingResult(tuple(state.history), state.best_epoch, state.best, resumed_from, length)
 
 
 def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> None:
@@ -113,10 +119,10 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     if state.best is None or _rank(evaluation) > _rank(state.best):
         state.best_epoch, state.best = epoch, evaluation
         state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
-    text = f"epoch {epoch}/{job.epochs}: loss {train_loss:.4f}, score accuracy {evaluation.accuracy:.4f}"
+    text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score accuracy {evaluation.accuracy:.4f}"
     best = f"best {state.best.accuracy:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
-    job.progress(epoch * job.steps, job.epochs * job.steps, text)
+    job.progress(epoch * job.length.steps_per_epoch, job.length.steps, text)
 
 
 def _rank(evaluation: Evaluation) -> tuple[float, float]:

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from eyas.operations.report import console_table, markdown_table, read_results, result_rows, write_report
+from eyas.data.comparability import Comparability
+from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
 from eyas.operations.report.pictures import draw_all
 from eyas.operations.report.result_table import count
 from tests.support.workspace import WIDTHS, write_workspace
@@ -95,6 +96,35 @@ def test_page_says_that_the_checkpoint_has_seen_the_data(artifacts: Path) -> Non
     file.write_text(file.read_text().replace('"seen_by_checkpoint": false', '"seen_by_checkpoint": true'))
     assert not results.architecture.seen_by_checkpoint
     assert "trained by others on all of the training data" in write_report(artifacts, params=PARAMS).read_text()
+
+
+def test_page_says_where_it_is_not_known_what_the_checkpoint_has_seen(artifacts: Path) -> None:
+    words = "Whether the checkpoint was trained on the training data is not said"
+    for baseline, said in (
+        ({}, False),
+        ({"checkpoint": None, "seen_by_checkpoint": None}, False),
+        ({"checkpoint": "w.pt", "seen_by_checkpoint": None}, True),
+        ({"checkpoint": "w.pt", "seen_by_checkpoint": False}, False),
+    ):
+        assert (words in write_report(artifacts, params={**PARAMS, "baseline": baseline}).read_text()) is said
+
+
+def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stand(artifacts: Path) -> None:
+    comparable = write_report(artifacts, params=PARAMS).read_text()
+    assert "not comparable" not in comparable
+    assert remark(read_results(artifacts)) == ""
+    Comparability(False, "the checkpoint may have seen the test images").write(artifacts / "baseline")
+    text = write_report(artifacts, params=PARAMS).read_text()
+    assert "| test accuracy | 97.22 % | 96.67 % | not comparable |" in text
+    why = "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen the test images."
+    assert remark(read_results(artifacts)) == why
+    assert f"**{why}**" in text
+    for heading in ("## Accuracy along the way", "## Parity"):
+        section = text.split(heading)[1].split("\n## ")[0]
+        assert "**These accuracies are not comparable, see above.**" in section
+    assert "2.20 % of the images (not comparable: see above)." in text
+    assert "points" not in text
+    assert "The test images are not among them" not in text
 
 
 def test_diagnostics_are_shown_where_there_are_any(artifacts: Path) -> None:

@@ -6,8 +6,18 @@ from typing import Any
 
 from eyas.data.left_out import in_words
 from eyas.operations.report import pictures
-from eyas.operations.report.result_table import count, markdown_table, percent, result_rows, signed
+from eyas.operations.report.measured_facts import verdict_on
+from eyas.operations.report.result_table import (
+    NOT_COMPARABLE,
+    count,
+    markdown_table,
+    percent,
+    remark,
+    result_rows,
+    signed,
+)
 from eyas.operations.report.results import Results, read_results
+from eyas.operations.verdict import Verdict
 
 PICTURES = {
     "scores": "Score of every candidate against its MACs.",
@@ -40,12 +50,14 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
     name = results.architecture.arguments.get("name", results.architecture.architecture)
     parts = [
         f"# {name}: pruned against dense",
+        verdict_markdown(verdict_on(results)),
         markdown_table(result_rows(results)),
+        f"**{remark(results)}**" if remark(results) else "",
         _latency_note(results),
         "## Pictures",
         *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in PICTURES.items()),
         "## Data",
-        _data(results),
+        _data(results, params.get("baseline") or {}),
         "## Accuracy along the way",
         _accuracies(results),
         "## The search",
@@ -59,6 +71,11 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def verdict_markdown(verdict: Verdict) -> str:
+    """The headline in bold, and every remark as a point of a list."""
+    return "\n".join([f"**{verdict.headline}.**", *(f"- {remark.text}" for remark in verdict.remarks)])
+
+
 def _latency_note(results: Results) -> str:
     latency = results.latency
     return (
@@ -67,7 +84,7 @@ def _latency_note(results: Results) -> str:
     )
 
 
-def _data(results: Results) -> str:
+def _data(results: Results, baseline: Mapping[str, Any]) -> str:
     manifest = results.manifest
     source = ", ".join(f"{part} `{address}`" for part, address in manifest["source"].items())
     image = manifest["image"]
@@ -85,7 +102,13 @@ def _data(results: Results) -> str:
         lines += [
             "",
             "**The checkpoint was trained by others on all of the training data**, score and calibration images "
-            "included (`seen_by_checkpoint`): scores are on images it has seen. The test images are not among them.",
+            "included (`seen_by_checkpoint`): scores are on images it has seen.",
+        ]
+    elif baseline.get("checkpoint") and baseline.get("seen_by_checkpoint") is None:
+        lines += [
+            "",
+            "Whether the checkpoint was trained on the training data is not said (`baseline.seen_by_checkpoint`): "
+            "scores may be on images it has seen.",
         ]
     return "\n".join(lines)
 
@@ -98,7 +121,12 @@ def _accuracies(results: Results) -> str:
         for name, value in results.metrics.get(stage, {}).items()
         if "accuracy" in name
     ]
-    return "\n".join(["| stage | accuracy | value |", "| --- | --- | ---: |", *rows])
+    return "\n".join([*_marked(results), "| stage | accuracy | value |", "| --- | --- | ---: |", *rows])
+
+
+def _marked(results: Results) -> list[str]:
+    """Lines above numbers of both networks that must not be compared."""
+    return [] if results.comparability.comparable else [f"**These accuracies are {NOT_COMPARABLE}, see above.**", ""]
 
 
 def _search(results: Results, params: Mapping[str, Any]) -> str:
@@ -132,6 +160,7 @@ def _parity(results: Results) -> str:
     lines = [
         "Each file against PyTorch on real test images:",
         "",
+        *_marked(results),
         "| file | largest difference | relative | top-1 agreement | accuracy | size | images |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
@@ -140,7 +169,8 @@ def _parity(results: Results) -> str:
     ]
     if "churn" in results.metrics.get("export", {}):
         churn = percent(results.metrics["export"]["churn"])
-        lines.append(f"The fine-tuned network answers otherwise than the dense one on {churn} of the images.")
+        seen = "" if results.comparability.comparable else f" ({NOT_COMPARABLE}: see above)"
+        lines.append(f"The fine-tuned network answers otherwise than the dense one on {churn} of the images{seen}.")
     return "\n".join(lines)
 
 

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.results import Results
+from eyas.operations.verdict import Verdict, points
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 HEADER = ("", "dense", "pruned", "change")
+NOT_COMPARABLE = "not comparable"
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,19 @@ def result_rows(results: Results) -> list[ResultRow]:
     winner, cost, size = results.winner, results.dense_cost, results.files
     return [
         _accuracy(results),
+        *_interval(verdict_on(results)),
         _count("MACs per image", cost["macs"], winner.macs),
         _count("parameters", cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
         ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
     ]
+
+
+def remark(results: Results) -> str:
+    """What must be said beside the table: why accuracies are not comparable; empty where they are."""
+    reason = results.comparability.reason
+    return f"Accuracies of dense and pruned network are {NOT_COMPARABLE}: {reason}." if reason else ""
 
 
 def markdown_table(rows: Sequence[ResultRow]) -> str:
@@ -81,8 +91,16 @@ def _minus(text: str) -> str:
 def _accuracy(results: Results) -> ResultRow:
     dense = results.metrics["baseline"]["test_accuracy"]
     pruned = results.metrics["finetune"]["test_accuracy"]
-    change = _minus(f"{100 * (pruned - dense):+.2f} points")
+    change = f"{points(pruned - dense)} points" if results.comparability.comparable else NOT_COMPARABLE
     return ResultRow("test accuracy", percent(dense), percent(pruned), change)
+
+
+def _interval(verdict: Verdict) -> list[ResultRow]:
+    """Where the true change lies; nothing where it was not measured or does not compare."""
+    if verdict.test is None:
+        return []
+    low, high = (points(end) for end in verdict.test.interval())
+    return [ResultRow("95 % interval of its change, paired", "", "", f"{low} to {high} points")]
 
 
 def _count(name: str, dense: float, pruned: float) -> ResultRow:

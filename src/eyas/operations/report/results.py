@@ -2,12 +2,13 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from eyas.data.comparability import Comparability, read_comparability
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 
 LATENCY = "latency.json"
@@ -24,6 +25,8 @@ class Candidate:
     params: int
     score: float
     standard_error: float
+    accuracy: float
+    """On ``images`` score images, only recalibrated; NaN without labels."""
     images: int
     rank: int
 
@@ -65,6 +68,8 @@ class Results:
     files: dict[str, dict[str, Any]]
     """Of the export stage: sha256 and bytes by name."""
     diagnostics: dict[str, Any]
+    comparability: Comparability = field(default_factory=Comparability)
+    """Whether accuracies of dense and pruned network may be compared."""
 
     @property
     def winner(self) -> Candidate:
@@ -96,6 +101,7 @@ def read_results(artifacts: Path) -> Results:
         latency=_json(artifacts / LATENCY),
         files=_json(artifacts / "export" / "manifest.json")["files"],
         diagnostics=_json(diagnostics) if diagnostics.exists() else {},
+        comparability=read_comparability(artifacts / "baseline"),
     )
 
 
@@ -114,6 +120,7 @@ def _candidates(path: Path) -> tuple[Candidate, ...]:
             params=row["params"],
             score=row["score"],
             standard_error=row["standard_error"],
+            accuracy=row["accuracy"],
             images=row["images"],
             rank=row["rank"],
         )

@@ -11,27 +11,32 @@ from eyas.operations.tracking.runs import (
     finish_run,
     log_progress,
     log_report,
+    log_verdict,
     report_address,
     run_exists,
     start_pipeline,
+    tag_run,
 )
-from eyas.operations.tracking.stage_runs import StageRecord, fail_stage, record_stage
+from eyas.operations.tracking.stage_runs import StageRecord, download_stage_file, fail_stage, record_stage
 
 __all__ = [
     "MlflowStore",
     "StageRecord",
     "Version",
     "attempt",
+    "download_stage_file",
     "fail_run",
     "fail_stage",
     "finish_run",
     "log_progress",
     "log_report",
+    "log_verdict",
     "open_store",
     "record_stage",
     "register_version",
     "report_address",
     "run_exists",
     "start_pipeline",
+    "tag_run",
     "tracking_uri",
 ]

@@ -1,12 +1,14 @@
 """The model registry: versions, their aliases, and their files, checked when they come back."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
+from eyas.operations.fingerprint import Code, Fingerprint, code_digest
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
 from eyas.storage import redact
@@ -15,9 +17,13 @@ from eyas.storage.digests import file_sha256, json_sha256
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+log = logging.getLogger(__name__)
+
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 FILES = "eyas"
 """Folder inside a version that holds weights, plan, architecture and manifest."""
+CODE = "code.json"
+"""File in there: what the fingerprint's ``code`` was made of."""
 
 
 @dataclass(frozen=True)
@@ -169,6 +175,26 @@ def download(store: MlflowStore, version: Version, folder: Path) -> Path:
         msg = f"{version}: its manifest has digest {json_sha256(manifest)}, registered was {version.manifest_digest}"
         raise ChecksumError(msg)
     return Path(local)
+
+
+def fetch_code(store: MlflowStore, version: Version, folder: Path) -> Code:
+    """What the code of a version was, file by file; nothing where that was not recorded, or is not what was."""
+    from mlflow.artifacts import download_artifacts
+
+    uri = f"{version.source.rstrip('/')}/{FILES}/{CODE}"
+    try:
+        local = download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri)
+    except Exception as error:
+        log.info("%s does not tell its code file by file: %s", version, redact(str(error)))
+        return {}
+    return read_code(Path(local), version)
+
+
+def read_code(path: Path, version: Version) -> Code:
+    """A version's :data:`CODE`, if it is what its fingerprint was made of."""
+    code: Code = json.loads(path.read_text()) if path.exists() else {}
+    fingerprint = Fingerprint.from_tags(version.tags)
+    return code if fingerprint and code_digest(code) == fingerprint.code else {}
 
 
 def as_version(entry: "ModelVersion") -> Version:

@@ -11,6 +11,7 @@ from eyas.operations.lineage import Lineage
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
+    CODE,
     FILES,
     Version,
     as_version,
@@ -19,11 +20,9 @@ from eyas.operations.tracking.model_registry import (
     set_alias,
     tag_version,
 )
+from eyas.operations.tracking.runs import MAX_TAG
 from eyas.storage import redacted
 from eyas.storage.digests import json_sha256
-
-MAX_TAG = 5000
-"""Characters of a tag that MLflow keeps."""
 
 
 def register_version(
@@ -35,6 +34,7 @@ def register_version(
     shape: Sequence[int],
     metrics: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
+    description: str = "",
     extra_files: Sequence[Path] = (),
 ) -> Version:
     """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
@@ -46,7 +46,8 @@ def register_version(
         lineage: where the network came from.
         shape: of one image, ``(C, H, W)``.
         metrics: what is known of the network, as ``<stage>.<name>``.
-        tags: further ones of the version; a version that is found gets them anew.
+        tags: further ones of the version; a version that is found gets them anew, and the description.
+        description: what the registry's page shows of the version.
         extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
 
     Raises:
@@ -68,6 +69,7 @@ def register_version(
                 version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
         elif tags:
             tag_version(store, version, tags)
+        retry(store.client.update_model_version, name, version.number, description)
         set_alias(store, name, CANDIDATE, version.number)
     return version
 
@@ -102,12 +104,13 @@ def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
 def _add_files(
     folder: Path, export: Path, manifest: Mapping[str, Any], lineage: Lineage, extra_files: Sequence[Path]
 ) -> None:
-    """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, lock file."""
+    """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, code, lock file."""
     for name in (*manifest["files"], "manifest.json"):
         if (export / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(export / name, folder / name)
     (folder / "params.json").write_text(json.dumps(redacted(lineage.params), indent=2, sort_keys=True))
+    (folder / CODE).write_text(json.dumps(lineage.code, indent=2, sort_keys=True))
     for path in extra_files:
         if path.exists():
             shutil.copyfile(path, folder / path.name)

@@ -10,12 +10,15 @@ from typing import Any
 
 from eyas.errors import StorageError
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
+from eyas.operations.verdict import Verdict
 from eyas.storage import redact, redacted
 
 log = logging.getLogger(__name__)
 
 PARENT = "mlflow.parentRunId"
 REPORT = "report"
+MAX_TAG = 5000
+"""Characters of a tag that MLflow keeps."""
 MAX_VALUE = 500
 """Characters of a parameter's value that are kept."""
 
@@ -86,6 +89,13 @@ def log_report(store: MlflowStore, run_id: str, folder: Path, *files: Path) -> N
     retry(store.client.log_artifacts, run_id, str(folder), REPORT)
     for file in files:
         retry(store.client.log_artifact, run_id, str(file), REPORT)
+
+
+def log_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> None:
+    """What a result is worth: tags, ``verdict.*`` metrics, and the run's description."""
+    tags = {**verdict.tags(), "mlflow.note.content": "\n\n".join(verdict.lines)}
+    metrics = [(name, value, 0) for name, value in verdict.metrics().items()]
+    log_batch(store, run_id, metrics=metrics, tags={name: redact(text)[:MAX_TAG] for name, text in tags.items()})
 
 
 def report_address(store: MlflowStore, run_id: str) -> str | None:

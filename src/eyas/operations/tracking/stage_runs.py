@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
 from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
 from eyas.storage import redacted
 
@@ -61,6 +61,23 @@ def find_stage_run(store: MlflowStore, stage: str, key: str) -> str | None:
     query = f"tags.`{STAGE}` = '{stage}' and tags.`{KEY}` = '{key}' and attributes.status = 'FINISHED'"
     runs = retry(store.client.search_runs, [store.experiment_id], query, max_results=1)
     return str(runs[0].info.run_id) if runs else None
+
+
+def download_stage_file(store: MlflowStore, parent_id: str, stage: str, name: str, folder: Path) -> Path | None:
+    """A file that a stage of a pipeline run left, brought to ``folder``; None where the run or the file is gone."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run_id = retry(store.client.get_run, parent_id).data.tags.get(f"eyas.{stage}.run")
+        if run_id is None or all(entry.path != name for entry in retry(store.client.list_artifacts, run_id)):
+            return None
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        return None
+    options = {"run_id": run_id, "artifact_path": name, "dst_path": str(folder), "tracking_uri": store.uri}
+    return Path(retry(download_artifacts, **options))
 
 
 def fail_stage(store: MlflowStore, parent_id: str, stage: str, message: str, log_tail: str = "") -> str:

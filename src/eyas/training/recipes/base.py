@@ -15,8 +15,8 @@ class Recipe(Component):
     The loop (:func:`eyas.training.train`) owns order, seeds, devices and checkpoints; a recipe holds no state.
     """
 
-    batch_size: Annotated[int, Field(ge=2)] = 128
-    """Images per step."""
+    batch_size: Annotated[int, Field(ge=2)] | None = None
+    """Images per step; without it 128, or fewer (64, 32, 16) where an epoch would have less than 20 steps."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of forward and backward passes; weights, statistics, loss and evaluation stay float32. Faster on GPUs, and on
     CPUs with AVX512-BF16 or AMX (ResNet-20: 539 against 349 images per second and core); slow on others."""

@@ -1,0 +1,123 @@
+"""What is not as it should be in a result, each with what to change: pure rules on measured facts.
+
+Epochs, and the network as it was only recalibrated, are judged on the score split. What was not measured is not judged.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eyas.operations.result_facts import ResultFacts, TrainingFacts
+from eyas.training.length import MIN_STEPS
+
+DEVIATIONS = 3.0
+"""So many standard errors apart are two accuracies that were not measured image by image."""
+_TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that is not as it should be."""
+
+    name: str
+    words: str
+    advice: str
+    """Which field to change, and which way."""
+
+    @property
+    def text(self) -> str:
+        """Both in one line."""
+        return f"{self.words}: {self.advice}"
+
+
+def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
+    """Every remark, causes first.
+
+    Args:
+        facts: what was measured.
+        accuracy: how the comparison with the dense network ended: ``held``, ``lost``, ``undecided``, or another word.
+    """
+    yield from _dense(facts)
+    yield from _finetuning(facts, accuracy)
+    yield from _search(facts)
+    yield from _latency(facts)
+    if accuracy == "lost":
+        yield Remark("worse_than_dense", "the loss is more than chance", _TRAIN_MORE)
+    if accuracy == "undecided":
+        words = "the test images are too few for so small a difference"
+        yield Remark("few_test_images", words, "give more of them (fetch.test, or a larger fetch.test_fraction)")
+
+
+def _dense(facts: ResultFacts) -> Iterator[Remark]:
+    """A weak dense network makes every comparison with it look good."""
+    if facts.chance_level(facts.dense_accuracy, DEVIATIONS):
+        advice = "look at the labels, the order of the classes, fetch.mean and fetch.std; or train it longer"
+        yield Remark("dense_by_chance", _by_chance("dense", facts.dense_accuracy, facts.chance), advice)
+    training, test = facts.dense_training, None if facts.not_comparable else facts.test
+    if training is None:
+        return
+    beaten = test is not None and test.interval()[0] > 0
+    if training.still_rising:
+        words = f"the dense network was still improving in its last epoch ({training.epochs})"
+        yield Remark("dense_still_rising", words, f"raise baseline.{'adapt_' if facts.adapted else ''}epochs")
+    elif beaten and training.steps < MIN_STEPS and not facts.adapted:
+        words = f"the dense network is beaten by the pruned one, and was trained {_briefly(training)}"
+        yield Remark("dense_short", words, _lengthen("baseline"))
+
+
+def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
+    training, recalibration = facts.finetuning, facts.recalibration
+    if facts.chance_level(facts.pruned_accuracy, DEVIATIONS):
+        yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _TRAIN_MORE)
+    if training is not None and training.steps < MIN_STEPS and accuracy != "held":
+        yield Remark("short", f"the pruned network was trained {_briefly(training)}", _lengthen("finetune"))
+    if training is not None and training.still_rising:
+        words = f"the pruned network was still improving in its last epoch ({training.epochs})"
+        yield Remark("still_rising", words, "raise finetune.epochs")
+    if recalibration is not None and recalibration.interval()[1] < 0:
+        after = facts.recalibrated_accuracy + recalibration.difference
+        yield Remark(
+            "worse_than_recalibrated",
+            f"fine-tuning made it worse: it was right on {facts.recalibrated_accuracy:.2%} of the score images when it "
+            f"was merely recalibrated, and on {after:.2%} after training",
+            "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0",
+        )
+
+
+def _search(facts: ResultFacts) -> Iterator[Remark]:
+    uniform = facts.uniform
+    if uniform is not None and uniform.surely_better(DEVIATIONS):
+        yield Remark(
+            "worse_than_uniform",
+            f"before training, uniform widths of the same cost were right on {uniform.uniform:.2%} of "
+            f"{uniform.images:,} score images, the winner on {uniform.winner:.2%}",
+            "set score.scorer to top1, raise the images of score.rungs, or raise sample.sampler.floor",
+        )
+
+
+def _latency(facts: ResultFacts) -> Iterator[Remark]:
+    dense, pruned = facts.dense_times, facts.pruned_times
+    if dense.surely_faster_than(pruned):
+        yield Remark(
+            "slower",
+            f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms",
+            "raise sample.round_to to widths that the runtime likes (8, 16), or measure as the device works "
+            "(export.latency_batch, export.threads)",
+        )
+
+
+def _by_chance(name: str, accuracy: float, chance: float) -> str:
+    return (
+        f"the {name} network is right on {accuracy:.2%} of the test images, no more than chance: the commonest class "
+        f"alone is {chance:.2%} of them"
+    )
+
+
+def _briefly(training: TrainingFacts) -> str:
+    if not training.steps:
+        return "not at all"
+    each = f"{training.steps_per_epoch} an epoch"
+    return f"for {training.steps:,} steps only, {each}, where {MIN_STEPS} are a rule of thumb"
+
+
+def _lengthen(section: str) -> str:
+    return f"raise {section}.epochs or lower {section}.recipe.batch_size; where both are null, the images decide"

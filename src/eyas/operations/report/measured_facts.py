@@ -1,0 +1,73 @@
+"""From the stages' files to the facts that a verdict stands on."""
+
+from collections.abc import Mapping
+
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.report.results import Candidate, Results
+from eyas.operations.result_facts import ResultFacts, TrainingFacts, UniformFacts
+from eyas.operations.run_times import RunTimes
+from eyas.operations.verdict import Verdict, reach_verdict
+
+_CHECKPOINT = "checkpoint_test_accuracy"
+"""A metric that ``baseline`` has where it trained a checkpoint further."""
+
+
+def verdict_on(results: Results) -> Verdict:
+    """Whether what the stages left is a success."""
+    return reach_verdict(measured_facts(results))
+
+
+def measured_facts(results: Results) -> ResultFacts:
+    """What the stages measured, as far as their files say."""
+    baseline, finetune = results.metrics["baseline"], results.metrics["finetune"]
+    times = results.latency["milliseconds"]
+    classes = results.manifest["splits"]["test"].values()
+    return ResultFacts(
+        dense_accuracy=baseline["test_accuracy"],
+        pruned_accuracy=finetune["test_accuracy"],
+        test=_paired(finetune, "test"),
+        not_comparable=results.comparability.reason,
+        chance=max(classes) / sum(classes),
+        test_images=sum(classes),
+        finetuning=_training(results, "finetune"),
+        dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
+        adapted=_CHECKPOINT in baseline,
+        recalibration=_paired(finetune, "score"),
+        recalibrated_accuracy=finetune.get("recalibrated_score_accuracy", 0.0),
+        uniform=_uniform(results),
+        dense_times=RunTimes.of(times["dense"]),
+        pruned_times=RunTimes.of(times["model"]),
+    )
+
+
+def _paired(metrics: Mapping[str, float], split: str) -> PairedCounts | None:
+    names = [f"{split}_{name}" for name in ("images", "gained", "lost")]
+    return PairedCounts(*(int(metrics[name]) for name in names)) if all(name in metrics for name in names) else None
+
+
+def _training(results: Results, stage: str) -> TrainingFacts | None:
+    metrics, history = results.metrics[stage], results.histories[stage]
+    if "steps" not in metrics:
+        return None
+    return TrainingFacts(
+        epochs=int(metrics["epochs"]),
+        steps=int(metrics["steps"]),
+        steps_per_epoch=int(metrics["steps_per_epoch"]),
+        accuracies=history.score_accuracy,
+        score_images=int(metrics["score_images"]),
+    )
+
+
+def _uniform(results: Results) -> UniformFacts | None:
+    """The candidate that keeps the same share everywhere, which comes first, where it was judged as the winner was."""
+    winner, dense = results.winner, [group.channels for group in results.groups]
+
+    def unevenness(candidate: Candidate) -> float:
+        shares = [width / channels for width, channels in zip(candidate.widths, dense, strict=True)]
+        return max(shares, default=0.0) - min(shares, default=0.0)
+
+    first = min(results.candidates, key=lambda candidate: candidate.index)
+    others_are_no_evener = all(unevenness(first) <= unevenness(other) for other in results.candidates)
+    if first == winner or first.images != winner.images or not others_are_no_evener:
+        return None
+    return UniformFacts(first.accuracy, winner.accuracy, winner.images)

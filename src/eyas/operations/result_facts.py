@@ -1,0 +1,81 @@
+"""What was measured of a dense network and the one that was pruned from it: all that a verdict stands on."""
+
+import math
+from dataclasses import dataclass, field
+
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.run_times import RunTimes
+
+_LAST_TENTH = 10
+"""Of the epochs: the schedule is all but done there, so that who still improves needs a longer one."""
+
+
+@dataclass(frozen=True)
+class TrainingFacts:
+    """How one network was trained."""
+
+    epochs: int
+    steps: int
+    steps_per_epoch: int
+    accuracies: tuple[float, ...] = ()
+    """On the score split, after each epoch."""
+    score_images: int = 0
+
+    @property
+    def still_rising(self) -> bool:
+        """The last epoch is the best, and better by more than a standard error than a tenth of the epochs before."""
+        if len(self.accuracies) < 2 or not self.score_images:
+            return False
+        last, before = self.accuracies[-1], self.accuracies[-1 - max(1, len(self.accuracies) // _LAST_TENTH)]
+        error = math.sqrt(max(last * (1 - last), before * (1 - before)) / self.score_images)
+        return last == max(self.accuracies) and last - before > error
+
+
+@dataclass(frozen=True)
+class UniformFacts:
+    """The winner beside the candidate that keeps the same share everywhere, both only recalibrated."""
+
+    uniform: float
+    """Accuracy on the score images."""
+    winner: float
+    images: int
+
+    def surely_better(self, deviations: float) -> bool:
+        """Whether the uniform one leads by so many standard errors; the two are taken as independent."""
+        variance = self.uniform * (1 - self.uniform) + self.winner * (1 - self.winner)
+        return self.uniform - self.winner > deviations * math.sqrt(variance / self.images)
+
+
+@dataclass(frozen=True)
+class ResultFacts:
+    """Dense network, pruned network, and the way from one to the other; None and NaN where nothing was measured."""
+
+    dense_accuracy: float
+    """On the test images, as :attr:`pruned_accuracy`."""
+    pruned_accuracy: float
+    test: PairedCounts | None = None
+    """On the test images, from the dense to the fine-tuned network."""
+    not_comparable: str = ""
+    """Why accuracies on the test images do not compare, such as a checkpoint that was trained on them."""
+    chance: float = math.nan
+    """Accuracy of an answer that knows nothing: the share of the test images' commonest class."""
+    test_images: int = 0
+    finetuning: TrainingFacts | None = None
+    dense_training: TrainingFacts | None = None
+    """None where a checkpoint was taken as it is."""
+    adapted: bool = False
+    """The training of the dense network went on from a checkpoint."""
+    recalibration: PairedCounts | None = None
+    """On the score images, from the recalibrated to the fine-tuned network."""
+    recalibrated_accuracy: float = math.nan
+    """On the score images."""
+    uniform: UniformFacts | None = None
+    dense_times: RunTimes = field(default_factory=RunTimes)
+    pruned_times: RunTimes = field(default_factory=RunTimes)
+
+    def chance_level(self, accuracy: float, deviations: float) -> bool:
+        """Whether an accuracy on the test images is not so many standard errors above chance."""
+        if not self.test_images:
+            return False
+        error = math.sqrt(self.chance * (1 - self.chance) / self.test_images)
+        return accuracy < self.chance + deviations * error

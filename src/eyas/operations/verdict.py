@@ -1,0 +1,111 @@
+"""A verdict over a result: whether the pruned network is a success, and if not, why and what to change.
+
+A pure function of measured facts: dense and pruned network are compared image by image on the test split, and
+:mod:`eyas.operations.remarks` says what else is not as it should be.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.remarks import Remark, remarks_on
+from eyas.operations.result_facts import ResultFacts
+
+MARGIN = 0.01
+"""A loss of accuracy that counts as none; MLPerf Inference asks 99 % of the reference of a compressed network."""
+Accuracy = Literal["held", "lost", "undecided", "not comparable", "not measured"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a result is worth."""
+
+    accuracy: Accuracy
+    """``held``: the interval reaches no loss of more than a point; ``lost``: it reaches no equality; else undecided."""
+    comparison: str
+    """The difference on the test images and its interval, in words."""
+    remarks: tuple[Remark, ...] = ()
+    test: PairedCounts | None = None
+
+    @property
+    def success(self) -> bool:
+        """The accuracy held, and nothing is to be remarked."""
+        return self.accuracy == "held" and not self.remarks
+
+    @property
+    def headline(self) -> str:
+        """One line."""
+        head = {
+            "held": "Success" if self.success else "Accuracy held, but see below",
+            "lost": "No success: accuracy was lost",
+            "undecided": "Undecided",
+        }.get(self.accuracy, "No verdict")
+        return f"{head}: {self.comparison}"
+
+    @property
+    def lines(self) -> list[str]:
+        """The headline and every remark."""
+        return [self.headline, *(remark.text for remark in self.remarks)]
+
+    def tags(self) -> dict[str, str]:
+        """For a run and a registered version."""
+        outcome = "success" if self.success else self.accuracy
+        names = ", ".join(remark.name for remark in self.remarks)
+        return {"eyas.verdict": outcome, "eyas.verdict.remarks": names, "eyas.verdict.text": "\n".join(self.lines)}
+
+    def metrics(self) -> dict[str, float]:
+        """For a run: the difference, its interval, and 1 or 0 for success; without what was not measured."""
+        numbers: dict[str, float] = {"success": float(self.success), "remarks": float(len(self.remarks))}
+        if self.test is not None:
+            low, high = self.test.interval()
+            numbers |= {"difference": self.test.difference, "low": low, "high": high}
+            numbers |= {"gained": float(self.test.gained), "lost": float(self.test.lost)}
+        return {f"verdict.{name}": value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def reach_verdict(facts: ResultFacts, margin: float = MARGIN) -> Verdict:
+    """Judge a result.
+
+    Args:
+        facts: what was measured.
+        margin: a loss of accuracy that counts as none.
+    """
+    test = None if facts.not_comparable else facts.test
+    accuracy = _accuracy(facts, margin)
+    return Verdict(accuracy, _comparison(facts, accuracy, margin), tuple(remarks_on(facts, accuracy)), test)
+
+
+def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:
+    if facts.not_comparable:
+        return "not comparable"
+    if facts.test is None or not facts.test.images:
+        return "not measured"
+    low, high = facts.test.interval()
+    if low >= -margin:
+        return "held"
+    return "lost" if high < 0 else "undecided"
+
+
+def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
+    if accuracy == "not comparable":
+        return f"accuracies do not compare here: {facts.not_comparable}"
+    if facts.test is None or accuracy == "not measured":
+        return "the two networks' answers to the test images were not compared; run finetune again"
+    low, high = (points(end) for end in facts.test.interval())
+    text = f"{points(facts.test.difference)} points against the dense network, {_net(facts.test)}"
+    text += f"; 95 % interval {low} to {high} points"
+    if accuracy == "undecided":
+        text += f", too wide to tell a loss of more than {100 * margin:g} from none"
+    return text
+
+
+def _net(test: PairedCounts) -> str:
+    """The difference in images: what a percentage of few of them stands for."""
+    net, images = abs(test.gained - test.lost), f"{test.images:,} test image{'' if test.images == 1 else 's'}"
+    return f"which is {net:,} of {images} ({test.gained} gained, {test.lost} lost)"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.2f}".replace("-", "\N{MINUS SIGN}")

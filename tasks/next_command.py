@@ -1,0 +1,85 @@
+"""Commands to type next, as they can be pasted: for the same profile and store, from where the user stands."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eyas.errors import EyasError
+from eyas.storage import redacted
+from tasks.workspace import Workspace
+
+
+def next_command(workspace: Workspace, command: str, *options: str) -> str:
+    """A command of ``eyas`` that acts on the profile of ``workspace``.
+
+    Args:
+        workspace: where something was done.
+        command: such as ``promote``.
+        options: further ones, such as ``--version`` and its number.
+    """
+    start = _start(workspace.root)
+    return shlex.join([*_program(start), command, *_profile(workspace, start), *options])
+
+
+@contextmanager
+def completed_commands(workspace: Workspace) -> Iterator[None]:
+    """Let errors of the library, which knows no profile, name whole commands where they say ``eyas`` in backticks."""
+    try:
+        yield
+    except EyasError as error:
+        message = complete(str(error), workspace)
+        if message == str(error):
+            raise
+        raise type(error)(message) from error
+
+
+def complete(message: str, workspace: Workspace) -> str:
+    """A message whose commands of ``eyas``, in backticks, act on the profile of ``workspace``."""
+    return re.sub(
+        r"`eyas (\w+)((?: [^`]*)?)`",
+        lambda match: f"`{next_command(workspace, match[1], *shlex.split(match[2]))}`",
+        message,
+    )
+
+
+def _start(root: Path) -> Path:
+    """The folder that the shell stands in, if that is in the checkout: commands change to the checkout themselves."""
+    start, root = Path(os.environ.get("PWD", root)).resolve(), root.resolve()
+    return start if root in (start, *start.parents) else root
+
+
+def _program(start: Path) -> list[str]:
+    """``eyas`` where the shell knows it as ours, else its path, else the module."""
+    script = Path(sys.prefix) / "bin" / "eyas"
+    if not script.exists():
+        return [sys.executable, "-m", "eyas.cli"]
+    known = shutil.which("eyas")
+    if known and Path(known).samefile(script):
+        return ["eyas"]
+    return [os.path.relpath(script, start) if script.is_relative_to(start) else str(script)]
+
+
+def _profile(workspace: Workspace, start: Path) -> Iterator[str]:
+    """The options that open the same profile again, settings of ``runtime`` included: they may name the store."""
+    arguments = list(workspace.arguments)
+    if arguments:  # the first two are --params and a path as seen from the checkout
+        arguments[1] = os.path.relpath(workspace.root.resolve() / arguments[1], start)
+    yield from arguments
+    for name, value in _leaves(workspace.runtime, "runtime"):
+        yield from ("--set", f"{name}={json.dumps(redacted(value))}")
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Every value in nested mappings, by dotted name."""
+    if isinstance(value, Mapping) and value:
+        for inner, content in value.items():
+            yield from _leaves(content, f"{name}.{inner}")
+    elif name != "runtime":
+        yield name, value

@@ -1,0 +1,54 @@
+"""Which images a registered version was made with: no accuracy on them is one on new images."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from eyas.data.comparability import Comparability
+from eyas.data.held_out import HeldOutImages
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX
+from eyas.errors import BadInputError
+from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
+from tasks.registered_checkpoint import MADE_FROM
+
+DATA_SET = "eyas.dataset_hash"
+
+
+def unseen_by(store: MlflowStore, version: Version, files: Path, test: HeldOutImages) -> Comparability:
+    """Whether a registered version, whose files lie in ``files``, has seen none of the test images."""
+    made, data_set = own_comparability(version, files), version.tags.get(DATA_SET, "")
+    seen = None if data_set == test.data_set else images_seen(store, version)
+    return test.unseen_by(str(version), made, data_set, seen)
+
+
+def own_comparability(version: Version, files: Path) -> Comparability:
+    """What was found when a version was made; of one from before this was looked at, what its parameters say."""
+    told = Comparability.from_tags(version.tags)
+    if told is not None:
+        return told
+    params = json.loads((files / "params.json").read_text())
+    baseline, test = params.get("baseline", {}), params.get("fetch", {}).get("test")
+    if not baseline.get("checkpoint") or test:
+        return Comparability()
+    reason = f"the test images of {version} were cut from images that its checkpoint may have been trained on"
+    return Comparability(False, reason)
+
+
+def images_seen(store: MlflowStore, version: Version) -> set[str] | None:
+    """sha256 of all images that were not set aside for the test when the version, or one it was made from, was made.
+
+    None where the run that made it is gone, or was not ours.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        index = download_stage_file(store, version.run_id, "fetch", INDEX, Path(scratch))
+        seen = {row.sha256 for row in read_index(index) if row.split != "test"} if index else None
+    before = version.tags.get(MADE_FROM)
+    if seen is None or before is None:
+        return seen
+    name, _, number = before.rpartition("/")
+    try:
+        inherited = images_seen(store, model_registry.get_version(store, name, number))
+    except BadInputError:  # it was deleted
+        return None
+    return None if inherited is None else seen | inherited

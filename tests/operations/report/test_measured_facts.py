@@ -1,0 +1,116 @@
+"""The verdict on files as the stages leave them, and where it is shown."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eyas.data.comparability import Comparability
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.report import (
+    measured_facts,
+    read_results,
+    result_rows,
+    verdict_markdown,
+    verdict_on,
+    write_report,
+)
+from eyas.operations.report.results import Results
+from eyas.operations.result_facts import UniformFacts
+from eyas.operations.run_times import RunTimes
+from tests.support.workspace import write_workspace
+
+INTERVAL = "95 % interval of its change, paired"
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return write_workspace(tmp_path / "artifacts", candidates=12)
+
+
+def change(artifacts: Path, stage: str, **metrics: float | None) -> None:
+    file = artifacts / stage / "metrics.json"
+    content = json.loads(file.read_text()) | metrics
+    file.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
+
+
+def test_facts_are_those_of_the_files(artifacts: Path) -> None:
+    facts = measured_facts(read_results(artifacts))
+    assert (facts.dense_accuracy, facts.pruned_accuracy) == (0.9722, 0.9667)
+    assert facts.test == PairedCounts(360, 3, 5)
+    assert facts.recalibration == PairedCounts(210, 60, 4)
+    assert (facts.chance, facts.test_images) == (0.1, 360)
+    assert (facts.finetuning.steps, facts.finetuning.steps_per_epoch) == (900, 60)  # type: ignore[union-attr]
+    assert len(facts.finetuning.accuracies) == 15  # type: ignore[union-attr]
+    assert facts.pruned_times == RunTimes(0.061, 0.06, 0.063)
+    assert not facts.adapted
+
+
+def test_a_checkpoint_that_was_taken_as_it_is_was_not_trained(artifacts: Path) -> None:
+    change(artifacts, "baseline", epochs=0, steps=0)
+    assert measured_facts(read_results(artifacts)).dense_training is None
+    change(artifacts, "baseline", epochs=2, steps=120, checkpoint_test_accuracy=0.9)
+    assert measured_facts(read_results(artifacts)).adapted
+
+
+def test_what_an_earlier_version_did_not_measure_is_not_judged(artifacts: Path) -> None:
+    change(artifacts, "finetune", test_gained=None, score_lost=None, steps=None)
+    verdict = verdict_on(read_results(artifacts))
+    assert (verdict.accuracy, verdict.success) == ("not measured", False)
+    assert INTERVAL not in {row.name for row in result_rows(read_results(artifacts))}
+
+
+def test_the_verdict_stands_in_table_and_page(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    rows = {row.name: row for row in result_rows(results)}
+    low, high = PairedCounts(360, 3, 5).interval()
+    assert rows[INTERVAL].change == f"\N{MINUS SIGN}{-100 * low:.2f} to +{100 * high:.2f} points"
+    change(artifacts, "finetune", steps=45, steps_per_epoch=3)
+    text = write_report(artifacts, params={}).read_text()
+    assert "**Undecided: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360 test images" in text
+    assert "\n- the pruned network was trained for 45 steps only, 3 an epoch" in text
+    assert "\n- the test images are too few" in text
+
+
+def with_widths(results: Results, share: float, accuracy: float, **facts: int) -> Results:
+    """Candidate 0 keeps the same share everywhere and had this accuracy; the winner had 70 %."""
+    first = replace(
+        min(results.candidates, key=lambda candidate: candidate.index),
+        widths=tuple(round(share * group.channels) for group in results.groups),
+        accuracy=accuracy,
+        **{"images": results.winner.images, "rank": 5, **facts},
+    )
+    winner = replace(results.winner, accuracy=0.7, rank=0, index=99)
+    others = [candidate for candidate in results.candidates if candidate.index not in {0, results.winner.index}]
+    return replace(results, candidates=(first, winner, *others))
+
+
+def test_uniform_widths_are_known_where_they_were_judged_as_the_winner_was(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    uniform = with_widths(results, 0.5, 0.8)
+    assert measured_facts(uniform).uniform == UniformFacts(0.8, 0.7, results.winner.images)
+    assert "worse_than_uniform" in {remark.name for remark in verdict_on(uniform).remarks}
+    assert measured_facts(with_widths(results, 0.5, 0.8, images=64)).uniform is None  # left the race early
+    assert measured_facts(with_widths(results, 0.5, 0.8, rank=-1)).uniform is None  # is the winner
+    uneven = with_widths(results, 0.5, 0.8)
+    even = replace(uneven.candidates[2], widths=uneven.candidates[0].widths)
+    lopsided = replace(uneven.candidates[0], widths=(16, 5, 32, 10, 64, 20))
+    swapped = replace(uneven, candidates=(lopsided, uneven.candidates[1], even, *uneven.candidates[3:]))
+    assert measured_facts(swapped).uniform is None  # another sampler, whose first candidate is like any
+
+
+def test_a_success_is_one_bold_line(artifacts: Path) -> None:
+    change(artifacts, "finetune", test_images=36_000)
+    verdict = verdict_on(read_results(artifacts))
+    remarks = "".join(f"\n- {remark.text}" for remark in verdict.remarks)
+    assert verdict_markdown(verdict) == f"**{verdict.headline}.**{remarks}"
+
+
+def test_accuracies_that_do_not_compare_give_no_verdict(artifacts: Path) -> None:
+    Comparability(False, "the checkpoint may have seen the test images").write(artifacts / "baseline")
+    results = read_results(artifacts)
+    verdict = verdict_on(results)
+    assert (verdict.accuracy, verdict.success, verdict.test) == ("not comparable", False, None)
+    assert INTERVAL not in {row.name for row in result_rows(results)}
+    assert "the checkpoint may have seen the test images" in verdict.headline

@@ -1,0 +1,185 @@
+"""Presets against hand-worked tables: which candidate is worth the champion's place."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from eyas.operations.champion_gates import gates_against
+from eyas.operations.gates import judge
+from eyas.operations.measured_network import MeasuredNetwork
+from eyas.operations.promote_params import PromoteParams
+from eyas.operations.run_times import RunTimes
+
+IMAGES = 2000
+
+
+def network(
+    lost: int = 0, gained: int = 0, *, share: float = 1.0, macs: float | None = None, times: RunTimes | None = None
+) -> MeasuredNetwork:
+    """The champion is wrong on the last 100 images; this one on ``lost`` more and on ``gained`` fewer."""
+    answers = np.zeros(IMAGES, np.int64)
+    answers[IMAGES - 100 + gained :] = 1
+    answers[:lost] = 1
+    times = times or RunTimes(1.0, 0.95, 1.05)
+    size = round(100_000 * share)
+    macs = 1e6 * share if macs is None else macs
+    return MeasuredNetwork(answers, np.zeros(IMAGES, np.int64), times.median, size, macs, times)
+
+
+CHAMPION = network()
+
+
+def refusals(candidate: MeasuredNetwork, **limits: object) -> set[str]:
+    params = PromoteParams(max_drop=None, require_parity=False, **limits)  # type: ignore[arg-type]
+    return {gate.name for gate in gates_against(params, candidate, CHAMPION) if not gate.passed}
+
+
+SMALL, FAST = 0.7, RunTimes(0.5, 0.45, 0.55)
+# Of 2,000 images one standard error is sqrt(gained + lost + 1) / 2,002, give or take: 5 and 5 are 0.17 points, so that
+# at worst no more than the margin of one point is lost until 15 images are, less what chance adds.
+TABLE = [
+    # candidate                             better   smaller                faster                 improved
+    (network(), {"gain"}, {"smaller"}, {"faster"}, {"gain"}),
+    (network(share=SMALL), {"gain"}, set(), {"faster"}, set()),
+    (network(times=FAST), {"gain"}, {"smaller"}, set(), {"gain"}),
+    (network(5, 5, share=SMALL, times=FAST), {"gain"}, set(), set(), set()),
+    (network(16, share=SMALL), {"gain"}, {"not_worse"}, {"not_worse", "faster"}, {"gain"}),
+    (network(15, share=SMALL), {"gain"}, set(), {"faster"}, set()),
+    (network(0, 40), set(), {"smaller"}, {"faster"}, set()),
+    (network(0, 40, share=1.5), set(), {"smaller"}, {"faster"}, set()),
+    (network(100, share=0.1, times=FAST), {"gain"}, {"not_worse"}, {"not_worse"}, {"gain"}),
+]
+
+
+@pytest.mark.parametrize(("candidate", "better", "smaller", "faster", "improved"), TABLE)
+def test_presets_by_hand(
+    candidate: MeasuredNetwork, better: set[str], smaller: set[str], faster: set[str], improved: set[str]
+) -> None:
+    assert refusals(candidate, preset="better") == better
+    assert refusals(candidate, preset="not_worse_and_smaller") == smaller
+    assert refusals(candidate, preset="not_worse_and_faster") == faster
+    assert refusals(candidate, preset="improved") == improved
+    assert refusals(candidate) == improved
+
+
+def test_the_margin_by_hand() -> None:
+    # 15 lost: 2,002 images, net -15, standard error sqrt(16 - 225 / 2,002) / 2,002 = 0.00199: at worst -0.00948.
+    (gate, _) = gates_against(PromoteParams(preset="not_worse_and_smaller"), network(15, share=SMALL), CHAMPION)
+    assert gate.value == pytest.approx(-15 / 2002 - math.sqrt(16 - 225 / 2002) / 2002)
+    assert "gain over the champion -0.0075, 0 images gained and 15 lost of 2,000: at worst -0.0095" in gate.reason
+    assert refusals(network(15, share=SMALL), standard_errors=1.64) == {"gain"}
+    assert refusals(network(15, share=SMALL), standard_errors=1.64, margin=0.02) == set()
+    assert refusals(network(1, share=SMALL), margin=0.0) == {"gain"}
+    assert refusals(network(0, 20, share=SMALL), preset="not_worse_and_smaller", margin=0.0) == set()
+
+
+@pytest.mark.parametrize(
+    ("candidate", "smaller"),
+    [
+        (network(share=0.99), True),
+        (network(share=0.991), False),  # candidates of one budget differ by as much
+        (network(share=1.0, macs=0.7e6), True),
+        (network(share=0.7, macs=1e6), True),
+        (network(share=0.7, macs=1.009e6), True),
+        (network(share=0.7, macs=1.02e6), False),  # smaller here, larger there
+        (network(share=1.02, macs=0.7e6), False),
+        (network(share=0.7, macs=math.nan), True),  # the registry does not say: the file decides
+        (network(share=1.0, macs=math.nan), False),
+    ],
+)
+def test_smaller_by_hand(candidate: MeasuredNetwork, smaller: bool) -> None:
+    assert candidate.smaller_than(CHAMPION) == smaller
+    assert not (smaller and CHAMPION.smaller_than(candidate))
+
+
+def test_a_size_that_is_not_known_is_not_smaller() -> None:
+    unknown = replace(network(), bytes=0, macs=math.nan)
+    (_, gate) = gates_against(PromoteParams(preset="not_worse_and_smaller"), network(), unknown)
+    assert (gate.name, gate.passed) == ("smaller", False)
+    assert "a size unknown" in gate.reason
+
+
+@pytest.mark.parametrize(
+    ("times", "faster"),
+    [
+        (RunTimes(0.9, 0.85, 0.949), True),
+        (RunTimes(0.9, 0.85, 0.95), False),  # its slower quarter reaches the champion's quicker one
+        (RunTimes(0.9, 0.5, 1.3), False),
+        (RunTimes(), False),
+        (RunTimes(0.5), False),
+    ],
+)
+def test_faster_by_more_than_the_runs_spread(times: RunTimes, faster: bool) -> None:
+    assert (refusals(network(times=times), preset="not_worse_and_faster") == set()) == faster
+
+
+def test_single_limits_compose_with_presets() -> None:
+    candidate = network(15, share=SMALL)
+    assert refusals(candidate, preset="not_worse_and_smaller", max_churn=0.001) == {"churn"}
+    assert refusals(candidate, preset="not_worse_and_smaller", min_gain=0.0) == {"gain"}
+    assert refusals(candidate, preset="not_worse_and_smaller", min_gain=-0.01) == set()
+    params = PromoteParams(max_drop=None, preset="not_worse_and_smaller", max_bytes=60_000)
+    gates, numbers = judge(params, candidate, dense=CHAMPION, champion=CHAMPION, parity=True)
+    assert {gate.name for gate in gates if not gate.passed} == {"bytes"}
+    assert numbers["bytes_of_champion"] == pytest.approx(0.7)
+    assert numbers["macs_of_champion"] == pytest.approx(0.7)
+    assert numbers["gain_low"] == pytest.approx(-0.00948, abs=1e-5)
+
+
+def test_min_gain_alone_decides_as_before() -> None:
+    assert PromoteParams().rule == "improved"
+    assert PromoteParams(min_gain=0.0).rule is None
+    assert PromoteParams(min_gain=0.0, preset="improved").rule == "improved"
+    assert refusals(network(share=SMALL), min_gain=0.0) == {"gain"}
+    assert refusals(network(10, share=2.0), min_gain=-0.01) == set()
+    with pytest.raises(ValidationError, match="not_worse_and_smaller"):
+        PromoteParams(preset="smaller")  # type: ignore[arg-type]
+
+
+def test_a_refusal_says_why_it_is_neither_better_nor_smaller() -> None:
+    (gate,) = gates_against(PromoteParams(), network(100, share=0.995), CHAMPION)
+    assert gate.name == "gain"
+    assert "gain over the champion -0.0500" in gate.reason
+    assert "nor is it as good and smaller: gain over the champion -0.0500, 0 images gained and 100 lost" in gate.reason
+    assert "has 99.5% of the champion's bytes and 99.5% of the champion's MACs: needs at most 99%" in gate.reason
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.sampled_from(["better", "not_worse_and_smaller", "improved"]))
+def test_the_order_of_images_does_not_matter(lost: int, gained: int, preset: str) -> None:
+    candidate, order = network(lost, gained, share=SMALL), np.random.default_rng(lost).permutation(IMAGES)
+
+    def shuffled(one: MeasuredNetwork) -> MeasuredNetwork:
+        return replace(one, answers=one.answers[order], labels=one.labels[order])
+
+    params = PromoteParams(preset=preset)  # type: ignore[arg-type]
+    plain = list(gates_against(params, candidate, CHAMPION))
+    other = list(gates_against(params, shuffled(candidate), shuffled(CHAMPION)))
+    assert [gate.passed for gate in plain] == [gate.passed for gate in other]
+    assert [gate.value for gate in plain] == pytest.approx([gate.value for gate in other])
+
+
+@given(st.integers(0, 100), st.integers(0, 100))
+def test_two_networks_never_both_are_worth_the_others_place(lost: int, gained: int) -> None:
+    """Else the champion would change with every run."""
+    candidate = network(lost, gained, share=SMALL)
+
+    def passes(one: MeasuredNetwork, other: MeasuredNetwork, preset: str) -> bool:
+        params = PromoteParams(preset=preset)  # type: ignore[arg-type]
+        return all(gate.passed for gate in gates_against(params, one, other))
+
+    for preset in ("better", "not_worse_and_smaller"):
+        assert not (passes(candidate, CHAMPION, preset) and passes(CHAMPION, candidate, preset))
+
+
+@pytest.mark.parametrize("images", [1, 2, 10])
+def test_equal_answers_to_few_images_do_not_show_that_nothing_is_lost(images: int) -> None:
+    answers = np.zeros(images, np.int64)
+    champion = MeasuredNetwork(answers, answers, bytes=1000)
+    candidate = MeasuredNetwork(answers, answers, bytes=500)
+    gates = gates_against(PromoteParams(preset="not_worse_and_smaller"), candidate, champion)
+    assert {gate.name for gate in gates if not gate.passed} == {"not_worse"}

@@ -1,0 +1,252 @@
+"""Verdicts on measured facts: each rule at its edge, and what a verdict must never do."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.remarks import Remark
+from eyas.operations.result_facts import ResultFacts, TrainingFacts, UniformFacts
+from eyas.operations.run_times import RunTimes
+from eyas.operations.verdict import Verdict, reach_verdict
+
+LONG = TrainingFacts(epochs=20, steps=2000, steps_per_epoch=100, accuracies=(0.8, 0.9, 0.9), score_images=1000)
+GOOD = ResultFacts(
+    dense_accuracy=0.9,
+    pruned_accuracy=0.9,
+    test=PairedCounts(2000, 10, 10),
+    chance=0.1,
+    test_images=2000,
+    finetuning=LONG,
+    dense_training=LONG,
+    recalibration=PairedCounts(1000, 80, 10),
+    recalibrated_accuracy=0.8,
+    dense_times=RunTimes(1.0, 0.95, 1.05),
+    pruned_times=RunTimes(0.5, 0.45, 0.55),
+)
+
+
+def names(facts: ResultFacts) -> set[str]:
+    return {remark.name for remark in reach_verdict(facts).remarks}
+
+
+def test_a_success_is_said_as_such_with_its_interval() -> None:
+    verdict = reach_verdict(GOOD)
+    assert (verdict.success, verdict.accuracy, verdict.remarks) == (True, "held", ())
+    low, high = GOOD.test.interval()  # type: ignore[union-attr]
+    assert verdict.lines == [
+        "Success: +0.00 points against the dense network, which is 0 of 2,000 test images (10 gained, 10 lost); "
+        f"95 % interval −{-100 * low:.2f} to +{100 * high:.2f} points"
+    ]
+    assert verdict.tags()["eyas.verdict"] == "success"
+    assert verdict.metrics()["verdict.success"] == 1.0
+
+
+def test_a_difference_of_two_images_is_told_as_two_images() -> None:
+    verdict = reach_verdict(replace(GOOD, test=PairedCounts(350, 1, 3)))
+    assert verdict.accuracy == "undecided"
+    assert (
+        "−0.57 points against the dense network, which is 2 of 350 test images (1 gained, 3 lost)" in verdict.headline
+    )
+    assert "too wide to tell a loss of more than 1 from none" in verdict.headline
+    assert [remark.name for remark in verdict.remarks] == ["few_test_images"]
+    assert "fetch.test_fraction" in verdict.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("images", "gained", "lost", "accuracy"),
+    [
+        (0, 0, 0, "not measured"),
+        (1, 0, 0, "undecided"),
+        (1, 0, 1, "undecided"),
+        (1, 1, 0, "undecided"),
+        (100, 0, 0, "undecided"),  # equal answers to 100 images: a loss of two points is not excluded
+        (300, 0, 0, "held"),
+        (2000, 0, 30, "lost"),
+        (2000, 30, 0, "held"),
+        (360, 0, 146, "lost"),  # 88.8 % before, 48.3 % after
+        (50_000, 300, 400, "held"),  # surely worse, and by less than a point
+        (50_000, 300, 900, "lost"),
+        (2000, 40, 45, "undecided"),
+    ],
+)
+def test_the_interval_decides(images: int, gained: int, lost: int, accuracy: str) -> None:
+    assert reach_verdict(replace(GOOD, test=PairedCounts(images, gained, lost))).accuracy == accuracy
+
+
+COUNTS = st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 5000)).map(
+    lambda drawn: PairedCounts(sum(drawn), drawn[0], drawn[1])
+)
+
+
+@given(COUNTS)
+def test_no_network_is_lost_against_one_that_is_lost_against_it(pair: PairedCounts) -> None:
+    mirrored = PairedCounts(pair.images, pair.lost, pair.gained)
+    verdicts = [reach_verdict(replace(GOOD, test=counts)) for counts in (pair, mirrored)]
+    assert [verdict.accuracy for verdict in verdicts] != ["lost", "lost"]
+    numbers, others = (verdict.metrics() for verdict in verdicts)
+    if pair.images:
+        assert numbers["verdict.low"] == pytest.approx(-others["verdict.high"])
+        assert numbers["verdict.difference"] == pytest.approx(-others["verdict.difference"])
+
+
+@given(COUNTS, st.integers(0, 20), st.integers(1, 20))
+def test_fewer_images_lost_never_make_it_worse(pair: PairedCounts, shift: int, more: int) -> None:
+    order = ["lost", "undecided", "held"]
+    better = PairedCounts(pair.images + shift + more, pair.gained + shift, pair.lost)
+    worse = PairedCounts(pair.images + shift + more, pair.gained, pair.lost + more)
+    ranks = [order.index(reach_verdict(replace(GOOD, test=counts)).accuracy) for counts in (worse, better)]
+    assert ranks[0] <= ranks[1]
+
+
+def test_what_does_not_compare_is_not_compared() -> None:
+    why = "the checkpoint may have seen the test images"
+    facts = replace(GOOD, not_comparable=why, test=PairedCounts(2000, 0, 300))
+    verdict = reach_verdict(facts)
+    assert (verdict.accuracy, verdict.success, verdict.test) == ("not comparable", False, None)
+    assert verdict.headline == f"No verdict: accuracies do not compare here: {why}"
+    assert set(verdict.metrics()) == {"verdict.success", "verdict.remarks"}
+    assert "points" not in "\n".join(verdict.lines)
+    short = replace(LONG, steps=45, steps_per_epoch=3)
+    assert names(replace(facts, dense_training=short)) == set()  # "beaten by" would be a comparison
+    assert names(replace(facts, pruned_times=RunTimes(2.0, 1.9, 2.1))) == {"slower"}
+
+
+def training(steps: int = 2000, accuracies: tuple[float, ...] = (0.8, 0.9, 0.9), images: int = 1000) -> TrainingFacts:
+    return TrainingFacts(15, steps, steps // 15, accuracies, images)
+
+
+LOST = PairedCounts(360, 0, 146)
+
+
+def test_three_steps_an_epoch_are_told_as_too_few() -> None:
+    verdict = reach_verdict(replace(GOOD, test=LOST, finetuning=training(45)))
+    assert not verdict.success
+    (short, worse) = verdict.remarks
+    assert short.name == "short"
+    assert short.words == (
+        "the pruned network was trained for 45 steps only, 3 an epoch, where 600 are a rule of thumb"
+    )
+    assert "raise finetune.epochs or lower finetune.recipe.batch_size" in short.advice
+    assert worse.name == "worse_than_dense"
+
+
+def test_a_network_that_was_not_trained_is_told_so() -> None:
+    (short, _) = reach_verdict(replace(GOOD, test=LOST, finetuning=TrainingFacts(0, 0, 100))).remarks
+    assert "was trained not at all" in short.text
+
+
+def test_a_short_training_that_sufficed_is_not_held_against_it() -> None:
+    assert names(replace(GOOD, finetuning=training(45))) == set()
+    assert names(replace(GOOD, finetuning=training(600), test=LOST)) == {"worse_than_dense"}
+    assert names(replace(GOOD, finetuning=training(599), test=LOST)) == {"short", "worse_than_dense"}
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "rising"),
+    [
+        ((0.5, 0.6, 0.7), True),
+        ((0.5, 0.7, 0.6), False),  # the best is behind it
+        ((0.899, 0.9, 0.9005), False),  # less than a standard error of 1,000 images
+        ((0.9,), False),
+        ((), False),
+        ((1.0, 1.0), False),
+        (tuple(0.5 + 0.02 * epoch for epoch in range(20)), True),  # two epochs of 20: 4 points
+        ((*(0.5 + 0.02 * epoch for epoch in range(18)), 0.841, 0.842), False),
+    ],
+)
+def test_a_training_that_still_rose_is_told(accuracies: tuple[float, ...], rising: bool) -> None:
+    rises = training(accuracies=accuracies)
+    assert rises.still_rising == rising
+    assert names(replace(GOOD, finetuning=rises)) == ({"still_rising"} if rising else set())
+    dense = reach_verdict(replace(GOOD, dense_training=rises, adapted=True)).remarks
+    assert [remark.advice for remark in dense] == (["raise baseline.adapt_epochs"] if rising else [])
+
+
+def test_few_score_images_show_no_rise() -> None:
+    assert training(accuracies=(0.5, 0.6), images=10_000).still_rising
+    assert not training(accuracies=(0.5, 0.6), images=10).still_rising
+    assert not training(accuracies=(0.5, 0.6), images=0).still_rising
+
+
+def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
+    facts = replace(GOOD, recalibration=PairedCounts(1000, 10, 110))
+    (remark,) = reach_verdict(facts).remarks
+    assert remark.name == "worse_than_recalibrated"
+    assert "right on 80.00% of the score images when it was merely recalibrated, and on 70.00% after" in remark.words
+    assert "finetune.recipe.learning_rate" in remark.advice
+    assert names(replace(GOOD, recalibration=PairedCounts(1000, 10, 12))) == set()  # as good as by chance
+    assert names(replace(GOOD, recalibration=None)) == set()
+
+
+def test_a_dense_network_that_was_hardly_trained_makes_no_success() -> None:
+    facts = replace(GOOD, test=PairedCounts(2000, 300, 10), dense_training=training(45))
+    (remark,) = reach_verdict(facts).remarks
+    assert "the dense network is beaten by the pruned one, and was trained for 45 steps only" in remark.words
+    assert "baseline.epochs" in remark.advice
+    assert names(replace(facts, dense_training=training())) == set()
+    assert names(replace(facts, adapted=True)) == set()
+    assert names(replace(facts, dense_training=None)) == set()
+
+
+@pytest.mark.parametrize(("share", "images"), [(0.1, 1000), (0.5, 30), (0.9, 400)])
+def test_no_better_than_the_commonest_class_is_no_success(share: float, images: int) -> None:
+    facts = replace(GOOD, chance=share, test_images=images, pruned_accuracy=share, dense_accuracy=share)
+    assert names(facts) == {"by_chance", "dense_by_chance"}
+    assert not reach_verdict(facts).success
+    known = share + 3.1 * math.sqrt(share * (1 - share) / images)
+    assert names(replace(facts, pruned_accuracy=known, dense_accuracy=known)) == set()
+
+
+def test_uniform_widths_that_were_better_are_told_and_others_not() -> None:
+    assert names(replace(GOOD, uniform=UniformFacts(0.80, 0.70, 1000))) == {"worse_than_uniform"}
+    assert names(replace(GOOD, uniform=UniformFacts(0.72, 0.70, 1000))) == set()
+    assert names(replace(GOOD, uniform=UniformFacts(0.70, 0.80, 1000))) == set()
+    assert names(replace(GOOD, uniform=UniformFacts(math.nan, math.nan, 1000))) == set()
+
+
+def test_slower_is_told_where_the_runs_do_not_overlap() -> None:
+    slow = RunTimes(1.2, 1.15, 1.25)
+    (remark,) = reach_verdict(replace(GOOD, pruned_times=slow)).remarks
+    assert "smaller but slower: 1.2 ms against 1 ms" in remark.text
+    assert "sample.round_to" in remark.advice
+    assert names(replace(GOOD, pruned_times=RunTimes(1.02, 0.99, 1.06))) == set()
+    assert names(replace(GOOD, pruned_times=RunTimes())) == set()
+    assert names(replace(GOOD, dense_times=RunTimes())) == set()
+
+
+def test_every_remark_names_a_field_and_stands_in_the_tags() -> None:
+    bad = replace(
+        GOOD,
+        test=LOST,
+        pruned_accuracy=0.1,
+        finetuning=training(45, accuracies=(0.1, 0.3)),
+        dense_training=training(45, accuracies=(0.1, 0.3)),
+        recalibration=PairedCounts(1000, 10, 110),
+        uniform=UniformFacts(0.8, 0.7, 1000),
+        pruned_times=RunTimes(1.2, 1.15, 1.25),
+    )
+    verdict = reach_verdict(bad)
+    assert verdict.headline.startswith("No success: accuracy was lost: −40.56 points")
+    assert len(verdict.remarks) == len({remark.name for remark in verdict.remarks}) == 8
+    sections = ("fetch.", "baseline.", "sample.", "score.", "finetune.", "export.")
+    for remark in verdict.remarks:
+        assert any(section in remark.advice for section in sections)
+        assert remark.name in verdict.tags()["eyas.verdict.remarks"]
+        assert remark.text in verdict.tags()["eyas.verdict.text"]
+
+
+def test_a_held_accuracy_with_a_remark_is_no_success() -> None:
+    verdict = Verdict("held", "+0.00 points", (Remark("slower", "slower", "raise sample.round_to"),))
+    assert not verdict.success
+    assert verdict.headline == "Accuracy held, but see below: +0.00 points"
+    assert verdict.tags()["eyas.verdict"] == "held"
+
+
+def test_nothing_measured_is_no_verdict_and_no_number() -> None:
+    verdict = reach_verdict(ResultFacts(dense_accuracy=0.9, pruned_accuracy=0.5))
+    assert (verdict.accuracy, verdict.success, verdict.remarks) == ("not measured", False, ())
+    assert verdict.metrics() == {"verdict.success": 0.0, "verdict.remarks": 0.0}
