@@ -17,7 +17,7 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
     """Bring a profile up to date and print the result."""
     wait_for_prefect = begin_prefect()
     workspace = _checked(params, overrides, name)
-    _check_architecture(workspace)
+    _look(workspace)
     if not wait:
         workspace.refuse_if_busy()
     from flows.pipeline import pipeline
@@ -28,6 +28,16 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
     wait_for_prefect()
     outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     print_summary(workspace, outcome.version, outcome.run_id)
+    return 0
+
+
+def check(params: Path | None, overrides: Sequence[str], name: str | None) -> int:
+    """Look for everything that would stop a run, and start nothing."""
+    from tasks.preflight import look_closely
+
+    seen = look_closely(ROOT, _file(params), overrides, name)
+    seen.require()
+    print(seen.line())
     return 0
 
 
@@ -180,13 +190,8 @@ def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | 
         raise
 
 
-def _check_architecture(workspace: "Workspace") -> None:
-    """A name that ``models/`` does not have is refused before anything starts."""
-    import models
-    from eyas.errors import ParameterError
+def _look(workspace: "Workspace") -> None:
+    """What would stop the run later is told before anything starts."""
+    from tasks.preflight import look
 
-    name = workspace.params.baseline.architecture
-    if ":" not in name and name not in models.names():
-        available = ", ".join(models.names())
-        msg = f"baseline.architecture: {name!r} is not in models/ ({available}), and is no package.module:factory"
-        raise ParameterError(msg)
+    look(workspace).require()

@@ -1,14 +1,20 @@
 """What every flow of this project has in common."""
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Flow, flow
+from prefect.runtime import flow_run
 
+from flows.environment import ROOT
 from flows.notify_hooks import tell_ending
+from tasks.profile_name import profile_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
+COMMANDS = {"pipeline": "run"}
+"""The command of a flow that is called otherwise."""
 
 
 def eyas_flow(function: Callable[P, R]) -> Flow[P, R]:
@@ -20,10 +26,17 @@ def eyas_flow(function: Callable[P, R]) -> Flow[P, R]:
     name = function.__name__
     return flow(
         name=f"eyas-{name}",
-        flow_run_name=f"{name}-{{params_file}}",
+        flow_run_name=lambda: run_name(name, flow_run.parameters),
         persist_result=False,
         validate_parameters=False,
         on_failure=[tell_ending],
         on_crashed=[tell_ending],
         on_cancellation=[tell_ending],
     )(function)
+
+
+def run_name(flow_name: str, parameters: Mapping[str, Any]) -> str:
+    """Command and profile, as in ``retrain cifar10_resnet20``."""
+    file = Path(ROOT, parameters.get("params_file", "params.yaml"))
+    profile = profile_of(ROOT, file, parameters.get("overrides", ()), parameters.get("name"))
+    return f"{COMMANDS.get(flow_name, flow_name)} {profile}"

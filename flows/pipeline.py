@@ -13,6 +13,7 @@ from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
 from tasks.dvc_cli import StageError, stage_names
 from tasks.fingerprint import code_files
+from tasks.measure_latency import measure_latency
 from tasks.named_inputs import write_inputs
 from tasks.record import fail_run, finish_run, record_stage, start_run
 from tasks.register import register_candidate
@@ -77,6 +78,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
             record_stage(run_id, workspace, result, time.monotonic() - start)
             if result.skipped:
                 skipped.append(stage)
+        measure_latency(workspace)
         rebuild_report(run_id, workspace)
         version = register_candidate(run_id, workspace, code) if register else None
     if len(skipped) == len(stage_names(workspace.folder)):

@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from eyas.config import NotifyParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
@@ -17,6 +21,7 @@ from eyas.operations.servers.webhook import SECRET_VARIABLE
 from eyas.operations.signing import MIN_SECRET_BYTES
 from eyas.storage import redact
 from flows.environment import ROOT
+from tasks.profile_name import DEFAULT, profile_of
 
 PIPELINE, RETRAIN = "pipeline", "retrain"
 WEBHOOK = "eyas.operations.servers.webhook"
@@ -92,8 +97,27 @@ def _serve(params_file: Path, schedule: ScheduleParams) -> None:
     from flows.retrain import retrain
 
     parameters = {"params_file": os.path.relpath(params_file, ROOT), "reason": "schedule"}
-    deployment: Any = retrain.to_deployment("served", schedule=rhythm(schedule), parameters=parameters, tags=["eyas"])
+    name, tags = deployment_name("served", params_file), ["eyas"]
+    deployment: Any = retrain.to_deployment(name, schedule=rhythm(schedule), parameters=parameters, tags=tags)
     serve(deployment, pause_on_shutdown=False, print_starting_message=False)
+
+
+def deployment_name(kind: str, params_file: Path) -> str:
+    """A name per profile, so that deploying or serving one does not replace another's: ``retrain-cifar10_resnet20``."""
+    profile = profile_of(ROOT, params_file, ())
+    return kind if profile == DEFAULT else f"{kind}-{profile}"
+
+
+@contextmanager
+def _prefect_file(params_file: Path) -> Iterator[Path]:
+    """``prefect.yaml`` with the names of the profile's deployments."""
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    for deployment in content["deployments"]:
+        deployment["name"] = deployment_name(deployment["name"], params_file)
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, "prefect.yaml")
+        path.write_text(yaml.safe_dump(content))
+        yield path
 
 
 def rhythm(schedule: ScheduleParams) -> Any:
@@ -125,14 +149,15 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
     schedule = load_params(params_file).schedule
     make_pool(ROOT, variables)
     options = [f"--param=params_file={os.path.relpath(params_file, ROOT)}", "--pool", POOL]
-    for name in (PIPELINE, RETRAIN):
-        command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "-n", name, *options]
-        if name == RETRAIN:
-            command += _rhythm_options(schedule)
-        done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
-        if done.returncode:
-            msg = f"prefect deploy -n {name} failed: {last_line(done.stderr or done.stdout)}"
-            raise EyasError(msg)
+    with _prefect_file(params_file) as file:
+        for kind in (PIPELINE, RETRAIN):
+            name = deployment_name(kind, params_file)
+            command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file)]
+            command += ["-n", name, *options, *(_rhythm_options(schedule) if kind == RETRAIN else [])]
+            done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
+            if done.returncode:
+                msg = f"prefect deploy -n {name} failed: {last_line(done.stderr or done.stdout)}"
+                raise EyasError(msg)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Stage ``export``: files for the device, proof that they compute the same, and their latency."""
+"""Stage ``export``: files for the device, and proof that they compute the same."""
 
 import shutil
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
-from eyas.deploy import latency
 from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits, compare_output
@@ -41,7 +40,7 @@ CALIBRATION_IMAGES = 256
 
 
 def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metrics:
-    """Write the pruned and the dense network for their runtimes, compare, measure, list.
+    """Write the pruned and the dense network for their runtimes, compare, list.
 
     Raises:
         ParityError: slicing or a written file computes something else than it should.
@@ -57,21 +56,19 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
 
-    progress(0, 4, "mask parity of the winner")
+    progress(0, 3, "mask parity of the winner")
     slicing = check_slicing(network, artifacts, images_NCHW[:8])
-    progress(1, 4, "writing files")
+    progress(1, 3, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
     written = write_files(settings, dense, pruned, ranges_NCHW, folder)
-    progress(2, 4, "comparing them with PyTorch")
+    progress(2, 3, "comparing them with PyTorch")
     parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
     write_json(folder / "parity.json", parity)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
-    progress(3, 4, "measuring latency")
-    write_json(folder / "latency.json", measure(settings, written, images_NCHW))
     listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
-    progress(4, 4, "done")
+    progress(3, 3, "done")
     return metrics(parity, churn=churn(dense, pruned, images_NCHW))
 
 
@@ -139,15 +136,8 @@ def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> 
     return [*copies, write_bundle(pruned, images, folder / "bn_statistics.safetensors")]
 
 
-def measure(settings: ExportParams, written: dict[str, tuple[Exporter, Path]], images_NCHW: Tensor) -> dict[str, Any]:
-    """Latency of every ONNX file, dense and pruned side by side."""
-    files = {name: path for name, (_, path) in written.items() if path.suffix == ".onnx"}
-    shape, runs = tuple(images_NCHW.shape[1:]), settings.latency_runs
-    return latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
-
-
 def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
-    """sha256 and size of every file whose bytes repeat (latency is not one), and the input the network expects."""
+    """sha256 and size of every file of the stage, and the input the network expects."""
     names = {path.relative_to(folder).as_posix(): path for path in sorted(listed)}
     return {
         "version": 1,

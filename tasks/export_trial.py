@@ -10,6 +10,7 @@ from eyas.config import PipelineParams
 from eyas.networks.saved_network import Network
 from eyas.pruning.operators import operators_of
 from eyas.pruning.surgery import share_structure
+from eyas.training import choose_length
 
 LONG = 10**13
 """Multiply-adds of a training beside which a trial, some seconds, is nothing: usual operators are tried then, too."""
@@ -29,15 +30,19 @@ def try_exporters(params: PipelineParams, network: Network, macs: int, images: i
     """
     model = share_structure(network.model)
     operators = operators_of(model, network.example(2))
-    is_long = _training_macs(params, macs) * images >= LONG
+    is_long = _training_macs(params, macs, images) >= LONG
     images_NCHW = torch.rand(2, *network.input_shape, generator=torch.Generator().manual_seed(0))
     for exporter in params.export.chosen.values():
         if is_long or not exporter.surely_takes(operators):
             exporter.try_on(model, images_NCHW)
 
 
-def _training_macs(params: PipelineParams, macs: int) -> int:
-    """Multiply-adds per image of all epochs of both trainings: forward, and twice that backward."""
-    section = params.baseline
-    epochs = params.finetune.epochs + (section.epochs if section.checkpoint is None else section.adapt_epochs)
-    return 3 * macs * epochs
+def _training_macs(params: PipelineParams, macs: int, images: int) -> int:
+    """Multiply-adds of both trainings: forward, and twice that backward."""
+    section, last = params.baseline, params.finetune
+    first = section.epochs if section.checkpoint is None else section.adapt_epochs
+    lengths = (
+        choose_length(images, part.recipe.batch_size, epochs)
+        for part, epochs in ((section, first), (last, last.epochs))
+    )
+    return 3 * macs * images * sum(length.epochs for length in lengths)

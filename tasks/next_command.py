@@ -72,6 +72,8 @@ def _profile(workspace: Workspace, start: Path) -> Iterator[str]:
     if arguments:  # the first two are --params and a path as seen from the checkout
         arguments[1] = os.path.relpath(workspace.root.resolve() / arguments[1], start)
     yield from arguments
+    for item in workspace.gates:
+        yield from ("--set", item)
     for name, value in _leaves(workspace.runtime, "runtime"):
         yield from ("--set", f"{name}={json.dumps(redacted(value))}")
 

@@ -1,7 +1,6 @@
 """Recording in MLflow what the flow drives: the parent run, each stage from its files, the way it ended."""
 
 import logging
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from eyas.data.comparability import read_comparability
 from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
+from eyas.operations.report import LATENCY
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
 from eyas.operations.verdict import Verdict
 from tasks.dvc_cli import StageResult
@@ -48,7 +48,7 @@ def start_run(workspace: Workspace) -> str:
         "eyas.model": workspace.params.register_.model,
         WORKSPACE: workspace.identity(),
         "eyas.params_digest": params_digest(params),
-        "eyas.command": command(workspace),
+        "eyas.command": workspace.command,
         "eyas.git_commit": commit or "unknown",
         "eyas.git_dirty": str(dirty).lower() if commit else "unknown",
     }
@@ -105,15 +105,10 @@ def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int,
 
 
 def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
-    """Upload the report and its pictures to the parent run."""
-    tracking.log_report(open_store(workspace), run_id, folder)
+    """Upload the report, its pictures and what was measured for it to the parent run."""
+    tracking.log_report(open_store(workspace), run_id, folder, workspace.artifacts / LATENCY)
 
 
 def log_verdict(run_id: str, workspace: Workspace, verdict: Verdict) -> None:
     """What the result is worth, as tags, numbers and the description of the parent run."""
     tracking.log_verdict(open_store(workspace), run_id, verdict)
-
-
-def command(workspace: Workspace) -> str:
-    """What to type for the same run."""
-    return shlex.join(["eyas", "run", *workspace.arguments])

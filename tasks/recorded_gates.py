@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import PlanError
 from eyas.networks.architecture_record import PLAN
-from eyas.operations.gates import Gate, MeasuredNetwork
+from eyas.operations.gate import Gate
+from eyas.operations.measured_network import MeasuredNetwork
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space_json import cost_of
 from tasks.recorded_cost import COSTS

@@ -13,13 +13,13 @@ from eyas.errors import ChecksumError
 from eyas.networks.architecture_record import read_record
 from eyas.operations.fingerprint import Code, changed_files, code_digest
 from eyas.operations.lineage import Lineage, trace_lineage
-from eyas.operations.report import read_results, verdict_on
+from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, register_version
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
 from tasks.named_inputs import INPUTS
-from tasks.record import command, open_store
+from tasks.record import open_store
 from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
 from tasks.search_space import SPACE
@@ -47,7 +47,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
     require_as_made(workspace.folder)
     lineage = workspace_lineage(run_id, workspace, code)
     beside = [workspace.folder / name for name in ("dvc.lock", "dvc.yaml", INPUTS)]
-    extra = (*beside, workspace.artifacts / SPACE, workspace.artifacts / "report" / "report.md")
+    extra = (*beside, *(workspace.artifacts / name for name in (SPACE, LATENCY, "report/report.md")))
     tags = recorded_fingerprint(workspace, code_digest(code)).tags() | made_from(workspace)
     verdict = verdict_on(read_results(workspace.artifacts))
     version = register(
@@ -109,7 +109,7 @@ def workspace_lineage(run_id: str, workspace: Workspace, code: Code | None = Non
         params=workspace.all_params,
         code=code,
         profile=workspace.name,
-        command=command(workspace),
+        command=workspace.command,
     )
 
 

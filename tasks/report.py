@@ -24,7 +24,7 @@ from eyas.operations.tracking import tracking_uri
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.next_command import next_command
-from tasks.record import command, log_report, log_verdict, open_store
+from tasks.record import log_report, log_verdict, open_store
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     commit, dirty = git_state(workspace.root)
     note = "   # the checkout held further changes" if dirty else ""
     checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
-    return [*checkout, "make setup", f".venv/bin/{command(workspace)}"]
+    return [*checkout, "make setup", f".venv/bin/{workspace.command}"]
 
 
 def print_summary(workspace: Workspace, version: str | None, run_id: str) -> None:

@@ -18,7 +18,8 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     lines = [f"{alias:10} {_describe(version)}" for alias, version in aliases.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
-    return [f"model      {status.name}{unknown}", *lines, "", *(_run_line(run) for run in status.runs)]
+    profile = f"profile    {workspace.name}, in {workspace.folder}"
+    return [f"model      {status.name}{unknown}", profile, *lines, "", *(_run_line(run) for run in status.runs)]
 
 
 def _describe(version: Version | None) -> str:

@@ -11,8 +11,9 @@ limit of the work pool). If they do, both results are whole and registered.
 
 import hashlib
 import json
+import logging
 import os
-import re
+import shlex
 import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,11 +27,12 @@ from filelock import FileLock, Timeout
 from eyas.config import PipelineParams, parse_params, read_sections
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
-from tasks.workspace_files import write_workspace
+from tasks.profile_name import DEFAULT, check_name, former_folder, profile_of, profile_overrides, workspace_folder
+from tasks.workspace_files import require_origin, write_origin, write_workspace
+
+log = logging.getLogger(__name__)
 
 RUNTIME_VARIABLE = "EYAS_RUNTIME"
-OPERATING = ("runtime.", "promote.", "schedule.", "notify.")
-"""Overrides that begin so say how a profile is worked on, judged and told of: no stage reads them, none is made."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,19 @@ class Workspace:
     """Runtime settings given for this run only; they reach stages through the environment."""
     arguments: tuple[str, ...] = ()
     """What to give ``eyas run`` for the same profile, in a clone of the same commit."""
+    gates: tuple[str, ...] = ()
+    """Overrides of ``promote`` that were given for this command only."""
     content: Mapping[str, Any] = field(default_factory=dict)
     """The resolved parameters of a profile of its own, as they will stand in its ``params.yaml``."""
+    params_file: Path = Path("params.yaml")
+    """The file that they were read from."""
+    former: Path | None = None
+    """The folder that an earlier version gave the profile, if it is there and no longer used."""
+
+    @property
+    def command(self) -> str:
+        """What to type for the same run."""
+        return shlex.join(["eyas", "run", *self.arguments])
 
     @property
     def artifacts(self) -> Path:
@@ -102,8 +115,17 @@ class Workspace:
         """
         with self._held(wait=wait):
             if self.folder != self.root:
-                write_workspace(self.root, self.folder, self.content)
+                self._prepare()
             yield
+
+    def _prepare(self) -> None:
+        news = require_origin(self.root, self.folder, self.params_file)
+        if self.former and not (self.folder / "params.yaml").exists():
+            news = f"{self.former} is now {self.folder}: nothing reads the former any more, remove it when you like"
+        if news:
+            log.warning("%s", news)
+        write_workspace(self.root, self.folder, self.content)
+        write_origin(self.root, self.folder, self.params_file, self.command)
 
     @contextmanager
     def _held(self, *, wait: bool) -> Iterator[None]:
@@ -135,25 +157,48 @@ def open_workspace(
     Raises:
         ParameterError: names section, field, value and what is allowed.
     """
-    if name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=-]*", name):
-        msg = f"--name {name!r}: letters, digits and . _ + = - only, beginning with a letter or digit"
-        raise ParameterError(msg)
+    if name is not None:
+        check_name(name)
     path = params_file or root / "params.yaml"
+    _require_utf8(path)
     content = read_sections(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
-    others = [item for item in overrides if not item.startswith(OPERATING)]
+    others = profile_overrides(overrides)
     resolved = apply_overrides(content, overrides)
     params = parse_params(resolved, str(path))
+    gates = tuple(item for item in overrides if item.startswith("promote."))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})
-    if not others and name is None and path.resolve() == (root / "params.yaml").resolve():
+    profile = profile_of(root, path, others, name)
+    if profile == DEFAULT:
         _require_sections(root, path, content)
-        return Workspace(root, root, "default", params, runtime_only)
-    arguments = ["--params", os.path.relpath(path, root), *(part for item in others for part in ("--set", item))]
+        return Workspace(root, root, DEFAULT, params, runtime_only, gates=gates)
+    place = os.path.relpath(path, root)
+    place = f"./{place}" if place.startswith("-") else place
+    arguments = ["--params", place, *(part for item in others for part in ("--set", item))]
     arguments += ["--name", name] if name else []
-    name = name or profile_name(path, others)
-    folder = root / "workspaces" / name
-    content = {**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)}
-    return Workspace(root, folder, name, params, runtime_only, tuple(arguments), content)
+    folder = workspace_folder(root, profile)
+    require_origin(root, folder, path)
+    return Workspace(
+        root,
+        folder,
+        profile,
+        params,
+        runtime_only,
+        tuple(arguments),
+        gates=gates,
+        content={**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)},
+        params_file=path,
+        former=None if name else former_folder(root, path, others),
+    )
+
+
+def _require_utf8(path: Path) -> None:
+    """No command that is printed or recorded could name the file."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        msg = f"the name {path.name!r} is not UTF-8: rename the file or its folder"
+        raise ParameterError(msg) from error
 
 
 def stage_sections(root: Path) -> list[str]:
@@ -169,11 +214,6 @@ def _require_sections(root: Path, path: Path, content: Mapping[str, Any]) -> Non
         lines = "\n".join(f"  {section}: {{}}" for section in missing)
         msg = f"{path} leaves out sections that DVC looks at: add\n{lines}\n(each field then has its default)"
         raise ParameterError(msg)
-
-
-def profile_name(params_file: Path, overrides: Sequence[str]) -> str:
-    """A folder name that tells parameter files and overrides apart: ``cifar10_resnet20+score.seed=3``."""
-    return re.sub(r"[^A-Za-z0-9._+=-]+", "-", "+".join([params_file.stem, *sorted(overrides)]))
 
 
 def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

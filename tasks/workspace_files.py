@@ -12,6 +12,10 @@ from configobj import ConfigObj
 
 from eyas.config.safe_yaml import load_yaml
 from eyas.data.comparability import WORDS
+from eyas.errors import ParameterError
+
+ORIGIN = "origin.json"
+"""In a workspace: the parameter file that it belongs to, as seen from the checkout, and the command that made it."""
 
 
 def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
@@ -32,10 +36,7 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
         dvc_folder: ``.dvc`` of the checkout.
         up: the checkout as seen from the workspace.
     """
-    settings = ConfigObj()
-    for file in ("config", "config.local"):
-        if (dvc_folder / file).exists():
-            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
+    settings = _settings(dvc_folder)
     settings.setdefault("core", {})["no_scm"] = True
     settings.setdefault("cache", {}).setdefault("dir", "cache")
     places = [("cache", "dir"), *((name, "url") for name in settings if name.startswith("remote "))]
@@ -46,10 +47,57 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
     return "\n".join(settings.write()) + "\n"
 
 
+def cache_folder(root: Path) -> Path:
+    """Where DVC keeps what the stages of the checkout and of its workspaces made."""
+    return root / ".dvc" / _settings(root / ".dvc").get("cache", {}).get("dir", "cache")
+
+
+def _settings(dvc_folder: Path) -> ConfigObj:
+    settings = ConfigObj()
+    for file in ("config", "config.local"):
+        if (dvc_folder / file).exists():
+            settings.merge(ConfigObj((dvc_folder / file).read_text().splitlines()))
+    return settings
+
+
+def write_origin(root: Path, folder: Path, params_file: Path, command: str) -> None:
+    """Record whose workspace ``folder`` is; a file inside the checkout by its place there, for checkouts move."""
+    place, checkout = os.path.realpath(params_file), os.path.realpath(root)
+    if Path(place).is_relative_to(checkout):
+        place = os.path.relpath(place, checkout)
+    _write(folder / ORIGIN, json.dumps({"params_file": place, "command": command}, indent=2) + "\n")
+
+
+def require_origin(root: Path, folder: Path, params_file: Path) -> str:
+    """See that a workspace, if it is there, belongs to this parameter file.
+
+    Returns:
+        what to tell before it changes hands: its file is gone, or was never recorded; else nothing.
+
+    Raises:
+        ParameterError: it belongs to another file.
+    """
+    if not (folder / "params.yaml").exists():
+        return ""
+    now = f"it goes on with {params_file}"
+    if not (folder / ORIGIN).exists():
+        return f"{folder} is of an earlier version and does not say which parameter file made it: {now}"
+    place = json.loads((folder / ORIGIN).read_text())["params_file"]
+    owner = root / place
+    if not owner.exists():
+        return f"{folder} was made of {place}, which is gone: {now}"
+    if not owner.samefile(params_file):
+        msg = f"{folder} is the workspace of {place}: give {params_file} one of its own with --name NAME, or rename it"
+        raise ParameterError(msg)
+    return ""
+
+
 def _write(path: Path, text: str) -> None:
     """Write only what changed, so that file times do not make anything look new."""
     if not path.exists() or path.read_text() != text:
-        path.write_text(text)
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(text)
+        part.replace(path)
 
 
 def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from flows.flow_decorator import eyas_flow, run_name
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD = """
@@ -15,7 +18,7 @@ from prefect.flows import load_flow_from_entrypoint
 from prefect.settings import PREFECT_HOME
 flow = load_flow_from_entrypoint(sys.argv[1], use_placeholder_flow=False)
 hooks = [hook.__name__ for hook in (*flow.on_failure_hooks, *flow.on_crashed_hooks, *flow.on_cancellation_hooks)]
-print(json.dumps([flow.name, flow.flow_run_name, flow.persist_result, hooks, str(PREFECT_HOME.value())]))
+print(json.dumps([flow.name, flow.persist_result, hooks, str(PREFECT_HOME.value())]))
 """
 
 
@@ -29,5 +32,32 @@ def test_a_flow_loaded_by_its_path_keeps_its_state_in_the_checkout(name: str, tm
         cwd=ROOT, env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     home = str(ROOT / ".eyas" / "prefect")
-    expected = [f"eyas-{name}", f"{name}-{{params_file}}", False, ["tell_ending"] * 3, home]
+    expected = [f"eyas-{name}", False, ["tell_ending"] * 3, home]
     assert json.loads(done.stdout.splitlines()[-1]) == expected
+
+
+@pytest.mark.parametrize(
+    ("flow", "parameters", "name"),
+    [
+        ("pipeline", {}, "run default"),
+        ("pipeline", {"params_file": "digits.yaml"}, "run digits"),
+        ("retrain", {"params_file": "configs/cifar10_resnet20.yaml"}, "retrain cifar10_resnet20"),
+        ("retrain", {"params_file": "../elsewhere/mine.yaml", "overrides": ["runtime.threads=1"]}, "retrain mine"),
+        ("promote", {"overrides": ["score.seed=3"]}, "promote params+score.seed=3"),
+        ("rollback", {"params_file": "x.yaml", "name": "mine"}, "rollback mine"),
+    ],
+)
+def test_a_run_is_called_after_command_and_profile(flow: str, parameters: dict[str, Any], name: str) -> None:
+    assert run_name(flow, parameters) == name
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_prefect_shows_the_run_under_that_name() -> None:
+    from prefect.runtime import flow_run
+
+    @eyas_flow
+    def retrain(params_file: str = "params.yaml", name: str | None = None) -> str:
+        return str(flow_run.name)
+
+    assert retrain("configs/cifar10_resnet20.yaml") == "retrain cifar10_resnet20"
+    assert retrain(name="mine") == "retrain mine"

@@ -180,7 +180,7 @@ def test_without_its_prefect_a_command_ends_in_one_line(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     monkeypatch.setattr(commands, "ROOT", root)
-    monkeypatch.setattr(commands, "_check_architecture", lambda _: None)
+    monkeypatch.setattr(commands, "_look", lambda _: None)
     parameters = ["--params", str(root / "params.yaml")]
     with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}):
         assert main([command, *parameters]) == 1

@@ -20,7 +20,7 @@ from eyas.config import ScheduleParams
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers import local_servers
 from flows import schedule_guard, serve
-from flows.serve import deploy, rhythm, serve_schedules
+from flows.serve import deploy, deployment_name, rhythm, serve_schedules
 
 ROOT = Path(__file__).resolve().parents[2]
 Calls = list[tuple[list[str], dict[str, str]]]
@@ -32,6 +32,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     made: Calls = []
 
     def run(command: list[str], *, env: dict[str, str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        if "--prefect-file" in command:
+            deployments = yaml.safe_load(Path(command[command.index("--prefect-file") + 1]).read_text())["deployments"]
+            assert command[command.index("-n") + 1] in [one["name"] for one in deployments]
         made.append((command, env))
         return subprocess.CompletedProcess(command, 0, "", "")
 
@@ -43,7 +46,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[str], Path]:
     def make(schedule: str) -> Path:
-        path = tmp_path / "params.yaml"
+        path = tmp_path / "mine.yaml"
         path.write_text(f"fetch: {{train: data}}\nschedule: {schedule}\n")
         return path
 
@@ -63,8 +66,8 @@ def test_only_the_retraining_gets_the_rhythm(
 ) -> None:
     assert deploy(write(schedule)) == 0
     (_, (pipeline, _), (retrain, _)) = calls
-    assert pipeline[pipeline.index("-n") + 1] == "pipeline"
-    assert retrain[retrain.index("-n") + 1] == "retrain"
+    assert pipeline[pipeline.index("-n") + 1] == "pipeline-mine"
+    assert retrain[retrain.index("-n") + 1] == "retrain-mine"
     assert retrain[-len(options) :] == options
     assert not set(options) & set(pipeline)
 
@@ -112,7 +115,7 @@ def test_prefects_refusal_is_told_in_its_words(
         return subprocess.CompletedProcess(command, int("deploy" in command), "", "Traceback\n  line 1\nno such pool\n")
 
     monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(EyasError, match=r"deploy -n pipeline failed: no such pool$"):
+    with pytest.raises(EyasError, match=r"deploy -n pipeline-mine failed: no such pool$"):
         deploy(write("{}"))
 
 
@@ -198,3 +201,15 @@ def test_the_secret_reaches_the_webhook_by_its_environment_alone(
     assert command[1:4] == ["-m", "eyas.operations.servers.webhook", "8900"]
     assert command[-1] == "http://127.0.0.1:8900/health"
     assert "a secret" not in " ".join(command)
+
+
+def test_no_profile_replaces_the_deployments_of_another() -> None:
+    assert deployment_name("retrain", ROOT / "params.yaml") == "retrain"
+    files = ("configs/cifar10_resnet20.yaml", "configs/cifar10_resnet56.yaml")
+    names = [deployment_name("served", ROOT / file) for file in files]
+    assert names == ["served-cifar10_resnet20", "served-cifar10_resnet56"]
+
+
+def test_the_checkouts_own_deployments_keep_their_names(calls: Calls) -> None:
+    deploy(ROOT / "params.yaml")
+    assert [command[command.index("-n") + 1] for command, _ in calls if "-n" in command] == ["pipeline", "retrain"]

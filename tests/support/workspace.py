@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from eyas.operations.report import LATENCY
+
 WIDTHS = {"stem": 16, "layer1.0.conv1": 16, "layer2": 32, "layer2.0.conv1": 32, "layer3": 64, "layer3.0.conv1": 64}
 
 
@@ -33,6 +35,7 @@ def write_workspace(
     _json(artifacts / "finetune/metrics.json", {"test_accuracy": 0.9667, **before, **paired, **length})
     _history(artifacts / "finetune/history.csv", epochs=15, start=0.85, random=random)
     _export(artifacts / "export")
+    _latency(artifacts / LATENCY)
     return artifacts
 
 
@@ -112,10 +115,13 @@ def _export(folder: Path) -> None:
     result |= {"accuracy": 0.97, "bytes": 161_000}
     parity = {"slicing": {"max_difference": 1e-6, "relative_difference": 1e-7}}
     _json(folder / "parity.json", parity | {"files": {"dense.onnx": result, "model.onnx": result}})
-    times = {"dense": {"median": 0.084, "q25": 0.083, "q75": 0.086, "p95": 0.1}}
-    times |= {"model": {"median": 0.061, "q25": 0.06, "q75": 0.063, "p95": 0.08}}
-    latency = {"milliseconds": times, "runs": 200, "batch": 1, "threads": 1, "runtime": "onnxruntime 1.31.1"}
-    _json(folder / "latency.json", latency | {"cpu": "Example CPU @ 2.1 GHz", "cores": 2})
     files = {"dense.onnx": 315_000, "model.onnx": 161_000}
     _json(folder / "manifest.json", {"files": {name: {"sha256": "0" * 64, "bytes": n} for name, n in files.items()}})
     _json(folder / "metrics.json", {"model_bytes": 161_000, "churn": 0.022})
+
+
+def _latency(path: Path) -> None:
+    times = {"dense": {"median": 0.084, "q25": 0.083, "q75": 0.086, "p95": 0.1}}
+    times |= {"model": {"median": 0.061, "q25": 0.06, "q75": 0.063, "p95": 0.08}}
+    latency = {"milliseconds": times, "runs": 200, "batch": 1, "threads": 1, "runtime": "onnxruntime 1.31.1"}
+    _json(path, latency | {"cpu": "Example CPU @ 2.1 GHz", "cores": 2})

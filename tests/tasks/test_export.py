@@ -61,11 +61,11 @@ def test_churn_is_the_share_of_changed_answers(exported: tuple[Path, dict[str, f
     assert exported[1]["churn"] == pytest.approx(sum(changed) / len(changed))
 
 
-def test_manifest_lists_every_file_but_measured_ones(exported: tuple[Path, dict[str, float]]) -> None:
+def test_manifest_lists_every_file(exported: tuple[Path, dict[str, float]]) -> None:
     folder, _ = exported
     listed = json.loads((folder / "manifest.json").read_text())["files"]
     present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert present - set(listed) == {"latency.json", "manifest.json", "metrics.json"}
+    assert present - set(listed) == {"manifest.json", "metrics.json"}
     for name, facts in listed.items():
         content = (folder / name).read_bytes()
         assert (hashlib.sha256(content).hexdigest(), len(content)) == (facts["sha256"], facts["bytes"])
@@ -90,7 +90,7 @@ def test_bundle_holds_every_batch_norm(exported: tuple[Path, dict[str, float]], 
     assert int(bundle["images"]) == len(open_dataset(pruned_digits / "fetch").split("train"))
 
 
-def test_second_run_gives_the_same_bytes_but_for_latency(
+def test_second_run_gives_the_same_bytes(
     exported: tuple[Path, dict[str, float]], pruned_digits: Path, digits_params: PipelineParams, tmp_path: Path
 ) -> None:
     first = {path.name: path.read_bytes() for path in exported[0].rglob("*") if path.is_file()}
@@ -100,14 +100,7 @@ def test_second_run_gives_the_same_bytes_but_for_latency(
     (again / "export/formats/stale.onnx").write_bytes(b"left by a run before")
     write_json(again / "export/metrics.json", dict(export(digits_params, again, silent)))
     second = {path.name: path.read_bytes() for path in (again / "export").rglob("*") if path.is_file()}
-    assert {name for name in first if first[name] != second.get(name)} == {"latency.json"}
-    assert set(second) == set(first)
-
-
-def test_latency_is_measured_for_every_file(exported: tuple[Path, dict[str, float]]) -> None:
-    latency = json.loads((exported[0] / "latency.json").read_text())
-    assert set(latency["milliseconds"]) == {"dense", "model", "onnx_int8"}
-    assert latency["runs"] == 10
+    assert second == first
 
 
 def test_limit_that_no_file_meets_stops_the_stage(

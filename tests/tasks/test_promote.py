@@ -204,7 +204,8 @@ def test_the_status_of_an_unknown_model_says_so_and_names_those_there_are(settin
     name = workspace.params.register_.model
     assert f"{name} (not registered yet; registered models: " in status_lines(workspace)[0]
     open_store(workspace).client.create_registered_model(name)
-    assert status_lines(workspace)[0] == f"model      {name}"
+    model, profile, *_ = status_lines(workspace)
+    assert (model, profile) == (f"model      {name}", f"profile    default, in {workspace.folder}")
 
 
 def test_force_needs_a_reason(setting: Setting) -> None:

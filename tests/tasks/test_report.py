@@ -5,7 +5,7 @@ import pytest
 
 from eyas.config import PipelineParams
 from eyas.data.comparability import Comparability
-from tasks.record import command, open_store
+from tasks.record import open_store
 from tasks.report import build_report, print_summary
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
@@ -24,10 +24,10 @@ def workspace(tmp_path: Path, digits_params: PipelineParams) -> Workspace:
 
 def test_report_tells_how_to_make_it_again(workspace: Workspace) -> None:
     expected = "eyas run --params configs/small.yaml --set 'export.parity_images=1 0'"
-    assert command(workspace) == expected
+    assert workspace.command == expected
     page = build_report(workspace)
     assert page == workspace.artifacts / "report" / "report.md"
-    assert f".venv/bin/{command(workspace)}" in page.read_text()
+    assert f".venv/bin/{workspace.command}" in page.read_text()
 
 
 def test_report_is_rebuilt_from_files_alone(workspace: Workspace) -> None:

@@ -241,7 +241,7 @@ def test_a_version_that_was_registered_by_an_older_command_finds_its_workspace(
     with mine.locked():
         fill(mine, pruned_digits)
     older = "python -m flows run --params params.yaml --set score.seed=77 --name mine"
-    monkeypatch.setattr("tasks.register.command", lambda _: older)
+    monkeypatch.setattr(Workspace, "command", older)
     enter(mine)
     write_lock(mine.folder, "second")
     reproduction = reproduce(workspace)

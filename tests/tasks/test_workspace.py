@@ -1,7 +1,10 @@
 """Profiles: each has a folder of its own, and none touches another."""
 
+import json
 import multiprocessing
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -9,7 +12,7 @@ from dvc.repo import Repo
 
 from eyas.errors import BusyError, ParameterError
 from eyas.operations.lineage import params_digest
-from tasks.workspace import Workspace, apply_overrides, open_workspace, profile_name
+from tasks.workspace import Workspace, apply_overrides, open_workspace
 from tasks.workspace_files import derive_pipeline
 
 
@@ -148,12 +151,6 @@ def test_overrides_reach_nested_fields_and_leave_the_original_alone() -> None:
     assert content == {"sample": {"budget": {"macs": 0.5}}}
 
 
-def test_names_stay_inside_the_workspaces_folder() -> None:
-    name = profile_name(Path("../../x.yaml"), ["fetch.train=../../etc/passwd"])
-    assert "/" not in name
-    assert profile_name(Path("a.yaml"), ["b.c=1", "a.b=2"]) == profile_name(Path("a.yaml"), ["a.b=2", "b.c=1"])
-
-
 def _hold(folder: Path, ready: "multiprocessing.synchronize.Event", leave: "multiprocessing.synchronize.Event") -> None:
     with open_workspace(folder).locked():
         ready.set()
@@ -192,7 +189,7 @@ def test_looking_at_a_profile_changes_nothing_of_it(checkout: Path) -> None:
     assert (folder / "params.yaml").read_text() == before
 
 
-@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "", ".hidden", "a b"])
+@pytest.mark.parametrize("name", ["../../x", "/tmp/x", "", ".hidden", "a b", "default", "x" * 300])
 def test_a_name_that_leaves_the_workspaces_is_refused(checkout: Path, name: str) -> None:
     with pytest.raises(ParameterError, match="--name"):
         open_workspace(checkout, name=name)
@@ -218,3 +215,104 @@ def test_a_workspace_has_the_checkouts_remotes_and_cache(checkout):
     assert repo.config["remote"]["far"]["endpointurl"] == "http://localhost:9000"
     assert Path(repo.config["remote"]["near"]["url"]).resolve() == checkout.resolve() / ".eyas" / "remote"
     assert Path(repo.cache.local.path).parents[1].resolve() == checkout.resolve() / ".dvc" / "cache"
+
+
+def test_a_workspace_says_whose_it_is(checkout: Path) -> None:
+    folder = prepared(checkout, checkout / "configs" / "small.yaml", overrides=["score.seed=3"]).folder
+    origin = json.loads((folder / "origin.json").read_text())
+    command = "eyas run --params configs/small.yaml --set score.seed=3"
+    assert origin == {"params_file": "configs/small.yaml", "command": command}
+
+
+@pytest.mark.parametrize("options", [{}, {"overrides": ["score.seed=3"]}, {"name": "mine"}])
+@pytest.mark.parametrize("place", ["configs/mine.yaml", "mine.yaml", "../mine.yaml"])
+def test_a_file_of_the_same_name_elsewhere_takes_over_no_workspace(
+    checkout: Path, place: str, options: dict[str, Any]
+) -> None:
+    first, second = checkout / "elsewhere" / "mine.yaml", checkout / place
+    for path, seed in ((first, 1), (second, 2)):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"finetune: {{seed: {seed}}}\n")
+    folder = prepared(checkout, first, **options).folder
+    before = (folder / "params.yaml").read_text()
+    with pytest.raises(ParameterError, match=rf"workspace of elsewhere/mine.yaml: give .*{place} .*--name NAME"):
+        open_workspace(checkout, second, **options)
+    assert (folder / "params.yaml").read_text() == before
+    assert prepared(checkout, second, **{**options, "name": "other"}).folder.name == "other"
+    assert prepared(checkout, first, **options).folder == folder
+
+
+def test_the_checkouts_own_parameters_and_another_file_of_that_name_do_not_share(checkout: Path) -> None:
+    (checkout / "configs" / "params.yaml").write_text("score: {seed: 1}\n")
+    prepared(checkout, overrides=["score.seed=3"])
+    with pytest.raises(ParameterError, match="is the workspace of params.yaml"):
+        open_workspace(checkout, checkout / "configs" / "params.yaml", ["score.seed=3"])
+
+
+def test_a_file_reached_by_another_way_is_the_same_file(checkout: Path) -> None:
+    (checkout / "link.yaml").symlink_to("configs/small.yaml")
+    folder = prepared(checkout, checkout / "configs" / "small.yaml", name="mine").folder
+    assert prepared(checkout, checkout / "link.yaml", name="mine").folder == folder
+    assert prepared(checkout, checkout / "configs" / ".." / "configs" / "small.yaml", name="mine").folder == folder
+
+
+def test_a_moved_checkout_keeps_its_workspaces(checkout: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outside = checkout.parent / "outside.yaml"
+    outside.write_text("{}")
+    for path in (checkout / "configs" / "small.yaml", outside):
+        prepared(checkout, path)
+    moved = checkout.parent / "deeper" / "moved"
+    moved.parent.mkdir()
+    checkout.rename(moved)
+    assert prepared(moved, moved / "configs" / "small.yaml").name == "small"
+    assert prepared(moved, outside).name == "outside"
+    assert not caplog.records
+
+
+def test_a_moved_file_goes_on_with_its_workspace_and_that_is_told(
+    checkout: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = prepared(checkout, checkout / "configs" / "small.yaml").folder
+    moved = (checkout / "configs" / "small.yaml").rename(checkout / "small.yaml")
+    assert prepared(checkout, moved).folder == folder
+    assert "was made of configs/small.yaml, which is gone: it goes on with" in caplog.text
+    assert json.loads((folder / "origin.json").read_text())["params_file"] == "small.yaml"
+
+
+def test_a_workspace_of_an_earlier_version_goes_on_and_that_is_told(
+    checkout: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = prepared(checkout, checkout / "configs" / "small.yaml").folder
+    (folder / "origin.json").unlink()
+    prepared(checkout, checkout / "configs" / "small.yaml")
+    assert "is of an earlier version" in caplog.text
+    caplog.clear()
+    prepared(checkout, checkout / "configs" / "small.yaml")
+    assert not caplog.records
+
+
+def test_a_workspace_under_its_former_name_is_told(checkout: Path, caplog: pytest.LogCaptureFixture) -> None:
+    former = checkout / "workspaces" / "params+score.scorer=-kind-top1-"
+    former.mkdir(parents=True)
+    folder = prepared(checkout, overrides=["score.scorer={kind: top1}"]).folder
+    assert f"{former} is now {folder}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["...yaml", "....yaml", ".yaml", "-rf.yaml", "a\nb.yaml", "gr\u00f6\u00dfe.yaml", "x" * 250 + ".yaml"]
+)
+def test_no_name_of_a_file_leads_out_of_the_workspaces(checkout: Path, name: str) -> None:
+    own = {path: path.read_bytes() for path in checkout.rglob("*") if path.is_file()}
+    (checkout / "configs" / name).write_text("finetune: {seed: 5}\n")
+    workspace = prepared(checkout, checkout / "configs" / name)
+    assert workspace.folder.parent == checkout / "workspaces"
+    assert yaml.safe_load((workspace.folder / "params.yaml").read_text())["finetune"] == {"seed": 5}
+    assert {path: path.read_bytes() for path in own} == own
+    assert prepared(checkout, checkout / "configs" / name).folder == workspace.folder
+
+
+def test_a_file_name_that_no_command_line_repeats_is_refused(checkout: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(checkout) + b"/\xff.yaml"))
+    path.write_text("{}")
+    with pytest.raises(ParameterError, match=r"'\\udcff.yaml' is not UTF-8: rename"):
+        open_workspace(checkout, path)

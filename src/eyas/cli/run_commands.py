@@ -14,6 +14,7 @@ def run(
     overrides: Overrides = None,
     name: Name = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another run of this profile.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Look for all that would stop a run; run nothing.")] = False,
     no_register: Annotated[bool, typer.Option("--no-register", help="Leave the model registry alone.")] = False,
 ) -> int:
     """Bring every stage up to date, record, report, register.
@@ -22,7 +23,10 @@ def run(
     Examples:
       eyas run
       eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
+      eyas run --params mine.yaml --check
     """
+    if check:
+        return hand_over("check", params, overrides or [], name)
     return hand_over("run", params, overrides or [], name, wait=wait, register=not no_register)
 
 

@@ -22,13 +22,22 @@ def digits(folder: Path) -> None:
 BUILTINS: dict[str, Callable[[Path], None]] = {"digits": digits}
 
 
+def check_builtin(name: str) -> None:
+    """See that there is a built-in data set of that name.
+
+    Raises:
+        DataError: there is none.
+    """
+    if name not in BUILTINS:
+        msg = f"no built-in data set {name!r}: there are {', '.join(BUILTINS)}"
+        raise DataError(msg)
+
+
 def write_builtin(name: str, folder: Path) -> None:
     """Write a built-in data set's files.
 
     Raises:
         DataError: there is none of that name.
     """
-    if name not in BUILTINS:
-        msg = f"no built-in data set {name!r}: there are {', '.join(BUILTINS)}"
-        raise DataError(msg)
+    check_builtin(name)
     BUILTINS[name](folder)

@@ -1,5 +1,6 @@
 """The root of the exporters: what an exporter promises."""
 
+import importlib.util
 import tempfile
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.deploy.onnx_runtime import LOGITS
-from eyas.errors import ExportError, EyasError
+from eyas.errors import ExportError, EyasError, MissingExtraError
 
 
 class Exporter(Component):
@@ -17,6 +18,19 @@ class Exporter(Component):
 
     suffix: ClassVar[str] = ".onnx"
     """Ends the file's name: ``model<suffix>``."""
+    requires: ClassVar[tuple[str, ...]] = ()
+    """Packages beside torch that it cannot do without."""
+
+    def check(self) -> None:
+        """Refuse what can be told without a network.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+        """
+        missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
+        if missing:
+            msg = f"{', '.join(missing)} not installed: pip install 'eyas[pipeline]'"
+            raise MissingExtraError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.

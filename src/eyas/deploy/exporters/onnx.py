@@ -5,7 +5,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -16,7 +16,7 @@ from eyas.deploy import onnx_runtime
 from eyas.deploy.export_failure import describe_failure, innermost_reason
 from eyas.deploy.exporters.base import Exporter
 from eyas.deploy.named_outputs import flattened, output_names
-from eyas.errors import ExportError, MissingExtraError
+from eyas.errors import ExportError, MissingExtraError, ParameterError
 
 log = logging.getLogger(__name__)
 TALKERS = ("torch.onnx", "onnxscript", "onnx_ir")
@@ -39,8 +39,24 @@ class Onnx(Exporter):
     """
 
     kind: Literal["onnx"] = "onnx"
+    requires: ClassVar[tuple[str, ...]] = ("onnx", "onnxscript", "onnxruntime")
     opset: Annotated[int, Field(ge=18)] = 20
     """Version of the operator set; lower it for an older runtime on the device."""
+
+    def check(self) -> None:
+        """Refuse what can be told without a network.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+            ParameterError: the installed ONNX does not know the operator set.
+        """
+        super().check()
+        import onnx
+
+        newest = onnx.defs.onnx_opset_version()
+        if self.opset > newest:
+            msg = f"opset {self.opset} is not known to onnx {onnx.__version__}: 18 to {newest} are"
+            raise ParameterError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` to ``path``; only the shape of ``example_NCHW`` matters.

@@ -22,6 +22,7 @@ class OnnxInt8(Exporter):
 
     kind: Literal["onnx_int8"] = "onnx_int8"
     suffix: ClassVar[str] = ".int8.onnx"
+    requires: ClassVar[tuple[str, ...]] = Onnx.requires
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Smallest share of equal top-1 answers with PyTorch in float32 that passes; differences may be any."""
 

@@ -11,6 +11,9 @@ import pyarrow.parquet as pq
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 
+LATENCY = "latency.json"
+"""Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -75,7 +78,7 @@ class Results:
 
 
 def read_results(artifacts: Path) -> Results:
-    """Read what the six stages left under ``artifacts``.
+    """Read what the six stages left under ``artifacts``, and the latency that was measured after them.
 
     Raises:
         FileNotFoundError, CheckpointError: a stage has not run.
@@ -95,7 +98,7 @@ def read_results(artifacts: Path) -> Results:
         candidates=candidates,
         histories={stage: _history(artifacts / stage / "history.csv") for stage in ("baseline", "finetune")},
         parity=_json(artifacts / "export" / "parity.json"),
-        latency=_json(artifacts / "export" / "latency.json"),
+        latency=_json(artifacts / LATENCY),
         files=_json(artifacts / "export" / "manifest.json")["files"],
         diagnostics=_json(diagnostics) if diagnostics.exists() else {},
         comparability=read_comparability(artifacts / "baseline"),

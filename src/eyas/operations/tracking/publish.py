@@ -48,7 +48,7 @@ def register_version(
         metrics: what is known of the network, as ``<stage>.<name>``.
         tags: further ones of the version; a version that is found gets them anew, and the description.
         description: what the registry's page shows of the version.
-        extra_files: carried beside the listed ones (``dvc.lock``, the report).
+        extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
 
     Raises:
         ChecksumError: a file under ``export`` is not what the manifest says.
@@ -105,7 +105,7 @@ def _add_files(
     folder: Path, export: Path, manifest: Mapping[str, Any], lineage: Lineage, extra_files: Sequence[Path]
 ) -> None:
     """What rebuilds, explains and reproduces the network: weights, plan, manifest, parameters, code, lock file."""
-    for name in (*manifest["files"], "manifest.json", "latency.json"):
+    for name in (*manifest["files"], "manifest.json"):
         if (export / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(export / name, folder / name)

@@ -84,9 +84,11 @@ def fail_run(store: MlflowStore, run_id: str, message: str, log_tail: str = "") 
     retry(store.client.set_terminated, run_id, status="FAILED")
 
 
-def log_report(store: MlflowStore, run_id: str, folder: Path) -> None:
-    """Upload the report and its pictures."""
+def log_report(store: MlflowStore, run_id: str, folder: Path, *files: Path) -> None:
+    """Upload the report and its pictures, and further files beside them."""
     retry(store.client.log_artifacts, run_id, str(folder), REPORT)
+    for file in files:
+        retry(store.client.log_artifact, run_id, str(file), REPORT)
 
 
 def log_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> None:

@@ -1,0 +1,119 @@
+"""Look before a run: everything that would stop it later, all at once, each fault with the field that it is about.
+
+What costs no time is looked at before every run; ``eyas run --check`` also builds and traces the network, loads the
+checkpoint into it, tries the exporters, and asks the places and servers that are named.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from eyas.config import PipelineParams, read_sections
+from eyas.errors import EyasError, ParameterError
+from tasks import preflight_network, preflight_places
+from tasks.preflight_network import look_at_network
+from tasks.workspace import Workspace, apply_overrides, open_workspace
+
+Check = Callable[[PipelineParams, Path, Path], None]
+"""``(params, checkout, artifacts)``; raises an error that explains itself, relative paths start at the checkout."""
+
+QUICK: Mapping[str, Check] = {
+    "fetch.train": preflight_places.check_train,
+    "fetch.test": preflight_places.check_test,
+    "baseline.architecture": preflight_network.check_factory,
+    "baseline.checkpoint": preflight_places.check_checkpoint,
+    "export.exporters": preflight_network.check_exporters,
+    "runtime.device": preflight_network.check_device,
+    "runtime.cluster": preflight_network.check_cluster,
+    "disk": preflight_places.check_writable,
+}
+"""By what a fault is told under."""
+SLOW: Mapping[str, Check] = {
+    "fetch.train": preflight_places.check_remote_train,
+    "fetch.test": preflight_places.check_remote_test,
+    "baseline.checkpoint": preflight_places.check_remote_checkpoint,
+    "runtime.tracking_uri": preflight_places.check_mlflow,
+    "PREFECT_API_URL": preflight_places.check_prefect,
+    "disk": preflight_places.check_space,
+}
+LOOKED_AT = "parameters, data, checkpoint, packages, device, disk, servers"
+NETWORK = "network, budget and export"
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a look came to."""
+
+    profile: str
+    faults: tuple[str, ...]
+    """Each with its field."""
+    skipped: tuple[str, ...] = ()
+    """What could not be looked at yet, and why."""
+
+    def require(self) -> None:
+        """Refuse the run, with every fault.
+
+        Raises:
+            ParameterError: there are faults.
+        """
+        if self.faults:
+            lines = [f"  {line}" for fault in (*self.faults, *self._not_yet()) for line in fault.splitlines()]
+            raise ParameterError("\n".join([f"{self.profile} cannot run:", *lines]))
+
+    def line(self) -> str:
+        """What was looked at, where there are no faults."""
+        seen = LOOKED_AT if self.skipped else f"{LOOKED_AT}, {NETWORK}"
+        return "; ".join([f"{self.profile} can run: looked at {seen}", *self._not_yet()])
+
+    def _not_yet(self) -> list[str]:
+        return [f"not looked at yet: {what}" for what in self.skipped]
+
+
+def look(workspace: Workspace) -> Preflight:
+    """The quick checks, as before every run."""
+    faults = _faults(QUICK, workspace.params, workspace.root, workspace.artifacts)
+    return Preflight(workspace.name, tuple(faults))
+
+
+def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: str | None = None) -> Preflight:
+    """Every check; where parameters are wrong, those of the sections that are right."""
+    faults: list[str] = []
+    try:
+        workspace = open_workspace(root, params_file, overrides, name=name)
+    except ParameterError as error:
+        faults.append(str(error))
+        workspace = Workspace(root, root, params_file.name, _right_sections(params_file, overrides))
+    place = (workspace.params, root, workspace.artifacts)
+    faults += dict.fromkeys([*_faults(QUICK, *place), *_faults(SLOW, *place)])
+    if faults:
+        return Preflight(workspace.name, tuple(faults), (f"{NETWORK}, for which the rest must be right",))
+    network = look_at_network(*place)
+    return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped))
+
+
+def _faults(checks: Mapping[str, Check], params: PipelineParams, root: Path, artifacts: Path) -> Iterator[str]:
+    for field, check in checks.items():
+        try:
+            check(params, root, artifacts)
+        except EyasError as error:
+            yield f"{field}: {str(error).removeprefix(f'{field}: ')}"
+
+
+def _right_sections(params_file: Path, overrides: Sequence[str]) -> PipelineParams:
+    """The parameters, with the defaults of each section that is wrong."""
+    try:
+        content = apply_overrides(read_sections(params_file), overrides)
+    except ParameterError:
+        return PipelineParams()
+    return PipelineParams.model_validate({name: part for name, part in content.items() if _is_right(name, part)})
+
+
+def _is_right(name: str, section: Any) -> bool:
+    try:
+        PipelineParams.model_validate({name: section})
+    except ValidationError:
+        return False
+    return True

@@ -1,0 +1,171 @@
+"""Looking before a run at the network: is it built, does the checkpoint fit, is the budget in reach, is it exported."""
+
+import importlib.util
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import models
+from eyas.config import PipelineParams, expand
+from eyas.data.archives import is_archive
+from eyas.data.builtin import write_builtin
+from eyas.data.manifest import list_files
+from eyas.data.partitions import common_classes, list_source
+from eyas.data.sources import BUILTIN
+from eyas.errors import EyasError, MissingExtraError, ParameterError
+from eyas.networks.architectures import build_model, find_architecture
+from eyas.networks.checkpoint import load_checkpoint
+from eyas.networks.saved_network import Network
+from eyas.sampling.placement import Placement
+from eyas.storage import local_files
+from eyas.storage.addresses import parse
+from tasks import baseline, export, fetch, sample
+from tasks.preflight_places import fetched
+from tasks.registered_checkpoint import registered_address
+from tasks.search_space import trace_network
+from tasks.stage import name_fields
+from tasks.training_support import check_fits
+
+
+@dataclass
+class NetworkLook:
+    """What a look at the network came to."""
+
+    faults: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    """What could not be looked at yet, and why."""
+
+    @contextmanager
+    def telling(self, place: str, fields: Mapping[str, str]) -> Iterator[None]:
+        """Keep an error as a fault of ``place``, with fields of ``params.yaml`` for the library's arguments."""
+        try:
+            yield
+        except EyasError as error:
+            message = name_fields(str(error), fields)
+            self.faults.append(f"{place}: {message.removeprefix(f'{place}: ')}")
+
+
+@dataclass(frozen=True)
+class ExpectedData:
+    """What a network needs to know of data that is not here yet; see :class:`eyas.data.Dataset`."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+
+
+def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """The architecture is one of ``models/``, or its package can be found."""
+    name = params.baseline.architecture
+    package = name.partition(":")[0].partition(".")[0]
+    if ":" not in name and name not in models.names():
+        available = ", ".join(models.names())
+        msg = f"{name!r} is not in models/ ({available}), and is no package.module:factory"
+        raise ParameterError(msg)
+    if ":" in name and (not package or importlib.util.find_spec(package) is None):
+        msg = f"{name!r}: there is no package {package!r} on PYTHONPATH"
+        raise ParameterError(msg)
+
+
+def check_exporters(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """What the exporters need is installed, and knows what is asked of it."""
+    for exporter in params.export.chosen.values():
+        exporter.check()
+
+
+def check_cluster(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """Ray is installed where a cluster is named."""
+    if params.runtime.cluster and importlib.util.find_spec("ray") is None:
+        msg = "ray is not installed: pip install 'eyas[ray]'"
+        raise MissingExtraError(msg)
+
+
+def check_device(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """The device that is asked for is there."""
+    if params.runtime.device == "cuda" and not torch.cuda.is_available():
+        msg = "cuda was asked for, and torch finds no CUDA device here: take auto, or install its driver and build"
+        raise ParameterError(msg)
+
+
+def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> NetworkLook:
+    """Build, fill, trace and export the dense network, as far as each needs nothing that failed before."""
+    look, section = NetworkLook(), params.baseline
+    if registered_address(params):
+        look.skipped.append("the network: the run brings it from the registry")
+        return look
+    classes = None
+    with look.telling("fetch", fetch.FIELDS):
+        classes = count_classes(params, root, artifacts)
+        if classes is None:
+            look.skipped.append("the network: how many classes it tells apart is known when the data is here")
+    if classes is None:
+        return look
+    data, size = ExpectedData((len(params.fetch.mean), *(params.fetch.image_size,) * 2), classes), None
+    with look.telling("baseline.architecture", baseline.FIELDS):
+        model = build_model(section.architecture, section.arguments, classes, seed=section.seed)
+        output = check_fits(model, data, params.output)
+        size = len(model.state_dict())
+    if size is None:
+        return look
+    with look.telling("baseline.checkpoint", baseline.FIELDS):
+        _load(params, model, root, look)
+    _look_inside(params, model, data, output, look)
+    return look
+
+
+def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | None:
+    """How many classes the data has; None where only fetching it can tell."""
+    if known := fetched(params, root, artifacts):
+        return len(known.classes)
+    with tempfile.TemporaryDirectory() as scratch:
+        folders = {part: _folder(place, root, Path(scratch, part)) for part, place in params.fetch.addresses.items()}
+        here = {part: folder for part, folder in folders.items() if folder is not None}
+        if len(here) < len(folders) or any(is_archive(name) for folder in here.values() for name in list_files(folder)):
+            return None
+        choice = params.fetch.format
+        return len(common_classes({part: list_source(folder, choice).listing for part, folder in here.items()}))
+
+
+def _folder(place: str, root: Path, scratch: Path) -> Path | None:
+    """Where a source's files lie, if that is a folder of this machine."""
+    if place.startswith(BUILTIN):
+        scratch.mkdir()
+        write_builtin(place.removeprefix(BUILTIN), scratch)
+        return scratch
+    address = parse(expand(place))
+    folder = root / address.key
+    return folder if address.scheme == "file" and folder.is_dir() else None
+
+
+def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLook) -> None:
+    section = params.baseline
+    if section.checkpoint is None:
+        return
+    address = parse(expand(section.checkpoint))
+    if address.scheme != "file":
+        look.skipped.append("whether the checkpoint fits: it is remote")
+        return
+    path = local_files.one_file(str(root / address.key))
+    local_files.check(path, path.name, section.checkpoint_sha256)
+    load_checkpoint(model, path, section.checkpoint_key)
+
+
+def _look_inside(
+    params: PipelineParams, model: nn.Module, data: ExpectedData, output: str | None, look: NetworkLook
+) -> None:
+    """Search space, budget and export of a network that takes the images."""
+    section = params.baseline
+    named = find_architecture(section.architecture, section.arguments, data.num_classes)
+    network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
+    with look.telling("sample.budget", sample.FIELDS):
+        space = trace_network(network, params.sample)
+        budget = sample.find_budget(space, params.sample.budget, params.sample.tolerance)
+        Placement(space, budget).check_reachable()
+    images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
+    for exporter in params.export.chosen.values():
+        with look.telling("export.exporters", export.FIELDS):
+            exporter.try_on(flattened(model, images_NCHW, output), images_NCHW)

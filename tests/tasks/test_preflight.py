@@ -1,0 +1,241 @@
+"""Looking before a run: every fault at once, each with its field, and nothing is started or changed."""
+
+import re
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+import models
+from eyas.errors import ParameterError
+from flows import commands
+from tasks import preflight_network, preflight_places
+from tasks.preflight import Preflight, look, look_closely
+from tasks.workspace import open_workspace
+from tests.support.image_sources import make_images, write_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+FETCH = {"train": "data", "image_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
+BASELINE = {"architecture": "resnet8", "arguments": {"width": 8}}
+THREE = BASELINE | {"checkpoint": "three.pt"}
+Look = Callable[..., Preflight]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout with a folder of three classes and a checkpoint of them."""
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    write_folder(tmp_path / "data", make_images(12), [0, 1, 2] * 4)
+    torch.save(models.build("resnet8", num_classes=3, width=8).state_dict(), tmp_path / "three.pt")
+    torch.save(models.build("resnet8", num_classes=5, width=8).state_dict(), tmp_path / "five.pt")
+    for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def closely(checkout: Path) -> Look:
+    """``eyas run --check`` on parameters."""
+
+    def check(overrides: tuple[str, ...] = (), **sections: Any) -> Preflight:
+        content = {name: {} for name in ("fetch", "baseline", "sample", "score", "finetune", "export")}
+        file = checkout / "params.yaml"
+        file.write_text(yaml.safe_dump(content | {"fetch": FETCH, "baseline": BASELINE} | sections))
+        return look_closely(checkout, file, overrides)
+
+    return check
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
+
+
+def only_fault(seen: Preflight) -> str:
+    (fault,) = seen.faults
+    return fault
+
+
+def test_what_is_right_is_one_line_and_leaves_nothing(closely: Look, checkout: Path) -> None:
+    before = set(checkout.rglob("*"))
+    seen = closely(baseline=THREE)
+    assert (seen.faults, seen.skipped) == ((), ())
+    assert seen.line() == (
+        "default can run: looked at parameters, data, checkpoint, packages, device, disk, servers, network, budget and "
+        "export"
+    )
+    assert set(checkout.rglob("*")) - before == {checkout / "params.yaml"}
+
+
+def test_all_faults_are_told_at_once(closely: Look, closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://name:secret@127.0.0.1:{closed_port}/api")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    seen = closely(
+        fetch=FETCH | {"train": "nothing", "test": "builtin:nothing"},
+        baseline={"architecture": "no_such_package.x:y", "checkpoint": "none.pt"},
+        score={"sed": 3},
+        runtime={"device": "cuda", "cluster": "ray", "tracking_uri": f"http://127.0.0.1:{closed_port}"},
+    )
+    fields = ("fetch.train", "fetch.test", "baseline.architecture", "baseline.checkpoint", "runtime.device")
+    for field in (*fields, "runtime.tracking_uri", "PREFECT_API_URL"):
+        assert sum(fault.startswith(f"{field}: ") for fault in seen.faults) == 1, field
+    assert "score.sed: no such parameter" in seen.faults[0]
+    assert "secret" not in "".join(seen.faults)
+    with pytest.raises(ParameterError) as caught:
+        seen.require()
+    assert all(line.strip() in str(caught.value) for fault in seen.faults for line in fault.splitlines())
+    assert "not looked at yet: network, budget and export" in str(caught.value)
+
+
+def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_ones(closely: Look) -> None:
+    seen = closely(("fetch.train=nowhere",), score={"sed": 3}, finetune={"epochs": -1}, export={"exporters": ["x"]})
+    told = "\n".join(seen.faults)
+    assert all(words in told for words in ("score.sed", "finetune.epochs", "export.exporters", "fetch.train: "))
+
+
+@pytest.mark.parametrize(
+    ("sections", "field", "words"),
+    [
+        ({"baseline": {"architecture": "resnet9"}}, "baseline.architecture", r"not in models/ \(.*resnet8"),
+        ({"baseline": {"architecture": ":x"}}, "baseline.architecture", "no package ''"),
+        ({"baseline": {"architecture": "models:none"}}, "baseline.architecture", "cannot be imported"),
+        ({"baseline": {"architecture": "json:loads"}}, "baseline.architecture", "did not build"),
+        ({"baseline": BASELINE | {"arguments": {"depht": 3}}}, "baseline.architecture", "depht"),
+        ({"baseline": BASELINE | {"arguments": {"in_channels": 1}}}, "baseline.architecture", "cannot take images"),
+        (
+            {"baseline": BASELINE | {"checkpoint": "five.pt"}},
+            "baseline.checkpoint",
+            "another shape",
+        ),
+        ({"baseline": BASELINE | {"checkpoint": "data"}}, "baseline.checkpoint", "is a folder"),
+        ({"baseline": BASELINE | {"checkpoint": "params.yaml"}}, "baseline.checkpoint", "params.yaml"),
+        (
+            {"baseline": BASELINE | {"checkpoint": "three.pt", "checkpoint_sha256": "0" * 64}},
+            "baseline.checkpoint",
+            "sha256",
+        ),
+        ({"baseline": BASELINE | {"checkpoint": "$NOT_SET/x.pt"}}, "baseline.checkpoint", "environment"),
+        ({"sample": {"budget": {"macs": 0.001}}}, "sample.budget", r"reachable is [\d,]+ to [\d,]+"),
+        ({"sample": {"budget": {"params": 1e12}}}, "sample.budget", "reachable"),
+        ({"sample": {"budget": {"macs": 0.1}, "min_width": 8}}, "sample.budget", r"sample\.min_width"),
+        ({"sample": {"ignore": ["no_layer"]}}, "sample.budget", r"sample\.ignore"),
+        (
+            {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
+            "export.exporters",
+            r"opset 9999 is not known to onnx \S+: 18 to \d+ are",
+        ),
+        ({"fetch": FETCH | {"train": "three.pt"}}, "fetch", ""),
+        ({"fetch": FETCH | {"train": "empty"}}, "fetch.train", "is empty"),
+        ({"fetch": FETCH | {"train": "ftp://x/y"}}, "fetch.train", "unknown kind"),
+    ],
+)
+def test_each_fault_names_its_field(
+    closely: Look, checkout: Path, sections: dict[str, Any], field: str, words: str
+) -> None:
+    (checkout / "empty").mkdir()
+    seen = closely(**sections)
+    if field == "fetch":  # a file of unknown content: only reading it tells
+        assert (seen.faults, len(seen.skipped)) == ((), 1)
+        return
+    fault = only_fault(seen)
+    assert fault.startswith(f"{field}: ")
+    assert re.search(words, fault)
+    assert "`" not in fault
+
+
+def test_data_of_one_class_is_told_before_it_is_brought(closely: Look, checkout: Path) -> None:
+    for name in ("bee", "cat"):
+        shutil.rmtree(checkout / "data" / name)
+    assert only_fault(closely()).startswith("fetch: all images are of one class")
+
+
+def test_archives_are_not_unpacked_to_look(closely: Look, checkout: Path) -> None:
+    shutil.make_archive(str(checkout / "data" / "more"), "zip", checkout / "data" / "ant")
+    seen = closely()
+    assert seen.faults == ()
+    assert "how many classes" in seen.line()
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_package_that_an_exporter_needs_is_told(closely: Look, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = preflight_network.importlib.util.find_spec
+    monkeypatch.setattr(
+        preflight_network.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+    )
+    assert only_fault(closely()) == f"export.exporters: {missing} not installed: pip install 'eyas[pipeline]'"
+
+
+@pytest.mark.parametrize(("free", "told"), [(2**20, "any run"), (preflight_places.LEAST_FREE + 10, "this data")])
+def test_a_full_disk_is_told_with_place_need_and_what_is_free(
+    closely: Look, checkout: Path, free: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 10**12 - free, free))
+    fault = closely().faults[0]
+    assert re.match(rf"disk: {checkout} has \d\.\d\d GB free, and {told} needs \d\.\d\d GB there", fault)
+
+
+def test_a_place_that_cannot_be_written_to_is_told(
+    closely: Look, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr("os.access", lambda place, _: Path(place) != scratch)
+    assert only_fault(closely()) == f"disk: {scratch} cannot be written to: change its owner or its mode"
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:{port}/x.zip", "s3://bucket/data"])
+def test_a_remote_that_does_not_answer_is_told_within_seconds(
+    closely: Look, closed_port: int, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    storage = {"endpoint_url": f"http://127.0.0.1:{closed_port}"}
+    seen = closely(fetch=FETCH | {"train": address.format(port=closed_port)}, runtime={"storage": storage})
+    assert only_fault(seen).startswith("fetch.train: ")
+
+
+def test_a_server_that_answers_is_no_fault(closely: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("PREFECT_API_URL", f"{address}/api")
+        assert closely(runtime={"tracking_uri": address}).faults == ()
+
+
+def test_the_quick_look_tells_what_costs_no_time(checkout: Path) -> None:
+    file = checkout / "params.yaml"
+    file.write_text(yaml.safe_dump({"fetch": {"train": "nothing"}, "baseline": {"architecture": "no.such:thing"}}))
+    faults = look(open_workspace(checkout, file, name="mine")).faults
+    assert [fault.partition(":")[0] for fault in faults] == ["fetch.train", "baseline.architecture"]
+
+
+def test_data_that_was_brought_may_be_gone(checkout: Path, digits_params: Any, pruned_digits: Path) -> None:
+    shutil.copytree(pruned_digits, checkout / "workspaces" / "mine" / "artifacts")
+    (checkout / "workspaces" / "mine" / "params.yaml").write_text("{}")
+    manifest = checkout / "workspaces" / "mine" / "artifacts" / "fetch" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"builtin:digits"', '"../../gone"'))
+    file = checkout / "params.yaml"
+    file.write_text("fetch: {train: gone}\n")
+    assert look(open_workspace(checkout, file, name="mine")).faults == ()
+    file.write_text("fetch: {train: other}\n")
+    assert look(open_workspace(checkout, file, name="mine")).faults[0].startswith("fetch.train: ")
+
+
+def test_the_command_prints_one_line_or_refuses(
+    checkout: Path, closely: Look, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "ROOT", checkout)
+    closely()
+    assert commands.check(checkout / "params.yaml", [], None) == 0
+    assert capsys.readouterr().out.startswith("default can run: ")
+    with pytest.raises(ParameterError, match=r"^params.yaml cannot run:\n") as caught:
+        commands.check(checkout / "params.yaml", ["score.sed=1"], None)
+    assert caught.value.exit_status == 2
