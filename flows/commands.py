@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait: bool, register: bool) -> int:
     """Bring a profile up to date and print the result."""
-    wait_for_prefect = begin_prefect()
+    attend = begin_prefect()
     workspace = _checked(params, overrides, name)
     _check_architecture(workspace)
     if not wait:
@@ -25,7 +25,7 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
     from tasks.report import print_summary
 
     open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
-    wait_for_prefect()
+    attend(workspace)
     outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     print_summary(workspace, outcome.version, outcome.run_id)
     return 0
@@ -60,7 +60,7 @@ def promote(
 ) -> int:
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
     if not dry_run:
-        wait_for_prefect = begin_prefect()
+        attend = begin_prefect()
     workspace = _checked(params, overrides, name)
     if dry_run:
         from eyas.errors import RefusedError
@@ -71,7 +71,7 @@ def promote(
         return 0 if decision.promoted else RefusedError.exit_status
     from flows.promote import promote as flow
 
-    wait_for_prefect()
+    attend(workspace)
     place = str(report) if report else None
     decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
@@ -80,11 +80,11 @@ def promote(
 
 def rollback(params: Path | None, overrides: Sequence[str], name: str | None, reason: str) -> int:
     """Make the previous champion the champion again."""
-    wait_for_prefect = begin_prefect()
-    _checked(params, overrides, name)
+    attend = begin_prefect()
+    workspace = _checked(params, overrides, name)
     from flows.rollback import rollback as flow
 
-    wait_for_prefect()
+    attend(workspace)
     print(flow(_relative(params), overrides, name, reason))
     return 0
 
@@ -169,10 +169,9 @@ def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | 
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
-    wait_for_prefect = begin_prefect()
+    attend = begin_prefect()
     try:
-        _checked(params, overrides, name)
-        wait_for_prefect()
+        attend(_checked(params, overrides, name))
     except EyasError as error:
         from flows.notify_hooks import tell_error
 

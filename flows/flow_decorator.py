@@ -1,10 +1,11 @@
 """What every flow of this project has in common."""
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from prefect import Flow, flow
 
+from eyas.cli.interruption import Interruption
 from flows.notify_hooks import tell_ending
 
 P = ParamSpec("P")
@@ -23,7 +24,15 @@ def eyas_flow(function: Callable[P, R]) -> Flow[P, R]:
         flow_run_name=f"{name}-{{params_file}}",
         persist_result=False,
         validate_parameters=False,
+        on_running=[_keep_signals],
         on_failure=[tell_ending],
         on_crashed=[tell_ending],
         on_cancellation=[tell_ending],
     )(function)
+
+
+def _keep_signals(*_: Any) -> None:
+    """A command ends in its own way; Prefect takes SIGTERM over when a flow begins."""
+    command = Interruption.current()
+    if command:
+        command.install()

@@ -6,27 +6,45 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from eyas.cli.interruption import Interruption
 from eyas.errors import EyasError
 from eyas.operations.servers.processes import Servers, last_line
 from eyas.operations.servers.temporary_prefect import start_temporary_prefect, wait_for_prefect
 from flows.environment import ROOT, configure
 
+if TYPE_CHECKING:
+    from tasks.workspace import Workspace
 
-def begin_prefect() -> Callable[[], None]:
+CLOSING_SECONDS = 5.0
+"""What a flow that was stopped may take to end its stage and to close its records."""
+ENGINE_MODULES = ("flow_engine", "task_engine")
+
+
+def begin_prefect() -> Callable[["Workspace"], None]:
     """Start a temporary server unless one is set; returns what to call before the first flow, which waits for it.
 
     It ends with this process, after Prefect has sent it the last of its logs.
     """
     if _is_set():
-        return require_prefect
+
+        def ready(workspace: "Workspace") -> None:
+            require_prefect()
+            _attend(workspace, "Prefect")
+
+        return ready
     servers = Servers(ROOT)
     atexit.register(servers.close)  # before Prefect is imported and registers its own: the last comes first
     api = start_temporary_prefect(servers)
     os.environ["PREFECT_API_URL"] = api
     configure()
-    logging.getLogger("prefect.flow_runs").addFilter(lambda record: not record.getMessage().startswith("View at "))
-    return lambda: wait_for_prefect(servers, api)
+
+    def up(workspace: "Workspace") -> None:
+        wait_for_prefect(servers, api)
+        _attend(workspace, "Prefect's temporary server")
+
+    return up
 
 
 def require_prefect() -> None:
@@ -51,6 +69,39 @@ def require_prefect() -> None:
             "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
         )
         raise EyasError(msg)
+
+
+def _attend(workspace: "Workspace", name: str) -> None:
+    """From here on a flow runs: its log is short, its servers are watched, and stopping it does not take long."""
+    from prefect.settings import PREFECT_API_URL
+
+    from eyas.operations.tracking import tracking_uri
+    from flows.server_watch import watch_servers
+
+    _shorten_log()
+    addresses = {name: f"{PREFECT_API_URL.value()}/ready"}
+    mlflow = tracking_uri(workspace.root, workspace.params.runtime.tracking_uri)
+    if mlflow.startswith("http"):
+        addresses["MLflow"] = f"{mlflow.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1"
+    watch_servers(addresses)
+    command = Interruption.current()
+    if command:
+        command.patience = CLOSING_SECONDS
+
+
+def _shorten_log() -> None:
+    """Keep what Prefect's engine says of states and hooks for Prefect's own pages: the command says how it ended."""
+    import prefect.main  # noqa: F401
+    from prefect.logging.handlers import PrefectConsoleHandler
+
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(is_news)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of a log is for the terminal: of Prefect's engine only that something is tried again."""
+    return record.module not in ENGINE_MODULES or "Retry" in record.getMessage()
 
 
 def _is_set() -> bool:

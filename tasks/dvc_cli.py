@@ -20,7 +20,7 @@ from typing import Any
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BadInputError, EyasError
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 2
 TAIL_LINES = 40
 BUSY_SECONDS = 1800
 BUSY_POLL_SECONDS = 1.0

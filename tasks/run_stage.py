@@ -23,7 +23,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # What DVC says after every stage; true, and of no use in a flow's log.
 CHATTER = (
     "Generating lock file", "Updating lock file", "To track the changes with git", "To enable auto staging",
-    "git add ", "dvc config core.autostage", "Use `dvc push`",
+    "git add ", "dvc config core.autostage", "Use `dvc push`", "ERROR: failed to reproduce",
 )  # fmt: skip
 
 

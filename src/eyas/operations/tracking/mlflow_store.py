@@ -3,6 +3,8 @@
 import contextlib
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,7 +112,11 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
 
 @contextlib.contextmanager
 def attempt(what: str) -> Iterator[None]:
-    """Something to do after an error that must stay the one that is told: where it fails too, that is logged."""
+    """Something to do after an error that must stay the one that is told: where it fails too, that is logged.
+
+    What the error was raised through is let go of: a query that Ctrl-C cut short would lock SQLite for the rest.
+    """
+    traceback.clear_frames(sys.exc_info()[2])
     try:
         yield
     except Exception as error:
