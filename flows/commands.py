@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.environment import ROOT
-from flows.prefect_server import begin_prefect, require_prefect
+from flows.prefect_server import begin_prefect, explained, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -26,7 +26,8 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
 
     open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
     attend(workspace)
-    outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
+    with explained():
+        outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     print_summary(workspace, outcome.version, outcome.run_id)
     return 0
 
@@ -39,7 +40,8 @@ def retrain(
     from flows.retrain import as_json as fields
     from flows.retrain import retrain as flow
 
-    decision = flow(_relative(params), overrides, name, reason, force=force)
+    with explained():
+        decision = flow(_relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
     else:
@@ -73,7 +75,8 @@ def promote(
 
     attend(workspace)
     place = str(report) if report else None
-    decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
+    with explained():
+        decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
     return 0
 
@@ -85,7 +88,9 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     from flows.rollback import rollback as flow
 
     attend(workspace)
-    print(flow(_relative(params), overrides, name, reason))
+    with explained():
+        message = flow(_relative(params), overrides, name, reason)
+    print(message)
     return 0
 
 

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
@@ -32,5 +33,9 @@ def _end(flow_run_id: str) -> None:
             run = client.read_flow_run(UUID(flow_run_id))
         except (ValueError, ObjectNotFound):  # cut short while it was written, or of another server
             return
-        if run.state is None or not run.state.is_final():
-            client.set_flow_run_state(run.id, Crashed(message=CUT_OFF), force=True)
+        if run.state is not None and run.state.is_final():
+            return
+        for task in client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))):
+            if task.state is None or not task.state.is_final():
+                client.set_task_run_state(task.id, Crashed(message=CUT_OFF), force=True)
+        client.set_flow_run_state(run.id, Crashed(message=CUT_OFF), force=True)

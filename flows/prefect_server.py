@@ -4,14 +4,17 @@ import atexit
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyas.cli.interruption import Interruption
 from eyas.errors import EyasError
 from eyas.operations.servers.processes import Servers, last_line
-from eyas.operations.servers.temporary_prefect import start_temporary_prefect, wait_for_prefect
+from eyas.operations.servers.temporary_prefect import NAME, start_temporary_prefect, wait_for_prefect
+from eyas.storage import redact
+from eyas.storage.disk_space import describe_full_disk
 from flows.environment import ROOT, configure
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
 CLOSING_SECONDS = 5.0
 """What a flow that was stopped may take to end its stage and to close its records."""
+LOG_CHARACTERS = 4000
 ENGINE_MODULES = ("flow_engine", "task_engine")
 
 
@@ -56,8 +60,6 @@ def require_prefect() -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL
 
-    from eyas.storage import redact
-
     address = PREFECT_API_URL.value()
     if not address:
         return
@@ -69,6 +71,25 @@ def require_prefect() -> None:
             "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
         )
         raise EyasError(msg)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Where Prefect's server fails a flow, say so in a line, and why where its log knows.
+
+    Raises:
+        EyasError: it did.
+    """
+    import httpx
+
+    try:
+        yield
+    except httpx.HTTPError as error:
+        log = ROOT / ".eyas" / "logs" / f"{NAME}.log"
+        tail = log.read_text(errors="replace")[-LOG_CHARACTERS:] if log.exists() else ""
+        reason = describe_full_disk(OSError(tail)) or redact(last_line(str(error).split("\n", 1)[0]))
+        msg = f"Prefect's server failed ({reason}); what the stages made is kept: repeat this once it is well"
+        raise EyasError(msg) from None
 
 
 def _attend(workspace: "Workspace", name: str) -> None:
@@ -94,6 +115,7 @@ def _shorten_log() -> None:
     import prefect.main  # noqa: F401
     from prefect.logging.handlers import PrefectConsoleHandler
 
+    logging.raiseExceptions = False  # a log line that a lost server does not take
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
             handler.addFilter(is_news)

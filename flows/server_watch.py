@@ -37,7 +37,7 @@ def _watch(command: Interruption, addresses: Mapping[str, str], patience: float)
             if wrong is None:
                 last_well[name] = time.monotonic()
             elif time.monotonic() - last_well.get(name, time.monotonic()) > patience:
-                command.lose(f"{name} at {redact(address)} is lost: {wrong}; what the stages made is kept: see to it")
+                command.lose(f"{name} is lost: {wrong} at {redact(address)}; what the stages made is kept")
                 return
         time.sleep(POLL_SECONDS)
 

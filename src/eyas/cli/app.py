@@ -1,6 +1,6 @@
 """All commands of ``eyas``, and how each of them ends.
 
-Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a gate, 130 interrupted, 143 ended by SIGTERM.
+Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a gate, 130 interrupted (Ctrl-C, SIGTERM).
 """
 
 import gc
@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from eyas.cli import library_commands, registry_commands, run_commands, server_commands
-from eyas.cli.interruption import Interruption
+from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.errors import EyasError
 
 COMMANDS = (
@@ -38,16 +38,21 @@ class CommandGroup(TyperGroup):
 def _end(error: BaseException) -> int:
     """Say how a command ended before its time; what a library made of an interrupt that it met is still one."""
     handler = Interruption.current()
-    if handler and handler.stopped:
+    if handler and (handler.stopped or isinstance(error, KeyboardInterrupt)):
         handler.told = True
-        return _fail(handler.line(), handler.stopped.status)
+        return _fail(handler.line(), handler.stopped.status if handler.stopped else INTERRUPTED)
     if isinstance(error, EyasError):
         from eyas.storage import redact
 
         return _fail(f"error: {redact(str(error))}", error.exit_status)
     if isinstance(error, PermissionError):
         return _fail(f"error: no permission for {error.filename}: {error.strerror}", 2)
-    raise error
+    from eyas.storage.disk_space import describe_full_disk
+
+    full = describe_full_disk(error)
+    if full is None:
+        raise error
+    return _fail(f"error: {full}", EyasError.exit_status)
 
 
 app = typer.Typer(

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import NoReturn, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-FAILED = 1
+INTERRUPTED, FAILED = 130, 1
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, reason: str, status: int) -> None:
         super().__init__(reason)
         self.status = status
-        """With which the command leaves: 128 and the signal's number, or 1."""
+        """With which the command leaves."""
 
 
 class Interruption:
@@ -63,7 +63,7 @@ class Interruption:
         if self.stopped:
             self._end()
         name = signal.Signals(number).name
-        self.stopped = Stopped(self.lost, FAILED) if self.lost else Stopped(f"stopped by {name}", 128 + number)
+        self.stopped = Stopped(self.lost, FAILED) if self.lost else Stopped(f"stopped by {name}", INTERRUPTED)
         if self.patience is not None:
             watchdog = threading.Timer(self.patience, self._end)
             watchdog.daemon = True
@@ -74,8 +74,8 @@ class Interruption:
         """What to say: where it continues."""
         from eyas.storage import redact
 
-        reason = f"error: {self.lost}; then go on" if self.lost else "stopped; go on"
-        return redact(f"{reason} with: {shlex.join(self.command)}")
+        reason = f"error: {self.lost}" if self.lost else "stopped"
+        return redact(f"{reason}; go on with: {shlex.join(self.command)}")
 
     def _end(self) -> NoReturn:
         """Leave nothing running, neither this process nor what it started."""
