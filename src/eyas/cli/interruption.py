@@ -1,8 +1,9 @@
 """How a command ends before its time: Ctrl-C, SIGTERM, a closed terminal, a server that is gone.
 
-The first signal raises :class:`Stopped` where the command is at work, so that stages end and records are closed. The
-second one, or the first where closing takes longer than it may, ends the process and all that it started at once; what
-stays open in a record then is closed by the next run.
+A command that has nothing to close ends at once, with all that it started: libraries that are interrupted while they
+are imported abort, or make another error of it. Where a flow or servers are to be closed, the first signal raises
+:class:`Stopped` where the command is at work. The second one, or the first where closing takes longer than it may,
+ends it like the others; what stays open in a record then is closed by the next run.
 """
 
 import os
@@ -35,8 +36,8 @@ class Interruption:
 
     def __init__(self, command: Sequence[str]) -> None:
         self.command = command
-        self.patience: float | None = 2.0
-        """Seconds that closing may take; None where it takes as long as it must, such as for servers."""
+        self.patience: float | None = 0.0
+        """Seconds that closing may take, if there is something to close; None where it takes as long as it must."""
         self.stopped: Stopped | None = None
         self.lost: str | None = None
         self.told = False
@@ -64,6 +65,8 @@ class Interruption:
             self._end()
         name = signal.Signals(number).name
         self.stopped = Stopped(self.lost, FAILED) if self.lost else Stopped(f"stopped by {name}", INTERRUPTED)
+        if self.patience == 0:
+            self._end()
         if self.patience is not None:
             watchdog = threading.Timer(self.patience, self._end)
             watchdog.daemon = True
