@@ -10,7 +10,7 @@ from pathlib import Path
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SIGNS = re.compile(
     r"no space left on device|database or disk is full|disk quota exceeded|file too large|no usable temporary directory"
-    r"|PytorchStreamWriter failed writing",
+    r"|unexpected pos \d+ vs \d+",
     re.IGNORECASE,
 )
 """What DVC, SQLite, safetensors, pyarrow, torch and ``tempfile`` say of it in errors of their own kinds."""
