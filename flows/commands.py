@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.environment import ROOT
-from flows.prefect_server import begin_prefect, explained, require_prefect
+from flows.prefect_server import asked_once, begin_prefect, explained, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -103,7 +103,8 @@ def status(params: Path | None, overrides: Sequence[str], name: str | None) -> i
     if os.environ.get("PREFECT_API_URL"):
         from flows.schedule_guard import status_line
 
-        late = status_line(workspace.params.schedule.grace_minutes)
+        with asked_once():
+            late = status_line(workspace.params.schedule.grace_minutes)
         if late:
             print(late)
     return 0

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CLOSING_SECONDS = 5.0
 """What a flow that was stopped may take to end its stage and to close its records."""
+ANSWER_SECONDS = 5.0
 LOG_CHARACTERS = 4000
 ENGINE_MODULES = ("flow_engine", "task_engine")
 
@@ -63,7 +64,7 @@ def require_prefect() -> None:
     address = PREFECT_API_URL.value()
     if not address:
         return
-    with get_client(sync_client=True) as client:
+    with asked_once(), get_client(sync_client=True) as client:
         error = client.api_healthcheck()
     if error:
         msg = (
@@ -71,6 +72,15 @@ def require_prefect() -> None:
             "start its server, or correct PREFECT_API_URL (unset, a run needs none)"
         )
         raise EyasError(msg)
+
+
+@contextmanager
+def asked_once() -> Iterator[None]:
+    """A server that does not answer is not tried again, which would take minutes before anything has begun."""
+    from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS}):
+        yield
 
 
 @contextmanager

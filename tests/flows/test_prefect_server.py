@@ -1,14 +1,17 @@
 """What a command prints while a flow runs, and when Prefect's server fails it."""
 
 import logging
+import socket
+import time
 from pathlib import Path
 
 import httpx
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from eyas.errors import EyasError
 from flows import prefect_server
-from flows.prefect_server import explained, is_news
+from flows.prefect_server import explained, is_news, require_prefect
 
 
 def record(module: str, message: str) -> logging.LogRecord:
@@ -62,3 +65,13 @@ def test_its_log_knows_of_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_fault_of_ours_is_not_explained_away() -> None:
     with pytest.raises(KeyError), explained():
         raise KeyError("gone")
+
+
+def test_a_server_that_takes_calls_and_does_not_answer_is_told_in_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        begin = time.monotonic()
+        with temporary_settings({PREFECT_API_URL: address}), pytest.raises(EyasError, match="does not answer") as told:
+            require_prefect()
+        assert time.monotonic() - begin < 12
+    assert "\n" not in str(told.value)

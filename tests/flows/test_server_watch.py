@@ -23,13 +23,14 @@ class Server:
     """Answers with the status that a test sets."""
 
     def __init__(self) -> None:
-        self.status, outer = 200, self
+        self.status, self.asked, outer = 200, threading.Event(), self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 self.send_response(outer.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+                outer.asked.set()
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -71,6 +72,7 @@ def wait(command: Lost, seconds: float) -> str | None:
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_server_without_its_database_is_lost(server: Server, command: Lost, status: int) -> None:
     watch_servers({"Prefect": server.address}, patience=0.3)
+    assert server.asked.wait(20)
     assert wait(command, 0.5) is None
     server.status = status
     said = wait(command, 20)
@@ -83,7 +85,7 @@ def test_a_server_without_its_database_is_lost(server: Server, command: Lost, st
 def test_a_server_that_ended_is_lost(command: Lost) -> None:
     server, other = Server(), Server()
     watch_servers({"MLflow": other.address, "Prefect": server.address}, patience=0.3)
-    time.sleep(0.5)
+    assert server.asked.wait(20)
     server.close()
     assert (wait(command, 20) or "").startswith("Prefect is lost: it does not answer (")
     other.close()
@@ -96,12 +98,12 @@ def test_a_server_that_answers_is_well(server: Server, status: int) -> None:
 
 
 def test_a_server_that_comes_back_in_time_is_not_lost(server: Server, command: Lost) -> None:
-    watch_servers({"Prefect": server.address}, patience=2.0)
-    time.sleep(0.3)
+    watch_servers({"Prefect": server.address}, patience=5.0)
+    assert server.asked.wait(20)
     server.status = 503
     time.sleep(0.5)
     server.status = 200
-    assert wait(command, 3) is None
+    assert wait(command, 6) is None
 
 
 def test_a_server_that_never_was_well_is_left_to_its_client(server: Server, command: Lost) -> None:
