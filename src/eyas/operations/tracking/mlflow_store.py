@@ -109,9 +109,9 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
             return call(*args, **kwargs)
         except Exception as error:
             full = describe_full_disk(error)
-            reason = full or redact(str(error).strip().split("\n", 1)[0])
             if full:
-                raise StorageError(LOST.format(what="MLflow", reason=reason)) from None
+                raise StorageError(f"MLflow cannot write to {full}") from None
+            reason = redact(str(error).strip().split("\n", 1)[0])
             if _may_pass(error):
                 raise TransientError(reason) from None
             if REQUEST in str(error):
