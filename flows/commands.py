@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.environment import ROOT
-from flows.prefect_server import begin_prefect, require_prefect
+from flows.prefect_server import asked_once, begin_prefect, explained, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait: bool, register: bool) -> int:
     """Bring a profile up to date and print the result."""
-    wait_for_prefect = begin_prefect()
+    attend = begin_prefect()
     workspace = _checked(params, overrides, name)
     _look(workspace)
     if not wait:
@@ -25,8 +25,9 @@ def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait
     from tasks.report import print_summary
 
     open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
-    wait_for_prefect()
-    outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
+    attend(workspace)
+    with explained():
+        outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     print_summary(workspace, outcome.version, outcome.run_id)
     return 0
 
@@ -49,7 +50,8 @@ def retrain(
     from flows.retrain import as_json as fields
     from flows.retrain import retrain as flow
 
-    decision = flow(_relative(params), overrides, name, reason, force=force)
+    with explained():
+        decision = flow(_relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
     else:
@@ -70,7 +72,7 @@ def promote(
 ) -> int:
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
     if not dry_run:
-        wait_for_prefect = begin_prefect()
+        attend = begin_prefect()
     workspace = _checked(params, overrides, name)
     if dry_run:
         from eyas.errors import RefusedError
@@ -81,21 +83,24 @@ def promote(
         return 0 if decision.promoted else RefusedError.exit_status
     from flows.promote import promote as flow
 
-    wait_for_prefect()
+    attend(workspace)
     place = str(report) if report else None
-    decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
+    with explained():
+        decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
     return 0
 
 
 def rollback(params: Path | None, overrides: Sequence[str], name: str | None, reason: str) -> int:
     """Make the previous champion the champion again."""
-    wait_for_prefect = begin_prefect()
-    _checked(params, overrides, name)
+    attend = begin_prefect()
+    workspace = _checked(params, overrides, name)
     from flows.rollback import rollback as flow
 
-    wait_for_prefect()
-    print(flow(_relative(params), overrides, name, reason))
+    attend(workspace)
+    with explained():
+        message = flow(_relative(params), overrides, name, reason)
+    print(message)
     return 0
 
 
@@ -108,7 +113,8 @@ def status(params: Path | None, overrides: Sequence[str], name: str | None) -> i
     if os.environ.get("PREFECT_API_URL"):
         from flows.schedule_guard import status_line
 
-        late = status_line(workspace.params.schedule.grace_minutes)
+        with asked_once():
+            late = status_line(workspace.params.schedule.grace_minutes)
         if late:
             print(late)
     return 0
@@ -179,10 +185,9 @@ def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | 
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
-    wait_for_prefect = begin_prefect()
+    attend = begin_prefect()
     try:
-        _checked(params, overrides, name)
-        wait_for_prefect()
+        attend(_checked(params, overrides, name))
     except EyasError as error:
         from flows.notify_hooks import tell_error
 

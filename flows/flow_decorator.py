@@ -7,6 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Flow, flow
 from prefect.runtime import flow_run
 
+from eyas.cli.interruption import Interruption
 from flows.environment import ROOT
 from flows.notify_hooks import tell_ending
 from tasks.profile_name import profile_of
@@ -29,6 +30,7 @@ def eyas_flow(function: Callable[P, R]) -> Flow[P, R]:
         flow_run_name=lambda: run_name(name, flow_run.parameters),
         persist_result=False,
         validate_parameters=False,
+        on_running=[_keep_signals],
         on_failure=[tell_ending],
         on_crashed=[tell_ending],
         on_cancellation=[tell_ending],
@@ -40,3 +42,10 @@ def run_name(flow_name: str, parameters: Mapping[str, Any]) -> str:
     file = Path(ROOT, parameters.get("params_file", "params.yaml"))
     profile = profile_of(ROOT, file, parameters.get("overrides", ()), parameters.get("name"))
     return f"{COMMANDS.get(flow_name, flow_name)} {profile}"
+
+
+def _keep_signals(*_: Any) -> None:
+    """A command ends in its own way; Prefect takes SIGTERM over when a flow begins."""
+    command = Interruption.current()
+    if command:
+        command.install()

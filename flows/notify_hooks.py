@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from eyas.cli.interruption import FAILED, Stopped
 from eyas.config import NotifyParams, read_sections
 from eyas.errors import BusyError, EyasError, RefusedError
 from eyas.operations.notify import Event, Notice
@@ -19,7 +20,7 @@ def tell_ending(flow: Any, flow_run: Any, state: Any) -> None:
     error = getattr(state.data, "result", state.data)
     error = error if isinstance(error, BaseException) else None
     message = state.message or state.name
-    if isinstance(error, EyasError):
+    if isinstance(error, (EyasError, Stopped)):
         message = str(error)
     parameters = flow_run.parameters
     tell_error(
@@ -36,6 +37,8 @@ def event_of(state: Any, error: BaseException | None) -> Event:
     """What to call it: a run that met another, or a gate, was refused; one that somebody ended was cancelled."""
     if isinstance(error, (BusyError, RefusedError)):
         return "refused"
+    if isinstance(error, Stopped) and error.status == FAILED:
+        return "failed"
     if state.is_cancelling() or state.is_cancelled() or isinstance(error, KeyboardInterrupt):
         return "cancelled"
     return "failed"

@@ -11,7 +11,8 @@ from prefect import get_run_logger
 from eyas.operations.tracking import attempt
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
-from tasks.dvc_cli import StageError, stage_names
+from flows.orphaned_flow_runs import end_orphaned_flow_run
+from tasks.dvc_cli import stage_names
 from tasks.fingerprint import code_files
 from tasks.measure_latency import measure_latency
 from tasks.named_inputs import write_inputs
@@ -58,6 +59,7 @@ def pipeline(
     """
     workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
     with workspace.locked(wait=wait):
+        end_orphaned_flow_run(workspace)
         return run_stages(workspace, register=register)
 
 
@@ -88,13 +90,12 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
 
 @contextmanager
 def recorded_run(workspace: Workspace) -> Iterator[str]:
-    """MLflow's parent run: finished, or failed with the stage's own message and the end of its log."""
+    """MLflow's parent run: finished, killed, or failed with the stage's own message and the end of its log."""
     run_id = start_run(workspace)
     try:
         yield run_id
     except BaseException as error:
-        stage, tail = (error.stage, error.tail) if isinstance(error, StageError) else ("", "")
         with attempt("recording the failure"):
-            fail_run(run_id, workspace, str(error) or type(error).__name__, tail, stage)
+            fail_run(run_id, workspace, error)
         raise
     finish_run(run_id, workspace)

@@ -17,6 +17,7 @@ from eyas.operations.notify import Notice
 from eyas.operations.tracking import Version, model_registry
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
+from flows.orphaned_flow_runs import end_orphaned_flow_run
 from flows.pipeline import run_stages
 from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names
@@ -73,6 +74,7 @@ def retrain(
         if newer is not None:
             why = f"skipped: the run that was scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M %Z} stands for it"
             return Completed(name=SKIPPED, message=why, data=Decision(False, why, (), None, None))
+        end_orphaned_flow_run(workspace)
         late = lateness(run, schedule.grace_minutes) if run else None
         if late:
             tell(workspace.params.notify, Notice("late", "retrain", late, workspace.name))

@@ -19,8 +19,9 @@ from typing import Any
 
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BadInputError, EyasError
+from eyas.storage.disk_space import describe_full_disk
 
-GRACE_SECONDS = 10
+GRACE_SECONDS = 2
 TAIL_LINES = 40
 BUSY_SECONDS = 1800
 BUSY_POLL_SECONDS = 1.0
@@ -143,6 +144,7 @@ def _failure(stage: str, tail: list[str]) -> StageError:
     after = tail[tail.index(own[-1]) :] if own else tail[-5:]
     message = [line for line in after if line.strip() and not (own and line.startswith("ERROR: failed to reproduce"))]
     said = "\n".join(message) or "no output"
+    said = said if own else describe_full_disk(OSError(text)) or said
     return StageError(stage, int(statuses[-1]) if statuses else 1, said.removeprefix(f"{stage}: "), text)
 
 

@@ -41,8 +41,6 @@ def _training_macs(params: PipelineParams, macs: int, images: int) -> int:
     """Multiply-adds of both trainings: forward, and twice that backward."""
     section, last = params.baseline, params.finetune
     first = section.epochs if section.checkpoint is None else section.adapt_epochs
-    lengths = (
-        choose_length(images, part.recipe.batch_size, epochs)
-        for part, epochs in ((section, first), (last, last.epochs))
-    )
+    trainings = ((section.recipe, first), (last.recipe, last.epochs))
+    lengths = (choose_length(images, recipe.batch_size, epochs) for recipe, epochs in trainings)
     return 3 * macs * images * sum(length.epochs for length in lengths)

@@ -17,6 +17,7 @@ from eyas.data.builtin import write_builtin
 from eyas.data.manifest import list_files
 from eyas.data.partitions import common_classes, list_source
 from eyas.data.sources import BUILTIN
+from eyas.deploy.named_outputs import flattened
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint

@@ -15,7 +15,7 @@ from eyas.operations.lineage import git_state, params_digest
 from eyas.operations.report import LATENCY
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs
 from eyas.operations.verdict import Verdict
-from tasks.dvc_cli import StageResult
+from tasks.dvc_cli import StageError, StageResult
 from tasks.stage import name_fields
 from tasks.workspace import Workspace
 
@@ -86,12 +86,14 @@ def finish_run(run_id: str, workspace: Workspace) -> None:
     tracking.finish_run(open_store(workspace), run_id)
 
 
-def fail_run(run_id: str, workspace: Workspace, message: str, tail: str = "", stage: str = "") -> None:
-    """Close the parent run as failed, and with it the run of the stage that failed, if one did."""
-    store = open_store(workspace)
-    if stage:
-        tracking.fail_stage(store, run_id, stage, message, tail)
-    tracking.fail_run(store, run_id, message, tail)
+def fail_run(run_id: str, workspace: Workspace, error: BaseException) -> None:
+    """Close the parent run as failed, or as killed from outside, and with it the run of the stage if one failed."""
+    store, tail = open_store(workspace), ""
+    message = str(error) or type(error).__name__
+    if isinstance(error, StageError):
+        tail = error.tail
+        tracking.fail_stage(store, run_id, error.stage, message, tail)
+    tracking.fail_run(store, run_id, message, tail, killed=not isinstance(error, Exception))
 
 
 def progress_of(run_id: str, workspace: Workspace, stage: str) -> Callable[[int, int], None]:

@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from eyas.errors import EyasError
 from eyas.storage import redact
+from eyas.storage.disk_space import describe_full_disk
 from tasks.dvc_cli import StageResult, repro_stage
 from tasks.dvc_lock import require_as_made, require_same_reading
 from tasks.record import progress_of
@@ -23,7 +24,7 @@ SECONDS_BETWEEN_REPORTS = 5.0
 # What DVC says after every stage; true, and of no use in a flow's log.
 CHATTER = (
     "Generating lock file", "Updating lock file", "To track the changes with git", "To enable auto staging",
-    "git add ", "dvc config core.autostage", "Use `dvc push`",
+    "git add ", "dvc config core.autostage", "Use `dvc push`", "ERROR: failed to reproduce",
 )  # fmt: skip
 
 
@@ -71,9 +72,9 @@ class StageOutputHandler:
 
 
 def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
-    """Bad input stays bad; anything else may pass the next time."""
+    """Bad input stays bad, a full disk full; anything else may pass the next time."""
     error = state.result(raise_on_failure=False)
-    return not (isinstance(error, EyasError) and error.exit_status == BAD_INPUT)
+    return not (isinstance(error, EyasError) and (error.exit_status == BAD_INPUT or describe_full_disk(error)))
 
 
 @task(

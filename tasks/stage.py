@@ -17,6 +17,7 @@ from eyas.config import PipelineParams, RuntimeParams, load_params
 from eyas.errors import EyasError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
+from eyas.storage.disk_space import describe_full_disk
 
 Metrics = Mapping[str, float | int]
 Stage = Callable[[PipelineParams, Path, Progress], Metrics]
@@ -45,6 +46,12 @@ def main(name: str, stage: Stage, fields: Mapping[str, str] | None = None) -> No
     except PermissionError as error:
         print(f"{name}: no permission to write {error.filename}: {error.strerror}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
+    except Exception as error:
+        full = describe_full_disk(error)
+        if full is None:
+            raise
+        print(f"{name}: {full}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)
 
 
 def name_fields(message: str, fields: Mapping[str, str]) -> str:

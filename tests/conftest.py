@@ -24,7 +24,7 @@ def _same_torch_for_every_test() -> None:
 @pytest.fixture
 def kept_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """For a test that runs the command: it takes over signals, search path and folder of its process, here pytest's."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(Path.cwd())
     yield

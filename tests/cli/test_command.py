@@ -129,7 +129,7 @@ def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
 
 
 def test_an_interrupted_command_says_what_that_means(project: Path) -> None:
-    assert call(project, "status") == (130, "", "stopped; the next run continues from here\n")
+    assert call(project, "status") == (130, "", "stopped; go on with: eyas status\n")
 
 
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
@@ -143,7 +143,7 @@ def test_asked_to_end_a_command_ends_as_on_ctrl_c(project: Path, signal: str) ->
         begin = time.monotonic()
         _, errors = process.communicate(timeout=30)
         assert time.monotonic() - begin < 20
-    assert (process.returncode, errors) == (130, "stopped; the next run continues from here\n")
+    assert (process.returncode, errors) == (130, "stopped; go on with: eyas rollback\n")
 
 
 def test_a_missing_permission_is_told_in_one_line(project: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tasks import dvc_cli
 from tasks.dvc_cli import StageError, repro_stage, stage_key, stage_names
 
 
@@ -115,3 +116,32 @@ def test_a_lock_held_by_another_dvc_is_waited_for(project: Path) -> None:
 def _alive(pid: int) -> bool:
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        [
+            "> python -m tasks.one",
+            "ERROR: unexpected error - [Errno 28] No space left on device: '{}/cache/ab'",
+            "",
+            "Hm",
+        ],
+        [
+            "Traceback",
+            "OSError: [Errno 28] No space left on device: '{}/x'",
+            "ERROR: failed to reproduce 'one': exited with 1",
+        ],
+    ],
+    ids=["DVC", "a process of the stage"],
+)
+def test_a_full_disk_is_one_line_with_its_folder(tail: list[str], tmp_path: Path) -> None:
+    error = dvc_cli._failure("one", [line.format(tmp_path) for line in tail])
+    assert error.message.startswith(f"{tmp_path}: no space left on device, ")
+    assert "\n" not in str(error)
+
+
+def test_what_a_stage_says_of_a_full_disk_stays() -> None:
+    said = "/data: no space left on device, 0.1 MB are free there: make room and repeat this"
+    error = dvc_cli._failure("one", [f"one: {said}", "ERROR: failed to reproduce 'one': x, exited with 1"])
+    assert (error.message, error.exit_status) == (said, 1)

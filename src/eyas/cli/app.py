@@ -1,9 +1,10 @@
 """All commands of ``eyas``, and how each of them ends.
 
-Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a gate, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a gate, 130 interrupted (Ctrl-C, SIGTERM).
 """
 
-import signal
+import gc
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -11,9 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from eyas.cli import library_commands, registry_commands, run_commands, server_commands
+from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.errors import EyasError
 
-INTERRUPTED = 130
 COMMANDS = (
     *(run_commands.run, run_commands.retrain),
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
@@ -29,15 +30,29 @@ class CommandGroup(TyperGroup):
         """Run the command that was asked for."""
         try:
             status = super().invoke(ctx)
-        except EyasError as error:
-            from eyas.storage import redact
-
-            status = _fail(f"error: {redact(str(error))}", error.exit_status)
-        except PermissionError as error:
-            status = _fail(f"error: no permission for {error.filename}: {error.strerror}", 2)
-        except KeyboardInterrupt:
-            status = _fail("stopped; the next run continues from here", INTERRUPTED)
+        except BaseException as error:
+            status = _end(error)
         raise typer.Exit(status)
+
+
+def _end(error: BaseException) -> int:
+    """Say how a command ended before its time; what a library made of an interrupt that it met is still one."""
+    handler = Interruption.current()
+    if handler and (handler.stopped or isinstance(error, KeyboardInterrupt)):
+        handler.told = True
+        return _fail(handler.line(), handler.stopped.status if handler.stopped else INTERRUPTED)
+    if isinstance(error, EyasError):
+        from eyas.storage import redact
+
+        return _fail(f"error: {redact(str(error))}", error.exit_status)
+    if isinstance(error, PermissionError):
+        return _fail(f"error: no permission for {error.filename}: {error.strerror}", 2)
+    from eyas.storage.disk_space import describe_full_disk
+
+    full = describe_full_disk(error)
+    if full is None:
+        raise error
+    return _fail(f"error: {full}", EyasError.exit_status)
 
 
 app = typer.Typer(
@@ -70,13 +85,12 @@ def eyas(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run one command, and return the exit status."""
-    # Asked to end, leave as on Ctrl-C: the stage's processes and Prefect's temporary server end with us.
-    # Both are set: a shell that starts us in the background leaves SIGINT ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
+    typed = sys.argv[1:] if arguments is None else arguments
+    Interruption(["eyas", *typed]).install()
     try:
         app(arguments, prog_name="eyas")
     except SystemExit as ended:
+        gc.freeze()  # Python's last collection looks at all that torch, Prefect and MLflow loaded: up to three seconds
         return int(ended.code or 0)
     return 0
 

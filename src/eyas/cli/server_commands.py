@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from eyas.cli.interruption import Interruption
 from eyas.cli.options import MlflowPort, ParamsFile, PrefectPort, port
 from eyas.cli.project import hand_over
 
@@ -22,6 +23,7 @@ def serve(
       eyas serve
       EYAS_WEBHOOK_SECRET=... eyas serve --webhook-port 8900
     """
+    _close_in_peace()
     return hand_over("serve", params, prefect_port, webhook_port)
 
 
@@ -64,6 +66,7 @@ def servers(
     if artifacts and "://" not in artifacts:
         artifacts = str(Path(artifacts).resolve())
     ports = {"postgres_port": postgres_port, "mlflow_port": mlflow_port, "prefect_port": prefect_port}
+    _close_in_peace()
     return hand_over("servers", state, database=database, artifacts=artifacts, ports=ports, worker=not no_worker)
 
 
@@ -74,4 +77,12 @@ def ui(*, mlflow_port: MlflowPort = 5000, prefect_port: PrefectPort = 4200) -> i
     Examples:
       eyas ui --mlflow-port 5001
     """
+    _close_in_peace()
     return hand_over("ui", mlflow_port, prefect_port)
+
+
+def _close_in_peace() -> None:
+    """Servers are stopped by Ctrl-C as a rule, and take their time; a second one still ends them at once."""
+    command = Interruption.current()
+    if command:
+        command.patience = None

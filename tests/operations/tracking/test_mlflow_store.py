@@ -1,13 +1,16 @@
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.exceptions import MlflowException
@@ -175,3 +178,69 @@ def test_the_first_error_is_told_where_closing_its_record_fails_too(
         tracking.record_stage(store, parent, tracking.StageRecord("score", "key-of-no-run", tmp_path))
     with pytest.raises(OSError, match="the first"):
         alias_move.open_record(store, "promotion", model_registry.Version("net", "1"), {})
+
+
+def test_a_query_that_ctrl_c_cut_short_does_not_lock_sqlite(
+    store: tracking.MlflowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its open cursor hangs in the frames of the interrupt, which is still being handled when the run is closed."""
+    from sqlalchemy.engine import result
+
+    run_id = tracking.start_pipeline(store, "default")
+    original = result.SimpleResultMetaData.__init__
+
+    def cut_short(self: Any, keys: Any, *args: Any, **kwargs: Any) -> None:
+        if any("run_uuid" in str(key) for key in keys):
+            monkeypatch.setattr(result.SimpleResultMetaData, "__init__", original)
+            raise KeyboardInterrupt
+        original(self, keys, *args, **kwargs)
+
+    monkeypatch.setattr(result.SimpleResultMetaData, "__init__", cut_short)
+    begin = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        close_if_interrupted(store, run_id)
+    assert time.monotonic() - begin < 15  # SQLite's own patience is 20 seconds a try
+    assert store.client.get_run(run_id).info.status == "KILLED"
+
+
+def close_if_interrupted(store: tracking.MlflowStore, run_id: str) -> None:
+    try:
+        store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    except BaseException:
+        with tracking.attempt("closing the run"):
+            tracking.fail_run(store, run_id, "stopped", killed=True)
+        raise
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_server_that_takes_calls_and_does_not_answer_is_told_in_seconds(kind: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"{kind}://ann:hunter2secret@127.0.0.1:{silent.getsockname()[1]}/x"
+        begin = time.monotonic()
+        with pytest.raises(StorageError, match="cannot be used") as caught:
+            tracking.open_store(tmp_path, uri=uri)
+        assert time.monotonic() - begin < 12
+    assert "hunter2secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_server_that_is_not_there_is_told_in_seconds(kind: str, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    begin = time.monotonic()
+    with pytest.raises(StorageError, match="cannot be used"):
+        tracking.open_store(tmp_path, uri=f"{kind}://ann:hunter2secret@127.0.0.1:{port}/x")
+    assert time.monotonic() - begin < 12
+
+
+def test_a_full_disk_is_no_reason_to_try_again(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def full() -> None:
+        calls.append("call")
+        raise MlflowException("(sqlite3.OperationalError) database or disk is full")
+
+    with pytest.raises(StorageError, match="database or disk is full, .* MB are free there: make room"):
+        retry(full)
+    assert len(calls) == 1

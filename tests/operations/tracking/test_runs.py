@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eyas.operations import tracking
-from eyas.operations.tracking import MlflowStore, StageRecord
+from eyas.operations.tracking import MlflowStore, StageRecord, stage_runs
 
 
 def record_of(artifacts: Path, stage: str, key: str, **facts: object) -> StageRecord:
@@ -108,6 +108,22 @@ def test_failed_run_keeps_message_and_end_of_log(
     assert run.data.tags["eyas.error"] == "stage fetch failed: 403"
     log = Path(store.client.download_artifacts(run_id, "log_tail.txt", str(tmp_path))).read_text()
     assert log == "GET https://host/x\n***\n"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("stopped by SIGINT"), SystemExit(1), ValueError("no room")])
+def test_recording_that_is_cut_short_closes_the_stages_run(
+    store: MlflowStore, artifacts: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def cut_short(*_: object) -> None:
+        raise error
+
+    parent = tracking.start_pipeline(store, "default")
+    monkeypatch.setattr(stage_runs, "_upload", cut_short)
+    with pytest.raises(type(error)):
+        tracking.record_stage(store, parent, record_of(artifacts, "score", f"k-{type(error).__name__}"))
+    (child,) = store.client.search_runs([store.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'")
+    assert child.info.status == ("FAILED" if isinstance(error, ValueError) else "KILLED")
+    assert child.data.tags["eyas.error"] == str(error)
 
 
 def test_stage_that_failed_has_a_failed_run_of_its_own(store: MlflowStore, artifacts: Path) -> None:

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from typing import Any
 
 from eyas.operations.servers.processes import Servers
 
@@ -45,20 +46,24 @@ def wait_for_prefect(servers: Servers, api: str) -> None:
 
 
 def serve(port: int, parent: int) -> None:
-    """Be the server, until told to end or until the process ``parent`` is gone."""
-    import uvicorn
-
-    app = "prefect.server.api.server:create_app"
-    settings = uvicorn.Config(app, factory=True, port=port, log_level="error", timeout_keep_alive=KEEP_ALIVE_SECONDS)
-    server = uvicorn.Server(settings)
+    """Be the server, until told to end or until the process ``parent`` is gone, also while this one still imports."""
+    running: list[Any] = []
 
     def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(POLL_SECONDS)
-        server.should_exit = server.force_exit = True
+        if not running:
+            os._exit(0)
+        running[0].should_exit = running[0].force_exit = True
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-    server.run()
+    from uvicorn import Config, Server
+
+    app = "prefect.server.api.server:create_app"
+    settings = Config(app, factory=True, port=port, log_level="error", timeout_keep_alive=KEEP_ALIVE_SECONDS)
+    settings.load()
+    running.append(Server(settings))
+    running[0].run()
 
 
 if __name__ == "__main__":

@@ -1,15 +1,21 @@
 """Where MLflow keeps its records: resolving the address and opening it without a race."""
 
 import contextlib
+import functools
 import logging
 import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import requests
+
 from eyas.errors import ParameterError, StorageError
 from eyas.storage import redact
+from eyas.storage.disk_space import describe_full_disk
 from eyas.storage.retry import Retry, TransientError
 
 if TYPE_CHECKING:
@@ -18,10 +24,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-LOST = "{what} cannot be used any more: {reason}; see that its server runs, then repeat this"
+LOST = "{what} cannot be used any more: {reason}; see to it, then repeat this"
 PATIENCE = Retry(attempts=5, base=0.5, failure=LOST)
 """With a lost connection."""
 SQLITE = "sqlite:///"
+DATABASES = ("postgresql", "mysql")
+ANSWER_SECONDS = 5
+FIRST_CALL = "/api/2.0/mlflow/experiments/get-by-name"
 REQUEST = "API request to "
 """In what MLflow's client says where a server was not reached, or answered in no words of MLflow's."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -82,6 +91,7 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
     # Only a local store needs a place for its artifacts; a server knows its own.
     artifacts = (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
     with FileLock(folder / "mlflow.lock"), _explained(uri):
+        _require_answer(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment_id = _experiment(client, experiment, artifacts)
     return MlflowStore(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
@@ -98,6 +108,9 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
         try:
             return call(*args, **kwargs)
         except Exception as error:
+            full = describe_full_disk(error)
+            if full:
+                raise StorageError(f"MLflow cannot write to {full}") from None
             reason = redact(str(error).strip().split("\n", 1)[0])
             if _may_pass(error):
                 raise TransientError(reason) from None
@@ -110,11 +123,27 @@ def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
 
 @contextlib.contextmanager
 def attempt(what: str) -> Iterator[None]:
-    """Something to do after an error that must stay the one that is told: where it fails too, that is logged."""
+    """Something to do after an error that must stay the one that is told: where it fails too, that is logged.
+
+    What the error was raised through is let go of: a query that Ctrl-C cut short would lock SQLite for the rest.
+    """
+    traceback.clear_frames(sys.exc_info()[2])
     try:
         yield
     except Exception as error:
         log.error("MLflow: %s failed: %s", what, redact(str(error).strip().split("\n", 1)[0]))
+
+
+@functools.cache
+def _require_answer(uri: str) -> None:
+    """A server that does not answer the first call of a process is told in seconds; MLflow itself tries for minutes."""
+    if uri.startswith("http"):
+        with contextlib.suppress(requests.exceptions.SSLError):  # MLflow may know a certificate for it
+            requests.get(f"{uri.rstrip('/')}{FIRST_CALL}", timeout=ANSWER_SECONDS)
+    elif uri.startswith(DATABASES):
+        from sqlalchemy import NullPool, create_engine
+
+        create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": ANSWER_SECONDS}).connect().close()
 
 
 def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
@@ -145,7 +174,7 @@ def _explained(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ModuleNotFoundError) as error:
-        reason = str(error).strip().split("\n", 1)[0]
+        reason = describe_full_disk(error) or str(error).strip().split("\n", 1)[0]
         msg = (
             f"MLflow at {redact(uri)} cannot be used: {redact(reason)}; check `uri` and "
             "MLFLOW_TRACKING_URI, or leave both unset for SQLite in the checkout"
@@ -176,3 +205,6 @@ def _keep_quiet() -> None:
         logger = logging.getLogger(name)
         if logger.level in (logging.NOTSET, logging.INFO):
             logger.setLevel(logging.WARNING)
+    # A lost database is an error of ours with one line; these print pages about every call that met it.
+    for name in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

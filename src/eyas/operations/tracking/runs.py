@@ -76,12 +76,12 @@ def finish_run(store: MlflowStore, run_id: str) -> None:
     retry(store.client.set_terminated, run_id, status="FINISHED")
 
 
-def fail_run(store: MlflowStore, run_id: str, message: str, log_tail: str = "") -> None:
-    """Close a run as failed, with the message as a tag and the end of the log as a file."""
+def fail_run(store: MlflowStore, run_id: str, message: str, log_tail: str = "", *, killed: bool = False) -> None:
+    """Close a run as failed or killed, with the message as a tag and the end of the log as a file."""
     log_batch(store, run_id, tags={"eyas.error": redact(message)[:4000], "mlflow.note.content": redact(message)[:4000]})
     if log_tail:
         retry(store.client.log_text, run_id, redact(log_tail), "log_tail.txt")
-    retry(store.client.set_terminated, run_id, status="FAILED")
+    retry(store.client.set_terminated, run_id, status="KILLED" if killed else "FAILED")
 
 
 def log_report(store: MlflowStore, run_id: str, folder: Path, *files: Path) -> None:

@@ -91,7 +91,7 @@ def fail_stage(store: MlflowStore, parent_id: str, stage: str, message: str, log
 
 
 def _make_stage_run(store: MlflowStore, parent_id: str, record: StageRecord) -> str:
-    """A child run with the stage's parameters, metrics, curves and files; failed if that is cut short."""
+    """A child run with the stage's parameters, metrics, curves and files; failed or killed if that is cut short."""
     start = int((time.time() - record.seconds) * 1000)
     tags = {PARENT: parent_id, STAGE: record.name, KEY: record.key}
     tags["eyas.origin"] = "restored" if record.skipped else "ran"
@@ -103,9 +103,9 @@ def _make_stage_run(store: MlflowStore, parent_id: str, record: StageRecord) -> 
         if record.name == "fetch":
             _log_dataset(store, run_id, record)
         _upload(store, run_id, record.folder)
-    except BaseException:
+    except BaseException as error:
         with attempt(f"closing the run of {record.name}"):
-            retry(store.client.set_terminated, run_id, status="FAILED")
+            fail_run(store, run_id, str(error) or type(error).__name__, killed=not isinstance(error, Exception))
         raise
     finish_run(store, run_id)
     return run_id

@@ -1,0 +1,91 @@
+"""How a command ends before its time: Ctrl-C, SIGTERM, a closed terminal, a server that is gone.
+
+A command that has nothing to close ends at once, with all that it started: libraries that are interrupted while they
+are imported abort, or make another error of it. Where a flow or servers are to be closed, the first signal raises
+:class:`Stopped` where the command is at work. The second one, or the first where closing takes longer than it may,
+ends it like the others; what stays open in a record then is closed by the next run.
+"""
+
+import os
+import shlex
+import signal
+import threading
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn, Self
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+INTERRUPTED, FAILED = 130, 1
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal, or a lost server, ended the command; says why."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+        """With which the command leaves."""
+
+
+class Interruption:
+    """The handler of the signals that end a command; :meth:`current` has it for whoever must know.
+
+    Args:
+        command: what to type to go on.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
+        self.patience: float | None = 0.0
+        """Seconds that closing may take, if there is something to close; None where it takes as long as it must."""
+        self.stopped: Stopped | None = None
+        self.lost: str | None = None
+        self.told = False
+
+    @classmethod
+    def current(cls) -> Self | None:
+        """The one that handles the signals of this process; None in a worker's process or a test."""
+        handler = signal.getsignal(signal.SIGINT)
+        return handler if isinstance(handler, cls) else None
+
+    def install(self) -> None:
+        """Handle the signals; a shell that starts us in the background leaves SIGINT ignored, ``nohup`` SIGHUP."""
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self)
+
+    def lose(self, message: str) -> None:
+        """End the command, from any of its threads, because of what it cannot go on without."""
+        self.lost = message
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def __call__(self, number: int, _: FrameType | None) -> NoReturn:
+        """Take a signal."""
+        if self.stopped:
+            self._end()
+        name = signal.Signals(number).name
+        self.stopped = Stopped(self.lost, FAILED) if self.lost else Stopped(f"stopped by {name}", INTERRUPTED)
+        if self.patience == 0:
+            self._end()
+        if self.patience is not None:
+            watchdog = threading.Timer(self.patience, self._end)
+            watchdog.daemon = True
+            watchdog.start()
+        raise self.stopped
+
+    def line(self) -> str:
+        """What to say: where it continues."""
+        from eyas.storage import redact
+
+        reason = f"error: {self.lost}" if self.lost else "stopped"
+        return redact(f"{reason}; go on with: {shlex.join(self.command)}")
+
+    def _end(self) -> NoReturn:
+        """Leave nothing running, neither this process nor what it started."""
+        import psutil
+
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        if not self.told:
+            os.write(2, f"{self.line()}\n".encode())
+        os._exit(self.stopped.status if self.stopped else FAILED)
