@@ -21,7 +21,7 @@ from eyas.operations.result_facts import UniformFacts
 from eyas.operations.run_times import RunTimes
 from tests.support.workspace import write_workspace
 
-INTERVAL = "95 % interval of its change, paired"
+INTERVAL = "95 % interval, paired"
 
 
 @pytest.fixture

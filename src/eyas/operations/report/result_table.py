@@ -100,7 +100,7 @@ def _interval(verdict: Verdict) -> list[ResultRow]:
     if verdict.test is None:
         return []
     low, high = (points(end) for end in verdict.test.interval())
-    return [ResultRow("95 % interval of its change, paired", "", "", f"{low} to {high} points")]
+    return [ResultRow("95 % interval, paired", "", "", f"{low} to {high} points")]
 
 
 def _count(name: str, dense: float, pruned: float) -> ResultRow:
