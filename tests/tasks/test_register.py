@@ -127,7 +127,7 @@ def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
     run_id = start_run(workspace)
 
     def registered() -> tuple[str, str, str]:
-        number = register_candidate.fn(run_id, workspace, "code")
+        number = register_candidate.fn(run_id, workspace, code_files(workspace))
         entry = store.client.get_model_version(name, number)
         return number, entry.tags["eyas.verdict"], entry.description
 
