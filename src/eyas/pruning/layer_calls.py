@@ -1,0 +1,81 @@
+"""Every call of a convolution or linear layer in a forward pass, told by the parameter that is its weight.
+
+Watched at torch's functions and not at modules, so that shared layers, layers written out as functions and reflecting
+paddings are seen as they compute.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+_CONVOLUTION = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+_TRANSPOSED = ("input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation")
+_ARGUMENTS = (
+    {f"conv{n}d": _CONVOLUTION for n in (1, 2, 3)}
+    | {f"conv_transpose{n}d": _TRANSPOSED for n in (1, 2, 3)}
+    | {"linear": _CONVOLUTION[:3], "matmul": ("input", "other"), "mm": ("input", "mat2")}
+)
+"""Arguments in order, by the name of the function; a method of a tensor is called as its function is."""
+
+
+@dataclass(frozen=True)
+class LayerCall:
+    """One call; ``call()`` computes what it was asked for."""
+
+    name: str
+    """Of the weight, as the network names its parameters."""
+    function: Callable[..., Tensor]
+    arguments: Mapping[str, Any]
+    """All but input, weight and bias, by name."""
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+    def __call__(self) -> Tensor:
+        """The layer's output."""
+        bias = {} if self.bias is None else {"bias": self.bias}
+        return self.function(self.input, self.weight, **bias, **self.arguments)
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether the weight has a kernel."""
+        return self.function.__name__.startswith("conv")
+
+    @property
+    def is_transposed(self) -> bool:
+        """Whether the weight holds its inputs first."""
+        return self.function.__name__.startswith(("conv_transpose", "matmul", "mm"))
+
+    def channel_dim(self, tensor: Tensor) -> int:
+        """The dimension of the input or output that holds channels."""
+        return tensor.ndim - self.weight.ndim + 1 if self.is_convolution else tensor.ndim - 1
+
+
+class WatchedCalls(TorchFunctionMode):
+    """While entered, ``answer(call)`` takes the place of every layer call whose weight is a parameter of ``model``.
+
+    Args:
+        model: whose forward pass is watched; buffers count as its parameters.
+        answer: gives the output, as ``call()`` does.
+    """
+
+    def __init__(self, model: nn.Module, answer: Callable[[LayerCall], Tensor]) -> None:
+        super().__init__()
+        self._answer = answer
+        self._names: dict[int, str] = {}
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            self._names.setdefault(id(tensor), name)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Answer a layer call; compute anything else."""
+        order = _ARGUMENTS.get(getattr(func, "__name__", ""))
+        if order is None:
+            return func(*args, **(kwargs or {}))
+        arguments = dict(zip(order, args, strict=False)) | (kwargs or {})
+        source, weight, bias = (arguments.pop(key, None) for key in (*order[:2], "bias"))
+        if id(weight) not in self._names:
+            return func(*args, **(kwargs or {}))
+        return self._answer(LayerCall(self._names[id(weight)], func, arguments, source, weight, bias))
