@@ -107,9 +107,14 @@ def batches_for(model: nn.Module, images: Tensor, size: int, num_images: int | N
         shown = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         msg = f"calibration images are {shown}: give one tensor (N, C, H, W) of normalised floats, not empty"
         raise DataError(msg)
+    return (like_weights(model, batch) for batch in torch.split(images[:num_images], size))
+
+
+def like_weights(model: nn.Module, images: Tensor) -> Tensor:
+    """Images on the device and in the dtype of a network's weights."""
     floats = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
-    like = next(floats, images)
-    return (batch.to(like.device, like.dtype) for batch in torch.split(images[:num_images], size))
+    weights = next(floats, images)
+    return images.to(weights.device, weights.dtype)
 
 
 def _sum(tensor: Tensor, dims: list[int]) -> Tensor:
