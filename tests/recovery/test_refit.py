@@ -12,6 +12,7 @@ from eyas.errors import CheckpointError, DataError, ParameterError, PlanError
 from eyas.pruning.criteria.random import Random
 from eyas.pruning.space import SearchSpace
 from eyas.recovery.base import Recovery
+from eyas.recovery.dense_targets import DenseTargets
 from eyas.recovery.least_squares import LeastSquares
 from tests.pruning.networks import (
     Bottleneck,
@@ -301,3 +302,19 @@ def test_a_gpu_gives_what_the_cpu_gives() -> None:
     other = eyas.refit(copy.deepcopy(model).cuda(), on_gpu, space, plan, IMAGES)
     assert other.error_after == pytest.approx(report.error_after, rel=0.05)
     assert {weight.device.type for weight in on_gpu.parameters()} == {"cuda"}
+
+
+def test_targets_recorded_once_serve_many_networks() -> None:
+    model = calibrated(NETWORKS["option A"]())
+    space, plan, small = half(model)
+    recovery = LeastSquares()
+    weights = [name for name, _ in model.named_parameters()]
+    targets = DenseTargets.record(model, IMAGES, weights, recovery)
+    for seed in (1, 2):
+        space, plan, small = half(model, seed)
+        again = copy.deepcopy(small)
+        first = eyas.refit(model, small, space, plan, IMAGES)
+        assert eyas.refit(model, again, space, plan, IMAGES, recovery=recovery, targets=targets) == first
+        assert all(
+            torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True)
+        )

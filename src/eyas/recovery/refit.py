@@ -49,6 +49,7 @@ def refit(
     images: Tensor,
     *,
     recovery: Recovery | str = "least_squares",
+    targets: DenseTargets | None = None,
 ) -> RefitReport:
     """Refit a pruned network in place, without labels or training; batch-norm statistics become those of ``images``.
 
@@ -61,6 +62,8 @@ def refit(
         plan: what ``small`` keeps.
         images: normalised floats ``(N, C, H, W)``; the first ``recovery.images`` of them count.
         recovery: who says what a layer's weights become.
+        targets: what :meth:`DenseTargets.record` gave with the same images and recovery, where many networks are
+            refitted; made here without it.
 
     Raises:
         CheckpointError: ``model`` is of another architecture, or ``small`` is not what ``plan`` keeps.
@@ -81,8 +84,9 @@ def refit(
     if not readers:
         return RefitReport(left=left)
     images = images[: recovery.images]
-    targets = DenseTargets.record(model, images, readers, recovery)
-    wanted = {name: [call.kept(readers[name]) for call in calls] for name, calls in targets.outputs.items()}
+    targets = targets or DenseTargets.record(model, images, readers, recovery)
+    calls = {name: outputs for name, outputs in targets.outputs.items() if name in readers}
+    wanted = {name: [output.kept(readers[name]) for output in outputs] for name, outputs in calls.items()}
     images = like_weights(small, images)
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
     with torch.no_grad(), batch_statistics(small):
