@@ -236,3 +236,28 @@ def test_images_that_are_none_are_refused(images: object) -> None:
     space = eyas.trace(Streams(), (IMAGES[:2].float(),))
     with pytest.raises(DataError, match=r"calibration images are .*: give one tensor \(N, C, H, W\)"):
         space.ranking(WeightActivation(), data=images)
+
+
+class Derived(nn.Module):
+    """``w`` is read as a layer's weight, ``v`` only as something computed from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 1)
+        self.w, self.v = nn.Parameter(torch.randn(4, 2)), nn.Parameter(torch.randn(2, 4))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = torch.relu(self.a(x)).mean((2, 3))
+        return y @ self.w, nn.functional.linear(y, 2 * self.v)
+
+
+def test_what_is_read_in_another_way_counts_by_its_values_and_the_log_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    model = Derived().double()
+    group = eyas.trace(model, (IMAGES[:2],)).group("a")
+    with torch.no_grad():
+        rms = torch.relu(model.a(IMAGES)).mean((2, 3)).square().mean(0).sqrt()
+        seen, unseen = model.w.norm(dim=1) * rms, model.v.norm(dim=0)
+    with caplog.at_level(logging.WARNING, logger="eyas"):
+        importance = WeightActivation()(group, model, IMAGES)
+    torch.testing.assert_close(importance, seen / seen.mean() + unseen / unseen.mean())
+    assert "no layer was called with v as its weight: its values alone count" in caplog.text

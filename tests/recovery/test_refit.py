@@ -318,3 +318,27 @@ def test_targets_recorded_once_serve_many_networks() -> None:
         assert all(
             torch.equal(a, b) for a, b in zip(small.state_dict().values(), again.state_dict().values(), strict=True)
         )
+
+
+class Reused(nn.Module):
+    """The weight of a layer is also scaled, and another is read only as something computed from it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Linear(8, 5)
+        self.c = nn.Parameter(torch.randn(8, 5))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        y = torch.relu(self.a(x)).mean((2, 3))
+        return self.b(y), nn.functional.linear(y, 2 * self.b.weight), y @ self.c, y @ self.c.abs()
+
+
+def test_weights_that_something_else_is_computed_from_are_left() -> None:
+    torch.manual_seed(6)
+    model = Reused().eval()
+    space, plan, small = half(model)
+    report = eyas.refit(model, small, space, plan, IMAGES)
+    reason = "something else than a layer's output is computed from it, too"
+    assert report.left == {"b.weight": reason, "c": reason}
+    kept = torch.tensor(plan.kept["a"])
+    assert torch.equal(small.b.weight, model.b.weight[:, kept])

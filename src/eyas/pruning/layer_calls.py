@@ -65,17 +65,21 @@ class WatchedCalls(TorchFunctionMode):
     def __init__(self, model: nn.Module, answer: Callable[[LayerCall], Tensor]) -> None:
         super().__init__()
         self._answer = answer
+        self.used_otherwise: set[str] = set()
+        """Names of parameters that something else than a layer call was computed from."""
         self._names: dict[int, str] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._names.setdefault(id(tensor), name)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Answer a layer call; compute anything else."""
-        order = _ARGUMENTS.get(getattr(func, "__name__", ""))
-        if order is None:
-            return func(*args, **(kwargs or {}))
+        order = _ARGUMENTS.get(getattr(func, "__name__", ""), ())
         arguments = dict(zip(order, args, strict=False)) | (kwargs or {})
-        source, weight, bias = (arguments.pop(key, None) for key in (*order[:2], "bias"))
-        if id(weight) not in self._names:
-            return func(*args, **(kwargs or {}))
-        return self._answer(LayerCall(self._names[id(weight)], func, arguments, source, weight, bias))
+        if order and id(arguments.get(order[1])) in self._names:
+            source, weight, bias = (arguments.pop(key, None) for key in (*order[:2], "bias"))
+            return self._answer(LayerCall(self._names[id(weight)], func, arguments, source, weight, bias))
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor):
+            used = (*args, *(kwargs or {}).values())
+            self.used_otherwise |= {self._names[id(value)] for value in used if id(value) in self._names}
+        return result

@@ -24,6 +24,8 @@ class DenseTargets:
     answers: list[Tensor] = field(default_factory=list)
     grouped: set[str] = field(default_factory=set)
     """Weights of grouped convolutions."""
+    used_otherwise: set[str] = field(default_factory=set)
+    """Parameters that something else than a layer call was computed from."""
 
     @classmethod
     @torch.no_grad()
@@ -43,8 +45,10 @@ class DenseTargets:
             return output
 
         watched = with_own_buffers(model)
-        with evaluation_mode(watched), WatchedCalls(watched, record):
+        calls = WatchedCalls(watched, record)
+        with evaluation_mode(watched), calls:
             targets.answers = _floats(watched(like_weights(model, images)))
+        targets.used_otherwise = calls.used_otherwise
         return targets
 
     def error(self, answer: object) -> float:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _TWICE = "its weight is read along two dimensions"
-_UNCALLED = "the network does not call it with these images"
+_UNCALLED = "no layer was called with it as its weight"
+_OTHERWISE = "something else than a layer's output is computed from it, too"
 _GROUPED = "a grouped convolution loses its inputs with its outputs: what it still makes, it makes of what it did"
 
 
@@ -85,7 +86,9 @@ def refit(
         return RefitReport(left=left)
     images = images[: recovery.images]
     targets = targets or DenseTargets.record(model, images, readers, recovery)
-    calls = {name: outputs for name, outputs in targets.outputs.items() if name in readers}
+    calls = {
+        name: outputs for name, outputs in targets.outputs.items() if name in readers.keys() - targets.used_otherwise
+    }
     wanted = {name: [output.kept(readers[name]) for output in outputs] for name, outputs in calls.items()}
     images = like_weights(small, images)
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
@@ -99,7 +102,8 @@ def refit(
             weight.data.copy_(kept[name])
         left |= dict.fromkeys(fitted.layers, "undone: the answers were led away from the dense network's")
         fitted.layers, after = {}, _recalibrated_error(small, images, targets)
-    left |= fitted.left | dict.fromkeys(readers.keys() - targets.outputs.keys(), _UNCALLED)
+    left |= dict.fromkeys(sorted(readers.keys() & targets.used_otherwise), _OTHERWISE)
+    left |= fitted.left | dict.fromkeys(readers.keys() - targets.outputs.keys() - targets.used_otherwise, _UNCALLED)
     left |= dict.fromkeys(sorted(targets.grouped & slices.keys()), _GROUPED)
     return RefitReport(fitted.layers, left, before, after)
 

@@ -1,7 +1,6 @@
 """The weights that read a channel, times how strongly it is active on calibration images."""
 
 import logging
-from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import torch
@@ -46,25 +45,22 @@ class WeightActivation(Criterion):
 
     def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``; ``data`` are images, or what ``prepare`` gave."""
-        readers = list(self._readers(group, data if isinstance(data, dict) else self.prepare(model, data)))
-        if not readers:
+        activations = data if isinstance(data, dict) else self.prepare(model, data)
+        readers = [member for member in group.members if member.role == "in"]
+        if not readers or not activations:
             return GroupNorm()(group, model)
-        ratings = [self._energy(channels_first(model, member), member, layer).sqrt() for member, layer in readers]
+        ratings = [self._energy(model, member, activations.get(member.parameter)).sqrt() for member in readers]
         importance_C = per_channel(group, map(to_mean_one, ratings) if self.normalise == "layer" else ratings)
         return importance_C + group_norm_of(group, model, order=2) if self.producers else importance_C
 
-    @staticmethod
-    def _readers(group: ChannelGroup, activations: Activations) -> Iterator[tuple[Member, LayerActivations]]:
-        """Members that read the channels, with what their layers read and made."""
-        for member in group.members:
-            if member.role == "in" and member.parameter in activations:
-                yield member, activations[member.parameter]
-
-    def _energy(self, weight_IO: Tensor, member: Member, layer: LayerActivations) -> Tensor:
-        """Mean square of what a layer receives from each unit, ``(units,)``."""
+    def _energy(self, model: nn.Module, member: Member, layer: LayerActivations | None) -> Tensor:
+        """Mean square of what a layer receives from each unit, ``(units,)``; of its weights where no call was seen."""
+        weight_IO = channels_first(model, member)
         squares_IO = weight_IO.to("cpu", torch.float64).reshape(*weight_IO.shape[:2], -1).square().sum(2)
+        if layer is None:
+            _log.warning("no layer was called with %s as its weight: its values alone count", member.parameter)
+            return squares_IO.sum(1)[torch.from_numpy(member.positions)].sum(1)
         if self.normalise == "output":
             squares_IO = squares_IO / layer.outputs.std().square().clamp(min=torch.finfo(torch.float32).tiny)
-        activity_I = getattr(layer.inputs, self.activation)()
-        energy_I: Tensor = squares_IO.sum(1) * activity_I.square()
-        return energy_I[torch.from_numpy(member.positions)].sum(1)
+        energy_I = squares_IO.sum(1) * getattr(layer.inputs, self.activation)().square()
+        return energy_I[torch.from_numpy(member.positions)].sum(1)  # type: ignore[no-any-return]
