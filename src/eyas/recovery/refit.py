@@ -86,9 +86,10 @@ def refit(
         return RefitReport(left=left)
     images = images[: recovery.images]
     targets = targets or DenseTargets.record(model, images, readers, recovery)
-    calls = {
-        name: outputs for name, outputs in targets.outputs.items() if name in readers.keys() - targets.used_otherwise
-    }
+    for name in sorted(readers.keys() & targets.used_otherwise):
+        left[name] = _OTHERWISE
+        del readers[name]
+    calls = {name: outputs for name, outputs in targets.outputs.items() if name in readers}
     wanted = {name: [output.kept(readers[name]) for output in outputs] for name, outputs in calls.items()}
     images = like_weights(small, images)
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
@@ -102,8 +103,7 @@ def refit(
             weight.data.copy_(kept[name])
         left |= dict.fromkeys(fitted.layers, "undone: the answers were led away from the dense network's")
         fitted.layers, after = {}, _recalibrated_error(small, images, targets)
-    left |= dict.fromkeys(sorted(readers.keys() & targets.used_otherwise), _OTHERWISE)
-    left |= fitted.left | dict.fromkeys(readers.keys() - targets.outputs.keys() - targets.used_otherwise, _UNCALLED)
+    left |= fitted.left | dict.fromkeys(readers.keys() - calls.keys(), _UNCALLED)
     left |= dict.fromkeys(sorted(targets.grouped & slices.keys()), _GROUPED)
     return RefitReport(fitted.layers, left, before, after)
 
