@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import eyas
+from eyas.calibration.batchnorm import batch_statistics
 from eyas.errors import CheckpointError, DataError, ParameterError, PlanError
 from eyas.pruning.criteria.random import Random
 from eyas.pruning.space import SearchSpace
@@ -342,3 +343,38 @@ def test_weights_that_something_else_is_computed_from_are_left() -> None:
     assert report.left == {"b.weight": reason, "c": reason}
     kept = torch.tensor(plan.kept["a"])
     assert torch.equal(small.b.weight, model.b.weight[:, kept])
+
+
+class Normalised(nn.Module):
+    """Batch-norm takes the mean from what ``b`` makes; what ``c`` makes is also read before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = conv_bn(3, 8, 3)
+        self.b, self.c = nn.Conv2d(8, 4, 3, bias=False), nn.Conv2d(8, 4, 3, bias=False)
+        self.bn_b, self.bn_c = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        c = self.c(x)
+        return torch.cat([torch.relu_(self.bn_b(self.b(x))), torch.relu_(self.bn_c(c)) + c.square()], 1)
+
+
+def test_an_offset_is_fitted_beside_only_where_batch_norm_takes_it_away() -> None:
+    torch.manual_seed(7)
+    model = calibrated(Normalised()).double().eval()
+    images = IMAGES.double()
+    space, plan, small = half(model)
+    recovery = LeastSquares(strengths=(1e-13,), rows_per_feature=10_000)
+    assert DenseTargets.record(model, images, ["b.weight", "c.weight"], recovery).normalised >= {"b.weight"}
+    before = copy.deepcopy(small)
+    eyas.refit(model, small, space, plan, images, recovery=recovery)
+    with torch.no_grad(), batch_statistics(before):
+        rows = unfolded(before.a(images), before.b)
+    dense = {name: getattr(model, name)(model.a(images)).detach() for name in ("b", "c")}
+    for name in ("b", "c"):
+        kept = space.slices(plan).get(f"{name}.weight", {}).get(0, range(4))
+        target = dense[name][:, list(kept)].movedim(1, -1).flatten(0, 2)
+        centred = (rows - rows.mean(0), target - target.mean(0)) if name == "b" else (rows, target)
+        optimum = torch.linalg.lstsq(*centred).solution.T
+        torch.testing.assert_close(getattr(small, name).weight.flatten(1), optimum, rtol=1e-6, atol=1e-8)

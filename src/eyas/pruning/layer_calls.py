@@ -4,6 +4,7 @@ Watched at torch's functions and not at modules, so that shared layers, layers w
 paddings are seen as they compute.
 """
 
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,9 @@ class WatchedCalls(TorchFunctionMode):
         self._answer = answer
         self.used_otherwise: set[str] = set()
         """Names of parameters that something else than a layer call was computed from."""
+        self._normalised: set[str] = set()
+        self._read_otherwise: set[str] = set()
+        self._outputs: dict[int, tuple[weakref.ref[Tensor], str]] = {}
         self._names: dict[int, str] = {}
         for name, tensor in (*model.named_parameters(), *model.named_buffers()):
             self._names.setdefault(id(tensor), name)
@@ -77,9 +81,19 @@ class WatchedCalls(TorchFunctionMode):
         arguments = dict(zip(order, args, strict=False)) | (kwargs or {})
         if order and id(arguments.get(order[1])) in self._names:
             source, weight, bias = (arguments.pop(key, None) for key in (*order[:2], "bias"))
-            return self._answer(LayerCall(self._names[id(weight)], func, arguments, source, weight, bias))
+            output = self._answer(LayerCall(self._names[id(weight)], func, arguments, source, weight, bias))
+            self._outputs[id(output)] = (weakref.ref(output), self._names[id(weight)])
+            return output
+        used = (*args, *(kwargs or {}).values())
+        made_by = [(value, *self._outputs[id(value)]) for value in used if id(value) in self._outputs]
+        read = {name for value, output, name in made_by if output() is value}  # an id may be taken by another tensor
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor):
-            used = (*args, *(kwargs or {}).values())
             self.used_otherwise |= {self._names[id(value)] for value in used if id(value) in self._names}
+            (self._normalised if func is nn.functional.batch_norm else self._read_otherwise).update(read)
         return result
+
+    @property
+    def normalised(self) -> set[str]:
+        """Names of weights whose layers' outputs went into batch-norm and nowhere else."""
+        return self._normalised - self._read_otherwise

@@ -22,8 +22,8 @@ class Recovery(Component):
     def __call__(self, layer: LayerEquations) -> Tensor:
         """What is added to the weights, ``(O, F + 1)`` with the bias last, in float64; zeros where nothing helps.
 
-        The change does not raise the error on held-out rows before they are fitted, too, and has no part in a bias
-        where ``layer.bias`` is None.
+        The change does not raise the error on held-out rows before they are fitted, too. Its last column is zero where
+        ``layer.has_offset`` is not.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it recovers")
 

@@ -26,6 +26,8 @@ class DenseTargets:
     """Weights of grouped convolutions."""
     used_otherwise: set[str] = field(default_factory=set)
     """Parameters that something else than a layer call was computed from."""
+    normalised: set[str] = field(default_factory=set)
+    """Weights whose outputs go into batch-norm and nowhere else: their means do not matter."""
 
     @classmethod
     @torch.no_grad()
@@ -48,7 +50,7 @@ class DenseTargets:
         calls = WatchedCalls(watched, record)
         with evaluation_mode(watched), calls:
             targets.answers = _floats(watched(like_weights(model, images)))
-        targets.used_otherwise = calls.used_otherwise
+        targets.used_otherwise, targets.normalised = calls.used_otherwise, calls.normalised
         return targets
 
     def error(self, answer: object) -> float:

@@ -1,6 +1,6 @@
 """Layers fitted in order of execution, each to the inputs that the layers before it give it, fitted already."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -28,10 +28,17 @@ class FitInOrder:
         small: the pruned network, in the mode it is to be fitted in.
         targets: per weight, in order of execution, what each call should make.
         recovery: who says what the weights become.
+        normalised: weights whose outputs batch-norm takes the mean from.
     """
 
-    def __init__(self, small: nn.Module, targets: Mapping[str, Sequence[SampledOutputs]], recovery: Recovery) -> None:
-        self._small, self._recovery = small, recovery
+    def __init__(
+        self,
+        small: nn.Module,
+        targets: Mapping[str, Sequence[SampledOutputs]],
+        recovery: Recovery,
+        normalised: Container[str],
+    ) -> None:
+        self._small, self._recovery, self._normalised = small, recovery, normalised
         self._pending = dict(targets)
         self._joint: tuple[LayerCall, LayerEquations] | None = None
         self.report = FitReport()
@@ -53,7 +60,7 @@ class FitInOrder:
         waits = self._joint is not None and self._joint[0].name != call.name
         if call.name in self._pending and not waits:
             targets = self._pending[call.name]
-            layer = LayerEquations.of(call) if self._joint is None else self._joint[1]
+            layer = self._equations(call) if self._joint is None else self._joint[1]
             layer.add(call, targets[layer.calls])
             if len(targets) == 1:
                 self._fit(call, layer)
@@ -61,15 +68,19 @@ class FitInOrder:
                 self._joint = (call, layer)
         return call()
 
+    def _equations(self, call: LayerCall) -> LayerEquations:
+        return LayerEquations.of(call, is_normalised=call.name in self._normalised)
+
     def _fit(self, call: LayerCall, layer: LayerEquations) -> None:
         """Give a layer its new weights."""
         targets = self._pending.pop(call.name)
         change_OF = self._recovery(layer)
         judged = (sampled.values[~sampled.is_fitted].double() for sampled in targets)
         target = sum(float(values.square().sum()) for values in judged) or 1.0
-        errors = (layer.held_out.squares, layer.held_out.error(change_OF))
-        before, after = (float(error_O.sum()) / target for error_O in errors)
-        self.report.layers[call.name] = (before, after)
+        before, after = layer.error_before(), float(layer.held_out.error(change_OF).sum())
+        if not change_OF.any():
+            after = before
+        self.report.layers[call.name] = (before / target, after / target)
         write_weight(call, (layer.weight + change_OF)[:, :-1])
         if layer.bias is not None:
             layer.bias.data.add_(change_OF[:, -1])

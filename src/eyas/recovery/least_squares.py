@@ -15,8 +15,8 @@ class LeastSquares(Recovery):
 
     :math:`W = \arg\min \|W X - Y\|^2 + \lambda \|W - W_0\|^2` with X what the pruned layer reads, Y what the dense one
     makes before normalisation, and :math:`W_0` the kept weights: what the images leave open stays as it was. A bias is
-    fitted beside, without penalty. :math:`\lambda` is that of the strengths with the smallest error on held-out images;
-    then all images are fitted.
+    fitted beside, without penalty; so is an offset where batch-norm takes it away. :math:`\lambda` is that of the
+    strengths with the smallest error on held-out images; then all images are fitted.
     """
 
     kind: Literal["least_squares"] = "least_squares"
@@ -35,7 +35,7 @@ def _ridge(equations: NormalEquations, layer: LayerEquations, strength: float) -
     """The change at one strength; none where the equations are singular."""
     change_OF = torch.zeros_like(layer.weight)
     features = change_OF.shape[1] - 1
-    size = features + (layer.bias is not None)
+    size = features + layer.has_offset
     gram_FF = equations.gram[:size, :size].clone()
     gram_FF.diagonal()[:features] += strength * gram_FF.diagonal()[:features].mean()
     root_FF, failed = torch.linalg.cholesky_ex(gram_FF)

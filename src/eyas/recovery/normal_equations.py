@@ -65,17 +65,20 @@ class LayerEquations:
     """Its present weights, ``(O, F + 1)``; the last column stands for the bias and is zero."""
     bias: Tensor | None
     """What may be fitted beside: a parameter that all calls have in common."""
+    is_normalised: bool
+    """Whether batch-norm follows, which takes an offset away."""
     fit: NormalEquations
     held_out: NormalEquations
     calls: int = 0
 
     @classmethod
-    def of(cls, call: LayerCall) -> Self:
+    def of(cls, call: LayerCall, *, is_normalised: bool) -> Self:
         """Those of the layer that is called, without any rows."""
         weight_OF = nn.functional.pad(weight_matrix(call, call.weight.detach()).double(), (0, 1))
         outputs, features = weight_OF.shape
         fit, held_out = (NormalEquations.empty(outputs, features, weight_OF.device) for _ in range(2))
-        return cls(weight_OF, call.bias if isinstance(call.bias, nn.Parameter) else None, fit, held_out)
+        bias = call.bias if isinstance(call.bias, nn.Parameter) else None
+        return cls(weight_OF, bias, is_normalised, fit, held_out)
 
     def add(self, call: LayerCall, targets: SampledOutputs) -> None:
         """Count a call that should have made ``targets``."""
@@ -92,8 +95,20 @@ class LayerEquations:
                 read_RF = nn.functional.pad(read_RF, (0, 1), value=1.0)
                 equations.add(read_RF, outputs_RO[rows] - read_RF @ weight_FO)
 
+    @property
+    def has_offset(self) -> bool:
+        """Whether an offset may be fitted beside the weights: to the bias, or to be taken away by batch-norm."""
+        return self.is_normalised or self.bias is not None
+
+    def error_before(self) -> float:
+        """Squared error of the present weights on held-out rows, without an offset that batch-norm takes away."""
+        change_OF = torch.zeros_like(self.weight)
+        if self.is_normalised:
+            change_OF[:, -1] = self.fit.cross[-1] / max(self.fit.rows, 1)
+        return float(self.held_out.error(change_OF).sum())
+
     def best(self, changes: Sequence[Tensor]) -> int | None:
         """The number of the change with the smallest error on held-out rows; None where none is better than none."""
         errors = [float(self.held_out.error(change_OF).sum()) for change_OF in changes]
         best = min(range(len(errors)), key=errors.__getitem__)
-        return best if errors[best] < float(self.held_out.squares.sum()) else None
+        return best if errors[best] < self.error_before() else None

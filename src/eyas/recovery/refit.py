@@ -95,7 +95,7 @@ def refit(
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
     with torch.no_grad(), batch_statistics(small):
         before = targets.error(small(images))
-        fitted = FitInOrder(small, wanted, recovery)(images)
+        fitted = FitInOrder(small, wanted, recovery, targets.normalised)(images)
     after = _recalibrated_error(small, images, targets)
     if not after <= before:
         _log.warning("the refit is undone: it led the answers on held-out images away from the dense network's")

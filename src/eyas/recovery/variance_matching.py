@@ -34,7 +34,7 @@ class VarianceMatching(Recovery):
         for share in self.shares:
             gain_O = share * (ratio_O - 1)
             changes.append(layer.weight * gain_O[:, None])
-            if layer.bias is not None:
+            if layer.has_offset:
                 changes[-1][:, -1] = lacking_O - gain_O * mean_O
         best = layer.best(changes)
         return torch.zeros_like(layer.weight) if best is None else changes[best]
