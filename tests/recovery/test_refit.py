@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import eyas
 from eyas.calibration.batchnorm import batch_statistics
 from eyas.errors import CheckpointError, DataError, ParameterError, PlanError
+from eyas.pruning.activations import record_activations
 from eyas.pruning.criteria.random import Random
 from eyas.pruning.space import SearchSpace
 from eyas.recovery.base import Recovery
@@ -378,3 +379,29 @@ def test_an_offset_is_fitted_beside_only_where_batch_norm_takes_it_away() -> Non
         centred = (rows - rows.mean(0), target - target.mean(0)) if name == "b" else (rows, target)
         optimum = torch.linalg.lstsq(*centred).solution.T
         torch.testing.assert_close(getattr(small, name).weight.flatten(1), optimum, rtol=1e-6, atol=1e-8)
+
+
+class Grateful(nn.Module):
+    """Its forward code turns gradients on again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = CifarResNet(1)
+
+    @torch.enable_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def test_forward_code_that_turns_gradients_on_is_refitted_alike() -> None:
+    model = Grateful()
+    calibrated(model.body)
+    space, plan, small = half(model.eval())
+    report = eyas.refit(model, small, space, plan, IMAGES)
+    plain = eyas.trace(model.body, (IMAGES[:2],))
+    kept = {name.removeprefix("body."): channels for name, channels in plan.kept.items()}
+    same = eyas.PruningPlan(space=plain.fingerprint, channels=plain.widths, kept=kept)
+    expected = eyas.refit(model.body, eyas.prune(model.body, plain, same), plain, same, IMAGES)
+    assert report.error_after == expected.error_after < expected.error_before
+    assert not any(parameter.grad_fn for parameter in small.parameters())
+    assert record_activations(model, IMAGES)["body.fc.weight"].inputs.rms().grad_fn is None

@@ -28,6 +28,7 @@ class ChannelMoments:
 
     def add(self, tensor: Tensor, channel: int) -> None:
         """Count what a layer read or made, with its channels along dimension ``channel``."""
+        tensor = tensor.detach()  # the forward code may turn gradients on again
         dims = [dim for dim in range(tensor.ndim) if dim != channel % tensor.ndim]
         self.values += tensor.numel() // tensor.shape[channel]
         self.total = self.total + _sum(tensor, dims)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.pruning.activations import like_weights, with_own_buffers
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
-from eyas.pruning.mask_parity import tensors_of
+from eyas.pruning.output_paths import output_leaves
 from eyas.recovery.base import Recovery
 from eyas.recovery.sampled_outputs import SampledOutputs, first_held_out
 
@@ -65,4 +65,4 @@ class DenseTargets:
 
 
 def _floats(answer: object) -> list[Tensor]:
-    return [tensor for tensor in tensors_of(answer) if tensor.is_floating_point()]
+    return [tensor.detach() for _, tensor in output_leaves(answer) if tensor.is_floating_point()]

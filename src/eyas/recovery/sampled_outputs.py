@@ -30,7 +30,7 @@ class SampledOutputs:
     @classmethod
     def of(cls, call: LayerCall, output: Tensor, *, rows_per_feature: int, held_out: float) -> Self:
         """Draw from what ``call`` made: ``rows_per_feature`` positions for each number that one output reads."""
-        output = channels_last(call, output)
+        output = channels_last(call, output.detach())
         shape = output.shape[:-1]
         limit = max(FEWEST_ROWS, rows_per_feature * weight_matrix(call, call.weight).shape[1])
         chosen_R = _drawn_evenly(shape.numel(), limit).to(output.device)
@@ -56,7 +56,7 @@ def first_held_out(images: int, held_out: float) -> int:
 
 def features_at(call: LayerCall, places: tuple[Tensor, ...]) -> Tensor:
     """What a call reads for the outputs at ``places``, ``(R, F)``, in the order of :func:`weight_matrix`."""
-    inputs = channels_last(call, call.input)
+    inputs = channels_last(call, call.input.detach())
     if not call.is_convolution:
         return inputs[places]
     stride, dilation, padding = _geometry(call)
