@@ -1,10 +1,13 @@
 """What every benchmark shares: the hardware in words, a table on the screen, a dated file beside the others."""
 
 import datetime
+import json
 import os
 import platform
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -38,6 +41,27 @@ def publish(name: str, title: str, notes: Sequence[str], body: str) -> Path:
     path.write_text("\n".join(lines))
     print("\n".join(lines))
     return path
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Measurements of a file with one JSON object a line; none without the file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def append_row(path: Path, row: dict[str, Any]) -> None:
+    """Add a measurement, with the date and the hardware, and show it."""
+    today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
+    line = json.dumps({**row, "date": today, "hardware": hardware()})
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        file.write(line + "\n")
+    print(line, flush=True)
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """Mean in percent, with the standard error where there are several."""
+    mean = f"{100 * statistics.mean(values):.1f}"
+    return f"{mean} ± {100 * statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(values) > 1 else mean
 
 
 def _cell(value: object) -> str:

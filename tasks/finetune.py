@@ -16,6 +16,8 @@ from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune
+from eyas.recovery import Recovery
+from eyas.recovery.refit import refit
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
 from tasks.dense_network import load_dense
@@ -24,7 +26,11 @@ from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
-FIELDS = training_fields("finetune") | {"images": "the images of the calibration split"}
+FIELDS = training_fields("finetune") | {
+    "images": "the images of the calibration split",
+    "plan": "the winner's plan of score",
+    "small": "the pruned network",
+}
 _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
@@ -46,6 +52,13 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     images = _recalibrate(params, data, small, calibration)
     before = data.evaluate(small, "score", dense.output)
     _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
+    if params.finetune.recovery is not None:
+        refitted = _refitted(params.finetune.recovery, data, dense, space, plan)
+        _recalibrate(params, data, refitted, calibration)
+        after = data.evaluate(refitted, "score")
+        _log.info("refitted: score accuracy %.4f, loss %.4f", after.accuracy, after.cross_entropy)
+        if after.cross_entropy < before.cross_entropy:
+            small, before = refitted, after
     key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
     result = data.train(
@@ -101,6 +114,17 @@ def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, A
         "batch_size": race["batch_size"],
         "seed": params.score.seed,
     }
+
+
+def _refitted(
+    recovery: Recovery, data: TrainingData, dense: Network, space: SearchSpace, plan: PruningPlan
+) -> nn.Module:  # fmt: skip
+    """The pruned network, refitted on images of the calibration split."""
+    small = prune(dense.model, space, plan).to(data.device)
+    images = data.dataset.normalise(data.dataset.split("calibration").images(recovery.images))
+    report = refit(dense.model, small, space, plan, images, recovery=recovery)
+    _log.info("%d layers refitted, %d left as they were", len(report.layers), len(report.left))
+    return small
 
 
 def _recalibrate(params: PipelineParams, data: TrainingData, small: nn.Module, calibration: Mapping[str, Any]) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from torch import Tensor
 
 import eyas
 from eyas.config import PipelineParams
@@ -22,6 +23,7 @@ from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
+from eyas.scoring.device_copy import on_device
 from tasks import stage
 from tasks.dense_network import load_dense
 from tasks.recorded_cost import COSTS, require_costs
@@ -69,8 +71,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     network, folder = load_dense(params, artifacts), artifacts / "score"
     space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / SAMPLED)
-    plans = WidthPlans(_widths(candidates, space), space.planner(params.sample.criterion))
-    journal, dataset = journal_folder(params, artifacts), open_dataset(artifacts / "fetch")
+    widths, dataset = _widths(candidates, space), open_dataset(artifacts / "fetch")
     threads = share_threads(
         cores(),
         workers=params.runtime.workers,
@@ -78,6 +79,10 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         macs=space.cost().macs * params.score.batch_size,
     )
     torch.set_num_threads(threads)
+    calibration = _images(dataset, "calibration", params.score.calibration_images)
+    ranked = on_device(network.model, stage.device(params.runtime))
+    plans = WidthPlans(widths, space.planner(params.sample.criterion, model=ranked, data=calibration))
+    journal = journal_folder(params, artifacts)
     options = ScoreOptions(
         batch_size=params.score.batch_size,
         output=network.output,
@@ -88,21 +93,27 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         journal=journal / "journal",
         progress=progress,
     )
-    table = _race(params, dataset, space, plans, options)
+    table = _race(params, dataset, space, plans, calibration=calibration, options=options)
     _write(folder, space, plans, candidates, table)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
 
 
 def _race(
-    params: PipelineParams, dataset: Dataset, space: SearchSpace, plans: WidthPlans, options: ScoreOptions
-) -> ScoreTable:  # fmt: skip
+    params: PipelineParams,
+    dataset: Dataset,
+    space: SearchSpace,
+    plans: WidthPlans,
+    *,
+    calibration: Tensor,
+    options: ScoreOptions,
+) -> ScoreTable:
     score = params.score
     return eyas.score(
         space.model,
         space,
         plans,
-        _images(dataset, "calibration", score.calibration_images),
+        calibration,
         _images(dataset, "score", score.score_images),
         dataset.split("score").labels[: score.score_images],
         rungs=score.rungs,
@@ -124,7 +135,7 @@ def journal_folder(params: PipelineParams, artifacts: Path) -> Path:
     return Path(params.runtime.state) / "scoring" / key.hexdigest()[:16]
 
 
-def _images(dataset: Dataset, name: str, limit: int) -> Any:
+def _images(dataset: Dataset, name: str, limit: int) -> Tensor:
     """The first images of a split (a fixed random subset), normalised."""
     return dataset.normalise(dataset.split(name).images(limit=limit))
 

@@ -142,6 +142,20 @@ class New(Recipe):
         return torch.nn.functional.cross_entropy(logits_NK, labels_N)
 """,
     ),
+    "recovery": Example(
+        "finetune.recovery",
+        "tests/recovery/test_refit.py",
+        """
+from typing import Literal
+
+from eyas.recovery.least_squares import LeastSquares
+
+
+class New(LeastSquares):
+    kind: Literal["new"] = "new"
+    strengths: tuple[float, ...] = (0.1,)
+""",
+    ),
     "sampler": Example(
         "sample.sampler",
         "tests/sampling/test_samplers.py",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.pruning.surgery import prune
     from eyas.pruning.tracing.trace import trace
+    from eyas.recovery.refit import refit
     from eyas.scoring.score_options import ScoreOptions
     from eyas.scoring.score_plans import score
 
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "prune",
     "recalibrate",
+    "refit",
     "save",
     "score",
     "trace",
@@ -49,6 +51,7 @@ _MODULE_OF = {
     "load": "eyas.networks.saved_network",
     "prune": "eyas.pruning.surgery",
     "recalibrate": "eyas.calibration.recalibrate",
+    "refit": "eyas.recovery.refit",
     "save": "eyas.networks.saved_network",
     "score": "eyas.scoring.score_plans",
     "trace": "eyas.pruning.tracing.trace",

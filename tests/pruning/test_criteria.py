@@ -8,6 +8,8 @@ import eyas
 from eyas.errors import ParameterError, PlanError
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.criteria.bn_scale import BnScale
+from eyas.pruning.criteria.consumer_norm import ConsumerNorm
+from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.l1_norm import L1Norm
 from eyas.pruning.criteria.l2_norm import L2Norm
 from eyas.pruning.criteria.random import Random
@@ -30,16 +32,20 @@ def network() -> nn.Module:
 IMAGES = (torch.randn(2, 3, 8, 8),)
 
 
+DATA = [None, torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(2))]
+
+
+@pytest.mark.parametrize("data", DATA, ids=["weights", "images"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_finite_shaped_and_without_side_effects(kind: str) -> None:
+def test_finite_shaped_and_without_side_effects(kind: str, data: Tensor | None) -> None:
     model = network()
     space, before = eyas.trace(model, IMAGES), {k: v.clone() for k, v in model.state_dict().items()}
     criterion = Criterion.parse(kind)
     for group in space.groups:
-        importance = criterion(group, model)
+        importance = criterion(group, model, data)
         assert importance.shape == (group.channels,)
         assert torch.isfinite(importance).all()
-        assert torch.equal(importance, criterion(group, model))
+        assert torch.equal(importance, criterion(group, model, criterion.prepare(model, data)))
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
@@ -55,14 +61,15 @@ def permuted(model: nn.Module, space: eyas.SearchSpace, group: eyas.ChannelGroup
     return model
 
 
+@pytest.mark.parametrize("data", DATA, ids=["weights", "images"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "random"])
-def test_importance_moves_with_the_channels(kind: str) -> None:
+def test_importance_moves_with_the_channels(kind: str, data: Tensor | None) -> None:
     model, criterion = network(), Criterion.parse(kind)
     space = eyas.trace(model, IMAGES)
     for group in space.groups:
         order = torch.randperm(group.units, generator=torch.Generator().manual_seed(1))
-        before = criterion(group, model)
-        after = criterion(group, permuted(model, space, group, order))
+        before = criterion(group, model, data)
+        after = criterion(group, permuted(model, space, group, order), data)
         units = torch.from_numpy(group.unit_of_channel)
         first = torch.tensor([int((units == unit).nonzero()[0]) for unit in range(group.units)])
         torch.testing.assert_close(after[first], before[first][order])
@@ -99,6 +106,18 @@ def test_all_producers_of_a_coupled_group_have_a_say() -> None:
     expected = torch.tensor([1.0, 2.0, 3.0, 4.0]) / 2.5 + torch.tensor([8.0, 3.0, 2.0, 1.0]) / 3.5
     torch.testing.assert_close(L1Norm()(space.groups[0], model), expected.double())
     assert space.plan({"a": 3}).kept["a"] == (0, 2, 3)
+
+
+def test_consumers_and_producers_each_have_a_say() -> None:
+    model = Coupled()
+    with torch.no_grad():
+        model.a.weight.copy_(torch.tensor([1.0, 2.0, 3.0, 4.0]).view(4, 1, 1, 1).expand(4, 3, 1, 1))
+        model.b.weight.copy_(torch.tensor([4.0, 3.0, 2.0, 1.0]).view(4, 1, 1, 1).expand(4, 3, 1, 1))
+        model.head.weight.copy_(torch.tensor([[3.0, 0.0, 6.0, 0.0], [4.0, 5.0, 8.0, 0.0]]).view(2, 4, 1, 1))
+    space = eyas.trace(model, IMAGES)
+    read, made = torch.tensor([5.0, 5.0, 10.0, 0.0]) / 5, torch.full((4,), 2.0)
+    torch.testing.assert_close(ConsumerNorm()(space.groups[0], model), read.double())
+    torch.testing.assert_close(GroupNorm()(space.groups[0], model), (read + made).double())
 
 
 def test_bn_scale_reads_gamma() -> None:

@@ -213,3 +213,27 @@ def test_a_plan_of_another_network_is_refused(artifacts):
     with pytest.raises(PlanError):
         finetune(make_params(artifacts), artifacts, silent)
     assert not files(artifacts / "finetune")
+
+
+def test_a_refit_is_kept_where_it_lowers_the_loss_on_the_score_split(artifacts):
+    plain = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    before = dict(eyas.load(artifacts / "finetune").named_parameters())
+    metrics = finetune(make_params(artifacts, epochs=0, recovery="least_squares"), artifacts, silent)
+    after = dict(eyas.load(artifacts / "finetune").named_parameters())
+    assert metrics["recalibrated_score_cross_entropy"] < plain["recalibrated_score_cross_entropy"]
+    assert torch.equal(before["conv1.weight"], after["conv1.weight"])
+    assert not torch.equal(before["linear.weight"], after["linear.weight"])
+
+
+def test_a_refit_that_harms_is_not_kept(artifacts, monkeypatch):
+    plain = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    expected = files(artifacts / "finetune")
+
+    def harmful(dense, small, space, plan, images, *, recovery):
+        small.linear.weight.data.mul_(-3)
+        return eyas.recovery.refit.RefitReport()
+
+    monkeypatch.setattr("tasks.finetune.refit", harmful)
+    metrics = finetune(make_params(artifacts, epochs=0, recovery="least_squares"), artifacts, silent)
+    assert metrics == plain
+    assert files(artifacts / "finetune") == expected

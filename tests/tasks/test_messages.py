@@ -30,7 +30,7 @@ CALLED = {
     "baseline": ["networks", "training", "pruning/tracing/capture.py"],
     "sample": ["pruning", "sampling"],
     "score": ["calibration", "scoring"],
-    "finetune": ["calibration", "training"],
+    "finetune": ["calibration", "recovery", "training"],
     "export": ["deploy"],
 }
 """The rooms whose messages name arguments that the stage passes."""

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import eyas
 from eyas.config import PipelineParams, RuntimeParams
+from eyas.data import open_dataset
 from eyas.errors import DataError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
+from eyas.pruning.criteria import Criterion
 from eyas.scoring.engine import Engine
 from models import build
 from tasks.fetch import fetch
@@ -182,6 +184,35 @@ def test_threads_are_divided_among_workers(runtime, threads, artifacts, params, 
     with pytest.raises(StopError):
         score(params.model_copy(update={"runtime": RuntimeParams.model_validate(runtime)}), artifacts, silent)
     assert chosen == [threads, (threads, runtime.get("workers", 1))]
+
+
+@pytest.mark.parametrize("criterion", ["l1_norm", "weight_activation", {"kind": "weight_activation", "images": 8}])
+def test_the_criterion_sees_the_calibration_images(criterion, artifacts, params, monkeypatch):
+    """A criterion that needs none ranks as without."""
+
+    class StopError(Exception):
+        pass
+
+    asked = []
+
+    def stop(model, space, plans, *_, **__):
+        asked.append(plans.planner.fingerprint)
+        raise StopError
+
+    monkeypatch.setattr("eyas.score", stop)
+    criterion = Criterion.parse(criterion)
+    with pytest.raises(StopError):
+        score(
+            params.model_copy(update={"sample": params.sample.model_copy(update={"criterion": criterion})}),
+            artifacts,
+            silent,
+        )
+    network, dataset = load_network(artifacts / "baseline"), open_dataset(artifacts / "fetch")
+    space = eyas.trace(network.model, (network.example(),))
+    images = dataset.normalise(dataset.split("calibration").images())
+    blind = space.planner(criterion).fingerprint
+    assert asked == [space.planner(criterion, data=images).fingerprint]
+    assert (asked == [blind]) == (criterion.kind == "l1_norm")
 
 
 def test_scores_differ_between_candidates(artifacts):

@@ -12,6 +12,7 @@ from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.pruning.criteria import AnyCriterion, Criterion
+from eyas.recovery import AnyRecovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.scorers import AnyScorer, Scorer
@@ -205,6 +206,8 @@ class FinetuneParams(Section):
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
+    recovery: AnyRecovery | None = None
+    """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0

@@ -122,13 +122,17 @@ class SearchSpace:
     def ranking(
         self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
     ) -> tuple[Ints, ...]:
-        """Units of each group, the most important first; ties keep the order of the channels."""
+        """Units of each group, the most important first; ties keep the order of the channels.
+
+        ``data`` are normalised calibration images ``(N, C, H, W)`` for criteria that look at activations.
+        """
         if criterion is None:
             from eyas.pruning.criteria.l1_norm import L1Norm
 
             criterion = L1Norm()
         model = self.model if model is None else model
         self.check_model(model)
+        data = criterion.prepare(model, data)
         return tuple(rank(group, criterion(group, model, data)) for group in self.groups)
 
     def mask(self, plan: PruningPlan) -> NDArray[np.bool_]:

@@ -13,8 +13,18 @@ class Criterion(Component):
     """Rates the channels of a group; the highest are kept."""
 
     def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
-        """Importance of each channel, shape ``(group.channels,)``; finite; the model stays as it was."""
+        """Importance of each channel, shape ``(group.channels,)``; finite; the model stays as it was.
+
+        Args:
+            group: the channels.
+            model: the dense network.
+            data: normalised calibration images ``(N, C, H, W)``, or what :meth:`prepare` made of them.
+        """
         raise NotImplementedError(f"{type(self).__name__} does not say how it rates channels")
+
+    def prepare(self, model: nn.Module, data: Any) -> Any:
+        """What all groups need of the calibration images, made once per ranking and passed as ``data``."""
+        return data
 
 
 AnyCriterion = Annotated[SerializeAsAny[Criterion], BeforeValidator(Criterion.parse)]

@@ -1,11 +1,11 @@
-"""Shared by the criteria that rate channels by their own weights."""
+"""Shared by the criteria that rate channels by weights: ratings per member of a group, summed over the group."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
 
-from eyas.pruning.groups import ChannelGroup, Role
+from eyas.pruning.groups import ChannelGroup, Member, Role
 
 
 def aggregate(group: ChannelGroup, model: nn.Module, role: Role, rate: Callable[[Tensor], Tensor]) -> Tensor:
@@ -20,23 +20,33 @@ def aggregate(group: ChannelGroup, model: nn.Module, role: Role, rate: Callable[
     Returns:
         Shape ``(group.channels,)``, float64 on the CPU; zeros where the group has no such member.
     """
-    total_U = torch.zeros(group.units, dtype=torch.float64)
-    for member in group.members:
-        if member.role == role:
-            weight = _tensor(model, member.parameter).detach().transpose(0, member.dim)
-            rating_C = rate(weight).to("cpu", torch.float64)
-            rating_U = rating_C[torch.from_numpy(member.positions)].mean(dim=1)
-            scale = rating_U.mean()
-            total_U += rating_U / scale if scale > 0 else rating_U
+    ratings = (
+        rate(channels_first(model, member)).to("cpu", torch.float64)[torch.from_numpy(member.positions)].mean(dim=1)
+        for member in group.members
+        if member.role == role
+    )
+    return per_channel(group, map(to_mean_one, ratings))
+
+
+def group_norm_of(group: ChannelGroup, model: nn.Module, order: int, role: Role = "out") -> Tensor:
+    """Norm of the weights that make each channel, or of those that read it."""
+    return aggregate(group, model, role, lambda weight: weight.flatten(1).norm(p=order, dim=1))
+
+
+def channels_first(model: nn.Module, member: Member) -> Tensor:
+    """A member's weight with the channels of the group first."""
+    path, _, leaf = member.parameter.rpartition(".")
+    weight: Tensor = getattr(model.get_submodule(path), leaf)
+    return weight.detach().transpose(0, member.dim)
+
+
+def to_mean_one(rating_U: Tensor) -> Tensor:
+    """Divided by the mean, so that members of any scale have an equal say."""
+    mean = rating_U.mean()
+    return rating_U / mean if mean > 0 else rating_U
+
+
+def per_channel(group: ChannelGroup, ratings: Iterable[Tensor]) -> Tensor:
+    """The sum of ratings per unit, as one number per channel; float64."""
+    total_U = sum(ratings, torch.zeros(group.units, dtype=torch.float64))
     return total_U[torch.from_numpy(group.unit_of_channel)]
-
-
-def group_norm_of(group: ChannelGroup, model: nn.Module, order: int) -> Tensor:
-    """Norm of the weights that make each channel."""
-    return aggregate(group, model, "out", lambda weight: weight.flatten(1).norm(p=order, dim=1))
-
-
-def _tensor(model: nn.Module, name: str) -> Tensor:
-    """A parameter or buffer by name."""
-    path, _, leaf = name.rpartition(".")
-    return getattr(model.get_submodule(path), leaf)  # type: ignore[no-any-return]

@@ -1,0 +1,120 @@
+r"""Which channels to keep: criteria against each other at the same uniform widths, before and after fine-tuning.
+
+    python -m benchmarks.criteria --model resnet20 --checkpoint ADAPTED.safetensors --shares 0.5 0.25 0.125 \\
+        --criteria l1_norm consumer_norm weight_activation --steps 200 1000 --orders 2
+
+needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Every measurement is a line of
+``results/criteria.jsonl``; what is there is not measured again. ``--report`` writes the table of what is there.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import eyas
+from benchmarks.candidates import WEIGHTS, Bench, Recipe, accuracy, draw, recalibrated, trained_accuracy
+from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
+from eyas.pruning.criteria import Criterion
+
+ROWS = RESULTS / "criteria.jsonl"
+KEY = ("model", "dense", "share", "criterion", "steps", "order")
+"""What makes a measurement."""
+UNTRAINED_IMAGES = 2000
+PRODUCT = "weight_activation"
+CRITERIA: dict[str, Any] = {
+    **{kind: kind for kind in ("random", "bn_scale", "l1_norm", "l2_norm", "consumer_norm", "group_norm", PRODUCT)},
+    **{f"{PRODUCT}:{name}": {"kind": PRODUCT, "activation": name} for name in ("mean", "std")},
+    **{f"{PRODUCT}:{name}": {"kind": PRODUCT, "normalise": name} for name in ("output", "none")},
+    f"{PRODUCT}:output:std": {"kind": PRODUCT, "normalise": "output", "activation": "std"},
+    f"{PRODUCT}:none:std": {"kind": PRODUCT, "normalise": "none", "activation": "std"},
+    f"{PRODUCT}:producers": {"kind": PRODUCT, "producers": True},
+    f"{PRODUCT}:producers:std": {"kind": PRODUCT, "producers": True, "activation": "std"},
+}
+"""What ``--criteria`` may name; anything else is the JSON of a criterion."""
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> None:
+    """Everything that is asked for and not there yet."""
+    finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
+    for share in args.shares:
+        widths = draw(bench.space, share, 1, seed=0).widths[0]
+        macs = bench.space.cost(widths).macs / bench.space.cost().macs
+        for name in args.criteria:
+            criterion = Criterion.parse(CRITERIA[name] if name in CRITERIA else json.loads(name))
+            keys = [(args.model, args.dense, share, name, steps, o) for steps in args.steps for o in args.order_seeds]
+            if finished.issuperset(keys):
+                continue
+            start = time.process_time()
+            plan = bench.space.plan(widths, criterion, data=bench.images.calibration)
+            seconds = time.process_time() - start
+            small = recalibrated(bench, eyas.prune(bench.model, bench.space, plan))
+            test = [part[:UNTRAINED_IMAGES] for part in bench.test]
+            row = {"macs": macs, "seconds": seconds, "untrained": accuracy(small, *test)}
+            for key in keys:
+                if key not in finished:
+                    small = recalibrated(bench, eyas.prune(bench.model, bench.space, plan))
+                    after = trained_accuracy(bench, small, Recipe(key[4], args.rate), key[5])
+                    append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row, "accuracy": after})
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """A line per network, number of steps and criterion, a column per budget; mean and standard error over orders."""
+    shares = sorted({row["share"] for row in rows}, reverse=True)
+    lines = []
+    for key in dict.fromkeys((row["model"], row["dense"], row["steps"], row["criterion"]) for row in rows):
+        cells: list[object] = []
+        for share in shares:
+            same = [row for row in rows if (*[row[n] for n in ("model", "dense", "steps", "criterion")],) == key]
+            values = [row for row in same if row["share"] == share]
+            cells.append(mean_and_error([row["accuracy"] for row in values]) if values else "")
+            cells.append(f"{100 * values[0]['untrained']:.1f}" if values else "")
+        lines.append((*key, *cells))
+    header = ["network", "dense", "steps", "criterion"]
+    for share in shares:
+        header += [f"{share:.1%} of the MACs", "untrained"]
+    notes = [
+        "uniform widths at every budget; the criteria differ in which channels are kept, and in nothing else",
+        "accuracy in percent on all 10,000 test images after recalibration on 1,024 images and fine-tuning (SGD with "
+        "Nesterov momentum, weight decay 1e-4, cosine to 0, batches of 128, bfloat16); mean and standard error over "
+        "orders of the images",
+        f"untrained: recalibrated only, {UNTRAINED_IMAGES} test images",
+    ]
+    publish("criteria", "Criteria at the same uniform widths", notes, table(header, lines))
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
+    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125], help="of the dense MACs")
+    parser.add_argument("--criteria", nargs="+", default=[*CRITERIA], help="names of CRITERIA, or JSON")
+    parser.add_argument("--steps", type=int, nargs="+", default=[200], help="of the fine-tuning")
+    parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
+    parser.add_argument("--orders", type=int, default=2, help="fine-tunings of each, in other orders of the images")
+    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
+    args = parser.parse_args()
+    args.order_seeds = range(1, args.orders + 1)
+    args.dense = "adapted" if args.checkpoint else "public"
+    return args
+
+
+def main() -> None:
+    """Measure, or go on measuring; or report."""
+    args = parse()
+    torch.set_num_threads(1)
+    if args.report:
+        report(read_rows(ROWS))
+    else:
+        args.work.mkdir(parents=True, exist_ok=True)
+        options = {"seed": 0, "work": args.work, "checkpoint": args.checkpoint}
+        measure(Bench.prepare(args.model, 0.5, 1, **options), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The root of the recoveries: what a recovery promises."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, SerializeAsAny
+from torch import Tensor
+
+from eyas.component import Component
+from eyas.recovery.normal_equations import LayerEquations
+
+
+class Recovery(Component):
+    """Says what a pruned layer's weights become, without labels or training."""
+
+    images: Annotated[int, Field(ge=2)] = 64
+    """At most so many images; they pass all at once."""
+    rows_per_feature: Annotated[int, Field(ge=1)] = 4
+    """Positions of a layer's output that count, for each number that one of its outputs reads in the dense network."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    """Share of the images that are not fitted and judge."""
+
+    def __call__(self, layer: LayerEquations) -> Tensor:
+        """What is added to the weights, ``(O, F + 1)`` with the bias last, in float64; zeros where nothing helps.
+
+        The change does not raise the error on held-out rows before they are fitted, too. Its last column is zero where
+        ``layer.has_offset`` is not.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it recovers")
+
+
+AnyRecovery = Annotated[SerializeAsAny[Recovery], BeforeValidator(Recovery.parse)]
