@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -40,7 +41,7 @@ SWALLOWS = """
 def run(*_, **__):
     from eyas.cli.interruption import Interruption
     Interruption.current().patience = 2.0
-    while True:
+    for _ in range(3):
         try:
             wait()
         except BaseException:
@@ -74,6 +75,14 @@ def servers(*_, **__):
         print("stopped in peace", flush=True)
         return 0
 """
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """Signals as a terminal has them: a suite that was started by ``nohup`` hands an ignored SIGHUP on."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def write(project: Path, body: str) -> None:
