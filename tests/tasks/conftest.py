@@ -15,6 +15,8 @@ from torch import Tensor, nn
 import eyas
 import models
 from eyas.config import PipelineParams, parse_params
+from eyas.data import open_dataset
+from eyas.deploy.exported_model import ExportedModel
 from eyas.networks.saved_network import Network, save_network
 from eyas.operations.promote_params import PromoteParams
 from eyas.progress import silent
@@ -22,6 +24,7 @@ from eyas.pruning.criteria import Criterion
 from eyas.pruning.space import SearchSpace
 from tasks.export import export
 from tasks.fetch import fetch
+from tasks.measure_latency import write_latency
 from tasks.recorded_cost import COSTS, RANKED
 from tasks.stage import write_json
 from tasks.workspace import Workspace
@@ -96,9 +99,13 @@ def root(tmp_path_factory: pytest.TempPathFactory, pruned_digits: Path, digits_p
     (root / "artifacts/export").mkdir()
     params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"exporters": ()})})
     write_json(root / "artifacts/export/metrics.json", dict(export(params, root / "artifacts", silent)))
-    write_json(root / "artifacts/baseline/metrics.json", {"test_accuracy": 0.6})
+    write_latency(params.export, root / "artifacts")
+    test = open_dataset(root / "artifacts/fetch").split("test")
+    answers = ExportedModel.open(root / "artifacts/export").answers(test.images(), "dense.onnx")
+    accuracy = float((answers == test.labels.numpy()).mean())
+    write_json(root / "artifacts/baseline/metrics.json", {"test_accuracy": accuracy})
     paired = {"test_images": 360, "test_gained": 2, "test_lost": 38}
-    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": 0.5, **paired})
+    write_json(root / "artifacts/finetune/metrics.json", {"test_accuracy": accuracy - 0.1, **paired})
     write_table(root / "artifacts")
     stages = {"fetch": {"deps": [], "outs": []}, "export": {"deps": [], "outs": []}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))

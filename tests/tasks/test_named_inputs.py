@@ -145,7 +145,7 @@ def test_what_a_factorys_arguments_name_counts_code_and_files(lib: Path, tmp_pat
 
 
 def test_a_checkpoint_that_is_a_file_counts_by_its_content(tmp_path: Path) -> None:
-    workspace = opened(tmp_path, baseline={"checkpoint": "dense.pt"})
+    workspace = opened(tmp_path, baseline={"checkpoint": "dense.pt", "seen_by_checkpoint": False})
     with pytest.raises(BadInputError, match="dense.pt does not exist"):
         write_inputs(workspace)
     (workspace.root / "dense.pt").write_text("one")
@@ -163,7 +163,7 @@ def test_a_registered_checkpoint_counts_by_the_version_that_its_alias_means(tmp_
 
 
 def test_a_remote_checkpoint_is_not_asked(tmp_path: Path) -> None:
-    workspace = opened(tmp_path, baseline={"checkpoint": "http://127.0.0.1:9/dense.pt"})
+    workspace = opened(tmp_path, baseline={"checkpoint": "http://127.0.0.1:9/dense.pt", "seen_by_checkpoint": False})
     assert "baseline.checkpoint" not in write_inputs(workspace)["baseline"]
 
 

@@ -19,7 +19,6 @@ from eyas.cli.app import COMMANDS
 from eyas.errors import BusyError
 from tasks import promote as promote_task
 from tasks.next_command import complete, completed_commands, next_command
-from tasks.record import command
 from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +78,7 @@ def test_the_command_that_is_recorded_makes_the_same_run(checkout: Path, pasted:
     for overrides in ([], ["score.seed=3"], ["baseline.arguments={depth: 18, kind: 'a b'}"]):
         for name in (None, "named"):
             workspace = open_workspace(checkout, checkout / "configs" / "o'mine.yaml", overrides, name=name)
-            assert same(opened(checkout, pasted(command(workspace))), workspace)
+            assert same(opened(checkout, pasted(workspace.command)), workspace)
 
 
 @pytest.mark.parametrize("start", [".", "below", "configs"])

@@ -21,7 +21,7 @@ from tests.support.image_sources import make_images, write_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 FETCH = {"train": "data", "image_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
-BASELINE = {"architecture": "resnet8", "arguments": {"width": 8}}
+BASELINE = {"architecture": "resnet8", "arguments": {"width": 8}, "seen_by_checkpoint": False}
 THREE = BASELINE | {"checkpoint": "three.pt"}
 Look = Callable[..., Preflight]
 

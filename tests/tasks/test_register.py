@@ -31,7 +31,8 @@ def test_version_carries_lineage_of_the_workspace(setting: Setting, root: Path) 
     weights = (root / "artifacts/baseline/model.safetensors").read_bytes()
     assert lineage.baseline_sha256 == hashlib.sha256(weights).hexdigest()
     assert set(lineage.stage_keys) == {"fetch", "export"}
-    assert version.metrics["finetune.test_accuracy"] == 0.5
+    recorded = json.loads((root / "artifacts/finetune/metrics.json").read_text())["test_accuracy"]
+    assert version.metrics["finetune.test_accuracy"] == recorded
     assert enter(workspace).number == version.number
     write_lock(root, "second")
     assert enter(workspace).number == str(int(version.number) + 1)

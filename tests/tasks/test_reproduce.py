@@ -11,6 +11,7 @@ from eyas.config import PipelineParams
 from eyas.errors import BadInputError
 from eyas.operations import tracking
 from eyas.operations.fingerprint import code_digest
+from eyas.operations.report import LATENCY
 from eyas.operations.tracking import model_registry
 from eyas.storage import Store
 from eyas.storage.digests import file_sha256
@@ -62,6 +63,7 @@ def fill(workspace: Workspace, source: Path) -> None:
     _write_identity(export / "model.onnx")
     write_json(export / "manifest.json", {"files": {"model.onnx": {"sha256": file_sha256(export / "model.onnx")}}})
     (workspace.artifacts / "report" / "report.md").write_text("# Report\n")
+    write_json(workspace.artifacts / LATENCY, {})
     seen = data_versions(workspace.params.fetch, Store(), workspace.root)
     write_json(workspace.artifacts / "fetch" / SOURCE, dict(seen))
     write_json(workspace.artifacts / "baseline" / SOURCE, dict(checkpoint_versions(workspace.params, workspace.root)))
