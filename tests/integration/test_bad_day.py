@@ -1,6 +1,7 @@
 """A run that is stopped, or that loses its server: seconds, one line, nothing left running; the next goes on."""
 
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -32,10 +33,12 @@ def long_run(checkout: Checkout) -> Iterator["subprocess.Popen[str]"]:
             start_new_session=True,
         )  # fmt: skip
     with process:
-        wait_until(lambda: "epoch 2/2000" in log.read_text(), process, log)
-        yield process
-        if process.poll() is None:
-            process.kill()
+        try:
+            wait_until(lambda: len(re.findall(r"epoch \d+/2000: ", log.read_text())) > 1, process, log)
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     (checkout.folder / "params.yaml").write_text(TINY)
 
 
