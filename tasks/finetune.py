@@ -1,8 +1,12 @@
-"""Stage ``finetune``: the winner is sliced, recalibrated and trained with the dense network as its teacher."""
+"""Stage ``finetune``: the winner is sliced, recalibrated and trained with the dense network as its teacher.
+
+With ``finetune.epochs: 0`` nothing is trained; labels are then read to tell accuracies, and decide nothing where
+``score.scorer`` needs none.
+"""
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +19,9 @@ from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
-from eyas.pruning.surgery import prune
-from eyas.recovery import Recovery
-from eyas.recovery.refit import refit
+from eyas.recovery.prune_and_refit import prune_and_refit
+from eyas.recovery.refit import RefitReport
+from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
 from tasks.dense_network import load_dense
@@ -31,6 +35,7 @@ FIELDS = training_fields("finetune") | {
     "plan": "the winner's plan of score",
     "small": "the pruned network",
 }
+_BATCH_SIZE = 256
 _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
@@ -45,20 +50,13 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
     plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
     space = read_space(artifacts, dense)
-    small = prune(dense.model, space, plan)
+    space.mask(plan)  # a plan of another search space is refused as such
     require_winner(artifacts, space, plan)
     share_cores(params.runtime, data.batch_size(params.finetune.recipe), space.cost().macs)
     calibration = calibration_settings(params, artifacts)
-    images = _recalibrate(params, data, small, calibration)
+    small, refitted = _winner(params, data, dense, (space, plan), calibration)
     before = data.evaluate(small, "score", dense.output)
-    _log.info("recalibrated on %d images: score accuracy %.4f", images, before.accuracy)
-    if params.finetune.recovery is not None:
-        refitted = _refitted(params.finetune.recovery, data, dense, space, plan)
-        _recalibrate(params, data, refitted, calibration)
-        after = data.evaluate(refitted, "score")
-        _log.info("refitted: score accuracy %.4f, loss %.4f", after.accuracy, after.cross_entropy)
-        if after.cross_entropy < before.cross_entropy:
-            small, before = refitted, after
+    _log.info("before training: score accuracy %.4f, cross-entropy %.4f", before.accuracy, before.cross_entropy)
     key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
     folder = resume_folder(params, "finetune", key)
     result = data.train(
@@ -88,6 +86,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         **_paired("test", dense_test, test),
         "score_images": before.images,
         **_paired("score", before, result.best),
+        **({"refitted_layers": len(refitted.layers)} if refitted else {}),
         "best_epoch": result.best_epoch,
         **result.length.as_metrics(),
         "macs": cost.macs,
@@ -103,34 +102,41 @@ def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]
 
 
 def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, Any]:
-    """How the score stage's last rung calibrated, for :func:`eyas.recalibrate`: its own record says so.
-
-    A last rung that is fused calibrated on the images it scored; then all calibration images count.
-    """
+    """How the score stage's last rung calibrated, for :func:`eyas.recalibrate`: its own record says so."""
     race = json.loads((artifacts / "score" / "diagnostics.json").read_text())["settings"]
-    return {
-        "calibrator": params.score.calibrator,
-        "num_images": race["rungs"][-1]["calibration_images"],
-        "batch_size": race["batch_size"],
-        "seed": params.score.seed,
-    }
+    return calibration_of(race, params.score.calibrator, params.score.seed)
 
 
-def _refitted(
-    recovery: Recovery, data: TrainingData, dense: Network, space: SearchSpace, plan: PruningPlan
-) -> nn.Module:  # fmt: skip
-    """The pruned network, refitted on images of the calibration split."""
-    small = prune(dense.model, space, plan).to(data.device)
-    images = data.dataset.normalise(data.dataset.split("calibration").images(recovery.images))
-    report = refit(dense.model, small, space, plan, images, recovery=recovery)
-    _log.info("%d layers refitted, %d left as they were", len(report.layers), len(report.left))
-    return small
+def _winner(
+    params: PipelineParams,
+    data: TrainingData,
+    dense: Network,
+    pruned_to: tuple[SearchSpace, PruningPlan],
+    calibration: Mapping[str, Any],
+) -> tuple[nn.Module, RefitReport | None]:
+    """The winner with the statistics of the score stage's finalists, and what a refit did where it is kept."""
+    scorer, split = params.score.scorer, data.split("score")
 
+    def losses(networks: Sequence[nn.Module]) -> list[float]:
+        batches = (
+            (split.prepare(stored), labels if scorer.needs_labels else None)
+            for stored, labels in split.batches(_BATCH_SIZE)
+        )
+        judge = loss_scorer(scorer)
+        return held_out_losses(networks, dense.model, batches, scorer=judge, output=dense.output)
 
-def _recalibrate(params: PipelineParams, data: TrainingData, small: nn.Module, calibration: Mapping[str, Any]) -> int:
-    """Statistics from the images and in the batches of the score stage's finalists; returns the number of images."""
     stored = data.dataset.split("calibration").images(params.score.calibration_images)
-    return recalibrate(small.to(data.device), data.dataset.normalise(stored), **calibration)
+    images = data.dataset.normalise(stored)
+    _log.info("recalibrating on %d images", min(len(images), calibration["num_images"] or len(images)))
+    return prune_and_refit(
+        dense.model,
+        *pruned_to,
+        images,
+        recovery=params.finetune.recovery,
+        recalibrate=lambda network: recalibrate(network, images, **calibration),
+        losses=losses,
+        device=data.device,
+    )
 
 
 def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[str, object]:
@@ -140,6 +146,7 @@ def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[
         "calibration_images": params.score.calibration_images,
         **calibration,
         "calibrator": params.score.calibrator.model_dump(mode="json"),
+        "scorer": params.score.scorer.model_dump(mode="json"),
     }
 
 

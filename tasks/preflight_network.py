@@ -26,6 +26,7 @@ from eyas.sampling.placement import Placement
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from tasks import baseline, export, fetch, sample
+from tasks.drawn_candidates import budget_of
 from tasks.preflight_places import fetched
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
@@ -164,7 +165,7 @@ def _look_inside(
     network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     with look.telling("sample.budget", sample.FIELDS):
         space = trace_network(network, params.sample)
-        budget = sample.find_budget(space, params.sample.budget, params.sample.tolerance)
+        budget = budget_of(space, params.sample)
         Placement(space, budget).check_reachable()
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
     for exporter in params.export.chosen.values():

@@ -1,20 +1,17 @@
 """Stage ``sample``: the search space of the dense network, and candidates inside the budget."""
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from eyas.config import BudgetParams, PipelineParams
+from eyas.config import PipelineParams
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
-from eyas.sampling.search import Search
 from tasks import stage
 from tasks.dense_network import load_dense
+from tasks.drawn_candidates import candidate_table, generations_of
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
@@ -28,6 +25,8 @@ FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "
 def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Trace the network and draw ``sample.candidates`` distinct candidates, each inside the band.
 
+    Of a sampler that learns from scores these are the first generation; ``score`` asks it for the others.
+
     Raises:
         BudgetError: no candidate can meet the budget; states the reachable range.
         TraceError: the network cannot be captured.
@@ -36,35 +35,20 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     progress(0, 2, "tracing the network")
     space = trace_network(load_dense(params, artifacts), settings)
     stage.write_json(artifacts / SPACE, space.to_json())
-    budget = find_budget(space, settings.budget, settings.tolerance)
+    generations = generations_of(space, settings)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
-    widths = Search(space, budget, settings.sampler, seed=settings.seed).ask(settings.candidates)
-    costs = write_candidates(space, widths, artifacts / "sample" / "candidates.parquet")
-    progress(2, 2, f"{len(widths)} candidates")
-    return _metrics(space, budget, costs)
+    candidates = candidate_table(space, generations.first())
+    pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
+    progress(2, 2, f"{len(candidates)} candidates")
+    return _metrics(space, generations.budget, candidates)
 
 
-def find_budget(space: SearchSpace, limit: BudgetParams, tolerance: float) -> Budget:
-    """The band that ``sample.budget`` asks for."""
-    values = {name: getattr(limit, name, None) for name in METRICS}
-    metric, value = next((name, value) for name, value in values.items() if value is not None)
-    return Budget.of(space, metric, value, tolerance)
-
-
-def write_candidates(space: SearchSpace, widths: NDArray[np.int64], path: Path) -> dict[str, NDArray[np.int64]]:
-    """The table of candidates with their costs, which are returned by name."""
-    of_all = space.costs(widths)
-    costs = {name: np.asarray(getattr(of_all, name)) for name in METRICS}
-    columns: dict[str, Any] = {"candidate": np.arange(len(widths)), "widths": list(widths), **costs}
-    pq.write_table(pa.table(columns), path)
-    return costs
-
-
-def _metrics(space: SearchSpace, budget: Budget, costs: dict[str, NDArray[np.int64]]) -> stage.Metrics:
+def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.Metrics:
     dense = space.cost()
-    numbers: dict[str, float | int] = {"candidates": len(costs["macs"]), "budget": budget.target}
+    numbers: dict[str, float | int] = {"candidates": len(candidates), "budget": budget.target}
     numbers |= {"groups": len(space.groups), "frozen_groups": len(space.frozen)}
-    for name, values in costs.items():
+    for name in METRICS:
+        values = candidates[name].to_numpy()
         numbers |= {
             f"dense_{name}": getattr(dense, name),
             f"{name}_min": int(values.min()),

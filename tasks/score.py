@@ -22,10 +22,11 @@ from eyas.errors import DataError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
-from eyas.scoring import ScoreOptions, ScoreTable, WidthPlans
+from eyas.scoring import GrowingPlans, ScoreOptions, ScoreTable
 from eyas.scoring.device_copy import on_device
 from tasks import stage
 from tasks.dense_network import load_dense
+from tasks.drawn_candidates import candidate_table, generations_of
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
 
@@ -52,13 +53,17 @@ FIELDS = {
     "scorer": "score.scorer",
     "batch_size": "score.batch_size",
     "output": "baseline.output",
+    "budget": "sample.budget",
+    "tolerance": "sample.tolerance",
+    "round_to": "sample.round_to",
+    "min_width": "sample.min_width",
     "stop_margin": "score.stop_margin",
     "workers": "runtime.workers",
     "threads": "runtime.threads",
     "cluster": "runtime.cluster",
     "journal": "the journal below runtime.state",
 }
-"""What the arguments of :func:`eyas.score` are in ``params.yaml``."""
+"""What the arguments of :func:`eyas.score`, and of samplers that it asks again, are in ``params.yaml``."""
 
 
 def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
@@ -81,7 +86,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     torch.set_num_threads(threads)
     calibration = _images(dataset, "calibration", params.score.calibration_images)
     ranked = on_device(network.model, stage.device(params.runtime))
-    plans = WidthPlans(widths, space.planner(params.sample.criterion, model=ranked, data=calibration))
+    planner = space.planner(params.sample.criterion, model=ranked, data=calibration)
+    plans = GrowingPlans(widths, planner, generations_of(space, params.sample))
     journal = journal_folder(params, artifacts)
     options = ScoreOptions(
         batch_size=params.score.batch_size,
@@ -94,6 +100,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         progress=progress,
     )
     table = _race(params, dataset, space, plans, calibration=calibration, options=options)
+    candidates = _with_later_generations(candidates, space, plans)
     _write(folder, space, plans, candidates, table)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
@@ -103,7 +110,7 @@ def _race(
     params: PipelineParams,
     dataset: Dataset,
     space: SearchSpace,
-    plans: WidthPlans,
+    plans: GrowingPlans,
     *,
     calibration: Tensor,
     options: ScoreOptions,
@@ -127,7 +134,7 @@ def _race(
 
 def journal_folder(params: PipelineParams, artifacts: Path) -> Path:
     """Where this very race keeps its journal: outside of the stage's outputs, one folder per stage key."""
-    settings = [params.score.model_dump(mode="json"), params.sample.criterion.model_dump(mode="json")]
+    settings = [params.score.model_dump(mode="json"), params.sample.model_dump(mode="json")]
     key = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for name in INPUTS:
         with (artifacts / name).open("rb") as file:
@@ -150,7 +157,16 @@ def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtyp
     return widths
 
 
-def _write(folder: Path, space: SearchSpace, plans: WidthPlans, candidates: pa.Table, table: ScoreTable) -> None:
+def _with_later_generations(candidates: pa.Table, space: SearchSpace, plans: GrowingPlans) -> pa.Table:
+    """The table of ``sample``, and below it the candidates that were asked for while the race ran."""
+    first = len(candidates)
+    if first == len(plans):
+        return candidates
+    later = candidate_table(space, plans.widths[first:], first).select(candidates.column_names)
+    return pa.concat_tables([candidates, later.cast(candidates.schema)])
+
+
+def _write(folder: Path, space: SearchSpace, plans: GrowingPlans, candidates: pa.Table, table: ScoreTable) -> None:
     """Every file of the stage but its metrics."""
     columns = {name: candidates[name] for name in ("candidate", "widths", *COSTS)}
     pq.write_table(pa.table(columns | table.columns()), folder / "candidates.parquet")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from eyas.pruning.surgery import prune
     from eyas.pruning.tracing.trace import trace
     from eyas.recovery.refit import refit
+    from eyas.sampling.search import SearchOptions, SearchResult, search
     from eyas.scoring.score_options import ScoreOptions
     from eyas.scoring.score_plans import score
 
@@ -28,6 +29,8 @@ __all__ = [
     "Parity",
     "PruningPlan",
     "ScoreOptions",
+    "SearchOptions",
+    "SearchResult",
     "SearchSpace",
     "check_parity",
     "load",
@@ -36,6 +39,7 @@ __all__ = [
     "refit",
     "save",
     "score",
+    "search",
     "trace",
 ]
 
@@ -46,6 +50,8 @@ _MODULE_OF = {
     "Parity": "eyas.pruning.mask_parity",
     "PruningPlan": "eyas.pruning.plan",
     "ScoreOptions": "eyas.scoring.score_options",
+    "SearchOptions": "eyas.sampling.search",
+    "SearchResult": "eyas.sampling.search",
     "SearchSpace": "eyas.pruning.space",
     "check_parity": "eyas.pruning.mask_parity",
     "load": "eyas.networks.saved_network",
@@ -54,6 +60,7 @@ _MODULE_OF = {
     "refit": "eyas.recovery.refit",
     "save": "eyas.networks.saved_network",
     "score": "eyas.scoring.score_plans",
+    "search": "eyas.sampling.search",
     "trace": "eyas.pruning.tracing.trace",
 }
 

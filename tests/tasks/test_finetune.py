@@ -233,7 +233,7 @@ def test_a_refit_that_harms_is_not_kept(artifacts, monkeypatch):
         small.linear.weight.data.mul_(-3)
         return eyas.recovery.refit.RefitReport()
 
-    monkeypatch.setattr("tasks.finetune.refit", harmful)
+    monkeypatch.setattr("eyas.recovery.prune_and_refit.refit", harmful)
     metrics = finetune(make_params(artifacts, epochs=0, recovery="least_squares"), artifacts, silent)
     assert metrics == plain
     assert files(artifacts / "finetune") == expected

@@ -29,7 +29,7 @@ CALLED = {
     "fetch": ["data"],
     "baseline": ["networks", "training", "pruning/tracing/capture.py"],
     "sample": ["pruning", "sampling"],
-    "score": ["calibration", "scoring"],
+    "score": ["calibration", "scoring", "sampling/placement.py"],
     "finetune": ["calibration", "recovery", "training"],
     "export": ["deploy"],
 }
@@ -39,6 +39,7 @@ NO_STAGE = {"cli", "config", "operations", "storage"}
 SPLITS = {"train", "test"}  # names of splits, which stand in backticks too
 ARGUMENTS = {*inspect.signature(eyas.score).parameters} - {"options"} | {field.name for field in fields(ScoreOptions)}
 UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
+OF_A_SAMPLER = {"budget", "tolerance", "round_to", "min_width"}  # which score asks again
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
 
@@ -91,7 +92,8 @@ def test_no_error_about_a_space_names_an_argument_without_saying_that_it_is_one(
 
 
 def test_every_argument_of_score_has_its_field():
-    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | {"images"}  # eyas.recalibrate's, which the engine shares
+    images = {"images"}  # eyas.recalibrate's, which the engine shares
+    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | images | OF_A_SAMPLER
 
 
 def test_no_error_of_the_engine_names_an_argument_without_saying_that_it_is_one():

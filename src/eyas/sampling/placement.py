@@ -98,6 +98,11 @@ class Placement:
         nearest = [np.abs(widths - share * widths[-1]).argmin() for widths in self.legal]
         return np.array(nearest, np.int64)
 
+    def uniform_in_band(self, rng: np.random.Generator) -> Positions:
+        """The same share everywhere, moved by single steps into the band, ``(1, G)``; no row where that fails."""
+        uniform = self.uniform(self.uniform_share())[None]
+        return self.repair(uniform, self.costs(uniform), np.zeros_like(self.top), rng)[:1]
+
     def scale_to_budget(self, draws_nG: NDArray[np.float64], floor: Positions) -> tuple[Positions, NDArray[np.float64]]:
         """Raise each row of uniform draws to its own power so that its cost meets the budget.
 

@@ -1,39 +1,228 @@
-"""Ask and tell: the loop between proposing and judging.
+"""``eyas.search``: from a budget to the best sub-network, in one call.
 
-Shapes: n candidates, G channel groups in the order of ``space.groups``.
+A sampler proposes, a criterion says which channels stay at those widths, the race of :func:`eyas.score` decides. The
+stages ``sample``, ``score`` and ``finetune`` do the same by the same functions, with files in between.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor, nn
 
-from eyas.sampling.budget import Budget, Widths
-from eyas.sampling.search_history import SearchHistory
+from eyas.calibration import Calibrator
+from eyas.calibration.recalibrate import recalibrate
+from eyas.errors import ParameterError
+from eyas.pruning.criteria import Criterion
+from eyas.recovery import Recovery
+from eyas.recovery.prune_and_refit import prune_and_refit
+from eyas.sampling.budget import Budget
+from eyas.sampling.generations import Generations
+from eyas.sampling.placement import Placement
+from eyas.sampling.samplers import Sampler
+from eyas.scoring.arguments import check_options, choose_scorer, parse_component
+from eyas.scoring.candidates import GrowingPlans
+from eyas.scoring.device_copy import on_device
+from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
+from eyas.scoring.image_arguments import as_images
+from eyas.scoring.race.rungs import Rung
+from eyas.scoring.race.score_table import ScoreTable
+from eyas.scoring.score_options import ScoreOptions
+from eyas.scoring.score_plans import score
+from eyas.scoring.scorers import Scorer
 
 if TYPE_CHECKING:
+    from eyas.pruning.cost import Cost
+    from eyas.pruning.plan import PruningPlan
+    from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
-    from eyas.sampling.samplers import Sampler
+
+_BATCH_SIZE = 256
 
 
-class Search:
-    """A sampler, asked for generations and told their scores.
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions(ScoreOptions):
+    """Options of :func:`eyas.search`: those of :func:`eyas.score`, and how candidates are raced."""
+
+    rungs: Sequence[Rung | dict[str, Any]] | None = None
+    """Images, mode and survivors of each round, as :func:`eyas.score` takes them."""
+    scorer: Scorer | str | None = None
+    """What ranks; without one ``cross_entropy`` with labels, ``dense_kl`` without."""
+    calibrator: Calibrator | str = "pooled"
+    """Who re-estimates the statistics in held-out rungs, and of the network that is built."""
+    tolerance: float = 0.005
+    """Half the width of the band around the budget, as a share of the dense cost."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchResult:
+    """The winner of a search, and what it takes to build it."""
+
+    plan: "PruningPlan"
+    """Of the winner."""
+    table: ScoreTable
+    """Scores of all candidates, those of later generations behind those of earlier ones."""
+    candidates: GrowingPlans
+    """Aligned with ``table``: plans by number, ``candidates.widths`` as a matrix."""
+    cost: "Cost"
+    """Of the winner, per image."""
+    uniform: "PruningPlan | None"
+    """The same share of every group at the same budget, by the same criterion; None where no such widths lie in the
+    band."""
+    model: nn.Module
+    """The dense network."""
+    space: "SearchSpace"
+    calibration_images: Tensor
+    scoring_images: Tensor
+    scoring_labels: Tensor | None
+    scorer: Scorer
+    seed: int
+    options: SearchOptions
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Channels that the winner keeps, by group."""
+        return self.plan.widths
+
+    def build(self, refit: bool | Recovery | str = True) -> nn.Module:
+        """The winner as a new network, ready to train or to export; the dense one stays as it is.
+
+        It is pruned, refitted by :func:`eyas.refit` where that does not raise its loss on the scoring images, and has
+        the statistics that it was judged with. The loss is cross-entropy where the race ranked by labels, else the
+        distance to the dense network's answers; labels are read in no other place.
+
+        Args:
+            refit: False leaves the weights as they are; a recovery, or its name, stands in place of least squares.
+
+        Raises:
+            ParameterError: there is no such recovery.
+        """
+        recovery = None if refit is False else parse_component(Recovery, "least_squares" if refit is True else refit)
+        calibrator = parse_component(Calibrator, self.options.calibrator)
+        calibration = calibration_of(self.table.settings, calibrator, self.seed)
+        images = self.calibration_images if len(self.calibration_images) else self.scoring_images
+        small, _ = prune_and_refit(
+            self.model,
+            self.space,
+            self.plan,
+            images,
+            recovery=recovery,
+            recalibrate=lambda network: recalibrate(network, images, **calibration),
+            losses=self._losses,
+            device=next(self.model.parameters()).device,
+        )
+        return small.eval()
+
+    def _losses(self, networks: Sequence[nn.Module]) -> list[float]:
+        labels = self.scoring_labels if self.scorer.needs_labels else None
+        parts = range(0, len(self.scoring_images), _BATCH_SIZE)
+        batches = (
+            (self.scoring_images[at : at + _BATCH_SIZE], None if labels is None else labels[at : at + _BATCH_SIZE])
+            for at in parts
+        )
+        judge = loss_scorer(self.scorer)
+        return held_out_losses(networks, self.model, batches, scorer=judge, output=self.options.output)
+
+
+def search(  # noqa: PLR0917
+    model: nn.Module,
+    space: "SearchSpace",
+    budget: Mapping[str, float] | Budget,
+    calibration_images: Tensor | None,
+    scoring_images: Tensor,
+    scoring_labels: Tensor | None = None,
+    *,
+    criterion: Criterion | str = "l1_norm",
+    sampler: Sampler | str = "budget",
+    candidates: int = 200,
+    device: str = "cpu",
+    seed: int = 0,
+    options: SearchOptions | None = None,
+) -> SearchResult:
+    """Find the sub-network that will be the most accurate at a budget; the network itself is not touched.
+
+    Args:
+        model: the dense network that ``space`` was traced from.
+        space: its search space.
+        budget: one limit of ``macs``, ``params`` or ``activation_bytes``: up to 1 a share of the dense cost.
+        calibration_images: normalised floats ``(N, C, H, W)``: they re-estimate statistics, rate channels where the
+            criterion looks at activations, and refit; None only where one fused rung is raced.
+        scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
+        scoring_labels: integers ``(M,)``; without them candidates are compared to the dense network's outputs.
+        criterion: which channels of a group are kept.
+        sampler: who proposes widths; one that learns is asked again while the race runs.
+        candidates: how many at most.
+        device: where candidates are scored: ``cpu``, ``cuda`` or ``cuda:N``.
+        seed: draws the candidates and shuffles the images.
+        options: rungs, scorer, calibrator, tolerance; batch size, workers, journal, progress: see
+            :class:`SearchOptions`.
+
+    Returns:
+        The winner: ``.plan``, ``.widths``, ``.cost``, ``.table``, ``.uniform``; ``.build()`` makes the network.
+
+    Raises:
+        BudgetError: no candidate can meet the budget; states the reachable range.
+        ParameterError: an argument makes no sense.
+        DataError, PlanError, BusyError, StorageError, EyasError: as :func:`eyas.score` does.
 
     Example::
 
-        search = Search(space, budget, sampler, seed=0)
-        widths = search.ask(64)
-        search.tell(widths, scores)
+        space = eyas.trace(model, (calibration_images[:2],))
+        result = eyas.search(model, space, {"macs": 0.25}, calibration_images, scoring_images)
+        small = result.build()
     """
+    options = options or SearchOptions()
+    check_options(options, device=device, seed=seed)
+    for name, value, least in (("candidates", candidates, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            msg = f"`{name}` {value!r}: give a whole number from {least} on"
+            raise ParameterError(msg)
+    band = Budget.parse(space, budget, options.tolerance)
+    scoring = as_images("scoring_images", scoring_images)
+    calibration = scoring[:0] if calibration_images is None else as_images("calibration_images", calibration_images)
+    chosen = parse_component(Criterion, criterion)
+    data = calibration if len(calibration) else None
+    local = device if options.cluster is None else "cpu"
+    planner = space.planner(chosen, model=on_device(model, local), data=data)
+    generations = Generations(space, band, parse_component(Sampler, sampler), candidates=int(candidates), seed=seed)
+    plans = GrowingPlans(generations.first(), planner, generations)
+    table = score(
+        model,
+        space,
+        plans,
+        calibration,
+        scoring,
+        scoring_labels,
+        rungs=options.rungs,
+        device=device,
+        seed=seed,
+        calibrator=options.calibrator,
+        scorer=options.scorer,
+        options=options,
+    )
+    plan = plans[table.winner]
+    return SearchResult(
+        plan=plan,
+        table=table,
+        candidates=plans,
+        cost=space.cost(plan.widths),
+        uniform=_uniform(space, band, planner, seed),
+        model=model,
+        space=space,
+        calibration_images=calibration,
+        scoring_images=scoring,
+        scoring_labels=None if scoring_labels is None else torch.as_tensor(scoring_labels),
+        scorer=choose_scorer(options.scorer, scoring_labels),
+        seed=seed,
+        options=options,
+    )
 
-    def __init__(self, space: "SearchSpace", budget: Budget, sampler: "Sampler", *, seed: int = 0) -> None:
-        self.space, self.budget, self.sampler, self.seed = space, budget, sampler, seed
-        self.history = SearchHistory.empty(len(space.groups))
 
-    def ask(self, count: int) -> Widths:
-        """Up to ``count`` candidates that were never told, ``(n, G)``; fewer where there are no more."""
-        return self.sampler.ask(self.space, self.budget, count, seed=self.seed, history=self.history)
-
-    def tell(self, widths: Widths, scores: NDArray[np.float64]) -> None:
-        """Remember what ``widths`` scored."""
-        self.history = self.history.extended(widths, np.asarray(scores, dtype=np.float64))
+def _uniform(space: "SearchSpace", band: Budget, planner: "Planner", seed: int) -> "PruningPlan | None":
+    """The plan of uniform widths: the first candidate of the sampler ``budget``."""
+    placement = Placement(space, band)
+    widths = placement.widths(placement.uniform_in_band(np.random.default_rng([seed, 0])))
+    return planner(widths[0]) if len(widths) else None

@@ -18,17 +18,8 @@ class SearchHistory:
     widths: Widths
     scores: NDArray[np.float64]
 
-    @classmethod
-    def empty(cls, num_groups: int) -> "SearchHistory":
-        """Nothing scored yet."""
-        return cls(np.empty((0, num_groups), np.int64), np.empty(0))
-
     def __len__(self) -> int:
         return len(self.scores)
-
-    def extended(self, widths: Widths, scores: NDArray[np.float64]) -> "SearchHistory":
-        """This history and some more of what was scored."""
-        return SearchHistory(np.concatenate([self.widths, widths]), np.concatenate([self.scores, scores]))
 
     def best(self, count: int = 1) -> Widths:
         """The widths of the ``count`` best, best first; NaN counts as worst."""

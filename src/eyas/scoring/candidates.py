@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.component import Component
 from eyas.pruning.planner import Planner
 
 if TYPE_CHECKING:
@@ -36,6 +37,45 @@ class WidthPlans(Sequence["PruningPlan"]):
         if isinstance(index, slice):
             return WidthPlans(self.widths[index], self.planner)
         return self.planner(self.widths[index])
+
+
+class Proposer(Protocol):
+    """Who proposes further candidates from the scores of those before."""
+
+    @property
+    def sampler(self) -> Component:
+        """Its algorithm."""
+
+    @property
+    def settings(self) -> str:
+        """What proposals depend on, beside scores and the code of :attr:`sampler`."""
+
+    def __call__(self, widths: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Further widths ``(m, G)`` from those so far ``(n, G)`` and their scores ``(n,)``; no rows end it."""
+
+
+class GrowingPlans(WidthPlans):
+    """Candidates that become more while they are raced: once all are judged on the first rung, others are proposed.
+
+    Args:
+        widths: of the first generation, ``(n, G)``.
+        planner: from one row to its plan.
+        propose: who is asked again.
+    """
+
+    def __init__(
+        self,
+        widths: NDArray[np.int64],
+        planner: "Callable[[NDArray[np.int64]], PruningPlan]",
+        propose: Proposer,
+    ) -> None:
+        super().__init__(widths, planner)
+        self.propose = propose
+
+    def grow(self, scores: NDArray[np.float64]) -> None:
+        """Keep as many candidates as there are ``scores``, and add what is proposed after them."""
+        widths = self.widths[: len(scores)]
+        self.widths = np.concatenate([widths, self.propose(widths, scores)])
 
 
 def digests(plans: "Sequence[PruningPlan]") -> NDArray[np.void]:

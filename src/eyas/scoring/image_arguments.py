@@ -27,8 +27,8 @@ def image_sets_from(model: nn.Module, calibration: Any, scoring: Any, labels: An
     Raises:
         DataError: they cannot be used.
     """
-    scoring = _as_images("scoring_images", scoring)
-    calibration = scoring[:0] if calibration is None else _as_images("calibration_images", calibration)
+    scoring = as_images("scoring_images", scoring)
+    calibration = scoring[:0] if calibration is None else as_images("calibration_images", calibration)
     if len(calibration) and calibration.shape[1:] != scoring.shape[1:]:
         shapes = [tuple(images.shape[1:]) for images in (calibration, scoring)]
         msg = f"`calibration_images` have shape {shapes[0]}, `scoring_images` {shapes[1]}: prepare both alike"
@@ -38,7 +38,12 @@ def image_sets_from(model: nn.Module, calibration: Any, scoring: Any, labels: An
     return prepare_images(calibration, scoring, None if labels is None else _as_labels(labels), seed=seed)
 
 
-def _as_images(name: str, images: Any) -> Tensor:
+def as_images(name: str, images: Any) -> Tensor:
+    """The argument ``name`` as one tensor of images.
+
+    Raises:
+        DataError: it is something else.
+    """
     try:
         tensor = torch.as_tensor(images)
     except (TypeError, ValueError, RuntimeError) as error:

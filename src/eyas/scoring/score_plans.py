@@ -7,6 +7,7 @@ ranked by cross-entropy, in a race over rungs; docs/scoring.md has the measureme
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms
 from eyas.errors import EyasError
 from eyas.scoring import arguments
-from eyas.scoring.candidates import digests, originals
+from eyas.scoring.candidates import GrowingPlans, digests, originals
 from eyas.scoring.dense_outputs import PROBE_IMAGES, dense_outputs
 from eyas.scoring.engine import EXAMPLES, Engine, ScoringMethod
 from eyas.scoring.image_arguments import check_outputs, image_sets_from
@@ -64,7 +65,8 @@ def score(  # noqa: PLR0917
     Args:
         model: the dense network that ``space`` was traced from.
         space: its search space.
-        plans: the candidates; :class:`WidthPlans` makes them lazily from a width matrix.
+        plans: the candidates; :class:`WidthPlans` makes them lazily from a width matrix, :class:`GrowingPlans` are
+            asked for more while the race runs.
         calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs; None or
             empty where there is no such rung, or nothing to calibrate.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
@@ -104,7 +106,8 @@ def score(  # noqa: PLR0917
     fitted = fit_rungs(parsed, calibration=available, scoring=len(images.scoring))
     images = images.first(max(PROBE_IMAGES, *(rung.cost() for rung in fitted)))
     plan_digests = digests(plans)
-    spec = RaceSpec(len(plans), originals(plan_digests), fitted, options.batch_size, options.stop_margin)
+    grow = partial(_grown, plans) if isinstance(plans, GrowingPlans) else None
+    spec = RaceSpec(len(plans), originals(plan_digests), fitted, options.batch_size, options.stop_margin, grow)
     workers = min(options.workers, len(spec.distinct))
     resources = Resources.allot(device, workers=workers, threads=options.threads, cluster=options.cluster)
     with isolated_torch(resources.threads):
@@ -150,7 +153,7 @@ def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal
             try:
                 progress = RaceProgress(job.options.progress, spec.rungs, len(spec.distinct))
                 result = race(spec, executor, journal, progress)
-                return summarise(spec, result, engine, seed=job.seed, warnings=warnings)
+                return summarise(result.spec, result, engine, seed=job.seed, warnings=warnings)
             except OutOfMemoryDuringScoringError as error:
                 spec = replace(spec, batch_size=_halved(spec.batch_size, error))
                 warnings.append(f"out of memory: the race began again with batches of {spec.batch_size}")
@@ -158,6 +161,12 @@ def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal
                 journal.restart(spec.batch_size)
     finally:
         executor.close()
+
+
+def _grown(plans: GrowingPlans, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each candidate the first one equal to it, those of the next generation among them."""
+    plans.grow(scores)
+    return originals(digests(plans))
 
 
 def _halved(batch_size: int, error: Exception) -> int:
@@ -179,6 +188,8 @@ def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJour
         f"{spec.batch_size} {spec.stop_margin} {torch.device(job.resources.device).type} {torch.__version__}",
         *(code_of(type(component)) for component in (job.method.calibrator, job.method.scorer)),
     ]
+    if isinstance(job.plans, GrowingPlans):
+        settings += [job.plans.propose.settings, code_of(type(job.plans.propose.sampler))]
     return RaceJournal(
         Path(job.options.journal),
         fingerprint=race_fingerprint(job.model, job.images, job.plan_digests, settings),

@@ -42,10 +42,8 @@ class BudgetSampler(Sampler):
         scored = scored_widths(history, len(space.groups))
         rng = np.random.default_rng([seed, len(scored)])
         rows = _DistinctRows(placement, scored)
-        share = placement.uniform_share()
-        floor = placement.floor(self.floor * share)
-        uniform = placement.uniform(share)[None]
-        rows.add(placement.repair(uniform, placement.costs(uniform), np.zeros_like(floor), rng)[:1])
+        floor = placement.floor(self.floor * placement.uniform_share())
+        rows.add(placement.uniform_in_band(rng))
         if placement.combinations() <= _LISTED_IN_FULL:
             rows.add(rng.permutation(_list_all(placement, floor)))
         else:

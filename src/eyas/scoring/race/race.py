@@ -4,7 +4,7 @@ Every candidate of a rung sees the same images in the same batches, so two candi
 of their per-image scores. The race ends early when its leader is beyond doubt.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -41,6 +41,8 @@ class RaceSpec:
     """Images per batch of the statistics."""
     stop_margin: float
     """With a leader this many standard errors ahead, it alone goes to the last rung."""
+    grow: Callable[[NDArray[np.float64]], NDArray[np.int64]] | None = None
+    """From everyone's scores on the first rung to :attr:`original` with the next generation behind it."""
 
     @property
     def distinct(self) -> NDArray[np.int64]:
@@ -52,6 +54,8 @@ class RaceSpec:
 class RaceResult:
     """How a race ended."""
 
+    spec: RaceSpec
+    """With the candidates of all generations."""
     standings: Standings
     margins: list[float]
     """The leader's margin after each rung that was run, in standard errors."""
@@ -68,7 +72,11 @@ class RaceResult:
 def race(
     spec: RaceSpec, executor: Executor, journal: RaceJournal | NoRaceJournal, progress: RaceProgress
 ) -> RaceResult:
-    """Let the distinct candidates climb the rungs; what the journal holds is not measured again."""
+    """Let the distinct candidates climb the rungs; what the journal holds is not measured again.
+
+    Where candidates can become more, each generation is judged on the first rung before the next is asked for; then
+    all of them go on together.
+    """
     standings, alive, decided = Standings(spec.num_candidates), spec.distinct, False
     last = len(spec.rungs) - 1
     margins: list[float] = []
@@ -79,12 +87,17 @@ def race(
     for number, rung in enumerate(spec.rungs):
         if decided and number < last:
             continue
-        progress.start_rung(number, len(alive))
-        top = TopCandidates()
-        for candidate, measurement, replayed in _measurements(spec, number, alive, executor, journal):
-            top.add(candidate, measurement)
-            standings.record(candidate, number, measurement)
-            progress.record(number, candidate, measurement, replayed=replayed)
+        top, entrants = TopCandidates(), alive
+        while len(entrants):
+            progress.start_rung(number, len(entrants))
+            for candidate, measurement, replayed in _measurements(spec, number, entrants, executor, journal):
+                top.add(candidate, measurement)
+                standings.record(candidate, number, measurement)
+                progress.record(number, candidate, measurement, replayed=replayed)
+            if number or spec.grow is None:
+                break
+            spec, entrants = _next_generation(spec, spec.grow, standings)
+            alive = spec.distinct
         margins.append(top.margin())
         entered[number] = len(alive)
         if number == 0:
@@ -94,7 +107,17 @@ def race(
         decided = decided or (len(alive) > 1 and margins[-1] > spec.stop_margin and number < last)
         alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
-    return RaceResult(standings, margins, entered, decided, promotions, first_rung)
+    return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung)
+
+
+def _next_generation(
+    spec: RaceSpec, grow: Callable[[NDArray[np.float64]], NDArray[np.int64]], standings: Standings
+) -> tuple[RaceSpec, NDArray[np.int64]]:
+    """The race with the next generation in it, and who of that runs: nobody where there is none."""
+    original = grow(standings.values["score"][spec.original])
+    standings.extend(len(original) - spec.num_candidates)
+    grown = replace(spec, num_candidates=len(original), original=original)
+    return grown, np.setdiff1d(grown.distinct, spec.distinct)
 
 
 def _measurements(

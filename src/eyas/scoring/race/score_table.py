@@ -60,6 +60,13 @@ class Standings:
         self.images = np.zeros(count, np.int64)
         self.rung = np.full(count, -1, np.int64)
 
+    def extend(self, count: int) -> None:
+        """Rows for so many further candidates."""
+        further = Standings(count)
+        self.values = {name: np.concatenate([column, further.values[name]]) for name, column in self.values.items()}
+        self.images = np.concatenate([self.images, further.images])
+        self.rung = np.concatenate([self.rung, further.rung])
+
     def record(self, candidate: int, rung: int, measurement: Measurement) -> None:
         """A candidate finished a rung; what it had before is replaced."""
         for name, column in self.values.items():

@@ -1,0 +1,60 @@
+"""A sampler asked for candidates, and asked again while they are raced.
+
+Shapes: n candidates, G channel groups in the order of ``space.groups``.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyas.sampling.budget import Budget, Widths
+from eyas.sampling.search_history import SearchHistory
+
+if TYPE_CHECKING:
+    from eyas.pruning.space import SearchSpace
+    from eyas.sampling.samplers import Sampler
+
+
+class Generations:
+    """The candidates of a sampler: the first generation at once, each other from the scores of all before it.
+
+    Args:
+        space: the search space.
+        budget: holds every candidate.
+        sampler: who proposes.
+        candidates: at most so many, of all generations together.
+        seed: of the draws.
+
+    Example::
+
+        generations = Generations(space, budget, sampler, candidates=200)
+        widths = generations.first()
+        further = generations(widths, scores)
+    """
+
+    def __init__(
+        self, space: "SearchSpace", budget: Budget, sampler: "Sampler", *, candidates: int, seed: int = 0
+    ) -> None:
+        self.space, self.budget, self.sampler = space, budget, sampler
+        self.candidates, self.seed = candidates, seed
+
+    def first(self) -> Widths:
+        """What is proposed before anything was scored, ``(n, G)``.
+
+        Raises:
+            BudgetError: no legal widths meet the budget.
+        """
+        return self.sampler.ask(self.space, self.budget, self.candidates, seed=self.seed)
+
+    def __call__(self, widths: Widths, scores: NDArray[np.float64]) -> Widths:
+        """What is proposed once all ``widths`` are scored, higher is better; no rows where that is all."""
+        left = self.candidates - len(widths)
+        if left <= 0 or not self.sampler.learns:
+            return widths[:0]
+        return self.sampler.ask(self.space, self.budget, left, seed=self.seed, history=SearchHistory(widths, scores))
+
+    @property
+    def settings(self) -> str:
+        """What proposals depend on, beside scores and the sampler's code."""
+        return f"{self.sampler.model_dump_json()} {self.budget} {self.candidates} {self.seed}"
