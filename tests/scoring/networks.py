@@ -20,14 +20,29 @@ class Net(nn.Module):
         return self.head(self.drop(x.mean((2, 3))))
 
 
+class Deep(Net):
+    """A third convolution: more widths to choose from."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv3, self.norm3 = nn.Conv2d(14, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = self.norm1(self.conv1(x)).relu()
+        x = self.norm2(self.conv2(x)).relu()
+        x = self.norm3(self.conv3(x)).relu()
+        return self.head(self.drop(x.mean((2, 3))))
+
+
 def images(count, seed):
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def trained(norm=nn.BatchNorm2d):
+def trained(norm=nn.BatchNorm2d, factory=Net):
     """A network that has learnt which of five patterns an image holds, and such images."""
     torch.manual_seed(0)
-    model = Net(norm)
+    model = factory(norm) if factory is Net else factory()
     patterns = images(5, 1)
     labels = torch.randint(0, 5, (700,), generator=torch.Generator().manual_seed(2))
     data = patterns[labels] + 1.5 * images(700, 3)
