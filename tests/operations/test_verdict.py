@@ -134,9 +134,31 @@ def test_three_steps_an_epoch_are_told_as_too_few() -> None:
     assert worse.name == "worse_than_dense"
 
 
-def test_a_network_that_was_not_trained_is_told_so() -> None:
-    (short, _) = reach_verdict(replace(GOOD, test=LOST, finetuning=TrainingFacts(0, 0, 100))).remarks
-    assert "was trained not at all" in short.text
+UNTRAINED = TrainingFacts(0, 0, 100)
+
+
+def test_a_network_that_nobody_asked_to_train_is_not_told_that_its_training_was_short() -> None:
+    verdict = reach_verdict(replace(GOOD, test=LOST, finetuning=UNTRAINED))
+    assert verdict.headline.endswith("; the pruned network was not trained (finetune.epochs is 0)")
+    (worse,) = verdict.remarks
+    assert worse.name == "worse_than_dense"
+    assert worse.advice == "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
+
+
+@given(COUNTS, st.sampled_from(["", "the checkpoint may have seen the test images"]))
+def test_whatever_an_untrained_network_comes_to_nothing_speaks_of_a_training(pair: PairedCounts, why: str) -> None:
+    facts = replace(GOOD, test=pair, finetuning=UNTRAINED, not_comparable=why, pruned_accuracy=0.1)
+    verdict = reach_verdict(facts)
+    assert "was not trained" in verdict.headline
+    assert {remark.name for remark in verdict.remarks} <= {"by_chance", "worse_than_dense", "few_test_images"}
+    assert not any(words in line for line in verdict.lines for words in ("train longer", "rule of thumb", "not at all"))
+    assert "was not trained" not in reach_verdict(replace(facts, finetuning=LONG)).headline
+
+
+def test_an_untrained_network_can_succeed() -> None:
+    verdict = reach_verdict(replace(GOOD, finetuning=UNTRAINED, recalibration=PairedCounts(1000, 0, 0)))
+    assert verdict.success
+    assert verdict.headline.startswith("Success: ")
 
 
 def test_a_short_training_that_sufficed_is_not_held_against_it() -> None:

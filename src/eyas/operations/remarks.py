@@ -12,6 +12,7 @@ from eyas.training.length import MIN_STEPS
 DEVIATIONS = 3.0
 """So many standard errors apart are two accuracies that were not measured image by image."""
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
+_TRAIN_AT_ALL = "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     yield from _search(facts)
     yield from _latency(facts)
     if accuracy == "lost":
-        yield Remark("worse_than_dense", "the loss is more than chance", _TRAIN_MORE)
+        yield Remark("worse_than_dense", "the loss is more than chance", _remedy(facts))
     if accuracy == "undecided":
         words = "the test images are too few for so small a difference"
         yield Remark("few_test_images", words, "give more of them (fetch.test, or a larger fetch.test_fraction)")
@@ -67,8 +68,8 @@ def _dense(facts: ResultFacts) -> Iterator[Remark]:
 def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     training, recalibration = facts.finetuning, facts.recalibration
     if facts.chance_level(facts.pruned_accuracy, DEVIATIONS):
-        yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _TRAIN_MORE)
-    if training is not None and training.steps < MIN_STEPS and accuracy != "held":
+        yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _remedy(facts))
+    if training is not None and not facts.untrained and training.steps < MIN_STEPS and accuracy != "held":
         yield Remark("short", f"the pruned network was trained {_briefly(training)}", _lengthen("finetune"))
     if training is not None and training.still_rising:
         words = f"the pruned network was still improving in its last epoch ({training.epochs})"
@@ -112,9 +113,11 @@ def _by_chance(name: str, accuracy: float, chance: float) -> str:
     )
 
 
+def _remedy(facts: ResultFacts) -> str:
+    return _TRAIN_AT_ALL if facts.untrained else _TRAIN_MORE
+
+
 def _briefly(training: TrainingFacts) -> str:
-    if not training.steps:
-        return "not at all"
     each = f"{training.steps_per_epoch} an epoch"
     return f"for {training.steps:,} steps only, {each}, where {MIN_STEPS} are a rule of thumb"
 

@@ -73,6 +73,11 @@ class ResultFacts:
     dense_times: RunTimes = field(default_factory=RunTimes)
     pruned_times: RunTimes = field(default_factory=RunTimes)
 
+    @property
+    def untrained(self) -> bool:
+        """The pruned network was not trained, because nobody asked for it."""
+        return self.finetuning is not None and not self.finetuning.epochs
+
     def chance_level(self, accuracy: float, deviations: float) -> bool:
         """Whether an accuracy on the test images is not so many standard errors above chance."""
         if not self.test_images:

@@ -73,7 +73,10 @@ def reach_verdict(facts: ResultFacts, margin: float = MARGIN) -> Verdict:
     """
     test = None if facts.not_comparable else facts.test
     accuracy = _accuracy(facts, margin)
-    return Verdict(accuracy, _comparison(facts, accuracy, margin), tuple(remarks_on(facts, accuracy)), test)
+    comparison = _comparison(facts, accuracy, margin)
+    if facts.untrained:
+        comparison += "; the pruned network was not trained (finetune.epochs is 0)"
+    return Verdict(accuracy, comparison, tuple(remarks_on(facts, accuracy)), test)
 
 
 def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:

@@ -68,8 +68,8 @@ def train(
         train_split: at least two images; shuffled in each epoch.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.
-        epochs: passes over ``train_split``; 0 only evaluates, None leaves it to :func:`choose_length`, as no
-            ``recipe.batch_size`` does.
+        epochs: passes over ``train_split``; 0 reads none of it and only evaluates, None leaves it to
+            :func:`choose_length`, as no ``recipe.batch_size`` does.
         teacher: its logits join the loss where the recipe wants them; stays as it is.
         device: where to work.
         seed: of order, augmentation and dropout.
@@ -83,6 +83,10 @@ def train(
     """
     device = torch.device(device)
     _to_device(model, device)
+    if epochs == 0:
+        length = choose_length(len(train_split), recipe.batch_size, 0)
+        _log.info("no training: 0 epochs were asked for")
+        return TrainingResult((), 0, evaluate(model, score_split.to(device), device=device, output=output), 0, length)
     train_split, score_split = train_split.to(device), score_split.to(device)
     num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
@@ -107,8 +111,7 @@ def train(
         _run_epoch(job, epoch, state, score_split)
         if store is not None:
             store.save(snapshot(job, state))
-    if state.best is None:
-        return TrainingResult((), 0, evaluate(model, score_split, device=device, output=output), 0, length)
+    assert state.best is not None
     model.load_state_dict(state.best_weights)
     model.eval()
     return TrainingResult(tuple(state.history), state.best_epoch, state.best, resumed_from, length)

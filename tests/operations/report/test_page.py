@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -160,3 +161,18 @@ def test_kept_widths_are_those_of_the_winner(artifacts: Path) -> None:
     results = read_results(artifacts)
     assert {group.name: group.channels for group in results.groups} == WIDTHS
     assert tuple(group.kept for group in results.groups) == results.winner.widths
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_page_without_fine_tuning_says_so(artifacts: Path, checkpoint: bool) -> None:
+    header = "epoch,train_loss,score_accuracy,learning_rate\n"
+    for stage in ("finetune", "baseline") if checkpoint else ("finetune",):
+        (artifacts / stage / "history.csv").write_text(header)
+        path = artifacts / stage / "metrics.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"epochs": 0, "steps": 0}))
+    page = write_report(artifacts, params=PARAMS, reproduce=["make run"])
+    text = page.read_text()
+    assert "the pruned network was not trained" in text
+    assert f"*Training of {'nothing' if checkpoint else 'the dense network'}; the pruned network was not" in text
+    assert "ine-tun" not in text
+    assert (page.parent / "curves.png").stat().st_size > 5000

@@ -55,7 +55,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         f"**{remark(results)}**" if remark(results) else "",
         _latency_note(results),
         "## Pictures",
-        *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in PICTURES.items()),
+        *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in _pictures(results).items()),
         "## Data",
         _data(results, params.get("baseline") or {}),
         "## Accuracy along the way",
@@ -69,6 +69,14 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _code(reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _pictures(results: Results) -> dict[str, str]:
+    """Pictures and what they show."""
+    if results.histories["finetune"].epoch:
+        return PICTURES
+    dense = "the dense network" if results.histories["baseline"].epoch else "nothing"
+    return PICTURES | {"curves": f"Training of {dense}; the pruned network was not trained."}
 
 
 def verdict_markdown(verdict: Verdict) -> str:
@@ -170,7 +178,7 @@ def _parity(results: Results) -> str:
     if "churn" in results.metrics.get("export", {}):
         churn = percent(results.metrics["export"]["churn"])
         seen = "" if results.comparability.comparable else f" ({NOT_COMPARABLE}: see above)"
-        lines.append(f"The fine-tuned network answers otherwise than the dense one on {churn} of the images{seen}.")
+        lines.append(f"The pruned network answers otherwise than the dense one on {churn} of the images{seen}.")
     return "\n".join(lines)
 
 

@@ -105,6 +105,8 @@ def training_curves(results: Results) -> Figure:
             if values:
                 shown = marker if len(values) <= 40 else ""
                 axes.plot(history.epoch, values, color=color, marker=shown, markersize=3.5, label=name)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "nothing was trained", transform=axes.transAxes, ha="center", va="center")
         axes.set_xlabel("epoch")
         axes.set_ylabel(title)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
