@@ -39,6 +39,16 @@ def test_published_settings(name, batch):
     assert params.score.calibration_images == 102 * 128
 
 
+def test_without_training_labels_have_nothing_to_decide():
+    params = load_params(CONFIGS / "digits_training_free.yaml")
+    assert params.finetune.epochs == 0
+    assert params.finetune.recovery is not None
+    assert not params.score.scorer.needs_labels
+    default = load_params(CONFIGS.parent / "params.yaml")
+    assert params.baseline == default.baseline, "the same dense network, so that accuracies compare"
+    assert params.sample.budget == default.sample.budget
+
+
 @pytest.mark.parametrize("name", ["cifar10_resnet20", "cifar10_resnet56"])
 def test_digests_are_those_of_the_data(name, real_data):
     import hashlib

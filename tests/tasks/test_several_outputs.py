@@ -196,3 +196,17 @@ def test_every_leaf_is_compared(artifacts: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(type(params.export.exporters[0]), "outputs", spoilt)
     with pytest.raises(ParityError, match=r"dense.onnx computes another output output_0 .*max_difference"):
         run(params, artifacts, "export")
+
+
+@pytest.mark.parametrize("scorer", ["cross_entropy", "dense_kl"])
+@pytest.mark.parametrize("kind", sorted(CHOSEN))
+def test_a_refit_is_judged_by_the_chosen_output(kind: str, scorer: str, artifacts: Path) -> None:
+    untrained = {"epochs": 0, "recovery": "least_squares"}
+    params = params_of(artifacts.parent, kind, epochs=3, score={"scorer": scorer}, finetune=untrained)
+    refitted = run(params, artifacts, "baseline", "sample", "score", "finetune")["finetune"]
+    plain = params.model_copy(update={"finetune": params.finetune.model_copy(update={"recovery": None})})
+    before = run(plain, artifacts, "finetune")["finetune"]
+    if refitted.get("refitted_layers"):
+        assert refitted["score_cross_entropy"] < before["score_cross_entropy"] + (0.1 if scorer == "dense_kl" else 0)
+    else:
+        assert refitted == before

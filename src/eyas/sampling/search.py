@@ -70,17 +70,24 @@ class SearchResult:
     cost: "Cost"
     """Of the winner, per image."""
     uniform: "PruningPlan | None"
-    """The same share of every group at the same budget, by the same criterion; None where no such widths lie in the
+    """The same share of every group at the same budget, by the same criterion; None where no such widths are in the
     band."""
     model: nn.Module
     """The dense network."""
     space: "SearchSpace"
+    """Its search space."""
     calibration_images: Tensor
+    """As they were given; empty where there were none."""
     scoring_images: Tensor
+    """As they were given."""
     scoring_labels: Tensor | None
+    """As they were given."""
     scorer: Scorer
+    """What ranked."""
     seed: int
+    """Of candidates and images."""
     options: SearchOptions
+    """As they were given."""
 
     @property
     def widths(self) -> dict[str, int]:
