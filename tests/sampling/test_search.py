@@ -220,6 +220,27 @@ def test_images_that_are_none_are_refused(scene):
         eyas.search(scene.model, scene.space, {"macs": 0.5}, ["a"], scene.scoring)
 
 
+@pytest.mark.parametrize("criterion", ["l1_norm", "weight_activation"])
+@pytest.mark.parametrize("spoil", [lambda images: (images * 9).to(torch.uint8), lambda images: images / 0])
+def test_images_that_are_not_normalised_are_refused(scene, spoil, criterion):
+    for name in ("calibration", "scoring"):
+        spoilt = type(scene)(**scene.__dict__ | {name: spoil(getattr(scene, name))})
+        with pytest.raises(DataError, match=f"`{name}_images`"):
+            run(spoilt, criterion=criterion)
+
+
+@pytest.mark.parametrize("criterion", ["l1_norm", "weight_activation"])
+@pytest.mark.parametrize("kind", [torch.float64, np.float64])
+def test_images_and_labels_are_taken_as_they_come(scene, kind, criterion):
+    """In another precision, or as arrays: the same winner and the same network."""
+    double = {name: getattr(scene, name).double() for name in ("calibration", "scoring")} | {"labels": scene.labels}
+    if kind is np.float64:
+        double = {name: tensor.numpy() for name, tensor in double.items()}
+    result, expected = run(type(scene)(**scene.__dict__ | double), criterion=criterion), run(scene, criterion=criterion)
+    assert result.plan == expected.plan
+    assert same(state(result.build()), state(expected.build()))
+
+
 def test_an_unknown_recovery_is_refused(scene):
     with pytest.raises(ParameterError, match="least_squares"):
         run(scene).build("nobody")

@@ -27,7 +27,8 @@ from eyas.scoring.arguments import check_options, choose_scorer, parse_component
 from eyas.scoring.candidates import GrowingPlans
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
-from eyas.scoring.image_arguments import as_images
+from eyas.scoring.image_arguments import as_images, cast_like_weights
+from eyas.scoring.image_sets import check_images
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.race.score_table import ScoreTable
 from eyas.scoring.score_options import ScoreOptions
@@ -188,8 +189,10 @@ def search(  # noqa: PLR0917
             msg = f"`{name}` {value!r}: give a whole number from {least} on"
             raise ParameterError(msg)
     band = Budget.parse(space, budget, options.tolerance)
-    scoring = as_images("scoring_images", scoring_images)
-    calibration = scoring[:0] if calibration_images is None else as_images("calibration_images", calibration_images)
+    scoring = _images(model, "scoring_images", scoring_images)
+    calibration = scoring[:0]
+    if calibration_images is not None:
+        calibration = _images(model, "calibration_images", calibration_images)
     chosen = parse_component(Criterion, criterion)
     data = calibration if len(calibration) else None
     local = device if options.cluster is None else "cpu"
@@ -226,6 +229,13 @@ def search(  # noqa: PLR0917
         seed=seed,
         options=options,
     )
+
+
+def _images(model: nn.Module, name: str, images: Any) -> Tensor:
+    """An argument as normalised images in the dtype of the weights."""
+    tensor = as_images(name, images)
+    check_images(name, tensor)
+    return cast_like_weights(model, tensor)
 
 
 def _uniform(space: "SearchSpace", band: Budget, planner: "Planner", seed: int) -> "PruningPlan | None":

@@ -33,8 +33,7 @@ def image_sets_from(model: nn.Module, calibration: Any, scoring: Any, labels: An
         shapes = [tuple(images.shape[1:]) for images in (calibration, scoring)]
         msg = f"`calibration_images` have shape {shapes[0]}, `scoring_images` {shapes[1]}: prepare both alike"
         raise DataError(msg)
-    weights = next((tensor.dtype for tensor in model.parameters() if tensor.is_floating_point()), torch.float32)
-    calibration, scoring = (x.to(weights) if x.is_floating_point() else x for x in (calibration, scoring))
+    calibration, scoring = (cast_like_weights(model, images) for images in (calibration, scoring))
     return prepare_images(calibration, scoring, None if labels is None else _as_labels(labels), seed=seed)
 
 
@@ -56,6 +55,12 @@ def as_images(name: str, images: Any) -> Tensor:
         msg = f"`{name}` have shape {tuple(tensor.shape)}: give one tensor (N, C, H, W)"
         raise DataError(msg)
     return tensor
+
+
+def cast_like_weights(model: nn.Module, images: Tensor) -> Tensor:
+    """Floats in the dtype of the weights; others as they are."""
+    floating = (tensor.dtype for tensor in model.parameters() if tensor.is_floating_point())
+    return images.to(next(floating, torch.float32)) if images.is_floating_point() else images
 
 
 def _as_labels(labels: Any) -> Tensor:

@@ -43,7 +43,7 @@ def prepare_images(calibration: Tensor, scoring: Tensor, labels: Tensor | None, 
         DataError: images are not normalised floats, not finite, or labels do not align with them.
     """
     for name, images in (("calibration_images", calibration), ("scoring_images", scoring)):
-        _check(name, images)
+        check_images(name, images)
     if labels is not None:
         labels = torch.as_tensor(labels)
         if len(labels) != len(scoring) or labels.is_floating_point():
@@ -62,7 +62,12 @@ def _lay_out(images: Tensor, device: str) -> Tensor:
     return images.to(device).contiguous(memory_format=layout)
 
 
-def _check(name: str, images: Tensor) -> None:
+def check_images(name: str, images: Tensor) -> None:
+    """The argument ``name`` holds normalised images.
+
+    Raises:
+        DataError: they are no floats, or not finite.
+    """
     if not images.is_floating_point():
         msg = f"`{name}` are {images.dtype}: give normalised floats, as the network was trained on"
         raise DataError(msg)
