@@ -98,7 +98,7 @@ def open_dataset(
         hash_limit: files of more bytes in all are not hashed here; each image is then checked when it is read.
 
     Raises:
-        ChecksumError: a file is missing, truncated or changed; names it. Or the index is not that of the data set's hash.
+        ChecksumError: a file is missing, truncated or changed, or the index is another than the data set's hash is of.
         DataError: there is no data set.
     """
     folder = Path(folder)
