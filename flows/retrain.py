@@ -15,6 +15,7 @@ from eyas.errors import BusyError
 from eyas.operations.fingerprint import MEANING, Fingerprint, changed_files
 from eyas.operations.notify import Notice
 from eyas.operations.tracking import Version, model_registry
+from eyas.operations.tracking.model_registry import MANIFEST_DIGEST
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
 from flows.orphaned_flow_runs import end_orphaned_flow_run
@@ -108,7 +109,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
     """The body of the flow, inside the workspace's lock."""
     logger = get_run_logger()
     fingerprint = take_fingerprint(workspace)
-    reference = reference_version(workspace)
+    reference = reference_version(workspace, fingerprint)
     made_of = Fingerprint.from_tags(reference.tags) if reference else None
     changes = tuple(fingerprint.changes_since(made_of)) if made_of else tuple(MEANING)
     compared = str(reference) if reference else None
@@ -123,16 +124,33 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
     outcome = run_stages(workspace, again=stage_names(workspace.folder) if force else stale(workspace, fingerprint))
     store = open_store(workspace)
     version = model_registry.get_version(store, workspace.params.register_.model, str(outcome.version))
+    if len(outcome.skipped) == len(stage_names(workspace.folder)):
+        why = f"every stage was up to date, and {version} has these files; {why}"
+        logger.info("%s", why)
+        return Decision(False, why, changes, compared, version.number, outcome.run_id)
     model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
     logger.info("%s is proposed; next: %s", version, next_command(workspace, "promote", "--version", version.number))
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 
-def reference_version(workspace: Workspace) -> Version | None:
-    """The champion; before there is one, the candidate."""
+def reference_version(workspace: Workspace, fingerprint: Fingerprint) -> Version | None:
+    """The champion; before there is one, the candidate.
+
+    Of several versions that have its files, the one that this fingerprint has made, if any: to make it again would
+    bring nothing but one more of them.
+    """
     store, model = open_store(workspace), workspace.params.register_.model
     versions = (model_registry.get_alias(store, model, alias) for alias in REFERENCES)
-    return next((version for version in versions if version), None)
+    reference = next((version for version in versions if version), None)
+    if reference is None or MANIFEST_DIGEST not in reference.tags:
+        return reference
+    equal = (
+        version
+        for version in model_registry.list_versions(store, model)
+        if version.tags.get(MANIFEST_DIGEST) == reference.manifest_digest
+        and Fingerprint.from_tags(version.tags) == fingerprint
+    )
+    return next(equal, reference)
 
 
 def stale(workspace: Workspace, fingerprint: Fingerprint) -> list[str]:

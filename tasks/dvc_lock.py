@@ -1,7 +1,7 @@
 """Whether the files that stages exchange are still what their producers wrote, as ``dvc.lock`` has it.
 
 DVC brings back an output that was altered before its stage was asked for; what happens between two stages is seen
-here: before a stage runs, after it has run, and before anything is registered.
+here: before a stage runs, after it has run, before anything is registered, and before a version is judged.
 """
 
 import hashlib
@@ -35,6 +35,16 @@ def require_as_made(folder: Path, *, before: str | None = None) -> None:
                 _require_file(folder / entry["path"], entry, stage)
     for stage in stages if before is None else ():
         require_same_reading(folder, stage)
+
+
+def require_as_written(folder: Path, stage: str) -> None:
+    """What one stage wrote is on disk as ``dvc.lock`` has it; of a folder, number and size.
+
+    Raises:
+        ChecksumError: a file was altered since.
+    """
+    for entry in _entries(_stages(folder).get(stage, {}), "outs"):
+        _require_file(folder / entry["path"], entry, stage)
 
 
 def require_same_reading(folder: Path, stage: str) -> None:

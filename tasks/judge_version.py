@@ -16,6 +16,7 @@ from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.dvc_lock import require_as_written
 from tasks.recorded_gates import as_recorded
 from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
@@ -27,7 +28,12 @@ Networks = dict[str, tuple[ExportedModel, str]]
 def judge_version(
     store: MlflowStore, workspace: Workspace, version: Version, champion: Version | None, force: str
 ) -> PromotionDecision:
-    """Evaluate and judge; changes nothing."""
+    """Evaluate and judge; changes nothing.
+
+    Raises:
+        ChecksumError: the test images or their labels are not what ``fetch`` wrote.
+    """
+    require_as_written(workspace.folder, "fetch")
     settings = workspace.params.export
     with tempfile.TemporaryDirectory() as scratch:
         candidate = download_export(store, version, Path(scratch))
@@ -47,7 +53,7 @@ def judge_version(
         record = as_recorded(
             version.metrics,
             candidate,
-            measured["dense"],
+            measured,
             dataset=dataset.digest,
             agreement=settings.min_agreement,
         )

@@ -96,9 +96,12 @@ def _modules(value: Any) -> Iterator[str]:
 
 
 def _files(workspace: Workspace, value: Any) -> dict[str, str]:
-    """Files that a network's arguments name, as a stage would open them."""
+    """Files that a network's arguments name, as a stage would open them; of a folder, all below it."""
     if isinstance(value, str) and len(value) < os.pathconf("/", "PC_NAME_MAX") and "\0" not in value:
         path = workspace.folder / value
+        if path.is_dir() and not workspace.folder.resolve().is_relative_to(path.resolve()):
+            inner = sorted(file for file in path.rglob("*") if file.is_file())
+            return {f"{value}/{file.relative_to(path).as_posix()}": file_sha256(file) for file in inner}
         return {value: file_sha256(path)} if path.is_file() else {}
     return {name: sha256 for inner in _inside(value) for name, sha256 in _files(workspace, inner).items()}
 

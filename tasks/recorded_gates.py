@@ -13,35 +13,41 @@ from tasks.recorded_cost import COSTS
 
 SPACE_FILE = "space.json"
 """The search space among a version's files."""
+RECORDED = {"dense": ("dense.onnx", "baseline"), "candidate": ("model.onnx", "finetune")}
+"""By role: the file, and the stage that recorded its test accuracy."""
 
 
 def as_recorded(
-    metrics: Mapping[str, float], candidate: ExportedModel, dense: MeasuredNetwork, *, dataset: str, agreement: float
+    metrics: Mapping[str, float],
+    candidate: ExportedModel,
+    measured: Mapping[str, MeasuredNetwork],
+    *,
+    dataset: str,
+    agreement: float,
 ) -> Iterator[Gate]:
     """What a version's record allows to be held against; nothing of what it does not tell.
 
     Args:
         metrics: as they were when the version was registered, ``<stage>.<name>``.
         candidate: its files.
-        dense: what ``dense.onnx`` answered.
-        dataset: digest of the data whose test images it answered; of other images nothing was recorded.
+        measured: what ``dense.onnx`` and its ``model.onnx`` (``candidate``) answered.
+        dataset: digest of the data whose test images they answered; of other images nothing was recorded.
         agreement: share of images that an exported file answers like PyTorch.
     """
-    recorded = metrics.get("baseline.test_accuracy")
-    if recorded is not None and candidate.manifest["dataset"] == dataset:
-        yield _accuracy(dense, recorded, agreement)
+    for role, (file, stage) in RECORDED.items():
+        recorded = metrics.get(f"{stage}.test_accuracy")
+        if recorded is not None and candidate.manifest["dataset"] == dataset:
+            words = f"{file} has test accuracy {measured[role].accuracy:.4f}, the record of {stage} says"
+            yield _accuracy(f"{role}_as_recorded", measured[role], recorded, agreement, words)
     if all(f"finetune.{name}" in metrics for name in COSTS) and (candidate.folder / SPACE_FILE).exists():
         yield _cost(candidate, {name: metrics[f"finetune.{name}"] for name in COSTS})
 
 
-def _accuracy(dense: MeasuredNetwork, recorded: float, agreement: float) -> Gate:
+def _accuracy(name: str, network: MeasuredNetwork, recorded: float, agreement: float, words: str) -> Gate:
     """As many images as an export may change, and one for rounding."""
-    difference, limit = abs(dense.accuracy - recorded), 1 - agreement + 1 / len(dense.labels)
-    words = (
-        f"dense.onnx has test accuracy {dense.accuracy:.4f}, the baseline's record says {recorded:.4f}: allowed is a "
-        f"difference of {limit:.4f}"
-    )
-    return Gate("dense_as_recorded", difference, limit, difference <= limit + 1e-9, words)
+    difference, limit = abs(network.accuracy - recorded), 1 - agreement + 1 / len(network.labels)
+    reason = f"{words} {recorded:.4f}: allowed is a difference of {limit:.4f}"
+    return Gate(name, difference, limit, difference <= limit + 1e-9, reason)
 
 
 def _cost(candidate: ExportedModel, recorded: Mapping[str, float]) -> Gate:

@@ -23,6 +23,7 @@ from tasks.record import open_store
 from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
 from tasks.search_space import SPACE
+from tasks.users_code import PYTHON_PATH, folders_of_code
 from tasks.workspace import Workspace
 
 
@@ -49,6 +50,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
     beside = [workspace.folder / name for name in ("dvc.lock", "dvc.yaml", INPUTS)]
     extra = (*beside, *(workspace.artifacts / name for name in (SPACE, LATENCY, "report/report.md")))
     tags = recorded_fingerprint(workspace, code_digest(code)).tags() | made_from(workspace)
+    tags[PYTHON_PATH] = folders_of_code(workspace, code)
     verdict = verdict_on(read_results(workspace.artifacts))
     version = register(
         open_store(workspace),

@@ -15,7 +15,7 @@ from typing import Any
 
 from eyas.config import PipelineParams, parse_params
 from eyas.errors import EyasError, StorageError
-from eyas.operations.fingerprint import Code, Fingerprint, changed_files, code_digest
+from eyas.operations.fingerprint import OWN, Code, Fingerprint, changed_files, code_digest
 from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion, report_address, run_exists
 from eyas.storage import Store, redacted
@@ -26,7 +26,7 @@ from tasks.record import open_store
 from tasks.registry_source import checkpoint_versions
 from tasks.reproduction import Check, Reproduction
 from tasks.source_version import SourceVersions, data_versions
-from tasks.users_code import of_the_users_code, with_python_path
+from tasks.users_code import PYTHON_PATH, folders_of_code, of_the_users_code, own_code_here, with_python_path
 from tasks.workspace import Workspace, open_workspace
 
 MAX_NAMED = 5
@@ -52,14 +52,16 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     lineage = Lineage.from_tags(version.tags, params)
     then = Fingerprint.from_tags(version.tags)
     own, why = _made_in(root, lineage)
+    is_here = own_code_here(workspace, code).keys() == code.get(OWN, {}).keys()
+    was_in = "" if is_here else version.tags.get(PYTHON_PATH, "")
     known = run_exists(store, lineage.run_id)
     words = "has the stages' runs" if known else "is unknown to this store"
-    needed = [check, *_of_the_commit(root, lineage), *of_the_users_code(workspace, code)]
+    needed = [check, *_of_the_commit(root, lineage), *of_the_users_code(workspace, code, was_in)]
     needed += _of_the_sources(workspace, own, lineage, then)
     needed.append(Check("MLflow run", known, f"{lineage.run_id} {words}"))
     of_the_workspace = _of_the_workspace(own, lineage) if own else [Check("params", False, why)]
     here = (_of_the_code(own or workspace, then, code), *of_the_workspace)
-    run = with_python_path(f".venv/bin/{lineage.command}", workspace, code)
+    run = with_python_path(f".venv/bin/{lineage.command}", folders_of_code(workspace, code) or was_in)
     report = report_address(store, lineage.run_id) if known else None
     return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage, run)))
 
@@ -146,7 +148,8 @@ def _of_the_code(workspace: Workspace, then: Fingerprint | None, code: Code) -> 
     now = code_files(workspace)
     if code_digest(now) == then.code:
         return Check("code", True, "the files of the stages are the same")
-    changes = changed_files(now, code) if code else []
+    now = {**now, OWN: {**own_code_here(workspace, code), **now.get(OWN, {})}}
+    changes = [change.replace(" is gone", " cannot be found") for change in changed_files(now, code)] if code else []
     return Check("code", False, f"the files of the stages are others{': ' if changes else ''}{', '.join(changes)}")
 
 

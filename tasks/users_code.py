@@ -11,38 +11,69 @@ from tasks.named_inputs import python_path, search_path
 from tasks.reproduction import Check
 from tasks.workspace import Workspace
 
+PYTHON_PATH = "eyas.python_path"
+"""Tag of a version: the folders of ``PYTHONPATH`` that held its code."""
 
-def of_the_users_code(workspace: Workspace, code: Code) -> Iterator[Check]:
-    """One check, where a version was made of code that no stage lists."""
+
+def of_the_users_code(workspace: Workspace, code: Code, was_in: str) -> Iterator[Check]:
+    """One check, where a version was made of code that no stage lists; ``was_in`` names its folders then."""
     own = code.get(OWN, {})
     faults = [fault for name, digest in own.items() for fault in _faults(workspace, name, digest)]
     if faults:
         more = [f"{len(faults) - MAX_NAMED} more"] if len(faults) > MAX_NAMED else []
-        yield Check("own code", False, "; ".join([*faults[:MAX_NAMED], *more]))
+        gone = any(_place(workspace, name) is None for name, digest in own.items() if not _is_distribution(digest))
+        place = [f"when the version was made, PYTHONPATH held {was_in}"] if was_in and gone else []
+        yield Check("own code", False, "; ".join([*faults[:MAX_NAMED], *more, *place]))
     elif own:
         yield Check("own code", True, f"{', '.join(own)} as it was")
 
 
-def with_python_path(command: str, workspace: Workspace, code: Code) -> str:
-    """A command with the folders of ``PYTHONPATH`` that hold the code."""
-    own = code.get(OWN, {})
-    needed = [folder for folder in python_path(workspace) if any((folder / name).is_file() for name in own)]
-    folders = ":".join(shlex.quote(str(folder)) for folder in needed if folder.resolve() != workspace.root.resolve())
+def own_code_here(workspace: Workspace, code: Code) -> dict[str, str]:
+    """What there is now of a version's own code, whether or not the parameters still lead to it."""
+    names = {name: _here(workspace, name, digest) for name, digest in code.get(OWN, {}).items()}
+    return {name: here for name, here in names.items() if here}
+
+
+def with_python_path(command: str, folders: str) -> str:
+    """A command with these folders in its ``PYTHONPATH``."""
     return f"PYTHONPATH={folders}:$PYTHONPATH {command}" if folders else command
 
 
+def folders_of_code(workspace: Workspace, code: Code) -> str:
+    """The folders of ``PYTHONPATH`` that hold the code, as a shell takes them."""
+    own = code.get(OWN, {})
+    needed = [folder for folder in python_path(workspace) if any((folder / name).is_file() for name in own)]
+    return ":".join(shlex.quote(str(folder)) for folder in needed if folder.resolve() != workspace.root.resolve())
+
+
 def _faults(workspace: Workspace, name: str, digest: str) -> Iterator[str]:
-    if len(digest) != 64:
-        here = _version(name)
-        if here != digest:
-            yield f"{name} {digest} was installed, here is {here or 'none'}"
+    here = _here(workspace, name, digest)
+    if here == digest:
         return
-    places = (Path(folder) / name for folder in search_path(workspace))
-    path = next((place for place in places if place.is_file()), None)
-    if path is None:
+    if _is_distribution(digest):
+        yield f"{name} {digest} was installed, here is {here or 'none'}"
+    elif not here:
         yield f"{name} is not here: the folder that holds {name} must be the checkout, or stand in PYTHONPATH"
-    elif file_sha256(path) != digest:
-        yield f"{path} is not what it was"
+    else:
+        yield f"{_place(workspace, name)} is not what it was"
+
+
+def _here(workspace: Workspace, name: str, digest: str) -> str:
+    """Version or sha256 of what has this name now; empty where nothing has."""
+    if _is_distribution(digest):
+        return _version(name)
+    path = _place(workspace, name)
+    return file_sha256(path) if path else ""
+
+
+def _is_distribution(digest: str) -> bool:
+    """Distributions are recorded by their versions, files by sha256."""
+    return len(digest) != 64
+
+
+def _place(workspace: Workspace, name: str) -> Path | None:
+    places = (Path(folder) / name for folder in search_path(workspace))
+    return next((place for place in places if place.is_file()), None)
 
 
 def _version(name: str) -> str:

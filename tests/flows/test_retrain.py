@@ -29,6 +29,8 @@ class Case:
         self.store = open_store(workspace.root, uri=workspace.params.runtime.tracking_uri)
         self.store.client.create_registered_model("net")
         self.asked: list[list[str]] = []
+        self.skipped: tuple[str, ...] = ()
+        self.files = "files"
         monkeypatch.setattr(module, "run_stages", self.run_stages)
         monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("test"))
 
@@ -36,7 +38,7 @@ class Case:
         self.asked.append(list(again))
         self.bring()
         number = self.register(recorded_fingerprint(workspace, code_digest(code_files(workspace))))
-        return Outcome("default", str(workspace.folder), "run", number, ())
+        return Outcome("default", str(workspace.folder), "run", number, self.skipped)
 
     def bring(self) -> None:
         """What the stages keep of their sources."""
@@ -48,7 +50,8 @@ class Case:
             (self.workspace.artifacts / stage / SOURCE).write_text(json.dumps(signatures))
 
     def register(self, fingerprint: Fingerprint, alias: str = "candidate") -> str:
-        made = self.store.client.create_model_version("net", source="file:///nowhere", tags=fingerprint.tags())
+        tags = fingerprint.tags() | {"eyas.manifest_digest": self.files}
+        made = self.store.client.create_model_version("net", source="file:///nowhere", tags=tags)
         model_registry.set_alias(self.store, "net", alias, str(made.version))
         return str(made.version)
 
@@ -182,6 +185,36 @@ def test_the_champion_is_compared_with_before_the_candidate(case: Case) -> None:
     assert case.decide()["ran"] is False
 
 
+def test_where_every_stage_was_up_to_date_nothing_was_retrained(case: Case) -> None:
+    case.register(replace(take_fingerprint(case.workspace), params="other"), "champion")
+    case.files, case.skipped = "others", ("one",)
+    decision = case.decide()
+    assert (decision["ran"], decision["version"]) == (False, "2")
+    assert decision["reason"] == (
+        "every stage was up to date, and net version 2 has these files; changed since net version 1: the parameters"
+    )
+    assert "eyas.retrain.because" not in model_registry.get_version(case.store, "net", "2").tags
+    case.skipped = ()
+    assert case.decide()["ran"] is True
+
+
+def test_a_change_that_made_the_champions_files_again_is_no_reason_for_a_second_run(case: Case) -> None:
+    case.register(take_fingerprint(case.workspace), "champion")
+    code = case.workspace.root / "tasks/one.py"
+    before = code.read_text()
+    for text in (before + "# a comment\n", before + "# another\n"):
+        code.write_text(text)
+        assert case.decide()["ran"] is True
+        assert case.decide()["ran"] is False
+    latest = case.decide()
+    assert (latest["version"], latest["compared_with"]) == ("3", "net version 3")
+    code.write_text(before)
+    assert case.decide()["version"] == "1"
+    case.files = "others"
+    code.write_text(before + "x = 2\n")
+    assert [case.decide()["ran"] for _ in range(2)] == [True, True]  # its files differ: the gates are asked each time
+
+
 def test_a_version_without_fingerprint_is_no_reference_to_trust(case: Case) -> None:
     case.store.client.create_model_version("net", source="file:///nowhere")
     model_registry.set_alias(case.store, "net", "champion", "1")
@@ -194,6 +227,7 @@ def test_data_is_brought_again_where_this_workspace_holds_an_older_state(case: C
     case.bring()
     case.register(take_fingerprint(case.workspace), "champion")
     (case.workspace.root / "data" / "new.png").write_text("new")
+    case.files = "of more data"
     assert case.decide()["changes"] == ("data",)
     assert case.asked == [["fetch"]]
     # The candidate is not promoted yet: it runs again, but what it would bring is here already.

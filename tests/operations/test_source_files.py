@@ -166,6 +166,25 @@ def test_outside_of_packages_the_files_that_it_names_count(tmp_path: Path) -> No
     assert reached(tmp_path / "at", "net").keys() == {"net.py", "depth.yaml", "parts/a.json"}
 
 
+BESIDE = {
+    "a renamed import": ("from importlib import import_module as im\nS = im('scale').S", "scale.py"),
+    "a computed name": ("import importlib\nS = importlib.import_module('sc' + 'ale').S", "scale.py"),
+    "a formatted name": ("import importlib\nS = importlib.import_module(f'net_{3}').S", "net_3.py"),
+    "resolve_name": ("from pkgutil import resolve_name\nS = resolve_name('scale:S')", "scale.py"),
+    "locate": ("import pydoc\nS = pydoc.locate('scale.S')", "scale.py"),
+    "its own frame": ("import inspect\nS = inspect.getfile(inspect.currentframe()) + '/s.json'", "s.json"),
+    "an extension": ("from torch.utils.cpp_extension import load\nE = load('e', ['e.cpp'])", "e.cpp"),
+}
+
+
+@pytest.mark.parametrize("way", BESIDE)
+def test_outside_of_packages_what_lies_beside_and_is_looked_for_counts(way: str, tmp_path: Path) -> None:
+    code, other = BESIDE[way]
+    write(tmp_path, {"net.py": code, other: "S = 2\n", "unread.json": ""})
+    files = {name for name in reached(tmp_path, "net") if len(reached(tmp_path, "net")[name]) == 64}
+    assert files == {"net.py", other}
+
+
 def test_what_is_installed_counts_by_its_version_and_once_it_is_own_code_that_needs_it(tmp_path: Path) -> None:
     write(tmp_path, {"p/__init__.py": "import json", "p/net.py": "import numpy.linalg\nimport yaml"})
     own = reached(tmp_path, "p.net")

@@ -8,6 +8,8 @@ import torch
 import yaml
 
 import eyas
+from eyas.data import open_dataset
+from eyas.deploy.exported_model import ExportedModel
 from eyas.deploy.exporters import Exporter
 from eyas.operations.tracking import model_registry
 from eyas.storage.digests import file_sha256
@@ -33,7 +35,7 @@ def enter(workspace: Workspace) -> model_registry.Version:
 
 
 def spoil(workspace: Workspace) -> None:
-    """Let ``export`` hold a network that answers at random, with a manifest that fits."""
+    """Let ``export`` hold a network that answers at random, with a manifest and a record that fit."""
     folder = workspace.artifacts / "export"
     network = eyas.load(workspace.artifacts / "finetune")
     with torch.no_grad():
@@ -44,6 +46,17 @@ def spoil(workspace: Workspace) -> None:
     facts = {"sha256": file_sha256(folder / "model.onnx"), "bytes": (folder / "model.onnx").stat().st_size}
     manifest["files"]["model.onnx"] = facts
     write_json(folder / "manifest.json", manifest)
+    write_accuracy(workspace.artifacts, "finetune", "model.onnx")
+
+
+def write_accuracy(artifacts: Path, stage: str, file: str, **paired: float) -> None:
+    """Record for a stage what an exported file reaches on the test images."""
+    test = open_dataset(artifacts / "fetch").split("test")
+    answers = ExportedModel.open(artifacts / "export").answers(test.images(), file)
+    metrics = artifacts / stage / "metrics.json"
+    known = json.loads(metrics.read_text()) if metrics.exists() else {}
+    accuracy = float((answers == test.labels.numpy()).mean())
+    write_json(metrics, {**known, "test_accuracy": accuracy, **paired})
 
 
 def aliases(workspace: Workspace) -> dict[str, str]:

@@ -131,6 +131,20 @@ def test_an_own_module_beside_the_checkouts_architectures_counts_and_they_themse
     assert inputs["fetch"] == {}
 
 
+@pytest.mark.parametrize(("name", "counts"), [("weights", True), (".", False), ("..", False), ("", False)])
+def test_a_folder_among_a_factorys_arguments_counts_with_all_its_files(
+    lib: Path, tmp_path: Path, name: str, counts: bool
+) -> None:
+    arguments = {"folder": name}
+    workspace = opened(tmp_path, baseline={"architecture": "mypkg.net:build", "arguments": arguments})
+    (workspace.folder / "weights/inner").mkdir(parents=True)
+    seen = []
+    for text in ("one", "two"):
+        (workspace.folder / "weights/inner/a.bin").write_text(text)
+        seen.append(own_code(workspace)["baseline"])
+    assert (seen[0] != seen[1]) == counts == ("weights/inner/a.bin" in seen[0])
+
+
 def test_what_a_factorys_arguments_name_counts_code_and_files(lib: Path, tmp_path: Path) -> None:
     arguments = {"inner": {"factory": "mypkg.other:build"}, "config": "net.json", "text": "nothing:here", "n": 3}
     workspace = opened(tmp_path, baseline={"architecture": "mypkg.net:build", "arguments": arguments})

@@ -1,5 +1,6 @@
-"""A version against its own record: the dense file's accuracy, and the cost of the plan's widths."""
+"""A version against its own record: the files' accuracies, the cost of the plan's widths, and the test labels."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -9,13 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 import eyas
+from eyas.data.index import dataset_digest, read_index, write_index
+from eyas.data.manifest import INDEX, MANIFEST, file_record, read_manifest
 from eyas.deploy.exported_model import ExportedModel
 from eyas.deploy.exporters import Exporter
-from eyas.errors import RefusedError
+from eyas.errors import ChecksumError, RefusedError
 from eyas.networks.saved_network import load_network
 from eyas.operations.gates import Gate, MeasuredNetwork
 from eyas.storage.digests import file_sha256
@@ -33,14 +37,20 @@ def answered(right: int, images: int) -> MeasuredNetwork:
 
 def gates(metrics: dict[str, float], folder: Path, dense: MeasuredNetwork, dataset: str = "d") -> dict[str, Gate]:
     candidate = ExportedModel(folder, {"dataset": "d"})
-    judged = as_recorded(metrics, candidate, dense, dataset=dataset, agreement=0.99)
+    measured = {"dense": dense, "candidate": dense}
+    judged = as_recorded(metrics, candidate, measured, dataset=dataset, agreement=0.99)
     return {gate.name: gate for gate in judged}
 
 
+@pytest.mark.parametrize(("stage", "name"), [("baseline", "dense_as_recorded"), ("finetune", "candidate_as_recorded")])
 @given(images=st.integers(1, 400), data=st.data())
-def test_the_dense_file_may_differ_by_what_parity_allows_and_one_image(images: int, data: st.DataObject) -> None:
+def test_a_file_may_differ_by_what_parity_allows_and_one_image(
+    stage: str, name: str, images: int, data: st.DataObject
+) -> None:
     right, recorded = data.draw(st.integers(0, images)), data.draw(st.integers(0, images))
-    gate = gates({"baseline.test_accuracy": recorded / images}, Path(), answered(right, images))["dense_as_recorded"]
+    judged = gates({f"{stage}.test_accuracy": recorded / images}, Path(), answered(right, images))
+    (gate,) = judged.values()
+    assert gate.name == name
     assert gate.passed == (abs(right - recorded) <= images / 100 + 1 + 1e-6)
     assert gate.limit == pytest.approx(0.01 + 1 / images)
     for value in (right / images, recorded / images, gate.limit):
@@ -124,18 +134,75 @@ def test_a_version_whose_dense_network_was_damaged_is_not_promoted(
     test = dataset.split("test")
     with torch.inference_mode():
         right = (dense(dataset.normalise(test.images())).argmax(1) == test.labels).double().mean()
-    metrics = root / "artifacts/baseline/metrics.json"
-    write_json(metrics, {"test_accuracy": float(right)})
+    assert json.loads((root / "artifacts/baseline/metrics.json").read_text()) == {"test_accuracy": float(right)}
+    damaged(workspace)
+    enter(workspace)
+    with pytest.raises(RefusedError, match="dense.onnx has test accuracy 0.*, the record of baseline says 0"):
+        promote(workspace)
+    assert set(aliases(workspace)) == {"candidate"}
+    shutil.copytree(root / "kept", root / "artifacts/export", dirs_exist_ok=True)
+    enter(workspace)
+    decision = promote(workspace)
+    assert decision.outcome == "promoted"
+    assert {"dense_as_recorded", "candidate_as_recorded"} <= {gate.name for gate in decision.gates}
+
+
+def test_a_version_that_is_better_than_its_record_is_not_promoted(setting: Setting, root: Path) -> None:
+    workspace, metrics = setting(), root / "artifacts/finetune/metrics.json"
+    was = metrics.read_text()
+    recorded = json.loads(was)["test_accuracy"] - 0.05
+    write_json(metrics, json.loads(was) | {"test_accuracy": recorded})
     try:
-        damaged(workspace)
         enter(workspace)
-        with pytest.raises(RefusedError, match="dense.onnx has test accuracy 0.*, the baseline's record says 0"):
-            promote(workspace)
-        assert set(aliases(workspace)) == {"candidate"}
-        shutil.copytree(root / "kept", root / "artifacts/export", dirs_exist_ok=True)
-        enter(workspace)
-        decision = promote(workspace)
-        assert decision.outcome == "promoted"
-        assert "dense_as_recorded" in {gate.name for gate in decision.gates}
     finally:
-        metrics.unlink()
+        metrics.write_text(was)
+    with pytest.raises(RefusedError, match=f"model.onnx has test accuracy 0.*record of finetune says {recorded:.4f}"):
+        promote(workspace)
+    assert set(aliases(workspace)) == {"candidate"}
+
+
+@pytest.fixture
+def forged(root: Path, lock: str) -> Iterator[Callable[..., None]]:
+    """Change the label of one test image, and of the data set's own records those asked for; undone afterwards."""
+    folder = root / "artifacts/fetch"
+    kept = {name: (folder / name).read_bytes() for name in (INDEX, MANIFEST)}
+    outs = [{"path": f"artifacts/fetch/{name}", "md5": hashlib.md5(kept[name]).hexdigest()} for name in kept]
+
+    def forge(*, digest: bool, lock_file: bool) -> None:
+        rows = read_index(folder / INDEX)
+        at = next(place for place, row in enumerate(rows) if row.split == "test")
+        rows[at] = rows[at]._replace(label=(rows[at].label + 1) % 10)
+        write_index(folder / INDEX, rows)
+        manifest = read_manifest(folder)
+        manifest = manifest.model_copy(update={"index": file_record(folder / INDEX)})
+        if digest:
+            manifest = manifest.model_copy(update={"digest": dataset_digest(rows, manifest.settings)})
+        (folder / MANIFEST).write_text(manifest.to_json())
+        if lock_file:
+            content = yaml.safe_load(lock)
+            content["stages"]["fetch"]["outs"] = outs
+            (root / "dvc.lock").write_text(yaml.safe_dump(content))
+
+    yield forge
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("digest", "lock_file", "said"),
+    [
+        (False, False, "is of the data set .*, the manifest says .*: it was changed"),
+        (False, True, "is not what fetch wrote: dvc.lock has"),
+        (True, True, "is not what fetch wrote: dvc.lock has"),
+    ],
+)
+def test_labels_that_were_changed_after_the_run_judge_nothing(
+    setting: Setting, forged: Callable[..., None], digest: bool, lock_file: bool, said: str
+) -> None:
+    workspace = setting()
+    enter(workspace)
+    forged(digest=digest, lock_file=lock_file)
+    for force in (None, "a reason"):
+        with pytest.raises(ChecksumError, match=said):
+            promote(workspace, force=force)
+    assert set(aliases(workspace)) == {"candidate"}

@@ -22,6 +22,7 @@ from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
 from tasks.source_version import SOURCE, data_versions
 from tasks.stage import write_json
+from tasks.users_code import PYTHON_PATH, folders_of_code
 from tasks.workspace import Workspace, open_workspace
 
 
@@ -96,6 +97,7 @@ def enter(workspace: Workspace) -> model_registry.Version:
     run_id = start_run(workspace)
     log_report(run_id, workspace, workspace.artifacts / "report")
     tags = recorded_fingerprint(workspace, code_digest(code_files(workspace))).tags()
+    tags[PYTHON_PATH] = folders_of_code(workspace, code_files(workspace))
     lineage = workspace_lineage(run_id, workspace, code_files(workspace))
     return register(open_store(workspace), workspace.params, workspace.artifacts, lineage, tags=tags)
 
@@ -180,6 +182,9 @@ def test_own_code_must_be_here_and_is_told_where(
     assert told.startswith(
         "mypkg/net.py is not here: the folder that holds mypkg/net.py must be the checkout, or stand"
     )
+    assert differing(workspace)["code"] == "the files of the stages are others: mypkg/net.py cannot be found"
+    assert told.endswith(f"; when the version was made, PYTHONPATH held {with_own_code}")
+    assert reproduce(workspace).commands[-1] == f"PYTHONPATH={with_own_code}:$PYTHONPATH .venv/bin/eyas run"
     monkeypatch.setattr("tasks.users_code.version", lambda _: "0.1+cpu")
     assert "here is 0.1" in missing(workspace)["own code"]
     (workspace.root / "mypkg").mkdir()

@@ -3,6 +3,7 @@
 N images, C channels, H height, W width.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,12 +13,12 @@ from torch import Tensor
 from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Format
 from eyas.data.image_reader import ImageLocation, ImageReader
-from eyas.data.index import IndexRow, read_index
+from eyas.data.index import IndexRow, dataset_digest, read_index
 from eyas.data.limits import UNLIMITED
 from eyas.data.manifest import FILES, INDEX, Manifest, check_files, read_manifest
 from eyas.data.split import ImageStore, Split
 from eyas.data.split_assignment import SPLITS
-from eyas.errors import DataError
+from eyas.errors import ChecksumError, DataError
 
 MEMORY_LIMIT = 4 * 2**30
 HASH_LIMIT = 4 * 2**30
@@ -97,7 +98,7 @@ def open_dataset(
         hash_limit: files of more bytes in all are not hashed here; each image is then checked when it is read.
 
     Raises:
-        ChecksumError: a file is missing, truncated or changed; names it.
+        ChecksumError: a file is missing, truncated or changed, or the index is another than the data set's hash is of.
         DataError: there is no data set.
     """
     folder = Path(folder)
@@ -113,13 +114,23 @@ def open_dataset(
         memory_limit,
         verified,
     )
-    return Dataset(folder, manifest, _read_splits(folder / INDEX, store))
+    index = read_index(folder / INDEX)
+    _require_digest(index, manifest)
+    return Dataset(folder, manifest, _splits(index, store))
 
 
-def _read_splits(path: Path, store: ImageStore) -> dict[str, Split]:
+def _require_digest(index: Sequence[IndexRow], manifest: Manifest) -> None:
+    """Whoever changes images, labels or splits, and the index's own record with them, changes the data set's hash."""
+    digest = dataset_digest(index, manifest.settings)
+    if digest != manifest.digest:
+        msg = f"{INDEX} is of the data set {digest}, the manifest says {manifest.digest}: it was changed; fetch again"
+        raise ChecksumError(msg)
+
+
+def _splits(index: Sequence[IndexRow], store: ImageStore) -> dict[str, Split]:
     """The splits of an index, each in the order of its images' digests."""
     rows: dict[str, list[IndexRow]] = {name: [] for name in SPLITS}
-    for row in read_index(path):
+    for row in index:
         rows[row.split].append(row)
     return {
         name: Split(

@@ -208,7 +208,6 @@ def _write(
     write_index(folder / INDEX, index)
     decode = options.preprocessing
     image = ImageRecord(channels=decode.channels, size=decode.size, resize=decode.resize)
-    settings = {"classes": classes, "image": image.model_dump(), "mean": options.mean, "std": options.std}
     manifest = Manifest(
         source=dict(source),
         formats={name: partition.format.model_dump() for name, partition in partitions.items()},
@@ -221,9 +220,10 @@ def _write(
         index=file_record(folder / INDEX),
         left_out=dict(sorted(left_out.items())),
         test_from_train=options.test == FROM_TRAIN,
-        digest=dataset_digest(index, settings),
+        digest="",
     )
-    (folder / MANIFEST).write_text(manifest.to_json())
+    digest = dataset_digest(index, manifest.settings)
+    (folder / MANIFEST).write_text(manifest.model_copy(update={"digest": digest}).to_json())
 
 
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:

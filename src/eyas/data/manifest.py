@@ -58,6 +58,11 @@ class Manifest(BaseModel):
     test_from_train: bool = False
     """The test images were cut from ``train``, whoever had seen them before (``fetch.test: from_train``)."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What :attr:`digest` counts beside the images: classes, decoding and normalisation."""
+        return self.model_dump(include={"classes", "image", "mean", "std"})
+
     def to_json(self) -> str:
         """The content of the file; what is empty is not written."""
         empty = {name for name in ("left_out", "test_from_train") if not getattr(self, name)}

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LOOKING = {"__file__", "__path__", "__loader__", "__spec__", "spec_from_file_location", "run_path", "run_module"}
-LOOKING_MODULES = {"pkgutil", "runpy", "importlib.resources"}
+LOOKING |= {"getfile", "getsourcefile", "currentframe"}
+LOOKING_MODULES = {"pkgutil", "runpy", "importlib.resources", "pydoc", "torch.utils.cpp_extension"}
 IMPORTING = {"import_module", "__import__"}
 
 

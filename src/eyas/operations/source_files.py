@@ -2,7 +2,8 @@
 
 A file counts with its own imports, also those inside functions, and with the packages on the way to it. Code that
 looks for more at run time (a computed ``import_module``, ``__file__``, ``pkgutil``) counts with its whole package, or,
-outside of any, with the files beside it that it names. What a distribution installed counts by its version.
+outside of any, with the modules beside it and the files that it names. What a distribution installed counts by its
+version.
 """
 
 import importlib
@@ -79,6 +80,8 @@ class SourceFiles:
             yield package
             for inner in self._find(package):
                 yield from (f"{package}.{text}" for text in self._imports(inner).texts if text.isidentifier())
+        if imports.looks_around and not spec.parent and spec.has_location:
+            yield from (path.stem for path in _file(spec).parent.glob("*.py") if path.stem.isidentifier())
         if imports.looks_around and spec.parent:
             for path in _files(_file(spec).parent):
                 inside = path.relative_to(_file(spec).parent).with_suffix("")
@@ -131,7 +134,8 @@ def _digests(spec: ModuleSpec, imports: Imports, is_listed: Callable[[Path], boo
     file = _file(spec)
     folder, files = file.parent, {file}
     if imports.looks_around:
-        beside = [folder] if spec.parent else [folder / text for text in imports.texts if _names_file(folder, text)]
+        texts = {text.lstrip("/") for text in imports.texts}  # as in dirname(...) + "/name"
+        beside = [folder] if spec.parent else [folder / text for text in texts if _names_file(folder, text)]
         files |= {inner for path in beside for inner in _files(path)}
     prefix = (spec.parent or "").split(".") if spec.parent else []
     names = {"/".join((*prefix, *path.relative_to(folder).parts)): path for path in files if not is_listed(path)}

@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 CANDIDATE, CHAMPION, PREVIOUS = "candidate", "champion", "previous"
 FILES = "eyas"
 """Folder inside a version that holds weights, plan, architecture and manifest."""
+MANIFEST_DIGEST = "eyas.manifest_digest"
+"""Tag: equal ones are equal files."""
 CODE = "code.json"
 """File in there: what the fingerprint's ``code`` was made of."""
 
@@ -47,7 +49,7 @@ class Version:
             BadInputError: the version was registered by other means.
         """
         try:
-            return self.tags["eyas.manifest_digest"]
+            return self.tags[MANIFEST_DIGEST]
         except KeyError as error:
             msg = f"{self} was not registered by eyas: what it holds is unknown; name one that the pipeline registered"
             raise BadInputError(msg) from error
