@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eyas.data.comparability import Comparability
-from eyas.operations.champion_gates import gates_against
+from eyas.operations.champion_gates import gain_at_worst, gates_against
 from eyas.operations.gate import Gate, at_least, at_most
-from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers, gain
+from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
 COMPARABLE = Comparability()
@@ -114,10 +114,10 @@ def judge(
         numbers["champion_latency"] = champion.latency
         gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
     elif champion is not None:
-        difference, error = gain(candidate, champion)
+        counts = compare_answers(candidate, champion)
         numbers |= {"champion_accuracy": champion.accuracy, "champion_latency": champion.latency}
-        low, _ = compare_answers(candidate, champion).interval(params.standard_errors)
-        numbers |= {"gain": difference, "gain_standard_error": error, "gain_low": low}
+        numbers |= {"gain": counts.difference, "gain_low": gain_at_worst(params, counts)}
+        numbers |= {"gained": float(counts.gained), "lost": float(counts.lost)}
         numbers |= {"churn": churn(candidate, champion)}
         shares = candidate.sizes_against(champion).items()
         numbers |= {f"{name.lower()}_of_champion": share for name, share in shares}
