@@ -78,6 +78,9 @@ def test_what_is_not_comparable_is_not_compared_with_the_dense_network() -> None
     assert "on images that it may have seen" in by_name["accuracy"].reason
     assert numbers["comparable"] == 0
     assert not numbers.keys() & {"dense_accuracy", "gain", "churn"}
+    page = PromotionDecision("net", "2", None, gates, numbers).markdown()
+    assert f"accuracy {DENSE.accuracy:.4g} (not comparable)," in page
+    assert "(not comparable)" not in decide().markdown()
     alone, _ = judge(OPEN, DENSE, dense=DENSE, champion=None, parity=True, own=seen, both=seen)
     assert alone == ()
 
