@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -230,6 +231,25 @@ def test_a_dry_run_judges_and_changes_nothing(setting: Setting, spoilt: Callable
     assert "would be refused" in table
     (gain,) = (gate for gate in refused.gates if gate.name == "gain")
     assert f"| gain | {gain.value:.4g} | {gain.limit:.4g} | **no** | {gain.reason} |" in table.splitlines()
+
+
+def test_a_limit_of_this_call_only_leaves_its_trace(setting: Setting, spoilt: Callable[..., None]) -> None:
+    first = setting()
+    enter(first)
+    promote(first)
+    spoilt(first)
+    enter(first)
+    with pytest.raises(RefusedError, match=r"version 2 refused \(champion 1\): "):
+        promote(first)
+    workspace = replace(setting(min_gain=-1.0), gates=("promote.min_gain=-1",))
+    words = "version 2 promoted (champion 1), with promote.min_gain=-1 for this call: every gate held"
+    decision = promote(workspace)
+    assert decision.message.endswith(words)
+    assert decision.as_dict()["limits"] == ("promote.min_gain=-1",)
+    assert words in "\n".join(status_lines(workspace))
+    tags = model_registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags
+    assert tags["eyas.reason"] == decision.message
+    assert json.loads(tags["eyas.decision"])["limits"] == ["promote.min_gain=-1"]
 
 
 def everything(workspace: Workspace) -> object:
