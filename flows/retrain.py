@@ -23,9 +23,9 @@ from flows.pipeline import run_stages
 from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names
 from tasks.fingerprint import STAGE_OF, code_files, recorded_sources, take_fingerprint
-from tasks.next_command import next_command
 from tasks.notify import tell
 from tasks.record import open_store
+from tasks.report import next_step
 from tasks.workspace import Workspace, open_workspace
 
 REFERENCES = ("champion", "candidate")
@@ -129,7 +129,7 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         logger.info("%s", why)
         return Decision(False, why, changes, compared, version.number, outcome.run_id)
     model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
-    logger.info("%s is proposed; next: %s", version, next_command(workspace, "promote", "--version", version.number))
+    logger.info("%s is proposed; next: %s", version, next_step(workspace, version.number))
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 

@@ -48,21 +48,21 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     try_exporters(params, network, cost.macs, len(data.split("train")))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
+    compared = comparability(section, source, data.dataset)
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
         epochs = section.adapt_epochs
         inputs.append(source.weights)
         if epochs:
-            metrics = _judge_checkpoint(data, network)
+            metrics = _judge_checkpoint(data, network, compared.note)
     settings = {"baseline": section.model_dump(mode="json"), "output": network.output}
     key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(
         model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
-    metrics |= _judge(data, network, result)
+    metrics |= _judge(data, network, result, compared.note)
     save_network(network, artifacts / "baseline")
-    compared = comparability(section, source, data.dataset)
     compared.write(artifacts / "baseline")
     if not compared.comparable:
         _log.warning("WARNING: accuracies of dense and pruned network are not comparable: %s", compared.reason)
@@ -101,10 +101,10 @@ def _repeating(
     return constants
 
 
-def _judge_checkpoint(data: TrainingData, network: Network) -> dict[str, float | int]:
+def _judge_checkpoint(data: TrainingData, network: Network, note: str) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
     score, test = (data.evaluate(network.model, split, network.output) for split in ("score", "test"))
-    _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f", score.accuracy, test.accuracy)
+    _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f%s", score.accuracy, test.accuracy, note)
     return {
         "checkpoint_score_accuracy": score.accuracy,
         "checkpoint_test_accuracy": test.accuracy,
@@ -112,10 +112,10 @@ def _judge_checkpoint(data: TrainingData, network: Network) -> dict[str, float |
     }
 
 
-def _judge(data: TrainingData, network: Network, result: TrainingResult) -> dict[str, float | int]:
+def _judge(data: TrainingData, network: Network, result: TrainingResult, note: str) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
     test = data.evaluate(network.model, "test", network.output)
-    _log.info("dense network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
+    _log.info("dense network: score accuracy %.4f, test accuracy %.4f%s", result.best.accuracy, test.accuracy, note)
     return {
         "score_accuracy": result.best.accuracy,
         "score_cross_entropy": result.best.cross_entropy,

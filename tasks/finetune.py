@@ -15,6 +15,7 @@ from torch import nn
 
 from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
+from eyas.data.comparability import read_comparability
 from eyas.networks.saved_network import Network, save_network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
@@ -70,7 +71,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         output=dense.output,
     )
     dense_test, test = (data.evaluate(model, "test", dense.output) for model in (dense.model, small))
-    _log.info("pruned network: score accuracy %.4f, test accuracy %.4f", result.best.accuracy, test.accuracy)
+    note = read_comparability(artifacts / "baseline").note
+    _log.info("pruned network: score accuracy %.4f, test accuracy %.4f%s", result.best.accuracy, test.accuracy, note)
     _save(artifacts / "finetune", small, space, plan, dense)
     write_history(result.history, artifacts / "finetune" / "history.csv")
     EpochStore(folder).clear()

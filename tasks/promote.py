@@ -83,7 +83,8 @@ def promote(
     if champion is not None and champion.number == version.number:
         decision = PromotionDecision(name, version.number, champion.number, (), {}, dry_run=dry_run)
     else:
-        decision = replace(judge_version(store, workspace, version, champion, (force or "").strip()), dry_run=dry_run)
+        decision = judge_version(store, workspace, version, champion, (force or "").strip())
+        decision = replace(decision, dry_run=dry_run, limits=workspace.gates)
         if not dry_run:
             _enact(store, version, champion, decision)
     if report is not None:

@@ -21,6 +21,9 @@ from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
+_WITH_ACCURACIES = ("baseline", "score", "finetune", "export")
+"""Stages whose numbers compare as far as the test images let them."""
+
 
 def open_store(workspace: Workspace) -> tracking.MlflowStore:
     """The MLflow store that the workspace's parameters or the environment name."""
@@ -76,9 +79,12 @@ def record_stage(run_id: str, workspace: Workspace, result: StageResult, seconds
         seconds=seconds,
     )
     store = open_store(workspace)
-    if result.stage == "baseline":
-        tracking.tag_run(store, run_id, read_comparability(record.folder).tags())
-    return tracking.record_stage(store, run_id, record)
+    stage_run = tracking.record_stage(store, run_id, record)
+    if result.stage in _WITH_ACCURACIES:
+        tags = read_comparability(workspace.artifacts / "baseline").tags()
+        for run in (run_id, stage_run):
+            tracking.tag_run(store, run, tags)
+    return stage_run
 
 
 def finish_run(run_id: str, workspace: Workspace) -> None:

@@ -9,6 +9,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from eyas.data.comparability import read_comparability
 from eyas.operations.lineage import git_state
 from eyas.operations.report import (
     console_table,
@@ -21,6 +22,7 @@ from eyas.operations.report import (
     write_report,
 )
 from eyas.operations.tracking import tracking_uri
+from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.next_command import next_command
@@ -73,14 +75,26 @@ def print_summary(workspace: Workspace, version: str | None, run_id: str) -> Non
     name = workspace.params.register_.model
     if version is not None:
         console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
-        then = next_command(workspace, "promote", "--version", version)
-        console.print(f"next:       {then}", soft_wrap=True, markup=False)
+        console.print(f"next:       {next_step(workspace, version)}", soft_wrap=True, markup=False)
     console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
     store = open_store(workspace)
     console.print(f"MLflow      run {run_id} in {redact(store.uri)}", soft_wrap=True, markup=False)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
     console.print(f"pages       {elsewhere}make ui   (MLflow and Prefect)", soft_wrap=True, markup=False)
+
+
+def next_step(workspace: Workspace, version: str) -> str:
+    """How a registered version is promoted; where the gates would refuse it for certain, what is missing."""
+    command = ("promote", "--version", version)
+    comparable = read_comparability(workspace.artifacts / "baseline").comparable
+    champion = get_alias(open_store(workspace), workspace.params.register_.model, CHAMPION)
+    if comparable or (workspace.params.promote.max_drop is None and champion is None):
+        return next_command(workspace, *command)
+    return (
+        "run on test images that the first weights were not made from (fetch.test): the gates compare no accuracies "
+        f"here, and refuse; without such images {next_command(workspace, *command, '--force', 'why it is good enough')}"
+    )
 
 
 def print_verdict(console: "Console", verdict: Verdict) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eyas.config import PipelineParams, parse_params, read_sections
+from eyas.config import PipelineParams, PromoteParams, parse_params, read_sections
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
 from tasks.profile_name import DEFAULT, check_name, former_folder, profile_of, profile_overrides, workspace_folder
@@ -50,7 +50,7 @@ class Workspace:
     arguments: tuple[str, ...] = ()
     """What to give ``eyas run`` for the same profile, in a clone of the same commit."""
     gates: tuple[str, ...] = ()
-    """Overrides of ``promote`` that were given for this command only."""
+    """Overrides of ``promote`` that were given for this command only, and are not what the profile says."""
     content: Mapping[str, Any] = field(default_factory=dict)
     """The resolved parameters of a profile of its own, as they will stand in its ``params.yaml``."""
     params_file: Path = Path("params.yaml")
@@ -166,7 +166,7 @@ def open_workspace(
     others = profile_overrides(overrides)
     resolved = apply_overrides(content, overrides)
     params = parse_params(resolved, str(path))
-    gates = tuple(item for item in overrides if item.startswith("promote."))
+    gates = tuple(item for item in overrides if item.startswith("promote.") and _changes(content, item))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})
     profile = profile_of(root, path, others, name)
     if profile == DEFAULT:
@@ -190,6 +190,13 @@ def open_workspace(
         params_file=path,
         former=None if name else former_folder(root, path, others),
     )
+
+
+def _changes(content: Mapping[str, Any], override: str) -> bool:
+    """Whether an override says something else than the file, or the default of what the file leaves out."""
+    defaults = {"promote": PromoteParams().model_dump(mode="json")}
+    own = {"promote": defaults["promote"] | dict(content.get("promote") or {})}
+    return apply_overrides(own, [override]) != own
 
 
 def _require_utf8(path: Path) -> None:

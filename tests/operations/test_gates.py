@@ -8,7 +8,7 @@ import pytest
 from eyas.data.comparability import Comparability
 from eyas.operations.gate import Gate
 from eyas.operations.gates import PromotionDecision, judge
-from eyas.operations.measured_network import MeasuredNetwork, churn, gain
+from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
 LABELS = np.arange(200) % 10
@@ -32,20 +32,21 @@ def failed(
     return {gate.name for gate in gates if not gate.passed}
 
 
-def test_gain_and_its_standard_error_by_hand() -> None:
-    # 6 images gained, 2 lost, out of 200.
+def test_the_gain_and_what_it_is_at_worst_by_hand() -> None:
+    # 8 images gained, 2 lost, out of 200; half an image in each cell: 202 images, 8.5 and 2.5.
     candidate, champion = answering(range(10, 14)), answering(range(2, 12))
-    difference, error = gain(candidate, champion)
-    per_image = np.array([1.0] * 8 + [-1.0] * 2 + [0.0] * 190)
-    assert difference == pytest.approx(per_image.mean())
-    assert error == pytest.approx(math.sqrt(per_image.var(ddof=1) / 200))
+    _, numbers = judge(PromoteParams(), candidate, dense=DENSE, champion=champion, parity=True)
+    per_image = np.array([1.0] * 17 + [-1.0] * 5 + [0.0] * 382)  # every half image as one, 404 of them
+    assert numbers["gain"] == pytest.approx(6 / 200)
+    assert numbers["gain_low"] == pytest.approx(per_image.mean() - per_image.std() / math.sqrt(202))
+    assert (numbers["gained"], numbers["lost"]) == (8, 2)
     assert churn(candidate, champion) == pytest.approx(10 / 200)
 
 
 def test_gain_refuses_answers_to_other_images() -> None:
     other = MeasuredNetwork(answers=LABELS, labels=np.roll(LABELS, 1))
     with pytest.raises(ValueError, match="different test images"):
-        gain(answering(range(1)), other)
+        compare_answers(answering(range(1)), other)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,9 @@ def test_what_is_not_comparable_is_not_compared_with_the_dense_network() -> None
     assert "on images that it may have seen" in by_name["accuracy"].reason
     assert numbers["comparable"] == 0
     assert not numbers.keys() & {"dense_accuracy", "gain", "churn"}
+    page = PromotionDecision("net", "2", None, gates, numbers).markdown()
+    assert f"accuracy {DENSE.accuracy:.4g} (not comparable)," in page
+    assert "(not comparable)" not in decide().markdown()
     alone, _ = judge(OPEN, DENSE, dense=DENSE, champion=None, parity=True, own=seen, both=seen)
     assert alone == ()
 
@@ -88,7 +92,7 @@ def test_a_champion_that_saw_the_test_images_is_not_compared_with_but_the_dense_
     assert {gate.name: gate.passed for gate in gates} == {"drop": True, "comparable_with_champion": False}
     assert seen.reason in gates[-1].reason
     assert numbers["dense_accuracy"] == DENSE.accuracy
-    assert not numbers.keys() & {"champion_accuracy", "gain", "gain_standard_error", "churn"}
+    assert not numbers.keys() & {"champion_accuracy", "gain", "gain_low", "gained", "lost", "churn"}
 
 
 def test_parity_must_have_been_shown() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_counts import PairedCounts, about
 
 counts = st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 400)).map(
     lambda drawn: PairedCounts(drawn[0] + drawn[1] + drawn[2], drawn[0], drawn[1])
@@ -70,6 +70,30 @@ def test_equal_answers_to_few_images_are_not_certain(images: int) -> None:
 
 def test_equal_answers_to_many_images_are_nearly_so() -> None:
     assert PairedCounts(10_000, 0, 0).interval()[0] == pytest.approx(-1.96 / 10_002)
+
+
+@given(counts.filter(lambda pair: pair.images >= 20), st.sampled_from([-0.2, -0.01, 0.0, 0.2]), st.floats(0.5, 3))
+def test_the_images_that_would_do_reach_the_limit_and_hardly_fewer_do(
+    pair: PairedCounts, least: float, deviations: float
+) -> None:
+    images = pair.images_to_reach(least, deviations)
+    if pair.difference <= least:
+        assert images == math.inf
+    elif images < 1e6:
+
+        def low(images: float) -> float:
+            share = images / pair.images
+            scaled = PairedCounts(images, pair.gained * share, pair.lost * share)  # type: ignore[arg-type]
+            return scaled.interval(deviations)[0]
+
+        shift = 10 + 2 * abs(least) / (pair.difference - least)  # what half an image in each cell makes
+        assert low(1.05 * images + shift) >= least - 1e-9
+        assert images < 50 or low(0.95 * images - shift) <= least + 1e-9
+
+
+@pytest.mark.parametrize(("images", "words"), [(7.2, "8"), (98, "98"), (101, "110"), (1081, "1,100"), (1e4, "10,000")])
+def test_a_number_of_images_is_told_with_two_digits(images: float, words: str) -> None:
+    assert about(images) == f"about {words}"
 
 
 @pytest.mark.parametrize("images", [30, 100, 360, 2000])

@@ -51,7 +51,7 @@ def test_a_difference_of_two_images_is_told_as_two_images() -> None:
     assert (
         "−0.57 points against the dense network, which is 2 of 350 test images (1 gained, 3 lost)" in verdict.headline
     )
-    assert "too wide to tell a loss of more than 1 from none" in verdict.headline
+    assert "too wide to tell a loss of more than 1 from none: at these rates about" in verdict.headline
     assert [remark.name for remark in verdict.remarks] == ["few_test_images"]
     assert "fetch.test_fraction" in verdict.lines[-1]
 
@@ -75,6 +75,25 @@ def test_a_difference_of_two_images_is_told_as_two_images() -> None:
 )
 def test_the_interval_decides(images: int, gained: int, lost: int, accuracy: str) -> None:
     assert reach_verdict(replace(GOOD, test=PairedCounts(images, gained, lost))).accuracy == accuracy
+
+
+@pytest.mark.parametrize(
+    ("counts", "images", "accuracy"),
+    [
+        (PairedCounts(100, 0, 0), "200", "held"),  # 1.96 of n images are less than a point from 196 on
+        (PairedCounts(350, 1, 3), "1,500", "lost"),
+        (PairedCounts(1000, 10, 18), "1,800", "lost"),
+        (PairedCounts(1000, 12, 14), "1,600", "held"),
+    ],
+)
+def test_an_undecided_result_says_how_many_test_images_would_decide(
+    counts: PairedCounts, images: str, accuracy: str
+) -> None:
+    headline = reach_verdict(replace(GOOD, test=counts)).headline
+    assert f"at these rates about {images} test images would" in headline
+    more = int(images.replace(",", "")) / counts.images
+    scaled = PairedCounts(*(round(more * number) for number in (counts.images, counts.gained, counts.lost)))
+    assert reach_verdict(replace(GOOD, test=scaled)).accuracy == accuracy
 
 
 COUNTS = st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 5000)).map(
@@ -108,7 +127,7 @@ def test_what_does_not_compare_is_not_compared() -> None:
     verdict = reach_verdict(facts)
     assert (verdict.accuracy, verdict.success, verdict.test) == ("not comparable", False, None)
     assert verdict.headline == f"No verdict: accuracies do not compare here: {why}"
-    assert set(verdict.metrics()) == {"verdict.success", "verdict.remarks"}
+    assert set(verdict.metrics()) == {"verdict.remarks"}  # a success of 0 would be a verdict
     assert "points" not in "\n".join(verdict.lines)
     short = replace(LONG, steps=45, steps_per_epoch=3)
     assert names(replace(facts, dense_training=short)) == set()  # "beaten by" would be a comparison
@@ -271,4 +290,4 @@ def test_a_held_accuracy_with_a_remark_is_no_success() -> None:
 def test_nothing_measured_is_no_verdict_and_no_number() -> None:
     verdict = reach_verdict(ResultFacts(dense_accuracy=0.9, pruned_accuracy=0.5))
     assert (verdict.accuracy, verdict.success, verdict.remarks) == ("not measured", False, ())
-    assert verdict.metrics() == {"verdict.success": 0.0, "verdict.remarks": 0.0}
+    assert verdict.metrics() == {"verdict.remarks": 0.0}

@@ -197,6 +197,7 @@ def test_a_checkpoint_is_adapted_and_both_accuracies_are_told(artifacts, tmp_pat
     ],
 )
 def test_it_says_whether_its_accuracy_compares(artifacts, tmp_path, caplog, fields, test, words):
+    caplog.set_level("INFO")
     if test == "from_train":
         manifest = read_manifest(artifacts / "fetch")
         marked = manifest.model_copy(update={"test_from_train": True})
@@ -208,6 +209,8 @@ def test_it_says_whether_its_accuracy_compares(artifacts, tmp_path, caplog, fiel
     assert metrics["comparable"] == told.comparable == (words is None)
     assert (words or "") in told.reason
     assert ("not comparable" in caplog.text) is (words is not None)
+    (line,) = (line for line in caplog.messages if line.startswith("dense network:"))
+    assert line.endswith(" (not comparable)") is (words is not None)
 
 
 def test_another_checkpoint_is_another_key(artifacts, tmp_path):

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -39,7 +40,7 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert promote(workspace).outcome == "unchanged"
     spoilt(workspace)
     enter(workspace)
-    with pytest.raises(RefusedError, match="gain over the champion -0") as refused:
+    with pytest.raises(RefusedError, match="gain over the champion −") as refused:
         promote(workspace)
     assert refused.value.exit_status == 3
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
@@ -156,7 +157,7 @@ def test_a_smaller_network_of_equal_accuracy_is_promoted_unless_only_a_better_on
     for name, content in kept.items():
         (folder / name).write_bytes(content)
     enter(workspace)
-    with pytest.raises(RefusedError, match=r"gain over the champion \+0.0000.* more than 0$"):
+    with pytest.raises(RefusedError, match=r"gain over the champion \+0 points .*, and a gain above 0$"):
         promote(setting(preset="better"))
     assert promote(setting(preset="not_worse_and_smaller", max_bytes=10), dry_run=True).outcome == "refused"
     decision = promote(workspace)
@@ -230,6 +231,25 @@ def test_a_dry_run_judges_and_changes_nothing(setting: Setting, spoilt: Callable
     assert "would be refused" in table
     (gain,) = (gate for gate in refused.gates if gate.name == "gain")
     assert f"| gain | {gain.value:.4g} | {gain.limit:.4g} | **no** | {gain.reason} |" in table.splitlines()
+
+
+def test_a_limit_of_this_call_only_leaves_its_trace(setting: Setting, spoilt: Callable[..., None]) -> None:
+    first = setting()
+    enter(first)
+    promote(first)
+    spoilt(first)
+    enter(first)
+    with pytest.raises(RefusedError, match=r"version 2 refused \(champion 1\): "):
+        promote(first)
+    workspace = replace(setting(min_gain=-1.0), gates=("promote.min_gain=-1",))
+    words = "version 2 promoted (champion 1), with promote.min_gain=-1 for this call: every gate held"
+    decision = promote(workspace)
+    assert decision.message.endswith(words)
+    assert decision.as_dict()["limits"] == ("promote.min_gain=-1",)
+    assert words in "\n".join(status_lines(workspace))
+    tags = model_registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags
+    assert tags["eyas.reason"] == decision.message
+    assert json.loads(tags["eyas.decision"])["limits"] == ["promote.min_gain=-1"]
 
 
 def everything(workspace: Workspace) -> object:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from eyas.data.comparability import Comparability
 from eyas.errors import ParameterError
 from eyas.operations import tracking
-from tasks.record import open_store, start_run
+from tasks.dvc_cli import StageResult
+from tasks.record import open_store, record_stage, start_run
 from tasks.workspace import Workspace, open_workspace
 
 HOLD = """
@@ -89,3 +91,15 @@ def test_an_address_that_mlflow_does_not_know_is_a_parameters(tmp_path: Path) ->
     (tmp_path / "dvc.yaml").write_text("stages: {}\n")
     with pytest.raises(ParameterError, match="check runtime.tracking_uri and MLFLOW_TRACKING_URI"):
         open_store(open_workspace(tmp_path))
+
+
+@pytest.mark.parametrize("stage", ["baseline", "score", "finetune", "export"])
+def test_every_run_with_accuracies_says_that_they_do_not_compare(workspace: Workspace, stage: str) -> None:
+    for name in ("baseline", stage):
+        (workspace.artifacts / name).mkdir(parents=True, exist_ok=True)
+    seen = Comparability(False, "the checkpoint may have seen the test images")
+    seen.write(workspace.artifacts / "baseline")
+    parent, client = start_run(workspace), open_store(workspace).client
+    run = record_stage.fn(parent, workspace, StageResult(stage, skipped=False, key="a key"))
+    for one in (parent, run):
+        assert Comparability.from_tags(client.get_run(one).data.tags) == seen

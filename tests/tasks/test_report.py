@@ -57,7 +57,10 @@ def test_summary_says_that_accuracies_are_not_comparable(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Comparability(False, "the checkpoint may have seen them").write(workspace.artifacts / "baseline")
-    print_summary(workspace, None, "abc123")
+    print_summary(workspace, "7", "abc123")
     said = " ".join(capsys.readouterr().out.split())
+    assert "next: run on test images that the first weights were not made from (fetch.test)" in said
+    assert said.count("promote ") == 1
+    assert "--version 7 --force 'why it is good enough'" in said
     assert "97.22 % 96.67 % not comparable" in said
     assert "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen them." in said

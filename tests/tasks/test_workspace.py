@@ -85,6 +85,7 @@ def test_a_limit_beside_another_parameter_judges_the_profile_of_that_parameter(c
     both = open_workspace(checkout, overrides=["promote.max_drop=0.5", "score.seed=3"])
     assert both.name == open_workspace(checkout, overrides=["score.seed=3"]).name
     assert both.params.promote.max_drop == 0.5
+    assert both.gates == ("promote.max_drop=0.5",)
     assert "--set promote.max_drop=0.5" not in " ".join(both.arguments)
 
 
@@ -316,3 +317,19 @@ def test_a_file_name_that_no_command_line_repeats_is_refused(checkout: Path) -> 
     path.write_text("{}")
     with pytest.raises(ParameterError, match=r"'\\udcff.yaml' is not UTF-8: rename"):
         open_workspace(checkout, path)
+
+
+@pytest.mark.parametrize(
+    ("override", "differs"),
+    [
+        ("promote.margin=0.02", False),  # what the file says
+        ("promote.margin=2e-2", False),
+        ("promote.margin=0.03", True),
+        ("promote.max_drop=0.05", False),  # the default of what it leaves out
+        ("promote.max_drop=null", True),
+        ("promote.preset=better", True),
+    ],
+)
+def test_a_limit_is_of_this_command_only_where_it_differs(checkout: Path, override: str, differs: bool) -> None:
+    (checkout / "params.yaml").write_text("score: {batch_size: 64}\npromote: {margin: 0.02}\n")
+    assert open_workspace(checkout, overrides=[override]).gates == ((override,) if differs else ())

@@ -23,6 +23,11 @@ class Comparability:
     reason: str = ""
     """In words, where they cannot."""
 
+    @property
+    def note(self) -> str:
+        """What stands behind an accuracy on the test images."""
+        return "" if self.comparable else " (not comparable)"
+
     def tags(self) -> dict[str, str]:
         """As tags of a run or a registered version."""
         reason = {REASON_TAG: self.reason} if self.reason else {}

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eyas.operations.gate import Gate, at_most, not_above
-from eyas.operations.measured_network import MIN_SAVING, MeasuredNetwork, churn, compare_answers, gain
+from eyas.operations.measured_network import MIN_SAVING, MeasuredNetwork, churn, compare_answers
+from eyas.operations.paired_counts import PairedCounts, about
 from eyas.operations.promote_params import Preset, PromoteParams
 
 
@@ -30,37 +31,55 @@ def _preset(
     elif rule == "not_worse_and_faster":
         yield from (_not_worse(params, candidate, champion), _faster(candidate, champion))
     else:
-        smaller = tuple(_preset("not_worse_and_smaller", params, candidate, champion))
+        same, smaller = _preset("not_worse_and_smaller", params, candidate, champion)
         if better.passed:
             yield better
-        elif all(gate.passed for gate in smaller):
-            yield from smaller
+        elif smaller.passed:
+            yield from (same, smaller)
         else:
-            others = ", ".join(gate.reason for gate in smaller if not gate.passed)
-            yield replace(better, reason=f"{better.reason}; nor is it as good and smaller: {others}")
+            yield replace(better, reason=f"{better.reason}; nor is it smaller: {smaller.reason}")
+
+
+def gain_at_worst(params: PromoteParams, counts: PairedCounts) -> float:
+    """The gain less its standard errors: the lower end of the paired interval; without any, the gain as measured."""
+    return counts.interval(params.standard_errors)[0] if params.standard_errors else counts.difference
 
 
 def _gain(params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork, least: float) -> Gate:
-    difference, error = gain(candidate, champion)
-    limit = least + params.standard_errors * error
-    better = least < 0 or not not_above(difference, 0.0)
-    reason = (
-        f"gain over the champion {difference:+.4f} with standard error {error:.4f}: needs at least {limit:+.4f} "
-        f"({least:+g} and {params.standard_errors:g} standard errors)" + ("" if better else ", and more than 0")
-    )
-    return Gate("gain", difference, limit, better and not_above(limit, difference), reason)
+    """Superiority: at worst, too, it gains as much; one image more is a gain as measured, and none at worst."""
+    counts = compare_answers(candidate, champion)
+    low = gain_at_worst(params, counts)
+    better = least < 0 or not not_above(counts.difference, 0.0)
+    passed, reason = better and not_above(least, low), _at_worst(params, counts, least)
+    return Gate("gain", low, least, passed, reason + ("" if better else ", and a gain above 0"))
 
 
 def _not_worse(params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork) -> Gate:
     """Non-inferiority: the lower end of the paired interval of the gain is no lower than the margin."""
-    counts = compare_answers(candidate, champion)
-    low, _ = counts.interval(params.standard_errors)
-    reason = (
-        f"gain over the champion {counts.difference:+.4f}, {counts.gained} images gained and {counts.lost} lost of "
-        f"{counts.images:,}: at worst {low:+.4f} ({params.standard_errors:g} standard errors lower), allowed at worst "
-        f"{-params.margin:+g}"
+    counts, least = compare_answers(candidate, champion), 0.0 - params.margin
+    low = gain_at_worst(params, counts)
+    passed, reason = not_above(least, low), _at_worst(params, counts, least)
+    if not passed and not_above(least, counts.difference):
+        reason += f"; promote.margin={math.ceil(-1000 * low - 1e-6) / 1000:g} would allow it"
+    return Gate("not_worse", low, least, passed, reason)
+
+
+def _at_worst(params: PromoteParams, counts: PairedCounts, least: float) -> str:
+    """The gain and its limit; where it is missed, by how much, and how many test images would decide."""
+    low, errors = gain_at_worst(params, counts), params.standard_errors
+    text = (
+        f"gain over the champion {_points(counts.difference)} points ({counts.words}), at worst {_points(low)} "
+        f"({errors:g} standard error{'' if errors == 1 else 's'} lower): needs at least {_points(least)}"
     )
-    return Gate("not_worse", low, -params.margin, not_above(-params.margin, low), reason)
+    if not not_above(least, low):
+        text += f", misses it by {100 * (least - low):.2g}"
+        images = max(counts.images_to_reach(least, errors), counts.images + 1)
+        text += f"; at these rates {about(images)} test images would decide" if math.isfinite(images) else ""
+    return text
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _smaller(candidate: MeasuredNetwork, champion: MeasuredNetwork) -> Gate:

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eyas.data.comparability import Comparability
-from eyas.operations.champion_gates import gates_against
+from eyas.operations.champion_gates import gain_at_worst, gates_against
 from eyas.operations.gate import Gate, at_least, at_most
-from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers, gain
+from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
 COMPARABLE = Comparability()
@@ -29,6 +29,8 @@ class PromotionDecision:
     """The written reason of whoever overrode the gates."""
     dry_run: bool = False
     """Only judged: nothing was recorded, nothing moved."""
+    limits: tuple[str, ...] = ()
+    """``promote.field=value``: limits of this call that are not the profile's."""
 
     @property
     def passed(self) -> bool:
@@ -56,7 +58,8 @@ class PromotionDecision:
             return f"{self.model} version {self.candidate} is the champion already"
         against = f"champion {self.champion}" if self.champion else "no champion yet"
         verb = f"would be {self.outcome}" if self.dry_run else self.outcome
-        head = f"{self.model} version {self.candidate} {verb} ({against})"
+        limits = f", with {', '.join(self.limits)} for this call" if self.limits else ""
+        head = f"{self.model} version {self.candidate} {verb} ({against}){limits}"
         reasons = [gate.reason for gate in self.gates if not gate.passed]
         tail = f"; overridden because: {self.forced}" if self.outcome == "forced" else ""
         return f"{head}: {'; '.join(reasons) or 'every gate held'}{tail}"
@@ -73,7 +76,8 @@ class PromotionDecision:
             for gate in self.gates
         ]
         table = [head, ["---", "---:", "---:", "---", "---"], *rows] if rows else []
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in self.numbers.items())
+        seen = {"accuracy": Comparability(bool(self.numbers.get("comparable", True))).note}
+        numbers = ", ".join(f"{name} {value:.4g}{seen.get(name, '')}" for name, value in self.numbers.items())
         parts = ["### Promotion gates", _one_line(self.message), "\n".join(map(_table_row, table)), numbers]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -114,10 +118,10 @@ def judge(
         numbers["champion_latency"] = champion.latency
         gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
     elif champion is not None:
-        difference, error = gain(candidate, champion)
+        counts = compare_answers(candidate, champion)
         numbers |= {"champion_accuracy": champion.accuracy, "champion_latency": champion.latency}
-        low, _ = compare_answers(candidate, champion).interval(params.standard_errors)
-        numbers |= {"gain": difference, "gain_standard_error": error, "gain_low": low}
+        numbers |= {"gain": counts.difference, "gain_low": gain_at_worst(params, counts)}
+        numbers |= {"gained": float(counts.gained), "lost": float(counts.lost)}
         numbers |= {"churn": churn(candidate, champion)}
         shares = candidate.sizes_against(champion).items()
         numbers |= {f"{name.lower()}_of_champion": share for name, share in shares}

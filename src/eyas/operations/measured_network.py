@@ -63,18 +63,6 @@ def compare_answers(candidate: MeasuredNetwork, other: MeasuredNetwork) -> Paire
     return PairedCounts.of(other.correct, candidate.correct)
 
 
-def gain(candidate: MeasuredNetwork, champion: MeasuredNetwork) -> tuple[float, float]:
-    """Difference in accuracy on the same images, and its standard error (paired).
-
-    Raises:
-        ValueError: they answered different images.
-    """
-    compare_answers(candidate, champion)
-    difference = candidate.correct - champion.correct
-    spread = float(difference.std(ddof=1)) if len(difference) > 1 else math.inf
-    return float(difference.mean()), spread / math.sqrt(len(difference))
-
-
 def churn(candidate: MeasuredNetwork, other: MeasuredNetwork) -> float:
     """Share of images that two networks answer differently."""
     return float((candidate.answers != other.answers).mean())

@@ -41,3 +41,26 @@ class PairedCounts:
         images, net = self.images + 2, self.gained - self.lost
         error = math.sqrt(self.gained + self.lost + 1 - net**2 / images) / images
         return max(net / images - deviations * error, -1.0), min(net / images + deviations * error, 1.0)
+
+    def images_to_reach(self, least: float, deviations: float = DEVIATIONS_95) -> float:
+        r"""How many images, answered alike, would bring the lower end of the interval to ``least``.
+
+        With rates :math:`g/n` and :math:`l/n` as they are, :math:`N(d - least) = z \sqrt{N(g/n + l/n - d^2) + 1}`;
+        infinite where the difference itself does not lie above ``least``, however many there are.
+        """
+        room = self.difference - least
+        if not room > 0:
+            return math.inf
+        spread = deviations**2 * ((self.gained + self.lost) / self.images - self.difference**2)
+        return (spread + math.sqrt(spread**2 + (2 * room * deviations) ** 2)) / (2 * room**2)
+
+    @property
+    def words(self) -> str:
+        """The images behind a difference: what a percentage of few of them stands for."""
+        return f"{self.gained} gained, {self.lost} lost of {self.images:,} test image{'' if self.images == 1 else 's'}"
+
+
+def about(images: float) -> str:
+    """A number of images with two digits, rounded up."""
+    step = 10.0 ** max(math.floor(math.log10(images)) - 1, 0)
+    return f"about {math.ceil(images / step - 1e-9) * step:,.0f}"

@@ -32,13 +32,15 @@ class PromoteParams(BaseModel):
     are quicker than three quarters of the champion's. ``improved``: ``better``, or ``not_worse_and_smaller``. Without
     one ``improved``; where ``min_gain`` is given, that alone."""
     margin: Share = 0.01
-    """A loss of test accuracy against the champion that the presets count as none."""
+    """A loss of test accuracy against the champion that the presets count as none. Finitely many images never show that
+    nothing at all is lost: at 0 not even equal answers hold, only a gain."""
     min_gain: Annotated[float, Field(ge=-1, le=1)] | None = None
     """Smallest gain of test accuracy over the champion. At 0 and above the candidate must be better: a gain of exactly
     0 does not hold. Negative allows so much loss, whatever the candidate's size."""
     standard_errors: Annotated[float, Field(ge=0)] = 1.0
     """So many standard errors, paired on the images, a gain must lie above its limit: 1 leaves an error of 16 %, 1.64
-    of 5 %."""
+    of 5 %. The interval is adjusted for few images (Agresti and Min 2005): one image more is never a gain at 1. 0 takes
+    the gain as it was measured."""
 
     @property
     def rule(self) -> Preset | None:

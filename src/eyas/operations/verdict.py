@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_counts import PairedCounts, about
 from eyas.operations.remarks import Remark, remarks_on
 from eyas.operations.result_facts import ResultFacts
 
@@ -56,7 +56,9 @@ class Verdict:
 
     def metrics(self) -> dict[str, float]:
         """For a run: the difference, its interval, and 1 or 0 for success; without what was not measured."""
-        numbers: dict[str, float] = {"success": float(self.success), "remarks": float(len(self.remarks))}
+        numbers = {"remarks": float(len(self.remarks))}
+        if self.accuracy not in ("not comparable", "not measured"):
+            numbers["success"] = float(self.success)
         if self.test is not None:
             low, high = self.test.interval()
             numbers |= {"difference": self.test.difference, "low": low, "high": high}
@@ -100,7 +102,14 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
     text += f"; 95 % interval {low} to {high} points"
     if accuracy == "undecided":
         text += f", too wide to tell a loss of more than {100 * margin:g} from none"
+        text += f": at these rates {about(_images_to_decide(facts.test, margin))} test images would"
     return text
+
+
+def _images_to_decide(test: PairedCounts, margin: float) -> float:
+    """How many images, answered alike, would make it held or lost, whichever takes fewer."""
+    mirrored = PairedCounts(test.images, test.lost, test.gained)
+    return max(min(test.images_to_reach(-margin), mirrored.images_to_reach(0.0)), test.images + 1)
 
 
 def _net(test: PairedCounts) -> str:

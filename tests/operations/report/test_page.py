@@ -43,6 +43,22 @@ def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
     assert rows["95th percentile of latency"] == "1.00 x faster"
 
 
+@pytest.mark.parametrize(
+    ("dense", "pruned", "change"),
+    [(1.0, 0.8, "1.25 x faster"), (1.01, 0.8, "noisy"), (0.8, 1.01, "noisy"), (9.8, 0.8, "noisy")],
+)
+def test_a_95th_percentile_far_from_its_median_has_no_ratio(
+    artifacts: Path, dense: float, pruned: float, change: str
+) -> None:
+    results = read_results(artifacts)
+    times = {"dense": {"median": 0.5, "p95": dense}, "model": {"median": 0.5, "p95": pruned}}
+    _, median, tail = (
+        row.change for row in result_rows(replace(results, latency=results.latency | {"milliseconds": times}))
+        if "latency" in row.name or row.name == "test accuracy"
+    )  # fmt: skip
+    assert (median, tail) == ("1.00 x faster", change)
+
+
 def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:
     results = read_results(artifacts)
     spoilt = [replace(c, score=(math.nan, -math.inf, c.score)[min(c.rank % 9, 2)]) for c in results.candidates]
@@ -115,11 +131,16 @@ def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stan
     assert "not comparable" not in comparable
     assert remark(read_results(artifacts)) == ""
     Comparability(False, "the checkpoint may have seen the test images").write(artifacts / "baseline")
+    (artifacts / "score/diagnostics.json").write_text(
+        '{"probe": {"original": 0.98, "recalibrated": 0.97, "chance": 0.1}}'
+    )
     text = write_report(artifacts, params=PARAMS).read_text()
     assert "| test accuracy | 97.22 % | 96.67 % | not comparable |" in text
     why = "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen the test images."
     assert remark(read_results(artifacts)) == why
     assert f"**{why}**" in text
+    for row in ("| probe.original | 0.98 (not comparable) |", "| probe.chance | 0.1 |"):
+        assert row in text
     for heading in ("## Accuracy along the way", "## Parity"):
         section = text.split(heading)[1].split("\n## ")[0]
         assert "**These accuracies are not comparable, see above.**" in section

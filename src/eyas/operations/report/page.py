@@ -8,9 +8,11 @@ from eyas.data.left_out import in_words
 from eyas.operations.report import pictures
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.result_table import (
+    NOISY,
     NOT_COMPARABLE,
     count,
     markdown_table,
+    noisy,
     percent,
     remark,
     result_rows,
@@ -25,6 +27,8 @@ PICTURES = {
     "widths": "Channels the winner keeps, per group.",
     "curves": "Training of the dense network and fine-tuning of the pruned one.",
 }
+_DENSE_ACCURACIES = (("probe", "original"), ("probe", "recalibrated"))
+"""Diagnostics that are accuracies of the dense network."""
 
 
 def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str] = ()) -> Path:
@@ -64,7 +68,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _search(results, params),
         "## Parity",
         _parity(results),
-        *(["## Diagnostics of the scores", _diagnostics(results.diagnostics)] if results.diagnostics else []),
+        *(["## Diagnostics of the scores", _diagnostics(results)] if results.diagnostics else []),
         "## How to reproduce",
         _code(reproduce),
     ]
@@ -89,6 +93,7 @@ def _latency_note(results: Results) -> str:
     return (
         f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {latency['threads']} thread(s), "
         f"batch {latency['batch']}, on {latency['cpu']} ({latency['cores']} cores)."
+        + (f" A 95th percentile above {NOISY:g} medians is noisy: the machine was busy." if noisy(latency) else "")
     )
 
 
@@ -188,14 +193,17 @@ def _file_row(name: str, comparison: Mapping[str, Any]) -> str:
     return f"| {name} | {difference} | {shares} | {count(comparison['bytes'])}B | {comparison['images']:,} |"
 
 
-def _diagnostics(facts: Mapping[str, Any]) -> str:
+def _diagnostics(results: Results) -> str:
     """Numbers by name as a table, nested ones with dotted names; warnings in words; settings are parameters."""
+    facts, note = results.diagnostics, results.comparability.note
     flat: list[str] = []
     for name, value in facts.items():
         if name in ("settings", "warnings"):
             continue
         inner = value if isinstance(value, Mapping) else {"": value}
-        flat += [f"| {'.'.join(filter(None, (name, part)))} | {_short(number)} |" for part, number in inner.items()]
+        for part, number in inner.items():
+            seen = note if (name, part) in _DENSE_ACCURACIES else ""
+            flat.append(f"| {'.'.join(filter(None, (name, part)))} | {_short(number)}{seen} |")
     warnings = [f"- {warning}" for warning in facts.get("warnings", [])]
     return "\n".join([*warnings, *([""] if warnings else []), "| what | value |", "| --- | ---: |", *flat])
 

@@ -1,8 +1,8 @@
 """The result in one table: dense against pruned, as Markdown and for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.results import Results
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 HEADER = ("", "dense", "pruned", "change")
 NOT_COMPARABLE = "not comparable"
+NOISY = 2.0
+"""A 95th percentile that is so many times its median tells of the machine, not of the network."""
+_BOTH = ("dense", "model")
 
 
 @dataclass(frozen=True)
@@ -126,10 +129,15 @@ def _latency(results: Results) -> list[ResultRow]:
             name,
             f"{measured['dense'][key]:.3g} ms",
             f"{measured['model'][key]:.3g} ms",
-            _speed(measured["dense"][key], measured["model"][key]),
+            "noisy" if key == "p95" and noisy(setting) else _speed(measured["dense"][key], measured["model"][key]),
         )
         for key, name in names.items()
     ]
+
+
+def noisy(latency: Mapping[str, Any]) -> bool:
+    """Whether a 95th percentile, of ``latency.json``, lies so far from its median that a ratio would tell nothing."""
+    return any(latency["milliseconds"][name]["p95"] > NOISY * latency["milliseconds"][name]["median"] for name in _BOTH)
 
 
 def _speed(dense: float, pruned: float) -> str:
