@@ -8,7 +8,7 @@ from torch import nn
 
 from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
-from eyas.pruning.surgery import share_structure, uncompiled
+from eyas.pruning.surgery import scratch_copy, uncompiled
 from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
 from eyas.pruning.tracing.foreign_weights import check_weights
@@ -46,10 +46,10 @@ def trace(
     model = uncompiled(model)
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
-    captured = [capture(share_structure(model).eval(), *example)]
+    captured = [capture(scratch_copy(model).eval(), *example)]
     if unread(model, captured):
         with contextlib.suppress(TraceError):
-            captured.append(capture(share_structure(model).train(), *doubled(example)))
+            captured.append(capture(scratch_copy(model).train(), *doubled(example)))
     check_weights(model, example, captured)
     unused = unread(model, captured)
     images, _ = image_batch(model, example)
