@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
@@ -43,7 +44,7 @@ def trace(
         if number < 1:
             msg = f"`{name}` must be at least 1; given: {number}"
             raise ParameterError(msg)
-    model = uncompiled(model)
+    model = uncompiled(_own_code(model))
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
     captured = [capture(scratch_copy(model).eval(), *example)]
@@ -56,3 +57,22 @@ def trace(
     space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
     space.constants = captured[0].constants
     return space
+
+
+def _own_code(model: nn.Module) -> nn.Module:
+    """``model``, if it and its layers run by their own code: a recorded program cannot be copied with fewer channels.
+
+    Raises:
+        TraceError: says which layer does not.
+    """
+    if not isinstance(model, nn.Module):
+        msg = f"a {type(model).__name__} is no nn.Module: pass the network itself"
+        raise TraceError(msg)
+    for path, module in model.named_modules():
+        if isinstance(module, (fx.GraphModule, torch.jit.ScriptModule)):
+            msg = (
+                f"{path or 'the network'} is a program that torch.fx, torch.jit or torch.export recorded "
+                f"({type(module).__name__}), with its numbers of channels: trace the nn.Module that it was made from"
+            )
+            raise TraceError(msg)
+    return model
