@@ -4,21 +4,22 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from eyas.config import PipelineParams
 from eyas.data import Dataset
 from eyas.errors import ParameterError
+from eyas.networks.answers import require_repeating
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.constants import advice, checksums, same_constants
-from eyas.networks.saved_network import Network, save_network
+from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.comparable import comparability
+from tasks.dense_network import save_as_loaded
 from tasks.dense_source import DenseSource, find_dense_source
 from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
@@ -44,7 +45,8 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     network = _build(params, source, data.dataset)
     space = trace(network.model, (network.example(),))
     cost = space.cost()
-    network = replace(network, constants=_repeating(space.constants, source, data.dataset, section.seed))
+    _require_repeating(network, space.constants, source, section.seed)
+    network = replace(network, constants=space.constants)
     share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     try_exporters(params, network, cost.macs, len(data.split("train")))
     model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
@@ -62,7 +64,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
     metrics |= _judge(data, network, result, compared.note)
-    save_network(network, artifacts / "baseline")
+    save_as_loaded(network, artifacts / "baseline")
     compared.write(artifacts / "baseline")
     if not compared.comparable:
         _log.warning("WARNING: accuracies of dense and pruned network are not comparable: %s", compared.reason)
@@ -85,20 +87,18 @@ def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Net
     return Network(model, named.factory, named.arguments, dataset.image_shape, seen, output)
 
 
-def _repeating(
-    constants: tuple[Tensor, ...], source: DenseSource, dataset: Dataset, seed: int
-) -> tuple[Tensor, ...]:  # fmt: skip
-    """The tensors that no state dict holds, if the factory makes the same ones each time.
+def _require_repeating(network: Network, constants: tuple[Tensor, ...], source: DenseSource, seed: int) -> None:
+    """Refuse a factory that makes something else each time but weights, so that what is loaded computes otherwise.
 
     Raises:
-        ParameterError: it does not, so that a network that is loaded would compute something else.
+        ParameterError: it does.
     """
+    again = build_model(source.architecture, source.arguments, network.arguments["num_classes"], seed=seed + 1)
     if constants:
-        again = build_model(source.architecture, source.arguments, dataset.num_classes, seed=seed + 1)
-        other = trace(again, (torch.zeros(1, *dataset.image_shape),)).constants
+        other = trace(again, (network.example(),)).constants
         if not same_constants(checksums(constants), checksums(other)):
             raise ParameterError(f"the network cannot be saved whole: {advice(constants)}")
-    return constants
+    require_repeating(network.model, again, ((network.example(2),), {}))
 
 
 def _judge_checkpoint(data: TrainingData, network: Network, note: str) -> dict[str, float | int]:

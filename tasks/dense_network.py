@@ -12,11 +12,14 @@ from torch import nn
 
 from eyas.config import PipelineParams
 from eyas.errors import CheckpointError
+from eyas.networks.answers import record_answers, require_answers
 from eyas.networks.architecture_record import ARCHITECTURE, read_record
 from eyas.networks.architectures import Architecture, find_architecture
 from eyas.networks.pruned_architecture import dense_architecture
-from eyas.networks.saved_network import Network, load, load_network
+from eyas.networks.saved_network import Network, load, load_network, save_network
 from eyas.pruning.output_paths import output_path
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.space import SearchSpace
 
 
 def load_dense(params: PipelineParams, artifacts: Path) -> Network:
@@ -42,6 +45,19 @@ def load_dense(params: PipelineParams, artifacts: Path) -> Network:
             )
             raise CheckpointError(msg)
     return network
+
+
+def save_as_loaded(
+    network: Network, folder: Path, *, pruned_to: tuple[SearchSpace, PruningPlan] | None = None
+) -> None:  # fmt: skip
+    """:func:`save_network`; what a later stage loads has to answer as ``network`` does.
+
+    Raises:
+        CheckpointError: it answers otherwise, or cannot be loaded.
+    """
+    save_network(network, folder, pruned_to=pruned_to)
+    loaded = load_network(folder, allowed=(network.architecture,))
+    require_answers(loaded.model, record_answers(network.model, ((network.example(2),), {})), str(folder))
 
 
 def load_pruned(folder: Path, dense: Network) -> nn.Module:

@@ -16,7 +16,7 @@ from torch import nn
 from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
 from eyas.data.comparability import read_comparability
-from eyas.networks.saved_network import Network, save_network
+from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
@@ -25,7 +25,7 @@ from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
-from tasks.dense_network import load_dense
+from tasks.dense_network import load_dense, save_as_loaded
 from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
@@ -154,7 +154,7 @@ def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[
 
 def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan, dense: Network) -> None:
     """Weights, plan and architecture, as ``eyas.load`` reads them."""
-    save_network(replace(dense, model=small.cpu().eval()), folder, pruned_to=(space, plan))
+    save_as_loaded(replace(dense, model=small.cpu().eval()), folder, pruned_to=(space, plan))
 
 
 if __name__ == "__main__":

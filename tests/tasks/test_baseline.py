@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -71,6 +73,27 @@ class Drawn(WithoutNorm):
 
     def forward(self, x):
         return super().forward(self.scale(x))
+
+
+class Hidden(WithoutNorm):
+    """Computes with a drawn number, a function, or a buffer that is in no state dict."""
+
+    def __init__(self, num_classes, kind):
+        super().__init__(num_classes)
+        self.act, self.turn = torch.relu, 0
+        self.register_buffer("factor", torch.ones(8), persistent=False)
+        if kind == "buffer":
+            self.factor = torch.rand(8)
+        elif kind == "python":
+            self.turn = random.randrange(1, 8)
+        elif kind == "numpy":
+            self.factor = torch.from_numpy(np.random.rand(8)).float()  # noqa: NPY002
+        elif kind == "function":
+            power = 1 + random.random()
+            self.act = lambda x: torch.relu(x) ** power
+
+    def forward(self, x):
+        return super().forward(self.act(x.roll(self.turn, 2) * self.factor))
 
 
 @pytest.fixture
@@ -330,3 +353,16 @@ def test_a_tensor_that_no_state_dict_holds_has_to_repeat(artifacts, repeat):
     else:
         with pytest.raises(ParameterError, match=r"cannot be saved whole.*shape \(8,\).*register_buffer"):
             baseline(params, artifacts, silent)
+
+
+@pytest.mark.parametrize("kind", ["none", "buffer", "python", "numpy", "function"])
+def test_what_the_factory_draws_beside_weights_is_refused_before_training(artifacts, kind, monkeypatch):
+    params = make_params(artifacts, architecture=f"{__name__}:Hidden", arguments={"kind": kind}, epochs=1)
+    states = random.getstate(), torch.random.get_rng_state().tolist()
+    if kind == "none":
+        baseline(params, artifacts, silent)
+    else:
+        monkeypatch.setattr("tasks.baseline.TrainingData.train", None)
+        with pytest.raises(ParameterError, match=r"cannot be saved whole: built twice .* register_buffer"):
+            baseline(params, artifacts, silent)
+        assert states == (random.getstate(), torch.random.get_rng_state().tolist())

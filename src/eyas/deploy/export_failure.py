@@ -7,7 +7,7 @@ from torch import Tensor, fx, nn
 
 from eyas.deploy.named_outputs import NamedOutputs
 from eyas.errors import TraceError
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import scratch_copy
 from eyas.pruning.tracing.call import module_of, user_line
 from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.rule_registry import operator_name
@@ -47,7 +47,7 @@ def innermost_reason(error: BaseException) -> str:
 def _place(network: nn.Module, images: Tensor, operator: str) -> str:
     """Layer and line of code that run an operator, where the network can be captured."""
     try:
-        nodes = list(capture(share_structure(network).eval(), (images,), {}).nodes())
+        nodes = list(capture(scratch_copy(network).eval(), (images,), {}).nodes())
     except TraceError:
         return ""
     plain = operator.rpartition("::")[2].removeprefix("special_")

@@ -35,6 +35,19 @@ class Pruning(BaseModel):
     """Digest of the plan."""
 
 
+class Answers(BaseModel):
+    """What a network answers to seeded inputs (:mod:`eyas.networks.answers`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: dict[str, Any]
+    """Shapes and types, as a search space's JSON has them."""
+    values: list[list[float]]
+    """Sums over each floating-point output."""
+    tolerances: list[float]
+    """What is rounding, for each output."""
+
+
 class ArchitectureRecord(BaseModel):
     """Content of ``architecture.json``."""
 
@@ -54,13 +67,15 @@ class ArchitectureRecord(BaseModel):
     constants: list[tuple[float, ...]] = []
     """Checksums of the tensors that the forward code reads and the weights' file lacks; not written where there are
     none."""
+    answers: Answers | None = None
+    """Written by :func:`eyas.save`; the pipeline's stages build each network again instead."""
     weights: str
     """sha256 of the weights' file."""
     pruning: Pruning | None = None
 
     def to_json(self) -> str:
         """The record and its digest; equal records give equal text."""
-        left_out = {name for name in ("output", "constants") if not getattr(self, name)}
+        left_out = {name for name in ("output", "constants", "answers") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=left_out)
         return json.dumps({**content, "digest": content_digest(content)}, indent=1) + "\n"
 

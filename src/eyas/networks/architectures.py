@@ -2,10 +2,13 @@
 
 import importlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -80,7 +83,7 @@ def find_architecture(name: str, arguments: Mapping[str, Any], num_classes: int)
 
 
 def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: int, *, seed: int = 0) -> nn.Module:
-    """A network with fresh weights drawn from ``seed``; the global generator stays as it was.
+    """A network with fresh weights drawn from ``seed``; the global generators stay as they were.
 
     Args:
         architecture: a name in ``models/``, or ``package.module:factory``; the caller vouches for it.
@@ -93,9 +96,23 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
     """
     named = find_architecture(architecture, arguments, num_classes)
     factory = _import_factory(named.factory)
+    with seeded(seed):
+        return _call(factory, named.arguments, architecture)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators that a factory may draw from: torch's, numpy's, Python's; all are restored."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _call(factory, named.arguments, architecture)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002
 
 
 def current_factory(architecture: str) -> str:

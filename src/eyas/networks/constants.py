@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import CheckpointError, TraceError
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import scratch_copy
 from eyas.pruning.tracing.capture import capture
 
 Checksum = tuple[float, ...]
@@ -42,7 +42,7 @@ def require_constants(
     if not recorded:
         return ()
     try:
-        constants = capture(share_structure(model).eval(), (torch.zeros(2, *input_shape),), {}).constants
+        constants = capture(scratch_copy(model).eval(), (torch.zeros(2, *input_shape),), {}).constants
     except TraceError:
         return ()  # several inputs, of which the record knows one
     if not same_constants(checksums(constants), recorded):

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from eyas.errors import BadInputError
 from eyas.pruning.output_paths import answering_plainly
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import scratch_copy
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -28,7 +28,7 @@ def save_program(small: nn.Module, path: Path, space: "SearchSpace") -> None:
         BadInputError: ``torch.export`` cannot capture the network.
     """
     args, kwargs = pytree.tree_map(_two_images, space.example)
-    shared = answering_plainly(share_structure(small).cpu().eval())
+    shared = answering_plainly(scratch_copy(small).cpu().eval())
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         try:

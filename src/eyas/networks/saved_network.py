@@ -18,8 +18,17 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from eyas.errors import CheckpointError, PlanError
-from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS, ArchitectureRecord, Pruning, read_record
-from eyas.networks.architectures import build_architecture
+from eyas.networks.answers import record_answers, require_answers
+from eyas.networks.architecture_record import (
+    ARCHITECTURE,
+    PLAN,
+    WEIGHTS,
+    Answers,
+    ArchitectureRecord,
+    Pruning,
+    read_record,
+)
+from eyas.networks.architectures import build_architecture, seeded
 from eyas.networks.checkpoint import apply_weights
 from eyas.networks.constants import checksums, require_constants
 from eyas.networks.exported_program import save_program
@@ -69,7 +78,11 @@ class Network:
 
 
 def save_network(
-    network: Network, folder: Path | str, *, pruned_to: "tuple[SearchSpace, PruningPlan] | None" = None
+    network: Network,
+    folder: Path | str,
+    *,
+    pruned_to: "tuple[SearchSpace, PruningPlan] | None" = None,
+    answers: Answers | None = None,
 ) -> Path:
     """Write a network; returns the folder, which is made if it is missing.
 
@@ -77,6 +90,7 @@ def save_network(
         network: dense, or pruned and then trained or not.
         folder: where the files go.
         pruned_to: the dense network's search space, and the plan that a pruned network was pruned to.
+        answers: what the network has to answer where it is loaded.
 
     Raises:
         PlanError: the network does not have the shapes the plan leads to.
@@ -92,6 +106,7 @@ def save_network(
         seen_by_checkpoint=network.seen_by_checkpoint,
         output=network.output,
         constants=checksums(network.constants),
+        answers=answers,
         weights=hashlib.sha256(weights).hexdigest(),
         pruning=pruning,
     )
@@ -128,7 +143,8 @@ def save(
     """
     _, shape = image_batch(space.model, space.example)
     network = Network(small, architecture, arguments or {}, shape, constants=space.constants)
-    folder = save_network(network, folder, pruned_to=(space, plan))
+    recorded = record_answers(uncompiled(small), space.example)
+    folder = save_network(network, folder, pruned_to=(space, plan), answers=recorded)
     if program:
         save_program(uncompiled(small), folder / PROGRAM, space)
     return folder
@@ -168,8 +184,7 @@ def load_network(
     record = read_record(folder)
     plan = _read_plan(folder / PLAN, record.pruning) if record.pruning else None
     weights = _read_weights(folder / WEIGHTS, record)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         if factory is not None:
             dense = factory(**record.arguments)
         else:
@@ -184,8 +199,9 @@ def load_network(
         check_plan(plan, dense, record.pruning.dense_shapes, weights)
         model = _fill(dense, record.pruning, weights)
     constants = require_constants(model, record.input_shape, record.constants, source)
+    require_answers(model.eval(), record.answers, source)
     return Network(
-        model=model.eval(),
+        model=model,
         architecture=record.architecture,
         arguments=record.arguments,
         input_shape=record.input_shape,

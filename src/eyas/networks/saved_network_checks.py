@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils.parametrize import is_parametrized
 
 from eyas.errors import CheckpointError, PlanError
 from eyas.networks.named_tensors import state_names, unique_tensors
 from eyas.pruning.plan import PruningPlan
+from eyas.pruning.surgery import scratch_copy
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -74,7 +76,7 @@ def stale_attributes(small: nn.Module, dense: nn.Module) -> list[tuple[str, str,
 
 def told_by_shapes(module: nn.Module) -> dict[str, int]:
     """Integer attributes of torch's own layers as the shapes of their tensors give them."""
-    weight = getattr(module, "weight", None)
+    weight = _weight(module)
     tensor = weight if isinstance(weight, Tensor) else getattr(module, "running_mean", None)
     if not isinstance(tensor, Tensor):
         return {}
@@ -91,6 +93,15 @@ def told_by_shapes(module: nn.Module) -> dict[str, int]:
     elif isinstance(module, (nn.GroupNorm, nn.PReLU)):
         told = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
     return told
+
+
+def _weight(module: nn.Module) -> object:
+    """A layer's weight, or a tensor of its shape where it is computed: reading it must not change the layer."""
+    if is_parametrized(module, "weight"):
+        return scratch_copy(module).eval().weight
+    # Where a hook before each forward computes it, the attribute is that of the last forward, and of the dense network.
+    computed_from = (module._parameters.get(name) for name in ("weight", "weight_orig", "weight_v"))
+    return next((tensor for tensor in computed_from if tensor is not None), getattr(module, "weight", None))
 
 
 def check_dense(dense: nn.Module, recorded: Shapes, factory: str) -> None:

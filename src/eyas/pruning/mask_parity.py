@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 from eyas.errors import ParityError
 from eyas.pruning.output_paths import output_leaves
-from eyas.pruning.surgery import Slices, prune, rebuild, share_structure, uncompiled
+from eyas.pruning.surgery import Slices, prune, rebuild, scratch_copy, uncompiled
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -172,7 +172,7 @@ def drawn_inputs(model: nn.Module, example: Example, seed: int) -> Example:
     args, kwargs = random_like(example, seed)
     try:
         with torch.random.fork_rng(devices=[]):
-            undefined = has_nan(answers(share_structure(model), args, kwargs))
+            undefined = has_nan(answers(scratch_copy(model), args, kwargs))
     except ParityError:
         raise
     except Exception:  # whatever the user's code raises on inputs outside its domain

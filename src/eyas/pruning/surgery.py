@@ -78,6 +78,11 @@ def share_structure(model: Model) -> Model:
     return rebuild(model, lambda tensor: tensor)
 
 
+def scratch_copy(model: Model) -> Model:
+    """:func:`share_structure` with buffers of its own, since forward code may change them."""
+    return rebuild(model, lambda tensor: tensor if isinstance(tensor, nn.Parameter) else tensor.detach().clone())
+
+
 def rebuild(model: Model, take: Any) -> Model:
     """Copy the module tree; each parameter and buffer becomes ``take(tensor)``."""
     modules = list(model.modules())

@@ -7,9 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
 
 from eyas.errors import TraceError
 from eyas.pruning.output_paths import answering_plainly
+from eyas.pruning.tracing.call import user_line
 
 WRAPPERS = ("wrap_with_set_grad_enabled", "wrap_with_autocast")
 """Operators that run a graph of their own as it stands: ``with torch.no_grad():`` and the like in the forward code."""
@@ -59,10 +61,28 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
             "`example_inputs` in eval mode and has no control flow that depends on the values of tensors"
         )
         raise TraceError(msg) from error
+    _require_sizes(model, program.graph)
     signature = program.graph_signature
     tensors = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     constants = (program.constants[name] for name in signature.inputs_to_lifted_tensor_constants.values())
     return Captured(program.graph, dict(tensors), tuple(item for item in constants if isinstance(item, Tensor)))
+
+
+def _require_sizes(model: nn.Module, graph: fx.Graph) -> None:
+    """Refuse tensors whose size depends on values, such as ``y[y > 0]``.
+
+    Raises:
+        TraceError: names the line.
+    """
+    for node in graph.nodes:
+        tensors = [item for item in pytree.tree_leaves(node.meta.get("val")) if isinstance(item, Tensor)]
+        if any(isinstance(size, torch.SymInt) for tensor in tensors for size in tensor.shape):
+            line = user_line(str(node.meta.get("stack_trace") or "")) or str(node.target)
+            msg = (
+                f"{type(model).__name__} makes a tensor whose size depends on values, {line}: what is computed per "
+                "image has to have one shape; use torch.where or a product with the mask"
+            )
+            raise TraceError(msg)
 
 
 def wrapped_graph(node: fx.Node) -> fx.Graph | None:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from eyas.errors import TraceError
 from eyas.pruning.space_json import Example
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import scratch_copy
 from eyas.pruning.tracing.capture import Captured
 from eyas.pruning.tracing.state import named_tensors
 
@@ -61,5 +61,5 @@ def _foreign_parameters(model: nn.Module, example: Example) -> list[nn.Parameter
     args, kwargs = example
     own = {id(parameter) for parameter in model.parameters()}
     with torch.no_grad(), torch.random.fork_rng(devices=[]), _Reads() as reads:
-        share_structure(model).eval()(*args, **kwargs)
+        scratch_copy(model).eval()(*args, **kwargs)
     return [parameter for number, parameter in reads.parameters.items() if number not in own]

@@ -8,7 +8,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from eyas.pruning.space_json import Example
-from eyas.pruning.surgery import share_structure
+from eyas.pruning.surgery import scratch_copy
 from eyas.pruning.tracing.layer_outputs import LAYERS
 
 
@@ -59,4 +59,4 @@ def _takes_one(model: nn.Module, example: Example, size: int) -> bool:
 def _run(model: nn.Module, example: Example) -> None:
     args, kwargs = example
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        share_structure(model).eval()(*args, **kwargs)
+        scratch_copy(model).eval()(*args, **kwargs)

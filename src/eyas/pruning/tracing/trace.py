@@ -4,11 +4,12 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+import torch
+from torch import fx, nn
 
 from eyas.errors import ParameterError, TraceError
 from eyas.pruning.space import SearchSpace
-from eyas.pruning.surgery import share_structure, uncompiled
+from eyas.pruning.surgery import scratch_copy, uncompiled
 from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
 from eyas.pruning.tracing.foreign_weights import check_weights
@@ -43,16 +44,35 @@ def trace(
         if number < 1:
             msg = f"`{name}` must be at least 1; given: {number}"
             raise ParameterError(msg)
-    model = uncompiled(model)
+    model = uncompiled(_own_code(model))
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
-    captured = [capture(share_structure(model).eval(), *example)]
+    captured = [capture(scratch_copy(model).eval(), *example)]
     if unread(model, captured):
         with contextlib.suppress(TraceError):
-            captured.append(capture(share_structure(model).train(), *doubled(example)))
+            captured.append(capture(scratch_copy(model).train(), *doubled(example)))
     check_weights(model, example, captured)
     unused = unread(model, captured)
     images, _ = image_batch(model, example)
     space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
     space.constants = captured[0].constants
     return space
+
+
+def _own_code(model: nn.Module) -> nn.Module:
+    """``model``, if it and its layers run by their own code: a recorded program cannot be copied with fewer channels.
+
+    Raises:
+        TraceError: says which layer does not.
+    """
+    if not isinstance(model, nn.Module):
+        msg = f"a {type(model).__name__} is no nn.Module: pass the network itself"
+        raise TraceError(msg)
+    for path, module in model.named_modules():
+        if isinstance(module, (fx.GraphModule, torch.jit.ScriptModule)):
+            msg = (
+                f"{path or 'the network'} is a program that torch.fx, torch.jit or torch.export recorded "
+                f"({type(module).__name__}), with its numbers of channels: trace the nn.Module that it was made from"
+            )
+            raise TraceError(msg)
+    return model
