@@ -79,7 +79,7 @@ def train(
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        EyasError: the loss is no longer a number.
+        ParameterError: the loss is no longer a number.
     """
     device = torch.device(device)
     _to_device(model, device)
