@@ -87,8 +87,8 @@ def arrange(
     labels = [label for partition in partitions.values() for label in partition.labels]
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
-    digests = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
-    repeated = _test_images_in_train(digests, is_test)
+    digests, pixels = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
+    repeated = _test_images_in_train(pixels, is_test)
     splits = _split(digests, is_test, repeated, options)
     index = sorted(
         IndexRow(split, digest, location.file, location.row, label)
@@ -97,7 +97,7 @@ def arrange(
     )
     left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
     left_out.update({"broken": digests.count("")} if "" in digests else {})
-    shared = sum(flag and digest in repeated for digest, flag in zip(digests, is_test, strict=True))
+    shared = len(repeated)
     left_out.update({"in test and in train": shared} if shared else {})
     named = [row.label for row in index], [row.split for row in index], classes
     counts = count_classes(*named, test_came_with_data=any(is_test))
@@ -125,31 +125,33 @@ def read_partitions(
 
 def _verify(
     reader: ImageReader, locations: Sequence[ImageLocation], options: DatasetOptions, progress: Progress
-) -> list[str]:
-    """Decode every image once, so that all broken ones are told now; returns the content hashes, "" for a broken one.
+) -> tuple[list[str], list[str]]:
+    """Decode every image once, so that all broken ones are told now; content hashes and hashes of the pixels.
+
+    Both are "" for a broken image.
 
     Raises:
         DataError: more images than ``skip_broken`` do not decode.
     """
-    digests, broken = [""] * len(locations), list[str]()
+    digests, pixels, broken = [""] * len(locations), [""] * len(locations), list[str]()
 
-    def check(location: ImageLocation, payload: Payload) -> str | DataError:
+    def check(location: ImageLocation, payload: Payload) -> tuple[str, str] | DataError:
         try:
-            options.preprocessing(payload, str(location))
+            decoded = options.preprocessing(payload, str(location))
         except DataError as error:
             return error
-        return content_hash(payload)
+        return content_hash(payload), content_hash(decoded)
 
     step = max(len(locations) // 20, 1)
     for done, (position, result) in enumerate(reader.each(locations, check), 1):
         if isinstance(result, DataError):
             broken.append(str(result))
         else:
-            digests[position] = result
+            digests[position], pixels[position] = result
         if done % step == 0 or done == len(locations):
             progress(done, len(locations), "images verified")
     _tell_broken(broken, options.skip_broken)
-    return digests
+    return digests, pixels
 
 
 def _tell_broken(broken: Sequence[str], allowed: int) -> None:
@@ -182,26 +184,30 @@ def _check_test_set(test: str | None, *, comes_with_data: bool) -> None:
         raise DataError(msg)
 
 
-def _test_images_in_train(digests: Sequence[str], is_test: Sequence[bool]) -> set[str]:
-    """Images of a given test set that are in the training data as well: seen before, whatever they are called.
+def _test_images_in_train(pixels: Sequence[str], is_test: Sequence[bool]) -> set[int]:
+    """Positions of test images whose pixels are in the training data as well: seen before, however they are stored.
+
+    Args:
+        pixels: hashes of the decoded images, as the network sees them; "" for a broken one.
+        is_test: by image, whether it came in a test set.
 
     Raises:
         DataError: all are.
     """
-    train = {digest for digest, flag in zip(digests, is_test, strict=True) if not flag}
-    test = [digest for digest, flag in zip(digests, is_test, strict=True) if flag and digest]
-    repeated = [digest for digest in test if digest in train]
+    train = {digest for digest, flag in zip(pixels, is_test, strict=True) if not flag}
+    test = [position for position, flag in enumerate(is_test) if flag and pixels[position]]
+    repeated = {position for position in test if pixels[position] in train}
     if test and len(repeated) == len(test):
         msg = f"all {len(test):,} images of the test set are in `train` as well: give a `test` set of other images"
         raise DataError(msg)
     if repeated:
         words = "%d of %d images of the test set are in the training data as well: they are left out of the test set"
         _LOG.warning(words, len(repeated), len(test))
-    return set(repeated)
+    return repeated
 
 
 def _split(
-    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[str], options: DatasetOptions
+    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[int], options: DatasetOptions
 ) -> list[SplitName | None]:
     """The split of every image; None for one that is broken, repeated, or that ``max_images`` leaves out."""
     pool = [position for position, flag in enumerate(is_test) if not flag and digests[position]]
@@ -214,7 +220,7 @@ def _split(
 
     def split_of(position: int, digest: str) -> SplitName | None:
         if is_test[position]:
-            return "test" if digest and digest not in repeated else None
+            return "test" if digest and position not in repeated else None
         return assign(digest, **shares) if position in kept else None
 
     return [split_of(position, digest) for position, digest in enumerate(digests)]
