@@ -17,7 +17,6 @@ from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import Network
 from eyas.sampling.placement import Placement
-from eyas.sampling.search import Search
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
@@ -141,7 +140,7 @@ def _look_inside(
         space = trace_network(network, params.sample)
         budget = budget_of(space, params.sample)
         Placement(space, budget).check_reachable()
-        Search(space, budget, params.sample.sampler, seed=params.sample.seed).ask(1)
+        params.sample.sampler.ask(space, budget, 1, seed=params.sample.seed)
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
     for exporter in params.export.chosen.values():
         with look.telling("export.exporters", export.FIELDS):

@@ -45,7 +45,7 @@ def _raise(answer: Tensor) -> Tensor:
         (OtherInTraining(lambda logits: logits.detach().requires_grad_()), "no gradient reaches any"),
         (OtherInTraining(lambda logits: logits[:, :3]), r"answers two images with \(2, 3\) in train mode, .*\(2, 5\)"),
         (OtherInTraining(lambda logits: logits[None]), r"\(1, 2, 5\) in train mode"),
-        (OtherInTraining(_raise), "AssertionError in train mode: no training here"),
+        (OtherInTraining(_raise), "in train mode it fails with AssertionError: no training here"),
         (OtherInTraining(lambda logits: logits.nothing), "AttributeError"),
     ],
 )
