@@ -38,7 +38,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
 def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Bring, verify, split and record the data that ``params.fetch`` names."""
     settings = params.fetch
-    options = _options(settings, share_threads(cores(), wanted=params.runtime.threads))
+    options = dataset_options(settings, share_threads(cores(), wanted=params.runtime.threads))
     source = settings.addresses
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
     before = versions_if_told(lambda: data_versions(settings, store))
@@ -60,7 +60,8 @@ def _bring(settings: FetchParams, part: str, address: str, folder: Path, store: 
     return fetch_files(address, folder, store.bring, settings.sha256, settings.limits)
 
 
-def _options(settings: FetchParams, threads: int) -> DatasetOptions:
+def dataset_options(settings: FetchParams, threads: int) -> DatasetOptions:
+    """How ``params.fetch`` has its data read and split."""
     names = {name for name in DatasetOptions.__dataclass_fields__ if name in FetchParams.model_fields}
     return DatasetOptions(
         preprocessing=Preprocessing(len(settings.mean), settings.image_size, settings.resize, settings.limits),

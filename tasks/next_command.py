@@ -4,13 +4,12 @@ import json
 import os
 import re
 import shlex
-import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from eyas.cli.program import program
 from eyas.errors import EyasError
 from eyas.storage import redacted
 from tasks.workspace import Workspace
@@ -25,7 +24,7 @@ def next_command(workspace: Workspace, command: str, *options: str) -> str:
         options: further ones, such as ``--version`` and its number.
     """
     start = _start(workspace.root)
-    return shlex.join([*_program(start), command, *_profile(workspace, start), *options])
+    return shlex.join([*program(start), command, *_profile(workspace, start), *options])
 
 
 @contextmanager
@@ -53,17 +52,6 @@ def _start(root: Path) -> Path:
     """The folder that the shell stands in, if that is in the checkout: commands change to the checkout themselves."""
     start, root = Path(os.environ.get("PWD", root)).resolve(), root.resolve()
     return start if root in (start, *start.parents) else root
-
-
-def _program(start: Path) -> list[str]:
-    """``eyas`` where the shell knows it as ours, else its path, else the module."""
-    script = Path(sys.prefix) / "bin" / "eyas"
-    if not script.exists():
-        return [sys.executable, "-m", "eyas.cli"]
-    known = shutil.which("eyas")
-    if known and Path(known).samefile(script):
-        return ["eyas"]
-    return [os.path.relpath(script, start) if script.is_relative_to(start) else str(script)]
 
 
 def _profile(workspace: Workspace, start: Path) -> Iterator[str]:

@@ -28,6 +28,7 @@ QUICK: Mapping[str, Check] = {
     "export.exporters": preflight_network.check_exporters,
     "runtime.device": preflight_network.check_device,
     "runtime.cluster": preflight_network.check_cluster,
+    "runtime.state": preflight_places.check_state,
     "disk": preflight_places.check_writable,
 }
 """By what a fault is told under."""

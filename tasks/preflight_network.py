@@ -1,7 +1,6 @@
 """Looking before a run at the network: is it built, does the checkpoint fit, is the budget in reach, is it exported."""
 
 import importlib.util
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,11 +11,6 @@ from torch import nn
 
 import models
 from eyas.config import PipelineParams, expand
-from eyas.data.archives import is_archive
-from eyas.data.builtin import write_builtin
-from eyas.data.manifest import list_files
-from eyas.data.partitions import common_classes, list_source
-from eyas.data.sources import BUILTIN
 from eyas.deploy.named_outputs import flattened
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
@@ -25,9 +19,10 @@ from eyas.networks.saved_network import Network
 from eyas.sampling.placement import Placement
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
+from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, sample
 from tasks.drawn_candidates import budget_of
-from tasks.preflight_places import fetched
+from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
@@ -111,36 +106,14 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
         model = build_model(section.architecture, section.arguments, classes, seed=section.seed)
         output = check_fits(model, data, params.output)
         size = len(model.state_dict())
+        if params.finetune.epochs != 0 or section.checkpoint is None or section.adapt_epochs != 0:
+            check_learns(model, data.image_shape, output)
     if size is None:
         return look
     with look.telling("baseline.checkpoint", baseline.FIELDS):
         _load(params, model, root, look)
     _look_inside(params, model, data, output, look)
     return look
-
-
-def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | None:
-    """How many classes the data has; None where only fetching it can tell."""
-    if known := fetched(params, root, artifacts):
-        return len(known.classes)
-    with tempfile.TemporaryDirectory() as scratch:
-        folders = {part: _folder(place, root, Path(scratch, part)) for part, place in params.fetch.addresses.items()}
-        here = {part: folder for part, folder in folders.items() if folder is not None}
-        if len(here) < len(folders) or any(is_archive(name) for folder in here.values() for name in list_files(folder)):
-            return None
-        choice = params.fetch.format
-        return len(common_classes({part: list_source(folder, choice).listing for part, folder in here.items()}))
-
-
-def _folder(place: str, root: Path, scratch: Path) -> Path | None:
-    """Where a source's files lie, if that is a folder of this machine."""
-    if place.startswith(BUILTIN):
-        scratch.mkdir()
-        write_builtin(place.removeprefix(BUILTIN), scratch)
-        return scratch
-    address = parse(expand(place))
-    folder = root / address.key
-    return folder if address.scheme == "file" and folder.is_dir() else None
 
 
 def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLook) -> None:
@@ -167,6 +140,7 @@ def _look_inside(
         space = trace_network(network, params.sample)
         budget = budget_of(space, params.sample)
         Placement(space, budget).check_reachable()
+        params.sample.sampler.ask(space, budget, 1, seed=params.sample.seed)
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
     for exporter in params.export.chosen.values():
         with look.telling("export.exporters", export.FIELDS):

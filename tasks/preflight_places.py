@@ -100,10 +100,13 @@ def check_prefect(params: PipelineParams, root: Path, artifacts: Path) -> None:
 def check_writable(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """Artifacts, DVC's cache and the temporary folder can be written to, and are not full."""
     for place in _places(root, artifacts):
-        if not os.access(place, os.W_OK | os.X_OK):
-            msg = f"{place} cannot be written to: change its owner or its mode"
-            raise StorageError(msg)
+        _require_writable(place)
         _require_free(place, LEAST_FREE, "any run")
+
+
+def check_state(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """The folder of epoch checkpoints and journals can be made."""
+    _require_writable(_existing(artifacts.parent / params.runtime.state))
 
 
 def check_space(params: PipelineParams, root: Path, artifacts: Path) -> None:
@@ -173,7 +176,25 @@ def _check_server(what: str, address: str, way: str) -> None:
 def _places(root: Path, artifacts: Path) -> list[Path]:
     """Artifacts, DVC's cache and the temporary folder; of each the part that exists."""
     wanted = (artifacts, cache_folder(root), Path(os.environ.get("TMPDIR") or tempfile.gettempdir()))
-    return [next(path for path in (place, *place.parents) if path.exists()) for place in map(Path.absolute, wanted)]
+    return [_existing(place) for place in wanted]
+
+
+def _existing(place: Path) -> Path:
+    """The folder itself or the nearest above it that exists."""
+    return next(path for path in (place.absolute(), *place.absolute().parents) if path.exists())
+
+
+def _require_writable(place: Path) -> None:
+    """A folder can be made there: permissions alone do not tell, of a superuser or of ``/proc``."""
+    writable = os.access(place, os.W_OK | os.X_OK)
+    try:
+        if writable:
+            tempfile.TemporaryDirectory(prefix=".eyas-", dir=place).cleanup()
+    except OSError:
+        writable = False
+    if not writable:
+        msg = f"{place} cannot be written to: change its owner or its mode"
+        raise StorageError(msg)
 
 
 def _require_free(place: Path, need: int, what: str) -> None:

@@ -10,6 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from eyas.data.comparability import read_comparability
+from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
 from eyas.operations.report import (
     console_table,
@@ -25,8 +26,10 @@ from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
+from tasks.fingerprint import code_files
 from tasks.next_command import next_command
 from tasks.record import log_report, log_verdict, open_store
+from tasks.users_code import with_python_path
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -58,7 +61,11 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     commit, dirty = git_state(workspace.root)
     note = "   # the checkout held further changes" if dirty else ""
     checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
-    return [*checkout, "make setup", f".venv/bin/{workspace.command}"]
+    code = code_files(workspace)
+    places = [f"# {workspace.params_file}: the parameters, which must lie there"]
+    places += [f"# {', '.join(sorted(code[OWN]))}: own code, on PYTHONPATH"] if code[OWN] else []
+    command = with_python_path(f".venv/bin/{workspace.command}", workspace, code)
+    return [*checkout, "make setup", *places, command]
 
 
 def print_summary(workspace: Workspace, version: str | None, run_id: str) -> None:

@@ -1,5 +1,6 @@
 """Stage ``sample``: the search space of the dense network, and candidates inside the budget."""
 
+import logging
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +14,8 @@ from tasks import stage
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import candidate_table, generations_of
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
+
+_log = logging.getLogger(__name__)
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
     "metric": "sample.budget",
@@ -40,6 +43,9 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     candidates = candidate_table(space, generations.first())
     pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(candidates)} candidates")
+    if len(candidates) < settings.candidates and not settings.sampler.learns:
+        words = "%d candidates, not the %d asked for: sample.round_to, min_width and tolerance leave no more"
+        _log.warning(words, len(candidates), settings.candidates)
     return _metrics(space, generations.budget, candidates)
 
 

@@ -17,6 +17,7 @@ from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, named_outputs, output_path, primary_output
 from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
 from eyas.training.recipes import Recipe
+from eyas.training.trial_step import check_learns
 from tasks import stage
 
 _log = logging.getLogger(__name__)
@@ -52,7 +53,13 @@ class TrainingData:
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
         teacher: nn.Module | None = None, output: str | None = None,
     ) -> TrainingResult:  # fmt: skip
-        """Train on ``train``, judge epochs on ``score``; continues from ``folder``."""
+        """Train on ``train``, judge epochs on ``score``; continues from ``folder``.
+
+        Raises:
+            ParameterError: the network cannot be trained.
+        """
+        if epochs != 0:
+            check_learns(model, self.dataset.image_shape, output)
         return train(
             model,
             self.split("train"),

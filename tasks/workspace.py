@@ -82,7 +82,7 @@ class Workspace:
         """Tells this folder from every other on any machine, for as long as its state is kept."""
         path = self.state / "identity"
         if not path.exists():
-            self.state.mkdir(parents=True, exist_ok=True)
+            self._make_state()
             path.write_text(uuid.uuid4().hex)
         return hashlib.sha256(f"{path.read_text()} {self.folder.resolve()}".encode()).hexdigest()[:32]
 
@@ -127,9 +127,16 @@ class Workspace:
         write_workspace(self.root, self.folder, self.content)
         write_origin(self.root, self.folder, self.params_file, self.command)
 
+    def _make_state(self) -> None:
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"runtime.state: {self.state} cannot be made: {error.strerror}"
+            raise ParameterError(msg) from error
+
     @contextmanager
     def _held(self, *, wait: bool) -> Iterator[None]:
-        self.state.mkdir(parents=True, exist_ok=True)
+        self._make_state()
         owner = self.state / "run.owner"
         lock = FileLock(self.state / "run.lock", timeout=-1 if wait else 0)
         try:

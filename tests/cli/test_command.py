@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typer.testing import CliRunner
 
 from eyas.cli import main
 from eyas.cli.app import app
+from eyas.cli.program import program
 from eyas.cli.project import find_project, hand_over
 from eyas.errors import BadInputError
 
@@ -129,7 +131,7 @@ def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
 
 
 def test_an_interrupted_command_says_what_that_means(project: Path) -> None:
-    assert call(project, "status") == (130, "", "stopped; go on with: eyas status\n")
+    assert call(project, "status") == (130, "", f"stopped; go on with: {shlex.join(program(project))} status\n")
 
 
 @pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
@@ -143,7 +145,7 @@ def test_asked_to_end_a_command_ends_as_on_ctrl_c(project: Path, signal: str) ->
         begin = time.monotonic()
         _, errors = process.communicate(timeout=30)
         assert time.monotonic() - begin < 20
-    assert (process.returncode, errors) == (130, "stopped; go on with: eyas rollback\n")
+    assert (process.returncode, errors) == (130, f"stopped; go on with: {shlex.join(program(project))} rollback\n")
 
 
 def test_a_missing_permission_is_told_in_one_line(project: Path) -> None:

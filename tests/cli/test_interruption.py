@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from eyas.cli.interruption import Interruption, Stopped
+from eyas.cli.program import program
 from tests.cli.test_command import project, start
 
 __all__ = ["project"]
@@ -101,6 +102,10 @@ def is_gone(child: psutil.Process) -> bool:
     return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+def called(project: Path) -> str:
+    return shlex.join(program(project))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("body", [NOTHING_TO_CLOSE, CONVERTS, SWALLOWS], ids=["at once", "converted", "swallowed"])
 def test_a_signal_ends_a_command_whatever_a_library_makes_of_it(
@@ -115,7 +120,7 @@ def test_a_signal_ends_a_command_whatever_a_library_makes_of_it(
         _, errors = process.communicate(timeout=30)
         assert time.monotonic() - begin < 10  # 2 seconds and what a busy machine adds
     assert process.returncode == 130
-    assert errors.startswith("stopped; go on with: eyas run --set ")
+    assert errors.startswith(f"stopped; go on with: {called(project)} run --set ")
     assert errors.count("\n") == 1
     assert "secretword" not in errors
     if body is CONVERTS:  # nobody closed what it had started
@@ -131,7 +136,7 @@ def test_the_printed_command_can_be_pasted(project: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
     child.kill()
-    assert shlex.split(errors.partition("go on with: ")[2]) == ["eyas", *arguments]
+    assert shlex.split(errors.partition("go on with: ")[2]) == [*program(project), *arguments]
 
 
 def test_a_second_ctrl_c_ends_all_at_once(project: Path) -> None:
@@ -145,7 +150,7 @@ def test_a_second_ctrl_c_ends_all_at_once(project: Path) -> None:
         begin = time.monotonic()
         _, errors = process.communicate(timeout=30)
         assert time.monotonic() - begin < 5
-    assert (process.returncode, errors) == (130, "stopped; go on with: eyas run\n")
+    assert (process.returncode, errors) == (130, f"stopped; go on with: {called(project)} run\n")
     assert is_gone(child)
 
 
@@ -155,7 +160,10 @@ def test_a_lost_server_is_a_failure_with_its_name(project: Path) -> None:
         child = child_of(process)
         _, errors = process.communicate(timeout=30)
     child.kill()
-    assert (process.returncode, errors) == (1, "error: MLflow at http://host is lost; go on with: eyas run\n")
+    assert (process.returncode, errors) == (
+        1,
+        f"error: MLflow at http://host is lost; go on with: {called(project)} run\n",
+    )
 
 
 def test_servers_are_given_the_time_that_they_take(project: Path) -> None:

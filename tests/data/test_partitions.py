@@ -63,11 +63,45 @@ def test_cifar_and_mnist_names_tell_train_from_test(fetched, tmp_path) -> None:
     assert len(eyas.data.open_dataset(fetched(tmp_path / "m", channels=1)).split("test")) == 9
 
 
-def test_both_a_test_and_a_validation_set_ask_which(fetched, tmp_path) -> None:
-    for prefix in ("train", "test", "val"):
+def test_a_test_and_a_validation_set_without_one_to_train_on_ask_which(fetched, tmp_path) -> None:
+    for prefix in ("test", "val"):
         write_folder(tmp_path / "source", make_images(3), [0, 1, 2], prefix=prefix)
     with pytest.raises(DataError, match="`train` and `test`"):
         fetched(tmp_path / "source")
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("Training", "dev", "Testing")])
+def test_of_three_parts_the_test_set_is_the_test_set(fetched, tmp_path, images, names) -> None:
+    test = make_images(30, seed=5)
+    for prefix, part, labels in zip(
+        names, (images[:80], images[80:], test), (LABELS[:80], LABELS[80:], LABELS[:30]), strict=True
+    ):
+        write_folder(tmp_path / "source", part, labels, prefix=prefix)
+    dataset = eyas.data.open_dataset(fetched(tmp_path / "source", where="included"))
+    kept = {pixels.transpose(1, 2, 0).tobytes() for pixels in dataset.split("test").images().numpy()}
+    assert kept == {pixels.tobytes() for pixels in test}
+    assert sum(len(dataset.split(name)) for name in SPLITS[:3]) == len(images)
+
+
+@pytest.mark.parametrize(
+    ("part", "words"),
+    [
+        ("Testing", r"class 'cat' has no image in the test set, class 'cats' has no image to train on: give both"),
+        ("Training", r"class 'cats' has no image in the test set, class 'cat' has no image to train on: give both"),
+    ],
+)
+def test_a_class_spelt_otherwise_in_one_part_is_named(fetched, tmp_path, images, part, words) -> None:
+    for prefix, labels in (("Training", LABELS), ("Testing", LABELS[:30])):
+        write_folder(tmp_path / "source", make_images(len(labels), seed=len(labels)), labels, prefix=prefix)
+    (tmp_path / "source" / part / "cat").rename(tmp_path / "source" / part / "cats")
+    with pytest.raises(DataError, match=words):
+        fetched(tmp_path / "source", where="included")
+
+
+def test_a_class_that_a_separate_test_set_lacks_is_named(fetched, folder, tmp_path) -> None:
+    write_folder(tmp_path / "held", make_images(2, seed=5), [0, 1])
+    with pytest.raises(DataError, match="class 'cat' has no image in the test set: give both"):
+        fetched(folder, tmp_path / "held")
 
 
 def test_fewer_images_are_those_with_the_smallest_hashes(fetched, folder, images) -> None:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from eyas.data.index import read_index
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.manifest import INDEX, read_manifest
 from eyas.errors import DataError
-from tests.support.image_sources import make_images, write_folder, write_parquet
+from tests.support.image_sources import CLASSES, make_images, write_folder, write_parquet
 
 LABELS = [number % 3 for number in range(120)]
 HELD = [number % 3 for number in range(30)]
@@ -88,3 +90,23 @@ def test_cut_from_train_are_the_same_images_and_the_manifest_says_so(
     assert np.unique([row.split for row in read_index(marked / INDEX)]).tolist() == [
         "calibration", "score", "test", "train",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stored", [{"format": "bmp"}, {"format": "webp", "lossless": True}, {"format": "tiff"}])
+@pytest.mark.parametrize("apart", [0, 12])
+def test_images_that_are_stored_otherwise_are_the_same_images(
+    fetched: Callable[..., Path], tmp_path: Path, stored: dict[str, Any], apart: int
+) -> None:
+    images = make_images(len(LABELS) + apart)
+    write_folder(tmp_path / "train", images[: len(LABELS)], LABELS)
+    for position, pixels in enumerate(images):
+        place = tmp_path / "test" / CLASSES[position % 3] / f"{position}.{stored['format']}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place, **stored)
+    if not apart:
+        with pytest.raises(DataError, match=r"all 120 images of the test set are in `train`"):
+            fetched(tmp_path / "train", tmp_path / "test")
+        return
+    manifest = read_manifest(fetched(tmp_path / "train", tmp_path / "test"))
+    assert sum(manifest.splits["test"].values()) == apart
+    assert manifest.left_out == {"in test and in train": len(LABELS)}

@@ -15,7 +15,7 @@ from eyas.scoring.scorers import Scorer
 from eyas.storage.digests import file_sha256
 from eyas.training.recipes import Recipe
 from tasks.fingerprint import code_files
-from tasks.named_inputs import INPUTS, StageInputs, write_inputs
+from tasks.named_inputs import INPUTS, StageInputs, own_code, write_inputs
 from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import models
 from eyas.errors import ParameterError
 from flows import commands
-from tasks import preflight_network, preflight_places
+from tasks import preflight_data, preflight_network, preflight_places
 from tasks.preflight import Preflight, look, look_closely
 from tasks.workspace import open_workspace
 from tests.support.image_sources import make_images, write_folder
@@ -30,7 +31,7 @@ Look = Callable[..., Preflight]
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A checkout with a folder of three classes and a checkpoint of them."""
     shutil.copy(ROOT / "dvc.yaml", tmp_path)
-    write_folder(tmp_path / "data", make_images(12), [0, 1, 2] * 4)
+    write_folder(tmp_path / "data", make_images(240), [0, 1, 2] * 80)
     torch.save(models.build("resnet8", num_classes=3, width=8).state_dict(), tmp_path / "three.pt")
     torch.save(models.build("resnet8", num_classes=5, width=8).state_dict(), tmp_path / "five.pt")
     for variable in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
@@ -149,6 +150,72 @@ def test_each_fault_names_its_field(
     assert fault.startswith(f"{field}: ")
     assert re.search(words, fault)
     assert "`" not in fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"test": "included"}, "fetch: fetch.test is included, but fetch.train brings no test set"),
+        ({"limits": {"images": 10, "classes": 2}}, "fetch: .* more than fetch.limits.classes allows"),
+        ({"train": "builtin:digits", "mean": [0.5], "std": [0.5], "limits": {"images": 10}}, "fetch.limits.images"),
+        ({"sha256": {"nothere.png": "abababab"}}, "fetch: fetch.sha256 names 'nothere.png'"),
+        ({"sha256": {"0000.png": "abababab"}}, "fetch: ant/0000.png has sha256 .*expected abababab"),
+        ({"calibration_fraction": 0.0001}, "fetch: class 'ant' has no image in split 'calibration' .*calibration_frac"),
+    ],
+)
+def test_what_fetching_would_refuse_is_told(closely: Look, changes: dict[str, Any], words: str) -> None:
+    assert re.match(f".*{words}", only_fault(closely(fetch=FETCH | changes)))
+
+
+@pytest.mark.parametrize("decoded", [2**26, 0])
+def test_an_empty_image_is_told_also_where_the_data_is_too_large_to_decode(
+    closely: Look, checkout: Path, decoded: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight_data, "DECODED", decoded)
+    (checkout / "data" / "ant" / "none.png").touch()
+    assert re.search(r"ant/none\.png.*fetch\.skip_broken", only_fault(closely()))
+    assert closely(fetch=FETCH | {"skip_broken": 1}).faults == ()
+
+
+def test_a_class_that_the_test_set_spells_otherwise_is_told(closely: Look, checkout: Path) -> None:
+    for part, count in (("Training", 240), ("Testing", 30)):
+        write_folder(checkout / "parts", make_images(count, seed=count), [0, 1, 2] * (count // 3), prefix=part)
+    (checkout / "parts" / "Testing" / "cat").rename(checkout / "parts" / "Testing" / "cats")
+    assert "class 'cat' has no image in the test set" in only_fault(closely(fetch=FETCH | {"train": "parts"}))
+
+
+def frozen(num_classes: int) -> nn.Module:
+    """A network that cannot be trained."""
+    return models.build("resnet8", num_classes=num_classes, width=8).requires_grad_(requires_grad=False)
+
+
+def three_layers(num_classes: int) -> nn.Module:
+    """A network of two widths, so that costs come in large steps."""
+    body = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(8, num_classes))
+
+
+def test_a_network_that_cannot_be_trained_is_told_where_it_would_be(closely: Look, checkout: Path) -> None:
+    network = {"architecture": f"{__name__}:frozen"}
+    assert only_fault(closely(baseline=network)).startswith("baseline.architecture: the network cannot be trained: all")
+    ready = network | {"checkpoint": "three.pt", "seen_by_checkpoint": False}
+    assert closely(baseline=ready, finetune={"epochs": 0}).faults == ()
+    assert len(closely(baseline=ready).faults) == 1
+
+
+def test_a_band_between_two_steps_of_the_cost_is_told(closely: Look) -> None:
+    sample = {"budget": {"macs": 0.6}, "tolerance": 0.001}
+    fault = only_fault(closely(baseline={"architecture": f"{__name__}:three_layers"}, sample=sample))
+    assert fault.startswith("sample.budget: ")
+    assert "steps that jump over this band" in fault
+
+
+@pytest.mark.parametrize("state", ["/proc/nope", "/dev/null/state"])
+def test_a_state_that_cannot_be_written_is_told(closely: Look, checkout: Path, state: str) -> None:
+    assert only_fault(closely(runtime={"state": state})).startswith("runtime.state: ")
+    workspace = open_workspace(checkout, checkout / "params.yaml", name="mine")
+    with pytest.raises(ParameterError, match=r"runtime\.state"), workspace.locked():
+        pass
 
 
 def test_data_of_one_class_is_told_before_it_is_brought(closely: Look, checkout: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from eyas.errors import DataError, EyasError
+from eyas.errors import DataError, ParameterError
 from eyas.training import Evaluation, TensorSplit, evaluate, train
 from eyas.training.recipes.sgd import SGD, Distillation
 from tests.training.helpers import RECIPE, state_hash
@@ -126,7 +126,7 @@ def test_a_label_without_an_output(digits, tiny):
 
 def test_a_loss_that_explodes_says_what_to_lower(digits, tiny):
     train_split, score, _ = digits
-    with pytest.raises(EyasError, match=r"no longer finite in epoch 1 .*`learning_rate`"):
+    with pytest.raises(ParameterError, match=r"no longer finite in epoch 1 .*`learning_rate`"):
         train(tiny(), train_split, score, recipe=SGD(batch_size=32, learning_rate=1e30), epochs=1)
 
 

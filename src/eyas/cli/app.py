@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 bad input (nothing was done), 3 refused by a ga
 import gc
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from eyas.cli import library_commands, registry_commands, run_commands, server_commands
 from eyas.cli.interruption import INTERRUPTED, Interruption
+from eyas.cli.program import program
 from eyas.errors import EyasError
 
 COMMANDS = (
@@ -86,7 +88,7 @@ def eyas(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, run one command, and return the exit status."""
     typed = sys.argv[1:] if arguments is None else arguments
-    Interruption(["eyas", *typed]).install()
+    Interruption([*program(Path.cwd()), *typed]).install()
     try:
         app(arguments, prog_name="eyas")
     except SystemExit as ended:

@@ -1,5 +1,6 @@
 """The sections of the six stages; DVC looks at these."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
@@ -73,6 +74,9 @@ class FetchParams(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            msg = f"mean {list(self.mean)} and std {list(self.std)} must be finite numbers"
+            raise ValueError(msg)
         if len(self.mean) != len(self.std):
             msg = f"mean has {len(self.mean)} channels and std {len(self.std)}: give one number per channel in both"
             raise ValueError(msg)

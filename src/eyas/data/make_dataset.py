@@ -13,7 +13,7 @@ from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, write_index
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
-from eyas.data.partitions import Partition, common_classes, list_source, make_partition
+from eyas.data.partitions import Partition, check_same_classes, common_classes, list_source, make_partition
 from eyas.data.payload import Payload, content_hash
 from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
 from eyas.errors import DataError
@@ -52,14 +52,43 @@ def make_dataset(
     Raises:
         DataError: files that are not what they promise, an image that does not decode, a class absent from a split.
     """
-    partitions, classes = _read_partitions(folder / FILES, options, tuple(source))
+    partitions, classes = read_partitions(folder / FILES, options, tuple(source))
+    contents = arrange(folder / FILES, options, partitions, classes, progress)
+    _write(folder, options, source=source, partitions=partitions, classes=classes, contents=contents)
+    return {**_metrics(contents.index, contents.counts), "train_images_in_test": contents.shared}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The images of a data set, each verified and in its split."""
+
+    index: list[IndexRow]
+    counts: dict[str, dict[str, int]]
+    """Images per split and class."""
+    left_out: dict[str, int]
+    """Files and images that are not used, by kind."""
+    shared: int
+    """Images of a test set that came with the data which are in the training data as well."""
+
+
+def arrange(
+    files: Path,
+    options: DatasetOptions,
+    partitions: Mapping[str, Partition],
+    classes: Sequence[str],
+    progress: Progress = silent,
+) -> Contents:
+    """Verify every image below ``files`` and find its split; nothing is written.
+
+    Raises:
+        DataError: an image does not decode, the test set was seen as a whole, or a class is absent from a split.
+    """
     locations = [location for partition in partitions.values() for location in partition.locations]
     labels = [label for partition in partitions.values() for label in partition.labels]
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
-    digests = _verify(ImageReader(folder / FILES, formats, options.threads), locations, options, progress)
-    _check_test_set(options.test, comes_with_data=any(is_test))
-    repeated = _test_images_in_train(digests, is_test)
+    digests, pixels = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
+    repeated = _test_images_in_train(pixels, is_test)
     splits = _split(digests, is_test, repeated, options)
     index = sorted(
         IndexRow(split, digest, location.file, location.row, label)
@@ -68,61 +97,61 @@ def make_dataset(
     )
     left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
     left_out.update({"broken": digests.count("")} if "" in digests else {})
-    shared = sum(flag and digest in repeated for digest, flag in zip(digests, is_test, strict=True))
+    shared = len(repeated)
     left_out.update({"in test and in train": shared} if shared else {})
-    counts = count_classes([row.label for row in index], [row.split for row in index], classes)
-    _write(
-        folder,
-        options,
-        source=source,
-        partitions=partitions,
-        classes=classes,
-        index=index,
-        counts=counts,
-        left_out=left_out,
-    )
-    return {**_metrics(index, counts), "train_images_in_test": shared}
+    named = [row.label for row in index], [row.split for row in index], classes
+    counts = count_classes(*named, test_came_with_data=any(is_test))
+    return Contents(index, counts, left_out, shared)
 
 
-def _read_partitions(
+def read_partitions(
     files: Path, options: DatasetOptions, names: Sequence[str]
 ) -> tuple[dict[str, Partition], tuple[str, ...]]:
-    """The partitions of these names with their images, and the classes that they share."""
+    """The partitions of these names below ``files`` with their images, which are not read, and the classes they share.
+
+    Raises:
+        DataError: files of no known format, a test set that is not what ``options.test`` says, or a class that is
+            in the test set alone or is missing there.
+    """
     sources = {name: list_source(files / name, options.format, options.limits) for name in names}
     classes = common_classes({name: source.listing for name, source in sources.items()})
     partitions = {
         name: make_partition(name, source, classes, has_test="test" in names) for name, source in sources.items()
     }
+    _check_test_set(options.test, comes_with_data=any(any(partition.is_test) for partition in partitions.values()))
+    check_same_classes(partitions, classes)
     return partitions, classes
 
 
 def _verify(
     reader: ImageReader, locations: Sequence[ImageLocation], options: DatasetOptions, progress: Progress
-) -> list[str]:
-    """Decode every image once, so that all broken ones are told now; returns the content hashes, "" for a broken one.
+) -> tuple[list[str], list[str]]:
+    """Decode every image once, so that all broken ones are told now; content hashes and hashes of the pixels.
+
+    Both are "" for a broken image.
 
     Raises:
         DataError: more images than ``skip_broken`` do not decode.
     """
-    digests, broken = [""] * len(locations), list[str]()
+    digests, pixels, broken = [""] * len(locations), [""] * len(locations), list[str]()
 
-    def check(location: ImageLocation, payload: Payload) -> str | DataError:
+    def check(location: ImageLocation, payload: Payload) -> tuple[str, str] | DataError:
         try:
-            options.preprocessing(payload, str(location))
+            decoded = options.preprocessing(payload, str(location))
         except DataError as error:
             return error
-        return content_hash(payload)
+        return content_hash(payload), content_hash(decoded)
 
     step = max(len(locations) // 20, 1)
     for done, (position, result) in enumerate(reader.each(locations, check), 1):
         if isinstance(result, DataError):
             broken.append(str(result))
         else:
-            digests[position] = result
+            digests[position], pixels[position] = result
         if done % step == 0 or done == len(locations):
             progress(done, len(locations), "images verified")
     _tell_broken(broken, options.skip_broken)
-    return digests
+    return digests, pixels
 
 
 def _tell_broken(broken: Sequence[str], allowed: int) -> None:
@@ -155,26 +184,30 @@ def _check_test_set(test: str | None, *, comes_with_data: bool) -> None:
         raise DataError(msg)
 
 
-def _test_images_in_train(digests: Sequence[str], is_test: Sequence[bool]) -> set[str]:
-    """Images of a given test set that are in the training data as well: seen before, whatever they are called.
+def _test_images_in_train(pixels: Sequence[str], is_test: Sequence[bool]) -> set[int]:
+    """Positions of test images whose pixels are in the training data as well: seen before, however they are stored.
+
+    Args:
+        pixels: hashes of the decoded images, as the network sees them; "" for a broken one.
+        is_test: by image, whether it came in a test set.
 
     Raises:
         DataError: all are.
     """
-    train = {digest for digest, flag in zip(digests, is_test, strict=True) if not flag}
-    test = [digest for digest, flag in zip(digests, is_test, strict=True) if flag and digest]
-    repeated = [digest for digest in test if digest in train]
+    train = {digest for digest, flag in zip(pixels, is_test, strict=True) if not flag}
+    test = [position for position, flag in enumerate(is_test) if flag and pixels[position]]
+    repeated = {position for position in test if pixels[position] in train}
     if test and len(repeated) == len(test):
         msg = f"all {len(test):,} images of the test set are in `train` as well: give a `test` set of other images"
         raise DataError(msg)
     if repeated:
         words = "%d of %d images of the test set are in the training data as well: they are left out of the test set"
         _LOG.warning(words, len(repeated), len(test))
-    return set(repeated)
+    return repeated
 
 
 def _split(
-    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[str], options: DatasetOptions
+    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[int], options: DatasetOptions
 ) -> list[SplitName | None]:
     """The split of every image; None for one that is broken, repeated, or that ``max_images`` leaves out."""
     pool = [position for position, flag in enumerate(is_test) if not flag and digests[position]]
@@ -187,7 +220,7 @@ def _split(
 
     def split_of(position: int, digest: str) -> SplitName | None:
         if is_test[position]:
-            return "test" if digest and digest not in repeated else None
+            return "test" if digest and position not in repeated else None
         return assign(digest, **shares) if position in kept else None
 
     return [split_of(position, digest) for position, digest in enumerate(digests)]
@@ -200,12 +233,10 @@ def _write(
     source: Mapping[str, str],
     partitions: Mapping[str, Partition],
     classes: tuple[str, ...],
-    index: Sequence[IndexRow],
-    counts: dict[str, dict[str, int]],
-    left_out: Mapping[str, int],
+    contents: Contents,
 ) -> None:
     """Write index and manifest."""
-    write_index(folder / INDEX, index)
+    write_index(folder / INDEX, contents.index)
     decode = options.preprocessing
     image = ImageRecord(channels=decode.channels, size=decode.size, resize=decode.resize)
     manifest = Manifest(
@@ -215,14 +246,14 @@ def _write(
         image=image,
         mean=options.mean,
         std=options.std,
-        splits=counts,
+        splits=contents.counts,
         files={name: file_record(folder / FILES / name) for name in list_files(folder / FILES)},
         index=file_record(folder / INDEX),
-        left_out=dict(sorted(left_out.items())),
+        left_out=dict(sorted(contents.left_out.items())),
         test_from_train=options.test == FROM_TRAIN,
         digest="",
     )
-    digest = dataset_digest(index, manifest.settings)
+    digest = dataset_digest(contents.index, manifest.settings)
     (folder / MANIFEST).write_text(manifest.model_copy(update={"digest": digest}).to_json())
 
 

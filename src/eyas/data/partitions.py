@@ -134,14 +134,39 @@ def _tell_parts(name: str, uses: Sequence[Use]) -> None:
 def own_test_files(name: str, uses: Sequence[Use]) -> list[bool]:
     """Which files of a source are its own test set: those for testing, else those for validation.
 
+    Where there are all three, those for validation are training data, of which some become the score split.
+
     Raises:
-        DataError: it holds both a test and a validation set.
+        DataError: it holds a test and a validation set, but no training set.
     """
-    if set(uses) >= {"test", "validation"}:
-        msg = f"{name} holds both a test and a validation set: give the two to use as `train` and `test`"
+    there = set(uses)
+    if there == {"test", "validation"}:
+        msg = f"{name} holds both a test and a validation set, alone: give the two to use as `train` and `test`"
         raise DataError(msg)
-    flags = [use != "train" for use in uses]
-    if all(flags) or not any(flags):
+    if len(there) < 2:
         return [False] * len(uses)
-    _LOG.info("%s holds a test set of its own (its %s images): used as given", name, uses[flags.index(True)])
-    return flags
+    own: Use = "test" if "test" in there else "validation"
+    _LOG.info("%s holds a test set of its own (its %s images): used as given", name, own)
+    if len(there) == 3:
+        _LOG.info("the validation images of %s count as training images: the score split is drawn from both", name)
+    return [use == own for use in uses]
+
+
+def check_same_classes(partitions: Mapping[str, Partition], classes: Sequence[str]) -> None:
+    """A test set that came with the data has images of just the classes that are trained.
+
+    Raises:
+        DataError: a class is in one of the two alone, such as one that is spelt otherwise there.
+    """
+    labels: dict[bool, set[int]] = {False: set(), True: set()}
+    for partition in partitions.values():
+        for label, flag in zip(partition.labels, partition.is_test, strict=True):
+            labels[flag].add(label)
+    untested, untrained = (
+        ", ".join(repr(classes[label]) for label in sorted(labels[part] - labels[not part])) for part in (False, True)
+    )
+    if labels[True] and (untested or untrained):
+        faults = [f"class {untested} has no image in the test set"] if untested else []
+        faults += [f"class {untrained} has no image to train on"] if untrained else []
+        msg = f"{', '.join(faults)}: give both the same classes, spelt alike"
+        raise DataError(msg)

@@ -41,7 +41,9 @@ def smallest(digests: Sequence[str], count: int | None) -> NDArray[np.int64]:
     return np.sort(order[:count]).astype(np.int64)
 
 
-def count_classes(labels: Sequence[int], splits: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def count_classes(
+    labels: Sequence[int], splits: Sequence[str], classes: Sequence[str], *, test_came_with_data: bool = False
+) -> dict[str, dict[str, int]]:
     """Images per split and class name.
 
     Raises:
@@ -53,9 +55,12 @@ def count_classes(labels: Sequence[int], splits: Sequence[str], classes: Sequenc
         for split in SPLITS:
             if not counts[split, label]:
                 share = "smaller shares for the other splits" if split == "train" else f"a larger `{split}_fraction`"
+                way = f"more images, {share}, a larger `max_images`"
+                if split == "test" and test_came_with_data:
+                    way = "images of it in the test set that are not in `train` and not broken"
                 msg = (
-                    f"class {name!r} has no image in split {split!r} (it has {total} in all): give more images, "
-                    f"{share}, a larger `max_images`, or remove the class"
+                    f"class {name!r} has no image in split {split!r} (it has {total} in all): give {way}, or remove "
+                    "the class"
                 )
                 raise DataError(msg)
     return {split: {name: counts[split, label] for label, name in enumerate(classes)} for split in SPLITS}

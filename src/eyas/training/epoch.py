@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eyas.errors import EyasError
+from eyas.errors import ParameterError
 from eyas.progress import Progress
 from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.training.labelled_images import LabelledImages
@@ -84,4 +84,4 @@ def _check_finite(total: Tensor, job: TrainingJob, epoch: int) -> None:
             f"the loss is no longer finite in epoch {epoch} (learning rate {rate:.4g} at that step): lower "
             "`learning_rate` or raise `warmup_epochs`; with `precision` bfloat16, try float32"
         )
-        raise EyasError(msg)
+        raise ParameterError(msg)

@@ -79,7 +79,7 @@ def train(
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        EyasError: the loss is no longer a number.
+        ParameterError: the loss is no longer a number.
     """
     device = torch.device(device)
     _to_device(model, device)
@@ -90,7 +90,8 @@ def train(
     train_split, score_split = train_split.to(device), score_split.to(device)
     num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
-    _log.info("training: %s", length.text)
+    if length.epochs:
+        _log.info("training: %s", length.text)
     job = TrainingJob(
         model=model,
         teacher=_prepare_teacher(teacher, recipe, device),

@@ -116,13 +116,12 @@ def _size(dense: int, pruned: int) -> ResultRow:
 
 
 def _latency(results: Results) -> list[ResultRow]:
-    """Median and 95th percentile; the change is how many times faster."""
+    """The median and the 95th percentile; the change is how many times faster."""
     measured, setting = results.latency["milliseconds"], results.latency
-    images = "image" if setting["batch"] == 1 else "images"
     threads = "thread" if setting["threads"] == 1 else "threads"
     names = {
-        "median": f"median latency ({setting['batch']} {images}, {setting['threads']} {threads})",
-        "p95": "95th percentile of latency",
+        "median": f"latency (batch {setting['batch']}, {setting['threads']} {threads})",
+        "p95": "its 95th percentile",
     }
     return [
         ResultRow(
