@@ -323,7 +323,7 @@ def test_a_file_name_that_no_command_line_repeats_is_refused(checkout: Path) -> 
     ("override", "differs"),
     [
         ("promote.margin=0.02", False),  # what the file says
-        ("promote.margin=2e-2", False),
+        ("promote.margin=0.020", False),
         ("promote.margin=0.03", True),
         ("promote.max_drop=0.05", False),  # the default of what it leaves out
         ("promote.max_drop=null", True),
