@@ -38,7 +38,7 @@ def plain() -> nn.Module:
         (lambda: nn.Sequential(nn.Identity(), torch.fx.symbolic_trace(plain())), "1 is a program that torch.fx"),
         (lambda: torch.jit.trace(plain(), IMAGES), "the network is a program that torch.fx"),
         (lambda: torch.relu, "is no nn.Module"),
-        (lambda: Selecting(lambda y: y[y > 0]), "size depends on values, `.*lambda y"),
+        (lambda: Selecting(lambda y: y[y > 0]), "size depends on values, `return self.select"),
         (lambda: Selecting(lambda y: y[y > 0].mean()), "size depends on values"),
         (lambda: Selecting(lambda y: torch.nonzero(y)), "size depends on values"),
     ],
