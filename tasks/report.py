@@ -29,7 +29,7 @@ from eyas.storage import redact
 from tasks.fingerprint import code_files
 from tasks.next_command import next_command
 from tasks.record import log_report, log_verdict, open_store
-from tasks.users_code import with_python_path
+from tasks.users_code import folders_of_code, with_python_path
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     note = "   # the checkout held further changes" if dirty else ""
     checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
     code = code_files(workspace)
-    places = [f"# {workspace.params_file}: the parameters, which must lie there"]
+    places = [f"# {workspace.params_file}: the parameters, which must lie there"] if workspace.arguments else []
     places += [f"# {', '.join(sorted(code[OWN]))}: own code, on PYTHONPATH"] if code[OWN] else []
-    command = with_python_path(f".venv/bin/{workspace.command}", workspace, code)
+    command = with_python_path(f".venv/bin/{workspace.command}", folders_of_code(workspace, code))
     return [*checkout, "make setup", *places, command]
 
 
