@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from eyas.component import Component
 from eyas.config import expand
+from eyas.config.safe_yaml import load_yaml
 from eyas.operations.source_files import SourceFiles
 from eyas.storage.addresses import parse
 from eyas.storage.digests import file_sha256
@@ -55,10 +55,17 @@ def write_inputs(workspace: Workspace, registered: str | None = None) -> StageIn
     return inputs
 
 
+def read_own_code(workspace: Workspace) -> dict[str, str]:
+    """What ``inputs.json`` says of the code that the stages ran with, all stages together."""
+    path = workspace.folder / INPUTS
+    inputs: StageInputs = json.loads(path.read_text()) if path.exists() else {}
+    return {name: value for part in inputs.values() for name, value in part.items() if name != CHECKPOINT}
+
+
 def own_code(workspace: Workspace) -> StageInputs:
     """By stage, the source files that its parameters reach and ``dvc.yaml`` does not list, and what is installed."""
     sources = SourceFiles(search_path(workspace))
-    stages = yaml.safe_load((workspace.root / "dvc.yaml").read_text())["stages"]
+    stages = load_yaml((workspace.root / "dvc.yaml").read_text(), "dvc.yaml")["stages"]
     return {name: _of_stage(workspace, stage, sources) for name, stage in stages.items()}
 
 

@@ -26,7 +26,7 @@ from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
-from tasks.fingerprint import code_files
+from tasks.named_inputs import read_own_code
 from tasks.next_command import next_command
 from tasks.record import log_report, log_verdict, open_store
 from tasks.users_code import folders_of_code, with_python_path
@@ -61,9 +61,10 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     commit, dirty = git_state(workspace.root)
     note = "   # the checkout held further changes" if dirty else ""
     checkout = [f"git checkout {commit}{note}" if commit else "# of which commit is not known: no git was here"]
-    code = code_files(workspace)
+    code = {OWN: read_own_code(workspace)}
     places = [f"# {workspace.params_file}: the parameters, which must lie there"] if workspace.arguments else []
-    places += [f"# {', '.join(sorted(code[OWN]))}: own code, on PYTHONPATH"] if code[OWN] else []
+    files = sorted(name for name in code[OWN] if "." in name)
+    places += [f"# {', '.join(files)}: own code, on PYTHONPATH"] if files else []
     command = with_python_path(f".venv/bin/{workspace.command}", folders_of_code(workspace, code))
     return [*checkout, "make setup", *places, command]
 

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 from eyas.config import PipelineParams
 from eyas.data.comparability import Comparability
 from tasks.record import open_store
-from tasks.report import build_report, print_summary
+from tasks.report import build_report, print_summary, reproduce_lines
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
 
@@ -64,3 +65,17 @@ def test_summary_says_that_accuracies_are_not_comparable(
     assert "--version 7 --force 'why it is good enough'" in said
     assert "97.22 % 96.67 % not comparable" in said
     assert "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen them." in said
+
+
+def test_a_report_says_which_own_code_must_lie_where(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib/mypkg").mkdir(parents=True)
+    (tmp_path / "lib/mypkg/net.py").write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "lib"))
+    own = {"mypkg/net.py": "0" * 64, "torch": "2.13.0", "baseline.checkpoint": "1" * 64}
+    (workspace.folder / "inputs.json").write_text(json.dumps({"fetch": {}, "baseline": own}))
+    *_, file, place, command = reproduce_lines(workspace)
+    assert file.endswith(": the parameters, which must lie there")
+    assert place == "# mypkg/net.py: own code, on PYTHONPATH"
+    assert command == f"PYTHONPATH={tmp_path}/lib:$PYTHONPATH .venv/bin/{workspace.command}"
