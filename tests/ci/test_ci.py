@@ -20,7 +20,8 @@ import json, os, pathlib, sys
 with open("calls", "a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\\n")
 if sys.argv[1] == "retrain":
-    print(json.dumps(dict(ran=os.environ.get("RAN", "yes") == "yes", reason="changed", version="7")))
+    ran = os.environ.get("RAN", "yes") == "yes"
+    print(json.dumps(dict(ran=ran, reason="changed", version="7", run_id="1" if ran else None)))
     sys.exit(int(os.environ.get("RETRAIN_STATUS", 0)))
 pathlib.Path(sys.argv[sys.argv.index("--report") + 1]).write_text("every gate holds\\n")
 sys.exit(int(os.environ.get("GATE_STATUS", 0)))

@@ -104,9 +104,9 @@ def test_a_failed_stage_fails_the_flow_with_its_own_message_and_the_next_run_con
     checkout: Checkout, first_run: str
 ) -> None:
     seen = ["--set", "baseline.seen_by_checkpoint=false"]
-    options = ["--set", "baseline.checkpoint=nowhere.pt", *seen, "--name", "broken", "--no-register"]
+    options = ["--set", "baseline.checkpoint=params.yaml", *seen, "--name", "broken", "--no-register"]
     printed = checkout.run("flows", "run", *options, status=2)
-    assert "nowhere.pt" in printed.splitlines()[-2] + printed.splitlines()[-1]
+    assert "params.yaml" in printed.splitlines()[-2] + printed.splitlines()[-1]
     assert "Retry" not in printed
     assert "Traceback" not in printed
     status = checkout.run("flows", "status")

@@ -60,7 +60,7 @@ class Manifest(BaseModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What :attr:`digest` counts beside the images: classes, decoding and normalisation."""
+        """What the digest counts beside the images: classes, decoding and normalisation."""
         return self.model_dump(include={"classes", "image", "mean", "std"})
 
     def to_json(self) -> str:
