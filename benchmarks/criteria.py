@@ -10,6 +10,7 @@ needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Every measurement is 
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -86,34 +87,42 @@ def report(rows: list[dict[str, Any]]) -> None:
     publish("criteria", "Criteria at the same uniform widths", notes, table(header, lines))
 
 
-def parse() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def uniform_widths_parser(text: str | None, steps: list[int]) -> argparse.ArgumentParser:
+    """What benchmarks at uniform widths are asked for."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
     parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125], help="of the dense MACs")
-    parser.add_argument("--criteria", nargs="+", default=[*CRITERIA], help="names of CRITERIA, or JSON")
-    parser.add_argument("--steps", type=int, nargs="+", default=[200], help="of the fine-tuning")
+    parser.add_argument("--steps", type=int, nargs="+", default=steps, help="of the fine-tuning")
     parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
     parser.add_argument("--orders", type=int, default=2, help="fine-tunings of each, in other orders of the images")
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
-    args = parser.parse_args()
+    return parser
+
+
+def run(
+    args: argparse.Namespace,
+    measure: Callable[[Bench, argparse.Namespace], None],
+    report: Callable[[list[dict[str, Any]]], None],
+    rows: Path,
+) -> None:
+    """Measure, or go on measuring; or report."""
     args.order_seeds = range(1, args.orders + 1)
     args.dense = "adapted" if args.checkpoint else "public"
-    return args
+    torch.set_num_threads(1)
+    if args.report:
+        report(read_rows(rows))
+    else:
+        args.work.mkdir(parents=True, exist_ok=True)
+        measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
 
 
 def main() -> None:
-    """Measure, or go on measuring; or report."""
-    args = parse()
-    torch.set_num_threads(1)
-    if args.report:
-        report(read_rows(ROWS))
-    else:
-        args.work.mkdir(parents=True, exist_ok=True)
-        options = {"seed": 0, "work": args.work, "checkpoint": args.checkpoint}
-        measure(Bench.prepare(args.model, 0.5, 1, **options), args)
+    """The command line."""
+    parser = uniform_widths_parser(__doc__, [200])
+    parser.add_argument("--criteria", nargs="+", default=[*CRITERIA], help="names of CRITERIA, or JSON")
+    run(parser.parse_args(), measure, report, ROWS)
 
 
 if __name__ == "__main__":

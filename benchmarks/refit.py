@@ -11,16 +11,14 @@ measurement is a line of ``results/refit.jsonl``; what is there is not measured 
 import argparse
 import json
 import time
-from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench, Recipe, accuracy, draw, recalibrated, trained_accuracy
+from benchmarks.candidates import Bench, Recipe, accuracy, draw, recalibrated, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
-from benchmarks.criteria import CRITERIA, UNTRAINED_IMAGES
+from benchmarks.criteria import CRITERIA, UNTRAINED_IMAGES, run, uniform_widths_parser
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.plan import PruningPlan
 from eyas.recovery import Recovery
@@ -84,36 +82,13 @@ def report(rows: list[dict[str, Any]]) -> None:
     publish("refit", "Refit in closed form, before and after fine-tuning", notes, table(header, lines))
 
 
-def parse() -> argparse.Namespace:
+def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
-    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125], help="of the dense MACs")
+    parser = uniform_widths_parser(__doc__, [0, 200])
     parser.add_argument("--criterion", default="weight_activation", help="a name of benchmarks.criteria, or JSON")
     parser.add_argument("--recoveries", nargs="+", default=["none", *Recovery.members()])
     parser.add_argument("--images", type=int, nargs="+", default=[64], help="that the refit sees")
-    parser.add_argument("--steps", type=int, nargs="+", default=[0, 200], help="of the fine-tuning")
-    parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
-    parser.add_argument("--orders", type=int, default=2, help="fine-tunings of each, in other orders of the images")
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
-    args = parser.parse_args()
-    args.order_seeds = range(1, args.orders + 1)
-    args.dense = "adapted" if args.checkpoint else "public"
-    return args
-
-
-def main() -> None:
-    """Measure, or go on measuring; or report."""
-    args = parse()
-    torch.set_num_threads(1)
-    if args.report:
-        report(read_rows(ROWS))
-    else:
-        args.work.mkdir(parents=True, exist_ok=True)
-        options = {"seed": 0, "work": args.work, "checkpoint": args.checkpoint}
-        measure(Bench.prepare(args.model, 0.5, 1, **options), args)
+    run(parser.parse_args(), measure, report, ROWS)
 
 
 if __name__ == "__main__":

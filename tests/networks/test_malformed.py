@@ -8,7 +8,6 @@ import json
 import os
 import resource
 import zipfile
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,14 @@ import torch
 from torch import nn
 
 import eyas
-from eyas.errors import CheckpointError, EyasError, PlanError
+from eyas.errors import CheckpointError, PlanError
 from eyas.networks.architecture_record import content_digest
 from eyas.networks.checkpoint import load_weights
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.space_json import LARGEST, sealed
 from tests.pruning.networks import CifarResNet
 from tests.pruning.oracle import random_widths
-from tests.support.mutations import json_mutations, mutations
+from tests.support.mutations import attack, json_mutations, mutations
 
 COUNT = int(os.environ.get("EYAS_MUTATIONS", "60"))
 
@@ -43,21 +42,6 @@ def saved(network: tuple[nn.Module, SearchSpace], tmp_path: Path) -> Path:
     small = eyas.prune(model, space, plan)
     name = "tests.pruning.networks:CifarResNet"
     return eyas.save(small, tmp_path / "a", space=space, plan=plan, architecture=name, arguments={"n": 1})
-
-
-def attack(damaged: Iterable[Any], attempt: Callable[[Any], object], *, least: float = 0.5) -> None:
-    """Each is read, or refused in one line."""
-    refused, count = list[str](), 0
-    for number, content in enumerate(damaged):
-        count += 1
-        try:
-            attempt(content)
-        except EyasError as error:
-            refused.append(str(error))
-        except Exception as error:
-            pytest.fail(f"mutation {number} raised {type(error).__name__}: {error}")
-    assert len(refused) >= least * count
-    assert [text for text in refused if "\n" in text] == []
 
 
 @pytest.mark.parametrize("name", ["architecture.json", "plan.json", "model.safetensors"])

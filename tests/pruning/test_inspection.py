@@ -29,6 +29,15 @@ def test_shares_and_reach_are_those_of_built_networks(space: eyas.SearchSpace) -
     assert report(space)["reachable"]["macs"] == pytest.approx([share, 1.0])
 
 
+@pytest.mark.parametrize("round_to", [1, 3, 8])
+def test_steps_are_those_between_legal_widths(round_to: int) -> None:
+    space = eyas.trace(CifarResNet(1).eval(), (torch.randn(1, 3, 16, 16),), round_to=round_to)
+    for row in group_rows(space):
+        *narrower, dense = space.legal_widths(row.name)
+        assert row.step == round_to
+        assert narrower == list(range(round_to, dense, round_to))
+
+
 def test_report_is_json_and_complete(space: eyas.SearchSpace) -> None:
     content = json.loads(json.dumps(report(space)))
     assert [group["name"] for group in content["groups"]] == list(space.widths)

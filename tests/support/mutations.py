@@ -2,8 +2,13 @@
 
 import copy
 import random
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+import pytest
+
+from eyas.errors import EyasError
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1)
 _VALUES = (
@@ -25,6 +30,21 @@ _VALUES = (
     "0..9",
 )
 _HEADER = 64  # bytes at either end, where most formats say what follows
+
+
+def attack(damaged: Iterable[Any], attempt: Callable[[Any], object], *, names: str = "", least: float = 0.5) -> None:
+    """Try damaged forms: each is read, or refused in one line in which ``names`` is found; some must be refused."""
+    refused, count = list[str](), 0
+    for number, content in enumerate(damaged):
+        count += 1
+        try:
+            attempt(content)
+        except EyasError as error:
+            refused.append(str(error))
+        except Exception as error:
+            pytest.fail(f"mutation {number} raised {type(error).__name__}: {error}")
+    assert len(refused) >= least * count
+    assert [text for text in refused if "\n" in text or not re.search(names, text)] == []
 
 
 def mutations(data: bytes, count: int, seed: int = 0) -> Iterator[bytes]:

@@ -5,13 +5,14 @@ the factory, which may draw them, or were set after it. All is computed on the C
 """
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from eyas.errors import BadInputError, CheckpointError, ParameterError
+from eyas.errors import BadInputError, CheckpointError, ParameterError, PlanError
 from eyas.networks.architecture_record import Answers
 from eyas.networks.checkpoint import apply_weights
 from eyas.pruning.mask_parity import SMALLEST, Example, answers, is_random, random_like
@@ -31,14 +32,21 @@ _ADVICE = (
 )
 
 
+class _NoAnswerError(Exception):
+    """The user's forward code raised on drawn inputs: there is nothing to compare."""
+
+
 def record_answers(model: nn.Module, example: Example) -> Answers | None:
     """Answers for a saved network's record; None where they say nothing: drawn at random, no floats, or no answer."""
     try:
         inputs = example_to_json(example)
         example = example_from_json(inputs, torch.device("cpu"))
+    except (ParameterError, PlanError, NotImplementedError):  # JSON cannot hold them; the last one is pytree's
+        return None
+    try:
         with torch.random.fork_rng(devices=[]):
             sums, again, moved = (_sums(model, example, roundings) for roundings in (0, 0, 4))
-    except Exception:  # inputs that JSON cannot hold, or whatever the user's code raises on drawn ones
+    except _NoAnswerError:
         return None
     if not sums or is_random(sums, again):
         return None
@@ -64,7 +72,7 @@ def require_answers(model: nn.Module, recorded: Answers | None, source: str) -> 
     try:
         with torch.random.fork_rng(devices=[]):
             values = _sums(model, example)
-    except Exception:  # whatever the user's code raises: nothing is silently wrong then
+    except _NoAnswerError:  # nothing is silently wrong then
         return
     if not _agree(values, recorded):
         msg = f"{source} does not hold all that the network computes with, which answers otherwise now: {_ADVICE}"
@@ -110,8 +118,12 @@ def _sums(model: nn.Module, example: Example, roundings: int = 0) -> list[Tensor
     """Of each floating-point output up to 64 sums, in its own precision; the inputs are off by so many roundings."""
     sums = []
     for seed, scale in enumerate(_SCALES):
-        args, kwargs = pytree.tree_map(lambda item: _scaled(item, scale, roundings), random_like(example, seed))  # noqa: B023
-        outputs = answers(_on_cpu(model), args, kwargs)
+        args, kwargs = pytree.tree_map(partial(_scaled, scale=scale, roundings=roundings), random_like(example, seed))
+        network = _on_cpu(model)
+        try:
+            outputs = answers(network, args, kwargs)
+        except Exception as error:  # whatever the user's code raises; what is ours is outside, and raises
+            raise _NoAnswerError from error
         reals = [torch.view_as_real(output) if output.is_complex() else output for output in outputs]
         sums += [_signed_sums(real) for real in reals if real.is_floating_point()]
     return sums

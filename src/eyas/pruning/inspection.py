@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import lcm
 from typing import Any
 
 from eyas.pruning.cost import Cost
@@ -15,6 +16,7 @@ class GroupRow:
     name: str
     channels: int
     step: int
+    """Between two legal widths, ``round_to`` included; the dense width is legal whatever it is."""
     legal_widths: int
     """How many widths it may take."""
     macs_share: float
@@ -29,7 +31,8 @@ def group_rows(space: SearchSpace) -> list[GroupRow]:
     for group in space.groups:
         legal = space.legal_widths(group)
         share = 1 - space.cost({group.name: int(legal[0])}).macs / dense
-        rows.append(GroupRow(group.name, group.channels, group.step, len(legal), share, group.layers))
+        step = lcm(group.step, space.round_to)
+        rows.append(GroupRow(group.name, group.channels, step, len(legal), share, group.layers))
     return rows
 
 

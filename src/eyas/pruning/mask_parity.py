@@ -169,15 +169,15 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
 
 def drawn_inputs(model: nn.Module, example: Example, seed: int) -> Example:
     """:func:`random_like`, or the example itself where the network has no answer to drawn values (a logarithm)."""
-    args, kwargs = random_like(example, seed)
+    drawn, scratch = random_like(example, seed), scratch_copy(model)
     try:
         with torch.random.fork_rng(devices=[]):
-            undefined = has_nan(answers(scratch_copy(model), args, kwargs))
+            outputs = answers(scratch, *drawn)
     except ParityError:
         raise
     except Exception:  # whatever the user's code raises on inputs outside its domain
-        undefined = True
-    return example if undefined else (args, kwargs)
+        return example
+    return example if has_nan(outputs) else drawn
 
 
 def random_like(example: Example, seed: int) -> Example:

@@ -49,11 +49,12 @@ def capture(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] |
     if not isinstance(args, tuple):
         msg = f"`example_inputs` must be a tuple of the model's positional inputs, not {type(args).__name__}"
         raise TraceError(msg)
+    network = answering_plainly(model)
     try:
         # Without gradients, for what the forward code computes in inference mode is not to be computed with otherwise.
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            program = torch.export.export(answering_plainly(model), args, dict(kwargs or {}), strict=False)
+            program = torch.export.export(network, args, dict(kwargs or {}), strict=False)
     except Exception as error:
         first = str(error).strip().splitlines() or [type(error).__name__]
         msg = (
