@@ -22,11 +22,16 @@ def _same_torch_for_every_test() -> None:
 
 
 @pytest.fixture
-def kept_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """For a test that runs the command: it takes over signals, search path and folder of its process, here pytest's."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+def kept_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a test that runs the command: it takes over search path and folder of its process, here pytest's."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.chdir(Path.cwd())
+
+
+@pytest.fixture(autouse=True)
+def _kept_signals() -> Iterator[None]:
+    """Whatever calls the command's own entry takes over the signals of pytest; the next test has them back."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)

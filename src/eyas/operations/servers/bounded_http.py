@@ -22,8 +22,12 @@ LINES_A_MINUTE = 60
 
 
 def most_connections() -> int:
-    """How many connections are held at once: few enough that as many more may wait and descriptors are left."""
-    return max(min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4), 1)
+    """How many connections are held at once: one of eight descriptors.
+
+    In one turn of the event loop as many more may be accepted, before those that they drive out are closed; what the
+    process itself has open comes on top.
+    """
+    return max(min(128, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8), 1)
 
 
 class BoundedProtocol(H11Protocol):
