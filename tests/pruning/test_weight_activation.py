@@ -69,7 +69,8 @@ def test_outputs_that_vary_much_count_less_when_each_is_normalised_by_its_varian
     model.read.weight.data[0, 1] = 0  # the outputs are 12, 0 and 19, 21: variances 36 and 1
     squares = torch.tensor([9 / 36 + 16, 64, 1, 81 / 36 + 81], dtype=torch.float64)
     expected = (squares * torch.tensor([8.0, 2.0, 17.0, 0.0], dtype=torch.float64)).sqrt()
-    torch.testing.assert_close(WeightActivation(normalise="output")(group, model, PIXELS), expected)
+    criterion = WeightActivation(normalise="output", activation="rms")
+    torch.testing.assert_close(criterion(group, model, PIXELS), expected)
 
 
 class Streams(nn.Module):
@@ -89,8 +90,8 @@ class Streams(nn.Module):
         return self.head(self.up(y).flatten(1))
 
 
-def by_hooks(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
-    """Per weight and entry of its input dimension: sum of squared weights times mean square of the input."""
+def by_hooks(model: nn.Module, images: Tensor, activation: str) -> dict[str, Tensor]:
+    """Per weight and entry of its input dimension: sum of squared weights times mean square or variance of the input."""
     reads: dict[str, list[Tensor]] = {}
 
     def watch(name: str, module: nn.Module) -> None:
@@ -111,7 +112,9 @@ def by_hooks(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     for name, rows in reads.items():
         module = watched.get_submodule(name)
         weight = module.weight if isinstance(module, TRANSPOSED) else module.weight.transpose(0, 1)
-        energies[f"{name}.weight"] = weight.detach().flatten(1).square().sum(1) * torch.cat(rows).square().mean(0)
+        inputs = torch.cat(rows)
+        energy = inputs.square().mean(0) if activation == "rms" else inputs.var(0, correction=0)
+        energies[f"{name}.weight"] = weight.detach().flatten(1).square().sum(1) * energy
     return energies
 
 
@@ -126,12 +129,13 @@ NETWORKS = {
 }
 
 
+@pytest.mark.parametrize("activation", ["std", "rms"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_as_hooks_on_modules_see_it(name: str) -> None:
+def test_as_hooks_on_modules_see_it(name: str, activation: str) -> None:
     """Sums, concatenation, transposed, grouped and depthwise convolutions, flattened heads, layers used twice."""
     torch.manual_seed(0)
     model = prepared(NETWORKS[name]())
-    space, energies = eyas.trace(model, (IMAGES[:2],)), by_hooks(model, IMAGES)
+    space, energies = eyas.trace(model, (IMAGES[:2],)), by_hooks(model, IMAGES, activation)
     recorded = record_activations(model, IMAGES, batch_size=4)
     for group in space.groups:
         expected = torch.zeros(group.units, dtype=torch.float64)
@@ -139,7 +143,7 @@ def test_as_hooks_on_modules_see_it(name: str) -> None:
             if member.role == "in":
                 rating = energies[member.parameter][torch.from_numpy(member.positions)].sum(1).sqrt()
                 expected += rating / rating.mean()
-        importance = WeightActivation()(group, model, recorded)
+        importance = WeightActivation(activation=activation)(group, model, recorded)
         torch.testing.assert_close(importance, expected[torch.from_numpy(group.unit_of_channel)])
 
 
@@ -255,8 +259,8 @@ def test_what_is_read_in_another_way_counts_by_its_values_and_the_log_says_so(ca
     model = Derived().double()
     group = eyas.trace(model, (IMAGES[:2],)).group("a")
     with torch.no_grad():
-        rms = torch.relu(model.a(IMAGES)).mean((2, 3)).square().mean(0).sqrt()
-        seen, unseen = model.w.norm(dim=1) * rms, model.v.norm(dim=0)
+        std = torch.relu(model.a(IMAGES)).mean((2, 3)).std(0, correction=0)
+        seen, unseen = model.w.norm(dim=1) * std, model.v.norm(dim=0)
     with caplog.at_level(logging.WARNING, logger="eyas"):
         importance = WeightActivation()(group, model, IMAGES)
     torch.testing.assert_close(importance, seen / seen.mean() + unseen / unseen.mean())

@@ -273,7 +273,7 @@ def test_a_sampler_that_learns_is_told_the_scores_of_the_first_rung_and_asked_ag
     assert len(np.unique(result.candidates.widths, axis=0)) == 24
     for history in asked[1:]:
         count = len(history)
-        planner = scene.space.planner(Criterion.parse("l1_norm"))
+        planner = scene.space.planner(Criterion.parse("weight_activation"), data=scene.calibration)
         alone = scene.score(WidthPlans(result.candidates.widths[:count], planner), rungs=RACE[:1])
         assert np.array_equal(history.widths, result.candidates.widths[:count])
         assert np.array_equal(history.scores, alone.score)
@@ -284,7 +284,7 @@ def test_a_sampler_that_learns_is_told_the_scores_of_the_first_rung_and_asked_ag
 def test_all_generations_climb_the_further_rungs_together(scene):
     """What a race of all candidates at once, known before, comes to."""
     result = run(scene, sampler=FOUR)
-    planner = scene.space.planner(Criterion.parse("l1_norm"))
+    planner = scene.space.planner(Criterion.parse("weight_activation"), data=scene.calibration)
     at_once = scene.score(WidthPlans(result.candidates.widths, planner), rungs=RACE)
     assert columns(result.table) == columns(at_once)
     assert result.table.diagnostics["entered"] == [24, 12, 4]

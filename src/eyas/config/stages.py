@@ -160,7 +160,7 @@ class SampleParams(Section):
     """How many distinct candidates to draw."""
     sampler: AnySampler = Field(default_factory=lambda: Sampler.parse("budget"))
     """Who proposes them."""
-    criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("l1_norm"))
+    criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
     """Which channels of a group are kept."""
     round_to: Count = 1
     """Widths become multiples of this, as the device likes."""

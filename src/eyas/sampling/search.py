@@ -143,7 +143,7 @@ def search(  # noqa: PLR0917
     scoring_images: Tensor,
     scoring_labels: Tensor | None = None,
     *,
-    criterion: Criterion | str = "l1_norm",
+    criterion: Criterion | str = "weight_activation",
     sampler: Sampler | str = "budget",
     candidates: int = 200,
     device: str = "cpu",

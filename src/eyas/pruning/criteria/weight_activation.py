@@ -27,7 +27,7 @@ class WeightActivation(Criterion):
     """
 
     kind: Literal["weight_activation"] = "weight_activation"
-    activation: Literal["rms", "mean", "std"] = "rms"
+    activation: Literal["rms", "mean", "std"] = "std"
     """Root mean square, mean magnitude, or standard deviation (what recalibrated statistics cannot make up for)."""
     normalise: Literal["layer", "output", "none"] = "layer"
     """Every reading layer to mean 1; every channel it makes to variance 1, as batch-norm will; or nothing."""
