@@ -91,7 +91,7 @@ class Streams(nn.Module):
 
 
 def by_hooks(model: nn.Module, images: Tensor, activation: str) -> dict[str, Tensor]:
-    """Per weight and entry of its input dimension: sum of squared weights times mean square or variance of the input."""
+    """Per weight and entry of its input dimension: its sum of squares, times the input's mean square or variance."""
     reads: dict[str, list[Tensor]] = {}
 
     def watch(name: str, module: nn.Module) -> None:
