@@ -1,5 +1,7 @@
 """Stage ``finetune``: the winner is sliced, recalibrated and trained with the dense network as its teacher.
 
+With ``finetune.compare_uniform`` the network of uniform widths is as well, to be held against it and not exported.
+
 With ``finetune.epochs: 0`` nothing is trained; labels are then read to tell accuracies, and decide nothing where
 ``score.scorer`` needs none.
 """
@@ -7,7 +9,7 @@ With ``finetune.epochs: 0`` nothing is trained; labels are then read to tell acc
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,21 @@ from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
 from eyas.data.comparability import read_comparability
 from eyas.networks.saved_network import Network
+from eyas.operations.uniform_outcome import PREFIX, uniform_outcome
 from eyas.progress import Progress
+from eyas.pruning.cost import Cost
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
-from eyas.training import EpochStore, Evaluation, resume_key, write_history
+from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
 from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
+from tasks.uniform_widths import UNIFORM, uniform_rival
 
 _log = logging.getLogger(__name__)
 FIELDS = training_fields("finetune") | {
@@ -37,29 +42,111 @@ FIELDS = training_fields("finetune") | {
     "small": "the pruned network",
 }
 _BATCH_SIZE = 256
+WINNER = "score/plan.json"
 _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
     "baseline/architecture.json",
     SPACE,
-    "score/plan.json",
 )
+
+
+@dataclass(frozen=True)
+class _Finetuned:
+    """A network that was pruned to a plan and trained, and how good it was before and after."""
+
+    model: nn.Module
+    refitted: RefitReport | None
+    before: Evaluation
+    """Recalibrated, on the score split."""
+    result: TrainingResult
+    test: Evaluation
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        return {
+            "recalibrated_score_accuracy": self.before.accuracy,
+            "recalibrated_score_cross_entropy": self.before.cross_entropy,
+            "score_accuracy": self.result.best.accuracy,
+            "score_cross_entropy": self.result.best.cross_entropy,
+            "test_accuracy": self.test.accuracy,
+            "test_cross_entropy": self.test.cross_entropy,
+            "best_epoch": self.result.best_epoch,
+        }
 
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
-    plan = PruningPlan.from_json((artifacts / "score" / "plan.json").read_text())
+    plan = PruningPlan.from_json((artifacts / WINNER).read_text())
     space = read_space(artifacts, dense)
     space.mask(plan)  # a plan of another search space is refused as such
     require_winner(artifacts, space, plan)
     share_cores(params.runtime, data.batch_size(params.finetune.recipe), space.cost().macs)
+    uniform = uniform_rival(plan, space, artifacts) if params.finetune.compare_uniform else None
     calibration = calibration_settings(params, artifacts)
-    small, refitted = _winner(params, data, dense, (space, plan), calibration)
+    folders = [_resume_folder(params, artifacts, calibration, WINNER)]
+    halves = _halves(progress) if uniform else [progress]
+    winner = _finetune(
+        params, data, dense, (space, plan), calibration=calibration, folder=folders[0], progress=halves[0]
+    )
+    dense_test = data.evaluate(dense.model, "test", dense.output)
+    note = read_comparability(artifacts / "baseline").note
+    scored, tested = winner.result.best.accuracy, winner.test.accuracy
+    _log.info("pruned network: score accuracy %.4f, test accuracy %.4f%s", scored, tested, note)
+    metrics = _metrics(winner, dense_test, space.cost(plan.widths))
+    if uniform:
+        folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
+        other = _finetune(
+            params, data, dense, (space, uniform), calibration=calibration, folder=folders[1], progress=halves[1]
+        )
+        further = {**other.accuracies, **_paired("test", other.test, winner.test)}
+        metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
+        _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
+    _save(artifacts / "finetune", winner.model, space, plan, dense)
+    write_history(winner.result.history, artifacts / "finetune" / "history.csv")
+    for folder in folders:
+        EpochStore(folder).clear()
+    return metrics
+
+
+def _metrics(winner: _Finetuned, dense_test: Evaluation, cost: Cost) -> dict[str, float | int]:
+    return {
+        **winner.accuracies,
+        "test_images": winner.test.images,
+        **_paired("test", dense_test, winner.test),
+        "score_images": winner.before.images,
+        **_paired("score", winner.before, winner.result.best),
+        **({"refitted_layers": len(winner.refitted.layers)} if winner.refitted else {}),
+        **winner.result.length.as_metrics(),
+        "macs": cost.macs,
+        "params": cost.params,
+        "activation_bytes": cost.activation_bytes,
+    }
+
+
+def _halves(progress: Progress) -> list[Progress]:
+    """The progress of two trainings of equal length, one after the other, as that of both."""
+    return [
+        lambda done, total, text="": progress(done, 2 * total, text),
+        lambda done, total, text="": progress(total + done, 2 * total, f"uniform widths, {text}"),
+    ]
+
+
+def _finetune(
+    params: PipelineParams,
+    data: TrainingData,
+    dense: Network,
+    pruned_to: tuple[SearchSpace, PruningPlan],
+    *,
+    calibration: Mapping[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> _Finetuned:
+    """Prune, recalibrate, refit and train; goes on from ``folder``."""
+    small, refitted = _pruned(params, data, dense, pruned_to, calibration)
     before = data.evaluate(small, "score", dense.output)
     _log.info("before training: score accuracy %.4f, cross-entropy %.4f", before.accuracy, before.cross_entropy)
-    key = resume_key(_key_params(params, calibration), [artifacts / name for name in _INPUTS])
-    folder = resume_folder(params, "finetune", key)
     result = data.train(
         small,
         params.finetune.recipe,
@@ -70,31 +157,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         teacher=dense.model,
         output=dense.output,
     )
-    dense_test, test = (data.evaluate(model, "test", dense.output) for model in (dense.model, small))
-    note = read_comparability(artifacts / "baseline").note
-    _log.info("pruned network: score accuracy %.4f, test accuracy %.4f%s", result.best.accuracy, test.accuracy, note)
-    _save(artifacts / "finetune", small, space, plan, dense)
-    write_history(result.history, artifacts / "finetune" / "history.csv")
-    EpochStore(folder).clear()
-    cost = space.cost(plan.widths)
-    return {
-        "recalibrated_score_accuracy": before.accuracy,
-        "recalibrated_score_cross_entropy": before.cross_entropy,
-        "score_accuracy": result.best.accuracy,
-        "score_cross_entropy": result.best.cross_entropy,
-        "test_accuracy": test.accuracy,
-        "test_cross_entropy": test.cross_entropy,
-        "test_images": test.images,
-        **_paired("test", dense_test, test),
-        "score_images": before.images,
-        **_paired("score", before, result.best),
-        **({"refitted_layers": len(refitted.layers)} if refitted else {}),
-        "best_epoch": result.best_epoch,
-        **result.length.as_metrics(),
-        "macs": cost.macs,
-        "params": cost.params,
-        "activation_bytes": cost.activation_bytes,
-    }
+    return _Finetuned(small, refitted, before, result, data.evaluate(small, "test", dense.output))
 
 
 def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]:
@@ -105,18 +168,23 @@ def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]
 
 def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, Any]:
     """How the score stage's last rung calibrated, for :func:`eyas.recalibrate`: its own record says so."""
-    race = json.loads((artifacts / "score" / "diagnostics.json").read_text())["settings"]
-    return calibration_of(race, params.score.calibrator, params.score.seed)
+    return calibration_of(_race(artifacts)["settings"], params.score.calibrator, params.score.seed)
 
 
-def _winner(
+def _race(artifacts: Path) -> dict[str, Any]:
+    """What the race said of itself."""
+    race: dict[str, Any] = json.loads((artifacts / "score" / "diagnostics.json").read_text())
+    return race
+
+
+def _pruned(
     params: PipelineParams,
     data: TrainingData,
     dense: Network,
     pruned_to: tuple[SearchSpace, PruningPlan],
     calibration: Mapping[str, Any],
 ) -> tuple[nn.Module, RefitReport | None]:
-    """The winner with the statistics of the score stage's finalists, and what a refit did where it is kept."""
+    """A network with the statistics of the score stage's finalists, and what a refit did where it is kept."""
     scorer, split = params.score.scorer, data.split("score")
 
     def losses(networks: Sequence[nn.Module]) -> list[float]:
@@ -141,10 +209,16 @@ def _winner(
     )
 
 
+def _resume_folder(params: PipelineParams, artifacts: Path, calibration: Mapping[str, Any], plan: str) -> Path:
+    """Where the training of the network of ``plan``, a file, keeps its epochs: keyed by all that it depends on."""
+    key = resume_key(_key_params(params, calibration), [artifacts / name for name in (*_INPUTS, plan)])
+    return resume_folder(params, "finetune", key)
+
+
 def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[str, object]:
-    """The parameters this stage's result depends on."""
+    """The parameters that the result of one training depends on."""
     return {
-        "finetune": params.finetune.model_dump(mode="json"),
+        "finetune": params.finetune.model_dump(mode="json", exclude={"compare_uniform"}),
         "calibration_images": params.score.calibration_images,
         **calibration,
         "calibrator": params.score.calibrator.model_dump(mode="json"),

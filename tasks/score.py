@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import logging
 import math
 import shutil
 from collections.abc import Iterable
@@ -24,12 +25,15 @@ from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.scoring import GrowingPlans, ScoreOptions, ScoreTable
 from eyas.scoring.device_copy import on_device
+from eyas.scoring.diagnosis import diagnose
 from tasks import stage
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import candidate_table, generations_of
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
+from tasks.uniform_widths import write_uniform_plan
 
+_log = logging.getLogger(__name__)
 SAMPLED = "sample/candidates.parquet"
 INPUTS = (
     "fetch/manifest.json",
@@ -61,6 +65,8 @@ FIELDS = {
     "workers": "runtime.workers",
     "threads": "runtime.threads",
     "cluster": "runtime.cluster",
+    "refit": "finetune.recovery",
+    "uniform": "finetune.compare_uniform",
     "journal": "the journal below runtime.state",
 }
 """What the arguments of :func:`eyas.score`, and of samplers that it asks again, are in ``params.yaml``."""
@@ -101,7 +107,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     )
     table = _race(params, dataset, space, plans, calibration=calibration, options=options)
     candidates = _with_later_generations(candidates, space, plans)
-    _write(folder, space, plans, candidates, table)
+    _write(folder, plans, candidates, table)
+    _write_diagnostics(folder, space, plans, table)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
 
@@ -166,19 +173,29 @@ def _with_later_generations(candidates: pa.Table, space: SearchSpace, plans: Gro
     return pa.concat_tables([candidates, later.cast(candidates.schema)])
 
 
-def _write(folder: Path, space: SearchSpace, plans: GrowingPlans, candidates: pa.Table, table: ScoreTable) -> None:
-    """Every file of the stage but its metrics."""
+def _write(folder: Path, plans: GrowingPlans, candidates: pa.Table, table: ScoreTable) -> None:
+    """The ranked candidates, the winner's plan and that of uniform widths."""
     columns = {name: candidates[name] for name in ("candidate", "widths", *COSTS)}
     pq.write_table(pa.table(columns | table.columns()), folder / "candidates.parquet")
     (folder / "plan.json").write_text(plans[table.winner].to_json())
+    write_uniform_plan(folder.parent, plans.uniform_plan())
     names = ("macs", "score", "standard_error", "accuracy", "images", "rung", "rank")
     shown = {**table.columns(), "macs": np.array(candidates["macs"])}
     rows = zip(range(len(table)), *(shown[name] for name in names), strict=True)
     _write_csv(folder / "scores.csv", ("candidate", *names), rows)
+
+
+def _write_diagnostics(folder: Path, space: SearchSpace, plans: GrowingPlans, table: ScoreTable) -> None:
+    """The winner's widths; what the race says of itself, in numbers and in words, which the log gets, too."""
     kept = plans.widths[table.winner]
     groups = [(group.name, group.channels, int(width)) for group, width in zip(space.groups, kept, strict=True)]
     _write_csv(folder / "widths.csv", ("group", "dense", "kept"), groups)
-    report = {**table.diagnostics, "settings": table.settings, "warnings": list(table.warnings)}
+    share = space.cost(kept).macs / space.cost().macs
+    lines = diagnose(table, macs_share=share, uniform_in_band=len(plans.propose.uniform()) > 0)
+    diagnosis = [stage.name_fields(line, FIELDS) for line in lines]
+    for line in diagnosis:
+        _log.info(line)
+    report = {**table.diagnostics, "settings": table.settings, "warnings": list(table.warnings), "diagnosis": diagnosis}
     stage.write_json(folder / "diagnostics.json", _plain(report))
 
 
@@ -209,8 +226,11 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
     for name in ("score_spread", "median_standard_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])
     numbers["warnings"] = len(table.warnings)
-    for name, value in table.diagnostics.get("probe", {}).items():
-        numbers[f"probe_{name}"] = float(value)
+    if "at_chance" in table.diagnostics:
+        numbers["at_chance"] = float(table.diagnostics["at_chance"])
+    for part in ("probe", "uniform"):
+        for name, value in table.diagnostics.get(part, {}).items():
+            numbers[f"{part}_{name}"] = float(value)
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 

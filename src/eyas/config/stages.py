@@ -212,6 +212,8 @@ class FinetuneParams(Section):
     """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
     recovery: AnyRecovery | None = None
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
+    compare_uniform: bool = False
+    """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0

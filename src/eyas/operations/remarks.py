@@ -93,6 +93,14 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
             f"{uniform.images:,} score images, the winner on {uniform.winner:.2%}",
             "set score.scorer to top1, raise the images of score.rungs, or raise sample.sampler.floor",
         )
+    trained = None if facts.not_comparable else facts.finetuned_uniform
+    if trained is not None and trained.interval()[1] < 0:
+        yield Remark(
+            "behind_uniform",
+            f"fine-tuned alike, uniform widths of the same cost are right on {trained.lost - trained.gained:,} more of "
+            f"{trained.images:,} test images than the winner",
+            "set sample.candidates to 1, which leaves uniform widths alone, or raise sample.sampler.floor",
+        )
 
 
 def _latency(facts: ResultFacts) -> Iterator[Remark]:

@@ -70,6 +70,8 @@ class ResultFacts:
     recalibrated_accuracy: float = math.nan
     """On the score images."""
     uniform: UniformFacts | None = None
+    finetuned_uniform: PairedCounts | None = None
+    """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""
     dense_times: RunTimes = field(default_factory=RunTimes)
     pruned_times: RunTimes = field(default_factory=RunTimes)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.sampling.budget import Budget, Widths
+from eyas.sampling.placement import Placement
 from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Generations:
         if left <= 0 or not self.sampler.learns:
             return widths[:0]
         return self.sampler.ask(self.space, self.budget, left, seed=self.seed, history=SearchHistory(widths, scores))
+
+    def uniform(self) -> Widths:
+        """The same share of every group, ``(1, G)``, which the sampler ``budget`` proposes first; no row where none fits."""
+        placement = Placement(self.space, self.budget)
+        return placement.widths(placement.uniform_in_band(np.random.default_rng([self.seed, 0])))
 
     @property
     def settings(self) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,11 +20,11 @@ from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
-from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, parse_component
 from eyas.scoring.candidates import GrowingPlans
 from eyas.scoring.device_copy import on_device
+from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
 from eyas.scoring.image_arguments import as_images, cast_like_weights
 from eyas.scoring.image_sets import check_images
@@ -38,7 +37,6 @@ from eyas.scoring.scorers import Scorer
 if TYPE_CHECKING:
     from eyas.pruning.cost import Cost
     from eyas.pruning.plan import PruningPlan
-    from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
 
 _BATCH_SIZE = 256
@@ -89,6 +87,12 @@ class SearchResult:
     """Of candidates and images."""
     options: SearchOptions
     """As they were given."""
+
+    @property
+    def diagnosis(self) -> tuple[str, ...]:
+        """Whether the winner is predicted to beat uniform widths, and what to do where scores say little, in words."""
+        share = self.cost.macs / self.space.cost().macs
+        return diagnose(self.table, macs_share=share, uniform_in_band=self.uniform is not None)
 
     @property
     def widths(self) -> dict[str, int]:
@@ -219,7 +223,7 @@ def search(  # noqa: PLR0917
         table=table,
         candidates=plans,
         cost=space.cost(plan.widths),
-        uniform=_uniform(space, band, planner, seed),
+        uniform=plans.uniform_plan(),
         model=model,
         space=space,
         calibration_images=calibration,
@@ -236,10 +240,3 @@ def _images(model: nn.Module, name: str, images: Any) -> Tensor:
     tensor = as_images(name, images)
     check_images(name, tensor)
     return cast_like_weights(model, tensor)
-
-
-def _uniform(space: "SearchSpace", band: Budget, planner: "Planner", seed: int) -> "PruningPlan | None":
-    """The plan of uniform widths: the first candidate of the sampler ``budget``."""
-    placement = Placement(space, band)
-    widths = placement.widths(placement.uniform_in_band(np.random.default_rng([seed, 0])))
-    return planner(widths[0]) if len(widths) else None

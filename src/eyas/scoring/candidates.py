@@ -50,6 +50,9 @@ class Proposer(Protocol):
     def settings(self) -> str:
         """What proposals depend on, beside scores and the code of :attr:`sampler`."""
 
+    def uniform(self) -> NDArray[np.int64]:
+        """The widths that keep the same share of every group, ``(1, G)``; no row where the budget leaves none."""
+
     def __call__(self, widths: NDArray[np.int64], scores: NDArray[np.float64]) -> NDArray[np.int64]:
         """Further widths ``(m, G)`` from those so far ``(n, G)`` and their scores ``(n,)``; no rows end it."""
 
@@ -71,6 +74,17 @@ class GrowingPlans(WidthPlans):
     ) -> None:
         super().__init__(widths, planner)
         self.propose = propose
+
+    @property
+    def uniform(self) -> int | None:
+        """The candidate that keeps the same share of every group, where it is among them."""
+        rows = [row for widths in self.propose.uniform() for row in np.flatnonzero((self.widths == widths).all(1))]
+        return int(rows[0]) if rows else None
+
+    def uniform_plan(self) -> "PruningPlan | None":
+        """The plan of uniform widths; None where the budget leaves none."""
+        uniform = self.propose.uniform()
+        return self.planner(uniform[0]) if len(uniform) else None
 
     def grow(self, scores: NDArray[np.float64]) -> None:
         """Keep as many candidates as there are ``scores``, and add what is proposed after them."""

@@ -12,6 +12,8 @@ _TAU_LIMIT = 2000
 _FEWEST_RANKED = 20
 """Ranks of fewer candidates are not judged: by chance alone tau of n unrelated orders has a standard deviation of
 sqrt(2(2n + 5) / 9n(n - 1)) (Kendall 1938), 0.16 at 20 and 0.29 at 8, so that sound races fall below 0.2, too."""
+LITTLE_AGREEMENT = 0.2
+"""Kendall's tau between rungs below which ranks hardly agree."""
 
 ROUNDING = 1e-12
 """Equal scores may differ by this much: a mean's last bits depend on where its numbers lie in memory."""
@@ -69,6 +71,17 @@ def spread(scores: Floats, errors: Floats) -> dict[str, float]:
     }
 
 
+def share_at_chance(accuracies: Floats, classes: int, images: int) -> float:
+    """Share of candidates that are right on so many images no more often than a guess, but for three standard errors.
+
+    NaN without labels.
+    """
+    if np.isnan(accuracies).all():
+        return float("nan")
+    chance = 1 / classes
+    return float((accuracies < chance + 3 * np.sqrt(chance * (1 - chance) / images)).mean())
+
+
 def kendall_tau(one: Floats, other: Floats) -> float:
     """Kendall's tau-b: agreement of two orders, 1 the same, -1 the reverse; NaN below two different values.
 
@@ -90,6 +103,13 @@ def stability(promotions: Sequence[tuple[Mapping[int, float], Mapping[int, float
     return taus
 
 
+def lowest_tau(numbers: Mapping[str, Any]) -> float:
+    """The least agreement of ranks between two rungs with enough candidates to tell; 1 where there are none."""
+    climbs = [entered for entered in numbers["entered"][1:] if entered]
+    pairs = zip(numbers["rank_stability"], climbs, strict=True)
+    return min((tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED), default=1.0)
+
+
 def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: int) -> list[str]:
     """What a user should know before trusting the ranking."""
     warnings = []
@@ -99,13 +119,9 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
         )
     if candidates > 1:
         warnings += _signal_warnings(numbers)
-    climbs = [entered for entered in numbers["entered"][1:] if entered]
-    pairs = zip(numbers["rank_stability"], climbs, strict=True)
-    taus = [tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED]
-    if taus and min(taus) < 0.2:
-        warnings.append(
-            f"ranks hardly agree between rungs (Kendall tau {min(taus):.2f}): give the early rungs more images"
-        )
+    tau = lowest_tau(numbers)
+    if tau < LITTLE_AGREEMENT:
+        warnings.append(f"ranks hardly agree between rungs (Kendall tau {tau:.2f}): give the early rungs more images")
     if probe and probe.original < probe.chance + 3 * probe.chance_error:
         warnings.append(
             f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "

@@ -36,6 +36,7 @@ from eyas.scoring.race.score_table import ScoreTable
 from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.scorers import Scorer
 from eyas.scoring.summary import summarise
+from eyas.scoring.uniform_lead import with_uniform
 from eyas.scoring.workers.start import Resources, isolated_torch, start_executor
 
 if TYPE_CHECKING:
@@ -153,7 +154,9 @@ def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal
             try:
                 progress = RaceProgress(job.options.progress, spec.rungs, len(spec.distinct))
                 result = race(spec, executor, journal, progress)
-                return summarise(result.spec, result, engine, seed=job.seed, warnings=warnings)
+                table = summarise(result.spec, result, engine, seed=job.seed, warnings=warnings)
+                uniform = job.plans.uniform if isinstance(job.plans, GrowingPlans) else None
+                return with_uniform(table, uniform, result, executor)
             except OutOfMemoryDuringScoringError as error:
                 spec = replace(spec, batch_size=_halved(spec.batch_size, error))
                 warnings.append(f"out of memory: the race began again with batches of {spec.batch_size}")

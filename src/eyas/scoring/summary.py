@@ -34,7 +34,8 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
         CheckpointError: no finalist has a finite score, and the dense network's own weights are not finite.
         DataError: no finalist has a finite score.
     """
-    standings, num_distinct = result.standings, len(result.first_rung[0])
+    standings, (scores, errors, accuracies) = result.standings, result.first_rung
+    num_distinct = len(scores)
     check_scores(standings.values["score"], standings.rung, engine.model)
     numbers: dict[str, Any] = {
         "candidates": spec.num_candidates,
@@ -43,9 +44,12 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
         "margins": result.margins,
         "decided_early": result.decided_early,
         "rank_stability": diagnostics.stability(result.promotions),
-        **diagnostics.spread(*result.first_rung),
+        **diagnostics.spread(scores, errors),
         "not_finite": standings.not_finite(spec.distinct),
     }
+    if engine.images.labels is not None:
+        classes = engine.example.shape[1]
+        numbers["at_chance"] = diagnostics.share_at_chance(accuracies, classes, spec.rungs[0].images)
     probed = _probe(engine, spec.batch_size)
     further = diagnostics.warnings_for(numbers, probed, num_distinct)
     for warning in further:

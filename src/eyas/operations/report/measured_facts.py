@@ -6,6 +6,7 @@ from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.report.results import Candidate, Results
 from eyas.operations.result_facts import ResultFacts, TrainingFacts, UniformFacts
 from eyas.operations.run_times import RunTimes
+from eyas.operations.uniform_outcome import uniform_counts
 from eyas.operations.verdict import Verdict, reach_verdict
 
 _CHECKPOINT = "checkpoint_test_accuracy"
@@ -35,6 +36,7 @@ def measured_facts(results: Results) -> ResultFacts:
         recalibration=_paired(finetune, "score"),
         recalibrated_accuracy=finetune.get("recalibrated_score_accuracy", 0.0),
         uniform=_uniform(results),
+        finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
         pruned_times=RunTimes.of(times["model"]),
     )

@@ -19,6 +19,7 @@ from eyas.operations.report.result_table import (
     signed,
 )
 from eyas.operations.report.results import Results, read_results
+from eyas.operations.uniform_outcome import uniform_outcome
 from eyas.operations.verdict import Verdict
 
 PICTURES = {
@@ -66,6 +67,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _accuracies(results),
         "## The search",
         _search(results, params),
+        *(["## Diagnosis", _diagnosis(results)] if results.diagnostics.get("diagnosis") else []),
         "## Parity",
         _parity(results),
         *(["## Diagnostics of the scores", _diagnostics(results)] if results.diagnostics else []),
@@ -158,6 +160,14 @@ def _search(results: Results, params: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _diagnosis(results: Results) -> str:
+    """Whether uniform widths were beaten, by prediction and after fine-tuning, and what to do where scores say little."""
+    lines = list(results.diagnostics["diagnosis"])
+    came = uniform_outcome(results.metrics["finetune"], results.diagnostics)
+    lines += [f"{came}{results.comparability.note}"] if came else []
+    return "\n".join(f"- {line}" for line in lines)
+
+
 def _budget(name: str, value: float) -> str:
     """A number up to 1 is a share of the dense cost."""
     return f"{100 * value:g} % of the {name}" if value <= 1 else f"{count(value)} {name}"
@@ -198,7 +208,7 @@ def _diagnostics(results: Results) -> str:
     facts, note = results.diagnostics, results.comparability.note
     flat: list[str] = []
     for name, value in facts.items():
-        if name in ("settings", "warnings"):
+        if name in ("settings", "warnings", "diagnosis"):
             continue
         inner = value if isinstance(value, Mapping) else {"": value}
         for part, number in inner.items():

@@ -65,8 +65,10 @@ class RaceResult:
     """The leader was beyond doubt before the last rung."""
     promotions: list[tuple[dict[int, float], dict[int, float]]]
     """Scores before and after each promotion to a next rung, by candidate; for rank stability."""
-    first_rung: tuple[NDArray[np.float64], NDArray[np.float64]]
-    """Score and standard error of every distinct candidate on the first rung."""
+    first_rung: tuple[NDArray[np.float64], ...]
+    """Score, standard error and accuracy of every distinct candidate on the first rung."""
+    finalists: TopCandidates
+    """The best of the last rung that was run."""
 
 
 def race(
@@ -82,7 +84,8 @@ def race(
     margins: list[float] = []
     entered = [0] * len(spec.rungs)
     promotions: list[tuple[dict[int, float], dict[int, float]]] = []
-    first_rung = (np.empty(0), np.empty(0))
+    first_rung: tuple[NDArray[np.float64], ...] = ()
+    top = TopCandidates()
     before: dict[int, float] = {}
     for number, rung in enumerate(spec.rungs):
         if decided and number < last:
@@ -101,13 +104,13 @@ def race(
         margins.append(top.margin())
         entered[number] = len(alive)
         if number == 0:
-            first_rung = (standings.values["score"][alive], standings.values["standard_error"][alive])
+            first_rung = tuple(standings.values[name][alive] for name in ("score", "standard_error", "accuracy"))
         else:
             promotions.append((before, standings.scores(alive)))
         decided = decided or (len(alive) > 1 and margins[-1] > spec.stop_margin and number < last)
         alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
-    return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung)
+    return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung, top)
 
 
 def _next_generation(

@@ -28,6 +28,10 @@ class TopCandidates:
         heapq.heapreplace(self._heap, entry)
         return True
 
+    def image_scores(self, candidate: int) -> NDArray[np.float32] | None:
+        """Of one of them; None of any other."""
+        return next((scores for _, negative, scores in self._heap if -negative == candidate), None)
+
     def margin(self) -> float:
         """The leader's smallest lead over another of them, in standard errors of their paired difference.
 
