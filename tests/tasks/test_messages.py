@@ -40,6 +40,7 @@ SPLITS = {"train", "test"}  # names of splits, which stand in backticks too
 ARGUMENTS = {*inspect.signature(eyas.score).parameters} - {"options"} | {field.name for field in fields(ScoreOptions)}
 UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
 OF_A_SAMPLER = {"budget", "tolerance", "round_to", "min_width"}  # which score asks again
+OF_A_RESULT = {"refit", "uniform"}  # of eyas.search, which a diagnosis advises
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
 
@@ -93,7 +94,7 @@ def test_no_error_about_a_space_names_an_argument_without_saying_that_it_is_one(
 
 def test_every_argument_of_score_has_its_field():
     images = {"images"}  # eyas.recalibrate's, which the engine shares
-    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | images | OF_A_SAMPLER
+    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | images | OF_A_SAMPLER | OF_A_RESULT
 
 
 def test_no_error_of_the_engine_names_an_argument_without_saying_that_it_is_one():

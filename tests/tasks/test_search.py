@@ -113,7 +113,7 @@ def test_sample_draws_the_first_generation_and_score_the_others(artifacts):
     assert all(np.array_equal(rows[name].to_numpy(), getattr(costs, name)) for name in ("macs", "params"))
 
 
-@pytest.mark.parametrize("ends_at", [4, 10, 15, 18])
+@pytest.mark.parametrize("ends_at", [4, 10, 15, 18, 23])
 def test_interrupted_in_any_generation_it_goes_on_and_ends_alike(artifacts, monkeypatch, ends_at):
     params = params_of(artifacts, Narrowing(first=7, later=5))
     run(params, artifacts)
@@ -131,7 +131,8 @@ def test_interrupted_in_any_generation_it_goes_on_and_ends_alike(artifacts, monk
         score(params, artifacts, silent)
     assert journal_folder(params, artifacts).exists()
     score(params, artifacts, silent)
-    assert len(launched) == ends_at + 16 + 6 - (ends_at - 1)
+    uniform = 1  # once more, on the winner's last rung
+    assert len(launched) == ends_at + 16 + 6 + uniform - (ends_at - 1)
     assert {path.name: path.read_bytes() for path in (artifacts / "score").iterdir()} == expected
 
 

@@ -56,7 +56,7 @@ class Generations:
         return self.sampler.ask(self.space, self.budget, left, seed=self.seed, history=SearchHistory(widths, scores))
 
     def uniform(self) -> Widths:
-        """The same share of every group, ``(1, G)``, which the sampler ``budget`` proposes first; no row where none fits."""
+        """The same share of every group, ``(1, G)``, which ``budget`` proposes first; no row where none fits."""
         placement = Placement(self.space, self.budget)
         return placement.widths(placement.uniform_in_band(np.random.default_rng([self.seed, 0])))
 

@@ -161,7 +161,7 @@ def _search(results: Results, params: Mapping[str, Any]) -> str:
 
 
 def _diagnosis(results: Results) -> str:
-    """Whether uniform widths were beaten, by prediction and after fine-tuning, and what to do where scores say little."""
+    """Whether the winner beats uniform widths, by score and after fine-tuning; what to do where scores say little."""
     lines = list(results.diagnostics["diagnosis"])
     came = uniform_outcome(results.metrics["finetune"], results.diagnostics)
     lines += [f"{came}{results.comparability.note}"] if came else []
