@@ -97,6 +97,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     metrics = _metrics(winner, dense_test, space.cost(plan.widths))
     if uniform:
         folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
+        dense = load_dense(params, artifacts)  # as the file has it: training changed the memory layout of the other one
         other = _finetune(
             params, data, dense, (space, uniform), calibration=calibration, folder=folders[1], progress=halves[1]
         )

@@ -4,6 +4,7 @@ import copy
 import os
 import signal
 import time
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from eyas.pruning.criteria import Criterion
 from eyas.recovery.refit import RefitReport
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
+from eyas.sampling.samplers.random_widths import BudgetSampler
 from eyas.scoring import Rung, WidthPlans
+from eyas.scoring.diagnosis import prediction
 from eyas.scoring.engine import Engine
 from tests.scoring.conftest import RACE, Scene, columns, make_scene
 from tests.scoring.networks import Deep, Several, trained
@@ -374,3 +377,43 @@ def test_out_of_memory_begins_with_the_first_generation_again(scene, monkeypatch
     result = run(scene, sampler=TWO, batch_size=64, journal=tmp_path / "j")
     assert columns(result.table) == columns(expected.table)
     assert result.table.settings["batch_size"] == 32
+
+
+def test_the_result_says_how_the_winner_stands_beside_uniform_widths(scene):
+    result = run(scene, seed=3)
+    row = result.table.diagnostics["uniform"]
+    assert (row["candidate"], row["rank"]) == (0, result.table.rank[0])
+    last = result.table.settings["rungs"][-1]
+    measured = []
+    for plan in (result.plan, result.uniform):
+        table = scene.score([plan], rungs=[last], seed=3)
+        measured.append((table.score[0], table.standard_error[0]))
+    assert row["lead"] == pytest.approx(measured[0][0] - measured[1][0], abs=1e-6)
+    assert 0 < row["lead_error"] < measured[0][1] + measured[1][1]
+    assert result.diagnosis[0] == prediction(row)
+
+
+def test_without_labels_nothing_is_known_of_chance(scene):
+    result = run(scene, labels=False)
+    assert "at_chance" not in result.table.diagnostics
+    assert "uniform widths" in result.diagnosis[0]
+    assert run(scene).table.diagnostics["at_chance"] == 0
+
+
+def test_the_uniform_candidate_is_known_after_several_generations(scene):
+    result = run(scene, sampler=FOUR)
+    assert result.table.diagnostics["uniform"]["candidate"] == 0
+    assert list(result.uniform.widths.values()) == result.candidates.widths[0].tolist()
+
+
+def test_uniform_widths_that_were_not_drawn_are_not_predicted(scene):
+    class Uneven(BudgetSampler):
+        kind: Literal["uneven"] = "uneven"
+
+        def ask(self, space, budget, count, *, seed, history=None):
+            return super().ask(space, budget, count + 1, seed=seed, history=history)[1:]
+
+    del Sampler.registry["uneven"]
+    result = run(scene, sampler=Uneven())
+    assert result.uniform is not None
+    assert result.diagnosis[0].startswith("uniform widths were not raced")

@@ -20,7 +20,7 @@ FEW_MACS = 0.35
 """Share of the dense MACs from which on untrained scores are doubted. Measured (docs/scoring.md, "How well it
 predicts", ResNet-20, 40 candidates): tau of cross-entropy with fine-tuned accuracy 0.69 at 0.5 and 0.17 at 0.25."""
 MANY_AT_CHANCE = 0.25
-"""Share of candidates at chance level from which on untrained scores are doubted. Measured on 256 images (the same place):
+"""Share of candidates at chance level from which on untrained scores are doubted. Measured on 256 images:
 none of those 40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; with the default floor 0.00, 0.01 and 0.48 at 0.5,
 0.35 and 0.25."""
 
