@@ -249,6 +249,16 @@ def test_uniform_widths_that_were_better_are_told_and_others_not() -> None:
     assert names(replace(GOOD, uniform=UniformFacts(math.nan, math.nan, 1000))) == set()
 
 
+def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() -> None:
+    behind = replace(GOOD, finetuned_uniform=PairedCounts(2000, 40, 90))
+    (remark,) = reach_verdict(behind).remarks
+    assert remark.name == "behind_uniform"
+    assert "are right on 50 more of 2,000 test images than the winner" in remark.text
+    for counts in (PairedCounts(2000, 90, 40), PairedCounts(2000, 60, 65)):
+        assert names(replace(GOOD, finetuned_uniform=counts)) == set()
+    assert "behind_uniform" not in names(replace(behind, not_comparable="the checkpoint saw the test images"))
+
+
 def test_slower_is_told_where_the_runs_do_not_overlap() -> None:
     slow = RunTimes(1.2, 1.15, 1.25)
     (remark,) = reach_verdict(replace(GOOD, pruned_times=slow)).remarks

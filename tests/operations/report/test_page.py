@@ -147,6 +147,28 @@ def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stan
     assert "The test images are not among them" not in text
 
 
+def test_the_diagnosis_stands_in_words(artifacts: Path) -> None:
+    assert "## Diagnosis\n" not in write_report(artifacts, params=PARAMS).read_text()
+    uniform = {"candidate": 0, "score": -0.5, "rank": 7, "lead": 0.2, "lead_error": 0.01, "images": 1024}
+    predicted = "the winner is predicted to beat uniform widths: it scores 0.2 more"
+    content = {"uniform": uniform, "diagnosis": [predicted]}
+    (artifacts / "score/diagnostics.json").write_text(json.dumps(content))
+    text = write_report(artifacts, params=PARAMS).read_text()
+    assert f"## Diagnosis\n\n- {predicted}\n\n## Parity" in text
+    assert "| uniform.rank | 7 |" in text
+    assert "| diagnosis" not in text
+    metrics = json.loads((artifacts / "finetune/metrics.json").read_text())
+    further = {"uniform_test_accuracy": 0.9, "uniform_test_gained": 30, "uniform_test_lost": 2}
+    (artifacts / "finetune/metrics.json").write_text(json.dumps(metrics | further))
+    text = write_report(artifacts, params=PARAMS).read_text()
+    came = "after the same fine-tuning the winner beats uniform widths: it is right on 28 more of 360 test images"
+    assert f"- {predicted}\n- {came} (30 gained, 2 lost; 95 % interval " in text
+    assert "points), as predicted\n\n## Parity" in text
+    assert "| finetune | uniform test accuracy | 90.00 % |" in text
+    Comparability(False, "the checkpoint may have seen them").write(artifacts / "baseline")
+    assert "as predicted (not comparable)\n" in write_report(artifacts, params=PARAMS).read_text()
+
+
 def test_diagnostics_are_shown_where_there_are_any(artifacts: Path) -> None:
     assert "Diagnostics" not in write_report(artifacts, params=PARAMS).read_text()
     (artifacts / "score/diagnostics.json").write_text(
