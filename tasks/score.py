@@ -230,7 +230,7 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
         numbers["at_chance"] = float(table.diagnostics["at_chance"])
     for part in ("probe", "uniform"):
         for name, value in table.diagnostics.get(part, {}).items():
-            numbers[f"{part}_{name}"] = float(value)
+            numbers[f"{part}_{name}"] = value
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 

@@ -8,7 +8,7 @@ import pytest
 from eyas.scoring.diagnosis import DEVIATIONS, advice, diagnose, outcome, prediction, standing
 from eyas.scoring.race.score_table import ScoreTable
 
-UNIFORM = {"candidate": 0, "score": -0.9, "accuracy": 0.6, "rung": 1, "rank": 20, "images": 4096}
+UNIFORM = {"candidate": 0, "score": -0.9, "accuracy": 0.6, "rung": 1, "rank": 20, "lead_images": 4096}
 SOUND = {"at_chance": 0.0, "entered": [200, 50, 8], "rank_stability": [0.8, 0.4]}
 RUNGS = [{"images": 256}, {"images": 4096, "mode": "held_out"}]
 INTERVAL = (-0.01, 0.03)

@@ -24,7 +24,7 @@ def test_one_that_left_early_is_measured_once_more_on_the_winners_last_rung():
     assert table.rung[0] == 0
     row, scores = table.diagnostics["uniform"], executor.tables["held_out"].astype(np.float32).astype(float)
     gaps = scores[table.winner] - scores[0]
-    assert (row["candidate"], row["rung"], row["rank"], row["images"]) == (0, 0, table.rank[0], 512)
+    assert (row["candidate"], row["rung"], row["rank"], row["lead_images"]) == (0, 0, table.rank[0], 512)
     assert row["score"] == table.score[0]
     assert row["lead"] == pytest.approx(gaps.mean())
     assert row["lead_error"] == pytest.approx(gaps.std(ddof=1) / np.sqrt(512))

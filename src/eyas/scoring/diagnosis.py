@@ -67,7 +67,7 @@ def prediction(uniform: Mapping[str, Any] | None, *, uniform_in_band: bool = Tru
     deviations = abs(lead) / error if error else math.inf if lead else 0.0
     more = "less" if lead < 0 else "more"
     measured = (
-        f"it scores {abs(lead):.3g} {more} on the same {uniform['images']:,} images, {deviations:.1f} standard errors "
+        f"it scores {abs(lead):.3g} {more} on the same {uniform['lead_images']:,} images, {deviations:.1f} standard errors "
         "of the paired difference"
     )
     return {

@@ -41,4 +41,4 @@ def _lead(winner: int, uniform: int, result: RaceResult, executor: Executor) -> 
     )
     gaps_N = one - other
     error = gaps_N.std(ddof=1) / np.sqrt(len(gaps_N))
-    return {"lead": float(gaps_N.mean()), "lead_error": float(error), "images": len(gaps_N)}
+    return {"lead": float(gaps_N.mean()), "lead_error": float(error), "lead_images": len(gaps_N)}

@@ -149,7 +149,7 @@ def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stan
 
 def test_the_diagnosis_stands_in_words(artifacts: Path) -> None:
     assert "## Diagnosis\n" not in write_report(artifacts, params=PARAMS).read_text()
-    uniform = {"candidate": 0, "score": -0.5, "rank": 7, "lead": 0.2, "lead_error": 0.01, "images": 1024}
+    uniform = {"candidate": 0, "score": -0.5, "rank": 7, "lead": 0.2, "lead_error": 0.01, "lead_images": 1024}
     predicted = "the winner is predicted to beat uniform widths: it scores 0.2 more"
     content = {"uniform": uniform, "diagnosis": [predicted]}
     (artifacts / "score/diagnostics.json").write_text(json.dumps(content))
