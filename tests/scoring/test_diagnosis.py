@@ -70,7 +70,7 @@ def test_no_advice_where_scores_are_sound():
     ("share", "change", "reason"),
     [
         (0.5, {"at_chance": 0.62}, "62% of the candidates answer no better than chance before training"),
-        (0.25, {}, "where it was measured they ordered networks at half of the MACs, and hardly at a quarter"),
+        (0.25, {}, "where it was measured they ordered networks well at half of the MACs, and badly at a quarter"),
         (0.5, {"rank_stability": [0.1, 0.4]}, "(Kendall tau 0.10)"),
     ],
 )

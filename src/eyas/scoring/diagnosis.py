@@ -67,8 +67,8 @@ def prediction(uniform: Mapping[str, Any] | None, *, uniform_in_band: bool = Tru
     deviations = abs(lead) / error if error else math.inf if lead else 0.0
     more = "less" if lead < 0 else "more"
     measured = (
-        f"it scores {abs(lead):.3g} {more} on the same {uniform['lead_images']:,} images, {deviations:.1f} standard errors "
-        "of the paired difference"
+        f"it scores {abs(lead):.3g} {more} on the same {uniform['lead_images']:,} images, {deviations:.1f} standard "
+        "errors of the paired difference"
     )
     return {
         "ahead": f"the winner is predicted to beat uniform widths: {measured}",
@@ -91,7 +91,7 @@ def advice(macs_share: float, numbers: Mapping[str, Any]) -> Iterator[str]:
     if at_chance > MANY_AT_CHANCE:
         reasons.append(f"{at_chance:.0%} of the candidates answer no better than chance before training")
     if macs_share <= FEW_MACS:
-        reasons.append("where it was measured they ordered networks at half of the MACs, and hardly at a quarter")
+        reasons.append("where it was measured they ordered networks well at half of the MACs, and badly at a quarter")
     if tau < LITTLE_AGREEMENT:
         reasons.append(f"ranks hardly agree between rungs (Kendall tau {tau:.2f})")
     if reasons:
