@@ -79,7 +79,7 @@ def test_each_reason_for_doubt_gives_the_same_advice(share, change, reason):
     assert text.startswith(f"at {share:.0%} of the MACs scores of untrained networks may not predict")
     assert reason in text
     assert text.count(";") == 0  # no other reason
-    assert text.endswith("train it longer, and train uniform widths beside it (`uniform`)")
+    assert text.endswith("train it longer or in several cuts, and train uniform widths beside it (`uniform`)")
 
 
 def test_a_diagnosis_is_a_prediction_and_the_advice_there_is():

@@ -17,12 +17,12 @@ DEVIATIONS = 3.0
 """Standard errors of a lead that is no chance: more than the usual two, since the winner was chosen among many and on
 some of the same images."""
 FEW_MACS = 0.35
-"""Share of the dense MACs from which on untrained scores are doubted. Measured (docs/scoring.md, "How well it
+"""Share of the dense MACs up to which untrained scores are doubted. Measured (docs/scoring.md, "How well it
 predicts", ResNet-20, 40 candidates): tau of cross-entropy with fine-tuned accuracy 0.69 at 0.5 and 0.17 at 0.25."""
 MANY_AT_CHANCE = 0.25
-"""Share of candidates at chance level from which on untrained scores are doubted. Measured on 256 images:
-none of those 40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; with the default floor 0.00, 0.01 and 0.48 at 0.5,
-0.35 and 0.25."""
+"""Share of candidates at chance level beyond which untrained scores are doubted. Measured on 256 images: none of those
+40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; of 100 with the default floor (docs/scoring.md, "What the report
+warns of") none at 0.5, 0.01 at 0.35, 0.48 at 0.25."""
 
 Standing = Literal["ahead", "behind", "undecided"]
 
@@ -97,8 +97,8 @@ def advice(macs_share: float, numbers: Mapping[str, Any]) -> Iterator[str]:
     if reasons:
         yield (
             f"at {macs_share:.0%} of the MACs scores of untrained networks may not predict accuracy after training: "
-            f"{'; '.join(reasons)}. End `rungs` in some with a few training steps, refit the winner (`refit`) and "
-            "train it longer, and train uniform widths beside it (`uniform`)"
+            f"{'; '.join(reasons)}. End `rungs` in some with a few training steps, refit the winner (`refit`), train "
+            "it longer or in several cuts, and train uniform widths beside it (`uniform`)"
         )
 
 
