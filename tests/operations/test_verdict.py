@@ -253,7 +253,7 @@ def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() 
     behind = replace(GOOD, finetuned_uniform=PairedCounts(2000, 40, 90))
     (remark,) = reach_verdict(behind).remarks
     assert remark.name == "behind_uniform"
-    assert "are right on 50 more of 2,000 test images than the winner" in remark.text
+    assert "answer 50 more of 2,000 test images right than the winner" in remark.text
     for counts in (PairedCounts(2000, 90, 40), PairedCounts(2000, 60, 65)):
         assert names(replace(GOOD, finetuned_uniform=counts)) == set()
     assert "behind_uniform" not in names(replace(behind, not_comparable="the checkpoint saw the test images"))

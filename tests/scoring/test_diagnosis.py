@@ -103,7 +103,7 @@ def test_a_race_that_ends_in_training_is_not_doubted():
             (120, 79),
             (0.005, 0.035),
             "ahead",
-            ["beats uniform widths: it is right on 41 more of", ", as predicted"],
+            ["beats uniform widths: it answers 41 more of 2", ", as predicted"],
         ),
         ((120, 79), (0.005, 0.035), "undecided", ["beats uniform widths"]),
         ((79, 120), (-0.035, -0.005), "ahead", ["stays behind", "41 fewer", "at this budget they do not predict for"]),
@@ -112,7 +112,7 @@ def test_a_race_that_ends_in_training_is_not_doubted():
             (90, 79),
             (-0.01, 0.02),
             "ahead",
-            ["it is undecided whether", "11 more of 2,000 test images (90 gained,"],
+            ["it is undecided whether", "11 more of 2,000 test images right (90"],
         ),
     ],
 )
@@ -121,7 +121,7 @@ def test_what_became_of_it(counts, interval, predicted, words):
     assert text.startswith("after the same fine-tuning ")
     assert all(part in text for part in words), text
     assert ("predicted" in text) == any("predict" in part for part in words)
-    assert "interval -1.00 to +2.00 points" in outcome(90, 79, 2000, (-0.01, 0.02), predicted=predicted)
+    assert "interval \N{MINUS SIGN}1.00 to +2.00 points" in outcome(90, 79, 2000, (-0.01, 0.02), predicted=predicted)
 
 
 def test_what_was_not_trained_is_told_as_such():

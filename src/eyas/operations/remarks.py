@@ -97,8 +97,8 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
     if trained is not None and trained.interval()[1] < 0:
         yield Remark(
             "behind_uniform",
-            f"fine-tuned alike, uniform widths of the same cost are right on {trained.lost - trained.gained:,} more of "
-            f"{trained.images:,} test images than the winner",
+            f"fine-tuned alike, uniform widths of the same cost answer {trained.lost - trained.gained:,} more of "
+            f"{trained.images:,} test images right than the winner",
             "set sample.candidates to 1, which leaves uniform widths alone, or raise sample.sampler.floor",
         )
 

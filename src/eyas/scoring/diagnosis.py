@@ -119,9 +119,10 @@ def outcome(
     came: Standing = "ahead" if low > 0 else "behind" if high < 0 else "undecided"
     after = "after the same fine-tuning" if trained else "without fine-tuning"
     net = gained - lost
+    points = " to ".join(f"{100 * end:+.2f}".replace("-", "\N{MINUS SIGN}") for end in interval)
     measured = (
-        f"it is right on {abs(net):,} {'fewer' if net < 0 else 'more'} of {images:,} test images ({gained:,} gained, "
-        f"{lost:,} lost; 95 % interval {100 * low:+.2f} to {100 * high:+.2f} points)"
+        f"it answers {abs(net):,} {'fewer' if net < 0 else 'more'} of {images:,} test images right ({gained:,} gained, "
+        f"{lost:,} lost; 95 % interval {points} points)"
     )
     text = {
         "ahead": f"{after} the winner beats uniform widths: {measured}",

@@ -161,7 +161,7 @@ def test_the_diagnosis_stands_in_words(artifacts: Path) -> None:
     further = {"uniform_test_accuracy": 0.9, "uniform_test_gained": 30, "uniform_test_lost": 2}
     (artifacts / "finetune/metrics.json").write_text(json.dumps(metrics | further))
     text = write_report(artifacts, params=PARAMS).read_text()
-    came = "after the same fine-tuning the winner beats uniform widths: it is right on 28 more of 360 test images"
+    came = "after the same fine-tuning the winner beats uniform widths: it answers 28 more of 360 test images right"
     assert f"- {predicted}\n- {came} (30 gained, 2 lost; 95 % interval " in text
     assert "points), as predicted\n\n## Parity" in text
     assert "| finetune | uniform test accuracy | 90.00 % |" in text
