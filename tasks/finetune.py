@@ -42,7 +42,7 @@ FIELDS = training_fields("finetune") | {
     "small": "the pruned network",
 }
 _BATCH_SIZE = 256
-WINNER = "score/plan.json"
+_WINNER = "score/plan.json"
 _INPUTS = (
     "fetch/manifest.json",
     "baseline/model.safetensors",
@@ -78,14 +78,14 @@ class _Finetuned:
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
     data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
-    plan = PruningPlan.from_json((artifacts / WINNER).read_text())
+    plan = PruningPlan.from_json((artifacts / _WINNER).read_text())
     space = read_space(artifacts, dense)
     space.mask(plan)  # a plan of another search space is refused as such
     require_winner(artifacts, space, plan)
     share_cores(params.runtime, data.batch_size(params.finetune.recipe), space.cost().macs)
     uniform = uniform_rival(plan, space, artifacts) if params.finetune.compare_uniform else None
     calibration = calibration_settings(params, artifacts)
-    folders = [_resume_folder(params, artifacts, calibration, WINNER)]
+    folders = [_resume_folder(params, artifacts, calibration, _WINNER)]
     halves = _halves(progress) if uniform else [progress]
     winner = _finetune(
         params, data, dense, (space, plan), calibration=calibration, folder=folders[0], progress=halves[0]

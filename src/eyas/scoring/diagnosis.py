@@ -18,7 +18,7 @@ DEVIATIONS = 3.0
 some of the same images."""
 FEW_MACS = 0.35
 """Share of the dense MACs up to which untrained scores are doubted. Measured (docs/scoring.md, "How well it
-predicts", ResNet-20, 40 candidates, l1_norm): tau of cross-entropy with fine-tuned accuracy 0.69 at 0.5, 0.17 at 0.25."""
+predicts", ResNet-20, 40 candidates, l1_norm): tau of cross-entropy with trained accuracy 0.69 at 0.5, 0.17 at 0.25."""
 MANY_AT_CHANCE = 0.25
 """Share of candidates at chance level beyond which untrained scores are doubted. Measured on 256 images: none of those
 40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; of 100 with the default floor (docs/scoring.md, "What the report
