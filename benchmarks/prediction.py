@@ -9,9 +9,9 @@ table of what is there.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import eyas
 from benchmarks.candidates import WEIGHTS, Bench, Recipe, published_score, recalibrated, train, trained_accuracy
 from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.criteria import CRITERIA
-from benchmarks.scoring import make_engine, method
+from benchmarks.scoring import make_engine, method, timed
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.plan import PruningPlan
 from eyas.sampling.budget import Budget
@@ -61,10 +61,14 @@ class Candidate:
         return small
 
     def judged(self, small: nn.Module, images: int, scorers: tuple[str, ...] = SCORERS) -> Numbers:
-        """Its scores in one fused pass over held-out images, as a race has them; and top-1."""
-        small = small.to(memory_format=torch.channels_last)
-        measured = {kind: self.engines[kind].evaluate(small, Rung(images=images), BATCH)() for kind in scorers}
-        return {kind: one.score for kind, one in measured.items()} | {"top1": measured[scorers[0]].accuracy}
+        """Its scores in one fused pass each over held-out images, as a race has them; top-1 of the first."""
+        small, numbers = small.to(memory_format=torch.channels_last), {}
+        for kind in scorers:
+            wait, spent = timed(partial(self.engines[kind].evaluate, small, Rung(images=images), BATCH))
+            measured = wait()
+            numbers |= {kind: measured.score, f"{kind}_seconds": spent}
+            numbers.setdefault("top1", measured.accuracy)
+        return numbers
 
 
 def tuned(candidate: Candidate, order: int) -> Numbers:
@@ -89,10 +93,11 @@ def priors(candidate: Candidate, _: int) -> Numbers:
 def refitted(candidate: Candidate, images: int) -> Numbers:
     """After the refit, and how far the answers and all refitted layers are from the dense network's."""
     bench, small = candidate.bench, candidate.pruned()
-    outcome = eyas.refit(bench.model, small, bench.space, candidate.plan, bench.images.calibration)
+    refit = partial(eyas.refit, bench.model, small, bench.space, candidate.plan, bench.images.calibration)
+    outcome, spent = timed(refit)
     layers = {f"layers_{n}": -sum(pair[n == "after"] for pair in outcome.layers.values()) for n in ("before", "after")}
     answers = {"answers_before": -outcome.error_before, "answers_after": -outcome.error_after}
-    return {**candidate.judged(small, images), **layers, **answers}
+    return {**candidate.judged(small, images), **layers, **answers, "refit_seconds": spent}
 
 
 MEASURES: dict[str, Callable[[Candidate, int], Numbers]] = {
@@ -119,12 +124,12 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
             draw = drawn(bench, share, floor, args)
             for name in args.measures:
                 kind, _, number = name.partition(":")
-                for index, widths in enumerate(draw):
+                for index, widths in enumerate(draw[: args.first]):
                     values = (args.model, args.dense, share, floor, args.criterion, args.draw, index, name)
                     if values not in finished:
-                        candidate, start = Candidate(bench, engines, planner(widths)), time.process_time()
-                        numbers = MEASURES[kind](candidate, int(number or 0))
-                        seconds, cost = time.process_time() - start, bench.space.cost(widths)
+                        candidate = Candidate(bench, engines, planner(widths))
+                        numbers, seconds = timed(partial(MEASURES[kind], candidate, int(number or 0)))
+                        cost = bench.space.cost(widths)
                         size = {"widths": widths.tolist(), "macs": cost.macs, "params": cost.params}
                         append_row(ROWS, {**dict(zip(key, values, strict=True)), **numbers, "seconds": seconds, **size})
 
@@ -143,7 +148,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5], help="of the dense MACs")
     parser.add_argument("--floors", type=float, nargs="+", default=[0.4, 0.0], help="of the sampler")
     parser.add_argument("--criterion", default="weight_activation:std", help="a name of benchmarks.criteria")
-    parser.add_argument("--candidates", type=int, default=40)
+    parser.add_argument("--candidates", type=int, default=40, help="that are drawn")
+    parser.add_argument("--first", type=int, help="measure only so many of them")
     parser.add_argument("--draw", type=int, default=0, help="seed of the candidates")
     parser.add_argument("--measures", nargs="+", default=["tuned:1"], help=f"of {[*MEASURES]}, as name:number")
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))

@@ -19,4 +19,5 @@ class LogWidths(Prior):
     def __call__(self, space: "SearchSpace", widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """At most 0, which is the dense network, ``(N,)``."""
         shares_NG = widths / np.array([group.channels for group in space.groups])
-        return np.log(shares_NG).sum(1)
+        total_N: NDArray[np.float64] = np.log(shares_NG).sum(1)
+        return total_N

@@ -18,4 +18,6 @@ class NarrowestLayer(Prior):
 
     def __call__(self, space: "SearchSpace", widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """Between 0 and 1, which is the dense network, ``(N,)``."""
-        return (widths / np.array([group.channels for group in space.groups])).min(1, initial=1.0)
+        shares_NG = widths / np.array([group.channels for group in space.groups])
+        narrowest_N: NDArray[np.float64] = shares_NG.min(1, initial=1.0)
+        return narrowest_N

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
 
 _GAIN = 2.0
-"""Variance of a weight times the number of inputs, at initialisation (He et al. 2015, arXiv:1502.01852, equation 10)."""
+"""Variance of a weight times the number of inputs, at initialisation (He et al. 2015, arXiv:1502.01852, eq. 10)."""
 
 
 class SpectralCapacity(Prior):
-    r""":math:`\sum_l \sum_i \log(1 + \sigma_{l,i}^2)` over the singular values of each unfolded weight (arXiv:2609.23087).
+    r""":math:`\sum_l \sum_i \log(1 + \sigma_{l,i}^2)` over all layers and singular values (NSC, arXiv:2609.23087).
 
     From shapes alone: a weight unfolded to m rows (its first dimension) and n columns has independent entries of
     variance 2/n at initialisation, whose singular values follow the law of Marchenko and Pastur; the sum over them is
@@ -50,7 +50,8 @@ def kept_entries(
     channels_G = np.array([group.channels for group in space.groups])
     of_units = np.searchsorted(space.layout.offsets, units[units >= 0], side="right") - 1
     entries_G = np.bincount(of_units, minlength=len(channels_G))
-    return (units < 0).sum() + (widths / channels_G) @ entries_G
+    size_N: NDArray[np.float64] = (units < 0).sum() + (widths / channels_G) @ entries_G
+    return size_N
 
 
 def log_det_expected(rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
