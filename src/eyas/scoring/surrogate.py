@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from eyas.errors import MissingExtraError, ParameterError
+from eyas.errors import MissingExtraError
 from eyas.scoring.diagnostics import kendall_tau
 
 Floats = NDArray[np.float64]
@@ -53,30 +53,30 @@ def fit_surrogate(features: Floats, untrained: Floats, verdicts: Floats) -> Surr
         features: ``(N, F)``, of every candidate, in any units.
         untrained: score of every candidate before training, ``(N,)``, higher is better: one feature more, and the
             order where there are fewer than :data:`FEWEST_VERDICTS` verdicts.
-        verdicts: ``(N,)``, higher is better; NaN where a candidate was not trained.
+        verdicts: ``(N,)``, higher is better; NaN where a candidate was not trained, or broke.
+
+    Returns:
+        Predictions are NaN where a feature is not finite.
 
     Raises:
-        ParameterError: shapes do not agree, or a feature is not finite.
         MissingExtraError: scikit-learn is not installed.
     """
-    columns_NF = np.column_stack([features, untrained]) if len(features) == len(untrained) else np.empty((0, 0))
-    if verdicts.shape != untrained.shape or columns_NF.shape[0] != len(verdicts) or not np.isfinite(columns_NF).all():
-        msg = (
-            f"`features` {features.shape}, `untrained` {untrained.shape}, `verdicts` {verdicts.shape}: give finite "
-            "features and one score and one verdict per candidate"
-        )
-        raise ParameterError(msg)
-    trained = np.isfinite(verdicts)
-    if trained.sum() < FEWEST_VERDICTS or np.ptp(verdicts[trained]) == 0:
-        unknown = np.full(len(untrained), np.nan)
-        return Surrogate(untrained.astype(float), unknown, float("nan"))
-    deviations_F = columns_NF.std(0)
-    standard_NF = (columns_NF - columns_NF.mean(0)) / np.where(deviations_F > 0, deviations_F, 1)
-    return _regress(standard_NF, trained, verdicts[trained])
+    columns_NF = np.column_stack([features, untrained])
+    known_N = np.isfinite(columns_NF).all(1)
+    trained_N = known_N & np.isfinite(verdicts)
+    unknown_N = np.full(len(untrained), np.nan)
+    if trained_N.sum() < FEWEST_VERDICTS or np.ptp(verdicts[trained_N]) == 0:
+        return Surrogate(untrained.astype(float), unknown_N, float("nan"))
+    columns_NF = columns_NF[known_N] - columns_NF[known_N].mean(0)
+    spread_F = columns_NF.std(0)
+    fitted = _regress(columns_NF / np.where(spread_F > 0, spread_F, 1), trained_N[known_N], verdicts[trained_N])
+    predictions_N, deviations_N = unknown_N.copy(), unknown_N.copy()
+    predictions_N[known_N], deviations_N[known_N] = fitted.predictions, fitted.deviations
+    return Surrogate(predictions_N, deviations_N, fitted.leave_one_out_tau)
 
 
 def _regress(features_NF: Floats, trained_N: NDArray[np.bool_], verdicts_T: Floats) -> Surrogate:
-    """Fit the T trained rows; see :func:`fit_surrogate`."""
+    """From standardised features and the verdicts of the T trained; see :func:`fit_surrogate`."""
     try:
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.gaussian_process import GaussianProcessRegressor
