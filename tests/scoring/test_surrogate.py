@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from eyas.scoring.diagnostics import kendall_tau
-from eyas.scoring.surrogate import FEWEST_VERDICTS, fit_surrogate
+from eyas.scoring.surrogate import FEWEST_VERDICTS, fit_surrogate, next_to_train
 
 RNG = np.random.default_rng(0)
 FEATURES = RNG.normal(size=(60, 6)) * [1, 100, 0.01, 1, 1, 1] + 5
@@ -110,3 +110,37 @@ def test_candidates_that_broke_are_left_out():
     assert np.isnan(surrogate.predictions[~whole]).all()
     np.testing.assert_allclose(surrogate.predictions[whole], alone.predictions, rtol=1e-6)
     assert surrogate.leave_one_out_tau == pytest.approx(alone.leave_one_out_tau)
+
+
+def lost_after(rounds, seed, choose):
+    """By how much the best of the trained is behind the best of all, four more trained in every round."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(200, 5))
+    untrained = features[:, 0] + rng.normal(size=200)
+    truth = features @ rng.normal(size=5) + 0.3 * rng.normal(size=200)
+    known = np.full(200, np.nan)
+    for _ in range(rounds):
+        chosen = choose(features, untrained, known)
+        known[chosen] = truth[chosen]
+    assert np.isfinite(known).sum() == 4 * rounds
+    return truth.max() - np.nanmax(known)
+
+
+def test_whom_it_trains_next_are_better_than_those_of_the_untrained_order():
+    def promising(features, untrained, known):
+        return next_to_train(fit_surrogate(features, untrained, known), known, 4)
+
+    def by_score(_, untrained, known):
+        return np.argsort(np.where(np.isnan(known), -untrained, np.inf))[:4]
+
+    losses = np.array([[lost_after(6, seed, choose) for seed in range(12)] for choose in (promising, by_score)])
+    assert losses[0].mean() < losses[1].mean() / 3
+    assert lost_after(1, 0, promising) == lost_after(1, 0, by_score)
+
+
+def test_nobody_is_trained_twice_and_who_broke_is_trained_last():
+    broken = np.where(np.arange(60)[:, None] == 30, np.nan, FEATURES)
+    known = verdicts(20)
+    chosen = next_to_train(fit_surrogate(broken, UNTRAINED, known), known, 60)
+    assert sorted(chosen) == list(range(20, 60))
+    assert chosen[-1] == 30

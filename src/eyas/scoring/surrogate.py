@@ -75,6 +75,19 @@ def fit_surrogate(features: Floats, untrained: Floats, verdicts: Floats) -> Surr
     return Surrogate(predictions_N, deviations_N, fitted.leave_one_out_tau)
 
 
+def next_to_train(surrogate: Surrogate, verdicts: Floats, count: int) -> NDArray[np.int64]:
+    """The candidates to train next, the most promising first: at most ``count`` numbers of those without a verdict.
+
+    By expected improvement on the best verdict; by the untrained score where there are too few verdicts. Candidates
+    that broke come last, equal ones by number.
+    """
+    promise = surrogate.predictions
+    if np.isfinite(surrogate.deviations).any():
+        promise = surrogate.expected_improvement(float(np.nanmax(verdicts)))
+    order = np.lexsort((-promise, np.isnan(promise)))
+    return order[np.isnan(verdicts[order])][:count]
+
+
 def _regress(features_NF: Floats, trained_N: NDArray[np.bool_], verdicts_T: Floats) -> Surrogate:
     """From standardised features and the verdicts of the T trained; see :func:`fit_surrogate`."""
     try:
