@@ -21,7 +21,7 @@ from eyas.scoring.surrogate import fit_surrogate
 
 Floats = NDArray[np.float64]
 CROSS_ENTROPY, TOP1, PROBE = "fused:512.cross_entropy", "fused:512.top1", "fused:512.dense_probe"
-LOG_WIDTHS, REFITTED = "priors.log_widths", "refitted:512.cross_entropy"
+LOG_WIDTHS, REFITTED, RESIDUALS = "priors.log_widths", "refitted:512.cross_entropy", "refitted:512.layers_after"
 PREDICTORS: dict[str, dict[str, float]] = {
     "published: moving average, top-1 on 10,000": {"published.top1": 1},
     "cross-entropy, 512 images": {CROSS_ENTROPY: 1},
@@ -35,7 +35,8 @@ PREDICTORS: dict[str, dict[str, float]] = {
     "cross-entropy and `log_widths`": {CROSS_ENTROPY: 1, LOG_WIDTHS: 1},
     "`dense_probe` and `log_widths`": {PROBE: 1, LOG_WIDTHS: 1},
     "`dense_probe` and `spectral_capacity`": {PROBE: 1, "priors.spectral_capacity": 1},
-    "residuals of the refitted layers": {"refitted:512.layers_after": 1},
+    "residuals of the refitted layers": {RESIDUALS: 1},
+    "`dense_probe` and residuals of the refitted layers": {PROBE: 1, RESIDUALS: 1},
     "distance of the refitted answers": {"refitted:512.answers_after": 1},
     "refitted: cross-entropy, 512 images": {REFITTED: 1},
     "refitted: top-1, 512 images": {"refitted:512.top1": 1},
@@ -48,7 +49,7 @@ PREDICTORS: dict[str, dict[str, float]] = {
     "a second fine-tuning": {"tuned:2.accuracy": 1},
 }
 """By name the columns that are added, each in units of its standard deviation over the candidates."""
-FEATURES = (CROSS_ENTROPY, PROBE, LOG_WIDTHS, REFITTED, "refitted:512.layers_after")
+FEATURES = (CROSS_ENTROPY, PROBE, LOG_WIDTHS, REFITTED, RESIDUALS)
 """What the surrogate sees, beside the logarithm of every group's width."""
 FITTED, DRAWS = 16, 50
 """Candidates whose outcome the surrogate knows, and how often they are drawn."""
