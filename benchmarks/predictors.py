@@ -51,7 +51,7 @@ PREDICTORS: dict[str, dict[str, float]] = {
 """By name the columns that are added, each in units of its standard deviation over the candidates."""
 FEATURES = (CROSS_ENTROPY, PROBE, LOG_WIDTHS, REFITTED, RESIDUALS)
 """What the surrogate sees, beside the logarithm of every group's width."""
-FITTED, DRAWS = 16, 50
+FITTED, DRAWS = 12, 50
 """Candidates whose outcome the surrogate knows, and how often they are drawn."""
 
 
@@ -119,7 +119,7 @@ def partial_tau(scores: Floats, truth: Floats, size: Floats) -> float:
 
 def surrogate_taus(candidates: Candidates, verdicts: Floats) -> tuple[float, float, float] | None:
     """Mean tau on the candidates it was not told of, mean leave-one-out tau, and mean regret, over the draws."""
-    if any(candidates.combined({name: 1}) is None for name in FEATURES) or len(verdicts) < FITTED + 8:
+    if any(candidates.combined({name: 1}) is None for name in FEATURES) or len(verdicts) < 2 * FITTED:
         return None
     features = np.column_stack([*(candidates.columns[name] for name in FEATURES), np.log(candidates.widths)])
     rng, truth, results = np.random.default_rng(0), candidates.truth, []
@@ -143,7 +143,7 @@ def lines_of(candidates: Candidates) -> list[tuple[object, ...]]:
             regret = 100 * (truth.max() - truth[scores.argmax()])
             beyond = f"{partial_tau(scores, target, size):.2f}"
             lines.append((name, f"{candidates.seconds(weights):.2f}", tau, beyond, f"{regret:.1f}"))
-    sources = {"known outcomes": "tuned:1.accuracy", "10 steps": "trained:10.cross_entropy"}
+    sources = {"their outcomes": "tuned:1.accuracy", "10 steps": "trained:10.cross_entropy"}
     for words, column in sources.items():
         if column in candidates.columns and not np.isnan(candidates.columns[column]).any():
             taus = surrogate_taus(candidates, candidates.columns[column])
