@@ -122,6 +122,13 @@ def recalibrated(bench: Bench, small: nn.Module) -> nn.Module:
 
 def trained_accuracy(bench: Bench, small: nn.Module, recipe: Recipe, order_seed: int = 1) -> float:
     """Accuracy on all test images of a network that is trained from where it stands, in place."""
+    train(bench, small, recipe, order_seed)
+    with torch.autocast("cpu", torch.bfloat16):
+        return accuracy(small, bench.test[0].contiguous(memory_format=torch.channels_last), bench.test[1])
+
+
+def train(bench: Bench, small: nn.Module, recipe: Recipe, order_seed: int = 1) -> None:
+    """Train a network from where it stands, in place."""
     torch.manual_seed(0)
     optimiser = torch.optim.SGD(small.parameters(), recipe.rate, momentum=0.9, weight_decay=1e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.steps)
@@ -137,5 +144,3 @@ def trained_accuracy(bench: Bench, small: nn.Module, recipe: Recipe, order_seed:
         optimiser.step()
         schedule.step()
         optimiser.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16):
-        return accuracy(small, bench.test[0].contiguous(memory_format=torch.channels_last), bench.test[1])

@@ -156,6 +156,24 @@ class New(LeastSquares):
     strengths: tuple[float, ...] = (0.1,)
 """,
     ),
+    "prior": Example(
+        "score.prior",
+        "tests/scoring/priors/test_priors.py",
+        """
+from typing import Literal
+
+import numpy as np
+
+from eyas.scoring.priors.base import Prior
+
+
+class New(Prior):
+    kind: Literal["new"] = "new"
+
+    def __call__(self, space, widths):
+        return np.sqrt(widths).sum(1)
+""",
+    ),
     "sampler": Example(
         "sample.sampler",
         "tests/sampling/test_samplers.py",

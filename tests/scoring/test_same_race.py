@@ -51,6 +51,7 @@ def test_another_version_of_the_users_own_scorer_is_another_race(scene, tmp_path
         {"batch_size": 64},
         {"calibrator": "cumulative"},
         {"scorer": "top1"},
+        {"prior": "log_widths"},
         {"rungs": RACE[::2]},
         {"stop_margin": 1.0},
     ],

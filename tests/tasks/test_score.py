@@ -221,6 +221,19 @@ def test_the_criterion_sees_the_calibration_images(criterion, artifacts, params,
     assert (asked == [blind]) == (criterion.kind == "l1_norm")
 
 
+def test_a_prior_is_added_to_what_ranks(artifacts, params, tmp_path):
+    folder = shutil.copytree(artifacts, tmp_path / "artifacts")
+    prior = {"kind": "log_widths", "weight": 1e4}
+    changed = params.model_copy(
+        update={"score": params.score.model_validate({**params.score.model_dump(), "prior": prior})}
+    )
+    score(changed, folder, silent)
+    table = pq.read_table(folder / "score/candidates.parquet")
+    widths = np.array(table["widths"].to_pylist())
+    assert table["rank"].to_numpy().argmin() == np.log(widths).sum(1).argmax()
+    assert json.loads((folder / "score/diagnostics.json").read_text())["settings"]["prior"] == prior
+
+
 def test_scores_differ_between_candidates(artifacts):
     table = pq.read_table(artifacts / "score/candidates.parquet")
     assert np.std(table["score"]) > 0

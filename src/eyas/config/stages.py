@@ -16,6 +16,7 @@ from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.recovery import AnyRecovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import DEFAULT_RUNGS, Rung
+from eyas.scoring.priors import AnyPrior
 from eyas.scoring.scorers import AnyScorer, Scorer
 from eyas.training.recipes import AnyRecipe, Recipe
 
@@ -189,6 +190,8 @@ class ScoreParams(Section):
     """Who re-estimates batch-norm statistics."""
     scorer: AnyScorer = Field(default_factory=lambda: Scorer.parse("cross_entropy"))
     """What ranks."""
+    prior: AnyPrior | None = None
+    """What is added to every score for the widths alone: ``{kind: log_widths, weight: 0.1}``."""
     rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = DEFAULT_RUNGS
     """The rounds of the race: images per candidate, fused or held out, and how many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,7 @@ from eyas.scoring.features import collect_features, find_head
 from eyas.scoring.hooks import drop_idle_hooks
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.outputs import example_output
+from eyas.scoring.priors import Prior
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
@@ -48,6 +50,8 @@ class ScoringMethod:
     output: int | str | None = None
     """Which output is judged where the network has several, by position, name or path (``heads.0``); without it
     ``logits``, ``out`` or the first."""
+    prior: Prior | None = None
+    """What is added to every score for the widths alone."""
 
 
 class Engine:
@@ -90,7 +94,11 @@ class Engine:
 
     def launch(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Queue the work, and return what waits for it: on a GPU the next candidate is sliced meanwhile."""
-        return self.evaluate(self._slice(plan), rung, batch_size)
+        wait, prior = self.evaluate(self._slice(plan), rung, batch_size), self.method.prior
+        if prior is None:
+            return wait
+        credit = prior.weight * float(prior(self.space, np.array([[*plan.widths.values()]]))[0])
+        return lambda: wait().raised(credit)
 
     def evaluate(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Calibrate and score a network that is the engine's to change."""

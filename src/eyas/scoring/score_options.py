@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyas.progress import Progress, silent
+from eyas.scoring.priors import Prior
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """Options of :func:`eyas.score`. Scores depend on the first three and not, beyond rounding, on the others."""
+    """Options of :func:`eyas.score`. Scores depend on the first four and not, beyond rounding, on the others."""
 
     batch_size: int = 128
     """Images per batch of the statistics, at least 2: part of the score."""
@@ -17,6 +18,8 @@ class ScoreOptions:
     ``logits``, ``out`` or the first."""
     stop_margin: float = 4.0
     """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early."""
+    prior: Prior | str | None = None
+    """What is added to every score for the widths alone."""
     workers: int = 1
     """Processes (on a cluster actors) that score side by side, no more than candidates; they share the GPUs."""
     threads: int | None = None

@@ -27,6 +27,7 @@ from eyas.scoring.image_arguments import check_outputs, image_sets_from
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.memory import OutOfMemoryDuringScoringError, explain_out_of_memory, halve_batch_until_it_fits
 from eyas.scoring.preflight import preflight_warnings
+from eyas.scoring.priors import Prior
 from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.race import RaceSpec, race
@@ -99,6 +100,7 @@ def score(  # noqa: PLR0917
         arguments.parse_component(Calibrator, calibrator),
         arguments.choose_scorer(scorer, scoring_labels),
         options.output,
+        None if options.prior is None else arguments.parse_component(Prior, options.prior),
     )
     images = image_sets_from(model, calibration_images, scoring_images, scoring_labels, seed=seed)
     parsed = parse_rungs(rungs)
@@ -183,13 +185,13 @@ def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJour
     """The journal of this very race, where one is asked for."""
     if job.options.journal is None:
         return NoRaceJournal()
+    components = [part for part in (job.method.calibrator, job.method.scorer, job.method.prior) if part is not None]
     settings = [
-        job.method.calibrator.model_dump_json(),
-        job.method.scorer.model_dump_json(),
+        *(component.model_dump_json() for component in components),
         str(job.method.output),
         str([rung.model_dump() for rung in spec.rungs]),
         f"{spec.batch_size} {spec.stop_margin} {torch.device(job.resources.device).type} {torch.__version__}",
-        *(code_of(type(component)) for component in (job.method.calibrator, job.method.scorer)),
+        *(code_of(type(component)) for component in components),
     ]
     if isinstance(job.plans, GrowingPlans):
         settings += [job.plans.propose.settings, code_of(type(job.plans.propose.sampler))]

@@ -64,6 +64,7 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
 
 def _settings(spec: RaceSpec, engine: Engine, seed: int) -> dict[str, Any]:
     """What the scores depend on, as plain data."""
+    prior = engine.method.prior
     return {
         "batch_size": spec.batch_size,
         "seed": seed,
@@ -73,6 +74,7 @@ def _settings(spec: RaceSpec, engine: Engine, seed: int) -> dict[str, Any]:
         "calibrator": engine.method.calibrator.model_dump(),
         "scorer": engine.method.scorer.model_dump(),
         "rungs": [rung.model_dump() for rung in spec.rungs],
+        **({} if prior is None else {"prior": prior.model_dump()}),
     }
 
 

@@ -1,6 +1,7 @@
 """What scoring one candidate on one rung yields."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,3 +22,8 @@ class Measurement:
     """Scoring images seen in this rung."""
     image_scores: NDArray[np.float32] | None = None
     """Score of each image, ``(images,)``, for paired comparisons; not kept for candidates far behind."""
+
+    def raised(self, by: float) -> Self:
+        """The same with ``by`` added to the score of every image."""
+        scores = None if self.image_scores is None else self.image_scores + np.float32(by)
+        return replace(self, score=self.score + by, image_scores=scores)

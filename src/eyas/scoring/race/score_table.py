@@ -33,7 +33,7 @@ class ScoreTable:
     """Number of the last rung reached, from 0."""
     rank: NDArray[np.int64]
     settings: dict[str, Any] = field(default_factory=dict)
-    """What the scores depend on: batch size, seed, output, stop margin, precision, calibrator, scorer, rungs."""
+    """What the scores depend on: batch size, seed, output, stop margin, precision, calibrator, scorer, rungs, prior."""
     diagnostics: dict[str, Any] = field(default_factory=dict)
     """Numbers about the race as a whole."""
     warnings: tuple[str, ...] = ()
