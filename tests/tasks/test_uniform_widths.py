@@ -9,6 +9,7 @@ import pytest
 
 import eyas
 from eyas.config import parse_params
+from eyas.data import open_dataset
 from eyas.errors import PlanError
 from eyas.networks.saved_network import load_network
 from eyas.operations.paired_counts import PairedCounts
@@ -76,7 +77,9 @@ def test_the_race_leaves_the_plan_of_uniform_widths_and_their_row(raced):
     first, uniform = rows[0], read(raced)["uniform"]
     space = read_space(raced, load_network(raced / "baseline"))
     plan = eyas.PruningPlan.from_json((raced / UNIFORM).read_text())
-    assert plan == space.plan(first["widths"], params_of(raced).sample.criterion)
+    dataset = open_dataset(raced / "fetch")
+    images = dataset.normalise(dataset.split("calibration").images())
+    assert plan == space.plan(first["widths"], params_of(raced).sample.criterion, data=images)
     assert list(plan.widths.values()) == first["widths"]
     assert uniform["candidate"] == 0
     assert {name: uniform[name] for name in ("score", "accuracy", "rung", "rank")} == {
