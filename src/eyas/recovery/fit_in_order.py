@@ -3,8 +3,11 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
+from eyas.calibration.batchnorm import batch_norms, evaluation_mode
+from eyas.calibration.recalibrate import recalibrate
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 from eyas.recovery.base import Recovery
 from eyas.recovery.normal_equations import LayerEquations
@@ -43,17 +46,22 @@ class FitInOrder:
         self._joint: tuple[LayerCall, LayerEquations] | None = None
         self.report = FitReport()
 
-    def __call__(self, images: Tensor) -> FitReport:
-        """Pass until every layer is fitted: once, and once more for every layer that is called several times."""
-        while self._pending:
+    def __call__(self, images: Tensor) -> object:
+        """What the fitted network answers; its batch-norm statistics become those of ``images``.
+
+        The first pass that leaves no layer to be fitted after it is the last: one more than there are layers that are
+        called several times.
+        """
+        while True:
             self._joint = None
             with WatchedCalls(self._small, self._answer):
-                self._small(images)
+                answer = recalibrated_answer(self._small, images)
             if self._joint is None:
-                break
+                self.report.left |= dict.fromkeys(
+                    self._pending, "the pruned network does not call it with these images"
+                )
+                return answer
             self._fit(*self._joint)
-        self.report.left |= dict.fromkeys(self._pending, "the pruned network does not call it with these images")
-        return self.report
 
     def _answer(self, call: LayerCall) -> Tensor:
         """Fit a layer, or count a call of one that has several: those after it wait for the next pass."""
@@ -75,7 +83,7 @@ class FitInOrder:
         """Give a layer its new weights."""
         targets = self._pending.pop(call.name)
         change_OF = self._recovery(layer)
-        judged = (sampled.values[~sampled.is_fitted].double() for sampled in targets)
+        judged = (sampled.values[sampled.fitted :].double() for sampled in targets)
         target = sum(float(values.square().sum()) for values in judged) or 1.0
         before, after = layer.error_before(), float(layer.held_out.error(change_OF).sum())
         if not change_OF.any():
@@ -84,3 +92,18 @@ class FitInOrder:
         write_weight(call, (layer.weight + change_OF)[:, :-1])
         if layer.bias is not None:
             layer.bias.data.add_(change_OF[:, -1])
+
+
+def recalibrated_answer(network: nn.Module, images: Tensor) -> object:
+    """What a network answers to all images as one batch, whose statistics its batch-norm layers take and keep."""
+    answers: list[object] = []
+    handle = network.register_forward_hook(lambda _, __, answer: answers.append(answer))
+    try:
+        if batch_norms(network):
+            recalibrate(network, images, batch_size=len(images), seed=None)
+        else:
+            with torch.no_grad(), evaluation_mode(network):
+                network(images)
+    finally:
+        handle.remove()
+    return answers[0]

@@ -15,20 +15,21 @@ class LeastSquares(Recovery):
 
     :math:`W = \arg\min \|W X - Y\|^2 + \lambda \|W - W_0\|^2` with X what the pruned layer reads, Y what the dense one
     makes before normalisation, and :math:`W_0` the kept weights: what the images leave open stays as it was. A bias is
-    fitted beside, without penalty; so is an offset where batch-norm takes it away. :math:`\lambda` is that of the
-    strengths with the smallest error on held-out images; then all images are fitted.
+    fitted beside, without penalty; so is an offset where batch-norm takes it away. :math:`\lambda` is lowered from the
+    largest strength as long as the error on held-out images falls; then all images are fitted.
     """
 
     kind: Literal["least_squares"] = "least_squares"
-    strengths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+    strengths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1e-2, 1e-1, 1.0)
     """What is tried for lambda, over the mean square of a feature."""
 
     def __call__(self, layer: LayerEquations) -> Tensor:
         """The change of the weights; see the base for the promise."""
-        best = layer.best([_ridge(layer.fit, layer, strength) for strength in self.strengths])
+        strengths = sorted(self.strengths, reverse=True)
+        best = layer.best(_ridge(layer.fit, layer, strength) for strength in strengths)
         if best is None:
             return torch.zeros_like(layer.weight)
-        return _ridge(layer.fit + layer.held_out, layer, self.strengths[best])
+        return _ridge(layer.fit + layer.held_out, layer, strengths[best])
 
 
 def _ridge(equations: NormalEquations, layer: LayerEquations, strength: float) -> Tensor:

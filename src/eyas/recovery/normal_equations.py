@@ -3,7 +3,7 @@
 Shapes: R rows (positions of the output), F features (what one output reads) and a last one that is always 1, O outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -89,8 +89,10 @@ class LayerEquations:
         precision = torch.promote_types(call.input.dtype, torch.float32)
         weight_FO = self.weight.T.to(precision)
         outputs_RO = targets.values.to(precision) - (0 if call.bias is None else call.bias.detach().to(precision))
-        for is_chosen_R, equations in ((targets.is_fitted, self.fit), (~targets.is_fitted, self.held_out)):
-            for rows in torch.split(is_chosen_R.nonzero().ravel(), max(1, _CHUNK // len(weight_FO))):
+        size = max(1, _CHUNK // len(weight_FO))
+        for equations, first, end in ((self.fit, 0, targets.fitted), (self.held_out, targets.fitted, len(outputs_RO))):
+            for start in range(first, end, size):
+                rows = slice(start, min(start + size, end))
                 read_RF = features_at(call, tuple(index_R[rows] for index_R in targets.places)).to(precision)
                 read_RF = nn.functional.pad(read_RF, (0, 1), value=1.0)
                 equations.add(read_RF, outputs_RO[rows] - read_RF @ weight_FO)
@@ -102,13 +104,20 @@ class LayerEquations:
 
     def error_before(self) -> float:
         """Squared error of the present weights on held-out rows, without an offset that batch-norm takes away."""
-        change_OF = torch.zeros_like(self.weight)
+        judged, offset_O = self.held_out, torch.zeros_like(self.held_out.squares)
         if self.is_normalised:
-            change_OF[:, -1] = self.fit.cross[-1] / max(self.fit.rows, 1)
-        return float(self.held_out.error(change_OF).sum())
+            offset_O = self.fit.cross[-1] / max(self.fit.rows, 1)
+        return float((judged.squares - 2 * offset_O * judged.cross[-1] + judged.rows * offset_O.square()).sum())
 
-    def best(self, changes: Sequence[Tensor]) -> int | None:
-        """The number of the change with the smallest error on held-out rows; None where none is better than none."""
-        errors = [float(self.held_out.error(change_OF).sum()) for change_OF in changes]
-        best = min(range(len(errors)), key=errors.__getitem__)
-        return best if errors[best] < self.error_before() else None
+    def best(self, changes: Iterable[Tensor]) -> int | None:
+        """The number of the change with the smallest error on held-out rows; None where none is better than none.
+
+        Changes come in order, the smallest first: the first that is no better than the one before it is the last tried.
+        """
+        lowest, best = self.error_before(), None
+        for number, change_OF in enumerate(changes):
+            error = float(self.held_out.error(change_OF).sum())
+            if not error < lowest:
+                break
+            lowest, best = error, number
+        return best

@@ -1,8 +1,7 @@
 """``eyas.refit``: the layers that read pruned channels, fitted in closed form to what the dense network makes.
 
 One pass of the dense network says what every such layer should make. One pass of the pruned one, all images in a
-single batch that batch-norm normalises by its own statistics, meets the layers in order of execution and fits each on
-the spot.
+single batch whose statistics batch-norm takes, meets the layers in order of execution and fits each on the spot.
 """
 
 import logging
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
-from eyas.calibration.recalibrate import recalibrate
+from eyas.calibration.batchnorm import batch_statistics
 from eyas.errors import CheckpointError, DataError
 from eyas.pruning.activations import like_weights
 from eyas.pruning.surgery import Slices
 from eyas.recovery.base import Recovery
 from eyas.recovery.dense_targets import DenseTargets
-from eyas.recovery.fit_in_order import FitInOrder, FitReport
+from eyas.recovery.fit_in_order import FitInOrder, FitReport, recalibrated_answer
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -95,32 +93,17 @@ def refit(
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
     with torch.no_grad(), batch_statistics(small):
         before = targets.error(small(images))
-        fitted = FitInOrder(small, wanted, recovery, targets.normalised)(images)
-    after = _recalibrated_error(small, images, targets)
+    fit = FitInOrder(small, wanted, recovery, targets.normalised)
+    after, fitted = targets.error(fit(images)), fit.report
     if not after <= before:
         _log.warning("the refit is undone: it led the answers on held-out images away from the dense network's")
         for name, weight in small.named_parameters():
             weight.data.copy_(kept[name])
         left |= dict.fromkeys(fitted.layers, "undone: the answers were led away from the dense network's")
-        fitted.layers, after = {}, _recalibrated_error(small, images, targets)
+        fitted.layers, after = {}, targets.error(recalibrated_answer(small, images))
     left |= fitted.left | dict.fromkeys(readers.keys() - calls.keys(), _UNCALLED)
     left |= dict.fromkeys(sorted(targets.grouped & slices.keys()), _GROUPED)
     return RefitReport(fitted.layers, left, before, after)
-
-
-def _recalibrated_error(small: nn.Module, images: Tensor, targets: DenseTargets) -> float:
-    """Batch-norm statistics from all images as one batch; how far the answers are then from the dense network's."""
-    answers: list[object] = []
-    handle = small.register_forward_hook(lambda _, __, answer: answers.append(answer))
-    try:
-        if batch_norms(small):
-            recalibrate(small, images, batch_size=len(images), seed=None)
-        else:
-            with torch.no_grad(), evaluation_mode(small):
-                small(images)
-    finally:
-        handle.remove()
-    return targets.error(answers[0])
 
 
 def _readers(space: "SearchSpace", slices: Slices) -> tuple[dict[str, Tensor | None], dict[str, str]]:

@@ -24,8 +24,8 @@ class SampledOutputs:
     """``(R, O)``."""
     places: tuple[Tensor, ...]
     """Index of each row along every dimension of the output but that of the channels; images first."""
-    is_fitted: Tensor
-    """Which rows are of images to fit; the others judge."""
+    fitted: int
+    """So many rows, the first, are of images to fit; the others judge."""
 
     @classmethod
     def of(cls, call: LayerCall, output: Tensor, *, rows_per_feature: int, held_out: float) -> Self:
@@ -35,18 +35,18 @@ class SampledOutputs:
         limit = max(FEWEST_ROWS, rows_per_feature * weight_matrix(call, call.weight).shape[1])
         chosen_R = _drawn_evenly(shape.numel(), limit).to(output.device)
         places = torch.unravel_index(chosen_R, shape)
-        return cls(output[places], places, places[0] < first_held_out(shape[0], held_out))
+        return cls(output[places], places, int((places[0] < first_held_out(shape[0], held_out)).sum()))
 
     def kept(self, outputs: Tensor | None) -> Self:
         """The same of some outputs only; of all for None."""
         if outputs is None:
             return self
-        return type(self)(self.values[:, outputs.to(self.values.device)], self.places, self.is_fitted)
+        return type(self)(self.values[:, outputs.to(self.values.device)], self.places, self.fitted)
 
     def to(self, device: torch.device) -> Self:
         """The same on another device."""
         places = tuple(index_R.to(device) for index_R in self.places)
-        return type(self)(self.values.to(device), places, self.is_fitted.to(device))
+        return type(self)(self.values.to(device), places, self.fitted)
 
 
 def first_held_out(images: int, held_out: float) -> int:
@@ -73,7 +73,7 @@ def features_at(call: LayerCall, places: tuple[Tensor, ...]) -> Tensor:
     is_read_RKD &= (source_RKD >= 0) & (source_RKD < size_D)
     index_D = source_RKD.clamp(min=torch.zeros_like(size_D), max=size_D - 1).unbind(-1)
     read_RKC = inputs[places[0][:, None], *index_D]
-    return (read_RKC * is_read_RKD.all(-1, keepdim=True)).flatten(1)
+    return read_RKC.mul_(is_read_RKD.all(-1, keepdim=True)).flatten(1)
 
 
 def weight_matrix(call: LayerCall, weight: Tensor) -> Tensor:

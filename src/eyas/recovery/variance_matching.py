@@ -31,7 +31,7 @@ class VarianceMatching(Recovery):
         dense_O = variance_O + 2 * shared_O + rows.squares / rows.rows - lacking_O.square()
         ratio_O = torch.where(variance_O > 0, (dense_O.clamp(min=0) / variance_O).sqrt(), torch.ones_like(dense_O))
         changes = []
-        for share in self.shares:
+        for share in sorted(self.shares):
             gain_O = share * (ratio_O - 1)
             changes.append(layer.weight * gain_O[:, None])
             if layer.has_offset:
