@@ -59,7 +59,7 @@ def refit(
         small: what ``eyas.prune(model, space, plan)`` gave, on any device.
         space: the search space.
         plan: what ``small`` keeps.
-        images: normalised floats ``(N, C, H, W)``; the first ``recovery.images`` of them count.
+        images: normalised floats ``(N, C, H, W)``, faster channels-last; the first ``recovery.images`` of them count.
         recovery: who says what a layer's weights become.
         targets: what :meth:`DenseTargets.record` gave with the same images and recovery, where many networks are
             refitted; made here without it.
