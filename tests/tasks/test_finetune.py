@@ -124,7 +124,11 @@ def test_the_winner_starts_from_the_statistics_that_it_was_scored_with(artifacts
     rungs = [{"images": 64, "keep": 3}, {"images": 128, "calibration_images": 100, "mode": "held_out"}]
     race = {"rungs": rungs, "seed": 3, "batch_size": 48, "calibration_images": 120, "scorer": "top1"}
     runtime = {"state": str(artifacts.parent / "state"), "device": "cpu", "threads": 1}
-    sections = {"sample": {"candidates": 6, "tolerance": 0.01}, "score": race, "finetune": {"epochs": 0}}
+    sections = {
+        "sample": {"candidates": 6, "tolerance": 0.01},
+        "score": race,
+        "finetune": {"epochs": 0, "recovery": None},
+    }
     params = parse_params({"baseline": BASELINE, **sections, "runtime": runtime})
     seen, launch = {}, Engine.launch
 
@@ -216,9 +220,9 @@ def test_a_plan_of_another_network_is_refused(artifacts):
 
 
 def test_a_refit_is_kept_where_it_lowers_the_loss_on_the_score_split(artifacts):
-    plain = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    plain = finetune(make_params(artifacts, epochs=0, recovery=None), artifacts, silent)
     before = dict(eyas.load(artifacts / "finetune").named_parameters())
-    metrics = finetune(make_params(artifacts, epochs=0, recovery="least_squares"), artifacts, silent)
+    metrics = finetune(make_params(artifacts, epochs=0), artifacts, silent)
     after = dict(eyas.load(artifacts / "finetune").named_parameters())
     assert metrics["recalibrated_score_cross_entropy"] < plain["recalibrated_score_cross_entropy"]
     assert torch.equal(before["conv1.weight"], after["conv1.weight"])
@@ -226,7 +230,7 @@ def test_a_refit_is_kept_where_it_lowers_the_loss_on_the_score_split(artifacts):
 
 
 def test_a_refit_that_harms_is_not_kept(artifacts, monkeypatch):
-    plain = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    plain = finetune(make_params(artifacts, epochs=0, recovery=None), artifacts, silent)
     expected = files(artifacts / "finetune")
 
     def harmful(dense, small, space, plan, images, *, recovery):
@@ -234,6 +238,6 @@ def test_a_refit_that_harms_is_not_kept(artifacts, monkeypatch):
         return eyas.recovery.refit.RefitReport()
 
     monkeypatch.setattr("eyas.recovery.prune_and_refit.refit", harmful)
-    metrics = finetune(make_params(artifacts, epochs=0, recovery="least_squares"), artifacts, silent)
+    metrics = finetune(make_params(artifacts, epochs=0), artifacts, silent)
     assert metrics == plain
     assert files(artifacts / "finetune") == expected

@@ -13,7 +13,7 @@ from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.pruning.criteria import AnyCriterion, Criterion
-from eyas.recovery import AnyRecovery
+from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
@@ -213,7 +213,7 @@ class FinetuneParams(Section):
 
     epochs: Annotated[int, Field(ge=0)] | None = None
     """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
-    recovery: AnyRecovery | None = None
+    recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
     compare_uniform: bool = False
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
