@@ -22,11 +22,17 @@ from eyas.scoring.surrogate import fit_surrogate
 Floats = NDArray[np.float64]
 CROSS_ENTROPY, TOP1, PROBE = "fused:512.cross_entropy", "fused:512.top1", "fused:512.dense_probe"
 LOG_WIDTHS, REFITTED, RESIDUALS = "priors.log_widths", "refitted:512.cross_entropy", "refitted:512.layers_after"
+DAMAGE = "refitted:512.layers_before"
 PREDICTORS: dict[str, dict[str, float]] = {
     "published: moving average, top-1 on 10,000": {"published.top1": 1},
+    "cross-entropy, 256 images": {"fused:256.cross_entropy": 1},
     "cross-entropy, 512 images": {CROSS_ENTROPY: 1},
+    "cross-entropy, 1,024 images": {"fused:1024.cross_entropy": 1},
     "top-1, 512 images": {TOP1: 1},
+    "top-1, 1,024 images": {"fused:1024.top1": 1},
+    "`dense_probe`, 256 images": {"fused:256.dense_probe": 1},
     "`dense_probe`, 512 images": {PROBE: 1},
+    "`dense_probe`, 1,024 images": {"fused:1024.dense_probe": 1},
     "`dense_kl`, 512 images": {"fused:512.dense_kl": 1},
     "prior `log_widths`": {LOG_WIDTHS: 1},
     "prior `narrowest_layer`": {"priors.narrowest_layer": 1},
@@ -36,7 +42,9 @@ PREDICTORS: dict[str, dict[str, float]] = {
     "`dense_probe` and `log_widths`": {PROBE: 1, LOG_WIDTHS: 1},
     "`dense_probe` and `spectral_capacity`": {PROBE: 1, "priors.spectral_capacity": 1},
     "residuals of the refitted layers": {RESIDUALS: 1},
+    "errors of the layers before their refit": {DAMAGE: 1},
     "`dense_probe` and residuals of the refitted layers": {PROBE: 1, RESIDUALS: 1},
+    "`dense_probe` and errors of the layers before their refit": {PROBE: 1, DAMAGE: 1},
     "distance of the refitted answers": {"refitted:512.answers_after": 1},
     "refitted: cross-entropy, 512 images": {REFITTED: 1},
     "refitted: top-1, 512 images": {"refitted:512.top1": 1},
@@ -44,6 +52,7 @@ PREDICTORS: dict[str, dict[str, float]] = {
     "refitted: `dense_kl`, 512 images": {"refitted:512.dense_kl": 1},
     "refitted: cross-entropy and `log_widths`": {REFITTED: 1, LOG_WIDTHS: 1},
     "10 steps, cross-entropy": {"trained:10.cross_entropy": 1},
+    "10 steps, top-1": {"trained:10.top1": 1},
     "40 steps, cross-entropy": {"trained:40.cross_entropy": 1},
     "refitted, 10 steps, cross-entropy": {"refitted_trained:10.cross_entropy": 1},
     "a second fine-tuning": {"tuned:2.accuracy": 1},
