@@ -108,11 +108,11 @@ class Candidates:
         for name in weights:
             measure, _, column = name.partition(".")
             own = {"top1": "cross_entropy"}.get(column, column)
-            for part in (f"{measure}.{own}_seconds", f"{measure}.refit_seconds"):
+            whole = f"{measure}.cross_entropy_seconds" not in self.columns or "trained" in measure
+            names = ["seconds"] if whole else [f"{own}_seconds", "refit_seconds"]
+            for part in (f"{measure}.{name}" for name in names):
                 if part in self.columns:
                     spent[part] = float(np.nanmedian(self.columns[part]))
-            if f"{measure}.cross_entropy_seconds" not in self.columns and f"{measure}.seconds" in self.columns:
-                spent[measure] = float(np.nanmedian(self.columns[f"{measure}.seconds"]))
         return sum(spent.values())
 
 
