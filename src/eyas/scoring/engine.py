@@ -1,4 +1,4 @@
-"""Scoring one candidate on one device: slice, re-estimate batch-norm statistics, judge.
+"""Scoring one candidate on one device: slice, train where the rung does, re-estimate batch-norm statistics, judge.
 
 Shapes: N images, K classes.
 """
@@ -29,6 +29,7 @@ from eyas.scoring.reduction import in_pieces, reduce_images
 from eyas.scoring.scorers import Outputs, Scorer
 from eyas.scoring.scorers.base import per_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
+from eyas.scoring.short_training import ShortTraining
 from eyas.scoring.slicer import Slicer
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ class Engine:
         drop_idle_hooks(self.model, self.images.scoring[:EXAMPLES], method.output)
         self.example = example_output(self.model, self.images.scoring[:EXAMPLES], method.output)
         self._slice = Slicer(self.model, space)
+        self.train = ShortTraining(
+            self.model,
+            space,
+            output=method.output,
+            num_logits=self.example.shape[1] if self.example.ndim > 1 else 0,
+            precision=self.precision_context,
+            calibrate=self.calibrate,
+        )
         self.has_statistics = bool(batch_norms(self.model))
         self._head: str | None = None
         if method.scorer.needs_features:
@@ -94,8 +103,10 @@ class Engine:
 
     def launch(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Queue the work, and return what waits for it: on a GPU the next candidate is sliced meanwhile."""
-        wait, prior = self.evaluate(self._slice(plan), rung, batch_size), self.method.prior
-        if prior is None:
+        trained = rung.steps is not None
+        small = self.train(plan, rung, self.images, batch_size) if trained else self._slice(plan)
+        wait, prior = self.evaluate(small, rung, batch_size), self.method.prior
+        if prior is None or rung.steps:  # after training the answers say what widths are worth
             return wait
         credit = prior.weight * float(prior(self.space, np.array([[*plan.widths.values()]]))[0])
         return lambda: wait().raised(credit)

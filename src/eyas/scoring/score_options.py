@@ -1,7 +1,9 @@
 """What :func:`eyas.score` may be told beside what it scores: the race's settings, and how the work is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from torch import Tensor
 
 from eyas.progress import Progress, silent
 from eyas.scoring.priors import Prior
@@ -11,6 +13,9 @@ from eyas.scoring.priors import Prior
 class ScoreOptions:
     """Options of :func:`eyas.score`. Scores depend on the first four and not, beyond rounding, on the others."""
 
+    training: tuple[Tensor, Tensor | None] | None = field(default=None, repr=False, compare=False)
+    """Normalised images ``(N, C, H, W)`` and their labels ``(N,)``, or None where there are none: what rungs with
+    ``steps`` train on, disjoint from the scoring images; as many as their longest one takes are used."""
     batch_size: int = 128
     """Images per batch of the statistics, at least 2: part of the score."""
     output: int | str | None = None
