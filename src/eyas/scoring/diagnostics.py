@@ -110,8 +110,17 @@ def lowest_tau(numbers: Mapping[str, Any]) -> float:
     return min((tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED), default=1.0)
 
 
-def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: int) -> list[str]:
-    """What a user should know before trusting the ranking."""
+def warnings_for(
+    numbers: Mapping[str, Any], probe: Probe | None, candidates: int, trains: Sequence[bool] | None = None
+) -> list[str]:
+    """What a user should know before trusting the ranking.
+
+    Args:
+        numbers: about the race.
+        probe: the unpruned network, where there are labels.
+        candidates: how many were raced.
+        trains: of each rung, whether candidates are trained there; without it none are.
+    """
     warnings = []
     if numbers["not_finite"]:
         warnings.append(
@@ -119,9 +128,7 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
         )
     if candidates > 1:
         warnings += _signal_warnings(numbers)
-    tau = lowest_tau(numbers)
-    if tau < LITTLE_AGREEMENT:
-        warnings.append(f"ranks hardly agree between rungs (Kendall tau {tau:.2f}): give the early rungs more images")
+    warnings += _stability_warnings(numbers, trains or [False] * len(numbers["entered"]))
     if probe and probe.original < probe.chance + 3 * probe.chance_error:
         warnings.append(
             f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "
@@ -134,6 +141,21 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
             f"{probe.recalibrated:.3f}, {probe.deviations:.1f} standard errors: the calibration images differ from "
             "what it was trained on, in content or in normalisation, or are too few"
         )
+    return warnings
+
+
+def _stability_warnings(numbers: Mapping[str, Any], trains: Sequence[bool]) -> list[str]:
+    climbs = [(entered, trained) for entered, trained in zip(numbers["entered"], trains, strict=True) if entered][1:]
+    pairs = zip(numbers["rank_stability"], climbs, strict=True)
+    judged = [(tau, trained) for tau, (ranked, trained) in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED]
+    warnings = []
+    for after_training, remedy in (
+        (False, "between rungs (Kendall tau {:.2f}): give the early rungs more images"),
+        (True, "before and after training steps (Kendall tau {:.2f}): let more candidates go on to rungs with steps"),
+    ):
+        taus = [tau for tau, trained in judged if trained == after_training]
+        if taus and min(taus) < LITTLE_AGREEMENT:
+            warnings.append(f"ranks hardly agree {remedy.format(min(taus))}")
     return warnings
 
 

@@ -145,11 +145,10 @@ def _one_row_each(logits: Tensor) -> Tensor:
 
 
 def _batches(images: int, size: int, steps: int) -> Iterator[Tensor]:
-    """Rows of each step's images: none twice before all were there, but for those that fill no batch."""
-    size = min(size, images)
-    order = torch.empty(0, dtype=torch.long)
+    """Rows of each step's images: first as they lie, shuffled already, then in further orders."""
+    size, order = min(size, images), torch.arange(images)
     for step in range(steps):
         epoch, place = divmod(step, images // size)
-        if not place:
+        if epoch and not place:
             order = torch.randperm(images, generator=torch.Generator().manual_seed(epoch))
         yield order[place * size : (place + 1) * size]

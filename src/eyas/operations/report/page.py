@@ -153,7 +153,7 @@ def _search(results: Results, params: Mapping[str, Any]) -> str:
         f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
         f"scores from {signed(min(scores))} to {signed(max(scores))}.",
         f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
-        f"{winner.images:,} images and costs {count(winner.macs)} MACs.",
+        f"{results.judged_on(winner)} and costs {count(winner.macs)} MACs.",
     ]
     if results.frozen:
         lines += ["", "Not prunable:", "", *(_frozen(entry) for entry in results.frozen)]

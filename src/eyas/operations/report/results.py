@@ -26,8 +26,10 @@ class Candidate:
     score: float
     standard_error: float
     accuracy: float
-    """On ``images`` score images, only recalibrated; NaN without labels."""
+    """On ``images`` score images, recalibrated and not trained but for the steps of its rung; NaN without labels."""
     images: int
+    rung: int
+    """Number of the last rung it reached, from 0."""
     rank: int
 
 
@@ -76,6 +78,12 @@ class Results:
         """The candidate that was fine-tuned."""
         return min(self.candidates, key=lambda candidate: candidate.rank)
 
+    def judged_on(self, candidate: Candidate) -> str:
+        """What a candidate's score stands on, in words."""
+        rungs = self.diagnostics.get("settings", {}).get("rungs", [])
+        steps = rungs[candidate.rung].get("steps") if candidate.rung < len(rungs) else None
+        return f"{candidate.images:,} images" + (f" after {steps} training steps" if steps else "")
+
 
 def read_results(artifacts: Path) -> Results:
     """Read what the six stages left under ``artifacts``, and the latency that was measured after them.
@@ -122,6 +130,7 @@ def _candidates(path: Path) -> tuple[Candidate, ...]:
             standard_error=row["standard_error"],
             accuracy=row["accuracy"],
             images=row["images"],
+            rung=row["rung"],
             rank=row["rank"],
         )
         for row in rows
