@@ -239,6 +239,8 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
     for name in ("score_spread", "median_standard_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])
     numbers["warnings"] = len(table.warnings)
+    if "images_forwarded" in table.diagnostics:
+        numbers["images_forwarded"] = sum(table.diagnostics["images_forwarded"])
     if "at_chance" in table.diagnostics:
         numbers["at_chance"] = float(table.diagnostics["at_chance"])
     for part in ("probe", "uniform"):

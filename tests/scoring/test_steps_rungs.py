@@ -87,7 +87,8 @@ def test_a_rung_trains_as_it_is_written_out(scene, training, alpha, refit):
 
 def test_steps_make_candidates_better(scene, training):
     before = scene.score(rungs=[Rung(images=240, mode="held_out")])
-    after = scene.score(rungs=[Rung(steps=40, **TRAINING)], training=training)
+    rung = Rung(steps=40, distillation=0, recovery=None, **TRAINING)
+    after = scene.score(rungs=[rung], training=training)
     assert after.accuracy.mean() > before.accuracy.mean() + 0.1
 
 
@@ -143,11 +144,8 @@ def test_on_ray_the_table_is_the_same(scene, training):
 
 
 def test_nothing_of_the_dense_network_or_of_torch_is_touched(scene, training, monkeypatch):
-    engines = []
-    launch = Engine.launch
-    monkeypatch.setattr(
-        Engine, "launch", lambda self, *a: engines.append((self, weights(self.model))) or launch(self, *a)
-    )
+    models, launch = [], Engine.launch
+    monkeypatch.setattr(Engine, "launch", lambda self, *a: models.append(self.model) or launch(self, *a))
     before, layers = weights(scene.model), modules_digest(scene.model)
     flags = [module.training for module in scene.model.modules()]
     torch.manual_seed(77)
@@ -217,7 +215,7 @@ def test_training_that_diverges_ranks_behind_all_others(scene, training):
     assert table.rung[leader] == 1
     assert table.rank[leader] == len(table)
     assert any("outputs that are not finite" in warning for warning in table.warnings)
-    with pytest.raises(DataError, match="lower the `learning_rate`"):
+    with pytest.raises(DataError, match="lower the learning rate of the last of `rungs`"):
         scene.score(rungs=[Rung(steps=3, learning_rate=1e12, **TRAINING)], training=training)
 
 

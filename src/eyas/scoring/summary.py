@@ -112,7 +112,7 @@ def check_scores(
         names = ", ".join(broken[:_SHOWN]) + (", ..." if len(broken) > _SHOWN else "")
         msg = f"no finalist has a finite score: the dense network's {names} hold NaN or infinities; repair its weights"
         raise CheckpointError(msg)
-    steps = "; where training of a few steps diverges, lower the `learning_rate` of that rung" if trained else ""
+    steps = "; where the training steps diverge, lower the learning rate of the last of `rungs`" if trained else ""
     msg = (
         "no finalist has a finite score, although the dense network's weights are finite: its outputs overflow on "
         f"these images; look at their normalisation, and at the precision{steps}"
