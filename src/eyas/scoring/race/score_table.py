@@ -16,11 +16,12 @@ COLUMNS = ("score", "standard_error", "accuracy", "cross_entropy", "images", "ru
 class ScoreTable:
     """Columns over n candidates. ``rank`` 1 is the winner: the last rung reached counts first, then the score.
 
-    Candidates without a finite score rank behind all others.
+    Equal scores rank by cross-entropy; candidates without a finite score behind all others.
     """
 
     score: Floats
-    """Higher is better; from the last rung the candidate reached."""
+    """Higher is better; from the last rung the candidate reached. After training steps top-1 accuracy where the scorer
+    reads labels, else the scorer's."""
     standard_error: Floats
     """Of the score."""
     accuracy: Floats
