@@ -121,14 +121,14 @@ def warnings_for(
         candidates: how many were raced.
         trains: of each rung, whether candidates are trained there; without it none are.
     """
-    warnings = []
+    warnings, trains = [], trains or [False] * len(numbers["entered"])
     if numbers["not_finite"]:
         warnings.append(
             f"{numbers['not_finite']:.0f} of {candidates} candidates have outputs that are not finite; they rank last"
         )
     if candidates > 1:
-        warnings += _signal_warnings(numbers)
-    warnings += _stability_warnings(numbers, trains or [False] * len(numbers["entered"]))
+        warnings += _signal_warnings(numbers, ties_matter=not trains[0])
+    warnings += _stability_warnings(numbers, trains)
     if probe and probe.original < probe.chance + 3 * probe.chance_error:
         warnings.append(
             f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "
@@ -159,7 +159,7 @@ def _stability_warnings(numbers: Mapping[str, Any], trains: Sequence[bool]) -> l
     return warnings
 
 
-def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
+def _signal_warnings(numbers: Mapping[str, Any], *, ties_matter: bool) -> list[str]:
     if not numbers["score_spread"] > ROUNDING:
         return [
             "all candidates score the same: scoring is at fault, not the candidates; look at the images, the labels "
@@ -171,7 +171,7 @@ def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
             f"scores carry little signal: they differ by {numbers['score_spread']:.3g} where each is known to "
             f"{numbers['median_standard_error']:.3g}; use more images, or a larger budget"
         )
-    if numbers["tied_share"] > 0.1:
+    if numbers["tied_share"] > 0.1 and ties_matter:
         warnings.append(
             f"{numbers['tied_share']:.0%} of the scores are ties: give the first rung more images, or use a scorer "
             "that does not count images, such as cross_entropy"
