@@ -110,9 +110,7 @@ def test_ranks_that_change_by_training_are_told_as_that():
     assert "before and after training steps (Kendall tau 0.10): let more candidates" in warning
     (warning,) = warnings_for({**numbers, "tied_share": 0.0}, None, 200)
     assert "give the early rungs more images" in warning
-    assert not warnings_for(
-        {**numbers, "rank_stability": [0.8, 0.5]}, None, 200, [True, True, True]
-    )  # loss decides ties
+    assert not warnings_for({**numbers, "rank_stability": [0.8, 0.5]}, None, 200, [True, True, True])
 
 
 def test_no_false_alarm_on_recorded_races():
