@@ -50,6 +50,7 @@ FIELDS = {
     "images": "the images of the calibration split",
     "scoring_images": "the images of the score split (score.score_images)",
     "scoring_labels": "the labels of the score split",
+    "training": "the images of the train split",
     "rungs": "score.rungs",
     "device": "runtime.device",
     "seed": "score.seed",
@@ -97,6 +98,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     plans = GrowingPlans(widths, planner, generations_of(space, params.sample))
     journal = journal_folder(params, artifacts)
     options = ScoreOptions(
+        training=_training(dataset, params),
         batch_size=params.score.batch_size,
         output=network.output,
         stop_margin=params.score.stop_margin,
@@ -154,6 +156,15 @@ def journal_folder(params: PipelineParams, artifacts: Path) -> Path:
 def _images(dataset: Dataset, name: str, limit: int) -> Tensor:
     """The first images of a split (a fixed random subset), normalised."""
     return dataset.normalise(dataset.split(name).images(limit=limit))
+
+
+def _training(dataset: Dataset, params: PipelineParams) -> tuple[Tensor, Tensor | None] | None:
+    """As many images of the train split as a rung's steps take, and their labels where labels decide; else None."""
+    count = max(rung.training_images for rung in params.score.rungs)
+    if not count:
+        return None
+    labels = dataset.split("train").labels[:count] if params.score.scorer.needs_labels else None
+    return _images(dataset, "train", count), labels
 
 
 def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -228,6 +239,8 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
     for name in ("score_spread", "median_standard_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])
     numbers["warnings"] = len(table.warnings)
+    if "images_forwarded" in table.diagnostics:
+        numbers["images_forwarded"] = sum(table.diagnostics["images_forwarded"])
     if "at_chance" in table.diagnostics:
         numbers["at_chance"] = float(table.diagnostics["at_chance"])
     for part in ("probe", "uniform"):

@@ -59,6 +59,8 @@ def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
         ({"score": {"score_images": 1}}, ["score.score_images", "greater than or equal to 2"]),
         ({"score": {"rungs": []}}, ["score.rungs", "at least one rung"]),
         ({"score": {"rungs": [{"images": 9}, {"images": 99}]}}, ["score.rungs", "finalists", "held_out"]),
+        ({"score": {"rungs": [{"steps": 9}, {"images": 99, "mode": "held_out"}]}}, ["score.rungs", "put it before"]),
+        ({"score": {"rungs": [{"keep": 4}]}}, ["score.rungs.0", "how many images", "how many steps"]),
         ({"score": {"rungs": [{"images": 9, "keep": 1.0}]}}, ["score.rungs.0.keep", "a whole number", "1.0"]),
         ({"score": {"rungs": [{"images": 9, "keep": True}]}}, ["score.rungs.0.keep", "True"]),
         ({"register": {"model": "a/b"}}, ["register.model", "'a/b'"]),

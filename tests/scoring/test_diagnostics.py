@@ -104,6 +104,15 @@ def test_the_order_of_a_few_finalists_is_left_to_chance():
     assert not warnings_for({**GOOD, "rank_stability": [0.8, -0.1]}, None, 200)
 
 
+def test_ranks_that_change_by_training_are_told_as_that():
+    numbers = {**GOOD, "entered": [200, 50, 30], "rank_stability": [0.8, 0.1], "tied_share": 0.5}
+    (warning,) = warnings_for({**numbers, "tied_share": 0.0}, None, 200, [False, False, True])
+    assert "before and after training steps (Kendall tau 0.10): let more candidates" in warning
+    (warning,) = warnings_for({**numbers, "tied_share": 0.0}, None, 200)
+    assert "give the early rungs more images" in warning
+    assert not warnings_for({**numbers, "rank_stability": [0.8, 0.5]}, None, 200, [True, True, True])
+
+
 def test_no_false_alarm_on_recorded_races():
     """Sound by construction: an image order of each seed's own, sixty times, with few climbers and with many."""
     taus = []

@@ -8,11 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eyas
 from eyas.config import PipelineParams, RuntimeParams
+from eyas.config.stages import ScoreParams
 from eyas.data import open_dataset
 from eyas.errors import DataError
 from eyas.networks.saved_network import Network, load_network, save_network
@@ -237,3 +239,38 @@ def test_a_prior_is_added_to_what_ranks(artifacts, params, tmp_path):
 def test_scores_differ_between_candidates(artifacts):
     table = pq.read_table(artifacts / "score/candidates.parquet")
     assert np.std(table["score"]) > 0
+
+
+STEPS = {"rungs": [{"images": 64, "keep": 4}, {"steps": 3, "images": 128, "batch_size": 16}], "batch_size": 64}
+
+
+@pytest.mark.parametrize("scorer", ["cross_entropy", "dense_kl"])
+def test_rungs_of_steps_train_on_the_train_split_and_on_labels_where_labels_decide(
+    params, artifacts, tmp_path, monkeypatch, scorer
+):
+    asked, plain = [], eyas.score
+
+    def watched(*arguments, **how):
+        asked.append(how["options"].training)
+        return plain(*arguments, **how)
+
+    monkeypatch.setattr(eyas, "score", watched)
+    folder = shutil.copytree(artifacts, tmp_path / "artifacts")
+    changed = params.model_copy(update={"score": ScoreParams(**STEPS, scorer=scorer)})
+    metrics = score(changed, folder, silent)
+    dataset = open_dataset(folder / "fetch")
+    images, labels = asked[0]
+    assert torch.equal(images, dataset.normalise(dataset.split("train").images(limit=48)))
+    if scorer == "cross_entropy":
+        assert torch.equal(labels, dataset.split("train").labels[:48])
+    else:
+        assert labels is None
+    rows = pq.read_table(folder / "score/candidates.parquet").to_pylist()
+    assert sum(row["rung"] == 1 for row in rows) == 4
+    assert metrics["images_forwarded"] == 12 * 64 + 4 * (128 + 128 + 3 * 3 * 16)
+    settings = json.loads((folder / "score/diagnostics.json").read_text())["settings"]
+    assert settings["rungs"][1]["steps"] == 3
+    asked.clear()
+    score(params, folder, silent)
+    assert asked == [None]
+    assert read(folder) == read(artifacts)

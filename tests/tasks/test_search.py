@@ -61,8 +61,12 @@ def search(params, artifacts):
     dense, dataset = load_network(artifacts / "baseline").model, open_dataset(artifacts / "fetch")
     calibration, scoring = (dataset.split(name) for name in ("calibration", "score"))
     space = eyas.trace(dense, (dataset.normalise(scoring.images()[:2]),))
+    rungs, train = params.score.rungs, dataset.split("train")
+    count = max(rung.training_images for rung in rungs)
+    labels = train.labels[:count] if params.score.scorer.needs_labels else None
     options = eyas.SearchOptions(
-        rungs=RUNGS, scorer=params.score.scorer, tolerance=0.01, batch_size=64, threads=1
+        rungs=rungs, scorer=params.score.scorer, tolerance=0.01, batch_size=64, threads=1,
+        training=(dataset.normalise(train.images(limit=count)), labels) if count else None,
     )  # fmt: skip
     images = [dataset.normalise(split.images()) for split in (calibration, scoring)]
     how = {"criterion": params.sample.criterion, "sampler": params.sample.sampler, "candidates": 16, "seed": 5}
@@ -93,6 +97,14 @@ def test_library_and_stages_find_the_same_network(artifacts, sampler, scorer):
     run(params, artifacts)
     result = check_same(params, artifacts)
     assert len(result.table) == 16
+
+
+@pytest.mark.parametrize("scorer", ["cross_entropy", "dense_kl"])
+def test_library_and_stages_train_for_the_same_steps(artifacts, scorer):
+    rungs = [RUNGS[0], {"steps": 3, "keep": 2, "images": 128, "batch_size": 32}, {"steps": 6, "images": 128}]
+    params = params_of(artifacts, score={"rungs": rungs, "seed": 5, "batch_size": 64, "scorer": scorer})
+    run(params, artifacts)
+    assert max(check_same(params, artifacts).table.rung) == 2
 
 
 def test_library_and_stages_rate_channels_by_the_same_images(artifacts):

@@ -17,6 +17,7 @@ from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
+from eyas.scoring.race.rungs import order_problem
 from eyas.scoring.scorers import AnyScorer, Scorer
 from eyas.training.recipes import AnyRecipe, Recipe
 
@@ -180,6 +181,8 @@ def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
     if len(rungs) > 1 and rungs[-1].mode == "fused":
         msg = "the last of several rungs decides the finalists, on images that did not calibrate them: mode held_out"
         raise ValueError(msg)
+    if problem := order_problem(rungs):
+        raise ValueError(problem)
     return rungs
 
 
@@ -193,9 +196,10 @@ class ScoreParams(Section):
     prior: AnyPrior | None = None
     """What is added to every score for the widths alone: ``{kind: log_widths, weight: 0.1}``."""
     rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = DEFAULT_RUNGS
-    """The rounds of the race: images per candidate, fused or held out, and how many candidates go on."""
+    """The rounds of the race: images per candidate, fused or held out, training steps, how many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
-    """A leader so many standard errors ahead of the others goes to the last rung alone."""
+    """A leader so many standard errors ahead of the others goes to the last rung alone; where rungs train, a leader
+    before the first of these does not."""
     calibration_images: Annotated[int, Field(ge=2, strict=True)] = 4096
     """At most so many images of the calibration split."""
     score_images: Annotated[int, Field(ge=2, strict=True)] = 4096

@@ -89,7 +89,7 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
     if uniform is not None and uniform.surely_better(DEVIATIONS):
         yield Remark(
             "worse_than_uniform",
-            f"before training, uniform widths of the same cost were right on {uniform.uniform:.2%} of "
+            f"before fine-tuning, uniform widths of the same cost were right on {uniform.uniform:.2%} of "
             f"{uniform.images:,} score images, the winner on {uniform.winner:.2%}",
             "set score.scorer to top1, raise the images of score.rungs, or raise sample.sampler.floor",
         )

@@ -33,7 +33,7 @@ class TrainingFacts:
 
 @dataclass(frozen=True)
 class UniformFacts:
-    """The winner beside the candidate that keeps the same share everywhere, both only recalibrated."""
+    """The winner beside the candidate that keeps the same share everywhere, both as the race judged them."""
 
     uniform: float
     """Accuracy on the score images."""

@@ -14,9 +14,11 @@ from eyas.component import Component
 from eyas.errors import DataError, ParameterError, PlanError
 from eyas.pruning.plan import PruningPlan
 from eyas.scoring.candidates import WidthPlans
+from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.scorers import Scorer
+from eyas.scoring.short_training import refit_images
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -120,6 +122,25 @@ def check_final_rung(rungs: Sequence[Rung], model: nn.Module, calibration_images
             "give it mode held_out (one fused rung alone is allowed)"
         )
         raise ParameterError(msg)
+
+
+def check_training(rungs: Sequence[Rung], images: ImageSets) -> None:
+    """Rungs that train or refit have images for it.
+
+    Raises:
+        DataError: they have none, or a single one.
+    """
+    longest = max(rung.steps or 0 for rung in rungs)
+    if longest and (images.training is None or len(images.training) < 2):
+        count = 0 if images.training is None else len(images.training)
+        msg = (
+            f"`rungs` train for up to {longest} steps, on {count} images: give `training` (images, labels), with None "
+            "for labels where there are none, or leave the steps out"
+        )
+        raise DataError(msg)
+    if any(rung.steps is not None and rung.recovery is not None for rung in rungs) and len(refit_images(images)) < 2:
+        msg = f"`rungs` refit on {len(refit_images(images))} images: give `calibration_images`, or recovery null"
+        raise DataError(msg)
 
 
 def choose_scorer(scorer: Any, labels: Any) -> Scorer:

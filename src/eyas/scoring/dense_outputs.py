@@ -15,10 +15,11 @@ PROBE_IMAGES = 1024
 """At most so many of each purpose tell whether the procedure is sound."""
 
 
-def dense_outputs(engine: Engine, batch_size: int) -> Tensor:
-    """The unpruned network's outputs on all scoring images, with its own statistics."""
+def dense_outputs(engine: Engine, batch_size: int, images: Tensor | None = None) -> Tensor:
+    """The unpruned network's outputs on images, without any on all scoring images, with its own statistics."""
+    images = engine.images.scoring if images is None else images
     with torch.inference_mode(), engine.precision_context(), evaluation_mode(engine.model):
-        outputs = [engine.select_output(engine.model(b)) for b in even_batches(engine.images.scoring, batch_size)]
+        outputs = [engine.select_output(engine.model(batch)) for batch in even_batches(images, batch_size)]
         return torch.cat(outputs).float()
 
 

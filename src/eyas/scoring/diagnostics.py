@@ -110,18 +110,25 @@ def lowest_tau(numbers: Mapping[str, Any]) -> float:
     return min((tau for tau, ranked in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED), default=1.0)
 
 
-def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: int) -> list[str]:
-    """What a user should know before trusting the ranking."""
-    warnings = []
+def warnings_for(
+    numbers: Mapping[str, Any], probe: Probe | None, candidates: int, trains: Sequence[bool] | None = None
+) -> list[str]:
+    """What a user should know before trusting the ranking.
+
+    Args:
+        numbers: about the race.
+        probe: the unpruned network, where there are labels.
+        candidates: how many were raced.
+        trains: of each rung, whether candidates are trained there; without it none are.
+    """
+    warnings, trains = [], trains or [False] * len(numbers["entered"])
     if numbers["not_finite"]:
         warnings.append(
             f"{numbers['not_finite']:.0f} of {candidates} candidates have outputs that are not finite; they rank last"
         )
     if candidates > 1:
-        warnings += _signal_warnings(numbers)
-    tau = lowest_tau(numbers)
-    if tau < LITTLE_AGREEMENT:
-        warnings.append(f"ranks hardly agree between rungs (Kendall tau {tau:.2f}): give the early rungs more images")
+        warnings += _signal_warnings(numbers, ties_matter=not trains[0])
+    warnings += _stability_warnings(numbers, trains)
     if probe and probe.original < probe.chance + 3 * probe.chance_error:
         warnings.append(
             f"the unpruned network is right about {probe.original:.1%} of the scoring images, no more than chance "
@@ -137,7 +144,22 @@ def warnings_for(numbers: Mapping[str, Any], probe: Probe | None, candidates: in
     return warnings
 
 
-def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
+def _stability_warnings(numbers: Mapping[str, Any], trains: Sequence[bool]) -> list[str]:
+    climbs = [(entered, trained) for entered, trained in zip(numbers["entered"], trains, strict=True) if entered][1:]
+    pairs = zip(numbers["rank_stability"], climbs, strict=True)
+    judged = [(tau, trained) for tau, (ranked, trained) in pairs if np.isfinite(tau) and ranked >= _FEWEST_RANKED]
+    warnings = []
+    for after_training, remedy in (
+        (False, "between rungs (Kendall tau {:.2f}): give the early rungs more images"),
+        (True, "before and after training steps (Kendall tau {:.2f}): let more candidates go on to rungs with steps"),
+    ):
+        taus = [tau for tau, trained in judged if trained == after_training]
+        if taus and min(taus) < LITTLE_AGREEMENT:
+            warnings.append(f"ranks hardly agree {remedy.format(min(taus))}")
+    return warnings
+
+
+def _signal_warnings(numbers: Mapping[str, Any], *, ties_matter: bool) -> list[str]:
     if not numbers["score_spread"] > ROUNDING:
         return [
             "all candidates score the same: scoring is at fault, not the candidates; look at the images, the labels "
@@ -149,7 +171,7 @@ def _signal_warnings(numbers: Mapping[str, Any]) -> list[str]:
             f"scores carry little signal: they differ by {numbers['score_spread']:.3g} where each is known to "
             f"{numbers['median_standard_error']:.3g}; use more images, or a larger budget"
         )
-    if numbers["tied_share"] > 0.1:
+    if numbers["tied_share"] > 0.1 and ties_matter:
         warnings.append(
             f"{numbers['tied_share']:.0%} of the scores are ties: give the first rung more images, or use a scorer "
             "that does not count images, such as cross_entropy"

@@ -1,4 +1,4 @@
-"""Scoring one candidate on one device: slice, re-estimate batch-norm statistics, judge.
+"""Scoring one candidate on one device: slice, train where the rung does, re-estimate batch-norm statistics, judge.
 
 Shapes: N images, K classes.
 """
@@ -29,6 +29,8 @@ from eyas.scoring.reduction import in_pieces, reduce_images
 from eyas.scoring.scorers import Outputs, Scorer
 from eyas.scoring.scorers.base import per_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
+from eyas.scoring.scorers.top1 import Top1
+from eyas.scoring.short_training import ShortTraining
 from eyas.scoring.slicer import Slicer
 
 if TYPE_CHECKING:
@@ -52,6 +54,10 @@ class ScoringMethod:
     ``logits``, ``out`` or the first."""
     prior: Prior | None = None
     """What is added to every score for the widths alone."""
+
+    def scorer_of(self, rung: Rung) -> Scorer:
+        """Who judges on a rung: top-1 after training steps where labels decide, the chosen scorer on any other."""
+        return Top1() if rung.steps and self.scorer.needs_labels else self.scorer
 
 
 class Engine:
@@ -83,6 +89,14 @@ class Engine:
         drop_idle_hooks(self.model, self.images.scoring[:EXAMPLES], method.output)
         self.example = example_output(self.model, self.images.scoring[:EXAMPLES], method.output)
         self._slice = Slicer(self.model, space)
+        self.train = ShortTraining(
+            self.model,
+            space,
+            output=method.output,
+            num_logits=self.example.shape[1] if self.example.ndim > 1 else 0,
+            precision=self.precision_context,
+            calibrate=self.calibrate,
+        )
         self.has_statistics = bool(batch_norms(self.model))
         self._head: str | None = None
         if method.scorer.needs_features:
@@ -94,8 +108,10 @@ class Engine:
 
     def launch(self, plan: "PruningPlan", rung: Rung, batch_size: int) -> Callable[[], Measurement]:
         """Queue the work, and return what waits for it: on a GPU the next candidate is sliced meanwhile."""
-        wait, prior = self.evaluate(self._slice(plan), rung, batch_size), self.method.prior
-        if prior is None:
+        trained = rung.steps is not None
+        small = self.train(plan, rung, self.images, batch_size) if trained else self._slice(plan)
+        wait, prior = self.evaluate(small, rung, batch_size), self.method.prior
+        if prior is None or rung.steps:  # after training the answers say what widths are worth
             return wait
         credit = prior.weight * float(prior(self.space, np.array([[*plan.widths.values()]]))[0])
         return lambda: wait().raised(credit)
@@ -118,13 +134,14 @@ class Engine:
             mode = batch_statistics
         elif self.has_statistics:
             self.calibrate(model, self.images.calibration[: rung.calibration_images], batch_size)
-        most = float("inf") if self.method.scorer.needs_features else _VALUES_SCORED_AT_ONCE
+        scorer = self.method.scorer_of(rung)
+        most = float("inf") if scorer.needs_features else _VALUES_SCORED_AT_ONCE
         pieces: list[tuple[Tensor, Tensor, Tensor]] = []
         start = 0
         with mode(model), collect_features(model, self._head) as features:
             batches = (self.select_output(model(batch)) for batch in even_batches(scoring, batch_size))
             for logits in in_pieces(batches, most):
-                pieces.append(self._score_images(self._outputs(logits, start, features)))
+                pieces.append(self._score_images(self._outputs(logits, start, features), scorer))
                 start += len(logits)
         return pieces
 
@@ -138,15 +155,15 @@ class Engine:
             features=torch.cat(features) if features else None,
         )
 
-    def _score_images(self, outputs: Outputs) -> tuple[Tensor, Tensor, Tensor]:
+    def _score_images(self, outputs: Outputs, scorer: Scorer) -> tuple[Tensor, Tensor, Tensor]:
         """Score, whether right, and log-likelihood of each image, ``(N,)`` in float64; NaN where unknown."""
         finite = torch.isfinite(outputs.logits).flatten(1).all(1)
-        image_scores_N = torch.where(finite, self.method.scorer(outputs), torch.nan).double()
+        image_scores_N = torch.where(finite, scorer(outputs), torch.nan).double()
         if outputs.labels is None:
             unknown = torch.full_like(image_scores_N, torch.nan)
             return image_scores_N, unknown, unknown
         right_N = per_image((outputs.logits.argmax(1) == outputs.labels).double())
-        known = isinstance(self.method.scorer, CrossEntropy)
+        known = isinstance(scorer, CrossEntropy)
         likelihood_N = image_scores_N if known else CrossEntropy()(outputs).double()
         return image_scores_N, torch.where(finite, right_N, torch.nan), likelihood_N
 

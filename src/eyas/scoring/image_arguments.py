@@ -14,7 +14,9 @@ from eyas.scoring.image_sets import ImageSets, prepare_images
 _SHOWN = 5
 
 
-def image_sets_from(model: nn.Module, calibration: Any, scoring: Any, labels: Any, *, seed: int) -> ImageSets:
+def image_sets_from(
+    model: nn.Module, calibration: Any, scoring: Any, labels: Any, *, seed: int, training: Any = None
+) -> ImageSets:
     """Images and labels, checked, in the dtype of the weights, shuffled by ``seed``.
 
     Args:
@@ -23,18 +25,36 @@ def image_sets_from(model: nn.Module, calibration: Any, scoring: Any, labels: An
         scoring: images.
         labels: of the scoring images, or None.
         seed: shuffles.
+        training: images and their labels, or None for these; None for none.
 
     Raises:
         DataError: they cannot be used.
     """
     scoring = as_images("scoring_images", scoring)
     calibration = scoring[:0] if calibration is None else as_images("calibration_images", calibration)
-    if len(calibration) and calibration.shape[1:] != scoring.shape[1:]:
-        shapes = [tuple(images.shape[1:]) for images in (calibration, scoring)]
-        msg = f"`calibration_images` have shape {shapes[0]}, `scoring_images` {shapes[1]}: prepare both alike"
-        raise DataError(msg)
+    _check_alike("calibration_images", calibration, scoring)
+    if training is not None:
+        training = _as_training(model, training, scoring)
     calibration, scoring = (cast_like_weights(model, images) for images in (calibration, scoring))
-    return prepare_images(calibration, scoring, None if labels is None else _as_labels(labels), seed=seed)
+    labels = None if labels is None else _as_labels("scoring_labels", labels)
+    return prepare_images(calibration, scoring, labels, seed=seed, training=training)
+
+
+def _as_training(model: nn.Module, training: Any, scoring: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Images like the scoring images, in the dtype of the weights, and their labels."""
+    if not isinstance(training, (tuple, list)) or len(training) != 2:
+        msg = f"`training` is a {type(training).__name__}: give (images, labels), with None for labels without any"
+        raise DataError(msg)
+    images, labels = as_images("training", training[0]), training[1]
+    _check_alike("training", images, scoring)
+    return cast_like_weights(model, images), None if labels is None else _as_labels("training", labels)
+
+
+def _check_alike(name: str, images: Tensor, scoring: Tensor) -> None:
+    if len(images) and images.shape[1:] != scoring.shape[1:]:
+        shapes = [tuple(tensor.shape[1:]) for tensor in (images, scoring)]
+        msg = f"`{name}` have shape {shapes[0]}, `scoring_images` {shapes[1]}: prepare both alike"
+        raise DataError(msg)
 
 
 def as_images(name: str, images: Any) -> Tensor:
@@ -63,48 +83,52 @@ def cast_like_weights(model: nn.Module, images: Tensor) -> Tensor:
     return images.to(next(floating, torch.float32)) if images.is_floating_point() else images
 
 
-def _as_labels(labels: Any) -> Tensor:
+def _as_labels(name: str, labels: Any) -> Tensor:
     try:
         tensor = torch.as_tensor(labels)
     except (TypeError, ValueError, RuntimeError) as error:
-        msg = f"`scoring_labels` cannot be made a tensor ({error}): give one integer each"
+        msg = f"`{name}` cannot be made a tensor ({error}): give one integer each"
         raise DataError(msg) from error
     if tensor.ndim == 0:
-        msg = f"`scoring_labels` are the single value {tensor.item()}: give one integer each"
+        msg = f"`{name}` are the single value {tensor.item()}: give one integer each"
         raise DataError(msg)
     return tensor
 
 
-def check_outputs(outputs: Tensor, images: int, labels: Tensor | None) -> None:
-    """What the dense network says to ``images`` images can be held against the labels.
+def check_outputs(outputs: Tensor, count: int, images: ImageSets) -> None:
+    """What the dense network says to ``count`` images can be held against the labels.
 
     Args:
-        outputs: its judged output on them, which must be ``(images, K)`` or, per pixel, ``(images, K, ...)``.
-        images: how many.
-        labels: of all scoring images, ``(N,)`` or ``(N, ...)``.
+        outputs: its judged output on them, which must be ``(count, K)`` or, per pixel, ``(count, K, ...)``.
+        count: how many.
+        images: whose labels are ``(N,)`` or ``(N, ...)``.
 
     Raises:
         DataError: shapes do not fit, or a label is none of the K classes.
     """
-    if outputs.ndim < 2 or len(outputs) != images:
+    if outputs.ndim < 2 or len(outputs) != count:
         msg = (
-            f"the network has outputs of shape {tuple(outputs.shape)} for {images} images: scoring needs (N, K), one "
+            f"the network has outputs of shape {tuple(outputs.shape)} for {count} images: scoring needs (N, K), one "
             "number per class, or (N, K, ...) per pixel"
         )
         raise DataError(msg)
-    if labels is None:
-        return
+    for name, labels in (("scoring_labels", images.labels), ("training", images.training_labels)):
+        if labels is not None:
+            _check_labels(name, outputs, labels)
+
+
+def _check_labels(name: str, outputs: Tensor, labels: Tensor) -> None:
     classes, expected = outputs.shape[1], (len(labels), *outputs.shape[2:])
     if tuple(labels.shape) != expected:
         msg = (
-            f"`scoring_labels` have shape {tuple(labels.shape)}, the network's answers ask for {expected}: give class "
+            f"`{name}` have shape {tuple(labels.shape)}, the network's answers ask for {expected}: give class "
             "numbers; labels.argmax(1) of one-hot labels, labels.squeeze(1) of a column"
         )
         raise DataError(msg)
     wrong = torch.unique(labels[(labels < 0) | (labels >= classes)])
     if len(wrong):
         shown = ", ".join(map(str, wrong[:_SHOWN].tolist())) + (", ..." if len(wrong) > _SHOWN else "")
-        msg = f"`scoring_labels` hold {shown} where the network has {classes} classes: {_remedy(outputs)}"
+        msg = f"`{name}` hold {shown} where the network has {classes} classes: {_remedy(outputs)}"
         raise DataError(msg)
 
 

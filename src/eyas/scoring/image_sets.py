@@ -1,6 +1,7 @@
 """The images of a race: checked, shuffled once, and laid out as the device likes."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -17,24 +18,38 @@ class ImageSets:
     labels: Tensor | None = None
     dense: Tensor | None = None
     """The dense network's outputs on the scoring images, where a scorer asks for them."""
+    training: Tensor | None = None
+    """Where a rung trains."""
+    training_labels: Tensor | None = None
+    training_dense: Tensor | None = None
+    """The dense network's outputs on the training images."""
 
-    def first(self, count: int) -> "ImageSets":
-        """At most ``count`` of each purpose, from the front."""
-        labels, dense = (None if kept is None else kept[:count] for kept in (self.labels, self.dense))
-        return ImageSets(self.calibration[:count], self.scoring[:count], labels, dense)
+    def first(self, count: int, *, training: int = 0) -> "ImageSets":
+        """At most ``count`` to calibrate and to score, and ``training`` to train on, from the front."""
+        most = {field.name: training if field.name.startswith("training") else count for field in fields(self)}
+        return self._each(lambda name, tensor: tensor[: most[name]])
 
     def to(self, device: str) -> "ImageSets":
         """On ``device``, channels-last: measured 1.2 to 1.5 times faster than contiguous, on CPUs as on GPUs."""
-        return replace(
-            self,
-            calibration=_lay_out(self.calibration, device),
-            scoring=_lay_out(self.scoring, device),
-            labels=None if self.labels is None else self.labels.to(device),
-            dense=None if self.dense is None else self.dense.to(device),
-        )
+        return self._each(lambda name, tensor: _lay_out(tensor, device) if name in _IMAGES else tensor.to(device))
+
+    def _each(self, change: Callable[[str, Tensor], Tensor]) -> "ImageSets":
+        """Every tensor changed."""
+        changed = {name: change(name, kept) for name, kept in vars(self).items() if kept is not None}
+        return replace(self, **changed)
 
 
-def prepare_images(calibration: Tensor, scoring: Tensor, labels: Tensor | None, *, seed: int) -> ImageSets:
+_IMAGES = ("calibration", "scoring", "training")
+
+
+def prepare_images(
+    calibration: Tensor,
+    scoring: Tensor,
+    labels: Tensor | None,
+    *,
+    seed: int,
+    training: tuple[Tensor, Tensor | None] | None = None,
+) -> ImageSets:
     """Check the images and shuffle each purpose by ``seed``: every rung then takes a prefix.
 
     Calibration images come in the order that :func:`eyas.recalibrate` has under the same seed.
@@ -44,17 +59,30 @@ def prepare_images(calibration: Tensor, scoring: Tensor, labels: Tensor | None, 
     """
     for name, images in (("calibration_images", calibration), ("scoring_images", scoring)):
         check_images(name, images)
-    if labels is not None:
-        labels = torch.as_tensor(labels)
-        if len(labels) != len(scoring) or labels.is_floating_point():
-            msg = f"{len(labels)} `scoring_labels` of {labels.dtype} for {len(scoring)} images: give one integer each"
-            raise DataError(msg)
-        labels = labels.long()
     generator = torch.Generator().manual_seed(seed)
     calibration_order = torch.randperm(len(calibration), generator=generator)
     scoring_order = torch.randperm(len(scoring), generator=generator)
-    labels = None if labels is None else labels[scoring_order]
-    return ImageSets(calibration[calibration_order], scoring[scoring_order], labels)
+    labels = _aligned("scoring_labels", labels, scoring)
+    prepared = ImageSets(
+        calibration[calibration_order], scoring[scoring_order], None if labels is None else labels[scoring_order]
+    )
+    if training is None:
+        return prepared
+    images, labels = training
+    check_images("training", images)
+    labels, order = _aligned("training", labels, images), torch.randperm(len(images), generator=generator)
+    return replace(prepared, training=images[order], training_labels=None if labels is None else labels[order])
+
+
+def _aligned(name: str, labels: Tensor | None, images: Tensor) -> Tensor | None:
+    """Labels as integers, one (or one map) per image."""
+    if labels is None:
+        return None
+    labels = torch.as_tensor(labels)
+    if len(labels) != len(images) or labels.is_floating_point():
+        msg = f"{len(labels)} `{name}` of {labels.dtype} for {len(images)} images: give one integer each"
+        raise DataError(msg)
+    return labels.long()
 
 
 def _lay_out(images: Tensor, device: str) -> Tensor:

@@ -28,7 +28,9 @@ def preflight_warnings(
     """
     warnings = _about_norms(model)
     if batch_norms(model):
-        warnings += [*_about_rungs(rungs, calibrator, plans), *_about_images(rungs, images)]
+        warnings += _about_rungs(rungs, calibrator, plans)
+    if batch_norms(model) or images.training is not None:
+        warnings += _about_images(rungs, images)
     return warnings
 
 
@@ -68,14 +70,15 @@ def _about_rungs(rungs: Sequence[Rung], calibrator: Calibrator, plans: int) -> l
 def _about_images(rungs: Sequence[Rung], images: ImageSets) -> list[str]:
     if not any(rung.mode == "held_out" for rung in rungs):
         return []
-    seen = set(_digests(images.calibration))
-    both = sum(digest in seen for digest in _digests(images.scoring))
-    if not both:
-        return []
-    return [
-        f"{both} of {len(images.scoring)} scoring images are calibration images, too: held-out rungs do not hold "
-        "them out; give disjoint sets"
-    ]
+    scoring, warnings = _digests(images.scoring), []
+    for purpose, others in (("calibration", images.calibration), ("training", images.training)):
+        seen = set() if others is None else set(_digests(others))
+        if both := sum(digest in seen for digest in scoring):
+            warnings.append(
+                f"{both} of {len(scoring)} scoring images are {purpose} images, too: held-out rungs do not hold "
+                "them out; give disjoint sets"
+            )
+    return warnings
 
 
 def _digests(images: Tensor) -> list[bytes]:

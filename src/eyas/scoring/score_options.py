@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from eyas.progress import Progress, silent
 from eyas.scoring.priors import Prior
 
@@ -11,15 +13,19 @@ from eyas.scoring.priors import Prior
 class ScoreOptions:
     """Options of :func:`eyas.score`. Scores depend on the first four and not, beyond rounding, on the others."""
 
+    training: tuple[Tensor, Tensor | None] | None = None
+    """Normalised images ``(N, C, H, W)`` and their labels ``(N,)``, or None where there are none: what rungs with
+    ``steps`` train on, disjoint from the scoring images; as many as their longest one takes are used."""
     batch_size: int = 128
     """Images per batch of the statistics, at least 2: part of the score."""
     output: int | str | None = None
     """Which output is scored where the network has several, by position, name or path (``heads.0``); without it
     ``logits``, ``out`` or the first."""
     stop_margin: float = 4.0
-    """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early."""
+    """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early.
+    Where rungs train, a leader before the first of these does not."""
     prior: Prior | str | None = None
-    """What is added to every score for the widths alone."""
+    """What is added to every score for the widths alone; nothing after training steps."""
     workers: int = 1
     """Processes (on a cluster actors) that score side by side, no more than candidates; they share the GPUs."""
     threads: int | None = None

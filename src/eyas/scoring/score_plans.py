@@ -79,7 +79,7 @@ def score(  # noqa: PLR0917
         seed: shuffles the images.
         calibrator: who re-estimates the statistics in held-out rungs.
         scorer: what ranks; without one ``cross_entropy`` with labels, ``dense_kl`` without.
-        options: batch size, early stop, workers, journal, progress: see :class:`ScoreOptions`.
+        options: training images, batch size, early stop, workers, journal, progress: see :class:`ScoreOptions`.
 
     Returns:
         A table aligned with ``plans``; ``table.winner`` is the best, ``table.warnings`` says what to doubt.
@@ -102,12 +102,17 @@ def score(  # noqa: PLR0917
         options.output,
         None if options.prior is None else arguments.parse_component(Prior, options.prior),
     )
-    images = image_sets_from(model, calibration_images, scoring_images, scoring_labels, seed=seed)
     parsed = parse_rungs(rungs)
+    training = options.training if any(rung.steps for rung in parsed) else None
+    images = image_sets_from(model, calibration_images, scoring_images, scoring_labels, seed=seed, training=training)
     arguments.check_final_rung(parsed, model, images.calibration)
+    arguments.check_training(parsed, images)
     available = len(images.calibration) if batch_norms(model) else None
     fitted = fit_rungs(parsed, calibration=available, scoring=len(images.scoring))
-    images = images.first(max(PROBE_IMAGES, *(rung.cost() for rung in fitted)))
+    images = images.first(
+        max(PROBE_IMAGES, *(max(rung.images, rung.calibration_images or 0) for rung in fitted)),
+        training=max(rung.training_images for rung in fitted),
+    )
     plan_digests = digests(plans)
     grow = partial(_grown, plans) if isinstance(plans, GrowingPlans) else None
     spec = RaceSpec(len(plans), originals(plan_digests), fitted, options.batch_size, options.stop_margin, grow)
@@ -116,7 +121,7 @@ def score(  # noqa: PLR0917
     with isolated_torch(resources.threads):
         with explain_out_of_memory("the dense network and the images"):
             engine = Engine(model, space, images, method, device=resources.local_device)
-        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images.labels)
+        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images)
         job = _ScoringJob(model, plans, plan_digests, images, method, seed, resources, options)
         journal = _open_journal(job, spec, engine.example)
         try:
@@ -147,6 +152,11 @@ def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal
     if job.method.scorer.needs_dense:
         dense = halve_batch_until_it_fits(lambda size: dense_outputs(engine, size), spec.batch_size)
         engine.images = replace(engine.images, dense=dense)
+    if (training := engine.images.training) is not None:
+        dense = halve_batch_until_it_fits(lambda size: dense_outputs(engine, size, training), spec.batch_size)
+        engine.images = replace(engine.images, training_dense=dense)
+        with explain_out_of_memory("a training step of two images"):
+            engine.train.check(engine.images)
     if journal.batch_size not in (None, spec.batch_size):
         spec = replace(spec, batch_size=journal.batch_size or spec.batch_size)
         warnings.append(f"an earlier run ran out of memory: statistics use batches of {spec.batch_size}")
@@ -192,6 +202,7 @@ def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJour
         str([rung.model_dump() for rung in spec.rungs]),
         f"{spec.batch_size} {spec.stop_margin} {torch.device(job.resources.device).type} {torch.__version__}",
         *(code_of(type(component)) for component in components),
+        *(code_of(type(rung.recovery)) for rung in spec.rungs if rung.recovery is not None),
     ]
     if isinstance(job.plans, GrowingPlans):
         settings += [job.plans.propose.settings, code_of(type(job.plans.propose.sampler))]

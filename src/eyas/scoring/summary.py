@@ -36,7 +36,7 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
     """
     standings, (scores, errors, accuracies) = result.standings, result.first_rung
     num_distinct = len(scores)
-    check_scores(standings.values["score"], standings.rung, engine.model)
+    check_scores(standings.values["score"], standings.rung, engine.model, trained=bool(spec.rungs[-1].steps))
     numbers: dict[str, Any] = {
         "candidates": spec.num_candidates,
         "distinct": num_distinct,
@@ -50,8 +50,12 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
     if engine.images.labels is not None:
         classes = engine.example.shape[1]
         numbers["at_chance"] = diagnostics.share_at_chance(accuracies, classes, spec.rungs[0].images)
+    trains = [rung.steps is not None for rung in spec.rungs]
+    if any(trains):
+        costs = zip(result.entered, spec.rungs, strict=True)
+        numbers["images_forwarded"] = [entered * rung.cost() for entered, rung in costs]
     probed = _probe(engine, spec.batch_size)
-    further = diagnostics.warnings_for(numbers, probed, num_distinct)
+    further = diagnostics.warnings_for(numbers, probed, num_distinct, trains)
     for warning in further:
         _log.warning(warning)
     return standings.table(
@@ -85,13 +89,16 @@ def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     return halve_batch_until_it_fits(lambda size: probe(engine, size), batch_size)
 
 
-def check_scores(scores: NDArray[np.float64], rungs: NDArray[np.int64], model: nn.Module) -> None:
+def check_scores(
+    scores: NDArray[np.float64], rungs: NDArray[np.int64], model: nn.Module, *, trained: bool = False
+) -> None:
     """Some finalist (a candidate that came furthest) has a score.
 
     Args:
         scores: of every candidate.
         rungs: the last rung that each reached.
         model: the dense network, whose weights may be the cause.
+        trained: whether finalists were trained for some steps, which may be the cause.
 
     Raises:
         CheckpointError: none has, and the dense network's own weights are not finite.
@@ -105,8 +112,9 @@ def check_scores(scores: NDArray[np.float64], rungs: NDArray[np.int64], model: n
         names = ", ".join(broken[:_SHOWN]) + (", ..." if len(broken) > _SHOWN else "")
         msg = f"no finalist has a finite score: the dense network's {names} hold NaN or infinities; repair its weights"
         raise CheckpointError(msg)
+    steps = "; where the training steps diverge, lower the learning rate of the last of `rungs`" if trained else ""
     msg = (
         "no finalist has a finite score, although the dense network's weights are finite: its outputs overflow on "
-        "these images; look at their normalisation, and at the precision"
+        f"these images; look at their normalisation, and at the precision{steps}"
     )
     raise DataError(msg)

@@ -79,7 +79,7 @@ def with_widths(results: Results, share: float, accuracy: float, **facts: int) -
         min(results.candidates, key=lambda candidate: candidate.index),
         widths=tuple(round(share * group.channels) for group in results.groups),
         accuracy=accuracy,
-        **{"images": results.winner.images, "rank": 5, **facts},
+        **{"images": results.winner.images, "rung": results.winner.rung, "rank": 5, **facts},
     )
     winner = replace(results.winner, accuracy=0.7, rank=0, index=99)
     others = [candidate for candidate in results.candidates if candidate.index not in {0, results.winner.index}]
@@ -92,6 +92,7 @@ def test_uniform_widths_are_known_where_they_were_judged_as_the_winner_was(artif
     assert measured_facts(uniform).uniform == UniformFacts(0.8, 0.7, results.winner.images)
     assert "worse_than_uniform" in {remark.name for remark in verdict_on(uniform).remarks}
     assert measured_facts(with_widths(results, 0.5, 0.8, images=64)).uniform is None  # left the race early
+    assert measured_facts(with_widths(results, 0.5, 0.8, rung=0)).uniform is None  # as many images, but fewer steps
     assert measured_facts(with_widths(results, 0.5, 0.8, rank=-1)).uniform is None  # is the winner
     uneven = with_widths(results, 0.5, 0.8)
     even = replace(uneven.candidates[2], widths=uneven.candidates[0].widths)

@@ -217,3 +217,18 @@ def test_a_page_without_fine_tuning_says_so(artifacts: Path, checkpoint: bool) -
     assert f"*Training of {'nothing' if checkpoint else 'the dense network'}; the pruned network was not" in text
     assert "ine-tun" not in text
     assert (page.parent / "curves.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(("scorer", "one_unit"), [("cross_entropy", True), ("dense_kl", False)])
+def test_rungs_of_steps_are_named_and_shown_in_one_unit(artifacts: Path, scorer: str, one_unit: bool) -> None:
+    plain = read_results(artifacts)
+    rungs = [{"images": 256, "keep": 0.25}, {"images": 1024, "steps": 40, "mode": "held_out"}]
+    settings = {"rungs": rungs, "scorer": {"kind": scorer}}
+    (artifacts / "score/diagnostics.json").write_text(json.dumps({"settings": settings, "warnings": []}))
+    results = read_results(artifacts)
+    assert not plain.ranked_by_accuracy
+    assert results.ranked_by_accuracy == one_unit
+    for before, after in zip(plain.candidates, results.candidates, strict=True):
+        assert after.score == (before.accuracy if one_unit else before.score)
+    assert results.judged_on(results.winner) == "1,024 images after 40 training steps"
+    assert "on 1,024 images after 40 training steps" in write_report(artifacts, params=PARAMS).read_text()

@@ -70,6 +70,7 @@ def _uniform(results: Results) -> UniformFacts | None:
 
     first = min(results.candidates, key=lambda candidate: candidate.index)
     others_are_no_evener = all(unevenness(first) <= unevenness(other) for other in results.candidates)
-    if first == winner or first.images != winner.images or not others_are_no_evener:
+    judged_alike = (first.rung, first.images) == (winner.rung, winner.images)
+    if first == winner or not judged_alike or not others_are_no_evener:
         return None
     return UniformFacts(first.accuracy, winner.accuracy, winner.images)

@@ -44,7 +44,8 @@ def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Seque
     folder.mkdir(parents=True, exist_ok=True)
     results = read_results(artifacts)
     scorer = params.get("score", {}).get("scorer", {})
-    pictures.draw_all(results, folder, scorer.get("kind", "") if isinstance(scorer, Mapping) else str(scorer))
+    kind = scorer.get("kind", "") if isinstance(scorer, Mapping) else str(scorer)
+    pictures.draw_all(results, folder, "top1" if results.ranked_by_accuracy else kind)
     page = folder / "report.md"
     page.write_text(render(results, params, reproduce))
     return page
@@ -153,7 +154,7 @@ def _search(results: Results, params: Mapping[str, Any]) -> str:
         f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
         f"scores from {signed(min(scores))} to {signed(max(scores))}.",
         f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
-        f"{winner.images:,} images and costs {count(winner.macs)} MACs.",
+        f"{results.judged_on(winner)} and costs {count(winner.macs)} MACs.",
     ]
     if results.frozen:
         lines += ["", "Not prunable:", "", *(_frozen(entry) for entry in results.frozen)]

@@ -17,7 +17,7 @@ from eyas.scoring.scorers import Scorer
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#BBBBBB"
 STAGES = {"baseline": ("dense network", BLUE, "o"), "finetune": ("pruned network", ORANGE, "s")}
 RUNGS = {1: (BLUE,), 2: ("#7CC4EE", "#003A5C"), 3: ("#A6D3EE", "#3C98CE", "#003A5C")}
-"""By the number of rungs, light to dark: the more images a candidate's score stands on."""
+"""By the number of rungs, light to dark: the further a candidate came."""
 DOTS_PER_INCH = 160
 
 
@@ -37,9 +37,8 @@ def score_against_macs(results: Results, label: str) -> Figure:
     """Every candidate as a dot, the winner as a star."""
     figure, (axes,) = _figure(6.4, 4.0)
     unit, word = _unit(max(candidate.macs for candidate in results.candidates))
-    for images, color, group in _by_images(results):
+    for name, color, group in _by_rung(results):
         macs = np.array([candidate.macs for candidate in group]) / unit
-        name = f"{len(group)} candidates, {images:,} images each"
         scores = [candidate.score for candidate in group]
         axes.scatter(macs, scores, s=16, color=color, alpha=0.75, linewidths=0, label=name)
     winner = results.winner
@@ -58,9 +57,9 @@ def score_against_macs(results: Results, label: str) -> Figure:
 def score_distribution(results: Results, label: str) -> Figure:
     """How many candidates have which score; the winner as a line."""
     figure, (axes,) = _figure(6.4, 3.6)
-    groups = _by_images(results)
+    groups = _by_rung(results)
     values = [[c.score for c in group if math.isfinite(c.score)] for _, _, group in groups]
-    names = [f"{len(group)} candidates, {images:,} images each" for images, _, group in groups]
+    names = [name for name, _, _ in groups]
     colors = [color for _, color, _ in groups]
     bins = min(40, max(10, len(results.candidates) // 8))
     axes.hist(values, bins=bins, stacked=True, color=colors, label=names, edgecolor="white", linewidth=0.4)
@@ -114,15 +113,14 @@ def training_curves(results: Results) -> Figure:
     return figure
 
 
-def _by_images(results: Results) -> list[tuple[int, str, list[Candidate]]]:
-    """Candidates by the number of images their score stands on, fewest first, each with a colour."""
-    numbers = sorted({candidate.images for candidate in results.candidates})
-    fewest, middle, most = RUNGS[3]
-    shades = RUNGS.get(len(numbers), (fewest, *[middle] * (len(numbers) - 2), most))
-    return [
-        (number, shade, [candidate for candidate in results.candidates if candidate.images == number])
-        for number, shade in zip(numbers, shades, strict=True)
-    ]
+def _by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
+    """Candidates by the last rung they reached, lowest first, each with a label and a colour."""
+    numbers = sorted({candidate.rung for candidate in results.candidates})
+    lowest, middle, highest = RUNGS[3]
+    shades = RUNGS.get(len(numbers), (lowest, *[middle] * (len(numbers) - 2), highest))
+    groups = [[candidate for candidate in results.candidates if candidate.rung == number] for number in numbers]
+    names = [f"{len(group)} candidates, {results.judged_on(group[0])} each" for group in groups]
+    return list(zip(names, shades, groups, strict=True))
 
 
 def _unit(largest: float) -> tuple[float, str]:

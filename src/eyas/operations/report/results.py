@@ -2,7 +2,8 @@
 
 import csv
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
+from eyas.scoring.scorers import Scorer
 
 LATENCY = "latency.json"
 """Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""
@@ -26,8 +28,10 @@ class Candidate:
     score: float
     standard_error: float
     accuracy: float
-    """On ``images`` score images, only recalibrated; NaN without labels."""
+    """On ``images`` score images, recalibrated and not trained but for the steps of its rung; NaN without labels."""
     images: int
+    rung: int
+    """Number of the last rung it reached, from 0."""
     rank: int
 
 
@@ -72,9 +76,20 @@ class Results:
     """Whether accuracies of dense and pruned network may be compared."""
 
     @property
+    def ranked_by_accuracy(self) -> bool:
+        """Whether the race ended by top-1 after training steps; every candidate's score is its accuracy then."""
+        return _ranked_by_accuracy(self.diagnostics)
+
+    @property
     def winner(self) -> Candidate:
         """The candidate that was fine-tuned."""
         return min(self.candidates, key=lambda candidate: candidate.rank)
+
+    def judged_on(self, candidate: Candidate) -> str:
+        """What a candidate's score stands on, in words."""
+        rungs = self.diagnostics.get("settings", {}).get("rungs", [])
+        steps = rungs[candidate.rung].get("steps") if candidate.rung < len(rungs) else None
+        return f"{candidate.images:,} images" + (f" after {steps} training steps" if steps else "")
 
 
 def read_results(artifacts: Path) -> Results:
@@ -87,7 +102,10 @@ def read_results(artifacts: Path) -> Results:
     candidates = _candidates(artifacts / "score" / "candidates.parquet")
     winner = min(candidates, key=lambda candidate: candidate.rank)
     groups = zip(space["groups"], winner.widths, strict=True)
-    diagnostics = artifacts / "score" / "diagnostics.json"
+    path = artifacts / "score" / "diagnostics.json"
+    diagnostics = _json(path) if path.exists() else {}
+    if _ranked_by_accuracy(diagnostics):
+        candidates = tuple(replace(candidate, score=candidate.accuracy) for candidate in candidates)
     return Results(
         metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
         architecture=read_record(artifacts / "baseline"),
@@ -100,9 +118,16 @@ def read_results(artifacts: Path) -> Results:
         parity=_json(artifacts / "export" / "parity.json"),
         latency=_json(artifacts / LATENCY),
         files=_json(artifacts / "export" / "manifest.json")["files"],
-        diagnostics=_json(diagnostics) if diagnostics.exists() else {},
+        diagnostics=diagnostics,
         comparability=read_comparability(artifacts / "baseline"),
     )
+
+
+def _ranked_by_accuracy(diagnostics: Mapping[str, Any]) -> bool:
+    """Whether a rung trained and labels decided: then scores of its rungs are in different units."""
+    settings = diagnostics.get("settings", {})
+    trained = any(rung.get("steps") for rung in settings.get("rungs", ()))
+    return trained and Scorer.registry.get(settings["scorer"]["kind"], Scorer).needs_labels  # type: ignore[attr-defined]
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -122,6 +147,7 @@ def _candidates(path: Path) -> tuple[Candidate, ...]:
             standard_error=row["standard_error"],
             accuracy=row["accuracy"],
             images=row["images"],
+            rung=row["rung"],
             rank=row["rank"],
         )
         for row in rows

@@ -1,7 +1,8 @@
 """Successive halving over rungs (Jamieson & Talwalkar 2016, arXiv:1502.07943), paired on the same images.
 
 Every candidate of a rung sees the same images in the same batches, so two candidates are compared by the differences
-of their per-image scores. The race ends early when its leader is beyond doubt.
+of their per-image scores. The race ends early when its leader is beyond doubt. Rungs of training steps come last: what
+images alone say of untrained networks may not hold after training, so that no leader there ends the race.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +41,8 @@ class RaceSpec:
     batch_size: int
     """Images per batch of the statistics."""
     stop_margin: float
-    """With a leader this many standard errors ahead, it alone goes to the last rung."""
+    """With a leader this many standard errors ahead, it alone goes to the last rung; where rungs train, a leader
+    before the first of these does not."""
     grow: Callable[[NDArray[np.float64]], NDArray[np.int64]] | None = None
     """From everyone's scores on the first rung to :attr:`original` with the next generation behind it."""
 
@@ -48,6 +50,10 @@ class RaceSpec:
     def distinct(self) -> NDArray[np.int64]:
         """The candidates that run, in order."""
         return np.unique(self.original)
+
+    def may_decide(self, rung: Rung) -> bool:
+        """Whether a leader on this rung ends the race: before any training none does where rungs train."""
+        return (rung.steps is None) == (self.rungs[-1].steps is None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,8 @@ def race(
             first_rung = tuple(standings.values[name][alive] for name in ("score", "standard_error", "accuracy"))
         else:
             promotions.append((before, standings.scores(alive)))
-        decided = decided or (len(alive) > 1 and margins[-1] > spec.stop_margin and number < last)
+        if len(alive) > 1 and number < last and spec.may_decide(rung):
+            decided = decided or margins[-1] > spec.stop_margin
         alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
     return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung, top)

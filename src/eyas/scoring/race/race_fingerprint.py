@@ -33,7 +33,7 @@ def race_fingerprint(
     for name, weights in [*model.named_parameters(), *model.named_buffers()]:
         digest.update(name.encode())
         _update(digest, weights)
-    for tensor in (images.calibration, images.scoring, images.labels):
+    for tensor in (images.calibration, images.scoring, images.labels, images.training, images.training_labels):
         if tensor is not None:
             _update(digest, tensor)
     digest.update(plan_digests.tobytes())

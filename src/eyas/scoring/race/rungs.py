@@ -1,12 +1,27 @@
-"""The rungs of a race: how many images each candidate sees, in which mode, and how many go on."""
+"""The rungs of a race: images each candidate sees, in which mode, after how many training steps, and who goes on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from eyas.errors import DataError, ParameterError
+from eyas.recovery import AnyRecovery, Recovery
+
+_OF_STEPS = ("steps", "batch_size", "learning_rate", "distillation", "recovery")
+"""Fields that say how a rung trains."""
+_PASSES_PER_STEP = 3
+"""A training step costs as much as forwarding its images so many times: once forward, twice back."""
 
 
 def _share_or_number(value: Any) -> Any:
@@ -21,34 +36,78 @@ def _share_or_number(value: Any) -> Any:
 
 
 class Rung(BaseModel):
-    """One round of scoring."""
+    """One round of scoring; with ``steps`` each candidate is trained for a few steps first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    images: Annotated[int, Field(ge=2)]
-    """Scoring images each candidate sees, at most; every rung takes them from the front of one shuffle."""
+    images: Annotated[int, Field(ge=2)] = 2048
+    """Scoring images each candidate sees, at most; every rung takes them from the front of one shuffle. May be left out
+    with ``steps`` only."""
     mode: Literal["fused", "held_out"] = "fused"
-    """``fused``: one pass calibrates and scores. ``held_out``: calibration images first, scoring images then."""
+    """``fused``: one pass calibrates and scores. ``held_out``: calibration images first, scoring images then; always so
+    with ``steps``."""
     calibration_images: Annotated[int, Field(ge=2)] | None = None
     """Held out: images that re-estimate the statistics, at most; without it as many as ``images``."""
     keep: Annotated[int | float, BeforeValidator(_share_or_number)] = 0.25
     """What goes on to the next rung: a share below 1, or a whole number of candidates."""
+    steps: Annotated[int, Field(ge=0)] | None = None
+    """Train each candidate for so many steps before it is judged, starting from its pruned weights: SGD with Nesterov
+    momentum, the rate's cosine to zero, the same batches for all. 0 trains nothing: candidates are refitted only."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Training images of a step, at most as many as the race's own batches have."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    """Of the first step."""
+    distillation: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Weight of the dense network's answers in the loss, beside the labels; 1 where there are no labels."""
+    recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
+    """Refit in closed form before training; null trains the pruned weights as they are."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_are_held_out(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and content.get("steps") is not None:
+            return {"mode": "held_out", **content}
+        return content
 
     @model_validator(mode="after")
-    def _calibrates_only_where_it_can(self) -> Self:
+    def _says_what_it_needs(self) -> Self:
         if self.mode == "fused" and self.calibration_images is not None:
             msg = "a fused rung calibrates on the images that it scores: leave calibration_images out, or say held_out"
             raise ValueError(msg)
+        if self.steps is not None:
+            if self.mode == "fused":
+                msg = "a rung of training steps is judged held_out: leave mode out"
+                raise ValueError(msg)
+            return self
+        if "images" not in self.model_fields_set:
+            msg = "say how many images the rung sees, or how many steps it trains: {images: 512}, {steps: 10}"
+            raise ValueError(msg)
+        if idle := [name for name in _OF_STEPS if name in self.model_fields_set - {"steps"}]:
+            msg = f"{', '.join(idle)}: only a rung of training steps has them; say how many steps, or leave them out"
+            raise ValueError(msg)
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_idle_fields(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """All fields, but how to train only where the rung trains."""
+        content: dict[str, Any] = write(self)
+        idle = () if self.steps is not None else _OF_STEPS
+        return {name: value for name, value in content.items() if name not in idle}
 
     def survivors(self, entered: int) -> int:
         """How many of ``entered`` candidates go on, at least one."""
         kept = math.ceil(self.keep * entered) if self.keep < 1 else int(self.keep)
         return min(kept, entered)
 
+    @property
+    def training_images(self) -> int:
+        """Images that the steps take, where none is taken twice."""
+        return (self.steps or 0) * self.batch_size
+
     def cost(self) -> int:
-        """Images forwarded per candidate."""
-        return self.images + (self.calibration_images or 0 if self.mode == "held_out" else 0)
+        """Images forwarded per candidate; a step counts as three forward passes of its images."""
+        calibration = self.calibration_images or 0 if self.mode == "held_out" else 0
+        return self.images + calibration + _PASSES_PER_STEP * self.training_images
 
 
 DEFAULT_RUNGS = (
@@ -78,7 +137,18 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ..
     if not parsed:
         msg = "`rungs` is empty: give at least one, such as Rung(images=512)"
         raise ParameterError(msg)
+    if problem := order_problem(parsed):
+        msg = f"`rungs`: {problem}"
+        raise ParameterError(msg)
     return parsed
+
+
+def order_problem(rungs: Sequence[Rung]) -> str | None:
+    """What is wrong with the order of the rungs: those that train are the last."""
+    kinds = [rung.steps is not None for rung in rungs]
+    if kinds == sorted(kinds):
+        return None
+    return "a rung without steps follows one with steps, and would judge untrained what was trained: put it before"
 
 
 def fit_rungs(rungs: Sequence[Rung], *, calibration: int | None, scoring: int) -> tuple[Rung, ...]:
@@ -108,11 +178,7 @@ def fit_rungs(rungs: Sequence[Rung], *, calibration: int | None, scoring: int) -
             wanted = min(rung.calibration_images or rung.images, calibration)
         images = min(rung.images, scoring)
         new = rung.model_copy(update={"images": images, "calibration_images": wanted})
-        if fitted and (fitted[-1].mode, fitted[-1].images, fitted[-1].calibration_images) == (
-            rung.mode,
-            images,
-            wanted,
-        ):
+        if fitted and fitted[-1].model_copy(update={"keep": new.keep}) == new:
             fitted.pop()
         fitted.append(new)
     return tuple(fitted)

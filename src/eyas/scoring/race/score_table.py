@@ -16,11 +16,12 @@ COLUMNS = ("score", "standard_error", "accuracy", "cross_entropy", "images", "ru
 class ScoreTable:
     """Columns over n candidates. ``rank`` 1 is the winner: the last rung reached counts first, then the score.
 
-    Candidates without a finite score rank behind all others.
+    Equal scores rank by cross-entropy; candidates without a finite score behind all others.
     """
 
     score: Floats
-    """Higher is better; from the last rung the candidate reached."""
+    """Higher is better; from the last rung the candidate reached. After training steps top-1 accuracy where the scorer
+    reads labels, else the scorer's."""
     standard_error: Floats
     """Of the score."""
     accuracy: Floats
@@ -79,10 +80,10 @@ class Standings:
         return {int(candidate): float(self.values["score"][candidate]) for candidate in among}
 
     def order(self, among: NDArray[np.int64]) -> NDArray[np.int64]:
-        """``among``, best first: those with a finite score, then last rung reached, then score, then number."""
-        scores = self.values["score"][among]
+        """``among``, best first: finite scores, then last rung reached, score, cross-entropy, number."""
+        scores, losses = self.values["score"][among], self.values["cross_entropy"][among]
         broken = ~np.isfinite(scores)
-        return among[np.lexsort((among, -np.where(broken, 0, scores), -self.rung[among], broken))]
+        return among[np.lexsort((among, losses, -np.where(broken, 0, scores), -self.rung[among], broken))]
 
     def not_finite(self, among: NDArray[np.int64]) -> int:
         """How many of ``among`` have no finite score."""

@@ -7,7 +7,7 @@ that is kept) moves no weights; those and the images go as plain tensors, once, 
 import copy
 import pickle
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,12 +65,10 @@ def unpack(blueprint: Blueprint, tensors: dict[str, Tensor], device: str) -> Eng
     model = blueprint.skeleton
     for entry in tensor_entries(model).values():
         tensor: Tensor = tensors[f"weights/{entry.name}"]
-        value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=False)
+        value = tensor if entry.is_buffer else nn.Parameter(tensor, requires_grad=entry.dense.requires_grad)
         for table, key in entry.places:
             table[key] = value
-    images: dict[str, Any] = {
-        name: tensors.get(f"images/{name}") for name in ("calibration", "scoring", "labels", "dense")
-    }
+    images: dict[str, Any] = {field.name: tensors.get(f"images/{field.name}") for field in fields(ImageSets)}
     return Engine(model, blueprint.space, ImageSets(**images), blueprint.method, device=device)
 
 
