@@ -11,7 +11,7 @@ from eyas.scoring.priors import Prior
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """Options of :func:`eyas.score`. Scores depend on the first four and not, beyond rounding, on the others."""
+    """Options of :func:`eyas.score`. Scores depend on the first five and not, beyond rounding, on the others."""
 
     training: tuple[Tensor, Tensor | None] | None = None
     """Normalised images ``(N, C, H, W)`` and their labels ``(N,)``, or None where there are none: what rungs with
