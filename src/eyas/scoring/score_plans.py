@@ -115,7 +115,15 @@ def score(  # noqa: PLR0917
     )
     plan_digests = digests(plans)
     grow = partial(_grown, plans) if isinstance(plans, GrowingPlans) else None
-    spec = RaceSpec(len(plans), originals(plan_digests), fitted, options.batch_size, options.stop_margin, grow)
+    spec = RaceSpec(
+        len(plans),
+        originals(plan_digests),
+        fitted,
+        options.batch_size,
+        options.stop_margin,
+        grow,
+        partial(_log_widths, plans),
+    )
     workers = min(options.workers, len(spec.distinct))
     resources = Resources.allot(device, workers=workers, threads=options.threads, cluster=options.cluster)
     with isolated_torch(resources.threads):
@@ -182,6 +190,11 @@ def _grown(plans: GrowingPlans, scores: NDArray[np.float64]) -> NDArray[np.int64
     """For each candidate the first one equal to it, those of the next generation among them."""
     plans.grow(scores)
     return originals(digests(plans))
+
+
+def _log_widths(plans: "Sequence[PruningPlan]", numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of some candidates, ``(n, G)``."""
+    return np.log(np.array([[*plans[number].widths.values()] for number in numbers.tolist()], np.float64))
 
 
 def _halved(batch_size: int, error: Exception) -> int:

@@ -18,6 +18,7 @@ from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.race.score_table import Standings
 from eyas.scoring.race.top_candidates import TopCandidates
+from eyas.scoring.race.training_rounds import training_rounds
 
 
 class Executor(Protocol):
@@ -45,6 +46,8 @@ class RaceSpec:
     before the first of these does not."""
     grow: Callable[[NDArray[np.float64]], NDArray[np.int64]] | None = None
     """From everyone's scores on the first rung to :attr:`original` with the next generation behind it."""
+    log_widths: Callable[[NDArray[np.int64]], NDArray[np.float64]] | None = None
+    """Of candidates by number, ``(n, G)``: what the surrogate of a rung with ``trained`` looks at."""
 
     @property
     def distinct(self) -> NDArray[np.int64]:
@@ -83,7 +86,7 @@ def race(
     """Let the distinct candidates climb the rungs; what the journal holds is not measured again.
 
     Where candidates can become more, each generation is judged on the first rung before the next is asked for; then
-    all of them go on together.
+    all of them go on together. Who is not trained on a rung that trains only some stays behind.
     """
     standings, alive, decided = Standings(spec.num_candidates), spec.distinct, False
     last = len(spec.rungs) - 1
@@ -96,28 +99,45 @@ def race(
     for number, rung in enumerate(spec.rungs):
         if decided and number < last:
             continue
-        top, entrants = TopCandidates(), alive
-        while len(entrants):
+        top, measured = TopCandidates(), alive[:0]
+        for grown, entrants in _entrants(spec, number, standings, alive):
+            spec = grown
+            if not len(entrants):
+                break
             progress.start_rung(number, len(entrants))
             for candidate, measurement, replayed in _measurements(spec, number, entrants, executor, journal):
                 top.add(candidate, measurement)
                 standings.record(candidate, number, measurement)
                 progress.record(number, candidate, measurement, replayed=replayed)
-            if number or spec.grow is None:
-                break
-            spec, entrants = _next_generation(spec, spec.grow, standings)
-            alive = spec.distinct
+            measured = np.union1d(measured, entrants)
+        alive = measured
         margins.append(top.margin())
         entered[number] = len(alive)
         if number == 0:
             first_rung = tuple(standings.values[name][alive] for name in ("score", "standard_error", "accuracy"))
         else:
-            promotions.append((before, standings.scores(alive)))
+            promotions.append(({candidate: before[candidate] for candidate in alive.tolist()}, standings.scores(alive)))
         if len(alive) > 1 and number < last and spec.may_decide(rung):
             decided = decided or margins[-1] > spec.stop_margin
         alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
     return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung, top)
+
+
+def _entrants(
+    spec: RaceSpec, number: int, standings: Standings, alive: NDArray[np.int64]
+) -> Iterator[tuple[RaceSpec, NDArray[np.int64]]]:
+    """Who is measured on a rung, in rounds, each chosen by the scores of those before; with the race as it is then."""
+    rung = spec.rungs[number]
+    if rung.trained is not None and len(alive) > rung.trained:
+        assert spec.log_widths is not None
+        for entrants in training_rounds(standings, alive, spec.log_widths(alive), rung.trained):
+            yield spec, entrants
+        return
+    yield spec, alive
+    while number == 0 and spec.grow is not None and len(alive):
+        spec, alive = _next_generation(spec, spec.grow, standings)
+        yield spec, alive
 
 
 def _next_generation(

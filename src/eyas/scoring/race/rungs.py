@@ -18,7 +18,7 @@ from pydantic import (
 from eyas.errors import DataError, ParameterError
 from eyas.recovery import AnyRecovery, Recovery
 
-_OF_STEPS = ("steps", "batch_size", "learning_rate", "distillation", "recovery")
+_OF_STEPS = ("steps", "batch_size", "learning_rate", "distillation", "recovery", "trained")
 """Fields that say how a rung trains."""
 _PASSES_PER_STEP = 3
 """A training step costs as much as forwarding its images so many times: once forward, twice back."""
@@ -61,6 +61,9 @@ class Rung(BaseModel):
     """Weight of the dense network's answers in the loss, beside the labels; 1 where there are no labels."""
     recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
     """Refit in closed form before training; null trains the pruned weights as they are."""
+    trained: Annotated[int, Field(ge=1)] | None = None
+    """Train only so many of those that enter, eight at a time: first the best before training, then those whom a
+    surrogate, fitted on all verdicts so far, expects to improve most on the best. Without it all are trained."""
 
     @model_validator(mode="before")
     @classmethod
