@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from eyas.progress import silent
 from eyas.scoring import Rung
+from eyas.scoring.priors import Prior
 from eyas.scoring.race.journal import NoRaceJournal, RaceJournal
 from eyas.scoring.race.progress import RaceProgress
 from eyas.scoring.race.race import RaceSpec, race
@@ -111,3 +112,16 @@ def test_a_real_race_trains_some_and_ends_alike_with_workers_and_a_journal(scene
     how = {"rungs": rungs, "training": training, "threads": 1, "journal": tmp_path / "j"}
     assert columns(scene.score(**how, workers=2)) == columns(alone)
     assert columns(scene.score(**how)) == columns(alone)
+
+
+@pytest.mark.parametrize(("steps", "weight"), [(0, 0.5), (1, 0)])
+def test_the_prior_counts_after_a_refit_and_not_after_training(scene, steps, weight):
+    labels = torch.randint(0, 5, (64,), generator=torch.Generator().manual_seed(9))
+    how = {
+        "training": (images(5, 1)[labels] + 1.5 * images(64, 11), labels),
+        "rungs": [Rung(steps=steps, images=120, batch_size=32)],
+        "threads": 1,
+    }
+    plans, prior = scene.plans[:3], Prior.parse({"kind": "log_widths", "weight": 0.5})
+    gaps = scene.score(plans, prior=prior, **how).score - scene.score(plans, **how).score
+    np.testing.assert_allclose(gaps, weight * prior(scene.space, plans.widths), atol=1e-12)
