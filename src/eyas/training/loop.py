@@ -6,7 +6,7 @@ epoch) alone, so that a run that was killed and resumed ends as an unbroken one 
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from eyas.training.length import TrainingLength, choose_length
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
+from eyas.training.weight_average import WeightAverage
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +62,7 @@ def train(
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
     The best epoch has the highest accuracy on ``score_split``; ties go to the lower cross-entropy, then to the
-    earlier epoch.
+    earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
 
     Args:
         model: any network from ``(N, C, H, W)`` to logits ``(N, K)``, or to several outputs, one of them logits.
@@ -104,6 +105,7 @@ def train(
         progress=progress,
         output=output,
         num_logits=num_logits,
+        average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store) or TrainingState()
@@ -122,12 +124,13 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
     with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
         train_loss = train_epoch(job, epoch)
-    evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+    with job.average.applied() if job.average else nullcontext():
+        evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+        if state.best is None or _rank(evaluation) > _rank(state.best):
+            state.best_epoch, state.best = epoch, evaluation
+            state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     rate = float(job.optimiser.param_groups[0]["lr"])
     state.history.append(EpochRecord(epoch, train_loss, evaluation.accuracy, rate, evaluation.cross_entropy))
-    if state.best is None or _rank(evaluation) > _rank(state.best):
-        state.best_epoch, state.best = epoch, evaluation
-        state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score accuracy {evaluation.accuracy:.4f}"
     best = f"best {state.best.accuracy:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
