@@ -69,9 +69,14 @@ def test_the_weights_come_back_after_an_error():
     model = torch.nn.Linear(2, 2)
     average, before = WeightAverage(model, 0.5), state_hash(model)
     torch.nn.init.zeros_(model.weight)
-    with pytest.raises(RuntimeError, match="stop"), average.applied():
-        assert state_hash(model) == before
-        raise RuntimeError("stop")
+
+    def fail():
+        with average.applied():
+            assert state_hash(model) == before
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
     assert not model.weight.any()
 
 

@@ -58,6 +58,7 @@ def train(
     progress: Progress = silent,
     resume_folder: Path | str | None = None,
     output: int | str | None = None,
+    span: range | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
@@ -77,6 +78,8 @@ def train(
         progress: called with steps done and in all.
         resume_folder: holds the epoch checkpoint; where there is one, training continues from it.
         output: which of several outputs is trained, judged, and distilled from the teacher's, as in :func:`eyas.score`.
+        span: those of the ``epochs`` (from 1) that are trained here, where others are trained elsewhere; all without
+            it. The learning rate and the order of the images are those of the whole training.
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
@@ -108,9 +111,10 @@ def train(
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
-    state = restore(job, store) or TrainingState()
+    span = range(1, length.epochs + 1) if span is None else span
+    state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
-    for epoch in range(resumed_from + 1, length.epochs + 1):
+    for epoch in span[resumed_from:]:
         _run_epoch(job, epoch, state, score_split)
         if store is not None:
             store.save(snapshot(job, state))
