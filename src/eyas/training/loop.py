@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eyas.errors import DataError
+from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
@@ -83,7 +83,7 @@ def train(
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        ParameterError: the loss is no longer a number.
+        ParameterError: the loss is no longer a number, or ``span`` is no part of the training.
     """
     device = torch.device(device)
     _to_device(model, device)
@@ -94,8 +94,11 @@ def train(
     train_split, score_split = train_split.to(device), score_split.to(device)
     num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
-    if length.epochs:
-        _log.info("training: %s", length.text)
+    span = range(1, length.epochs + 1) if span is None else span
+    if not span or span[0] < 1 or span[-1] > length.epochs:
+        msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
+        raise ParameterError(msg)
+    _log.info("training: %s", length.text)
     job = TrainingJob(
         model=model,
         teacher=_prepare_teacher(teacher, recipe, device),
@@ -111,7 +114,6 @@ def train(
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
-    span = range(1, length.epochs + 1) if span is None else span
     state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
     for epoch in span[resumed_from:]:
