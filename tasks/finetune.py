@@ -1,5 +1,6 @@
 """Stage ``finetune``: the winner is sliced, recalibrated and trained with the dense network as its teacher.
 
+With ``finetune.gradual`` it is sliced in several cuts, and trained after each.
 With ``finetune.compare_uniform`` the network of uniform widths is as well, to be held against it and not exported.
 
 With ``finetune.epochs: 0`` nothing is trained; labels are then read to tell accuracies, and decide nothing where
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from eyas.calibration.recalibrate import recalibrate
 from eyas.config import PipelineParams
@@ -22,12 +23,14 @@ from eyas.networks.saved_network import Network
 from eyas.operations.uniform_outcome import PREFIX, uniform_outcome
 from eyas.progress import Progress
 from eyas.pruning.cost import Cost
+from eyas.pruning.nested_plans import nested_plans
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
-from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
+from eyas.training import EpochStore, Evaluation, TrainingResult, choose_length, resume_key, write_history
+from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
 from tasks.recorded_cost import require_winner
@@ -145,10 +148,30 @@ def _finetune(
     progress: Progress,
 ) -> _Finetuned:
     """Prune, recalibrate, refit and train; goes on from ``folder``."""
-    small, refitted = _pruned(params, data, dense, pruned_to, calibration)
+    small, refitted = _pruned(params, data, dense, pruned_to, calibration=calibration, model=dense.model)
     before = data.evaluate(small, "score", dense.output)
     _log.info("before training: score accuracy %.4f, cross-entropy %.4f", before.accuracy, before.cross_entropy)
-    result = data.train(
+    if params.finetune.gradual is None:
+        result = _train(params, data, dense, small, folder=folder, progress=progress)
+    else:
+        small, refitted, result = _train_in_cuts(
+            params, data, dense, pruned_to, calibration=calibration, folder=folder, progress=progress
+        )
+    return _Finetuned(small, refitted, before, result, data.evaluate(small, "test", dense.output))
+
+
+def _train(
+    params: PipelineParams,
+    data: TrainingData,
+    dense: Network,
+    small: nn.Module,
+    *,
+    folder: Path,
+    progress: Progress,
+    span: range | None = None,
+) -> TrainingResult:
+    """Train a pruned network in place; continues from ``folder``."""
+    return data.train(
         small,
         params.finetune.recipe,
         params.finetune.epochs,
@@ -157,8 +180,43 @@ def _finetune(
         progress=progress,
         teacher=dense.model,
         output=dense.output,
+        span=span,
     )
-    return _Finetuned(small, refitted, before, result, data.evaluate(small, "test", dense.output))
+
+
+def _train_in_cuts(
+    params: PipelineParams,
+    data: TrainingData,
+    dense: Network,
+    pruned_to: tuple[SearchSpace, PruningPlan],
+    *,
+    calibration: Mapping[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> tuple[nn.Module, RefitReport | None, TrainingResult]:
+    """``finetune.gradual``: the winner, what its last refit did, and its training; continues from ``folder``."""
+    gradual, (space, plan) = params.finetune.gradual, pruned_to
+    assert gradual is not None
+    images = _calibration_images(params, data)
+    plans = nested_plans(space, plan, gradual.cuts, criterion=gradual.criterion, data=images)
+    epochs = choose_length(len(data.split("train")), params.finetune.recipe.batch_size, params.finetune.epochs).epochs
+    spans = divide_epochs(epochs, gradual.cuts, gradual.share)
+    cuts = [Cut(number, *cut) for number, cut in enumerate(zip(plans, spans, strict=True), start=1)]
+    reports: list[RefitReport | None] = []
+
+    def prune(model: nn.Module, space: SearchSpace, plan: PruningPlan) -> nn.Module:
+        small, report = _pruned(params, data, dense, (space, plan), calibration=calibration, model=model)
+        reports.append(report)
+        return small
+
+    def train(small: nn.Module, cut: Cut) -> TrainingResult:
+        macs = space.cost(cut.plan.widths).macs / space.cost().macs
+        _log.info("cut %d of %d, to %.1f %% of the MACs", cut.number, len(cuts), 100 * macs)
+        part = folder / f"cut-{cut.number}"
+        return _train(params, data, dense, small, folder=part, progress=progress, span=cut.epochs)
+
+    small, result = train_in_cuts(dense.model, space, cuts, prune=prune, train=train)
+    return small, reports[-1], result
 
 
 def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]:
@@ -183,9 +241,11 @@ def _pruned(
     data: TrainingData,
     dense: Network,
     pruned_to: tuple[SearchSpace, PruningPlan],
+    *,
     calibration: Mapping[str, Any],
+    model: nn.Module,
 ) -> tuple[nn.Module, RefitReport | None]:
-    """A network with the statistics of the score stage's finalists, and what a refit did where it is kept."""
+    """A part of ``model`` with the statistics of the score stage's finalists, and what a refit did where it is kept."""
     scorer, split = params.score.scorer, data.split("score")
 
     def losses(networks: Sequence[nn.Module]) -> list[float]:
@@ -196,11 +256,10 @@ def _pruned(
         judge = loss_scorer(scorer)
         return held_out_losses(networks, dense.model, batches, scorer=judge, output=dense.output)
 
-    stored = data.dataset.split("calibration").images(params.score.calibration_images)
-    images = data.dataset.normalise(stored)
+    images = _calibration_images(params, data)
     _log.info("recalibrating on %d images", min(len(images), calibration["num_images"] or len(images)))
     return prune_and_refit(
-        dense.model,
+        model,
         *pruned_to,
         images,
         recovery=params.finetune.recovery,
@@ -208,6 +267,11 @@ def _pruned(
         losses=losses,
         device=data.device,
     )
+
+
+def _calibration_images(params: PipelineParams, data: TrainingData) -> Tensor:
+    """Those that statistics, refits and criteria look at, normalised."""
+    return data.dataset.normalise(data.dataset.split("calibration").images(params.score.calibration_images))
 
 
 def _resume_folder(params: PipelineParams, artifacts: Path, calibration: Mapping[str, Any], plan: str) -> Path:

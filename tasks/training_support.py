@@ -51,9 +51,9 @@ class TrainingData:
 
     def train(
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
-        teacher: nn.Module | None = None, output: str | None = None,
+        teacher: nn.Module | None = None, output: str | None = None, span: range | None = None,
     ) -> TrainingResult:  # fmt: skip
-        """Train on ``train``, judge epochs on ``score``; continues from ``folder``.
+        """Train on ``train``, judge epochs on ``score``; continues from ``folder``. ``span``: see :func:`train`.
 
         Raises:
             ParameterError: the network cannot be trained.
@@ -72,6 +72,7 @@ class TrainingData:
             progress=progress,
             resume_folder=folder,
             output=output,
+            span=span,
         )
 
 
@@ -79,6 +80,7 @@ def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
     options = ("learning_rate", "warmup_epochs", "precision")
     return {name: f"{stage_name}.recipe.{name}" for name in options} | {
+        "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",
         "output": "baseline.output",
     }

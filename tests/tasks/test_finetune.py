@@ -186,6 +186,78 @@ def test_killed_and_resumed_ends_with_the_same_bytes(artifacts):
     assert all(hashlib.sha256(path.read_bytes()).digest() == digest for path, digest in before.items())
 
 
+GRADUAL = {"epochs": 5, "gradual": {"cuts": 3}}
+
+
+def test_gradual_pruning_ends_in_the_winner_with_the_steps_of_one_cut(artifacts, caplog):
+    caplog.set_level("INFO")
+    once = finetune(make_params(artifacts, epochs=5), artifacts, silent)
+    before = files(artifacts / "finetune")
+    metrics = finetune(make_params(artifacts, **GRADUAL), artifacts, silent)
+    after = files(artifacts / "finetune")
+    assert after["plan.json"] == before["plan.json"] == (artifacts / "score/plan.json").read_bytes()
+    assert after["model.safetensors"] != before["model.safetensors"]
+    same = ("steps", "epochs", "macs", "params", "recalibrated_score_accuracy", "recalibrated_score_cross_entropy")
+    assert {name: metrics[name] for name in same} == {name: once[name] for name in same}
+    small = eyas.load(artifacts / "finetune")
+    assert metrics["test_accuracy"] == pytest.approx(accuracy(small, artifacts, "test"), abs=1e-12)
+    assert metrics["score_accuracy"] > metrics["recalibrated_score_accuracy"]
+    with (artifacts / "finetune/history.csv").open() as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3", "4", "5"]
+    cuts = [message for message in caplog.messages if message.startswith("cut ")]
+    assert [message.partition(",")[0] for message in cuts] == ["cut 1 of 3", "cut 2 of 3", "cut 3 of 3"]
+    assert cuts[-1].endswith(f"to {100 * metrics['macs'] / dense_macs(artifacts):.1f} % of the MACs")
+
+
+def dense_macs(artifacts):
+    dense = load_network(artifacts / "baseline")
+    return eyas.trace(dense.model, (dense.example(),)).cost().macs
+
+
+def test_one_gradual_cut_is_the_plain_stage(artifacts):
+    plain = finetune(make_params(artifacts), artifacts, silent)
+    expected = files(artifacts / "finetune")
+    assert finetune(make_params(artifacts, gradual={"cuts": 1}), artifacts, silent) == plain
+    assert files(artifacts / "finetune") == expected
+
+
+def test_gradual_pruning_refits_after_every_cut(artifacts, monkeypatch):
+    refitted, refit = [], eyas.recovery.refit.refit
+
+    def spy(model, small, space, plan, images, *, recovery):
+        refitted.append({group.name: group.channels for group in space.groups})
+        return refit(model, small, space, plan, images, recovery=recovery)
+
+    monkeypatch.setattr("eyas.recovery.prune_and_refit.refit", spy)
+    metrics = finetune(make_params(artifacts, **GRADUAL, recovery="least_squares"), artifacts, silent)
+    once, first, second, third = refitted
+    assert once == first
+    assert all(first[name] > second[name] > third[name] for name in first)
+    assert metrics["refitted_layers"] > 0
+
+
+@pytest.mark.parametrize("killed_in", [1, 3])
+def test_gradual_pruning_killed_and_resumed_ends_with_the_same_bytes(artifacts, killed_in):
+    params = make_params(artifacts, **GRADUAL, recovery="least_squares")
+    expected_metrics = finetune(params, artifacts, silent)
+    expected = files(artifacts / "finetune")
+    shutil.rmtree(artifacts / "finetune")
+    (artifacts / "finetune").mkdir()
+
+    def kill(done, total, text=""):
+        if text.startswith(f"epoch {killed_in}/5: loss"):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        finetune(params, artifacts, kill)
+    assert not files(artifacts / "finetune")
+    seen = []
+    assert finetune(params, artifacts, lambda *args: seen.append(args[2])) == expected_metrics
+    assert not any(text.startswith(f"epoch {killed_in - 1}/5") for text in seen)
+    assert files(artifacts / "finetune") == expected
+    assert not list((artifacts.parent / "state" / "training").iterdir())
+
+
 @pytest.mark.parametrize("change", ["plan", "widths", "rank"])
 def test_a_plan_that_is_not_the_winners_is_refused(artifacts, change):
     dense = load_network(artifacts / "baseline")

@@ -85,6 +85,23 @@ def test_no_epochs_only_evaluates(digits, tiny):
     assert state_hash(model) == before
 
 
+@pytest.mark.parametrize("span", [range(2), range(2, 4), range(3, 3)])
+def test_epochs_that_the_training_does_not_have_are_refused(digits, tiny, span):
+    with pytest.raises(ParameterError, match=r"cannot be trained: the training has epochs 1 to 2"):
+        train(tiny(), *digits[:2], recipe=RECIPE, epochs=2, span=span)
+
+
+def test_parts_of_a_training_have_its_rates_and_orders(digits, tiny):
+    whole, model = tiny(), tiny()
+    history = train(whole, *digits[:2], recipe=SGD(batch_size=32, momentum=0), epochs=2).history
+    parts = [
+        train(model, *digits[:2], recipe=SGD(batch_size=32, momentum=0), epochs=2, span=range(epoch, epoch + 1))
+        for epoch in (1, 2)
+    ]
+    assert [part.history[0] for part in parts] == list(history)
+    assert [part.best_epoch for part in parts] == [1, 2]
+
+
 def test_evaluate_against_one_image_at_a_time(digits, tiny):
     _, score, _ = digits
     model = tiny().train()

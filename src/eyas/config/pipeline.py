@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from eyas.component import Component
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
@@ -138,7 +138,8 @@ def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:
 
 def _model_of(annotation: Any, content: Any) -> Any:
     """The class behind a field: a section, or the member of a family whose kind ``content`` names."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Component) and isinstance(content, Mapping):
+    classes = [candidate for candidate in (annotation, *get_args(annotation)) if isinstance(candidate, type)]
+    for candidate in classes:
+        if issubclass(candidate, Component) and isinstance(content, Mapping):
             return candidate.registry.get(str(content.get("kind")), candidate)
-    return annotation
+    return next((candidate for candidate in classes if issubclass(candidate, BaseModel)), annotation)

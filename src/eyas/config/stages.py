@@ -19,6 +19,7 @@ from eyas.scoring import DEFAULT_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import order_problem
 from eyas.scoring.scorers import AnyScorer, Scorer
+from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
 
 
@@ -212,6 +213,18 @@ class ScoreParams(Section):
     """Shuffles the images."""
 
 
+class GradualParams(Section):
+    """Channels go in several cuts, and what is left is trained in between; the epochs in all stay the same."""
+
+    cuts: Annotated[int, Field(ge=1, le=MIN_EPOCHS, strict=True)] = 3
+    """How many. Each takes the same share of every group's channels, and is recalibrated and, with ``recovery``,
+    refitted; the last leads to the winner."""
+    share: Fraction = 0.5
+    """Share of the epochs before the last cut."""
+    criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
+    """Which of the channels that the winner does not keep go first."""
+
+
 class FinetuneParams(Section):
     """How the winner is trained."""
 
@@ -221,10 +234,22 @@ class FinetuneParams(Section):
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
     compare_uniform: bool = False
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
+    gradual: GradualParams | None = None
+    """Prune in several cuts with training in between; without it in one, before training."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0
     """Of the order, augmentation and dropout of training."""
+
+    @model_validator(mode="after")
+    def _an_epoch_per_cut(self) -> Self:
+        if self.gradual is not None and self.epochs is not None and self.epochs < self.gradual.cuts:
+            msg = (
+                f"gradual.cuts {self.gradual.cuts} with epochs {self.epochs}: at least one epoch follows each cut; "
+                "lower gradual.cuts, raise epochs, or leave gradual out"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class ExportParams(Section):

@@ -44,7 +44,7 @@ class SearchSpace:
         self.round_to, self.min_width = round_to, min_width
         self.constants: tuple[torch.Tensor, ...] = ()
         """Tensors that the forward code reads and that no state dict holds; known where the space was traced."""
-        self._costs, self._legal = costs, LegalWidths(groups, round_to, min_width)
+        self.cost_model, self.legal = costs, LegalWidths(groups, round_to, min_width)
 
     def __repr__(self) -> str:
         return f"SearchSpace({type(self.model).__name__}: {len(self.groups)} groups, {len(self.frozen)} frozen)"
@@ -69,14 +69,14 @@ class SearchSpace:
         Raises:
             PlanError: there is none of this name.
         """
-        return self._legal.group(name)
+        return self.legal.group(name)
 
     def legal_widths(self, group: ChannelGroup | str) -> Ints:
         """Widths a group may take, ascending: multiples of step and ``round_to``, at least ``min_width``.
 
         The dense width is always legal.
         """
-        return self._legal.of(self.group(group) if isinstance(group, str) else group)
+        return self.legal.of(self.group(group) if isinstance(group, str) else group)
 
     def vector(self, widths: Widths | None) -> Ints:
         """Widths as a vector in the order of the groups, checked; groups left out keep their dense width.
@@ -84,11 +84,11 @@ class SearchSpace:
         Raises:
             PlanError: unknown group, wrong length, or a width that is not legal.
         """
-        return self._legal.vector(widths)
+        return self.legal.vector(widths)
 
     def cost(self, widths: Widths | None = None) -> Cost:
         """Cost per image at these widths, of the dense model without; closed form, builds nothing."""
-        return self._costs.evaluate((self.vector(widths) // self._legal.steps)[None])[0]
+        return self.cost_model.evaluate((self.vector(widths) // self.legal.steps)[None])[0]
 
     def costs(self, width_matrix: ArrayLike) -> Costs:
         """Costs of many candidates, ``(num_candidates, num_groups)`` kept channels in the groups' order.
@@ -96,13 +96,13 @@ class SearchSpace:
         Raises:
             PlanError: the matrix has another shape, or holds a width that is not legal.
         """
-        return self._costs.evaluate(self._legal.units(width_matrix))
+        return self.cost_model.evaluate(self.legal.units(width_matrix))
 
     def planner(
         self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
     ) -> Planner:
         """A function from widths to plans; importance is computed once, now."""
-        return Planner(self.fingerprint, self._legal, self.ranking(criterion, model=model, data=data))
+        return Planner(self.fingerprint, self.legal, self.ranking(criterion, model=model, data=data))
 
     def plan(
         self,
@@ -202,7 +202,7 @@ class SearchSpace:
             "groups": space_json.groups_to_json(self.groups),
             "frozen": space_json.frozen_to_json(self.frozen),
             "layout": space_json.layout_to_json(self.layout),
-            "costs": self._costs.to_json(),
+            "costs": self.cost_model.to_json(),
             "dense": asdict(self.cost()),
             "example": space_json.example_to_json(self.example),
             "modules": modules_digest(self.model),

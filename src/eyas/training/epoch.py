@@ -15,6 +15,7 @@ from eyas.training.labelled_images import LabelledImages
 from eyas.training.length import TrainingLength
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
+from eyas.training.weight_average import WeightAverage
 
 _REPORT_EVERY = 50  # steps between two progress reports, and between two looks at the loss
 
@@ -36,6 +37,8 @@ class TrainingJob:
     """Which output is trained, and distilled from the teacher's, where there are several."""
     num_logits: int | None = None
     """How many numbers that output has; None is any."""
+    average: WeightAverage | None = None
+    """What is judged and kept instead of the model's own weights."""
 
 
 def train_epoch(job: TrainingJob, epoch: int) -> float:
@@ -73,6 +76,8 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
     job.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     job.optimiser.step()
+    if job.average is not None:
+        job.average.update()
     return loss.detach()
 
 

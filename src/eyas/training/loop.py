@@ -6,14 +6,14 @@ epoch) alone, so that a run that was killed and resumed ends as an unbroken one 
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from eyas.errors import DataError
+from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
@@ -25,6 +25,7 @@ from eyas.training.length import TrainingLength, choose_length
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
+from eyas.training.weight_average import WeightAverage
 
 _log = logging.getLogger(__name__)
 
@@ -57,11 +58,12 @@ def train(
     progress: Progress = silent,
     resume_folder: Path | str | None = None,
     output: int | str | None = None,
+    span: range | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
     The best epoch has the highest accuracy on ``score_split``; ties go to the lower cross-entropy, then to the
-    earlier epoch.
+    earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
 
     Args:
         model: any network from ``(N, C, H, W)`` to logits ``(N, K)``, or to several outputs, one of them logits.
@@ -76,10 +78,12 @@ def train(
         progress: called with steps done and in all.
         resume_folder: holds the epoch checkpoint; where there is one, training continues from it.
         output: which of several outputs is trained, judged, and distilled from the teacher's, as in :func:`eyas.score`.
+        span: those of the ``epochs`` (from 1) that are trained here, where others are trained elsewhere; all without
+            it. The learning rate and the order of the images are those of the whole training.
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        ParameterError: the loss is no longer a number.
+        ParameterError: the loss is no longer a number, or ``span`` is no part of the training.
     """
     device = torch.device(device)
     _to_device(model, device)
@@ -90,8 +94,11 @@ def train(
     train_split, score_split = train_split.to(device), score_split.to(device)
     num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
-    if length.epochs:
-        _log.info("training: %s", length.text)
+    span = range(1, length.epochs + 1) if span is None else span
+    if not span or span[0] < 1 or span[-1] > length.epochs:
+        msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
+        raise ParameterError(msg)
+    _log.info("training: %s", length.text)
     job = TrainingJob(
         model=model,
         teacher=_prepare_teacher(teacher, recipe, device),
@@ -104,11 +111,12 @@ def train(
         progress=progress,
         output=output,
         num_logits=num_logits,
+        average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
-    state = restore(job, store) or TrainingState()
+    state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
-    for epoch in range(resumed_from + 1, length.epochs + 1):
+    for epoch in span[resumed_from:]:
         _run_epoch(job, epoch, state, score_split)
         if store is not None:
             store.save(snapshot(job, state))
@@ -122,12 +130,13 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
     with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
         train_loss = train_epoch(job, epoch)
-    evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+    with job.average.applied() if job.average else nullcontext():
+        evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+        if state.best is None or _rank(evaluation) > _rank(state.best):
+            state.best_epoch, state.best = epoch, evaluation
+            state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     rate = float(job.optimiser.param_groups[0]["lr"])
     state.history.append(EpochRecord(epoch, train_loss, evaluation.accuracy, rate, evaluation.cross_entropy))
-    if state.best is None or _rank(evaluation) > _rank(state.best):
-        state.best_epoch, state.best = epoch, evaluation
-        state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score accuracy {evaluation.accuracy:.4f}"
     best = f"best {state.best.accuracy:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)

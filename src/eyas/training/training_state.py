@@ -29,6 +29,7 @@ def snapshot(job: TrainingJob, state: TrainingState) -> dict[str, Any]:
     return {
         "model": job.model.state_dict(),
         "optimiser": job.optimiser.state_dict(),
+        "average": job.average.state_dict() if job.average else None,
         "history": [asdict(record) for record in state.history],
         "best_epoch": state.best_epoch,
         "best": asdict(state.best) if state.best else None,
@@ -36,13 +37,15 @@ def snapshot(job: TrainingJob, state: TrainingState) -> dict[str, Any]:
     }
 
 
-def restore(job: TrainingJob, store: EpochStore | None) -> TrainingState | None:
+def restore(job: TrainingJob, store: EpochStore | None, epochs: int) -> TrainingState | None:
     """Put model and optimiser back where the store says a killed run stopped."""
     saved = store.load(job.device) if store is not None else None
-    if saved is None or len(saved["history"]) > job.length.epochs:
+    if saved is None or len(saved["history"]) > epochs:
         return None
     job.model.load_state_dict(saved["model"])
     job.optimiser.load_state_dict(saved["optimiser"])
+    if job.average is not None:
+        job.average.load_state_dict(saved["average"])
     history = [EpochRecord(**record) for record in saved["history"]]
-    _log.info("continuing after epoch %d of %d", len(history), job.length.epochs)
+    _log.info("continuing after epoch %d of %d", history[-1].epoch, job.length.epochs)
     return TrainingState(history, saved["best_epoch"], Evaluation(**saved["best"]), saved["best_weights"])

@@ -20,6 +20,9 @@ class Recipe(Component):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of forward and backward passes; weights, statistics, loss and evaluation stay float32. Faster on GPUs, and on
     CPUs with AVX512-BF16 or AMX (ResNet-20: 539 against 349 images per second and core); slow on others."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Judge and keep an exponential moving average of weights and batch-norm statistics, with this decay per step (the
+    first steps forget sooner); without it the weights themselves."""
 
     @property
     def wants_teacher(self) -> bool:
