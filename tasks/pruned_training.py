@@ -1,0 +1,144 @@
+"""From a plan to the trained network: pruned, refitted, recalibrated, and trained, in one cut or more."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from eyas.calibration.recalibrate import recalibrate
+from eyas.config import PipelineParams
+from eyas.networks.saved_network import Network
+from eyas.progress import Progress
+from eyas.pruning.nested_plans import nested_plans
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.space import SearchSpace
+from eyas.recovery.prune_and_refit import prune_and_refit
+from eyas.recovery.refit import RefitReport
+from eyas.scoring.finalist import held_out_losses, loss_scorer
+from eyas.training import Evaluation, TrainingResult, choose_length
+from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
+from tasks.training_support import TrainingData
+
+_log = logging.getLogger(__name__)
+_BATCH_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """A network that was pruned to a plan and trained, and how good it was before and after."""
+
+    model: nn.Module
+    refitted: RefitReport | None
+    before: Evaluation
+    """Recalibrated, on the score split."""
+    result: TrainingResult
+    test: Evaluation
+
+    @property
+    def accuracies(self) -> dict[str, float]:
+        """As the stage's metrics have them."""
+        return {
+            "recalibrated_score_accuracy": self.before.accuracy,
+            "recalibrated_score_cross_entropy": self.before.cross_entropy,
+            "score_accuracy": self.result.best.accuracy,
+            "score_cross_entropy": self.result.best.cross_entropy,
+            "test_accuracy": self.test.accuracy,
+            "test_cross_entropy": self.test.cross_entropy,
+            "best_epoch": self.result.best_epoch,
+        }
+
+
+@dataclass(frozen=True)
+class PrunedTraining:
+    """Trains sub-networks of one dense network, all in the same way."""
+
+    params: PipelineParams
+    data: TrainingData
+    dense: Network
+    space: SearchSpace
+    calibration: Mapping[str, Any]
+    """How statistics are re-estimated, for :func:`eyas.recalibrate`."""
+
+    def run(self, plan: PruningPlan, folder: Path, progress: Progress) -> Finetuned:
+        """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``."""
+        small, refitted = self._pruned(self.dense.model, self.space, plan)
+        before = self.data.evaluate(small, "score", self.dense.output)
+        _log.info("before training: score accuracy %.4f, cross-entropy %.4f", before.accuracy, before.cross_entropy)
+        if self.params.finetune.gradual is None:
+            result = self._train(small, folder, progress)
+        else:
+            small, refitted, result = self._train_in_cuts(plan, folder, progress)
+        return Finetuned(small, refitted, before, result, self.data.evaluate(small, "test", self.dense.output))
+
+    def _train(self, small: nn.Module, folder: Path, progress: Progress, span: range | None = None) -> TrainingResult:
+        """Train a pruned network in place."""
+        return self.data.train(
+            small,
+            self.params.finetune.recipe,
+            self.params.finetune.epochs,
+            seed=self.params.finetune.seed,
+            folder=folder,
+            progress=progress,
+            teacher=self.dense.model,
+            output=self.dense.output,
+            span=span,
+        )
+
+    def _train_in_cuts(
+        self, plan: PruningPlan, folder: Path, progress: Progress
+    ) -> tuple[nn.Module, RefitReport | None, TrainingResult]:
+        """``finetune.gradual``: the network, what its last refit did, and its training."""
+        settings = self.params.finetune
+        gradual = settings.gradual
+        assert gradual is not None
+        plans = nested_plans(self.space, plan, gradual.cuts, criterion=gradual.criterion, data=self._images())
+        epochs = choose_length(len(self.data.split("train")), settings.recipe.batch_size, settings.epochs).epochs
+        spans = divide_epochs(epochs, gradual.cuts, gradual.share)
+        cuts = [Cut(number, *cut) for number, cut in enumerate(zip(plans, spans, strict=True), start=1)]
+        reports: list[RefitReport | None] = []
+
+        def prune(model: nn.Module, space: SearchSpace, plan: PruningPlan) -> nn.Module:
+            small, report = self._pruned(model, space, plan)
+            reports.append(report)
+            return small
+
+        def train(small: nn.Module, cut: Cut) -> TrainingResult:
+            macs = self.space.cost(cut.plan.widths).macs / self.space.cost().macs
+            _log.info("cut %d of %d, to %.1f %% of the MACs", cut.number, len(cuts), 100 * macs)
+            return self._train(small, folder / f"cut-{cut.number}", progress, cut.epochs)
+
+        small, result = train_in_cuts(self.dense.model, self.space, cuts, prune=prune, train=train)
+        return small, reports[-1], result
+
+    def _pruned(self, model: nn.Module, space: SearchSpace, plan: PruningPlan) -> tuple[nn.Module, RefitReport | None]:
+        """A part of ``model`` with statistics as the finalists had them; what a refit did, where it is kept."""
+        images, settings = self._images(), self.calibration
+        _log.info("recalibrating on %d images", min(len(images), settings["num_images"] or len(images)))
+        return prune_and_refit(
+            model,
+            space,
+            plan,
+            images,
+            recovery=self.params.finetune.recovery,
+            recalibrate=lambda network: recalibrate(network, images, **settings),
+            losses=self._losses,
+            device=self.data.device,
+        )
+
+    def _losses(self, networks: Sequence[nn.Module]) -> list[float]:
+        """Of networks on the score split, by what ranked the candidates."""
+        scorer, split = self.params.score.scorer, self.data.split("score")
+        batches = (
+            (split.prepare(stored), labels if scorer.needs_labels else None)
+            for stored, labels in split.batches(_BATCH_SIZE)
+        )
+        judge = loss_scorer(scorer)
+        return held_out_losses(networks, self.dense.model, batches, scorer=judge, output=self.dense.output)
+
+    def _images(self) -> Tensor:
+        """Those that statistics, refits and criteria look at, normalised."""
+        stored = self.data.dataset.split("calibration").images(self.params.score.calibration_images)
+        return self.data.dataset.normalise(stored)
