@@ -20,7 +20,8 @@ from eyas.data.subset import fetch_subset
 from eyas.errors import StorageError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
-from eyas.storage import Store, redact
+from eyas.storage import Store, local_files, redact
+from eyas.storage.addresses import parse
 from tasks import stage
 from tasks.source_version import SOURCE, data_versions, require_unchanged, versions_if_told
 
@@ -41,6 +42,8 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     options = dataset_options(settings, share_threads(cores(), wanted=params.runtime.threads))
     source = settings.addresses
     store = Store(params.runtime.storage, Path(params.runtime.state) / "downloads", progress)
+    for address in filter(_is_local, map(expand, source.values())):
+        local_files.require_apart(parse(address).key, artifacts)
     before = versions_if_told(lambda: data_versions(settings, store))
     with _building(artifacts / "fetch") as folder:
         met: set[str] = set()
@@ -50,6 +53,10 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         require_unchanged(before, versions_if_told(lambda: data_versions(settings, store)))
         stage.write_json(folder / SOURCE, dict(before))
         return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
+
+
+def _is_local(address: str) -> bool:
+    return not address.startswith(BUILTIN) and parse(address).scheme == "file"
 
 
 def _bring(settings: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:

@@ -48,14 +48,14 @@ def _absolute(address: str, base: Path) -> str:
 def check_train(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """Something lies at the training data's address, if that is on this machine and was not brought yet."""
     if not fetched(params, root, artifacts):
-        _check_data(params.fetch.train, root)
+        _check_data(params.fetch.train, root, artifacts)
 
 
 def check_test(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """The same for the test data."""
     test = params.fetch.addresses.get("test")
     if test and not fetched(params, root, artifacts):
-        _check_data(test, root)
+        _check_data(test, root, artifacts)
 
 
 def check_checkpoint(params: PipelineParams, root: Path, artifacts: Path) -> None:
@@ -124,7 +124,7 @@ def check_space(params: PipelineParams, root: Path, artifacts: Path) -> None:
         _require_free(place, copies * need + LEAST_FREE, "this data")
 
 
-def _check_data(place: str, root: Path) -> None:
+def _check_data(place: str, root: Path, artifacts: Path) -> None:
     if place.startswith(BUILTIN):
         check_builtin(place.removeprefix(BUILTIN))
         return
@@ -135,6 +135,7 @@ def _check_data(place: str, root: Path) -> None:
     if not path.is_dir():
         local_files.find(str(path))
         return
+    local_files.require_apart(str(path), artifacts)
     try:
         with os.scandir(path) as inside:
             empty = next(inside, None) is None

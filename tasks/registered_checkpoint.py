@@ -40,7 +40,8 @@ class RegisteredCheckpoint:
     comparability: Mapping[str, Any] = field(default_factory=dict)
     """Of the version on its own test images."""
     seen: tuple[str, ...] | None = None
-    """sha256 of the images that the version was made with, the test images aside; None where nobody knows them."""
+    """sha256 of the images that the version was made with, the test images aside, and the keys of their pixels; None
+    where nobody knows them."""
 
     def write(self, state: Path) -> None:
         """Leave the record in the workspace's state."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from eyas.data.comparability import Comparability
 from eyas.data.held_out import HeldOutImages
 from eyas.data.index import read_index
-from eyas.data.manifest import INDEX
+from eyas.data.manifest import INDEX, MANIFEST, read_manifest
 from eyas.errors import BadInputError
 from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
 from tasks.registered_checkpoint import MADE_FROM
@@ -36,13 +36,20 @@ def own_comparability(version: Version, files: Path) -> Comparability:
 
 
 def images_seen(store: MlflowStore, version: Version) -> set[str] | None:
-    """sha256 of all images that were not set aside for the test when the version, or one it was made from, was made.
+    """All images that were not set aside for the test when the version, or one it was made from, was made.
 
-    None where the run that made it is gone, or was not ours.
+    The sha256 of each, and the key of its pixels where the data set knows them; None where the run that made it is
+    gone, or was not ours.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        index = download_stage_file(store, version.run_id, "fetch", INDEX, Path(scratch))
-        seen = {row.sha256 for row in read_index(index) if row.split != "test"} if index else None
+        folder = Path(scratch)
+        index, manifest = (
+            download_stage_file(store, version.run_id, "fetch", name, folder) for name in (INDEX, MANIFEST)
+        )
+        rows = [row for row in read_index(index) if row.split != "test"] if index else []
+        seen = {row.sha256 for row in rows} if index else None
+        if seen is not None and manifest and (data_set := read_manifest(folder)).knows_pixels:
+            seen |= {data_set.image.pixel_key(row.pixel_hash) for row in rows}
     before = version.tags.get(MADE_FROM)
     if seen is None or before is None:
         return seen

@@ -137,6 +137,43 @@ def test_addresses_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         expand("$EYAS_TEST_FOLDER/train.parquet")
 
 
+@pytest.mark.parametrize("address", ["$EYAS_TEST_FOLDER", "${EYAS_TEST_FOLDER}/train", "s3://bucket/$EYAS_TEST_FOLDER"])
+def test_an_empty_variable_in_an_address_is_named(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("EYAS_TEST_FOLDER", "")
+    with pytest.raises(ParameterError, match="EYAS_TEST_FOLDER is empty in the environment"):
+        expand(address)
+
+
+@pytest.mark.parametrize("place", ["fetch.train", "fetch.test", "baseline.checkpoint"])
+@pytest.mark.parametrize("address", ["", " ", "\t"])
+def test_an_empty_address_is_refused(place: str, address: str) -> None:
+    section, field = place.split(".")
+    with pytest.raises(ParameterError, match=f"{place}: an address is empty: give one, or leave the field out"):
+        parse_params({section: {field: address}})
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "hint"),
+    [
+        (30.3, 37.0, True),
+        (77.85, 0.3, True),
+        (0.3, 96.0, True),
+        (1.001, 0.3, True),
+        (-5.0, 0.3, False),
+        (0.3, 1e-12, False),
+    ],
+)
+def test_a_mean_or_std_of_other_values_than_0_to_1_is_refused(mean: float, std: float, hint: bool) -> None:
+    with pytest.raises(ParameterError, match=r"are of pixel values in \[0, 1\]") as caught:
+        parse_params({"fetch": {"mean": [mean], "std": [std]}})
+    assert ("divide them by 255" in str(caught.value)) is hint
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1), (1, 0.001), (0.5, 0.5), (0, 1 / 255)])
+def test_any_mean_and_std_of_values_from_0_to_1_pass(mean: float, std: float) -> None:
+    assert parse_params({"fetch": {"mean": [mean], "std": [std]}}).fetch.mean == (mean,)
+
+
 @pytest.mark.parametrize("place", ["fetch.train", "fetch.test", "baseline.checkpoint"])
 @pytest.mark.parametrize(
     "address",

@@ -1,6 +1,7 @@
 """Decoding: colour modes, sizes, and images that do not decode."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -151,6 +152,48 @@ def test_floats_from_0_to_1_fill_the_range(channels) -> None:
 def test_16_bits_fill_the_range(kind) -> None:
     values = np.linspace(0, 65535, 64).astype(kind).reshape(8, 8)
     assert_array_equal(Preprocessing(1, 8)(tiff(values), "x")[0], values // 257)
+
+
+def tiff_by_hand(data: bytes, bits: int, photometric: int, kind: int = 1) -> bytes:
+    """An uncompressed grey TIFF of 8 x 8 (TIFF 6.0, sections 2 to 4): Pillow writes none where 0 is white."""
+    tags = {256: 8, 257: 8, 258: bits, 259: 1, 262: photometric, 273: 134, 277: 1, 278: 8, 279: len(data), 339: kind}
+    entries = b"".join(
+        struct.pack("<HHII", number, 4 if number in {273, 279} else 3, 1, tags[number]) for number in tags
+    )
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + b"\0" * 4 + data
+
+
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+
+
+@pytest.mark.parametrize(
+    ("data", "bits", "kind"),
+    [
+        (GREY, 8, 1),
+        (GREY.astype("<u2") * 257, 16, 1),
+        ((GREY / np.float32(255)).astype("<f4"), 32, 3),
+    ],
+)
+@pytest.mark.parametrize("zero_is_white", [False, True])
+def test_a_tiff_says_whether_0_is_black_or_white(data, bits, kind, zero_is_white) -> None:
+    pixels = Preprocessing(1, 8)(tiff_by_hand(data.tobytes(), bits, 1 - zero_is_white, kind), "x")[0]
+    assert_array_equal(pixels, 255 - GREY if zero_is_white else GREY)
+
+
+def test_a_tiff_says_that_it_holds_12_bits() -> None:
+    values = np.linspace(0, 4095, 64).astype(int)
+    packed = b"".join((a << 12 | b).to_bytes(3, "big") for a, b in values.reshape(-1, 2).tolist())
+    decoded = Preprocessing(1, 8).decode(tiff_by_hand(packed, 12, 1), "x")
+    assert_array_equal(decoded.pixels.ravel(), values * 255 // 4095)
+    assert decoded.peak is None
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int32])
+def test_the_largest_of_16_bits_is_told(kind) -> None:
+    values = np.zeros((8, 8), kind)
+    values[2, 3] = 4000
+    assert Preprocessing(1, 4, resize=4).decode(tiff(values), "x").peak == 4000
+    assert Preprocessing(1, 8).decode(png(make_images(1)[0]), "x").peak is None
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,17 @@
 """Test images against what a network was made with: by content, whatever the files are called."""
 
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eyas.data.comparability import Comparability
 from eyas.data.held_out import HeldOutImages
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX, read_manifest
 from eyas.data.split_assignment import assign
 
 MADE = Comparability()
@@ -62,3 +67,36 @@ def test_a_doubt_from_its_making_stays_until_a_test_set_of_its_own_is_given() ->
         test = HeldOutImages("new", frozenset("ab"), of_its_own=own)
         assert test.unseen_by("net 1", DOUBTFUL, "old", {"c"}).comparable is own
         assert not test.unseen_by("net 1", DOUBTFUL, "old", {"a"}).comparable
+
+
+READ = "3 8 None "
+
+
+def test_images_that_were_seen_in_another_file_are_seen() -> None:
+    test = HeldOutImages("new", frozenset("abc"), of_its_own=True, pixels={one: f"{READ}{one}" for one in "abc"})
+    decided = test.unseen_by("net 1", MADE, "old", {"x", f"{READ}b", "c", f"{READ}c"})
+    assert decided.reason == "net 1 was made with 2 of the 3 test images"
+    assert test.unseen_by("net 1", MADE, "old", {"x", f"{READ}y"}).comparable
+
+
+@pytest.mark.parametrize(
+    ("seen", "told"), [({"x"}, True), ({"x", "3 16 None a"}, True), ({"x", f"{READ}y"}, False), ({"a"}, False)]
+)
+def test_where_pixels_cannot_be_compared_it_is_said(
+    caplog: pytest.LogCaptureFixture, seen: set[str], told: bool
+) -> None:
+    test = HeldOutImages("new", frozenset("a"), of_its_own=True, pixels={"a": f"{READ}a"})
+    assert test.unseen_by("net 1", MADE, "old", seen).comparable is (seen != {"a"})
+    assert ("a test image that is among them in another file is not recognised" in caplog.text) is told
+
+
+def test_of_a_data_set_pixels_are_known_by_how_they_were_read(
+    fetched: Callable[..., Path], folder: Path, tmp_path: Path
+) -> None:
+    made = fetched(folder)
+    test = HeldOutImages.of(made)
+    rows = {row.sha256: row.pixels for row in read_index(made / INDEX) if row.split == "test"}
+    assert test.pixels == {digest: f"{READ}{pixels}" for digest, pixels in rows.items()}
+    old = read_manifest(made).model_copy(update={"repeated": None})
+    (made / "manifest.json").write_text(old.to_json())
+    assert HeldOutImages.of(made).pixels == {}

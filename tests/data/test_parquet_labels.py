@@ -185,3 +185,37 @@ def test_equal_looking_labels_are_one_class(names) -> None:
     label_N, classes = encode_labels(columns, None)
     assert label_N[: len(names)].tolist() == label_N[len(names) :].tolist()
     assert len(classes) == len({unicodedata.normalize("NFC", name) for name in names})
+
+
+def test_columns_that_part_the_rows_are_told_once_with_their_values(tmp_path, fetched, caplog) -> None:
+    split = [("train", "test")[n % 4 == 0] for n in range(COUNT)]
+    for name in ("a", "b"):
+        write_table(
+            tmp_path / name, label=NUMBERS, Split=split, is_test=[n % 4 == 0 for n in range(COUNT)], width=NUMBERS
+        )
+    (tmp_path / "b").rename(tmp_path / "a" / "b")
+    listed(tmp_path / "a")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert told[0].startswith(
+        "a: the column 'Split' (test, train) is not used, all rows count alike: rows for the test"
+    )
+    assert told[1].startswith("a: the column 'is_test' (False, True) is not used")
+    caplog.clear()
+    store = Store(state=tmp_path / "state")
+    assert fetch_subset(str(tmp_path / "a"), tmp_path / "few", store, max_images=9, format="auto")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"few: the column {name!r} is not used, {told[0].partition('used, ')[2]}" for name in ("Split", "is_test")
+    ]
+
+
+def test_a_column_that_parts_the_rows_and_holds_the_labels_is_used(tmp_path, caplog) -> None:
+    write_table(tmp_path, fold=NUMBERS)
+    listed(tmp_path)
+    assert not caplog.records
+
+
+def test_a_label_of_64_bits_is_shown_as_it_is(tmp_path, fetched) -> None:
+    write_table(tmp_path / "source", label=pa.array([2**63 + n % 3 for n in range(COUNT)], pa.uint64()))
+    with pytest.raises(DataError, match=f"label {2**63 + 2} is no class number"):
+        fetched(tmp_path / "source")

@@ -301,3 +301,11 @@ def test_nothing_measured_is_no_verdict_and_no_number() -> None:
     verdict = reach_verdict(ResultFacts(dense_accuracy=0.9, pruned_accuracy=0.5))
     assert (verdict.accuracy, verdict.success, verdict.remarks) == ("not measured", False, ())
     assert verdict.metrics() == {"verdict.remarks": 0.0}
+
+
+def test_repeated_test_images_are_remarked_where_they_are_many() -> None:
+    assert names(replace(GOOD, repeated_test_images=100)) == set()
+    assert names(replace(GOOD, repeated_test_images=101)) == {"repeated_test_images"}
+    verdict = reach_verdict(replace(GOOD, repeated_test_images=1600))
+    assert (verdict.accuracy, verdict.success) == ("held", False)
+    assert verdict.lines[-1].startswith("1,600 of the 2,000 test images repeat the pixels of another: the interval")

@@ -79,3 +79,27 @@ def test_names_that_no_file_system_takes_are_refused() -> None:
     for name in ("a/" + "x" * 256, "\u00e9" * 128, "x" * 300 + "/0.png"):
         with pytest.raises(DataError, match="more than 255 bytes"):
             safe_name(name, "here")
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_folder_that_holds_where_it_is_copied_to_is_refused_and_left_alone(tmp_path, linked) -> None:
+    (tmp_path / "home" / "project").mkdir(parents=True)
+    (tmp_path / "home" / "project" / "params.yaml").write_text("x")
+    source = tmp_path / "home"
+    if linked:
+        source = tmp_path / "data"
+        source.mkdir()
+        (source / "all").symlink_to(tmp_path / "home" / "project")
+    before = sorted(tmp_path.rglob("*"))
+    for target in (tmp_path / "home" / "project" / "files", tmp_path / "home" / "project"):
+        with pytest.raises(DataError, match=r"holds .*project.*, where its copy would go: give a folder of data alone"):
+            copy_into(str(source), target)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_files_beside_the_copy_are_copied(tmp_path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "0.png").write_bytes(b"x")
+    copy_into(str(tmp_path / "data"), tmp_path / "data-copy")
+    copy_into(str(tmp_path / "data" / "*.png"), tmp_path / "data" / "copy")
+    assert [name for name, _ in walk(tmp_path)] == ["data/0.png", "data/copy/0.png", "data-copy/0.png"]

@@ -356,6 +356,14 @@ def test_training_images_in_the_test_set_are_left_out_of_it_and_said(run, folder
     assert "4 of 30 images of the test set are in the training data as well: they are left out" in caplog.text
 
 
+@pytest.mark.parametrize("changes", [{}, {"max_images": 90}])
+def test_a_source_that_holds_the_workspace_is_refused_and_nothing_is_left(run, folder, tmp_path, changes) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(DataError, match=r"holds .*artifacts, where its copy would go"):
+        run("..", **changes)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_duplicates_are_counted_and_stay_together(run, folder, tmp_path, caplog) -> None:
     source = sorted((folder / "ant").iterdir())
     shutil.copy(source[0], folder / "ant" / "again.png")

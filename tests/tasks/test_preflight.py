@@ -136,6 +136,8 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         ({"fetch": FETCH | {"train": "three.pt"}}, "fetch", ""),
         ({"fetch": FETCH | {"train": "empty"}}, "fetch.train", "is empty"),
         ({"fetch": FETCH | {"train": "ftp://x/y"}}, "fetch.train", "unknown kind"),
+        ({"fetch": FETCH | {"train": "."}}, "fetch.train", "holds .*artifacts, where its copy would go"),
+        ({"fetch": FETCH | {"test": "../."}}, "fetch.test", "holds .*artifacts, where its copy would go"),
     ],
 )
 def test_each_fault_names_its_field(

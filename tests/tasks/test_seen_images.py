@@ -5,15 +5,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from eyas.data.comparability import Comparability
+from eyas.data.decoding import Preprocessing
 from eyas.data.held_out import HeldOutImages
 from eyas.data.index import IndexRow, write_index
+from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.data.split_assignment import SPLITS
 from eyas.operations import tracking
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from tasks.registered_checkpoint import MADE_FROM
 from tasks.seen_images import DATA_SET, images_seen, own_comparability, unseen_by
+from tests.support.image_sources import CLASSES, make_images
 
 Register = Callable[..., Version]
 
@@ -56,6 +61,35 @@ def test_every_image_that_was_not_held_out_counts_as_seen(store: MlflowStore, re
     assert judged(store, version, "dxyz").comparable
     for image in "abc":
         assert judged(store, version, f"d{image}").reason == f"{version} was made with 1 of the 2 test images"
+
+
+def test_of_a_data_set_that_knows_pixels_they_count_as_seen_too(store: MlflowStore, tmp_path: Path) -> None:
+    """Two data sets of the same pixels in other files, as the fetch stage leaves them."""
+    keys = {}
+    for name, comment in (("old", None), ("new", "saved again")):
+        folder = tmp_path / name
+        write_commented(folder / "files" / "train", comment)
+        options = DatasetOptions(Preprocessing(3, 8), (0.5,) * 3, (0.5,) * 3, 0.2, 0.2, 0.2)
+        make_dataset(folder, options, {"train": "somewhere"})
+        run_id = tracking.start_pipeline(store, "default")
+        for file in (folder / "files").rglob("*.png"):
+            file.unlink()
+        tracking.record_stage(store, run_id, tracking.StageRecord("fetch", name, folder))
+        seen = images_seen(store, Version("net", "1", {}, run_id=run_id))
+        assert seen is not None
+        keys[name] = seen
+    assert {one for one in keys["old"] & keys["new"] if " " not in one} == set()
+    assert {one for one in keys["old"] & keys["new"] if one.startswith("3 8 None ")}
+
+
+def write_commented(root: Path, comment: str | None) -> None:
+    for position, pixels in enumerate(make_images(120)):
+        info = PngInfo()
+        if comment:
+            info.add_text("Comment", comment)
+        place = root / CLASSES[position % 3] / f"{position}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(place, pnginfo=info)
 
 
 def test_a_version_has_seen_what_the_versions_before_it_saw(store: MlflowStore, register: Register) -> None:

@@ -1,6 +1,7 @@
 """All of ``params.yaml``: read, checked, and explained where it is wrong."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -100,8 +101,12 @@ def expand(address: str) -> str:
     """``$NAME`` and ``~`` replaced in an address.
 
     Raises:
-        ParameterError: the environment does not hold the name.
+        ParameterError: the environment does not hold the name, or holds it empty.
     """
+    empty = [name for name in re.findall(r"\$\{?(\w+)", address) if os.environ.get(name, name) == ""]
+    if empty:
+        msg = f"{address}: {empty[0]} is empty in the environment: set it, or write the address out"
+        raise ParameterError(msg)
     expanded = os.path.expanduser(os.path.expandvars(address))
     if "$" in expanded:
         msg = f"{address}: the environment does not set the variable named there"

@@ -22,6 +22,9 @@ from eyas.scoring.scorers import AnyScorer, Scorer
 from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
 
+LEAST_STD = 0.001
+"""Of pixel values in [0, 1]; 1 / 255, for networks that take values up to 255, is more."""
+
 
 class FetchParams(Section):
     """Where the data comes from, how it is read, and how it is split."""
@@ -44,7 +47,7 @@ class FetchParams(Section):
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     """Per channel, of pixel values in [0, 1]."""
     std: tuple[Annotated[float, Field(gt=0)], ...] = (0.229, 0.224, 0.225)
-    """Per channel, of pixel values in [0, 1]."""
+    """Per channel, of pixel values in [0, 1]; what a network gets is (pixel / 255 - mean) / std."""
     calibration_fraction: Fraction = 0.1
     """Share of the training data that re-estimates batch-norm statistics."""
     score_fraction: Fraction = 0.15
@@ -79,6 +82,13 @@ class FetchParams(Section):
     def _check(self) -> Self:
         if not all(map(math.isfinite, (*self.mean, *self.std))):
             msg = f"mean {list(self.mean)} and std {list(self.std)} must be finite numbers"
+            raise ValueError(msg)
+        if not all(0 <= value <= 1 for value in self.mean) or not all(LEAST_STD <= value <= 1 for value in self.std):
+            hint = ": divide them by 255" if any(value > 1 for value in (*self.mean, *self.std)) else ""
+            msg = (
+                f"mean {list(self.mean)} and std {list(self.std)} are of pixel values in [0, 1]: a mean lies between 0 "
+                f"and 1, a std between {LEAST_STD} and 1{hint}"
+            )
             raise ValueError(msg)
         if len(self.mean) != len(self.std):
             msg = f"mean has {len(self.mean)} channels and std {len(self.std)}: give one number per channel in both"

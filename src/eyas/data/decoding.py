@@ -7,6 +7,7 @@ import io
 import struct
 import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +25,25 @@ _DAMAGE = (
     *(OverflowError, ArithmeticError, LookupError, AttributeError, RuntimeError, NotImplementedError),
 )
 _PILLOWS_LIMIT = threading.Lock()
+_WHITE = 65535  # of 16 bits
+_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF (TIFF 6.0, section 8)
+
+
+class Decoded(NamedTuple):
+    """One image as a network gets it."""
+
+    pixels: NDArray[np.uint8]
+    """(C, H, W)."""
+    peak: int | None
+    """Largest value, as stored, of a grey image of 16 bits; None of all others."""
 
 
 @dataclass(frozen=True)
 class Preprocessing:
     """What happens to an image on its way to the network; no augmentation.
 
-    Images are turned upright as their EXIF orientation says. Grey images of 16 bits are divided by 257, those of
-    floats in [0, 1] multiplied by 255; values outside these ranges are refused.
+    Images are turned upright as their EXIF orientation says. Grey images of 16 bits are divided by 257, TIFFs that say
+    12 bits by 4095 / 255, those of floats in [0, 1] multiplied by 255; values outside these ranges are refused.
     """
 
     channels: int
@@ -57,7 +69,11 @@ class Preprocessing:
         return self.channels, self.size, self.size
 
     def __call__(self, payload: Payload, name: str) -> NDArray[np.uint8]:
-        """Decode one image to shape (C, H, W); ``name`` says which in errors.
+        """Decode one image to shape (C, H, W); ``name`` says which in errors, which are the same as below."""
+        return self.decode(payload, name).pixels
+
+    def decode(self, payload: Payload, name: str) -> Decoded:
+        """Decode one image, and say how large the values of 16 bits are that it holds.
 
         Raises:
             DataError: the bytes are no image, are cut short, or are more pixels than ``limits`` allow, which is told
@@ -67,12 +83,13 @@ class Preprocessing:
             with _open(payload) as image:
                 self.limits.check_pixels(*image.size)
                 _turn_upright(image)
+                peak = _peak(image)
                 pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
         except _DAMAGE as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
-        return pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        return Decoded(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1), peak)
 
     def _fit(self, image: Image.Image) -> Image.Image:
         """Resize (bilinear, antialiased) and crop to the network's size."""
@@ -117,7 +134,7 @@ def _colour(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == mode:
         return image
     if image.mode.startswith("I"):
-        image = _scaled(image, 65535)
+        image = _scaled(image, _white(image))
     elif image.mode == "F":
         image = _scaled(image, 1)
     if "transparency" in image.info:
@@ -125,11 +142,29 @@ def _colour(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
+def _peak(image: Image.Image) -> int | None:
+    """The largest value of an image of 16 bits."""
+    return int(np.asarray(image).max()) if image.mode.startswith("I") and _white(image) == _WHITE else None
+
+
+def _white(image: Image.Image) -> int:
+    """The value of white in grey of more than 8 bits: a TIFF may say that it has 12."""
+    return 4095 if _tiff_tag(image, _BITS) == (12,) else _WHITE
+
+
 def _scaled(image: Image.Image, white: int) -> Image.Image:
-    """Grey values from 0 to ``white`` as unsigned bytes."""
+    """Grey values from 0 to ``white`` as unsigned bytes; where a TIFF says that 0 is white, the other way round."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if not (low >= 0 and high <= white):  # also where there is a NaN
         msg = f"its values go from {low:g} to {high:g}; of its kind ({image.mode}) 0 to {white} are understood"
         raise ValueError(msg)
-    return Image.fromarray((values // 257 if white > 1 else np.rint(values * 255)).astype(np.uint8))
+    if _tiff_tag(image, _PHOTOMETRIC) == 0:
+        values = white - values
+    scaled = values.astype(np.int32) * 255 // white if white > 1 else np.rint(values * 255)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def _tiff_tag(image: Image.Image, number: int) -> object:
+    """A tag of a TIFF; None where it has none, or the image is no TIFF."""
+    return getattr(image, "tag_v2", {}).get(number)

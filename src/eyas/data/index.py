@@ -21,6 +21,7 @@ _INDEX_SCHEMA = pa.schema(
         ("label", pa.int32()),
         ("split", pa.dictionary(pa.int32(), pa.string())),
         ("sha256", pa.string()),
+        ("pixels", pa.string()),
     ]
 )
 
@@ -33,18 +34,27 @@ class IndexRow(NamedTuple):
     file: str
     row: int
     label: int
+    pixels: str = ""
+    """sha256 of the decoded pixels; "" where it is that of the stored image, or is not known."""
+
+    @property
+    def pixel_hash(self) -> str:
+        """sha256 of the decoded pixels, as far as it is known."""
+        return self.pixels or self.sha256
 
 
 def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
-    """Write the index with fixed settings, so that equal rows are equal bytes."""
+    """Write the index with fixed settings, so that equal rows are equal bytes; without ``pixels`` where all are ""."""
     columns = {name: [getattr(row, name) for row in rows] for name in _INDEX_SCHEMA.names}
     table = pa.table(columns, schema=_INDEX_SCHEMA)
+    table = table if any(columns["pixels"]) else table.drop_columns("pixels")
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
 def read_index(path: Path) -> list[IndexRow]:
     """The rows of an index, sorted by split and digest."""
-    columns = pq.read_table(path).to_pydict()
+    table = pq.read_table(path)
+    columns = {"pixels": [""] * len(table), **table.to_pydict()}
     return [IndexRow(*values) for values in zip(*(columns[name] for name in IndexRow._fields), strict=True)]
 
 

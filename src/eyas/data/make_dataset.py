@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eyas.data.comparability import FROM_TRAIN, INCLUDED
 from eyas.data.decoding import Preprocessing
+from eyas.data.depth import check_depth
 from eyas.data.formats import FormatChoice
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, write_index
@@ -15,6 +16,7 @@ from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
 from eyas.data.partitions import Partition, check_same_classes, common_classes, list_source, make_partition
 from eyas.data.payload import Payload, content_hash
+from eyas.data.repeated_images import check_not_all_alike, count_repeated, first_copies, test_images_in_train
 from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
 from eyas.errors import DataError
 from eyas.progress import Progress, silent
@@ -69,6 +71,8 @@ class Contents:
     """Files and images that are not used, by kind."""
     shared: int
     """Images of a test set that came with the data which are in the training data as well."""
+    repeated: dict[str, int]
+    """Images per split that repeat the pixels of another."""
 
 
 def arrange(
@@ -88,11 +92,12 @@ def arrange(
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
     digests, pixels = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
-    repeated = _test_images_in_train(pixels, is_test)
-    splits = _split(digests, is_test, repeated, options)
+    check_not_all_alike(pixels, is_test)
+    repeated = test_images_in_train(pixels, is_test)
+    splits = _split(digests, pixels, is_test, repeated, options)
     index = sorted(
-        IndexRow(split, digest, location.file, location.row, label)
-        for split, digest, location, label in zip(splits, digests, locations, labels, strict=True)
+        IndexRow(split, digest, location.file, location.row, label, "" if image == digest else image)
+        for split, digest, image, location, label in zip(splits, digests, pixels, locations, labels, strict=True)
         if split is not None
     )
     left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
@@ -101,7 +106,7 @@ def arrange(
     left_out.update({"in test and in train": shared} if shared else {})
     named = [row.label for row in index], [row.split for row in index], classes
     counts = count_classes(*named, test_came_with_data=any(is_test))
-    return Contents(index, counts, left_out, shared)
+    return Contents(index, counts, left_out, shared, count_repeated(index))
 
 
 def read_partitions(
@@ -131,26 +136,31 @@ def _verify(
     Both are "" for a broken image.
 
     Raises:
-        DataError: more images than ``skip_broken`` do not decode.
+        DataError: more images than ``skip_broken`` do not decode, or those of 16 bits do not use them.
     """
     digests, pixels, broken = [""] * len(locations), [""] * len(locations), list[str]()
+    peaks: dict[str, int] = {}
 
-    def check(location: ImageLocation, payload: Payload) -> tuple[str, str] | DataError:
+    def check(location: ImageLocation, payload: Payload) -> tuple[str, str, int | None] | DataError:
         try:
-            decoded = options.preprocessing(payload, str(location))
+            decoded = options.preprocessing.decode(payload, str(location))
         except DataError as error:
             return error
-        return content_hash(payload), content_hash(decoded)
+        return content_hash(payload), content_hash(decoded.pixels), decoded.peak
 
     step = max(len(locations) // 20, 1)
     for done, (position, result) in enumerate(reader.each(locations, check), 1):
         if isinstance(result, DataError):
             broken.append(str(result))
         else:
-            digests[position], pixels[position] = result
+            digests[position], pixels[position], peak = result
+            if peak is not None:
+                part = locations[position].file.split("/", 1)[0]
+                peaks[part] = max(peak, peaks.get(part, 0))
         if done % step == 0 or done == len(locations):
             progress(done, len(locations), "images verified")
     _tell_broken(broken, options.skip_broken)
+    check_depth(peaks)
     return digests, pixels
 
 
@@ -184,33 +194,19 @@ def _check_test_set(test: str | None, *, comes_with_data: bool) -> None:
         raise DataError(msg)
 
 
-def _test_images_in_train(pixels: Sequence[str], is_test: Sequence[bool]) -> set[int]:
-    """Positions of test images whose pixels are in the training data as well: seen before, however they are stored.
-
-    Args:
-        pixels: hashes of the decoded images, as the network sees them; "" for a broken one.
-        is_test: by image, whether it came in a test set.
-
-    Raises:
-        DataError: all are.
-    """
-    train = {digest for digest, flag in zip(pixels, is_test, strict=True) if not flag}
-    test = [position for position, flag in enumerate(is_test) if flag and pixels[position]]
-    repeated = {position for position in test if pixels[position] in train}
-    if test and len(repeated) == len(test):
-        msg = f"all {len(test):,} images of the test set are in `train` as well: give a `test` set of other images"
-        raise DataError(msg)
-    if repeated:
-        words = "%d of %d images of the test set are in the training data as well: they are left out of the test set"
-        _LOG.warning(words, len(repeated), len(test))
-    return repeated
-
-
 def _split(
-    digests: Sequence[str], is_test: Sequence[bool], repeated: Collection[int], options: DatasetOptions
+    digests: Sequence[str],
+    pixels: Sequence[str],
+    is_test: Sequence[bool],
+    repeated: Collection[int],
+    options: DatasetOptions,
 ) -> list[SplitName | None]:
-    """The split of every image; None for one that is broken, repeated, or that ``max_images`` leaves out."""
+    """The split of every image; None for one that is broken, repeated, or that ``max_images`` leaves out.
+
+    Images of the same pixels go where the first of them goes, so that none is held out of what is trained on.
+    """
     pool = [position for position, flag in enumerate(is_test) if not flag and digests[position]]
+    first = dict(zip(pool, first_copies([digests[at] for at in pool], [pixels[at] for at in pool]), strict=True))
     kept = {pool[at] for at in smallest([digests[position] for position in pool], options.max_images)}
     shares = {
         "test": 0.0 if any(is_test) else options.test_fraction,
@@ -221,7 +217,7 @@ def _split(
     def split_of(position: int, digest: str) -> SplitName | None:
         if is_test[position]:
             return "test" if digest and position not in repeated else None
-        return assign(digest, **shares) if position in kept else None
+        return assign(first[position], **shares) if position in kept else None
 
     return [split_of(position, digest) for position, digest in enumerate(digests)]
 
@@ -251,6 +247,7 @@ def _write(
         index=file_record(folder / INDEX),
         left_out=dict(sorted(contents.left_out.items())),
         test_from_train=options.test == FROM_TRAIN,
+        repeated=contents.repeated,
         digest="",
     )
     digest = dataset_digest(contents.index, manifest.settings)
@@ -259,8 +256,8 @@ def _write(
 
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Counts of images, splits and repetitions."""
-    repeats = Counter(row.sha256 for row in index)
-    labels = Counter(digest for digest, _ in {(row.sha256, row.label) for row in index})
+    repeats = Counter(row.pixel_hash for row in index)
+    labels = Counter(digest for digest, _ in {(row.pixel_hash, row.label) for row in index})
     contradicting = sum(count > 1 for count in labels.values())
     if contradicting:
         _LOG.warning("%d images occur more than once, under different labels", contradicting)

@@ -32,6 +32,10 @@ class ImageRecord(BaseModel):
     size: int
     resize: int | None
 
+    def pixel_key(self, sha256: str) -> str:
+        """The hash of an image's decoded pixels, told apart from those of images that were decoded otherwise."""
+        return f"{self.channels} {self.size} {self.resize} {sha256}"
+
 
 class Manifest(BaseModel):
     """The content of ``manifest.json``."""
@@ -57,6 +61,14 @@ class Manifest(BaseModel):
     """Files and images that are not used, by kind."""
     test_from_train: bool = False
     """The test images were cut from ``train``, whoever had seen them before (``fetch.test: from_train``)."""
+    repeated: dict[str, int] | None = None
+    """Images of each split whose pixels are those of one before them; None in data sets from before this was counted,
+    whose index says nothing of pixels."""
+
+    @property
+    def knows_pixels(self) -> bool:
+        """Whether the index says which images have the same pixels."""
+        return self.repeated is not None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -66,6 +78,7 @@ class Manifest(BaseModel):
     def to_json(self) -> str:
         """The content of the file; what is empty is not written."""
         empty = {name for name in ("left_out", "test_from_train") if not getattr(self, name)}
+        empty |= {"repeated"} if self.repeated is None else set()
         return self.model_dump_json(indent=2, exclude=empty) + "\n"
 
 

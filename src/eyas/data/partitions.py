@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from eyas.data.class_names import check_names, class_of_number, require_numbers, warn_of_lookalikes
 from eyas.data.formats import Format, FormatChoice, Listing, choose_format
 from eyas.data.formats.class_numbers import check_all_in_use
 from eyas.data.image_reader import ImageLocation
@@ -58,6 +59,7 @@ def list_source(root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMIT
     if not len(listing.labels):
         msg = f"{root.name}: {member.kind} files without a single image"
         raise DataError(msg)
+    check_names(listing.classes, root.name)
     _check_labels(listing)
     hidden = {HIDDEN: len(every) - len(files)} if len(every) > len(files) else {}
     left_out = {**member.left_out(files), **hidden}
@@ -81,9 +83,11 @@ def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
     """The classes of all partitions: those of one that names them, ``train`` first.
 
     Raises:
-        DataError: a partition has a class that the others lack, there is one class alone, or a number is no class.
+        DataError: a partition has a class that the others lack, there is one class alone, a number is no class, or
+            which class it is cannot be known.
     """
     classes = _join_classes(listings)
+    warn_of_lookalikes(classes)
     if len(classes) == 1:
         msg = f"all images are of one class, {classes[0]!r}: a network needs two or more to tell apart"
         raise DataError(msg)
@@ -91,14 +95,15 @@ def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
 
 
 def _join_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
-    named = {name: listing.classes for name, listing in listings.items() if listing.named}
+    named = {name: listing for name, listing in listings.items() if listing.named}
     if not named:
         check_all_in_use(label for listing in listings.values() for label in np.unique(listing.labels).tolist())
         return max((listing.classes for listing in listings.values()), key=len)
-    classes = named.get("train") or next(iter(named.values()))
+    reference = named.get("train") or next(iter(named.values()))
+    classes = reference.classes
     for name, listing in listings.items():
         if not listing.named:
-            _LOG.warning("%s numbers its classes: 0, 1, ... are taken for %s", name, ", ".join(classes))
+            require_numbers(classes, name, in_own_order=reference.in_own_order)
         unknown = set(listing.classes) - set(classes) if listing.named else listing.classes[len(classes) :]
         if unknown:
             msg = f"{name} has a class {min(unknown)!r} that the other partition lacks; known: {', '.join(classes)}"
@@ -114,7 +119,7 @@ def make_partition(name: str, source: ListedSource, classes: Sequence[str], *, h
     _tell_parts(name, [uses[at] for at in files])
     in_test = [name == "test"] * len(uses) if has_test else own_test_files(name, uses)
     position = {text: index for index, text in enumerate(classes)}
-    label = [position[text] for text in listing.classes] if listing.named else list(range(len(classes)))
+    label = [position[text] for text in listing.classes] if listing.named else class_of_number(classes)
     return Partition(
         format=source.format,
         locations=[ImageLocation(f"{name}/{listing.files[at]}", row) for at, row in zip(files, rows, strict=True)],

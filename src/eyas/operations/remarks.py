@@ -11,6 +11,8 @@ from eyas.training.length import MIN_STEPS
 
 DEVIATIONS = 3.0
 """So many standard errors apart are two accuracies that were not measured image by image."""
+REPEATED = 0.05
+"""Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
 _TRAIN_AT_ALL = "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
 
@@ -41,6 +43,10 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     yield from _finetuning(facts, accuracy)
     yield from _search(facts)
     yield from _latency(facts)
+    if facts.repeated_test_images > REPEATED * facts.test_images:
+        words = f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images repeat the pixels of another"
+        advice = "the interval is wider than it says: give each test image once (fetch.test)"
+        yield Remark("repeated_test_images", words, advice)
     if accuracy == "lost":
         yield Remark("worse_than_dense", "the loss is more than chance", _remedy(facts))
     if accuracy == "undecided":

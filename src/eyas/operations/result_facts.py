@@ -60,6 +60,8 @@ class ResultFacts:
     chance: float = math.nan
     """Accuracy of an answer that knows nothing: the share of the test images' commonest class."""
     test_images: int = 0
+    repeated_test_images: int = 0
+    """Test images whose pixels are those of another test image."""
     finetuning: TrainingFacts | None = None
     dense_training: TrainingFacts | None = None
     """None where a checkpoint was taken as it is."""

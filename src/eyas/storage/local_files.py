@@ -48,14 +48,29 @@ def copy_into(address: str, folder: Path) -> None:
     """Copy a file, all files of a folder, or those that a pattern matches, into ``folder``.
 
     Raises:
-        DataError: nothing is there.
+        DataError: nothing is there, or ``folder`` is inside of what is there.
     """
+    require_apart(address, folder)
     source = Path(address)
-    files = walk(source) if source.is_dir() else ((file.name, file) for file in find(address))
+    files = list(walk(source)) if source.is_dir() else [(file.name, file) for file in find(address)]
+    for place in {file.parent for _, file in files if source.is_dir()}:
+        require_apart(str(place), folder)
     for name, file in files:
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)  # the content alone: modes and times of the source mean nothing here
+
+
+def require_apart(address: str, folder: Path) -> None:
+    """What is copied into ``folder`` must not hold it: it would be copied into itself.
+
+    Raises:
+        DataError: it does.
+    """
+    source = Path(address).resolve()
+    if folder.resolve().is_relative_to(source):
+        msg = f"{address} ({source}) holds {folder.resolve()}, where its copy would go: give a folder of data alone"
+        raise DataError(msg)
 
 
 def walk(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -30,6 +30,8 @@ class Listing:
     classes: tuple[str, ...]
     named: bool = True
     """False where the source holds numbers alone and ``classes`` are made up from them."""
+    in_own_order: bool = False
+    """The source lists its class names by their numbers; else they are sorted."""
 
 
 class Format(Component):

@@ -54,6 +54,7 @@ class Cifar(Format):
             labels=label_N,
             classes=names or numbered_classes(label_N, limits),
             named=names is not None,
+            in_own_order=names is not None,
         )
 
     @override

@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.class_numbers import check_all_in_use, numbered_classes
+from eyas.data.formats.parquet_parts import distinct_values, part_columns, warn_of_parts
 from eyas.data.formats.parquet_rows import encode_labels, read_images, read_labels, rows_at_once, stream_rows, text_of
 from eyas.data.formats.parquet_schema import choose_columns, class_names, damage_of, label_kind, open_parquet
 from eyas.data.formats.parquet_sizes import column_sizes
@@ -54,11 +55,15 @@ class Parquet(Format):
         tables = _tables(files)
         names: tuple[str, ...] | None = None
         columns: list[pa.ChunkedArray] = []
+        parts: dict[str, set[str]] = {}
         for name in tables:
             file = open_parquet(root / name, name)
             image, label = self._columns(file.schema_arrow, name)
+            unused = part_columns(file.schema_arrow, label)
             with (root / name).open("rb") as source:
-                _check_size(source, file, (image, label), name, limits, walk=True)
+                _check_size(source, file, (image, label, *unused), name, limits, walk=True)
+            for column in unused:
+                parts.setdefault(column, set()).update(distinct_values(file, column, name))
             names = _agreed(names, class_names(file.schema_arrow, label), name)
             is_text = label_kind(file.schema_arrow.field(label).type) == "text"
             file = open_parquet(root / name, name, dictionary=label) if is_text else file
@@ -66,6 +71,7 @@ class Parquet(Format):
             _check_same_kind(columns[0].type, columns[-1].type, name)
         label_N, classes = encode_labels(columns, names, limits)
         counts = [len(column) for column in columns]
+        warn_of_parts(parts, root.name)
         return Listing(
             files=tables,
             file_indices=np.repeat(np.arange(len(tables), dtype=np.int64), counts),
@@ -73,6 +79,7 @@ class Parquet(Format):
             labels=label_N,
             classes=classes,
             named=names is not None or label_kind(columns[0].type) != "number",
+            in_own_order=names is not None,
         )
 
     @override
@@ -86,11 +93,13 @@ class Parquet(Format):
     @override
     def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
         smallest, names, labels = SmallestHashes(count), None, set[Any]()
+        parts: dict[str, set[str]] = {}
         columns: list[tuple[str, str, pa.DataType]] = []
         for name in _tables(files.names):
             with files.open(name) as source:
                 table = open_parquet(source, name)
                 image, label = self._columns(table.schema_arrow, name)
+                parts.update((column, set()) for column in part_columns(table.schema_arrow, label))
                 sizes = _check_size(source, table, (image, label), name, limits, walk=False)
                 names = _agreed(names, class_names(table.schema_arrow, label), name)
                 columns.append((image, label, table.schema_arrow.field(label).type))
@@ -98,6 +107,7 @@ class Parquet(Format):
                 for data, value in stream_rows(table, image, label, name, rows_at_once(sizes)):
                     labels.add(value)
                     smallest.offer(data, (data, value))
+        warn_of_parts(parts, folder.name)
         rows = smallest.items()
         image, label, _ = columns[0]
         cells = {image: pa.array([data for data, _ in rows], pa.binary()), label: [value for _, value in rows]}

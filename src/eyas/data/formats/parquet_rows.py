@@ -86,7 +86,12 @@ def encode_labels(
         DataError: a label is not among ``names``, or there are too many classes.
     """
     if label_kind(columns[0].type) == "number":
-        label_N = np.concatenate([column.to_numpy().astype(np.int64) for column in columns])
+        numbers = [column.to_numpy() for column in columns]
+        largest = max(int(part.max(initial=0)) for part in numbers)
+        if largest >= 2**63:  # of unsigned 64 bits
+            msg = f"label {largest} is no class number: they are counted from 0"
+            raise DataError(msg)
+        label_N = np.concatenate([part.astype(np.int64) for part in numbers])
         return label_N, names or numbered_classes(label_N, limits)
     values = [chunk.dictionary_encode() for column in columns for chunk in column.chunks]
     texts = [[text_of(value) for value in chunk.dictionary.to_pylist()] for chunk in values]

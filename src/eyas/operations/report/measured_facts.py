@@ -30,6 +30,7 @@ def measured_facts(results: Results) -> ResultFacts:
         not_comparable=results.comparability.reason,
         chance=max(classes) / sum(classes),
         test_images=sum(classes),
+        repeated_test_images=(results.manifest.get("repeated") or {}).get("test", 0),
         finetuning=_training(results, "finetune"),
         dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
         adapted=_CHECKPOINT in baseline,
