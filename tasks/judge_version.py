@@ -67,6 +67,7 @@ def judge_version(
         parity=parity,
         own=seen_none["candidate"],
         both=min(seen_none.values(), key=lambda one: one.comparable),
+        taken_as_is=version.metrics.get("baseline.epochs") == 0,
     )
     number = champion.number if champion else None
     return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
