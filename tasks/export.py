@@ -142,7 +142,12 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
     return {
         "version": 1,
         "files": {name: {"sha256": file_sha256(path), "bytes": path.stat().st_size} for name, path in names.items()},
-        "input": {"shape": list(dataset.image_shape), "mean": list(dataset.mean), "std": list(dataset.std)},
+        "input": {
+            "shape": list(dataset.image_shape),
+            "resize": dataset.manifest.image.resize,
+            "mean": list(dataset.mean),
+            "std": list(dataset.std),
+        },
         "classes": list(dataset.class_names),
         "dataset": dataset.digest,
     }

@@ -5,6 +5,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from torch import Tensor
+
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
 from eyas.data.held_out import HeldOutImages
@@ -67,6 +69,7 @@ def judge_version(
         parity=parity,
         own=seen_none["candidate"],
         both=min(seen_none.values(), key=lambda one: one.comparable),
+        taken_as_is=version.metrics.get("baseline.epochs") == 0,
     )
     number = champion.number if champion else None
     return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
@@ -107,14 +110,15 @@ def evaluate(
     networks: Networks, test: Split, settings: ExportParams, macs: Mapping[str, float]
 ) -> dict[str, MeasuredNetwork]:
     """Every network on all test images, and their latencies side by side; by role, as are ``macs``."""
-    pixels_NCHW, labels = test.images(), test.labels.numpy()
     files = {role: model.folder / file for role, (model, file) in networks.items()}
-    shape, runs = tuple(pixels_NCHW.shape[1:]), settings.latency_runs
-    measured = latency.measure(files, shape, runs=runs, batch=settings.latency_batch, threads=settings.threads)
+    shapes = {role: model.shape for role, (model, _) in networks.items()}
+    runs, batch = settings.latency_runs, settings.latency_batch
+    measured = latency.measure(files, shapes, runs=runs, batch=batch, threads=settings.threads)
+    pixels = {model.folder: images_for(test, model, networks["candidate"][0]) for model, _ in networks.values()}
     return {
         role: MeasuredNetwork(
-            answers=model.answers(pixels_NCHW, file),
-            labels=labels,
+            answers=model.answers(pixels[model.folder], file),
+            labels=test.labels.numpy(),
             latency=measured["milliseconds"][role]["median"],
             bytes=files[role].stat().st_size,
             macs=macs.get(role, math.nan),
@@ -122,6 +126,15 @@ def evaluate(
         )
         for role, (model, file) in networks.items()
     }
+
+
+def images_for(test: Split, model: ExportedModel, candidate: ExportedModel) -> Tensor:
+    """The test images as the version's own manifest says, ``(N, C, H, W)``.
+
+    Where it does not say how they are resized they are as the candidate's; where neither does, as they were fetched.
+    """
+    known = next((one for one in (model, candidate) if one.knows_resize), None)
+    return (test.decoded_as(model.shape, known.resize) if known else test).images()
 
 
 def never_rolled_back(version: Version) -> tuple[Gate, ...]:
@@ -141,7 +154,7 @@ def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:
 
 
 def same_task(candidate: ExportedModel, champion: ExportedModel) -> tuple[Gate, ...]:
-    """Networks for other images or other classes cannot be compared; replacing one by the other takes force."""
+    """Networks for other classes, or for images of which one is not known, take force to replace one another."""
     if candidate.answers_as(champion):
         return ()
     words = f"the champion takes {champion.task} and the candidate {candidate.task}: their answers do not compare"

@@ -39,7 +39,8 @@ def write_latency(settings: ExportParams, artifacts: Path) -> dict[str, Any]:
     if all(known.get(name) == value for name, value in how.items()):
         return known
     shape = tuple(json.loads((artifacts / "export" / "manifest.json").read_text())["input"]["shape"])
-    measured = how | measure(files, shape, runs=how["runs"], batch=how["batch"], threads=how["threads"])
+    shapes = dict.fromkeys(files, shape)
+    measured = how | measure(files, shapes, runs=how["runs"], batch=how["batch"], threads=how["threads"])
     write_json(path, measured)
     return measured
 

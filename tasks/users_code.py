@@ -6,6 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from eyas.operations.fingerprint import MAX_NAMED, OWN, Code
+from eyas.operations.source_files import VARIABLE, variable_sha256
 from eyas.storage.digests import file_sha256
 from tasks.named_inputs import python_path, search_path
 from tasks.reproduction import Check
@@ -21,7 +22,8 @@ def of_the_users_code(workspace: Workspace, code: Code, was_in: str) -> Iterator
     faults = [fault for name, digest in own.items() for fault in _faults(workspace, name, digest)]
     if faults:
         more = [f"{len(faults) - MAX_NAMED} more"] if len(faults) > MAX_NAMED else []
-        gone = any(_place(workspace, name) is None for name, digest in own.items() if not _is_distribution(digest))
+        files = [name for name, digest in own.items() if not (_is_distribution(digest) or _is_variable(name))]
+        gone = any(_place(workspace, name) is None for name in files)
         place = [f"when the version was made, PYTHONPATH held {was_in}"] if was_in and gone else []
         yield Check("own code", False, "; ".join([*faults[:MAX_NAMED], *more, *place]))
     elif own:
@@ -52,6 +54,8 @@ def _faults(workspace: Workspace, name: str, digest: str) -> Iterator[str]:
         return
     if _is_distribution(digest):
         yield f"{name} {digest} was installed, here is {here or 'none'}"
+    elif _is_variable(name):
+        yield f"the environment sets {name} to something else than then, or one of both leaves it unset"
     elif not here:
         yield f"{name} is not here: the folder that holds {name} must be the checkout, or stand in PYTHONPATH"
     else:
@@ -62,6 +66,8 @@ def _here(workspace: Workspace, name: str, digest: str) -> str:
     """Version or sha256 of what has this name now; empty where nothing has."""
     if _is_distribution(digest):
         return _version(name)
+    if _is_variable(name):
+        return variable_sha256(name)
     path = _place(workspace, name)
     return file_sha256(path) if path else ""
 
@@ -69,6 +75,10 @@ def _here(workspace: Workspace, name: str, digest: str) -> str:
 def _is_distribution(digest: str) -> bool:
     """Distributions are recorded by their versions, files by sha256."""
     return len(digest) != 64
+
+
+def _is_variable(name: str) -> bool:
+    return name.startswith(VARIABLE)
 
 
 def _place(workspace: Workspace, name: str) -> Path | None:

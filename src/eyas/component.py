@@ -7,19 +7,45 @@ with a ``kind`` literal and a ``__call__``. Defining the class registers it.
 
 import importlib
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, field_validator
 
 from eyas.errors import ParameterError
 
 
-class Component(BaseModel):
-    """Root of every family; a subclass without a ``kind`` of its own starts a family."""
+class Options(BaseModel):
+    """What a user may write: frozen, closed to fields it does not know, and with numbers where numbers are asked."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _no_truth_as_number(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        checked = validate(value)
+        if _became_number(value, checked):
+            msg = "a number is asked for; true and false (in YAML yes, no, on and off as well) are none"
+            raise ValueError(msg)
+        return checked
+
+
+def _became_number(value: Any, checked: Any) -> bool:
+    """Whether pydantic took a truth value for 1 or 0, at any depth."""
+    if isinstance(value, bool):
+        return isinstance(checked, Real) and not isinstance(checked, bool)
+    if isinstance(value, Mapping) and isinstance(checked, Mapping):
+        return any(_became_number(inner, checked.get(name)) for name, inner in value.items())
+    if isinstance(value, (list, tuple)) and isinstance(checked, (list, tuple)):
+        return any(map(_became_number, value, checked))
+    return False
+
+
+class Component(Options):
+    """Root of every family; a subclass without a ``kind`` of its own starts a family."""
+
     registry: ClassVar[dict[str, type["Component"]]] = {}
     family: ClassVar[str] = "component"
     kind: str = ""

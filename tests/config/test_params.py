@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from eyas.component import Options, families
 from eyas.config import PipelineParams, expand, load_params, parse_params
 from eyas.data.formats import Format
 from eyas.errors import ParameterError
@@ -75,6 +77,15 @@ def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
         ({"schedule": {"cron": "99 99 * * *"}}, ["schedule", "99 99 * * *", "minute hour day month weekday"]),
         ({"schedule": {"cron": "0 3 * * 1", "timezone": "Mars/Base"}}, ["Mars/Base", "Europe/Berlin"]),
         ({"schedule": {"cron": "0 3 * * 1", "interval_minutes": 5}}, ["exclude each other"]),
+        ({"sample": {"budget": {"macs": 1}}}, ["sample.budget", "macs 1", "nothing would be pruned", "below 1"]),
+        ({"sample": {"budget": {"params": 1.0}}}, ["sample.budget", "params 1", "nothing would be pruned"]),
+        ({"finetune": {"epochs": True}}, ["finetune.epochs", "a number is asked for", "yes", "True"]),
+        ({"fetch": {"mean": [0.5, True, 0.5]}}, ["fetch.mean", "a number is asked for", "True"]),
+        ({"fetch": {"limits": {"pixels": False}}}, ["fetch.limits.pixels", "False"]),
+        ({"promote": {"max_drop": True}}, ["promote.max_drop", "a number is asked for"]),
+        ({"finetune": {"recipe": {"kind": "sgd", "learning_rate": True}}}, ["finetune.recipe", "learning_rate"]),
+        ({"finetune": {"recipe": {"kind": "sgd", "distillation": {"alpha": True}}}}, ["distillation.alpha", "true"]),
+        ({"runtime": {"storage": {"backoff": True}}}, ["runtime.storage.backoff", "a number is asked for"]),
         (["fetch"], ["sections", "list"]),
     ],
 )
@@ -83,6 +94,32 @@ def test_a_wrong_parameter_names_place_value_and_what_is_allowed(content: object
         parse_params(content, "params.yaml")
     message = str(caught.value)
     assert all(needle in message for needle in needles), message
+
+
+def descendants(root: type[Options]) -> set[type[Options]]:
+    return {root}.union(*map(descendants, root.__subclasses__()))
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_no_field_of_any_section_or_member_takes_a_truth_value_for_a_number(value: bool) -> None:
+    families()
+    models = {model for model in descendants(Options) if model.__module__.startswith("eyas.")}
+    assert len(models) > 30
+    for model in models:
+        for name in model.model_fields:
+            for content in (value, [value, value]):
+                try:
+                    checked = getattr(model.model_validate({name: content}), name)
+                except ValidationError:
+                    continue
+                assert repr(checked).replace("(", "[").replace(")", "]") == repr(content), (model, name)
+
+
+def test_a_truth_value_stays_one_where_it_is_asked_for_or_anything_goes() -> None:
+    params = parse_params({"baseline": {"seen_by_checkpoint": False, "arguments": {"bias": True, "sizes": [1, True]}}})
+    assert params.baseline.seen_by_checkpoint is False
+    assert params.baseline.arguments == {"bias": True, "sizes": [1, True]}
+    assert params.baseline.arguments["bias"] is True
 
 
 def test_a_format_is_named_by_its_kind_or_with_options_or_left_to_look() -> None:

@@ -29,7 +29,7 @@ def test_runs_interleave_and_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch
         latency.onnx_runtime, "session", lambda path, threads: Fake(path.name, seconds[path.name], calls)
     )
     files = {"dense": Path("a.onnx"), "model": Path("b.onnx")}
-    result = latency.measure(files, (1, 8, 8), runs=20, batch=2, threads=1)
+    result = latency.measure(files, dict.fromkeys(files, (1, 8, 8)), runs=20, batch=2, threads=1)
     assert calls == ["a.onnx", "b.onnx"] * 22
     times = result["milliseconds"]
     assert 4 <= times["dense"]["q25"] <= times["dense"]["median"] <= times["dense"]["q75"] <= times["dense"]["p95"]

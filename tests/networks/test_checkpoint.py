@@ -1,6 +1,8 @@
 """Checkpoints: the usual wrappings load, everything else is refused in words."""
 
+import math
 import pickle
+import warnings
 
 import pytest
 import torch
@@ -199,3 +201,146 @@ def test_a_checkpoint_that_contains_itself_ends(tmp_path, names):
     torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(CheckpointError, match="holds no state dict"):
         load_weights(tmp_path / "weights.pth")
+
+
+class Tied(nn.Module):
+    """Two convolutions of one weight, by the same parameter or by the same memory."""
+
+    def __init__(self, by: str = "parameter", buffers: bool = False):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3)
+        if by == "parameter":
+            self.b.weight = self.a.weight
+        else:
+            self.b.weight.data = self.a.weight.data
+        if buffers:
+            self.register_buffer("first", torch.zeros(3))
+            self.register_buffer("second", self.first)
+
+
+def refusal(model, weights):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        apply_weights(model, weights)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("by", ["parameter", "memory"])
+def test_two_values_for_one_weight_are_refused_by_both_names(by):
+    state = Tied(by).state_dict()
+    apart = {name: value.clone() for name, value in state.items()}
+    apart["b.weight"] += 1
+    assert "1 with two values for one tensor of the network: a.weight and b.weight" in refusal(Tied(by), apart)
+    model = Tied(by)
+    apply_weights(model, {name: value.clone() for name, value in state.items()})
+    assert torch.equal(model.b.weight, state["a.weight"])
+    if by == "parameter":
+        apply_weights(model, {name: value for name, value in state.items() if name != "b.weight"})
+
+
+def test_two_values_for_one_buffer_are_refused():
+    state = Tied(buffers=True).state_dict()
+    assert "first and second" in refusal(Tied(buffers=True), state | {"second": torch.ones(3)})
+
+
+def quantised(weight):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(weight, 0.01, 0, torch.qint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        (lambda weight: (127 * weight).to(torch.int8), "int8 for float32"),
+        (lambda weight: weight.to(torch.int64), "int64 for float32"),
+        (lambda weight: weight.to(torch.complex64), "complex64 for float32"),
+        (lambda weight: weight.to_sparse(), "sparse for float32"),
+        (lambda weight: weight.to("meta"), "meta, without values, for float32"),
+        (quantised, "quantised for float32"),
+    ],
+)
+@pytest.mark.parametrize("name", ["conv1.weight", "bn1.running_var"])
+def test_a_tensor_of_another_kind_is_refused_by_name_and_kind(source, change, kind, name):
+    state = source.state_dict()
+    message = refusal(fresh(), state | {name: change(state[name])})
+    assert f"1 of another kind (saved for needed): {name} {kind}" in message
+    assert "dequantize" in message
+
+
+def test_truth_values_are_no_weights(source):
+    state = source.state_dict()
+    assert "conv1.weight bool for float32" in refusal(fresh(), state | {"conv1.weight": state["conv1.weight"] > 0})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_floating_point_of_another_precision_is_taken(source, dtype):
+    model = fresh()
+    apply_weights(model, {name: v.to(dtype) if v.is_floating_point() else v for name, v in source.state_dict().items()})
+    assert torch.equal(model.linear.weight, source.linear.weight.to(dtype).float())
+
+
+class Buffers(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.tensor([3]))
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("kept", torch.tensor([1.0, 0.0]))
+
+
+def test_integers_and_masks_are_taken_where_nothing_of_them_is_lost():
+    saved = {"steps": torch.tensor([7], dtype=torch.int32), "mask": torch.tensor([0, 1], dtype=torch.uint8)}
+    saved["kept"] = torch.tensor([False, True])
+    model = Buffers()
+    apply_weights(model, saved)
+    assert (model.steps.tolist(), model.mask.tolist(), model.kept.tolist()) == ([7], [False, True], [0.0, 1.0])
+    assert "steps float32 for int64" in refusal(Buffers(), saved | {"steps": torch.tensor([7.5])})
+    assert "mask uint8 for bool" in refusal(Buffers(), saved | {"mask": torch.tensor([0, 2], dtype=torch.uint8)})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("conv1.weight", math.nan, "conv1.weight holds NaN"),
+        ("linear.bias", math.inf, "linear.bias holds infinity"),
+        ("bn1.running_mean", -math.inf, "bn1.running_mean holds infinity"),
+        ("bn1.running_var", -1.0, "bn1.running_var is negative, which no variance is"),
+        ("bn1.running_var", math.nan, "bn1.running_var holds NaN"),
+    ],
+)
+def test_values_that_no_training_ends_with_are_named(source, tmp_path, name, value, words):
+    state = source.state_dict()
+    state[name].view(-1)[0] = value
+    torch.save(state, tmp_path / "weights.pt")
+    model = fresh()
+    before = model.linear.weight.clone()
+    with pytest.raises(CheckpointError, match=f"1 wrong: {words}"):
+        load_checkpoint(model, tmp_path / "weights.pt")
+    assert torch.equal(model.linear.weight, before)
+
+
+def test_what_overflows_in_the_networks_own_precision_is_named(source, tmp_path):
+    state = source.state_dict()
+    state["conv1.weight"] = state["conv1.weight"].double() + 1e60
+    torch.save(state, tmp_path / "weights.pt")
+    with pytest.raises(CheckpointError, match=r"conv1\.weight holds infinity"):
+        load_checkpoint(fresh(), tmp_path / "weights.pt")
+
+
+def test_a_mask_of_infinities_is_no_fault(tmp_path):
+    torch.save(Buffers().state_dict() | {"kept": torch.tensor([0.0, -math.inf])}, tmp_path / "weights.pt")
+    model = Buffers()
+    load_checkpoint(model, tmp_path / "weights.pt")
+    assert model.kept.tolist() == [0.0, -math.inf]
+
+
+def test_a_layer_of_zeros_is_told(source, tmp_path, caplog):
+    state = source.state_dict()
+    torch.save(state, tmp_path / "good.pt")
+    load_checkpoint(fresh(), tmp_path / "good.pt")
+    assert "zero" not in caplog.text
+    state["conv1.weight"].zero_()
+    torch.save(state, tmp_path / "weights.pt")
+    load_checkpoint(fresh(), tmp_path / "weights.pt")
+    assert "all weights of conv1.weight are zero" in caplog.text

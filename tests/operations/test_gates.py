@@ -95,6 +95,23 @@ def test_a_champion_that_saw_the_test_images_is_not_compared_with_but_the_dense_
     assert not numbers.keys() & {"champion_accuracy", "gain", "gain_low", "gained", "lost", "churn"}
 
 
+def test_a_dense_checkpoint_that_its_pruned_network_surely_beats_is_nothing_to_hold_it_against() -> None:
+    params, weak = OPEN.model_copy(update={"max_drop": 0.05}), answering(range(30))
+
+    def gates(limits: PromoteParams, dense: MeasuredNetwork, *, as_is: bool) -> tuple[Gate, ...]:
+        return judge(limits, DENSE, dense=dense, champion=None, parity=True, taken_as_is=as_is)[0]
+
+    drop, sound = gates(params, weak, as_is=True)
+    assert (drop.passed, sound.name, sound.passed) == (True, "sound_dense", False)
+    assert "26 gained, 0 lost of 200 test images" in sound.reason
+    assert all(words in sound.reason for words in ("fetch.mean", "baseline.adapt_epochs", "promote.max_drop: null"))
+    assert sound.value > sound.limit
+    assert [gate.name for gate in gates(params, weak, as_is=False)] == ["drop"]
+    assert gates(OPEN, weak, as_is=True) == ()
+    near = gates(params, answering(range(8)), as_is=True)
+    assert [gate.name for gate in near] == ["drop"]  # two points, which may be less
+
+
 def test_parity_must_have_been_shown() -> None:
     params = OPEN.model_copy(update={"require_parity": True})
     assert failed(params, DENSE, parity=False) == {"parity"}

@@ -220,3 +220,36 @@ def test_nothing_of_it_runs(tmp_path: Path) -> None:
     assert len(reached(tmp_path, "p.net")) == 3
     assert not (tmp_path / "ran").exists()
     assert "p" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "reading",
+    [
+        'os.environ["NET_ACT"]',
+        'os.environ.get("NET_ACT", "relu")',
+        'os.getenv("NET_ACT")',
+        'getenv("NET_ACT")',
+        'environ.get("NET_ACT")',
+        '"NET_ACT" in os.environ',
+        'os.path.join(os.environ.get("NET_ACT", ""), "file")',
+    ],
+)
+def test_a_variable_that_the_code_names_counts_by_a_digest(
+    reading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path, {"net.py": f"import os\nfrom os import environ, getenv\ndef build(): return {reading}\n"})
+    digests = set()
+    for value in (None, "", "relu", "gelu"):
+        monkeypatch.delenv("NET_ACT", raising=False)
+        if value is not None:
+            monkeypatch.setenv("NET_ACT", value)
+        code = reached(folder, "net")
+        assert code.keys() == {"net.py", "$NET_ACT"}
+        digests.add(code["$NET_ACT"])
+    assert len(digests) == 4
+    assert all(len(digest) == 64 and "gelu" not in digest for digest in digests)
+
+
+def test_variables_of_other_names_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path, {"net.py": 'import os\nname = "A" + "B"\nos.environ[name]\n{}.get("C")\nprint("D")\n'})
+    assert reached(folder, "net").keys() == {"net.py"}

@@ -230,7 +230,38 @@ def test_a_dense_network_that_was_hardly_trained_makes_no_success() -> None:
     assert "baseline.epochs" in remark.advice
     assert names(replace(facts, dense_training=training())) == set()
     assert names(replace(facts, adapted=True)) == set()
-    assert names(replace(facts, dense_training=None)) == set()
+    assert names(replace(facts, dense_training=None)) == {"beaten_checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "beaten"),
+    [
+        (PairedCounts(600, 492, 6), True),  # classes in another order: 17 % before, 98 % after
+        (PairedCounts(300, 40, 13), True),  # pixels of another scale: 77.33 % before, 86.33 % after
+        (PairedCounts(300, 30, 13), False),  # 5.7 points, which might be less than two
+        (PairedCounts(10_000, 300, 110), False),  # surely better, and by what is not rare
+        (PairedCounts(10_000, 400, 110), True),
+        (PairedCounts(2000, 10, 10), False),
+        (PairedCounts(2000, 0, 300), False),
+        (PairedCounts(0, 0, 0), False),
+    ],
+)
+def test_a_checkpoint_that_its_own_pruned_network_surely_beats_makes_no_success(
+    counts: PairedCounts, beaten: bool
+) -> None:
+    facts = replace(GOOD, test=counts, dense_training=None)
+    verdict = reach_verdict(facts)
+    assert [remark.name for remark in verdict.remarks if remark.name == "beaten_checkpoint"] == [
+        "beaten_checkpoint"
+    ] * beaten
+    if beaten:
+        assert not verdict.success
+        assert verdict.headline.startswith("Accuracy held, but see below")
+        assert verdict.metrics()["verdict.success"] == 0
+        assert all(name in verdict.lines[1] for name in ("fetch.mean", "order of the classes", "baseline.adapt_epochs"))
+    assert "beaten_checkpoint" not in names(replace(facts, dense_training=LONG))
+    assert "beaten_checkpoint" not in names(replace(facts, dense_training=LONG, adapted=True))
+    assert "beaten_checkpoint" not in names(replace(facts, not_comparable="seen"))
 
 
 @pytest.mark.parametrize(("share", "images"), [(0.1, 1000), (0.5, 30), (0.9, 400)])

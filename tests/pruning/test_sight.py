@@ -160,6 +160,27 @@ RANDOM: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+CHANGING: dict[str, Callable[[Tensor, Tensor], object]] = {
+    "running mean": lambda seen, x: seen.mul_(0.9).add_(0.1 * x.detach().mean()),
+    "counter": lambda seen, x: seen.add_(1),
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_forward_that_changes_a_buffer_in_eval_mode_is_told_so(name: str) -> None:
+    model = Scaled(lambda x: x, 0.0).eval()
+    model.register_buffer("seen", torch.zeros(()))
+
+    def wrap(x: Tensor) -> Tensor:
+        CHANGING[name](model.seen, x)
+        return x + model.seen
+
+    model.wrap = wrap
+    for layer in ("a", "b"):
+        reason = frozen_reason(eyas.trace(model, (IMAGES,)), layer)
+        assert "changes the buffer seen in eval mode: change it only `if self.training`" in reason
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_random_forward_is_named(name: str) -> None:
     model = Scaled(lambda x: x, 0.0).eval()

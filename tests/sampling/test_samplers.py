@@ -122,6 +122,12 @@ def test_a_budget_out_of_reach_states_the_range(share):
         ask(DEEP, share, tolerance=1e-5)
 
 
+@pytest.mark.parametrize("limit", [1, 1.0, float(DEEP.cost().macs)])
+def test_a_budget_of_the_whole_network_prunes_nothing_and_is_refused(limit):
+    with pytest.raises(BudgetError, match="macs is all that the dense network has: nothing would be pruned"):
+        ask(DEEP, limit)
+
+
 def test_a_band_between_two_steps_is_an_error_in_words():
     with pytest.raises(BudgetError, match="jump over this band"):
         ask(Chain([4], side=1), 0.6, tolerance=1e-6)

@@ -14,9 +14,11 @@ import torch
 
 import eyas
 from eyas.cli import main
+from eyas.data import open_dataset
 from eyas.data.comparability import COMPARABLE, Comparability
 from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
+from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
 from eyas.storage.digests import file_sha256
@@ -77,6 +79,57 @@ def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, sp
         promote(workspace)
     assert promote(workspace, force="a class was added").outcome == "forced"
     assert aliases(workspace)["champion"] == "2"
+
+
+def write_input(workspace: Workspace, **changes: object) -> None:
+    """Let the exported network say something else of the images that it takes; "unknown" leaves a field out."""
+    file = workspace.artifacts / "export/manifest.json"
+    manifest = json.loads(file.read_text())
+    entries = (manifest["input"] | changes).items()
+    write_json(file, manifest | {"input": {name: value for name, value in entries if value != "unknown"}})
+
+
+@pytest.mark.parametrize("champion_first", [True, False])
+def test_champion_and_candidate_are_each_fed_as_their_own_manifests_say(
+    setting: Setting, spoilt: Callable[..., None], champion_first: bool
+) -> None:
+    workspace = setting()
+    test = open_dataset(workspace.artifacts / "fetch").split("test")
+    exported, labels = ExportedModel.open(workspace.artifacts / "export"), test.labels.numpy()
+    whole = float((exported.answers(test.images()) == labels).mean())
+    cropped = float((exported.answers(test.decoded_as((1, 8, 8), 12).images()) == labels).mean())
+    assert cropped < whole - 0.1
+    of_champion, of_candidate = (None, 12) if champion_first else (12, None)
+    write_input(workspace, resize=of_champion)
+    enter(workspace)
+    promote(workspace, force="the first")
+    write_input(workspace, resize=of_candidate)
+    enter(workspace)
+    numbers = promote(workspace, dry_run=True).numbers
+    accuracies = {None: whole, 12: cropped}
+    assert numbers["champion_accuracy"] == accuracies[of_champion]
+    assert numbers["accuracy"] == accuracies[of_candidate]
+
+
+@pytest.mark.parametrize("resize", [None, 12])
+def test_a_champion_of_before_that_does_not_say_how_it_resizes(
+    setting: Setting, spoilt: Callable[..., None], resize: int | None
+) -> None:
+    workspace = setting()
+    write_input(workspace, resize="unknown")
+    enter(workspace)
+    promote(workspace)
+    write_input(workspace, resize=resize)
+    enter(workspace)
+    decision = promote(workspace, dry_run=True)
+    failed = {gate.name: gate.reason for gate in decision.gates if not gate.passed}
+    assert ("champion_accuracy" in decision.numbers) == (resize is None)
+    assert ("same_task" in failed) == (resize is not None)
+    if resize is not None:
+        assert (
+            "the champion takes images of 1 x 8 x 8, resized in a way that was not recorded, in" in failed["same_task"]
+        )
+        assert "the candidate images of 1 x 8 x 8, cut out of a shorter edge of 12, in" in failed["same_task"]
 
 
 def test_what_its_checkpoint_may_have_seen_is_not_compared(

@@ -17,6 +17,7 @@ from eyas.storage import Store
 from eyas.storage.digests import file_sha256
 from tasks.dense_source import checkpoint_versions
 from tasks.fingerprint import code_files, recorded_fingerprint
+from tasks.named_inputs import own_code
 from tasks.record import log_report, open_store, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
@@ -192,6 +193,22 @@ def test_own_code_must_be_here_and_is_told_where(
     monkeypatch.undo()
     assert "own code" not in missing(workspace)
     assert reproduce(workspace).commands[-1] == ".venv/bin/eyas run"
+
+
+def test_a_variable_that_own_code_reads_is_checked(
+    workspace: Workspace, with_own_code: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NET_ACT", raising=False)
+    (with_own_code / "mypkg/net.py").write_text('import os\nACT = os.environ.get("NET_ACT")\n')
+    workspace = open_workspace(workspace.root)
+    enter(workspace)
+    assert "own code" not in missing(workspace)
+    monkeypatch.setenv("NET_ACT", "gelu")
+    assert "the environment sets $NET_ACT to something else than then" in missing(workspace)["own code"]
+    assert "$NET_ACT changed" in differing(workspace)["code"]
+    assert "gelu" not in json.dumps(own_code(workspace))
+    monkeypatch.delenv("NET_ACT")
+    assert "own code" not in missing(workspace)
 
 
 def test_other_parameters_are_named(workspace: Workspace) -> None:

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from eyas.component import Options
 from eyas.storage import holds_secret
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -26,7 +27,7 @@ PublicAddress = Annotated[str, AfterValidator(_public)]
 """An address that may be recorded: what of it is secret stands in a variable of the environment, as ``$NAME``."""
 
 
-class Section(BaseModel):
+class Section(Options):
     """A section of ``params.yaml``: frozen, and closed to fields it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(validate_default=True)

@@ -144,7 +144,7 @@ class BaselineParams(Section):
 
 
 class BudgetParams(Section):
-    """What a candidate may cost: a number up to 1 is a share of the dense cost, a larger one absolute."""
+    """What a candidate may cost: a number below 1 is a share of the dense cost, a larger one absolute."""
 
     macs: Annotated[float, Field(gt=0)] | None = None
     """Multiply-adds per image."""
@@ -158,6 +158,9 @@ class BudgetParams(Section):
         budgets = [name for name, value in self if value is not None]
         if len(budgets) != 1:
             msg = f"give exactly one of macs, params, activation_bytes; given: {', '.join(budgets) or 'none'}"
+            raise ValueError(msg)
+        if getattr(self, budgets[0]) == 1:
+            msg = f"{budgets[0]} 1 is all that the dense network has: nothing would be pruned; give a share below 1"
             raise ValueError(msg)
         return self
 

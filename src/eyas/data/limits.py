@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from eyas.component import Options
 from eyas.errors import DataError
 
 ANY_RATIO = 64 * 2**20  # bytes that a file of any size may unpack to
@@ -11,10 +12,8 @@ _IMAGE = 256  # bytes that the index takes for each image, whatever its size
 _Most = Annotated[int, Field(ge=1, strict=True)]
 
 
-class Limits(BaseModel):
+class Limits(Options):
     """What a source may hold. Every message that refuses names the value, the limit and the field to raise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     unpacked_bytes: _Most = 2**42
     """Bytes that one archive or compressed file unpacks to."""

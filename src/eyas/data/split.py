@@ -6,7 +6,7 @@ whatever device they are by then.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -78,6 +78,19 @@ class Split:
             more = self._decode(range(len(self._cache), wanted))
             self._cache = torch.cat([self._cache, more]) if len(self._cache) else more
         return self._cache[:wanted]
+
+    def decoded_as(self, shape: tuple[int, int, int], resize: int | None) -> "Split":
+        """The same images for a network that takes another ``shape`` (C, H, W), or another ``resize`` before a crop.
+
+        Raises:
+            DataError: there are no such images.
+        """
+        channels, size, _ = shape
+        decode = replace(self._store.decode, channels=channels, size=size, resize=resize)
+        if decode == self._store.decode:
+            return self
+        store = replace(self._store, decode=decode)
+        return Split(self.name, self._locations, self._digests, self.labels, store)
 
     def batches(self, batch_size: int, order: Tensor | Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (images (B, C, H, W) as unsigned bytes, labels (B,)); the last may be smaller.

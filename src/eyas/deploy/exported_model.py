@@ -29,16 +29,41 @@ class ExportedModel:
         """Read the manifest; the files were verified when they were fetched."""
         return cls(folder, json.loads((folder / "manifest.json").read_text()))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of its images."""
+        channels, height, width = self.manifest["input"]["shape"]
+        return channels, height, width
+
+    @property
+    def resize(self) -> int | None:
+        """Shorter edge of its images before the centre crop; None where there is no crop, or where it is not known."""
+        resize: int | None = self.manifest["input"].get("resize")
+        return resize
+
+    @property
+    def knows_resize(self) -> bool:
+        """Whether its manifest says how images are resized; manifests did not always."""
+        return "resize" in self.manifest["input"]
+
     def answers_as(self, other: "ExportedModel") -> bool:
-        """Whether both take the same images and mean the same classes, in the same order."""
-        mine, theirs = self.manifest, other.manifest
-        return bool(mine["input"]["shape"] == theirs["input"]["shape"] and mine["classes"] == theirs["classes"])
+        """Whether both mean the same classes, in the same order, and can be fed the same photographs.
+
+        Each gets them decoded as its own manifest says; where one does not say, only what is not cropped is alike.
+        """
+        if self.manifest["classes"] != other.manifest["classes"]:
+            return False
+        both_known = self.knows_resize and other.knows_resize
+        return both_known or (self.shape == other.shape and self.resize is None and other.resize is None)
 
     @property
     def task(self) -> str:
         """What goes in and what comes out, in words."""
-        shape, names = self.manifest["input"]["shape"], self.manifest["classes"]
-        return f"images of {' x '.join(map(str, shape))} in {len(names)} classes ({', '.join(names[:3])}, ...)"
+        names = self.manifest["classes"]
+        crop = f", cut out of a shorter edge of {self.resize}," if self.resize else ""
+        resized = crop if self.knows_resize else ", resized in a way that was not recorded,"
+        images = f"images of {' x '.join(map(str, self.shape))}{resized}"
+        return f"{images} in {len(names)} classes ({', '.join(names[:3])}, ...)"
 
     def answers(self, pixels_NCHW: Tensor, file: str = "model.onnx") -> NDArray[np.int64]:
         """Top-1 class of each image, ``(N,)``.
@@ -50,10 +75,9 @@ class ExportedModel:
         Raises:
             DataError: the images have another shape than the version takes.
         """
-        expected = tuple(self.manifest["input"]["shape"])
-        if tuple(pixels_NCHW.shape[1:]) != expected:
+        if tuple(pixels_NCHW.shape[1:]) != self.shape:
             msg = (
-                f"{self.folder}: takes images of {expected} (C, H, W), the test images are "
+                f"{self.folder}: takes images of {self.shape} (C, H, W), the test images are "
                 f"{tuple(pixels_NCHW.shape[1:])}: the versions cannot be compared on them"
             )
             raise DataError(msg)

@@ -16,13 +16,18 @@ from eyas.parallel import cores
 
 
 def measure(
-    files: Mapping[str, Path], shape: tuple[int, ...], *, runs: int = 200, batch: int = 1, threads: int = 1
+    files: Mapping[str, Path],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    runs: int = 200,
+    batch: int = 1,
+    threads: int = 1,
 ) -> dict[str, Any]:
     """Median, quartiles and 95th percentile of each file's run time, in milliseconds per run of ``batch`` images.
 
     Args:
         files: ONNX file by name.
-        shape: of one image, ``(C, H, W)``.
+        shapes: of one image, ``(C, H, W)``, by the file's name.
         runs: timed runs per file, after a tenth as many to warm up.
         batch: images per run.
         threads: intra-op threads of every session.
@@ -34,12 +39,14 @@ def measure(
     import onnxruntime
 
     sessions = {name: onnx_runtime.session(path, threads) for name, path in files.items()}
-    image_NCHW = np.random.default_rng(0).standard_normal((batch, *shape), dtype=np.float32)
+    images_NCHW = {
+        name: np.random.default_rng(0).standard_normal((batch, *shapes[name]), dtype=np.float32) for name in files
+    }
     times: dict[str, list[float]] = {name: [] for name in files}
     warm_up = max(1, runs // 10)
     for turn in range(warm_up + runs):
         for name, opened in sessions.items():
-            seconds = _time(opened, image_NCHW)
+            seconds = _time(opened, images_NCHW[name])
             if turn >= warm_up:
                 times[name].append(seconds)
     return {

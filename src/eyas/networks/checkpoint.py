@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from eyas.errors import CheckpointError
+from eyas.networks.checkpoint_tensors import OPTIONAL, require_fit, require_sound
 
 _LOG = logging.getLogger(__name__)
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
-_OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _AVERAGED = "n_averaged"  # how torch.optim.swa_utils.AveragedModel counts
 _DEEPEST = 8  # dicts inside dicts
 _ANY_RATIO = 2**20  # bytes that a file of any size may unpack to
-_SHOWN = 5  # keys named per kind of mismatch; the rest is counted
+_SHOWN = 5  # keys named of a file that holds no state dict
 
 
 def load_weights(path: Path | str, key: str | None = None) -> dict[str, Tensor]:
@@ -66,29 +66,11 @@ def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: st
     """Copy ``weights`` into ``model``, every one of them.
 
     Raises:
-        CheckpointError: names or shapes differ; the message counts and names missing, unexpected and
-            wrong-shaped keys. The model is unchanged then.
+        CheckpointError: names, shapes or kinds of tensors differ, or tied names hold different values; the message
+            counts and names them. The model is unchanged then.
     """
-    expected = model.state_dict(keep_vars=True)
-    held = {id(tensor) for name, tensor in expected.items() if name in weights}  # tied ones under one name suffice
-    missing = [name for name, tensor in expected.items() if id(tensor) not in held and not name.endswith(_OPTIONAL)]
-    unexpected = [name for name in weights if name not in expected and not name.endswith(_OPTIONAL)]
-    shapes = [
-        f"{name} {tuple(weights[name].shape)} for {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    problems = [
-        _list("missing", missing),
-        _list("unexpected", unexpected),
-        _list("of another shape (saved for needed)", shapes),
-    ]
-    if missing or unexpected or shapes:
-        msg = (
-            f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. "
-            "Check `architecture`, `arguments` and the number of classes"
-        )
-        raise CheckpointError(msg)
+    require_fit(model, weights, source)
+    expected = model.state_dict()
     kept = {name: value for name, value in weights.items() if name in expected}
     model.load_state_dict(kept, strict=False)
 
@@ -97,9 +79,12 @@ def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) 
     """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`.
 
     Names that fit but for a prefix of their own (Lightning writes ``model.`` or ``net.``) lose it.
+
+    Raises:
+        CheckpointError: as there, or it holds NaN, infinity or a negative variance.
     """
     weights = load_weights(path, key)
-    expected = {name for name in model.state_dict() if not name.endswith(_OPTIONAL)}
+    expected = {name for name in model.state_dict() if not name.endswith(OPTIONAL)}
     prefixes = sorted(
         prefix for prefix in {name.split(".", 1)[0] for name in weights} if expected <= set(_below(weights, prefix))
     )
@@ -110,6 +95,7 @@ def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) 
         dropped = sum(not name.startswith(f"{prefixes[0]}.") for name in weights)
         _LOG.info("weights of %s: those under %r are taken, %d others left", path, prefixes[0], dropped)
         weights = _below(weights, prefixes[0])
+    require_sound(model, weights, f"checkpoint {path}")
     apply_weights(model, weights, source=f"checkpoint {path}")
 
 
@@ -203,12 +189,3 @@ def _describe(content: Any) -> str:
     if not isinstance(content, Mapping):
         return type(content).__name__
     return f"a dict of {', '.join(map(str, list(content)[:_SHOWN]))}" if content else "an empty dict"
-
-
-def _list(kind: str, names: Iterable[str]) -> str:
-    """The first few of ``names`` after their number and kind."""
-    names = list(names)
-    if not names:
-        return ""
-    more = ", ..." if len(names) > _SHOWN else ""
-    return f"{len(names)} {kind}: {', '.join(names[:_SHOWN])}{more}"

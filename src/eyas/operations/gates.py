@@ -8,12 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eyas.data.comparability import Comparability
+from eyas.operations import beaten_checkpoint
 from eyas.operations.champion_gates import gain_at_worst, gates_against
 from eyas.operations.gate import Gate, at_least, at_most
 from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
 COMPARABLE = Comparability()
+_WITHOUT_DENSE = "judge without it (promote.max_drop: null), or promote by force"
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ def judge(
     parity: bool,
     own: Comparability = COMPARABLE,
     both: Comparability = COMPARABLE,
+    taken_as_is: bool = False,
 ) -> tuple[tuple[Gate, ...], dict[str, float]]:
     """Apply every gate that is asked for; returns them with all numbers they stand on.
 
@@ -102,6 +105,7 @@ def judge(
         parity: whether the exported file agrees with PyTorch.
         own: whether the candidate, and so the dense network, has seen none of the test images.
         both: whether neither the candidate nor the champion has.
+        taken_as_is: whether the dense network is a checkpoint that was not trained on this data here.
     """
     numbers = {
         "images": float(len(candidate.labels)),
@@ -113,7 +117,7 @@ def judge(
     }
     if own.comparable:
         numbers["dense_accuracy"] = dense.accuracy
-    gates = list(_own(params, candidate, dense, parity=parity, own=own))
+    gates = list(_own(params, candidate, dense, parity=parity, own=own, taken_as_is=taken_as_is))
     if champion is not None and not both.comparable:
         numbers["champion_latency"] = champion.latency
         gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
@@ -130,7 +134,13 @@ def judge(
 
 
 def _own(
-    params: PromoteParams, candidate: MeasuredNetwork, dense: MeasuredNetwork, *, parity: bool, own: Comparability
+    params: PromoteParams,
+    candidate: MeasuredNetwork,
+    dense: MeasuredNetwork,
+    *,
+    parity: bool,
+    own: Comparability,
+    taken_as_is: bool,
 ) -> Iterator[Gate]:
     """Gates that need no champion."""
     accuracy, drop = candidate.accuracy, dense.accuracy - candidate.accuracy
@@ -141,10 +151,12 @@ def _own(
         words = "test accuracy" if own.comparable else "test accuracy, on images that it may have seen,"
         yield at_least("accuracy", accuracy, params.min_accuracy, words)
     if params.max_drop is not None and not own.comparable:
-        way = "judge without it (promote.max_drop: null), or promote by force"
-        yield _not_compared("comparable_with_dense", "the dense network", own, way)
+        yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
     elif params.max_drop is not None:
         yield at_most("drop", drop, params.max_drop, "loss of accuracy against the dense network")
+        if taken_as_is and beaten_checkpoint.is_beaten(counts := compare_answers(candidate, dense)):
+            reason = f"{beaten_checkpoint.WORDS} ({counts.words}): {beaten_checkpoint.ADVICE}; {_WITHOUT_DENSE}"
+            yield Gate("sound_dense", counts.interval()[0], beaten_checkpoint.RARE_GAIN, False, reason)
     if params.max_latency is not None:
         yield at_most("latency", candidate.latency, params.max_latency, "median latency in ms")
     if params.max_bytes is not None:

@@ -2,12 +2,14 @@
 
 import ast
 import importlib.util
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 LOOKING = {"__file__", "__path__", "__loader__", "__spec__", "spec_from_file_location", "run_path", "run_module"}
 LOOKING |= {"getfile", "getsourcefile", "currentframe"}
 LOOKING_MODULES = {"pkgutil", "runpy", "importlib.resources", "pydoc", "torch.utils.cpp_extension"}
+READING = {"getenv"}
 IMPORTING = {"import_module", "__import__"}
 
 
@@ -21,6 +23,8 @@ class Imports:
     """Modules of which it takes all names."""
     texts: set[str] = field(default_factory=set)
     """Every text that stands in the code."""
+    variables: set[str] = field(default_factory=set)
+    """Variables of the environment that it reads by a name in the code."""
     looks_around: bool = False
     """Whether it looks for modules or files in a way that only running it tells."""
 
@@ -38,6 +42,17 @@ def read_imports(path: Path, package: str) -> Imports:
     except (SyntaxError, ValueError):
         return Imports()
     return reader.imports
+
+
+def _words(node: ast.AST) -> set[str]:
+    """The names that a dotted expression is made of."""
+    return {getattr(inner, "attr", getattr(inner, "id", "")) for inner in ast.walk(node)}
+
+
+def _texts(nodes: Iterable[ast.AST]) -> set[str]:
+    """Texts among nodes; names that are computed are not known."""
+    values = (node.value for node in nodes if isinstance(node, ast.Constant))
+    return {value for value in values if isinstance(value, str)}
 
 
 class _Reader(ast.NodeVisitor):
@@ -70,6 +85,8 @@ class _Reader(ast.NodeVisitor):
     def visit_Call(self, node: ast.Call) -> None:
         """``import_module("a.b")`` is an import; with anything but a text it is a search."""
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        of_environment = name in READING or "environ" in _words(node.func)
+        self.imports.variables |= _texts(node.args[:1]) if of_environment else set()
         if name not in IMPORTING:
             self.generic_visit(node)
             return
@@ -87,6 +104,17 @@ class _Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         self.imports.looks_around |= node.attr in LOOKING | IMPORTING
         self.visit(node.value)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        """``os.environ["NAME"]``."""
+        self.imports.variables |= _texts([node.slice]) if "environ" in _words(node.value) else set()
+        self.generic_visit(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        """``"NAME" in os.environ``."""
+        if any("environ" in _words(other) for other in node.comparators):
+            self.imports.variables |= _texts([node.left])
+        self.generic_visit(node)
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str):

@@ -2,16 +2,18 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from eyas.component import Options
 
 Preset = Literal["better", "not_worse_and_smaller", "not_worse_and_faster", "improved"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-class PromoteParams(BaseModel):
+class PromoteParams(Options):
     """What a candidate must hold to become champion; a limit of null is not asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(validate_default=True)
 
     min_accuracy: Share | None = None
     """Smallest test accuracy."""

@@ -6,6 +6,7 @@ Epochs, and the network as it was only recalibrated, are judged on the score spl
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from eyas.operations import beaten_checkpoint
 from eyas.operations.result_facts import ResultFacts, TrainingFacts
 from eyas.training.length import MIN_STEPS
 
@@ -61,6 +62,8 @@ def _dense(facts: ResultFacts) -> Iterator[Remark]:
         yield Remark("dense_by_chance", _by_chance("dense", facts.dense_accuracy, facts.chance), advice)
     training, test = facts.dense_training, None if facts.not_comparable else facts.test
     if training is None:
+        if test is not None and beaten_checkpoint.is_beaten(test):
+            yield Remark("beaten_checkpoint", beaten_checkpoint.WORDS, beaten_checkpoint.ADVICE)
         return
     beaten = test is not None and test.interval()[0] > 0
     if training.still_rising:

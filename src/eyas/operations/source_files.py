@@ -7,19 +7,22 @@ version.
 """
 
 import importlib
+import os
 import pkgutil
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 from eyas.operations.imports import Imports, read_imports
-from eyas.storage.digests import file_sha256
+from eyas.storage.digests import file_sha256, json_sha256
 
+VARIABLE = "$"
+"""What the names of variables of the environment begin with, and no file's does that is a module."""
 LIBRARY = __name__.partition(".")[0]
 """Of this package only what is asked for is read: it reaches no code of a user's."""
 
@@ -42,7 +45,8 @@ class SourceFiles:
 
         Returns:
             the sha256 of each file, by its path from the folder it was imported from, and the version of each
-            installed distribution, by its name.
+            installed distribution, by its name; and of each variable of the environment that the code names, as
+            ``$NAME``, the sha256 of name and value, or that it is not set.
         """
         code: dict[str, str] = {}
         waiting, seen = [(name, True) for name in modules], set()
@@ -59,6 +63,7 @@ class SourceFiles:
                     break
                 own = not (_is_library(spec.name) or is_listed(_file(spec)))
                 code |= _digests(spec, self._imports(spec), is_listed) if own else {}
+                code |= _variables(self._imports(spec).variables) if own else {}
                 waiting += [(reached, own) for reached in self._reached(spec)]
         return dict(sorted(code.items()))
 
@@ -140,6 +145,16 @@ def _digests(spec: ModuleSpec, imports: Imports, is_listed: Callable[[Path], boo
     prefix = (spec.parent or "").split(".") if spec.parent else []
     names = {"/".join((*prefix, *path.relative_to(folder).parts)): path for path in files if not is_listed(path)}
     return {name: file_sha256(path) for name, path in names.items()}
+
+
+def variable_sha256(variable: str) -> str:
+    """Digest of a variable's name and what the environment sets it to, if it does: the value may be a secret."""
+    name = variable.removeprefix(VARIABLE)
+    return json_sha256([name, os.environ.get(name)])
+
+
+def _variables(names: Iterable[str]) -> dict[str, str]:
+    return {f"{VARIABLE}{name}": variable_sha256(name) for name in names}
 
 
 def _names_file(folder: Path, text: str) -> bool:

@@ -26,6 +26,7 @@ SMALLEST = 1e-6
 REPEATABLE = 1e-4
 """Relative difference of two runs of one network that is no randomness, but another order of summation."""
 RANDOM = "the forward code draws random numbers in eval mode"
+CHANGES = "the forward code changes the buffer {} in eval mode"
 Example = tuple[tuple[Any, ...], dict[str, Any]]
 
 
@@ -77,7 +78,8 @@ def check_parity(
         seed: of the random inputs; where the network answers them with NaN, the example inputs themselves are used.
 
     Raises:
-        ParityError: the answers hold no floating-point tensor, or the forward code draws random numbers.
+        ParityError: the answers hold no floating-point tensor, or the forward code draws random numbers or changes a
+            buffer.
     """
     model = uncompiled(model)
     if inputs is None:
@@ -91,7 +93,9 @@ def check_parity(
     with torch.random.fork_rng(devices=[]):
         expected = answers(masked, inputs, kwargs)
         if is_random(expected, answers(masked, inputs, kwargs)):
-            msg = f"{RANDOM}, so that two networks cannot be compared: draw only `if self.training`"
+            changed = changed_buffer(masked, inputs, kwargs)
+            what, way = (CHANGES.format(changed), "change it") if changed else (RANDOM, "draw")
+            msg = f"{what}, so that two networks cannot be compared: {way} only `if self.training`"
             raise ParityError(msg)
         return compare(answers(sliced, inputs, kwargs), expected)
 
@@ -132,6 +136,14 @@ def is_random(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     """Whether two answers of one network to the same inputs differ."""
     pairs = [(_real(a), _real(b)) for a, b in zip(first, second, strict=True) if _is_inexact(a)]
     return any(not gap(a, b) <= REPEATABLE * max(largest(b), SMALLEST) for a, b in pairs)
+
+
+def changed_buffer(model: nn.Module, inputs: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """The first buffer that another run in eval mode changes; empty where none does. Buffers are changed by it."""
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    answers(model, inputs, kwargs)
+    after = model.named_buffers()
+    return next((name for name, buffer in after if not buffer.equal(before[name]) and not buffer.isnan().any()), "")
 
 
 def has_nan(tensors: Sequence[Tensor]) -> bool:

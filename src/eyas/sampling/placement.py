@@ -47,7 +47,7 @@ class Placement:
         return float(np.prod(self.top.astype(float) + 1))
 
     def check_reachable(self) -> None:
-        """Refuse a band beyond what the smallest and the dense widths cost.
+        """Refuse a band beyond what the smallest and the dense widths cost, or around the dense ones.
 
         Raises:
             BudgetError: states the reachable range.
@@ -56,6 +56,9 @@ class Placement:
             msg = "no group of this network can be pruned: space.frozen names each layer with its reason"
             raise BudgetError(msg)
         least, most = self._range()
+        if self.budget.target == most:
+            msg = f"`budget` {self.budget.metric} is all that the dense network has: nothing would be pruned; give less"
+            raise BudgetError(msg)
         if self.budget.high < least or self.budget.low > most:
             raise BudgetError(self._unreachable(f"reachable is {least:,.0f} to {most:,.0f}", most))
 

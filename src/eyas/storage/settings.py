@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from eyas.component import Options
 from eyas.errors import ParameterError
 from eyas.storage.retry import Retry
 
@@ -25,10 +26,8 @@ _ENVIRONMENT = {
 _KIB, _MIB = 2**10, 2**20
 
 
-class StorageSettings(BaseModel):
+class StorageSettings(Options):
     """How remotes are reached; a field that is left out comes from the environment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     endpoint_url: str | None = None
     """Address of an S3 service other than Amazon's; ``EYAS_S3_ENDPOINT`` or ``AWS_ENDPOINT_URL_S3``."""

@@ -16,9 +16,11 @@ from torch.utils import _pytree as pytree
 from eyas.errors import ParityError
 from eyas.pruning.groups import ChannelGroup
 from eyas.pruning.mask_parity import (
+    CHANGES,
     RANDOM,
     Example,
     answers,
+    changed_buffer,
     compare,
     has_nan,
     in_precision,
@@ -69,6 +71,9 @@ class Prober:
                 break
 
     def _random_reason(self) -> str:
+        args, kwargs = self.example
+        if not self.random_line and (changed := changed_buffer(self._jittered, args, kwargs)):
+            return f"{CHANGES.format(changed)}: change it only `if self.training`"
         return f"{RANDOM}{f', {self.random_line}' if self.random_line else ''}: draw only `if self.training`"
 
     def failure(self, space: SearchSpace, groups: Sequence[ChannelGroup], seed: int = 0) -> str | None:

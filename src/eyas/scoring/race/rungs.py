@@ -5,9 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -15,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from eyas.component import Options
 from eyas.errors import DataError, ParameterError
 from eyas.recovery import AnyRecovery, Recovery
 
@@ -35,10 +34,8 @@ def _share_or_number(value: Any) -> Any:
     return value
 
 
-class Rung(BaseModel):
+class Rung(Options):
     """One round of scoring; with ``steps`` each candidate is trained for a few steps first."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     images: Annotated[int, Field(ge=2)] = 2048
     """Scoring images each candidate sees, at most; every rung takes them from the front of one shuffle. May be left out

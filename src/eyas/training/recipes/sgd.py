@@ -4,10 +4,11 @@ import math
 from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyas.component import Options
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 from eyas.training.recipes.base import Recipe
 
@@ -15,15 +16,13 @@ _LARGE = 96  # from this edge on, objects vary in size enough for random crops
 _TINY = 16  # below this edge, a mirror image is hardly ever the same thing
 
 
-class Distillation(BaseModel):
+class Distillation(Options):
     r"""Learning from the dense network's outputs beside the labels.
 
     .. math:: L = (1 - a) CE(z_s, y) + a T^2 KL(softmax(z_t / T) || softmax(z_s / T))
 
     Hinton et al. 2015 (arXiv:1503.02531); with a = 0.9 and T = 4 in TAS (arXiv:1905.09717).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Weight of the teacher's outputs; 1 ignores the labels, 0 the teacher."""
