@@ -3,9 +3,8 @@
 from eyas.operations.paired_counts import PairedCounts
 
 RARE_GAIN = 0.02
-"""So much gains nobody by pruning and fine-tuning a network that is right for the data: what is published for CIFAR-10
-and ImageNet stays below one point. Pixels of another scale, another order of the classes or another image size cost
-the checkpoint far more, and fine-tuning wins it back."""
+"""Chosen, not measured: so much is seldom gained by pruning and fine-tuning a network that is right for the data, while
+pixels of another scale, another order of the classes or another image size cost far more, and training wins it back."""
 WORDS = "the checkpoint answers worse than the network pruned from it"
 ADVICE = (
     "look at fetch.mean and fetch.std, the order of the classes, fetch.image_size and fetch.resize, which have to be "
