@@ -200,11 +200,11 @@ def report(rows: list[dict[str, Any]]) -> None:
         lines = [line_of([row for row in same if row["method"] == name], name) for name in METHODS]
         header = ["method"]
         for share in SHARES:
-            header += [f"{share:.1%}", "untrained"]
+            header += [f"{100 * share:g} % of the MACs", "untrained"]
         body = table([*header, "CPU s of the search", "runs"], [line for line in lines if any(line[1:])])
         parts.append(f"**{model}, {steps} steps**\n\n{body}")
     body = "\n\n".join(parts)
-    publish("rivals", "At the same cost: other methods and tools", ["how: docs/rivals.md"], body)
+    publish("rivals", "At the same cost: other methods and tools", ["mean and standard error; docs/rivals.md says how it is measured and how each was set up"], body)
     page = PAGE.read_text()
     PAGE.write_text(re.sub(r"(<!-- table -->\n).*(<!-- end -->)", lambda m: f"{m[1]}{body}\n{m[2]}", page, flags=re.S))
     plot(rows)
@@ -220,7 +220,7 @@ def line_of(rows: list[dict[str, Any]], name: str) -> list[str]:
             cells += ["failed" if values else "", ""]
             continue
         macs = np.mean([row["macs"] for row in measured])
-        outside = "" if abs(macs - share) < 0.0051 else f" at {macs:.1%}"
+        outside = "" if abs(macs - share) < 0.0051 else f" at {100 * macs:.1f} %"
         cells.append(mean_and_error([row["accuracy"] for row in measured]) + outside)
         cells.append(f"{100 * np.mean([row['untrained'] for row in measured]):.1f}")
         seconds = seconds or f"{measured[0]['seconds']:.0f}"
@@ -250,7 +250,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
                 label = method.label.replace("*", "")
                 axis.errorbar(*zip(*points, strict=True), marker="o", ms=3.5, capsize=2, label=label, **style)
         axis.set_xscale("log", base=2)
-        axis.set_xticks([100 * share for share in SHARES], [f"{share:.1%}" for share in SHARES])
+        axis.set_xticks([100 * share for share in SHARES], [f"{100 * share:g} %" for share in SHARES])
         axis.set_title(f"{model}, CIFAR-10 (JPEG copies), 200 steps", fontsize=10)
         axis.set_xlabel("MACs, of the dense network")
         axis.grid(alpha=0.3)
