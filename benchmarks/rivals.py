@@ -204,7 +204,8 @@ def report(rows: list[dict[str, Any]]) -> None:
         body = table([*header, "CPU s of the search", "runs"], [line for line in lines if any(line[1:])])
         parts.append(f"**{model}, {steps} steps**\n\n{body}")
     body = "\n\n".join(parts)
-    publish("rivals", "At the same cost: other methods and tools", ["mean and standard error; docs/rivals.md says how it is measured and how each was set up"], body)
+    notes = ["mean and standard error in percent; docs/rivals.md says how it is measured and how each was set up"]
+    publish("rivals", "At the same cost: other methods and tools", notes, body)
     page = PAGE.read_text()
     PAGE.write_text(re.sub(r"(<!-- table -->\n).*(<!-- end -->)", lambda m: f"{m[1]}{body}\n{m[2]}", page, flags=re.S))
     plot(rows)
