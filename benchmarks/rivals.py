@@ -212,8 +212,8 @@ def report(rows: list[dict[str, Any]]) -> None:
 
 
 def line_of(rows: list[dict[str, Any]], name: str) -> list[str]:
-    """A method: accuracy after and before training by budget, CPU seconds at the middle one."""
-    cells, seconds = [], ""
+    """A method: accuracy after and before training by budget, CPU seconds of its longest search."""
+    cells: list[str] = []
     for share in SHARES:
         values = [row for row in rows if row["share"] == share]
         measured = [row for row in values if "accuracy" in row]
@@ -224,9 +224,11 @@ def line_of(rows: list[dict[str, Any]], name: str) -> list[str]:
         outside = "" if abs(macs - share) < 0.0051 else f" at {100 * macs:.1f} %"
         cells.append(mean_and_error([row["accuracy"] for row in measured]) + outside)
         cells.append(f"{100 * np.mean([row['untrained'] for row in measured]):.1f}")
-        seconds = seconds or f"{measured[0]['seconds']:.0f}"
-    runs = [sum(row["share"] == share and "accuracy" in row for row in rows) for share in SHARES]
-    return [METHODS[name].label, *cells, seconds, " / ".join(map(str, runs)) if any(runs) else ""]
+    counts = [sum(row["share"] == share and "accuracy" in row for row in rows) for share in SHARES]
+    if not any(counts):
+        return [METHODS[name].label, *cells, "", ""]
+    seconds = max(row["seconds"] for row in rows if row["share"] in SHARES and "seconds" in row)
+    return [METHODS[name].label, *cells, f"{seconds:.0f}", " / ".join(map(str, counts))]
 
 
 def plot(rows: list[dict[str, Any]]) -> None:
