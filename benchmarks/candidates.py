@@ -6,6 +6,7 @@ Needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights).
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +58,17 @@ class Bench:
     test: tuple[Tensor, Tensor]
 
     @classmethod
-    def prepare(cls, name: str, share: float, count: int, *, seed: int, work: Path, checkpoint: Path | None) -> "Bench":
+    def prepare(
+        cls,
+        name: str,
+        share: float,
+        count: int,
+        *,
+        seed: int,
+        work: Path,
+        checkpoint: Path | None,
+        arguments: dict[str, Any] | None = None,
+    ) -> "Bench":
         """Fetch CIFAR-10 once into ``work``, load the network, draw ``count`` candidates at ``share`` of its MACs."""
         root = Path(os.environ["EYAS_DATA"])
         source = FetchParams(
@@ -71,7 +82,7 @@ class Bench:
         dataset = open_dataset(work / "fetch")
         parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
         data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
-        model = models.build(name, 10)
+        model = models.build(name, 10, **(arguments or {}))
         load_checkpoint(model, checkpoint or root / "weights" / WEIGHTS[name])
         space = eyas.trace(model.eval(), (data["test"][0][:1],))
         scoring, labels = (part[:10_000] for part in data["score"])
