@@ -111,7 +111,7 @@ def write_table(artifacts: Path) -> None:
     """A score table of one candidate, the winner."""
     groups = json.loads((artifacts / "sample/space.json").read_text())["groups"]
     row = {"candidate": 0, "widths": [max(1, group["channels"] // 2) for group in groups], "macs": 1000, "params": 100}
-    row |= {"score": -0.5, "standard_error": 0.1, "accuracy": 0.5, "images": 100, "rank": 1}
+    row |= {"score": -0.5, "standard_error": 0.1, "accuracy": 0.5, "images": 100, "rung": 0, "rank": 1}
     pq.write_table(pa.Table.from_pylist([row]), artifacts / "score/candidates.parquet")
 
 
