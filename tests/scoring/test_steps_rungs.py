@@ -85,6 +85,14 @@ def test_a_rung_trains_as_it_is_written_out(scene, training, alpha, refit):
         assert table.score[number] == table.accuracy[number]
 
 
+def test_images_to_train_on_are_used_or_refused(scene, training):
+    """Never left lying without a word."""
+    table = scene.score(rungs=None, training=training, threads=1)
+    assert [rung["steps"] for rung in table.settings["rungs"] if "steps" in rung] == [10, 40]
+    with pytest.raises(ParameterError, match="none of `rungs` trains"):
+        scene.score(rungs=[Rung(images=60)], training=training)
+
+
 def test_steps_make_candidates_better(scene, training):
     before = scene.score(rungs=[Rung(images=240, mode="held_out")])
     assert (before.score == -before.cross_entropy).all()

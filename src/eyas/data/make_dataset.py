@@ -16,7 +16,7 @@ from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
 from eyas.data.partitions import Partition, check_same_classes, common_classes, list_source, make_partition
 from eyas.data.payload import Payload, content_hash
-from eyas.data.repeated_images import check_not_all_alike, count_repeated, first_copies, test_images_in_train
+from eyas.data.repeated_images import check_not_all_alike, count_repeated, first_copies, held_out_in_train
 from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
 from eyas.errors import DataError
 from eyas.progress import Progress, silent
@@ -93,7 +93,7 @@ def arrange(
     formats = {name: partition.format for name, partition in partitions.items()}
     digests, pixels = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
     check_not_all_alike(pixels, is_test)
-    repeated = test_images_in_train(pixels, is_test)
+    repeated = held_out_in_train(pixels, is_test)
     splits = _split(digests, pixels, is_test, repeated, options)
     index = sorted(
         IndexRow(split, digest, location.file, location.row, label, "" if image == digest else image)

@@ -9,6 +9,7 @@ from eyas.data.split_assignment import SPLITS
 from eyas.errors import DataError
 
 _LOG = logging.getLogger(__name__)
+_ON_TEST = ", and accuracies on it are known less well than their intervals say"
 
 
 def first_copies(digests: Sequence[str], pixels: Sequence[str]) -> list[str]:
@@ -24,7 +25,7 @@ def first_copies(digests: Sequence[str], pixels: Sequence[str]) -> list[str]:
     return [first[key] for key in pixels]
 
 
-def test_images_in_train(pixels: Sequence[str], is_test: Sequence[bool]) -> set[int]:
+def held_out_in_train(pixels: Sequence[str], is_test: Sequence[bool]) -> set[int]:
     """Positions of test images whose pixels are in the training data as well: seen before, however they are stored.
 
     Args:
@@ -67,6 +68,3 @@ def count_repeated(index: Sequence[IndexRow]) -> dict[str, int]:
         words = "%d of the %d images of split %s repeat the pixels of another: copies lie in one split"
         _LOG.warning(f"{words}%s", count, rows[split], split, _ON_TEST if split == "test" else "")
     return repeated
-
-
-_ON_TEST = ", and accuracies on it are known less well than their intervals say"

@@ -74,7 +74,8 @@ def score(  # noqa: PLR0917
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
         scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1; without them candidates
             are compared to the dense network's outputs.
-        rungs: images, mode and survivors of each round, the last of several held out; :data:`DEFAULT_RUNGS` without.
+        rungs: images, mode and survivors of each round, the last of several held out; without, :data:`DEFAULT_RUNGS`,
+            or :data:`TRAINING_RUNGS` where ``options.training`` is there.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         seed: shuffles the images.
         calibrator: who re-estimates the statistics in held-out rungs.
@@ -102,7 +103,7 @@ def score(  # noqa: PLR0917
         options.output,
         None if options.prior is None else arguments.parse_component(Prior, options.prior),
     )
-    parsed = parse_rungs(rungs)
+    parsed = parse_rungs(rungs, training=options.training is not None)
     training = options.training if any(rung.steps for rung in parsed) else None
     images = image_sets_from(model, calibration_images, scoring_images, scoring_labels, seed=seed, training=training)
     arguments.check_final_rung(parsed, model, images.calibration)

@@ -116,16 +116,18 @@ DEFAULT_RUNGS = (
     Rung(images=4096, calibration_images=1024, mode="held_out"),
 )
 """All candidates on 256 images, a quarter on 512, eight finalists held out."""
+TRAINING_RUNGS = (*DEFAULT_RUNGS[:2], Rung(steps=10, keep=3), Rung(steps=40))
+"""The same where there are images to train on: eight finalists train for 10 steps, three of them for 40."""
 
 
-def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ...]:
-    """Check rungs that a caller gave; None means the default.
+def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None, *, training: bool = False) -> tuple[Rung, ...]:
+    """Check rungs that a caller gave; None means the default, with images to ``training`` the one that trains.
 
     Raises:
-        ParameterError: there is none, or a rung is malformed.
+        ParameterError: there is none, a rung is malformed, or none uses the images to train on.
     """
     if rungs is None:
-        return DEFAULT_RUNGS
+        return TRAINING_RUNGS if training else DEFAULT_RUNGS
     if isinstance(rungs, (Rung, dict)) or not isinstance(rungs, Sequence):
         msg = f"`rungs` {rungs!r}: give a list of rungs, such as [Rung(images=512)]"
         raise ParameterError(msg)
@@ -139,6 +141,9 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None) -> tuple[Rung, ..
         raise ParameterError(msg)
     if problem := order_problem(parsed):
         msg = f"`rungs`: {problem}"
+        raise ParameterError(msg)
+    if training and all(rung.steps is None for rung in parsed):
+        msg = "none of `rungs` trains on the `training` images: end with one such as Rung(steps=10), or leave them out"
         raise ParameterError(msg)
     return parsed
 
