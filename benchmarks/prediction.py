@@ -71,9 +71,9 @@ class Candidate:
         return numbers
 
 
-def tuned(candidate: Candidate, order: int) -> Numbers:
+def tuned(candidate: Candidate, order: int, *, refit: bool = False) -> Numbers:
     """The outcome: accuracy on all test images after fine-tuning, in one order of the images."""
-    small = recalibrated(candidate.bench, candidate.pruned())
+    small = recalibrated(candidate.bench, candidate.pruned(refit=refit))
     return {"accuracy": trained_accuracy(candidate.bench, small, TRUTH, order)}
 
 
@@ -108,6 +108,7 @@ MEASURES: dict[str, Callable[[Candidate, int], Numbers]] = {
     "refitted_trained": lambda candidate, steps: trained(candidate, steps, refit=True),
     "published": lambda candidate, _: {"top1": published_score(candidate.bench, candidate.plan)},
     "tuned": tuned,
+    "refitted_tuned": lambda candidate, order: tuned(candidate, order, refit=True),
 }
 """What ``--measures`` may name, as ``name:number``."""
 

@@ -80,11 +80,3 @@ def test_training_on_anything_else_is_another_race(scene, training, tmp_path, ch
     options["training"] = others.get(change.get("training"), training)
     again = columns(scene.score(journal=tmp_path / "j", **options))
     assert again == columns(scene.score(**options))
-
-
-def test_a_journal_serves_rungs_of_images_whatever_is_trained_on_where_nothing_trains(scene, training, tmp_path):
-    rungs = [Rung(images=60)]
-    expected = columns(scene.score(rungs=rungs, journal=tmp_path / "j"))
-    before = (tmp_path / "j").read_bytes()
-    assert columns(scene.score(rungs=rungs, training=training, journal=tmp_path / "j")) == expected
-    assert (tmp_path / "j").read_bytes() == before
