@@ -104,8 +104,9 @@ def score(  # noqa: PLR0917
         None if options.prior is None else arguments.parse_component(Prior, options.prior),
     )
     parsed = parse_rungs(rungs, training=options.training is not None)
-    training = options.training if any(rung.steps for rung in parsed) else None
-    images = image_sets_from(model, calibration_images, scoring_images, scoring_labels, seed=seed, training=training)
+    images = image_sets_from(
+        model, calibration_images, scoring_images, scoring_labels, seed=seed, training=options.training
+    )
     arguments.check_final_rung(parsed, model, images.calibration)
     arguments.check_training(parsed, images)
     available = len(images.calibration) if batch_norms(model) else None

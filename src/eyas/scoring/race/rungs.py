@@ -142,7 +142,7 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None, *, training: bool
     if problem := order_problem(parsed):
         msg = f"`rungs`: {problem}"
         raise ParameterError(msg)
-    if training and all(rung.steps is None for rung in parsed):
+    if training and not any(rung.steps for rung in parsed):
         msg = "none of `rungs` trains on the `training` images: end with one such as Rung(steps=10), or leave them out"
         raise ParameterError(msg)
     return parsed
