@@ -55,11 +55,12 @@ PREDICTORS: dict[str, dict[str, float]] = {
     "10 steps, top-1": {"trained:10.top1": 1},
     "40 steps, cross-entropy": {"trained:40.cross_entropy": 1},
     "refitted, 10 steps, cross-entropy": {"refitted_trained:10.cross_entropy": 1},
-    "a second fine-tuning": {"tuned:2.accuracy": 1},
 }
 """By name the columns that are added, each in units of its standard deviation over the candidates."""
 FEATURES = (CROSS_ENTROPY, PROBE, LOG_WIDTHS, REFITTED, RESIDUALS)
 """What the surrogate sees, beside the logarithm of every group's width."""
+OUTCOMES = {"refitted_tuned": "refitted and fine-tuned, as the pipeline does", "tuned": "fine-tuned without a refit"}
+"""What is predicted, by the measure that knows it."""
 FITTED, DRAWS = 12, 50
 """Candidates whose outcome the surrogate knows, and how often they are drawn."""
 
@@ -70,12 +71,13 @@ class Candidates:
 
     columns: dict[str, Floats]
     widths: NDArray[np.int64]
+    outcome: str
+    """One of OUTCOMES."""
 
     @classmethod
-    def of(cls, rows: list[dict[str, Any]]) -> "Candidates":
+    def of(cls, rows: list[dict[str, Any]], outcome: str) -> "Candidates":
         """Those whose outcome is known, in order; NaN where a column was not measured."""
-        outcome = "tuned:1"
-        numbers = sorted({row["candidate"] for row in rows if row["measure"] == outcome})
+        numbers = sorted({row["candidate"] for row in rows if row["measure"] == f"{outcome}:1"})
         place = {number: index for index, number in enumerate(numbers)}
         columns: dict[str, Floats] = {}
         widths: dict[int, list[int]] = {}
@@ -87,14 +89,23 @@ class Candidates:
                 for name, value in (numeric | {"size": row["params"]}).items():
                     key = "size" if name == "size" else f"{row['measure']}.{name}"
                     columns.setdefault(key, np.full(len(numbers), np.nan))[at] = value
-        return cls(columns, np.array([widths[at] for at in range(len(numbers))]))
+        return cls(columns, np.array([widths[at] for at in range(len(numbers))]), outcome)
+
+    @property
+    def first(self) -> Floats:
+        """Accuracy after one fine-tuning."""
+        return self.columns[f"{self.outcome}:1.accuracy"]
+
+    @property
+    def second(self) -> Floats | None:
+        """Accuracy after another, in another order; None where not all were tuned twice."""
+        second = self.columns.get(f"{self.outcome}:2.accuracy")
+        return None if second is None or np.isnan(second).any() else second
 
     @property
     def truth(self) -> Floats:
         """Accuracy after fine-tuning; the mean of two where all were tuned twice."""
-        second = self.columns.get("tuned:2.accuracy")
-        first = self.columns["tuned:1.accuracy"]
-        return first if second is None or np.isnan(second).any() else (first + second) / 2
+        return self.first if self.second is None else (self.first + self.second) / 2
 
     def combined(self, weights: Mapping[str, float]) -> Floats | None:
         """A weighted sum of standardised columns; None where one was not measured for all."""
@@ -147,18 +158,21 @@ def lines_of(candidates: Candidates) -> list[tuple[object, ...]]:
     for name, weights in PREDICTORS.items():
         scores = candidates.combined(weights)
         if scores is not None:
-            target = candidates.columns["tuned:1.accuracy"] if "tuned:2.accuracy" in weights else truth
-            tau = bootstrapped(_tau_of(scores, target), len(truth))
-            regret = 100 * (truth.max() - truth[scores.argmax()])
-            beyond = f"{partial_tau(scores, target, size):.2f}"
-            lines.append((name, f"{candidates.seconds(weights):.2f}", tau, beyond, f"{regret:.1f}"))
-    sources = {"their outcomes": "tuned:1.accuracy", "10 steps": "trained:10.cross_entropy"}
+            tau = bootstrapped(_tau_of(scores, truth), len(truth))
+            picked = f"{100 * (truth[scores.argmax()] - truth[0]):+.1f}"
+            regret = f"{100 * (truth.max() - truth[scores.argmax()]):.1f}"
+            beyond = f"{partial_tau(scores, truth, size):.2f}"
+            lines.append((name, f"{candidates.seconds(weights):.2f}", tau, beyond, regret, picked))
+    if candidates.second is not None:
+        ceiling = bootstrapped(_tau_of(candidates.second, candidates.first), len(truth))
+        lines.append(("a second fine-tuning, of the first", "", ceiling, "", "", ""))
+    sources = {"their outcomes": f"{candidates.outcome}:1.accuracy", "10 steps": "trained:10.cross_entropy"}
     for words, column in sources.items():
         if column in candidates.columns and not np.isnan(candidates.columns[column]).any():
             taus = surrogate_taus(candidates, candidates.columns[column])
             if taus is not None:
                 name = f"surrogate of {FITTED} ({words}), leave-one-out tau {taus[1]:.2f}"
-                lines.append((name, "", f"{taus[0]:.2f}", "", f"{100 * taus[2]:.1f}"))
+                lines.append((name, "", f"{taus[0]:.2f}", "", f"{100 * taus[2]:.1f}", ""))
     return lines
 
 
@@ -166,29 +180,38 @@ def _tau_of(scores: Floats, truth: Floats) -> Callable[[NDArray[np.int64]], floa
     return lambda drawn: kendall_tau(scores[drawn], truth[drawn])
 
 
+def section(key: tuple[Any, ...], candidates: Candidates, words: str) -> list[str]:
+    """Lines about one set of candidates and one outcome."""
+    model, dense, share, floor, criterion, draw = key
+    truth = 100 * candidates.truth
+    header = ("predictor", "CPU s", "tau", "beyond parameters", "regret", "its best above uniform")
+    return [
+        f"## {model} ({dense}), {share:.1%} of the MACs, floor {floor:g}, {criterion}, draw {draw}: {words}",
+        "",
+        f"{len(truth)} candidates; accuracy after fine-tuning {truth.min():.1f} to {truth.max():.1f}, mean "
+        f"{truth.mean():.1f}, standard deviation {truth.std():.1f}, uniform widths {truth[0]:.1f}.",
+        "",
+        table(header, lines_of(candidates)),
+        "",
+    ]
+
+
 def main() -> None:
     """The table of what is there."""
     rows = read_rows(ROWS)
     body = []
     for key in sorted({tuple(row[name] for name in SET) for row in rows}, key=str):
-        candidates = Candidates.of([row for row in rows if tuple(row[name] for name in SET) == key])
-        if len(candidates.widths) > 1:
-            model, dense, share, floor, criterion, draw = key
-            truth = 100 * candidates.truth
-            body += [
-                f"## {model} ({dense}), {share:.1%} of the MACs, floor {floor:g}, {criterion}, draw {draw}",
-                "",
-                f"{len(truth)} candidates; accuracy after fine-tuning {truth.min():.1f} to {truth.max():.1f}, mean "
-                f"{truth.mean():.1f}, standard deviation {truth.std():.1f}, uniform widths {truth[0]:.1f}.",
-                "",
-                table(("predictor", "CPU s", "tau", "beyond parameters", "regret"), lines_of(candidates)),
-                "",
-            ]
+        same = [row for row in rows if tuple(row[name] for name in SET) == key]
+        for outcome, words in OUTCOMES.items():
+            candidates = Candidates.of(same, outcome)
+            if len(candidates.widths) > 1:
+                body += section(key, candidates, words)
     notes = [
         f"outcome: accuracy on all 10,000 test images after recalibration and {TRUTH} (SGD with Nesterov momentum, "
         "weight decay 1e-4, cosine to 0, bfloat16)",
         "tau: Kendall's, with a 95 % bootstrap interval over candidates; beyond parameters: partial tau, at equal "
-        "numbers of parameters; regret: points of accuracy lost by taking the predictor's best",
+        "numbers of parameters; regret: points of accuracy lost by taking the predictor's best; the last column: points that "
+        "its best is above uniform widths",
         "combined columns are added in units of their standard deviation over the candidates",
         f"surrogate: fitted to {FITTED} random candidates, judged on the others, mean of {DRAWS} draws",
         "CPU s: median CPU seconds per candidate of one thread, on a machine with other load",

@@ -79,11 +79,14 @@ def search(bench: Bench, share: float, seed: int, *, criterion: Any, refit: bool
     return result.build(refit=refit)
 
 
-def uniform(bench: Bench, share: float, _: int, *, criterion: Any) -> nn.Module:
+def uniform(bench: Bench, share: float, _: int, *, criterion: Any, refit: bool = False) -> nn.Module:
     """The same share of every group."""
     widths = draw(bench.space, share, 1, seed=0).widths[0]
     plan = bench.space.plan(widths, Criterion.parse(criterion), data=bench.images.calibration)
-    return eyas.prune(bench.model, bench.space, plan)
+    small = eyas.prune(bench.model, bench.space, plan)
+    if refit:
+        eyas.refit(bench.model, small, bench.space, plan, bench.images.calibration)
+    return small
 
 
 def eagleeye(bench: Bench, share: float, seed: int) -> nn.Module:
@@ -129,6 +132,9 @@ METHODS = {
     ),
     "uniform_same": Method(
         "uniform widths, the criterion of eyas", functools.partial(uniform, criterion=CRITERION)
+    ),
+    "uniform_refit": Method(
+        "uniform widths, criterion and refit of eyas", functools.partial(uniform, criterion=CRITERION, refit=True)
     ),
 }  # fmt: skip
 
