@@ -210,7 +210,7 @@ def main() -> None:
         f"outcome: accuracy on all 10,000 test images after recalibration and {TRUTH} (SGD with Nesterov momentum, "
         "weight decay 1e-4, cosine to 0, bfloat16)",
         "tau: Kendall's, with a 95 % bootstrap interval over candidates; beyond parameters: partial tau, at equal "
-        "numbers of parameters; regret: points of accuracy lost by taking the predictor's best; the last column: points "
+        "numbers of parameters; regret: points of accuracy lost by taking the predictor's best; last column: points "
         "that its best is above uniform widths",
         "combined columns are added in units of their standard deviation over the candidates",
         f"surrogate: fitted to {FITTED} random candidates, judged on the others, mean of {DRAWS} draws",
