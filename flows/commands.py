@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eyas.cli.run_view import RunView
 from flows.environment import ROOT
 from flows.prefect_server import asked_once, begin_prefect, explained, require_prefect
 
@@ -13,22 +15,39 @@ if TYPE_CHECKING:
     from tasks.workspace import Workspace
 
 
-def run(params: Path | None, overrides: Sequence[str], name: str | None, *, wait: bool, register: bool) -> int:
+def run(
+    params: Path | None,
+    overrides: Sequence[str],
+    name: str | None,
+    *,
+    wait: bool,
+    register: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
     """Bring a profile up to date and print the result."""
     attend = begin_prefect()
     workspace = _checked(params, overrides, name)
     _look(workspace)
     if not wait:
         workspace.refuse_if_busy()
-    from flows.pipeline import pipeline
-    from tasks.record import open_store
-    from tasks.report import print_summary
+    with _view("run", workspace.name, verbose=verbose, quiet=quiet) as view:
+        from flows.pipeline import pipeline
+        from tasks.record import open_store
+        from tasks.report import print_json, print_quietly, print_summary
 
-    open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
-    attend(workspace)
-    with explained():
-        outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
-    print_summary(workspace, outcome.version, outcome.run_id)
+        open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
+        attend(workspace)
+        view.take_log()
+        with explained():
+            outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
+    if as_json:
+        print_json(workspace, outcome.version, outcome.run_id, view.log)
+    elif quiet:
+        print_quietly(workspace)
+    else:
+        print_summary(workspace, outcome.version, outcome.run_id, view.log)
     return 0
 
 
@@ -46,11 +65,12 @@ def retrain(
     params: Path | None, overrides: Sequence[str], name: str | None, reason: str, *, force: bool, as_json: bool
 ) -> int:
     """Run the pipeline only if something changed since the champion was made."""
-    _checked_or_told(params, overrides, name)
+    workspace = _checked_or_told(params, overrides, name)
     from flows.retrain import as_json as fields
     from flows.retrain import retrain as flow
 
-    with explained():
+    with _view("retrain", workspace.name) as view, explained():
+        view.take_log()
         decision = flow(_relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
@@ -85,7 +105,8 @@ def promote(
 
     attend(workspace)
     place = str(report) if report else None
-    with explained():
+    with _view("promote", workspace.name) as view, explained():
+        view.take_log()
         decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
     return 0
@@ -98,7 +119,8 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     from flows.rollback import rollback as flow
 
     attend(workspace)
-    with explained():
+    with _view("rollback", workspace.name) as view, explained():
+        view.take_log()
         message = flow(_relative(params), overrides, name, reason)
     print(message)
     return 0
@@ -181,18 +203,26 @@ def _checked(params: Path | None, overrides: Sequence[str], name: str | None) ->
     return open_workspace(ROOT, _file(params), overrides, name=name)
 
 
-def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | None) -> None:
+def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
     attend = begin_prefect()
     try:
-        attend(_checked(params, overrides, name))
+        workspace = _checked(params, overrides, name)
+        attend(workspace)
     except EyasError as error:
         from flows.notify_hooks import tell_error
 
         tell_error("retrain", _relative(params), overrides, name, event="failed", message=str(error))
         raise
+    return workspace
+
+
+def _view(command: str, profile: str, *, verbose: bool = False, quiet: bool = False) -> RunView:
+    """What shows a command's steps; its log has a file of its own."""
+    log = ROOT / ".eyas" / "logs" / f"{command}-{profile}-{datetime.now():%Y%m%d-%H%M%S}.log"
+    return RunView(log, verbose=verbose, quiet=quiet)
 
 
 def _look(workspace: "Workspace") -> None:

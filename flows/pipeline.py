@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import get_run_logger
 
+from eyas.cli.run_view import step
 from eyas.operations.tracking import attempt
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
@@ -82,10 +83,18 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
                 skipped.append(stage)
         measure_latency(workspace)
         rebuild_report(run_id, workspace)
-        version = register_candidate(run_id, workspace, code) if register else None
+        version = registered(run_id, workspace, code) if register else None
     if len(skipped) == len(stage_names(workspace.folder)):
         logger.info("nothing had changed: every stage was up to date")
     return Outcome(workspace.name, str(workspace.folder), run_id, version, tuple(skipped))
+
+
+def registered(run_id: str, workspace: Workspace, code: dict[str, str]) -> str:
+    """The number of the candidate that the run made."""
+    with step("register") as shown:
+        version = register_candidate(run_id, workspace, code)
+        shown.note = f"{workspace.params.register_.model} version {version}, alias 'candidate'"
+    return version
 
 
 @contextmanager

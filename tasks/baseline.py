@@ -67,7 +67,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     save_as_loaded(network, artifacts / "baseline")
     compared.write(artifacts / "baseline")
     if not compared.comparable:
-        _log.warning("WARNING: accuracies of dense and pruned network are not comparable: %s", compared.reason)
+        _log.warning("accuracies of dense and pruned network are not comparable: %s", compared.reason)
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
     write_history(result.history, artifacts / "baseline" / "history.csv")
     EpochStore(folder).clear()

@@ -1,6 +1,7 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
-import logging
+import json
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +45,7 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
     log_report(run_id, workspace, page.parent)
     log_verdict(run_id, workspace, verdict)
     for line in verdict.lines:
-        get_run_logger().log(logging.INFO if verdict.success else logging.WARNING, line)
+        get_run_logger().info(line)
     text = "\n\n".join(filter(None, (verdict_markdown(verdict), markdown_table(result_rows(results)), remark(results))))
     create_markdown_artifact(text, key="result", description=f"{workspace.name}: dense against pruned")
     return str(page)
@@ -69,27 +70,63 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     return [*checkout, "make setup", *places, command]
 
 
-def print_summary(workspace: Workspace, version: str | None, run_id: str) -> None:
-    """The result as one table, and where to look further."""
+def print_summary(workspace: Workspace, version: str | None, run_id: str, log: Path | None = None) -> None:
+    """The result as one table, what it is worth, what to do next, and where to look further."""
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(f"\n{workspace.name}", soft_wrap=True, markup=False, style="bold")
     results = read_results(workspace.artifacts)
-    console.print(console_table(result_rows(results)))
+    console.print()
+    console.print(console_table(result_rows(results), workspace.name))
+    console.print()
     if remark(results):
-        console.print(f"{remark(results)}\n", soft_wrap=True, markup=False, style="bold")
+        console.print(remark(results), soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))
-    name = workspace.params.register_.model
-    if version is not None:
-        console.print(f"registered  {name} version {version}, alias 'candidate'", markup=False)
-        console.print(f"next:       {next_step(workspace, version)}", soft_wrap=True, markup=False)
-    console.print(f"report      {workspace.artifacts / 'report' / 'report.md'}", soft_wrap=True, markup=False)
     store = open_store(workspace)
-    console.print(f"MLflow      run {run_id} in {redact(store.uri)}", soft_wrap=True, markup=False)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
-    console.print(f"pages       {elsewhere}make ui   (MLflow and Prefect)", soft_wrap=True, markup=False)
+    steps = [] if version is None else [next_step(workspace, version)]
+    steps += [
+        next_command(workspace, "status"),
+        f"{elsewhere}make ui   (pages of MLflow, run {run_id}, and of Prefect)",
+    ]
+    for number, line in enumerate(steps):
+        console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
+    places = {"report": workspace.artifacts / "report" / "report.md"} | ({"log": log} if log else {})
+    shown = (f"{name:<6} {shown_path(path)}" for name, path in places.items())
+    console.print("   ".join(shown), soft_wrap=True, markup=False)
+
+
+def print_quietly(workspace: Workspace) -> None:
+    """What the result is worth, in one line."""
+    print(verdict_on(read_results(workspace.artifacts)).headline)  # noqa: T201
+
+
+def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path) -> None:
+    """One object: the numbers of every stage, what they are worth, and where everything lies."""
+    results = read_results(workspace.artifacts)
+    verdict = verdict_on(results)
+    content = {
+        "profile": workspace.name,
+        "version": version,
+        "model": workspace.params.register_.model,
+        "run": run_id,
+        "tracking": redact(open_store(workspace).uri),
+        "success": verdict.success,
+        "verdict": verdict.lines,
+        "metrics": results.metrics,
+        "latency": results.latency,
+        "report": str(workspace.artifacts / "report" / "report.md"),
+        "log": str(log),
+    }
+    print(json.dumps(content, indent=2))  # noqa: T201
+
+
+def shown_path(path: Path) -> str:
+    """A path as seen from where the user stands, if it lies below."""
+    start = Path(os.environ.get("PWD", Path.cwd())).resolve()
+    resolved = path.resolve()
+    return os.path.relpath(resolved, start) if resolved.is_relative_to(start) else str(resolved)
 
 
 def next_step(workspace: Workspace, version: str) -> str:
@@ -111,4 +148,3 @@ def print_verdict(console: "Console", verdict: Verdict) -> None:
     console.print(verdict.headline, soft_wrap=True, style=f"bold {style}", markup=False)
     for one in verdict.remarks:
         console.print(f"- {one.text}", soft_wrap=True, markup=False)
-    console.print()

@@ -10,13 +10,14 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from eyas.cli.run_view import Step, step
 from eyas.errors import EyasError
 from eyas.storage import redact
 from eyas.storage.disk_space import describe_full_disk
 from tasks.dvc_cli import StageResult, repro_stage
 from tasks.dvc_lock import require_as_made, require_same_reading
+from tasks.key_numbers import key_numbers
 from tasks.record import progress_of
-from tasks.terminal_bar import TerminalBar
 from tasks.workspace import Workspace
 
 BAD_INPUT = 2
@@ -29,11 +30,11 @@ CHATTER = (
 
 
 class StageOutputHandler:
-    """Sends a stage's lines to the flow's log, its progress events to a bar, a progress artifact and to ``tell``."""
+    """Sends a stage's lines to the flow's log, its progress events to who watches, a progress artifact and ``tell``."""
 
-    def __init__(self, stage: str, bar: TerminalBar, tell: Callable[[int, int], None] | None = None) -> None:
+    def __init__(self, stage: str, shown: Step, tell: Callable[[int, int], None] | None = None) -> None:
         self.logger = get_run_logger()
-        self.stage, self.bar, self.tell = stage, bar, tell
+        self.stage, self.step, self.tell = stage, shown, tell
         self.artifact: Any = None
         self.shown = True
         self.reported = 0.0
@@ -42,13 +43,15 @@ class StageOutputHandler:
         """One line of output: an event, or text."""
         if line.startswith('{"event": "progress"'):
             self._progress(json.loads(line))
+        elif line.startswith('{"event": "warning"'):
+            self.logger.warning("%s: %s", self.stage, json.loads(line)["text"])
         elif line.strip() and not line.strip().startswith(CHATTER):
             self.logger.info("%s | %s", self.stage, line)
 
     def _progress(self, event: dict[str, Any]) -> None:
         done, total = event["done"], max(event["total"], 1)
         text = f"{done}/{total} {event['text']}".rstrip()
-        self.bar.update(done, total, event["text"])
+        self.step.update(done, total, event["text"])
         now = time.monotonic()
         if done < total and now - self.reported < SECONDS_BETWEEN_REPORTS:
             return
@@ -97,8 +100,11 @@ def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: 
     folder = Path(workspace.folder)
     require_as_made(folder, before=stage)
     tell = progress_of(run_id, workspace, stage) if run_id else None
-    with TerminalBar(stage) as bar:
-        lines = StageOutputHandler(stage, bar, tell)
-        result = repro_stage(folder, stage, workspace.environment(), lines, force=force)
+    with step(stage) as shown:
+        result = repro_stage(
+            folder, stage, workspace.environment(), StageOutputHandler(stage, shown, tell), force=force
+        )
+        shown.skipped = "unchanged" if result.skipped else ""
+        shown.note = key_numbers(stage, workspace.artifacts)
     require_same_reading(folder, stage)
     return result

@@ -31,7 +31,9 @@ def main(name: str, stage: Stage, fields: Mapping[str, str] | None = None) -> No
         stage: what it does.
         fields: what stands in ``params.yaml`` for each argument of the library that an error may name.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    log = logging.StreamHandler(sys.stdout)
+    log.setFormatter(EventFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
     try:
         params = load_params(runtime=json.loads(os.environ.get("EYAS_RUNTIME", "{}")))
         configure_torch(params.runtime)
@@ -79,6 +81,15 @@ def device(runtime: RuntimeParams) -> str:
     if runtime.device != "auto":
         return runtime.device
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+class EventFormatter(logging.Formatter):
+    """Messages as they are; warnings as events, so that who drives the stage knows them as such."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        text = super().format(record)
+        return text if record.levelno < logging.WARNING else json.dumps({"event": "warning", "text": text})
 
 
 def _json_lines(name: str) -> Progress:

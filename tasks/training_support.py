@@ -114,7 +114,7 @@ def check_fits(model: nn.Module, dataset: Dataset, choice: int | str | None = No
         _log.info("of the network's outputs (%s) %s is the logits", ", ".join(named_outputs(answer)), output)
     if not batch_norms(model):
         _log.warning(
-            "WARNING: %s has no batch-norm layers: there are no statistics to re-estimate, so candidates are scored "
+            "%s has no batch-norm layers: there are no statistics to re-estimate, so candidates are scored "
             "by plain evaluation, which predicts their accuracy after fine-tuning much worse",
             type(model).__name__,
         )

@@ -1,5 +1,6 @@
 """The command ``eyas``: where it finds its project, how it ends, what it takes and hands over."""
 
+import json
 import os
 import re
 import shlex
@@ -75,8 +76,10 @@ def test_a_project_is_found_from_any_folder_below_it(project: Path, below: str) 
     assert find_project(project / below) == project
     status, output, errors = call(project / below, "run", "--set", "score.seed=3", "--set", "score.seed=4", "--wait")
     assert (status, errors) == (0, "")
-    expected = '["None", "[\'score.seed=3\', \'score.seed=4\']", "None"], {"wait": true, "register": true}]\n'
-    assert output == f'["{project}", {expected}'
+    shown = {"verbose": False, "quiet": False, "as_json": False}
+    options = {"wait": True, "register": True, **shown}
+    expected = [str(project), ["None", "['score.seed=3', 'score.seed=4']", "None"], options]
+    assert json.loads(output) == expected
 
 
 def test_a_project_with_a_library_of_its_own_is_not_run_by_another(project: Path) -> None:
@@ -125,7 +128,9 @@ def test_a_network_beside_the_user_is_inspected_anywhere(tmp_path: Path) -> None
 def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
     status, output, _ = call(project / "below", "run", "--params", "mine.yaml", "--no-register")
     assert status == 0
-    assert f'["{project / "below" / "mine.yaml"}", "[]", "None"], {{"wait": false, "register": false}}' in output
+    _, arguments, options = json.loads(output)
+    assert arguments == [str(project / "below" / "mine.yaml"), "[]", "None"]
+    assert (options["wait"], options["register"]) == (False, False)
     status, output, _ = call(project / "below" / "it", "promote", "--report", "../gate.md")
     assert (status, output) == (3, f"{project / 'below' / 'gate.md'}\n")
 

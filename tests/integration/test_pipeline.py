@@ -131,7 +131,7 @@ def test_a_second_run_at_the_same_time_is_refused(checkout: Checkout, first_run:
 
 
 def test_a_killed_run_is_continued(checkout: Checkout, first_run: str) -> None:
-    options = ["--set", "finetune.epochs=40", "--name", "killed", "--no-register"]
+    options = ["--set", "finetune.epochs=40", "--name", "killed", "--no-register", "--verbose"]
     command = [sys.executable, "-m", "flows", "run", *options]
     log = checkout.folder / "killed.log"
     with log.open("w") as file:

@@ -16,6 +16,8 @@ from typing import NoReturn, Self
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED, FAILED = 130, 1
+SHOW_CURSOR = "\r\x1b[K\x1b[?25h"
+"""Wipes the line of a bar and brings back the cursor that it hid."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -87,5 +89,6 @@ class Interruption:
         for process in psutil.Process().children(recursive=True):
             process.kill()
         if not self.told:
-            os.write(2, f"{self.line()}\n".encode())
+            clean = SHOW_CURSOR if os.isatty(2) else ""
+            os.write(2, f"{clean}{self.line()}\n".encode())
         os._exit(self.stopped.status if self.stopped else FAILED)

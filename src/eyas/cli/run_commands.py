@@ -6,6 +6,7 @@ import typer
 
 from eyas.cli.options import AsJson, Name, Overrides, ParamsFile
 from eyas.cli.project import hand_over
+from eyas.errors import BadInputError
 
 
 def run(
@@ -16,6 +17,9 @@ def run(
     wait: Annotated[bool, typer.Option("--wait", help="Wait for another run of this profile.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Look for all that would stop a run; run nothing.")] = False,
     no_register: Annotated[bool, typer.Option("--no-register", help="Leave the model registry alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole log.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the verdict, warnings and errors alone.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Bring every stage up to date, record, report, register.
 
@@ -25,9 +29,13 @@ def run(
       eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
       eyas run --params mine.yaml --check
     """
+    if verbose and quiet:
+        msg = "--verbose and --quiet: give one of them"
+        raise BadInputError(msg)
     if check:
         return hand_over("check", params, overrides or [], name)
-    return hand_over("run", params, overrides or [], name, wait=wait, register=not no_register)
+    how = {"wait": wait, "register": not no_register, "verbose": verbose, "quiet": quiet, "as_json": as_json}
+    return hand_over("run", params, overrides or [], name, **how)
 
 
 def retrain(

@@ -69,7 +69,7 @@ def require_sound(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
         elif name.endswith("running_var") and (saved < 0).any():
             wrong.append(f"{name} is negative, which no variance is")
         elif is_weight and saved.ndim > 1 and saved.numel() and not saved.any():
-            _LOG.warning("WARNING: all weights of %s are zero in %s: nothing passes through that layer", name, source)
+            _LOG.warning("all weights of %s are zero in %s: nothing passes through that layer", name, source)
     if wrong:
         msg = f"{source}: {_list('wrong', wrong)}. Take one from before its training diverged"
         raise CheckpointError(msg)

@@ -55,12 +55,12 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
 
 
 def console_table(rows: Sequence[ResultRow], title: str = "") -> "Table":
-    """The table for a terminal, to be printed by a ``rich`` console."""
+    """The table for a terminal, to be printed by a ``rich`` console; ``title`` stands in its corner."""
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
-    table.add_column(HEADER[0])
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column(title or HEADER[0])
     for name in HEADER[1:]:
         table.add_column(name, justify="right")
     for row in rows:

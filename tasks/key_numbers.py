@@ -1,0 +1,60 @@
+"""What each stage came to, in a few words, for whoever watches a run."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from eyas.operations.report.result_table import count, percent, signed
+
+Metrics = Mapping[str, Any]
+
+
+def key_numbers(stage: str, artifacts: Path) -> str:
+    """Of a stage that has run; empty for one that has none of the numbers."""
+    path = artifacts / stage / "metrics.json"
+    if stage not in _WORDS or not path.exists():
+        return ""
+    metrics = json.loads(path.read_text())
+    try:
+        return _WORDS[stage](metrics)
+    except KeyError:  # another kind of network has other numbers
+        return ""
+
+
+def _fetch(metrics: Metrics) -> str:
+    parts = ("train", "calibration", "score", "test")
+    return ", ".join(f"{metrics[part]:,} {part}" for part in parts) + f" images of {metrics['classes']} classes"
+
+
+def _baseline(metrics: Metrics) -> str:
+    return f"test accuracy {percent(metrics['test_accuracy'])}, {count(metrics['macs'])} MACs"
+
+
+def _sample(metrics: Metrics) -> str:
+    low, high = (count(metrics[f"macs_{end}"]) for end in ("min", "max"))
+    return f"{metrics['candidates']:,} candidates of {low} to {high} MACs in {metrics['groups']} groups"
+
+
+def _score(metrics: Metrics) -> str:
+    uniform = f", uniform widths {signed(metrics['uniform_score'])}" if "uniform_score" in metrics else ""
+    return f"best {signed(metrics['winner_score'])} of {metrics['candidates']:,} candidates{uniform}"
+
+
+def _finetune(metrics: Metrics) -> str:
+    return f"test accuracy {percent(metrics['test_accuracy'])}, {count(metrics['macs'])} MACs"
+
+
+def _export(metrics: Metrics) -> str:
+    size, difference = count(metrics["model_bytes"]), metrics["max_difference"]
+    return f"{size}B, agrees with PyTorch on {percent(metrics['agreement'])} (largest difference {difference:.1e})"
+
+
+_WORDS: dict[str, Callable[[Metrics], str]] = {
+    "fetch": _fetch,
+    "baseline": _baseline,
+    "sample": _sample,
+    "score": _score,
+    "finetune": _finetune,
+    "export": _export,
+}
