@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read
 from benchmarks.criteria import uniform_widths_parser
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
+from eyas.sampling.search import SearchOptions
+from eyas.scoring import Rung
 
 ROOT = Path(__file__).parents[1]
 ROWS = RESULTS / "rivals.jsonl"
@@ -71,11 +73,31 @@ class Method:
     """Runs in the environment of the other tools."""
 
 
-def search(bench: Bench, share: float, seed: int, *, criterion: Any, refit: bool) -> nn.Module:
+REFITTED = (
+    Rung(steps=0, mode="fused", images=512, keep=8),
+    Rung(steps=0, images=4096, calibration_images=1024),
+)
+"""Every candidate is refitted before it is judged."""
+
+
+def search(
+    bench: Bench,
+    share: float,
+    seed: int,
+    *,
+    criterion: Any,
+    refit: bool,
+    sampler: str = "budget",
+    scorer: str | None = None,
+    rungs: Sequence[Rung] | None = None,
+) -> nn.Module:
     """One call of ours, and the winner built."""
     images, chosen = bench.images, Criterion.parse(criterion)
     data = (images.calibration, images.scoring, images.labels)
-    result = eyas.search(bench.model, bench.space, {"macs": share}, *data, criterion=chosen, seed=seed)
+    how: dict[str, Any] = {"criterion": chosen, "sampler": sampler, "seed": seed}
+    options = SearchOptions(scorer=scorer, rungs=rungs)
+    result = eyas.search(bench.model, bench.space, {"macs": share}, *data, **how, options=options)
+    print(share, list(result.widths.values()), result.table.score[result.table.winner], flush=True)
     return result.build(refit=refit)
 
 
@@ -112,6 +134,18 @@ def _torch_pruning(label: str, **options: Any) -> Method:
 
 METHODS = {
     "eyas": Method("**eyas**", functools.partial(search, criterion=CRITERION, refit=True), sampled=True),
+    "eyas_evolution": Method(
+        "eyas, evolution on refitted candidates",
+        functools.partial(
+            search, criterion=CRITERION, refit=True, sampler="evolution", scorer="dense_probe", rungs=REFITTED
+        ),
+        sampled=True,
+    ),
+    "eyas_refitted": Method(
+        "eyas, random widths, refitted candidates",
+        functools.partial(search, criterion=CRITERION, refit=True, scorer="dense_probe", rungs=REFITTED),
+        sampled=True,
+    ),
     "uniform": Method("uniform widths, L1", functools.partial(uniform, criterion="l1_norm")),
     "tp_l2": _torch_pruning("global L2", global_pruning=True),
     "tp_l2_inner": _torch_pruning("global L2, streams whole", global_pruning=True, streams=False),

@@ -38,6 +38,11 @@ class Placement:
         """Positions to widths, ``(n, G)``."""
         return self._table.take(positions + self._start)
 
+    def positions(self, widths: Rows) -> Positions:
+        """Legal widths to positions, ``(n, G)``."""
+        columns = [np.searchsorted(legal, column) for legal, column in zip(self.legal, widths.T, strict=True)]
+        return np.stack(columns, 1).astype(np.int64)
+
     def costs(self, positions: Positions) -> NDArray[np.float64]:
         """Cost of each row, ``(n,)``."""
         return self.budget.costs(self.space, self.widths(positions))

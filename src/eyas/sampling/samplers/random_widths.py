@@ -41,7 +41,7 @@ class BudgetSampler(Sampler):
         placement.check_reachable()
         scored = scored_widths(history, len(space.groups))
         rng = np.random.default_rng([seed, len(scored)])
-        rows = _DistinctRows(placement, scored)
+        rows = DistinctRows(placement, scored)
         floor = placement.floor(self.floor * placement.uniform_share())
         rows.add(placement.uniform_in_band(rng))
         if placement.combinations() <= _LISTED_IN_FULL:
@@ -58,7 +58,7 @@ def scored_widths(history: "SearchHistory | None", num_groups: int) -> NDArray[n
     return history.widths if history is not None else np.empty((0, num_groups), np.int64)
 
 
-class _DistinctRows:
+class DistinctRows:
     """Distinct rows in the order they were found, none of them scored before."""
 
     def __init__(self, placement: Placement, scored: NDArray[np.int64]) -> None:
@@ -93,7 +93,7 @@ class _DistinctRows:
         return mixed ^ (mixed >> np.uint64(29))
 
 
-def _draw(placement: Placement, floor: Positions, rows: _DistinctRows, count: int, rng: np.random.Generator) -> None:
+def _draw(placement: Placement, floor: Positions, rows: DistinctRows, count: int, rng: np.random.Generator) -> None:
     """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
     empty_blocks = 0
     while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:

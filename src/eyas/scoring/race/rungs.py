@@ -42,7 +42,7 @@ class Rung(Options):
     with ``steps`` only."""
     mode: Literal["fused", "held_out"] = "fused"
     """``fused``: one pass calibrates and scores. ``held_out``: calibration images first, scoring images then; always so
-    with ``steps``."""
+    after training steps, and the default with ``steps: 0``."""
     calibration_images: Annotated[int, Field(ge=2)] | None = None
     """Held out: images that re-estimate the statistics, at most; without it as many as ``images``."""
     keep: Annotated[int | float, BeforeValidator(_share_or_number)] = 0.25
@@ -75,7 +75,7 @@ class Rung(Options):
             msg = "a fused rung calibrates on the images that it scores: leave calibration_images out, or say held_out"
             raise ValueError(msg)
         if self.steps is not None:
-            if self.mode == "fused":
+            if self.mode == "fused" and self.steps:
                 msg = "a rung of training steps is judged held_out: leave mode out"
                 raise ValueError(msg)
             return self
