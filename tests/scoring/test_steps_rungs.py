@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import eyas
+from eyas.calibration.batchnorm import batch_statistics
 from eyas.calibration.recalibrate import recalibrate
 from eyas.errors import DataError, ParameterError
 from eyas.pruning.model_digests import modules_digest
@@ -83,6 +84,22 @@ def test_a_rung_trains_as_it_is_written_out(scene, training, alpha, refit):
         assert table.cross_entropy[number] == pytest.approx(loss, abs=2e-4)
         assert table.accuracy[number] == pytest.approx(accuracy, abs=0.009)
         assert table.score[number] == table.accuracy[number]
+
+
+def test_a_fused_rung_may_refit_first(scene):
+    """One pass calibrates and scores what the refit made; nothing is trained."""
+    plans = [scene.plans[number] for number in (0, 5)]
+    table = scene.score(plans, rungs=[Rung(steps=0, images=240, mode="fused")], threads=1)
+    for number, plan in enumerate(plans):
+        small = eyas.prune(scene.model, scene.space, plan)
+        order = torch.randperm(len(scene.calibration), generator=torch.Generator().manual_seed(0))
+        eyas.refit(scene.model, small, scene.space, plan, scene.calibration[order])
+        with torch.inference_mode(), batch_statistics(small):
+            logits = torch.cat([small(batch) for batch in scene.scoring.split(120)])
+        assert table.cross_entropy[number] == pytest.approx(
+            float(functional.cross_entropy(logits, scene.labels)), abs=0.05
+        )
+        assert table.score[number] == -table.cross_entropy[number]
 
 
 def test_images_to_train_on_are_used_or_refused(scene, training):

@@ -1,0 +1,95 @@
+"""Evolution: children lie inside the budget, come from the best, and get better."""
+
+import numpy as np
+import pytest
+
+from eyas.sampling.budget import Budget
+from eyas.sampling.generations import Generations
+from eyas.sampling.placement import Placement
+from eyas.sampling.samplers import Sampler
+from eyas.sampling.search_history import SearchHistory
+from tests.sampling.spaces import Chain
+
+DEEP = Chain([16] * 7 + [32] * 6 + [64] * 6)
+STEPPED = Chain([64, 64, 128, 128, 256], step=8, min_width=16)
+CHANNELS = np.array([group.channels for group in DEEP.groups])
+
+
+def search(sampler, score, seed, *, candidates=200):
+    """All widths of a search, and their scores."""
+    generations = Generations(
+        DEEP, Budget.of(DEEP, "macs", 0.5), Sampler.parse(sampler), candidates=candidates, seed=seed
+    )
+    widths = generations.first()
+    while len(new := generations(widths, score(widths))):
+        widths = np.concatenate([widths, new])
+    return widths, score(widths)
+
+
+def nearness(widths):
+    """A landscape with one top: some layers whole, the others thin."""
+    wanted = np.where(np.arange(len(CHANNELS)) % 3 == 0, 0.95, 0.6)
+    return -np.square(widths / CHANNELS - wanted).sum(1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_it_ends_higher_than_as_many_random_widths(seed):
+    _, evolved = search("evolution", nearness, seed)
+    _, drawn = search("budget", nearness, seed)
+    assert len(evolved) == len(drawn) == 200
+    assert evolved.max() > drawn.max() + 0.2 * drawn.std()
+
+
+def test_generations_have_their_sizes_and_get_better():
+    sampler = {"kind": "evolution", "first": 40, "generation": 20}
+    widths, scores = search(sampler, nearness, 0, candidates=110)
+    assert len(widths) == 110
+    means = [scores[start:stop].mean() for start, stop in ((0, 40), (40, 60), (60, 80), (80, 100))]
+    assert means == sorted(means)
+
+
+@pytest.mark.parametrize("space", [DEEP, STEPPED], ids=["deep", "stepped"])
+def test_children_are_new_inside_the_band_and_above_the_floor(space):
+    budget = Budget.of(space, "macs", 0.5)
+    sampler = Sampler.parse({"kind": "evolution", "first": 30, "generation": 30})
+    first = sampler.ask(space, budget, 30, seed=1)
+    children = sampler.ask(space, budget, 30, seed=1, history=SearchHistory(first, np.arange(30.0)))
+    assert len(children) == 30
+    assert budget.holds(budget.costs(space, children)).all()
+    assert not {tuple(row) for row in children} & {tuple(row) for row in first}
+    placement = Placement(space, budget)
+    assert (children >= placement.widths(placement.floor(0.4 * placement.uniform_share())[None])).all()
+
+
+def test_children_resemble_the_best_rather_than_the_worst():
+    budget = Budget.of(DEEP, "macs", 0.5)
+    sampler = Sampler.parse({"kind": "evolution", "parents": 2, "mutated": 0.01, "change": 0.01})
+    drawn = sampler.ask(DEEP, budget, 64, seed=0)
+    scores = np.zeros(64)
+    scores[[5, 9]] = 1
+    children = sampler.ask(DEEP, budget, 32, seed=0, history=SearchHistory(drawn, scores))
+    shares, parents = children / CHANNELS, drawn[[5, 9]] / CHANNELS
+    low, high = parents.min(0), parents.max(0)
+    outside = np.maximum(low - shares, shares - high).clip(0)
+    others = np.maximum(low - drawn / CHANNELS, drawn / CHANNELS - high).clip(0)
+    assert outside.mean() < 0.25 * others.mean()
+
+
+def test_candidates_without_a_score_have_no_children():
+    budget = Budget.of(DEEP, "macs", 0.5)
+    sampler = Sampler.parse({"kind": "evolution", "parents": 2})
+    drawn = sampler.ask(DEEP, budget, 20, seed=0)
+    finite = np.full(20, np.nan)
+    finite[[3, 4]] = [0.1, 0.2]
+    lowest = np.full(20, -1.0)
+    lowest[[3, 4]] = [0.1, 0.2]
+    one, other = (
+        sampler.ask(DEEP, budget, 9, seed=0, history=SearchHistory(drawn, scores)) for scores in (finite, lowest)
+    )
+    assert np.array_equal(one, other)
+
+
+def test_positions_are_the_inverse_of_widths():
+    placement = Placement(STEPPED, Budget.of(STEPPED, "macs", 0.5))
+    rows = np.random.default_rng(0).integers(0, placement.top + 1, (50, len(placement.top)))
+    assert np.array_equal(placement.positions(placement.widths(rows)), rows)
