@@ -19,9 +19,10 @@ from eyas.recovery.refit import RefitReport
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.samplers.random_widths import BudgetSampler
-from eyas.scoring import Rung, WidthPlans
+from eyas.scoring import REFITTED_RUNGS, Rung, WidthPlans
 from eyas.scoring.diagnosis import prediction
 from eyas.scoring.engine import Engine
+from eyas.scoring.scorers import Scorer
 from tests.scoring.conftest import RACE, Scene, columns, make_scene
 from tests.scoring.networks import Deep, Several, trained
 from tests.support.learning_sampler import Narrowing
@@ -39,9 +40,12 @@ def scene():
 
 def run(scene, budget=None, *, labels=True, **how):
     names = {"rungs", "scorer", "calibrator", "tolerance", "journal", "workers", "threads", "batch_size", "output"}
-    options = {"rungs": RACE, "tolerance": 0.02} | {name: how.pop(name) for name in names & how.keys()}
+    scorer = "cross_entropy" if labels else "dense_kl"
+    options = {"rungs": RACE, "scorer": scorer, "tolerance": 0.02} | {
+        name: how.pop(name) for name in names & how.keys()
+    }
     images = (scene.calibration, scene.scoring, scene.labels if labels else None)
-    how = {"candidates": 24} | how
+    how = {"candidates": 24, "sampler": "budget"} | how
     options = eyas.SearchOptions(**options)
     return eyas.search(scene.model, scene.space, budget or {"macs": 0.5}, *images, options=options, **how)
 
@@ -69,6 +73,44 @@ def test_it_is_sampler_criterion_and_race(scene, criterion):
     assert budget.low <= result.cost.macs <= budget.high
     assert result.uniform == planner(widths[0])
     assert np.array_equal(result.candidates.widths, widths)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_left_alone_it_evolves_refitted_candidates_by_their_features(scene, labels):
+    """The same as everything that is the default said aloud."""
+    data = (scene.calibration, scene.scoring, scene.labels if labels else None)
+    result = eyas.search(scene.model, scene.space, {"macs": 0.5}, *data, candidates=80)
+    options = eyas.SearchOptions(rungs=REFITTED_RUNGS, scorer="dense_probe")
+    sampler, criterion = Sampler.parse("evolution"), "weight_activation"
+    again = eyas.search(
+        scene.model, scene.space, {"macs": 0.5}, *data,
+        candidates=80, sampler=sampler, criterion=criterion, options=options,
+    )  # fmt: skip
+    assert columns(result.table) == columns(again.table)
+    assert result.scorer == Scorer.parse("dense_probe")
+    assert all("steps" in rung for rung in result.table.settings["rungs"])
+    assert result.table.score[result.table.winner] > result.table.score[result.candidates.uniform]
+
+
+@pytest.mark.parametrize(("labels", "ranked_by"), [(True, "cross_entropy"), (False, "dense_kl")])
+def test_a_network_without_features_is_ranked_otherwise(scene, labels, ranked_by):
+    model = Doubled(scene.model).eval()
+    space = eyas.trace(model, (scene.calibration[:2],))
+    options = eyas.SearchOptions(rungs=[Rung(images=60)], tolerance=0.05)
+    data = (scene.calibration, scene.scoring, scene.labels if labels else None)
+    result = eyas.search(model, space, {"macs": 0.5}, *data, candidates=4, options=options)
+    assert result.scorer == Scorer.parse(ranked_by)
+
+
+class Doubled(nn.Module):
+    """Its answers are no linear layer's."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return 2 * self.inner(x)
 
 
 @pytest.mark.parametrize("budget", [{"params": 0.5}, {"activation_bytes": 0.6}, {"macs": 20_000}])

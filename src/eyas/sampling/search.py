@@ -21,14 +21,15 @@ from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
-from eyas.scoring.arguments import check_options, choose_scorer, parse_component
+from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
 from eyas.scoring.candidates import GrowingPlans
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
+from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
 from eyas.scoring.image_arguments import as_images, cast_like_weights
 from eyas.scoring.image_sets import check_images
-from eyas.scoring.race.rungs import Rung
+from eyas.scoring.race.rungs import REFITTED_RUNGS, Rung
 from eyas.scoring.race.score_table import ScoreTable
 from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.score_plans import score
@@ -47,9 +48,11 @@ class SearchOptions(ScoreOptions):
     """Options of :func:`eyas.search`: those of :func:`eyas.score`, and how candidates are raced."""
 
     rungs: Sequence[Rung | dict[str, Any]] | None = None
-    """Images, mode and survivors of each round, as :func:`eyas.score` takes them."""
+    """Images, mode and survivors of each round, as :func:`eyas.score` takes them; without any every candidate is
+    refitted before it is judged (:data:`eyas.scoring.REFITTED_RUNGS`), and trained where there is ``training``."""
     scorer: Scorer | str | None = None
-    """What ranks; without one ``cross_entropy`` with labels, ``dense_kl`` without."""
+    """What ranks; without one ``dense_probe`` where a linear layer makes the answers, else ``cross_entropy`` with
+    labels, ``dense_kl`` without."""
     calibrator: Calibrator | str = "pooled"
     """Who re-estimates the statistics in held-out rungs, and of the network that is built."""
     tolerance: float = 0.005
@@ -148,7 +151,7 @@ def search(  # noqa: PLR0917
     scoring_labels: Tensor | None = None,
     *,
     criterion: Criterion | str = "weight_activation",
-    sampler: Sampler | str = "budget",
+    sampler: Sampler | str = "evolution",
     candidates: int = 200,
     device: str = "cpu",
     seed: int = 0,
@@ -200,7 +203,11 @@ def search(  # noqa: PLR0917
     chosen = parse_component(Criterion, criterion)
     data = calibration if len(calibration) else None
     local = device if options.cluster is None else "cpu"
-    planner = space.planner(chosen, model=on_device(model, local), data=data)
+    dense = on_device(model, local)
+    planner = space.planner(chosen, model=dense, data=data)
+    scorer = options.scorer
+    if scorer is None:
+        scorer = search_scorer(dense, scoring[:EXAMPLES], scoring_labels, options.output)
     generations = Generations(space, band, parse_component(Sampler, sampler), candidates=int(candidates), seed=seed)
     plans = GrowingPlans(generations.first(), planner, generations)
     table = score(
@@ -210,11 +217,11 @@ def search(  # noqa: PLR0917
         calibration,
         scoring,
         scoring_labels,
-        rungs=options.rungs,
+        rungs=REFITTED_RUNGS if options.rungs is None and options.training is None else options.rungs,
         device=device,
         seed=seed,
         calibrator=options.calibrator,
-        scorer=options.scorer,
+        scorer=scorer,
         options=options,
     )
     plan = plans[table.winner]
@@ -229,7 +236,7 @@ def search(  # noqa: PLR0917
         calibration_images=calibration,
         scoring_images=scoring,
         scoring_labels=None if scoring_labels is None else torch.as_tensor(scoring_labels),
-        scorer=choose_scorer(options.scorer, scoring_labels),
+        scorer=choose_scorer(scorer, scoring_labels),
         seed=seed,
         options=options,
     )

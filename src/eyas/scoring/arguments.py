@@ -14,6 +14,7 @@ from eyas.component import Component
 from eyas.errors import DataError, ParameterError, PlanError
 from eyas.pruning.plan import PruningPlan
 from eyas.scoring.candidates import WidthPlans
+from eyas.scoring.features import find_head
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.score_options import ScoreOptions
@@ -141,6 +142,23 @@ def check_training(rungs: Sequence[Rung], images: ImageSets) -> None:
     if any(rung.steps is not None and rung.recovery is not None for rung in rungs) and len(refit_images(images)) < 2:
         msg = f"`rungs` refit on {len(refit_images(images))} images: give `calibration_images`, or recovery null"
         raise DataError(msg)
+
+
+def search_scorer(model: nn.Module, example: Tensor, labels: Any, output: int | str | None) -> Scorer:
+    """What ranks the candidates of a search best: ``dense_probe`` where the network has features that it can judge.
+
+    Args:
+        model: the dense network, in eval mode.
+        example: a few scoring images.
+        labels: of the scoring images, or None.
+        output: which output is judged.
+    """
+    try:
+        head = model.get_submodule(find_head(model, example, output))
+    except DataError:
+        return choose_scorer(None, labels)
+    several = isinstance(head, nn.Linear) and head.out_features > 1
+    return parse_component(Scorer, "dense_probe") if several else choose_scorer(None, labels)
 
 
 def choose_scorer(scorer: Any, labels: Any) -> Scorer:

@@ -116,6 +116,11 @@ DEFAULT_RUNGS = (
     Rung(images=4096, calibration_images=1024, mode="held_out"),
 )
 """All candidates on 256 images, a quarter on 512, eight finalists held out."""
+REFITTED_RUNGS = (
+    Rung(steps=0, mode="fused", images=512, keep=8),
+    Rung(steps=0, images=4096, calibration_images=1024),
+)
+"""What a search races by: every candidate is refitted before it is judged, as the winner will be."""
 TRAINING_RUNGS = (*DEFAULT_RUNGS[:2], Rung(steps=10, keep=3), Rung(steps=40))
 """The same where there are images to train on: eight finalists train for 10 steps, three of them for 40."""
 
