@@ -35,7 +35,7 @@ from benchmarks.criteria import uniform_widths_parser
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.search import SearchOptions
-from eyas.scoring import Rung
+from eyas.scoring import DEFAULT_RUNGS, Rung
 
 ROOT = Path(__file__).parents[1]
 ROWS = RESULTS / "rivals.jsonl"
@@ -73,13 +73,6 @@ class Method:
     """Runs in the environment of the other tools."""
 
 
-REFITTED = (
-    Rung(steps=0, mode="fused", images=512, keep=8),
-    Rung(steps=0, images=4096, calibration_images=1024),
-)
-"""Every candidate is refitted before it is judged."""
-
-
 def search(
     bench: Bench,
     share: float,
@@ -87,17 +80,16 @@ def search(
     *,
     criterion: Any,
     refit: bool,
-    sampler: str = "budget",
+    sampler: str = "evolution",
     scorer: str | None = None,
     rungs: Sequence[Rung] | None = None,
 ) -> nn.Module:
-    """One call of ours, and the winner built."""
+    """One call of ours, its defaults where nothing else is named, and the winner built."""
     images, chosen = bench.images, Criterion.parse(criterion)
     data = (images.calibration, images.scoring, images.labels)
     how: dict[str, Any] = {"criterion": chosen, "sampler": sampler, "seed": seed}
     options = SearchOptions(scorer=scorer, rungs=rungs)
     result = eyas.search(bench.model, bench.space, {"macs": share}, *data, **how, options=options)
-    print(share, list(result.widths.values()), result.table.score[result.table.winner], flush=True)
     return result.build(refit=refit)
 
 
@@ -132,18 +124,12 @@ def _torch_pruning(label: str, **options: Any) -> Method:
     return Method(f"Torch-Pruning, {label}", _tool(rival_pruners.torch_pruning, **options), other_tool=True)
 
 
+PLAIN: dict[str, Any] = {"sampler": "budget", "scorer": "cross_entropy", "rungs": DEFAULT_RUNGS}
+"""Of candidates as they are pruned; labels judge their answers."""
 METHODS = {
     "eyas": Method("**eyas**", functools.partial(search, criterion=CRITERION, refit=True), sampled=True),
-    "eyas_evolution": Method(
-        "eyas, evolution on refitted candidates",
-        functools.partial(
-            search, criterion=CRITERION, refit=True, sampler="evolution", scorer="dense_probe", rungs=REFITTED
-        ),
-        sampled=True,
-    ),
-    "eyas_refitted": Method(
-        "eyas, random widths, refitted candidates",
-        functools.partial(search, criterion=CRITERION, refit=True, scorer="dense_probe", rungs=REFITTED),
+    "eyas_cross_entropy": Method(
+        "eyas as it was: random widths, cross-entropy", functools.partial(search, criterion=CRITERION, refit=True, **PLAIN),
         sampled=True,
     ),
     "uniform": Method("uniform widths, L1", functools.partial(uniform, criterion="l1_norm")),
@@ -162,7 +148,8 @@ METHODS = {
     "kirigami": Method("torch-kirigami, greedy L2", _tool(rival_pruners.kirigami), other_tool=True),
     "eagleeye": Method(f"published EagleEye, {PUBLISHED_CANDIDATES} candidates", eagleeye),
     "eyas_l1": Method(
-        "eyas, L1 and no refit", functools.partial(search, criterion="l1_norm", refit=False), sampled=True
+        "eyas at first: the same, L1 and no refit", functools.partial(search, criterion="l1_norm", refit=False, **PLAIN),
+        sampled=True,
     ),
     "uniform_same": Method(
         "uniform widths, the criterion of eyas", functools.partial(uniform, criterion=CRITERION)
