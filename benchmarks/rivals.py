@@ -129,7 +129,8 @@ PLAIN: dict[str, Any] = {"sampler": "budget", "scorer": "cross_entropy", "rungs"
 METHODS = {
     "eyas": Method("**eyas**", functools.partial(search, criterion=CRITERION, refit=True), sampled=True),
     "eyas_cross_entropy": Method(
-        "eyas as it was: random widths, cross-entropy", functools.partial(search, criterion=CRITERION, refit=True, **PLAIN),
+        "eyas as it was: random widths, cross-entropy",
+        functools.partial(search, criterion=CRITERION, refit=True, **PLAIN),
         sampled=True,
     ),
     "uniform": Method("uniform widths, L1", functools.partial(uniform, criterion="l1_norm")),
@@ -148,7 +149,8 @@ METHODS = {
     "kirigami": Method("torch-kirigami, greedy L2", _tool(rival_pruners.kirigami), other_tool=True),
     "eagleeye": Method(f"published EagleEye, {PUBLISHED_CANDIDATES} candidates", eagleeye),
     "eyas_l1": Method(
-        "eyas at first: the same, L1 and no refit", functools.partial(search, criterion="l1_norm", refit=False, **PLAIN),
+        "eyas at first: the same, L1 and no refit",
+        functools.partial(search, criterion="l1_norm", refit=False, **PLAIN),
         sampled=True,
     ),
     "uniform_same": Method(
