@@ -122,6 +122,7 @@ def report(rows: Sequence[dict[str, Any]]) -> None:
         "the line was laid through 8 other networks of the same kind (the dense one and 7 random ones)",
         "the machine was shared: layers and networks took turns, each time is the least of several medians of 5 runs",
         "exporter: `onnx` is the product's, `traced` writes in a tenth of a second what the line is laid through",
+        "profiling: by the clock, on the shared machine; the later row of a network found its layers measured",
         *body,
     ]
     publish("latency", "Latency by the table of layers against whole networks measured", notes, table(head, lines))
