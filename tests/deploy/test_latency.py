@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from eyas.deploy import latency
+from eyas.deploy.latency import exported_files
 
 
 class Fake:
@@ -26,7 +27,7 @@ def test_runs_interleave_and_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch
     calls: list[str] = []
     seconds = {"a.onnx": 0.004, "b.onnx": 0.001}
     monkeypatch.setattr(
-        latency.onnx_runtime, "session", lambda path, threads: Fake(path.name, seconds[path.name], calls)
+        exported_files.onnx_runtime, "session", lambda path, threads: Fake(path.name, seconds[path.name], calls)
     )
     files = {"dense": Path("a.onnx"), "model": Path("b.onnx")}
     result = latency.measure(files, dict.fromkeys(files, (1, 8, 8)), runs=20, batch=2, threads=1)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from math import lcm
 from typing import Any
 
 from eyas.pruning.cost import Cost
@@ -31,7 +30,7 @@ def group_rows(space: SearchSpace) -> list[GroupRow]:
     for group in space.groups:
         legal = space.legal_widths(group)
         share = 1 - space.cost({group.name: int(legal[0])}).macs / dense
-        step = lcm(group.step, space.round_to)
+        step = space.legal.multiple(group)
         rows.append(GroupRow(group.name, group.channels, step, len(legal), share, group.layers))
     return rows
 

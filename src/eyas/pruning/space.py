@@ -18,7 +18,7 @@ from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout
 from eyas.pruning.model_digests import code_digest, modules_digest
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.planner import Planner, kept_units, rank
-from eyas.pruning.widths import LegalWidths, Widths
+from eyas.pruning.widths import LegalWidths, RoundTo, Widths, check_round_to
 
 if TYPE_CHECKING:
     from eyas.pruning.criteria import Criterion
@@ -36,7 +36,7 @@ class SearchSpace:
         costs: CostModel,
         *,
         example: space_json.Example,
-        round_to: int = 1,
+        round_to: RoundTo = 1,
         min_width: int = 1,
     ) -> None:
         self.model, self.groups, self.frozen = model, groups, frozen
@@ -77,6 +77,20 @@ class SearchSpace:
         The dense width is always legal.
         """
         return self.legal.of(self.group(group) if isinstance(group, str) else group)
+
+    def rounded(self, round_to: RoundTo) -> Self:
+        """This space with widths that are multiples of other numbers.
+
+        Raises:
+            ParameterError: a number is below 1, or a name is no group's.
+        """
+        check_round_to(round_to, self.groups)
+        space = type(self)(
+            self.model, self.groups, self.frozen, self.layout, self.cost_model,
+            example=self.example, round_to=round_to, min_width=self.min_width,
+        )  # fmt: skip
+        space.constants = self.constants
+        return space
 
     def vector(self, widths: Widths | None) -> Ints:
         """Widths as a vector in the order of the groups, checked; groups left out keep their dense width.
@@ -207,7 +221,7 @@ class SearchSpace:
             "example": space_json.example_to_json(self.example),
             "modules": modules_digest(self.model),
             "code": code_digest(self.model),
-            "round_to": self.round_to,
+            "round_to": self.round_to if isinstance(self.round_to, int) else dict(self.round_to),
             "min_width": self.min_width,
             "fingerprint": self.fingerprint,
         }

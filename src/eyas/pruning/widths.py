@@ -8,11 +8,13 @@ from math import lcm
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from eyas.errors import PlanError
+from eyas.errors import ParameterError, PlanError
 from eyas.pruning.groups import ChannelGroup, Ints
 
 Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
 """Kept channels by group name, or of every group in order."""
+RoundTo = int | Mapping[str, int]
+"""Widths are multiples of this; of one number for every group, or of one for each that is named."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class LegalWidths:
     """The groups of one network, and the limits of their widths."""
 
     groups: tuple[ChannelGroup, ...]
-    round_to: int = 1
+    round_to: RoundTo = 1
     min_width: int = 1
 
     @cached_property
@@ -52,9 +54,14 @@ class LegalWidths:
             raise PlanError(msg)
         return self.groups[self._index[name]]
 
+    def multiple(self, group: ChannelGroup) -> int:
+        """What the widths proposed for a group are multiples of."""
+        round_to = self.round_to if isinstance(self.round_to, int) else self.round_to.get(group.name, 1)
+        return lcm(group.step, round_to)
+
     def of(self, group: ChannelGroup) -> Ints:
         """The widths proposed for a group, ascending; the dense width is always among them."""
-        multiple = lcm(group.step, self.round_to)
+        multiple = self.multiple(group)
         widths = np.arange(multiple, group.channels, multiple, dtype=np.int64)
         return np.append(widths[widths >= max(self.min_width, group.floor)], group.channels)
 
@@ -105,3 +112,20 @@ class LegalWidths:
             for row in matrix:
                 self.vector(row)
         return units
+
+
+def check_round_to(round_to: RoundTo, groups: Sequence[ChannelGroup]) -> None:
+    """Refuse multiples that mean nothing.
+
+    Raises:
+        ParameterError: a number is below 1, or a name is no group's.
+    """
+    numbers = {"": round_to} if isinstance(round_to, int) else dict(round_to)
+    names = {group.name for group in groups}
+    for name, number in numbers.items():
+        if name and name not in names:
+            msg = f"`round_to` names {name!r}, which is no group; groups are: {', '.join(sorted(names))}"
+            raise ParameterError(msg)
+        if number < 1:
+            msg = f"`round_to`{name and f' of {name}'} must be at least 1; given: {number}"
+            raise ParameterError(msg)

@@ -40,7 +40,6 @@ class CapturedNetwork:
     ignored: frozenset[str]
     unused: Mapping[str, tuple[str, ...]]
     """Modules with parameters that no captured graph reads, and which; a bare parameter stands for itself."""
-    round_to: int
     min_width: int
 
     def interpret(self, findings: Findings) -> Trace:

@@ -38,7 +38,6 @@ def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
         layout,
         costs,
         example=network.example,
-        round_to=network.round_to,
         min_width=network.min_width,
     )
 

@@ -15,6 +15,7 @@ from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, igno
 from eyas.pruning.tracing.foreign_weights import check_weights
 from eyas.pruning.tracing.image_batch import image_batch
 from eyas.pruning.tracing.refine import refine
+from eyas.pruning.widths import RoundTo, check_round_to
 
 
 def trace(
@@ -23,7 +24,7 @@ def trace(
     example_kwargs: Mapping[str, Any] | None = None,
     *,
     ignore: Sequence[str | type[nn.Module]] = (),
-    round_to: int = 1,
+    round_to: RoundTo = 1,
     min_width: int = 1,
 ) -> SearchSpace:
     """Find the channel groups of any network that ``torch.export`` can capture; the model is not touched.
@@ -33,17 +34,20 @@ def trace(
         example_inputs: its positional inputs, a tuple; shapes matter, values do not. Images come in a batch or alone.
         example_kwargs: its keyword inputs.
         ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
-        round_to: widths are multiples of this, for devices that like aligned channels.
+        round_to: widths are multiples of this, for devices that like aligned channels; by group name where they differ
+            (groups that are not named may have any width).
         min_width: smallest width of a group.
 
     Raises:
         TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
-        ParameterError: a pattern or type in ``ignore`` matches nothing, or a number is below 1.
+        ParameterError: a pattern or type in ``ignore`` matches nothing, a number is below 1, or ``round_to`` names what
+            is no group.
     """
-    for name, number in (("round_to", round_to), ("min_width", min_width)):
-        if number < 1:
-            msg = f"`{name}` must be at least 1; given: {number}"
-            raise ParameterError(msg)
+    if isinstance(round_to, int):
+        check_round_to(round_to, ())
+    if min_width < 1:
+        msg = f"`min_width` must be at least 1; given: {min_width}"
+        raise ParameterError(msg)
     model = uncompiled(_own_code(model))
     example = (example_inputs, dict(example_kwargs or {}))
     ignored = frozenset(ignored_modules(model, tuple(ignore)))
@@ -54,9 +58,9 @@ def trace(
     check_weights(model, example, captured)
     unused = unread(model, captured)
     images, _ = image_batch(model, example)
-    space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, round_to, min_width))
+    space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, min_width))
     space.constants = captured[0].constants
-    return space
+    return space if round_to == 1 else space.rounded(round_to)
 
 
 def _own_code(model: nn.Module) -> nn.Module:
