@@ -30,7 +30,8 @@ from tasks.stage import Metrics, main, write_json
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
 FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")} | {
-    "output": "baseline.output"
+    "output": "baseline.output",
+    "table": "sample.latency_profile",
 }
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"

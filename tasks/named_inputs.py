@@ -1,8 +1,8 @@
 """What ``params.yaml`` names and DVC does not see, as ``inputs.json``, which every stage lists among its parameters.
 
-That is the user's own code that a stage reaches, files among the arguments of a network's factory, and the checkpoint:
-its content where it is a file, its number where an alias of the registry names it. A flow writes the file before the
-first stage; the checkout keeps the one of its own profile in git, beside ``params.yaml``.
+That is the user's own code that a stage reaches, files among the arguments of a network's factory, the latency profile
+and the checkpoint: its content where it is a file, its number where an alias of the registry names it. A flow writes it
+before the first stage; the checkout keeps the one of its own profile in git, beside ``params.yaml``.
 """
 
 import json
@@ -89,7 +89,8 @@ def _of_stage(workspace: Workspace, stage: Mapping[str, Any], sources: SourceFil
     network = workspace.params.baseline
     modules += [NETWORKS, *_modules([network.architecture, network.arguments])] if builds else []
     code = sources.reached_from(modules, lambda path: any(path.resolve().is_relative_to(dep) for dep in listed))
-    return code | (_files(workspace, network.arguments) if builds else {})
+    profile = _profile(workspace) if "sample" in named else {}
+    return code | profile | (_files(workspace, network.arguments) if builds else {})
 
 
 def _modules(value: Any) -> Iterator[str]:
@@ -111,6 +112,13 @@ def _files(workspace: Workspace, value: Any) -> dict[str, str]:
             return {f"{value}/{file.relative_to(path).as_posix()}": file_sha256(file) for file in inner}
         return {value: file_sha256(path)} if path.is_file() else {}
     return {name: sha256 for inner in _inside(value) for name, sha256 in _files(workspace, inner).items()}
+
+
+def _profile(workspace: Workspace) -> dict[str, str]:
+    """The latency profile; a relative path starts at the checkout."""
+    name = workspace.params.sample.latency_profile
+    path = workspace.root / name if name else None
+    return {name: file_sha256(path)} if name and path and path.is_file() else {}
 
 
 def _inside(value: Any) -> list[Any]:

@@ -22,6 +22,7 @@ from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, sample
 from tasks.drawn_candidates import budget_of
+from tasks.latency_profile import rounded
 from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
@@ -112,7 +113,7 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
         return look
     with look.telling("baseline.checkpoint", baseline.FIELDS):
         _load(params, model, root, look)
-    _look_inside(params, model, data, output, look)
+    _look_inside(params, model, data, output, look, root=root)
     return look
 
 
@@ -130,14 +131,14 @@ def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLoo
 
 
 def _look_inside(
-    params: PipelineParams, model: nn.Module, data: ExpectedData, output: str | None, look: NetworkLook
+    params: PipelineParams, model: nn.Module, data: ExpectedData, output: str | None, look: NetworkLook, *, root: Path
 ) -> None:
     """Search space, budget and export of a network that takes the images."""
     section = params.baseline
     named = find_architecture(section.architecture, section.arguments, data.num_classes)
     network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     with look.telling("sample.budget", sample.FIELDS):
-        space = trace_network(network, params.sample)
+        space = rounded(trace_network(network, params.sample), params.sample, root)
         budget = budget_of(space, params.sample)
         Placement(space, budget).check_reachable()
         params.sample.sampler.ask(space, budget, 1, seed=params.sample.seed)

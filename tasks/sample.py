@@ -13,11 +13,13 @@ from eyas.sampling.budget import METRICS, Budget
 from tasks import stage
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import candidate_table, generations_of
+from tasks.latency_profile import rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 _log = logging.getLogger(__name__)
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
+    "table": "sample.latency_profile",
     "metric": "sample.budget",
     "example_inputs": EXAMPLE_INPUTS,
     "output": "baseline.output",
@@ -36,7 +38,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     """
     settings = params.sample
     progress(0, 2, "tracing the network")
-    space = trace_network(load_dense(params, artifacts), settings)
+    space = rounded(trace_network(load_dense(params, artifacts), settings), settings)
     stage.write_json(artifacts / SPACE, space.to_json())
     generations = generations_of(space, settings)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")

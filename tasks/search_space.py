@@ -14,7 +14,7 @@ EXAMPLE_INPUTS = "an image of the data set's shape"
 
 
 def trace_network(network: Network, params: SampleParams) -> SearchSpace:
-    """The search space as ``params.sample`` limits it.
+    """The search space as ``params.sample`` limits it; any widths where ``round_to`` is ``auto``.
 
     Raises:
         TraceError: the network cannot be captured.
@@ -24,7 +24,7 @@ def trace_network(network: Network, params: SampleParams) -> SearchSpace:
         network.model,
         (network.example(),),
         ignore=params.ignore,
-        round_to=params.round_to,
+        round_to=1 if params.round_to == "auto" else params.round_to,
         min_width=params.min_width,
     )
 

@@ -110,10 +110,14 @@ def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
     return derived
 
 
+_PATHS = (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint"), ("sample", "latency_profile"))
+"""Fields that may hold a relative path."""
+
+
 def _relocate(content: Mapping[str, Any], root: Path, folder: Path) -> dict[str, Any]:
     """Relative paths of the parameters as seen from the workspace."""
     moved: dict[str, Any] = json.loads(json.dumps(content))
-    for section, name in (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint")):
+    for section, name in _PATHS:
         value = (moved.get(section) or {}).get(name)
         if isinstance(value, str) and value not in WORDS and not re.match(r"^(/|~|\$|[a-z0-9]+:)", value):
             moved[section][name] = os.path.relpath(root / value, folder)

@@ -28,7 +28,7 @@ FIELDS = {
 CALLED = {
     "fetch": ["data"],
     "baseline": ["networks", "training", "pruning/tracing/capture.py"],
-    "sample": ["pruning", "sampling"],
+    "sample": ["pruning", "sampling", "deploy/latency"],
     "score": ["calibration", "scoring", "sampling/placement.py"],
     "finetune": ["calibration", "recovery", "training"],
     "export": ["deploy"],
@@ -40,6 +40,7 @@ SPLITS = {"train", "test"}  # names of splits, which stand in backticks too
 ARGUMENTS = {*inspect.signature(eyas.score).parameters} - {"options"} | {field.name for field in fields(ScoreOptions)}
 UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
 OF_A_SAMPLER = {"budget", "tolerance", "round_to", "min_width"}  # which score asks again
+OF_A_PROFILE = {"space", "runtime", "dense_ms"}  # which `eyas profile` passes, or who calls the library
 OF_A_RESULT = {"refit", "uniform"}  # of eyas.search, which a diagnosis advises
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
@@ -73,14 +74,14 @@ def test_every_room_is_called_by_a_stage():
 @pytest.mark.parametrize("stage", CALLED)
 def test_every_argument_that_an_error_names_is_translated(stage):
     texts = [text for place in CALLED[stage] for _, text in messages(ROOMS / place)]
-    named = {name for text in texts for name in re.findall(r"`(\w+)`", text)} - SPLITS
+    named = {name for text in texts for name in re.findall(r"`(\w+)`", text)} - SPLITS - OF_A_PROFILE
     assert named
     assert named <= FIELDS[stage].keys()
 
 
 def test_every_argument_that_sample_passes_to_trace_and_budget_has_its_field():
     passed = {*inspect.signature(eyas.trace).parameters, *inspect.signature(Budget.of).parameters}
-    of_the_network = {"output"}  # which load_dense looks for
+    of_the_network = {"output", "table"}  # which load_dense and the latency profile look for
     expected = passed - {"model", "example_kwargs", "space", "value"} | {"budget"} | of_the_network
     assert expected == sample.FIELDS.keys()
 

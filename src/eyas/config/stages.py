@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -178,14 +178,25 @@ class SampleParams(Section):
     """Who proposes them."""
     criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
     """Which channels of a group are kept."""
-    round_to: Count = 1
-    """Widths become multiples of this, as the device likes."""
+    round_to: Count | Literal["auto"] = 1
+    """Widths become multiples of this, as the device likes; ``auto``: of what ``latency_profile`` shows to be fast."""
+    latency_profile: str | None = None
+    """``device.json``, times of the layers on the device; ``eyas profile`` or, there, ``eyas_profile.py`` writes it."""
     min_width: Count = 1
     """No group is made smaller than this."""
     ignore: tuple[str, ...] = ()
     """Layer names (shell patterns) or type names whose outputs stay whole."""
     seed: Seed = 0
     """Of the draw of candidates."""
+
+    @model_validator(mode="after")
+    def _auto_reads_a_profile(self) -> Self:
+        if self.round_to == "auto" and self.latency_profile is None:
+            msg = (
+                "round_to auto reads latency_profile: name the device.json that `eyas profile` wrote, or give a number"
+            )
+            raise ValueError(msg)
+        return self
 
 
 def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
