@@ -179,6 +179,27 @@ def servers(
     return serve_all(ROOT, folder, database=database, artifacts=artifacts, ports=ports, worker=worker)
 
 
+def profile(
+    params: Path | None,
+    overrides: Sequence[str],
+    name: str | None,
+    *,
+    out: Path,
+    plan: Path | None,
+    runtime: str,
+    threads: int,
+    batch: int,
+) -> int:
+    """Measure the layers of the profile's network, or write what another device measures."""
+    from eyas.cli.profile_report import profile_space
+    from tasks.profiled_network import profiled_space
+
+    space, cache = profiled_space(_checked(params, overrides, name)), ROOT / ".eyas" / "latency"
+    how = {"runtime": runtime, "threads": threads, "batch": batch}
+    print(profile_space(space, cache=cache, out=out, plan=plan, **how))
+    return 0
+
+
 def ui(mlflow_port: int, prefect_port: int) -> int:
     """Serve MLflow's and Prefect's pages until Ctrl-C."""
     from eyas.operations.servers.pages import serve_pages

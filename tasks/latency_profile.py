@@ -17,7 +17,7 @@ def latency_model(space: SearchSpace, params: SampleParams, base: Path = Path())
         DataError: the file is no profile, or lacks a layer of the network.
     """
     if params.latency_profile is None:
-        msg = "sample.latency_profile is not set: name the device.json that `eyas profile` wrote"
+        msg = "sample.latency_profile is not set: name what `eyas profile --out device.json` wrote"
         raise ParameterError(msg)
     return LatencyModel(space, LatencyTable.read(base / params.latency_profile))
 

@@ -188,7 +188,7 @@ def test_a_wrong_command_line_ends_with_status_2_and_usage(
 def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
-    names = "run retrain promote rollback status reproduce serve deploy servers ui inspect catalogue"
+    names = "run retrain promote rollback status reproduce serve deploy servers ui inspect profile catalogue"
     assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names.split()
 
 
@@ -260,7 +260,19 @@ def test_every_command_of_the_project_takes_what_it_is_handed(
 
         return do
 
-    names = ("run", "retrain", "promote", "rollback", "status", "reproduce", "serve", "deploy", "servers", "ui")
+    names = (
+        "run",
+        "retrain",
+        "promote",
+        "rollback",
+        "status",
+        "reproduce",
+        "serve",
+        "deploy",
+        "servers",
+        "ui",
+        "profile",
+    )
     for name in names:
         monkeypatch.setattr(commands, name, stand_in(name))
     for name in names:

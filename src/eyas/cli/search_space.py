@@ -10,6 +10,7 @@ import torch
 from eyas.errors import ParameterError
 from eyas.networks.architectures import build_architecture, build_model
 from eyas.pruning.inspection import render, report
+from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
 
 
@@ -30,6 +31,12 @@ def search_space(
         ParameterError: the input's shape or the arguments cannot be read, or the factory is unknown.
         TraceError: the network cannot be captured.
     """
+    space = traced(model, inputs, arguments, num_classes, **limits)
+    return json.dumps(report(space), indent=2) if as_json else render(space)
+
+
+def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, **limits: Any) -> SearchSpace:
+    """The search space of a network that the command line names; see :func:`search_space`."""
     keywords = parse_arguments(arguments)
     if ":" in model:
         # Naming it on the command line is the permission to import it.
@@ -37,8 +44,7 @@ def search_space(
     else:
         network = build_model(model, keywords, num_classes)
     examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)
-    space = trace(network.eval(), examples, **limits)
-    return json.dumps(report(space), indent=2) if as_json else render(space)
+    return trace(network.eval(), examples, **limits)
 
 
 def parse_shape(text: str) -> tuple[int, ...]:

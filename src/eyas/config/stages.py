@@ -189,15 +189,6 @@ class SampleParams(Section):
     seed: Seed = 0
     """Of the draw of candidates."""
 
-    @model_validator(mode="after")
-    def _auto_reads_a_profile(self) -> Self:
-        if self.round_to == "auto" and self.latency_profile is None:
-            msg = (
-                "round_to auto reads latency_profile: name the device.json that `eyas profile` wrote, or give a number"
-            )
-            raise ValueError(msg)
-        return self
-
 
 def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
     if not rungs:

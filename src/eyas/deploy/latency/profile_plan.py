@@ -51,7 +51,7 @@ def write_plan(space: SearchSpace, folder: Path, *, networks: int = NETWORKS, se
     """
     (folder / "networks").mkdir(parents=True, exist_ok=True)
     layers = priced_layers(space)
-    plan: dict[str, Any] = {"version": eyas_profile.VERSION, "entries": _entries(space), "networks": []}
+    plan: dict[str, Any] = {"version": eyas_profile.VERSION, "entries": plan_entries(space), "networks": []}
     for number, widths in enumerate(spread_widths(space, networks, seed)):
         named = {group.name: int(width) for group, width in zip(space.groups, widths, strict=True)}
         file = f"networks/{number}.onnx"
@@ -100,7 +100,7 @@ def _trace(model: nn.Module, pair_NCHW: Tensor, path: Path) -> None:
         torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=_OPSET, dynamo=False, verbose=False, **names)
 
 
-def _entries(space: SearchSpace) -> list[dict[str, Any]]:
+def plan_entries(space: SearchSpace) -> list[dict[str, Any]]:
     """Layers of one shape share a grid: widths that any of them may have, and those that one always has."""
     units_G = space.legal.dense // space.legal.steps
     axes: dict[LayerShape, tuple[list[Ints], list[Ints]]] = {}

@@ -1,0 +1,29 @@
+"""The network of a profile of parameters, as its latency is measured: any weights, the classes of its data."""
+
+import torch
+
+from eyas.errors import DataError
+from eyas.networks.architectures import build_model
+from eyas.pruning.space import SearchSpace
+from eyas.pruning.tracing.trace import trace
+from tasks.preflight_data import count_classes
+from tasks.workspace import Workspace
+
+
+def profiled_space(workspace: Workspace) -> SearchSpace:
+    """The search space that ``sample`` will trace, of a network that nobody trained: weights change no time.
+
+    Raises:
+        DataError: how many classes there are is not known yet.
+    """
+    params = workspace.params
+    classes = count_classes(params, workspace.root, workspace.artifacts)
+    if classes is None:
+        msg = (
+            "how many classes the network tells apart is known when the data is here: let eyas run fetch it, or name "
+            "the network with --model and --input"
+        )
+        raise DataError(msg)
+    model = build_model(params.baseline.architecture, params.baseline.arguments, classes, seed=params.baseline.seed)
+    image = torch.zeros(1, len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
+    return trace(model.eval(), (image,), ignore=params.sample.ignore)
