@@ -3,6 +3,7 @@
 Shapes: n candidates, G channel groups in the order of ``space.groups``.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from eyas.errors import DataError, ParameterError
 from eyas.pruning.space import SearchSpace
 
 Floats = NDArray[np.float64]
+log = logging.getLogger(__name__)
 _AGAIN = "make it for this network with `eyas profile`"
 LEAST_NETWORKS = 3
 """Through fewer no line is laid."""
@@ -67,6 +69,8 @@ class LatencyModel:
         self._terms = _terms(space, layers, times)
         self.fit = self._fit(network_key(space, layers))
         """None where fewer than three networks were measured whole: the sum then stands as it is."""
+        if self.fit is None and dense_ms is None:
+            log.warning("the table holds no times of this whole network: the sum of its layers is not corrected")
         self._scale = 1.0
         if dense_ms is not None:
             self._scale = dense_ms / self.dense_ms
