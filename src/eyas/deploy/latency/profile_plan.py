@@ -6,13 +6,13 @@ together with ``eyas_profile.py``.
 
 import base64
 import json
-import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
@@ -63,17 +63,27 @@ def write_plan(space: SearchSpace, folder: Path, *, networks: int = NETWORKS, se
 
 
 def spread_widths(space: SearchSpace, count: int, seed: int) -> Ints:
-    """The dense widths, then random ones from narrow to wide, a third each of any width, multiples of 4 and of 8."""
-    rng, dense = np.random.default_rng(seed), space.legal.dense
-    rows = [dense]
+    """The dense widths, then random ones from narrow to wide, ``(count, G)``.
+
+    A third each of any width, multiples of 4 and of 8; finer ones where a network would come twice.
+    """
+    rng, rows = np.random.default_rng(seed), [space.legal.dense]
     for number in range(count - 1):
-        share = 0.2 + 0.75 * (number + rng.uniform()) / max(count - 1, 1)
-        multiples = np.array([math.lcm(int(step), (1, 4, 8)[number % 3]) for step in space.legal.steps])
-        wanted = dense * np.clip(rng.normal(share, 0.15, len(dense)), 0.05, 1.0)
-        widths = np.minimum(np.maximum(np.rint(wanted / multiples), 1) * multiples, dense).astype(np.int64)
-        least = np.array([max(group.floor, group.step) for group in space.groups])
-        rows.append(np.maximum(widths // space.legal.steps * space.legal.steps, least))
+        share = 0.2 + 0.75 * (number + rng.uniform()) / (count - 1)
+        shares = np.clip(rng.normal(share, 0.15, len(space.groups)), 0.05, 1.0)
+        finest = number % 3
+        tries = [_nearest(space, shares, multiple) for multiple in (8, 4, 1)[finest:]]
+        rows.append(next((row for row in tries if not (np.stack(rows) == row).all(1).any()), tries[-1]))
     return np.stack(rows)
+
+
+def _nearest(space: SearchSpace, shares: NDArray[np.float64], multiple: int) -> Ints:
+    """Of the multiples that each group may have, those next to a share of its channels."""
+    dense, steps = space.legal.dense, space.legal.steps
+    multiples = np.lcm(steps, multiple)
+    least = np.array([max(group.floor, group.step) for group in space.groups], dtype=np.int64)
+    widths = np.maximum(np.rint(dense * shares / multiples).astype(np.int64), 1) * multiples
+    return np.minimum(np.maximum(widths, least), dense).astype(np.int64)
 
 
 def write_network(space: SearchSpace, widths: dict[str, int], path: Path) -> None:
