@@ -22,6 +22,13 @@ from eyas.cli.program import program
 from eyas.cli.project import find_project, hand_over
 from eyas.errors import BadInputError
 
+NETWORK_TO_PROFILE = """
+from torch import nn
+
+
+def build(width):
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.ReLU(), nn.Conv2d(width, 3, 3))
+"""
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 STUB = """
 import json, os
@@ -163,6 +170,24 @@ def test_a_fault_of_ours_keeps_its_traceback(project: Path) -> None:
     assert status == 1
     assert errors.startswith("Traceback")
     assert errors.endswith("KeyError: 'gone'\n")
+
+
+def test_a_network_beside_the_user_is_profiled_for_another_device(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK_TO_PROFILE)
+    network = ["profile", "--model", "mine:build", "--arguments", '{"width": 6}']
+    status, output, errors = call(tmp_path, *network, "--input", "1,1,6,6", "--plan", "plan")
+    assert (status, errors) == (0, "")
+    assert output.startswith(f"{tmp_path / 'plan'}: 2 layers, ")
+    assert output.endswith("there: python eyas_profile.py plan --out device.json\n")
+    assert {path.name for path in (tmp_path / "plan").iterdir()} == {"eyas_profile.py", "networks", "plan.json"}
+
+
+def test_a_network_to_profile_needs_the_shape_of_its_images(
+    capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    assert main(["profile", "--model", "mine:build"]) == 2
+    message = "error: --model mine:build: give the shape of its input too, such as --input 1,3,224,224\n"
+    assert capsys.readouterr().err == message
 
 
 @pytest.mark.parametrize(

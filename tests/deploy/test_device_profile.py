@@ -30,7 +30,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.fixture(scope="module")
 def space() -> SearchSpace:
-    return eyas.trace(build("resnet8", 4, width=8, in_channels=1).eval(), (torch.zeros(1, 1, 8, 8),))
+    return eyas.trace(build("resnet8", 4, width=4, in_channels=1).eval(), (torch.zeros(1, 1, 8, 8),))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ import eyas
 from eyas.errors import ParameterError, PlanError
 from eyas.pruning.criteria.l1_norm import L1Norm
 from eyas.pruning.criteria.random import Random
+from eyas.pruning.inspection import group_rows
 from tests.pruning.networks import CifarResNet, conv_bn
 
 
@@ -67,6 +68,23 @@ def test_steps_round_to_and_min_width(space: eyas.SearchSpace) -> None:
     assert rounded.legal_widths("2").tolist() == [16, 20]
     with pytest.raises(ParameterError, match="`round_to` must be at least 1; given: 0"):
         eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to=0)
+
+
+def test_multiples_may_differ_from_group_to_group(space: eyas.SearchSpace) -> None:
+    traced = eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to={"2": 8}, min_width=3)
+    again = space.rounded({"2": 8})
+    assert traced.legal_widths("0.0").tolist() == again.legal_widths("0.0").tolist() == [4, 8, 12, 16, 20, 24]
+    assert traced.legal_widths("2").tolist() == again.legal_widths("2").tolist() == [8, 16, 20]
+    assert space.legal_widths("2").tolist() == list(range(1, 21))
+    read = eyas.SearchSpace.from_json(space.model, json.dumps(traced.to_json()))
+    assert (read.round_to, read.min_width) == ({"2": 8}, 3)
+    assert [row.step for row in group_rows(read)] == [4, 8]
+    for wrong, message in (
+        ({"2": 0}, "`round_to` of 2 must be at least 1"),
+        ({"3": 4}, "names '3', which is no group"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            space.rounded(wrong)
 
 
 @pytest.mark.parametrize(

@@ -168,6 +168,16 @@ def test_a_checkpoint_that_is_a_file_counts_by_its_content(tmp_path: Path) -> No
     assert stale(before, write_inputs(workspace)) == {"baseline"}
 
 
+def test_a_latency_profile_counts_by_its_content_for_those_who_read_its_section(tmp_path: Path) -> None:
+    workspace = opened(tmp_path, sample={"round_to": "auto", "latency_profile": "device.json"})
+    missing = write_inputs(workspace)
+    (workspace.root / "device.json").write_text("one")
+    before = write_inputs(workspace)
+    assert stale(missing, before) == {"sample", "score"}
+    (workspace.root / "device.json").write_text("two")
+    assert stale(before, write_inputs(workspace)) == {"sample", "score"}
+
+
 def test_a_registered_checkpoint_counts_by_the_version_that_its_alias_means(tmp_path: Path) -> None:
     workspace = opened(tmp_path, baseline={"checkpoint": "models:/net@champion"})
     before = write_inputs(workspace, "net version 1, 12ab")

@@ -7,16 +7,19 @@ from collections import OrderedDict
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 import eyas
 from eyas.config import PipelineParams
-from eyas.errors import BudgetError, ParameterError
+from eyas.errors import BudgetError, DataError, ParameterError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
 from models import build
 from tasks.sample import FIELDS, sample
+from tasks.search_space import read_space
 from tasks.stage import name_fields
+from tests.deploy.latency_tables import table_of
 from tests.pruning.oracle import counted
 
 
@@ -69,6 +72,37 @@ def test_rounding_floor_and_ignored_layers_are_kept(artifacts):
     assert all(width % 4 == 0 and width >= 4 for row in rows for width in row["widths"])
     assert all("conv1" not in group["layers"] for group in space["groups"])
     assert any("ignored" in frozen["reason"] for frozen in space["frozen"])
+
+
+def test_a_profile_chooses_the_multiples_of_every_group(artifacts):
+    network = load_network(artifacts / "baseline")
+    traced = eyas.trace(network.model, (network.example(),))
+
+    def blocks(_, inputs, outputs):  # of four channels in and eight out
+        return 1e-3 * -(-inputs // 4) * -(-outputs // 8)
+
+    table_of(traced, blocks).write(artifacts / "device.json")
+    auto = params(round_to="auto", latency_profile=str(artifacts / "device.json"), tolerance=0.05)
+    sample(auto, artifacts, silent)
+    space = json.loads((artifacts / "sample/space.json").read_text())
+    steps = space["round_to"]
+    assert (steps["layer3.0.conv1"], steps["layer1.0.conv1"]) == (8, 2)
+    names = [group["name"] for group in space["groups"]]
+    for row in pq.read_table(artifacts / "sample/candidates.parquet").to_pylist():
+        for name, width in zip(names, row["widths"], strict=True):
+            assert width % steps[name] == 0 or width == traced.group(name).channels
+    read = read_space(artifacts, network)
+    assert read.round_to == steps
+
+
+def test_auto_without_a_profile_or_with_a_broken_one_is_refused(artifacts):
+    with pytest.raises(ParameterError, match=r"sample\.latency_profile is not set: name what `eyas profile --out"):
+        sample(params(round_to="auto"), artifacts, silent)
+    (artifacts / "device.json").write_text('{"kind": "eyas lat')
+    with pytest.raises(DataError, match="was cut off"):
+        sample(params(round_to="auto", latency_profile=str(artifacts / "device.json")), artifacts, silent)
+    with pytest.raises(ValidationError, match="Input should be 'auto'"):
+        params(round_to="eight")
 
 
 def test_a_budget_out_of_reach_names_the_range(artifacts):

@@ -166,7 +166,7 @@ def say(text: str) -> None:
 def main() -> int:
     """Measure a plan and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("plan", type=Path, help="the folder that `eyas profile --plan` wrote")
+    parser.add_argument("plan", type=Path, help="the folder that `eyas profile --plan PLAN` wrote")
     parser.add_argument("--out", type=Path, default=Path("device.json"), help="the table to write")
     parser.add_argument("--threads", type=int, default=1, help="of the runtime")
     parser.add_argument("--batch", type=int, default=1, help="images per run")

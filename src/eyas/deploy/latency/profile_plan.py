@@ -83,7 +83,8 @@ def _nearest(space: SearchSpace, shares: NDArray[np.float64], multiple: int) -> 
     multiples = np.lcm(steps, multiple)
     least = np.array([max(group.floor, group.step) for group in space.groups], dtype=np.int64)
     widths = np.maximum(np.rint(dense * shares / multiples).astype(np.int64), 1) * multiples
-    return np.minimum(np.maximum(widths, least), dense).astype(np.int64)
+    legal: Ints = np.minimum(np.maximum(widths, least), dense)
+    return legal
 
 
 def write_network(space: SearchSpace, widths: dict[str, int], path: Path) -> None:
