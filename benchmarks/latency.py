@@ -23,7 +23,7 @@ from eyas.deploy.latency import LatencyModel
 from eyas.deploy.latency.device_profile import profile
 from eyas.deploy.latency.eyas_profile import open_onnx, time_together
 from eyas.deploy.latency.latency_model import rank_correlation
-from eyas.deploy.latency.profile_plan import spread_widths
+from eyas.deploy.latency.profile_plan import spread_widths, write_network
 from eyas.networks.architectures import build_model
 
 ROWS = RESULTS / "latency.jsonl"
@@ -48,11 +48,11 @@ def measure(name: str, args: argparse.Namespace) -> None:
     measured = profile(space, threads=args.threads, batch=args.batch, cache=folder)
     seconds = time.perf_counter() - start
     rows = spread_widths(space, args.candidates + 1, seed=SEED)[1:]
-    files = [folder / f"{'-'.join(map(str, row))}.onnx" for row in rows]
+    files = [folder / f"{'-'.join(map(str, row))}.{args.exporter}" for row in rows]
     for file, row in zip(files, rows, strict=True):
         if not file.exists():
-            small = eyas.prune(model, space, space.plan(row)).eval()
-            Exporter.parse("onnx")(small, torch.zeros(1, *shape), file.with_suffix(".new")).rename(file)
+            export(space, row, file.with_suffix(".new"), traced=args.exporter == "traced")
+            file.with_suffix(".new").rename(file)
     opened = [open_onnx(str(file), args.threads, args.batch) for file in files]
     times = np.min([time_together(opened) for _ in range(TURNS)], axis=0)
     predicted = LatencyModel(space, measured)
@@ -65,6 +65,7 @@ def measure(name: str, args: argparse.Namespace) -> None:
             "where": measured.where,
             "seconds": seconds,
             "points": points,
+            "exporter": args.exporter,
             "fit": measured.fit,
             "candidates": [
                 dict(zip(("ms", "sum", "line", "macs"), map(float, column), strict=True)) for column in columns
@@ -73,9 +74,17 @@ def measure(name: str, args: argparse.Namespace) -> None:
     )
 
 
+def export(space: eyas.SearchSpace, widths: Any, path: Path, *, traced: bool) -> None:
+    """Write a candidate, as the profile writes its own networks or as the product does."""
+    if traced:
+        write_network(space, dict(zip(space.widths, widths.tolist(), strict=True)), path)
+    else:
+        Exporter.parse("onnx")(eyas.prune(space.model, space, space.plan(widths)).eval(), space.example[0][0], path)
+
+
 def report(rows: Sequence[dict[str, Any]]) -> None:
     """The newest measurement of every network and setting."""
-    newest = {(row["model"], row["where"]): row for row in rows}
+    newest = {(row["model"], row["exporter"], row["where"]): row for row in rows}
     lines, body = [], []
     for row in newest.values():
         ms, total, line, macs = (
@@ -85,16 +94,34 @@ def report(rows: Sequence[dict[str, Any]]) -> None:
         ranks = [rank_correlation(guess, ms) for guess in (macs, total)]
         errors = [f"{100 * np.median(error):.1f} (at most {100 * error.max():.1f})" for error in (before, after)]
         lines.append(
-            [row["model"], len(ms), row["points"], f"{row['seconds']:.0f}", *ranks, *errors, ms.min(), ms.max()]
+            [
+                row["model"],
+                row["exporter"],
+                len(ms),
+                row["points"],
+                f"{row['seconds']:.0f}",
+                *ranks,
+                *errors,
+                ms.min(),
+                ms.max(),
+            ]
         )
         body.append(f"{row['model']}: {row['where']}; load then: {row['hardware'].rpartition('load ')[2]}")
-    head = ["network", "candidates", "models of layers", "profiling, s", "ranks by MACs", "ranks by the table"]
+    head = [
+        "network",
+        "exporter",
+        "candidates",
+        "models of layers",
+        "profiling, s",
+        "ranks by MACs",
+        "ranks by the table",
+    ]
     head += ["error of the sum, %", "of the line, %", "fastest, ms", "slowest, ms"]
     notes = [
         "Spearman's rank correlation with the measured time; errors are medians of |predicted - measured| / measured",
         "the line was laid through 8 other networks of the same kind (the dense one and 7 random ones)",
         "the machine was shared: layers and networks took turns, each time is the least of several medians of 5 runs",
-        "networks measured whole were exported by the product's exporter",
+        "exporter: `onnx` is the product's, `traced` writes in a tenth of a second what the line is laid through",
         *body,
     ]
     publish("latency", "Latency by the table of layers against whole networks measured", notes, table(head, lines))
@@ -106,6 +133,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=["digits", "resnet20"], choices=NETWORKS)
     parser.add_argument("--work", type=Path, default=Path("latency"))
     parser.add_argument("--candidates", type=int, default=24)
+    parser.add_argument("--exporter", choices=["onnx", "traced"], default="onnx", help="of the candidates")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="measure nothing")

@@ -34,14 +34,12 @@ def trace(
         example_inputs: its positional inputs, a tuple; shapes matter, values do not. Images come in a batch or alone.
         example_kwargs: its keyword inputs.
         ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
-        round_to: widths are multiples of this, for devices that like aligned channels; by group name where they differ
-            (groups that are not named may have any width).
+        round_to: widths are multiples of this, for devices that like aligned channels; of one per group, by its name.
         min_width: smallest width of a group.
 
     Raises:
         TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
-        ParameterError: a pattern or type in ``ignore`` matches nothing, a number is below 1, or ``round_to`` names what
-            is no group.
+        ParameterError: ``ignore`` matches nothing, ``round_to`` names no group, or a number is below 1.
     """
     if isinstance(round_to, int):
         check_round_to(round_to, ())
