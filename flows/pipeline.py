@@ -15,6 +15,7 @@ from flows.flow_decorator import eyas_flow
 from flows.orphaned_flow_runs import end_orphaned_flow_run
 from tasks.dvc_cli import stage_names
 from tasks.fingerprint import code_files
+from tasks.measure_budget import measure_budget
 from tasks.measure_latency import measure_latency
 from tasks.named_inputs import write_inputs
 from tasks.record import fail_run, finish_run, record_stage, start_run
@@ -82,6 +83,7 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
             if result.skipped:
                 skipped.append(stage)
         measure_latency(workspace)
+        measure_budget(workspace)
         rebuild_report(run_id, workspace)
         version = registered(run_id, workspace, code) if register else None
     if len(skipped) == len(stage_names(workspace.folder)):

@@ -139,7 +139,7 @@ def _look_inside(
     network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     with look.telling("sample.budget", sample.FIELDS):
         space = rounded(trace_network(network, params.sample), params.sample, root)
-        budget = budget_of(space, params.sample)
+        budget = budget_of(space, params.sample, root)
         Placement(space, budget).check_reachable()
         params.sample.sampler.ask(space, budget, 1, seed=params.sample.seed)
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))

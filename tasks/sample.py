@@ -1,8 +1,10 @@
 """Stage ``sample``: the search space of the dense network, and candidates inside the budget."""
 
 import logging
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -12,13 +14,14 @@ from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
 from tasks import stage
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import candidate_table, generations_of
+from tasks.drawn_candidates import candidate_table, generations_of, needs_words
 from tasks.latency_profile import rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 _log = logging.getLogger(__name__)
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
+    "latency": "sample.latency_profile",
     "table": "sample.latency_profile",
     "metric": "sample.budget",
     "example_inputs": EXAMPLE_INPUTS,
@@ -42,7 +45,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     stage.write_json(artifacts / SPACE, space.to_json())
     generations = generations_of(space, settings)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
-    candidates = candidate_table(space, generations.first())
+    candidates = candidate_table(space, generations.budget, generations.first())
     pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(candidates)} candidates")
     if len(candidates) < settings.candidates and not settings.sampler.learns:
@@ -53,7 +56,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
 
 def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.Metrics:
     dense = space.cost()
-    numbers: dict[str, float | int] = {"candidates": len(candidates), "budget": budget.target}
+    numbers: dict[str, float | int] = {"candidates": len(candidates), **_limits(space, budget, candidates)}
     numbers |= {"groups": len(space.groups), "frozen_groups": len(space.frozen)}
     for name in METRICS:
         values = candidates[name].to_numpy()
@@ -62,6 +65,21 @@ def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.
             f"{name}_min": int(values.min()),
             f"{name}_max": int(values.max()),
         }
+    return numbers
+
+
+def _limits(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.Metrics:
+    """One of what every candidate is told with is ``budget``; else each limit, and how many candidates it binds."""
+    if not needs_words(budget):
+        return {"budget": budget.target}
+    dense = budget.costs_by_limit(space, space.vector(None)[None])[:, 0].tolist()
+    binding = Counter(budget.binding(space, np.array(candidates["widths"].to_pylist())))
+    counts = ", ".join(f"{name} {count}" for name, count in binding.most_common())
+    _log.info("candidates by the limit that binds them: %s", counts)
+    numbers: dict[str, float | int] = {}
+    for limit, cost in zip(budget.limits, dense, strict=True):
+        numbers |= {f"budget_{limit.metric}": limit.target, f"dense_{limit.metric}": cost}
+        numbers[f"bound_by_{limit.metric}"] = binding[limit.metric]
     return numbers
 
 

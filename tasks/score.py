@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,14 @@ from eyas.errors import DataError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
+from eyas.sampling.budget import Budget
 from eyas.scoring import GrowingPlans, ScoreOptions, ScoreTable
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
 from tasks import stage
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import candidate_table, generations_of
+from tasks.drawn_candidates import candidate_table, generations_of, needs_words
+from tasks.measured_finalists import keep_latency
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
 from tasks.uniform_widths import write_uniform_plan
@@ -60,6 +62,8 @@ FIELDS = {
     "batch_size": "score.batch_size",
     "output": "baseline.output",
     "budget": "sample.budget",
+    "latency": "sample.latency_profile",
+    "table": "sample.latency_profile",
     "tolerance": "sample.tolerance",
     "round_to": "sample.round_to",
     "min_width": "sample.min_width",
@@ -95,7 +99,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     calibration = _images(dataset, "calibration", params.score.calibration_images)
     ranked = on_device(network.model, stage.device(params.runtime))
     planner = space.planner(params.sample.criterion, model=ranked, data=calibration)
-    plans = GrowingPlans(widths, planner, generations_of(space, params.sample))
+    generations = generations_of(space, params.sample)
+    plans = GrowingPlans(widths, planner, generations)
     journal = journal_folder(params, artifacts)
     options = ScoreOptions(
         training=_training(dataset, params),
@@ -110,9 +115,10 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         progress=progress,
     )
     table = _race(params, dataset, space, plans, calibration=calibration, options=options)
-    candidates = _with_later_generations(candidates, space, plans)
+    candidates = _with_later_generations(candidates, space, plans, generations.budget)
+    table, passed_over = keep_latency(table, plans.widths, generations.budget, params.sample.budget)
     _write(folder, plans, candidates, table)
-    _write_diagnostics(folder, space, plans, table)
+    _write_diagnostics(folder, space, plans, table, budget=generations.budget, passed_over=passed_over)
     shutil.rmtree(journal, ignore_errors=True)
     return _metrics(candidates, table)
 
@@ -177,18 +183,18 @@ def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtyp
     return widths
 
 
-def _with_later_generations(candidates: pa.Table, space: SearchSpace, plans: GrowingPlans) -> pa.Table:
+def _with_later_generations(candidates: pa.Table, space: SearchSpace, plans: GrowingPlans, budget: Budget) -> pa.Table:
     """The table of ``sample``, and below it the candidates that were asked for while the race ran."""
     first = len(candidates)
     if first == len(plans):
         return candidates
-    later = candidate_table(space, plans.widths[first:], first).select(candidates.column_names)
+    later = candidate_table(space, budget, plans.widths[first:], first).select(candidates.column_names)
     return pa.concat_tables([candidates, later.cast(candidates.schema)])
 
 
 def _write(folder: Path, plans: GrowingPlans, candidates: pa.Table, table: ScoreTable) -> None:
     """The ranked candidates, the winner's plan and that of uniform widths."""
-    columns = {name: candidates[name] for name in ("candidate", "widths", *COSTS)}
+    columns = {name: candidates[name] for name in candidates.column_names}
     pq.write_table(pa.table(columns | table.columns()), folder / "candidates.parquet")
     (folder / "plan.json").write_text(plans[table.winner].to_json())
     write_uniform_plan(folder.parent, plans.uniform_plan())
@@ -198,17 +204,40 @@ def _write(folder: Path, plans: GrowingPlans, candidates: pa.Table, table: Score
     _write_csv(folder / "scores.csv", ("candidate", *names), rows)
 
 
-def _write_diagnostics(folder: Path, space: SearchSpace, plans: GrowingPlans, table: ScoreTable) -> None:
+def _on_limits(budget: Budget, costs: Sequence[float], winner: int, passed_over: Sequence[int]) -> Iterator[str]:
+    """How the winner, which costs so much by limit, keeps the limits where ``MACs`` alone do not tell."""
+    if needs_words(budget):
+        yield budget.in_words(costs)
+    if passed_over:
+        yield (
+            f"candidate {winner} is taken, and better ones are not ({', '.join(map(str, passed_over))}): measured "
+            "end to end, they take over 10 % longer than `budget` allows"
+        )
+
+
+def _write_diagnostics(
+    folder: Path,
+    space: SearchSpace,
+    plans: GrowingPlans,
+    table: ScoreTable,
+    *,
+    budget: Budget,
+    passed_over: Sequence[int],
+) -> None:
     """The winner's widths; what the race says of itself, in numbers and in words, which the log gets, too."""
     kept = plans.widths[table.winner]
     groups = [(group.name, group.channels, int(width)) for group, width in zip(space.groups, kept, strict=True)]
     _write_csv(folder / "widths.csv", ("group", "dense", "kept"), groups)
     share = space.cost(kept).macs / space.cost().macs
     lines = diagnose(table, macs_share=share, uniform_in_band=len(plans.propose.uniform()) > 0)
-    diagnosis = [stage.name_fields(line, FIELDS) for line in lines]
+    costs = budget.costs_by_limit(space, kept[None])[:, 0].tolist()
+    further = _on_limits(budget, costs, table.winner, passed_over)
+    diagnosis = [stage.name_fields(line, FIELDS) for line in (*lines, *further)]
     for line in diagnosis:
         _log.info(line)
     report = {**table.diagnostics, "settings": table.settings, "warnings": list(table.warnings), "diagnosis": diagnosis}
+    if needs_words(budget):
+        report["binding"] = budget.binding(space, kept[None])[0]
     stage.write_json(folder / "diagnostics.json", _plain(report))
 
 
@@ -234,7 +263,7 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
     numbers: dict[str, float | int] = {"candidates": len(table), "winner": winner}
     for name in ("score", "standard_error", "accuracy", "cross_entropy"):
         numbers[f"winner_{name}"] = float(getattr(table, name)[winner])
-    for name in COSTS:
+    for name in (*COSTS, *(name for name in ("file_bytes", "latency_ms") if name in candidates.column_names)):
         numbers[f"winner_{name}"] = candidates[name][winner].as_py()
     for name in ("score_spread", "median_standard_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])

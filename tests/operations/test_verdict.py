@@ -290,6 +290,14 @@ def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() 
     assert "behind_uniform" not in names(replace(behind, not_comparable="the checkpoint saw the test images"))
 
 
+def test_a_limit_of_milliseconds_may_be_missed_by_a_tenth() -> None:
+    (remark,) = reach_verdict(replace(GOOD, limit_ms=4.0, kept_ms=4.6)).remarks
+    assert remark.name == "over_latency"
+    assert "it takes 4.6 ms, 15% above the limit of 4 ms" in remark.text
+    assert names(replace(GOOD, limit_ms=4.0, kept_ms=4.39)) == set()
+    assert names(replace(GOOD, limit_ms=4.0)) == set()
+
+
 def test_slower_is_told_where_the_runs_do_not_overlap() -> None:
     slow = RunTimes(1.2, 1.15, 1.25)
     (remark,) = reach_verdict(replace(GOOD, pruned_times=slow)).remarks

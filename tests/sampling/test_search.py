@@ -39,7 +39,8 @@ def scene():
 
 
 def run(scene, budget=None, *, labels=True, **how):
-    names = {"rungs", "scorer", "calibrator", "tolerance", "journal", "workers", "threads", "batch_size", "output"}
+    names = {"rungs", "scorer", "calibrator", "tolerance", "latency", "journal"}
+    names |= {"workers", "threads", "batch_size", "output"}
     scorer = "cross_entropy" if labels else "dense_kl"
     options = {"rungs": RACE, "scorer": scorer, "tolerance": 0.02} | {
         name: how.pop(name) for name in names & how.keys()
@@ -119,6 +120,30 @@ def test_any_limit_can_be_the_budget(scene, budget):
     dense = getattr(scene.space.cost(), name)
     target = value * dense if value <= 1 else value
     assert getattr(run(scene, budget).cost, name) == pytest.approx(target, abs=0.02 * dense)
+
+
+class PerChannel:
+    """Each channel of any group takes as long."""
+
+    dense_ms = 36.0
+
+    def milliseconds(self, widths_nG):
+        return widths_nG.sum(1).astype(float)
+
+
+def test_milliseconds_of_a_model_can_be_the_budget(scene):
+    result = run(scene, {"latency": 0.5}, latency=PerChannel())
+    assert sum(result.widths.values()) == 18
+    assert result.binding == "latency_ms"
+
+
+def test_of_several_limits_the_winner_keeps_all_and_meets_one(scene):
+    result = run(scene, {"macs": 0.4, "params": 0.5, "latency_ms": 36.5}, latency=PerChannel())
+    dense = scene.space.cost()
+    shares = {name: getattr(result.cost, name) / getattr(dense, name) for name in ("macs", "params")}
+    assert shares["macs"] <= 0.42
+    assert shares["params"] <= 0.52
+    assert shares[result.binding] >= {"macs": 0.38, "params": 0.48}[result.binding]
 
 
 def test_the_dense_network_stays_as_it_is(scene):
@@ -244,8 +269,12 @@ def test_a_network_without_batch_norm_is_built_too():
         ({"criterion": "l3_norm"}, ParameterError, "l1_norm"),
         ({"sampler": "nobody"}, ParameterError, "available: budget"),
         ({"budget": {"flops": 0.5}}, ParameterError, "activation_bytes"),
-        ({"budget": {"macs": 0.5, "params": 0.5}}, ParameterError, "`budget` .*: give one limit"),
-        ({"budget": 0.5}, ParameterError, "`budget` 0.5: give one limit"),
+        (
+            {"budget": {"latency": 0.5}},
+            ParameterError,
+            "which nothing predicts: give `latency`",
+        ),
+        ({"budget": 0.5}, ParameterError, "`budget` 0.5: give limits such as"),
         ({"budget": {"macs": -1}}, ParameterError, "`budget` .*share of the dense cost"),
         ({"budget": {"macs": "half"}}, ParameterError, "`budget` .*share of the dense cost"),
         ({"budget": {"macs": float("nan")}}, ParameterError, "`budget` .*share of the dense cost"),

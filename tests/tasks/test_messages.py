@@ -41,6 +41,7 @@ ARGUMENTS = {*inspect.signature(eyas.score).parameters} - {"options"} | {field.n
 UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
 OF_A_SAMPLER = {"budget", "tolerance", "round_to", "min_width"}  # which score asks again
 OF_A_PROFILE = {"space", "runtime", "dense_ms"}  # which `eyas profile` passes, or who calls the library
+OF_MILLISECONDS = {"latency", "table"}  # which its budget may limit
 OF_A_RESULT = {"refit", "uniform"}  # of eyas.search, which a diagnosis advises
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
@@ -95,7 +96,7 @@ def test_no_error_about_a_space_names_an_argument_without_saying_that_it_is_one(
 
 def test_every_argument_of_score_has_its_field():
     images = {"images"}  # eyas.recalibrate's, which the engine shares
-    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | images | OF_A_SAMPLER | OF_A_RESULT
+    assert score.FIELDS.keys() == ARGUMENTS - {"progress"} | images | OF_A_SAMPLER | OF_MILLISECONDS | OF_A_RESULT
 
 
 def test_no_error_of_the_engine_names_an_argument_without_saying_that_it_is_one():

@@ -4,12 +4,12 @@ A stage reads its own section (and those DVC lists for it); ``runtime`` says how
 comes out of it, so DVC does not look at it.
 """
 
+from eyas.config.budget_params import BudgetParams
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
 from eyas.config.pipeline import PipelineParams, expand, load_params, parse_params, read_sections
 from eyas.config.section import Section
 from eyas.config.stages import (
     BaselineParams,
-    BudgetParams,
     ExportParams,
     FetchParams,
     FinetuneParams,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibration import AnyCalibrator, Calibrator
+from eyas.config.budget_params import BudgetParams
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
@@ -143,35 +144,14 @@ class BaselineParams(Section):
     """Of the initial weights, and of the order, augmentation and dropout of training."""
 
 
-class BudgetParams(Section):
-    """What a candidate may cost: a number below 1 is a share of the dense cost, a larger one absolute."""
-
-    macs: Annotated[float, Field(gt=0)] | None = None
-    """Multiply-adds per image."""
-    params: Annotated[float, Field(gt=0)] | None = None
-    """Number of parameters."""
-    activation_bytes: Annotated[float, Field(gt=0)] | None = None
-    """Memory of all activations of one image in float32."""
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Self:
-        budgets = [name for name, value in self if value is not None]
-        if len(budgets) != 1:
-            msg = f"give exactly one of macs, params, activation_bytes; given: {', '.join(budgets) or 'none'}"
-            raise ValueError(msg)
-        if getattr(self, budgets[0]) == 1:
-            msg = f"{budgets[0]} 1 is all that the dense network has: nothing would be pruned; give a share below 1"
-            raise ValueError(msg)
-        return self
-
-
 class SampleParams(Section):
     """The search space and the candidates drawn from it."""
 
     budget: BudgetParams = BudgetParams(macs=0.5)
     """What a candidate may cost."""
     tolerance: Annotated[float, Field(gt=0, le=0.2)] = 0.005
-    """Half the width of the band around the budget, as a share of the dense cost."""
+    """Half the width of the band around the budget, as a share of the dense cost; below a quarter of that four times
+    this share of the budget itself, as far as widths have steps so small."""
     candidates: Count = 200
     """How many distinct candidates to draw."""
     sampler: AnySampler = Field(default_factory=lambda: Sampler.parse("budget"))

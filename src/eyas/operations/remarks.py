@@ -14,6 +14,8 @@ DEVIATIONS = 3.0
 """So many standard errors apart are two accuracies that were not measured image by image."""
 REPEATED = 0.05
 """Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
+MOST_ABOVE = 0.1
+"""Share of a limit of milliseconds that a measured time may lie above it."""
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
 _TRAIN_AT_ALL = "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
 
@@ -120,6 +122,14 @@ def _latency(facts: ResultFacts) -> Iterator[Remark]:
             f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms",
             "raise sample.round_to to widths that the runtime likes (8, 16), or measure as the device works "
             "(export.latency_batch, export.threads)",
+        )
+
+    if facts.kept_ms > (1 + MOST_ABOVE) * facts.limit_ms:
+        yield Remark(
+            "over_latency",
+            f"measured end to end it takes {facts.kept_ms:.3g} ms, {facts.kept_ms / facts.limit_ms - 1:.0%} above the "
+            f"limit of {facts.limit_ms:.3g} ms",
+            "profile this device again (eyas profile, sample.latency_profile), or lower the limit in sample.budget",
         )
 
 

@@ -76,6 +76,10 @@ class ResultFacts:
     """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""
     dense_times: RunTimes = field(default_factory=RunTimes)
     pruned_times: RunTimes = field(default_factory=RunTimes)
+    limit_ms: float = math.nan
+    """Milliseconds that the budget allows."""
+    kept_ms: float = math.nan
+    """What the exported network took when it was measured as the limit is meant."""
 
     @property
     def untrained(self) -> bool:

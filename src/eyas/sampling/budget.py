@@ -1,72 +1,252 @@
-"""What a candidate may cost: a band of MACs, parameters or activation memory.
+"""What a candidate may cost: a band of one cost, or upper limits of several of which one is met.
 
-Shapes: n candidates, G channel groups in the order of ``space.groups``.
+Costs are MACs, parameters and activation memory; the size of the exported file; milliseconds on a device, of a latency
+model. Shapes: n candidates, G channel groups in the order of ``space.groups``, L limits.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyas.errors import ParameterError
+from eyas.sampling.file_size import FileSize
+from eyas.sampling.placement import Placement, number_in_words
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
 
 Widths = NDArray[np.int64]
+Floats = NDArray[np.float64]
 METRICS = ("macs", "params", "activation_bytes")
+"""Costs that the search space itself knows."""
+LIMITS = (*METRICS, "file_bytes", "latency_ms", "latency")
+"""What a budget may limit; ``latency`` is ``latency_ms`` as a share of the dense network's."""
+NARROW = 4.0
+"""The band is at most so many tolerances of its own target to either side: narrower than ``tolerance`` of the dense
+cost below a quarter of that."""
+
+
+@runtime_checkable
+class PredictsLatency(Protocol):
+    """What tells milliseconds of widths, such as a :class:`~eyas.deploy.latency.LatencyModel`."""
+
+    @property
+    def dense_ms(self) -> float:
+        """Of the dense network."""
+
+    def milliseconds(self, widths_nG: Widths) -> Floats:
+        """Of each candidate, ``(n,)``."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """A band of one cost, in its own unit per image: ``low <= cost <= high``."""
+class Limit:
+    """The band of one cost, in its own unit per image: ``low <= cost <= high``, as far to either side of ``target``."""
 
     metric: str
-    """``macs``, ``params`` or ``activation_bytes``."""
+    """One of ``LIMITS`` but ``latency``."""
     target: float
     low: float
     high: float
 
+    @property
+    def half(self) -> float:
+        """Half the width of the band."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Budget:
+    """One limit, or several at once.
+
+    Of one a candidate lies in its band. Of several it costs at most ``high`` of each, and at least ``low`` of one: of
+    the *binding* one, whose cost is the furthest in its band, counted in half widths from the target.
+    """
+
+    limits: tuple[Limit, ...]
+    latency: PredictsLatency | None = field(default=None, repr=False, compare=False)
+    """What predicts milliseconds; None where they are not limited."""
+    file_size: FileSize | None = field(default=None, repr=False, compare=False)
+    """What predicts bytes of the exported file; None where they are not limited."""
+
     @classmethod
-    def of(cls, space: "SearchSpace", metric: str, value: float, tolerance: float = 0.005) -> "Budget":
-        """The band ``value +- tolerance x dense``; a value up to 1 is a share of the dense cost.
+    def of(
+        cls,
+        space: "SearchSpace",
+        metric: str,
+        value: float,
+        tolerance: float = 0.005,
+        latency: PredictsLatency | None = None,
+    ) -> "Budget":
+        """The band of one limit, see :meth:`parse`.
 
         Raises:
             ParameterError: there is no such metric.
         """
-        if metric not in METRICS:
-            msg = f"there is no `metric` {metric!r}: known are {', '.join(METRICS)}"
+        if metric not in LIMITS:
+            msg = f"there is no `metric` {metric!r}: known are {', '.join(LIMITS)}"
             raise ParameterError(msg)
-        dense = float(getattr(space.cost(), metric))
-        target = value * dense if value <= 1 else float(value)
-        return cls(metric, target, target - tolerance * dense, target + tolerance * dense)
+        return cls.parse(space, {metric: value}, tolerance, latency)
 
     @classmethod
-    def parse(cls, space: "SearchSpace", limit: Any, tolerance: float = 0.005) -> "Budget":
-        """The band around a limit such as ``{"macs": 0.25}``; a band stays as it is.
+    def parse(
+        cls, space: "SearchSpace", limit: Any, tolerance: float = 0.005, latency: PredictsLatency | None = None
+    ) -> "Budget":
+        """The bands around limits such as ``{"macs": 0.25, "latency_ms": 4}``; a budget stays as it is.
+
+        Half a band is ``tolerance x min(dense, 4 x target)``, but no less than the median step of one group's widths
+        where it is narrower than ``tolerance x dense``: no band is so narrow that widths jump over it.
+
+        Args:
+            space: the search space.
+            limit: by metric: up to 1 a share of the dense cost, else absolute. Milliseconds are always absolute,
+                ``latency`` is always a share.
+            tolerance: half the width of a band, as a share of the dense cost.
+            latency: what predicts milliseconds, where they are limited.
 
         Raises:
             ParameterError: it is no such limit.
         """
         if isinstance(limit, Budget):
             return limit
-        if not isinstance(limit, Mapping) or len(limit) != 1:
-            msg = f"`budget` {limit!r}: give one limit, such as {{'macs': 0.5}}; known are {', '.join(METRICS)}"
-            raise ParameterError(msg)
-        ((metric, value),) = limit.items()
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-            msg = f"`budget` {limit!r}: give a share of the dense cost up to 1, or a larger number"
-            raise ParameterError(msg)
-        return cls.of(space, metric, float(value), tolerance)
+        values = _checked(limit, latency)
+        unlimited = cls((), latency, FileSize.of(space) if "file_bytes" in values else None)
+        limits = tuple(unlimited._limit(space, *item, tolerance) for item in values.items())
+        return replace(unlimited, limits=limits)
 
-    def costs(self, space: "SearchSpace", widths: Widths) -> NDArray[np.float64]:
-        """The metric of each row of ``(n, G)`` widths, ``(n,)``."""
-        return np.asarray(getattr(space.costs(widths), self.metric), dtype=np.float64)
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is limited."""
+        return tuple(limit.metric for limit in self.limits)
 
-    def holds(self, costs: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which costs lie inside the band."""
+    @property
+    def target(self) -> float:
+        """What :meth:`costs` aims at."""
+        return self.limits[0].target if len(self.limits) == 1 else 0.0
+
+    @property
+    def low(self) -> float:
+        """The least of :meth:`costs` inside."""
+        return self.limits[0].low if len(self.limits) == 1 else -1.0
+
+    @property
+    def high(self) -> float:
+        """The most of :meth:`costs` inside."""
+        return self.limits[0].high if len(self.limits) == 1 else 1.0
+
+    @property
+    def nothing(self) -> float:
+        """What :meth:`costs` would be of a network that costs nothing."""
+        return 0.0 if len(self.limits) == 1 else max(-limit.target / limit.half for limit in self.limits)
+
+    def costs(self, space: "SearchSpace", widths: Widths) -> Floats:
+        """One number for each row of ``(n, G)`` widths, ``(n,)``, which ``low`` and ``high`` bound.
+
+        Of one limit its own cost; of several the largest of their ``(cost - target) / half``.
+        """
+        costs_Ln = self.costs_by_limit(space, widths)
+        one: Floats = costs_Ln[0] if len(self.limits) == 1 else self._excess(costs_Ln).max(0)
+        return one
+
+    def costs_by_limit(self, space: "SearchSpace", widths: Widths) -> Floats:
+        """What each limit bounds, in its own unit, ``(L, n)``."""
+        counted = space.costs(widths) if set(self.metrics) - {"latency_ms"} else None
+        return np.stack([self._cost(limit.metric, counted, widths) for limit in self.limits])
+
+    def binding(self, space: "SearchSpace", widths: Widths) -> list[str]:
+        """The limit that each row of ``(n, G)`` widths meets, by its metric."""
+        furthest = self._excess(self.costs_by_limit(space, widths)).argmax(0)
+        return [self.metrics[limit] for limit in furthest]
+
+    def in_words(self, costs: Sequence[float]) -> str:
+        """How a candidate that costs so much, by limit, keeps the limits; the binding one first."""
+        excess_L = self._excess(np.array(costs)[:, None])[:, 0]
+        kept = [
+            f"{self.metrics[number]} {number_in_words(costs[number])} of {number_in_words(self.limits[number].target)}"
+            for number in np.argsort(-excess_L)
+        ]
+        return f"the winner is bound by {kept[0]}" + "".join(f", and keeps {other}" for other in kept[1:])
+
+    def holds(self, costs: Floats) -> NDArray[np.bool_]:
+        """Which of :meth:`costs` lie inside."""
         return (costs >= self.low) & (costs <= self.high)
+
+    def _excess(self, costs_Ln: Floats) -> Floats:
+        """Distances from the targets, in half widths."""
+        target_L, half_L = (np.array([getattr(limit, name) for limit in self.limits]) for name in ("target", "half"))
+        excess: Floats = (costs_Ln - target_L[:, None]) / half_L[:, None]
+        return excess
+
+    def _cost(self, metric: str, counted: Any, widths: Widths) -> Floats:
+        if metric == "latency_ms":
+            assert self.latency is not None
+            return np.asarray(self.latency.milliseconds(widths), dtype=np.float64)
+        if metric == "file_bytes":
+            assert self.file_size is not None
+            return self.file_size.bytes(counted.params, widths)
+        return np.asarray(getattr(counted, metric), dtype=np.float64)
+
+    def _limit(self, space: "SearchSpace", name: str, value: float, tolerance: float) -> Limit:
+        """The band around one value."""
+        metric = "latency_ms" if name == "latency" else name
+        dense = self._dense(space, metric)
+        target = value * dense if value <= 1 and name != "latency_ms" else value
+        wide, narrow = tolerance * dense, NARROW * tolerance * target
+        limit = Limit(metric, target, target - wide, target + wide)
+        if narrow >= wide or not space.groups:
+            return limit
+        step = Placement(space, replace(self, limits=(limit,))).median_step()
+        half = min(wide, max(narrow, step))
+        return Limit(metric, target, target - half, target + half)
+
+    def _dense(self, space: "SearchSpace", metric: str) -> float:
+        if metric == "latency_ms":
+            assert self.latency is not None
+            return float(self.latency.dense_ms)
+        return float(self._cost(metric, space.cost(), np.array([group.channels for group in space.groups])))
+
+
+def _checked(limit: Any, latency: PredictsLatency | None) -> dict[str, float]:
+    """Limits by name.
+
+    Raises:
+        ParameterError: names or numbers make no sense.
+    """
+    if not isinstance(limit, Mapping) or not limit or not set(limit) <= set(LIMITS):
+        msg = f"`budget` {limit!r}: give limits such as {{'macs': 0.5}}; known are {', '.join(LIMITS)}"
+        raise ParameterError(msg)
+    for name, value in limit.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
+            msg = f"`budget` {limit!r}: {name} is a share of the dense cost up to 1, or a larger number"
+            raise ParameterError(msg)
+    values = {str(name): float(value) for name, value in limit.items()}
+    if problem := limit_problem(values):
+        msg = f"`budget` {limit!r}: {problem}"
+        raise ParameterError(msg)
+    if {"latency", "latency_ms"} & set(values) and not isinstance(latency, PredictsLatency):
+        said = "nothing" if latency is None else repr(latency)
+        msg = f"`budget` {limit!r} limits milliseconds, which {said} predicts: give `latency`, such as a LatencyModel"
+        raise ParameterError(msg)
+    return values
+
+
+def limit_problem(values: Mapping[str, float]) -> str:
+    """Why positive limits, by name, make no sense together; nothing where they do."""
+    share = values.get("latency", 0)
+    if share > 1:
+        return f"latency {share:g} is no share of the dense network's; for milliseconds give latency_ms: {share:g}"
+    if "latency" in values and "latency_ms" in values:
+        return "latency and latency_ms limit the same: give one of them"
+    counts = [f"{name} {values[name]}" for name in _counts(values) if values[name] > 1 and values[name] % 1]
+    if counts:
+        return f"{counts[0]} is neither a share of the dense cost, up to 1, nor a whole number"
+    return ""
+
+
+def _counts(names: Mapping[str, float]) -> Sequence[str]:
+    """The limits that are shares up to 1 and counts above."""
+    return [name for name in names if not name.startswith("latency")]

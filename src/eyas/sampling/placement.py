@@ -15,12 +15,14 @@ from eyas.sampling.secant_root import SecantRoot
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
-    from eyas.sampling.budget import Budget
+    from eyas.sampling.budget import Budget, Limit
 
 Positions = NDArray[np.int64]
 Rows = NDArray[np.int64]
 _EVALUATIONS = 16
 _REPAIRS = 16
+_SHARES = 33
+"""Uniform widths that tell the reachable range."""
 
 
 class Placement:
@@ -52,7 +54,7 @@ class Placement:
         return float(np.prod(self.top.astype(float) + 1))
 
     def check_reachable(self) -> None:
-        """Refuse a band beyond what the smallest and the dense widths cost, or around the dense ones.
+        """Refuse limits beyond what the smallest and the dense widths cost, or that the dense ones meet.
 
         Raises:
             BudgetError: states the reachable range.
@@ -60,31 +62,44 @@ class Placement:
         if not len(self.top):
             msg = "no group of this network can be pruned: space.frozen names each layer with its reason"
             raise BudgetError(msg)
-        least, most = self._range()
-        if self.budget.target == most:
-            msg = f"`budget` {self.budget.metric} is all that the dense network has: nothing would be pruned; give less"
+        ranges, several = self._ranges(), len(self.budget.limits) > 1
+        if all(limit.target >= most if several else limit.target == most for limit, _, most in ranges):
+            msg = (
+                f"`budget` {' and '.join(self.budget.metrics)} is all that the dense network has: nothing would be "
+                "pruned; give less"
+            )
             raise BudgetError(msg)
-        if self.budget.high < least or self.budget.low > most:
-            raise BudgetError(self._unreachable(f"reachable is {least:,.0f} to {most:,.0f}", most))
+        missed = [limit.metric for limit, least, most in ranges if limit.high < least]
+        if missed or (not several and self.budget.low > ranges[0][2]):
+            raise BudgetError(self._unreachable(missed=missed))
 
     def no_candidate_error(self) -> BudgetError:
         """The error for a band that lies in reach but holds no legal widths that were found."""
-        least, most = self._range()
-        reason = f"reachable is {least:,.0f} to {most:,.0f}, in steps that jump over this band"
-        return BudgetError(self._unreachable(reason, most))
+        return BudgetError(self._unreachable(", in steps that jump over this band"))
 
-    def _range(self) -> tuple[float, float]:
-        """Cost of the smallest legal widths, and of the dense network."""
-        least, most = self.costs(np.vstack([np.zeros_like(self.top), self.top]).astype(np.int64))
-        return float(least), float(most)
+    def median_step(self) -> float:
+        """How far one step of one group moves the cost at uniform widths, in the median over groups that move it."""
+        uniform = self.uniform(self.uniform_share())[None]
+        moved = np.minimum(uniform + np.eye(len(self.top), dtype=np.int64), self.top)
+        steps = np.abs(self.costs(moved) - self.costs(uniform))
+        return float(np.median(steps[steps > 0])) if steps.any() else 0.0
 
-    def _unreachable(self, reason: str, most: float) -> str:
-        b = self.budget
-        band = f"{max(b.low, 0):,.0f} to {b.high:,.0f}"
+    def _ranges(self) -> "list[tuple[Limit, float, float]]":
+        """Each limit with the least cost of uniform widths, and that of the dense network.
+
+        Milliseconds need not rise with widths: the smallest may take longer than the next.
+        """
+        rows = np.stack([np.zeros_like(self.top), *(self.uniform(share) for share in np.linspace(0, 1, _SHARES))])
+        costs_Ln = self.budget.costs_by_limit(self.space, self.widths(rows))
+        return list(zip(self.budget.limits, costs_Ln.min(1).tolist(), costs_Ln[:, -1].tolist(), strict=True))
+
+    def _unreachable(self, reason: str = "", missed: Sequence[str] = ()) -> str:
+        """What no candidate can have, with the reachable range of every limit, and the limits beyond theirs."""
+        wanted = ", and ".join(_in_words(limit, least, most, reason) for limit, least, most in self._ranges())
+        alone = " and ".join(missed) if len(self.budget.limits) > 1 else ""
         return (
-            f"no candidate can have {b.metric} of {b.target:,.0f} (band {band}; the dense "
-            f"network has {most:,.0f}): {reason}. Change `budget`, widen `tolerance`, or lower "
-            "`min_width` and `round_to`"
+            f"no candidate can have {wanted}. {f'Out of reach by itself: {alone}. ' if alone else ''}"
+            "Change `budget`, widen `tolerance`, or lower `min_width` and `round_to`"
         )
 
     def floor(self, share: float) -> Positions:
@@ -120,7 +135,8 @@ class Placement:
         """
         log_u, span = np.log(draws_nG), (self.top - floor).astype(np.float64)
         positions, costs = np.empty(draws_nG.shape, np.int64), np.empty(len(draws_nG))
-        todo, root = np.arange(len(draws_nG)), SecantRoot(len(draws_nG), slope=0.3 * self._range()[1])
+        dense = float(self.costs(self.top[None])[0])
+        todo, root = np.arange(len(draws_nG)), SecantRoot(len(draws_nG), slope=0.3 * (dense - self.budget.nothing))
         for _ in range(_EVALUATIONS):
             shares = np.exp(np.exp(root.x)[:, None] * log_u[todo])
             positions[todo] = floor + np.rint(shares * span).astype(np.int64)
@@ -172,3 +188,18 @@ class Placement:
 
     def _uniform_cost(self, share: float) -> float:
         return float(self.costs(self.uniform(share)[None])[0])
+
+
+def _in_words(limit: "Limit", least: float, most: float, reason: str) -> str:
+    """A limit, its band and the range in reach."""
+    numbers = max(limit.low, 0), limit.high, limit.target, least, most
+    low, high, target, first, last = (number_in_words(n) for n in numbers)
+    return (
+        f"{limit.metric} of {target} (band {low} to {high}; the dense network has {last}): reachable is "
+        f"{first} to {last}{reason}"
+    )
+
+
+def number_in_words(value: float) -> str:
+    """Counts whole, milliseconds with four digits."""
+    return f"{value:,.0f}" if value >= 1000 or value == round(value) else f"{value:.4g}"

@@ -18,7 +18,7 @@ from eyas.errors import ParameterError
 from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
-from eyas.sampling.budget import Budget
+from eyas.sampling.budget import Budget, PredictsLatency
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
@@ -56,7 +56,9 @@ class SearchOptions(ScoreOptions):
     calibrator: Calibrator | str = "pooled"
     """Who re-estimates the statistics in held-out rungs, and of the network that is built."""
     tolerance: float = 0.005
-    """Half the width of the band around the budget, as a share of the dense cost."""
+    """Half the width of the band around the budget, as a share of the dense cost; see :meth:`.Budget.parse`."""
+    latency: PredictsLatency | None = None
+    """What predicts milliseconds where the budget limits them: a :class:`~eyas.deploy.latency.LatencyModel`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -78,6 +80,8 @@ class SearchResult:
     """The dense network."""
     space: "SearchSpace"
     """Its search space."""
+    budget: Budget
+    """The limits with their bands."""
     calibration_images: Tensor
     """As they were given; empty where there were none."""
     scoring_images: Tensor
@@ -96,6 +100,12 @@ class SearchResult:
         """Whether the winner is predicted to beat uniform widths, and what to do where scores say little, in words."""
         share = self.cost.macs / self.space.cost().macs
         return diagnose(self.table, macs_share=share, uniform_in_band=self.uniform is not None)
+
+    @property
+    def binding(self) -> str:
+        """The limit that the winner meets, such as ``macs``: of several the one that it is closest to."""
+        (binding,) = self.budget.binding(self.space, self.candidates.widths[[self.table.winner]])
+        return binding
 
     @property
     def widths(self) -> dict[str, int]:
@@ -162,7 +172,9 @@ def search(  # noqa: PLR0917
     Args:
         model: the dense network that ``space`` was traced from.
         space: its search space.
-        budget: one limit of ``macs``, ``params`` or ``activation_bytes``: up to 1 a share of the dense cost.
+        budget: limits of ``macs``, ``params``, ``activation_bytes`` or ``file_bytes``, up to 1 a share of the dense
+            cost; ``latency_ms``, or ``latency`` as a share of the dense network's, with ``options.latency``. Of
+            several a candidate meets one and keeps within the others.
         calibration_images: normalised floats ``(N, C, H, W)``: they re-estimate statistics, rate channels where the
             criterion looks at activations, and refit; None only where one fused rung is raced.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
@@ -172,11 +184,12 @@ def search(  # noqa: PLR0917
         candidates: how many at most.
         device: where candidates are scored: ``cpu``, ``cuda`` or ``cuda:N``.
         seed: draws the candidates and shuffles the images.
-        options: rungs, scorer, calibrator, tolerance; batch size, workers, journal, progress: see
+        options: rungs, scorer, calibrator, tolerance, latency; batch size, workers, journal, progress: see
             :class:`SearchOptions`.
 
     Returns:
-        The winner: ``.plan``, ``.widths``, ``.cost``, ``.table``, ``.uniform``; ``.build()`` makes the network.
+        The winner: ``.plan``, ``.widths``, ``.cost``, ``.binding``, ``.table``, ``.uniform``; ``.build()`` makes the
+        network.
 
     Raises:
         BudgetError: no candidate can meet the budget; states the reachable range.
@@ -195,7 +208,7 @@ def search(  # noqa: PLR0917
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             msg = f"`{name}` {value!r}: give a whole number from {least} on"
             raise ParameterError(msg)
-    band = Budget.parse(space, budget, options.tolerance)
+    band = Budget.parse(space, budget, options.tolerance, options.latency)
     scoring = _images(model, "scoring_images", scoring_images)
     calibration = scoring[:0]
     if calibration_images is not None:
@@ -233,6 +246,7 @@ def search(  # noqa: PLR0917
         uniform=plans.uniform_plan(),
         model=model,
         space=space,
+        budget=band,
         calibration_images=calibration,
         scoring_images=scoring,
         scoring_labels=None if scoring_labels is None else torch.as_tensor(scoring_labels),

@@ -43,6 +43,23 @@ def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
     assert rows["its 95th percentile"] == "1.00 x faster"
 
 
+def test_limits_of_a_budget_are_rows_with_the_binding_one_named(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    sampled = {"budget_macs": 6e5, "dense_macs": 1.24e6, "budget_latency_ms": 4.0, "dense_latency_ms": 8.0}
+    scored = {"winner_macs": 5e5, "winner_latency_ms": 3.98}
+    limited = replace(
+        results,
+        metrics=results.metrics | {"sample": sampled, "score": results.metrics["score"] | scored},
+        diagnostics=results.diagnostics | {"binding": "latency_ms"},
+        latency_budget={"limit_ms": 4.0, "measured_ms": 4.2, "dense_ms": 8.1},
+    )
+    rows = {row.name: (row.dense, row.pruned, row.change) for row in result_rows(limited)}
+    assert rows["limit: latency_ms"] == ("8", "3.98", "of 4, which binds")
+    assert rows["limit: macs"] == ("1.24 M", "500 k", "of 600 k")
+    assert rows["its time, end to end"] == ("8.1 ms", "4.2 ms", "+5.0 % of 4 ms")
+    assert not any(row.name.startswith("limit") for row in result_rows(results))
+
+
 @pytest.mark.parametrize(
     ("dense", "pruned", "change"),
     [(1.0, 0.8, "1.25 x faster"), (1.01, 0.8, "noisy"), (0.8, 1.01, "noisy"), (9.8, 0.8, "noisy")],

@@ -3,10 +3,11 @@
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.page import verdict_markdown, write_report
 from eyas.operations.report.result_table import ResultRow, console_table, markdown_table, remark, result_rows
-from eyas.operations.report.results import LATENCY, Results, read_results
+from eyas.operations.report.results import LATENCY, LATENCY_BUDGET, Results, read_results
 
 __all__ = [
     "LATENCY",
+    "LATENCY_BUDGET",
     "ResultRow",
     "Results",
     "console_table",

@@ -40,7 +40,16 @@ def measured_facts(results: Results) -> ResultFacts:
         finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
         pruned_times=RunTimes.of(times["model"]),
+        **_limited(results),
     )
+
+
+def _limited(results: Results) -> dict[str, float]:
+    """Milliseconds that are allowed, and that the exported network took."""
+    budget = results.latency_budget
+    if budget is None or budget["measured_ms"] is None:
+        return {}
+    return {"limit_ms": budget["limit_ms"], "kept_ms": budget["measured_ms"]}
 
 
 def _paired(metrics: Mapping[str, float], split: str) -> PairedCounts | None:

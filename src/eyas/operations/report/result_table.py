@@ -38,6 +38,7 @@ def result_rows(results: Results) -> list[ResultRow]:
         _count("parameters", cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
+        *_limits(results),
         ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
     ]
 
@@ -132,6 +133,24 @@ def _latency(results: Results) -> list[ResultRow]:
         )
         for key, name in names.items()
     ]
+
+
+def _limits(results: Results) -> list[ResultRow]:
+    """The limits of a budget of several, or of milliseconds or bytes of the file; the measured time last."""
+    sampled, scored = results.metrics["sample"], results.metrics["score"]
+    rows = []
+    for metric in (name.removeprefix("budget_") for name in sampled if name.startswith("budget_")):
+        said = ", which binds" if results.diagnostics.get("binding") == metric else ""
+        allowed = f"of {count(sampled[f'budget_{metric}'])}{said}"
+        ends = (count(sampled[f"dense_{metric}"]), count(scored[f"winner_{metric}"]))
+        rows.append(ResultRow(f"limit: {metric}", *ends, allowed))
+    budget = results.latency_budget
+    if budget is not None and budget["measured_ms"] is not None:
+        ends = f"{budget['dense_ms']:.3g} ms", f"{budget['measured_ms']:.3g} ms"
+        missed = budget["measured_ms"] / budget["limit_ms"] - 1
+        allowed = _minus(f"{100 * missed:+.1f} % of {budget['limit_ms']:.3g} ms")
+        rows.append(ResultRow("its time, end to end", *ends, allowed))
+    return rows
 
 
 def noisy(latency: Mapping[str, Any]) -> bool:

@@ -17,6 +17,10 @@ LATENCY = "latency.json"
 """Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""
 
 
+LATENCY_BUDGET = "latency_budget.json"
+"""Under ``artifacts``, where milliseconds are limited: the exported network measured as the latency profile was."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One row of the score stage's table."""
@@ -72,6 +76,8 @@ class Results:
     files: dict[str, dict[str, Any]]
     """Of the export stage: sha256 and bytes by name."""
     diagnostics: dict[str, Any]
+    latency_budget: dict[str, Any] | None = None
+    """None where no milliseconds are limited."""
     comparability: Comparability = field(default_factory=Comparability)
     """Whether accuracies of dense and pruned network may be compared."""
 
@@ -119,6 +125,7 @@ def read_results(artifacts: Path) -> Results:
         latency=_json(artifacts / LATENCY),
         files=_json(artifacts / "export" / "manifest.json")["files"],
         diagnostics=diagnostics,
+        latency_budget=_json(artifacts / LATENCY_BUDGET) if (artifacts / LATENCY_BUDGET).exists() else None,
         comparability=read_comparability(artifacts / "baseline"),
     )
 
