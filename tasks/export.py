@@ -15,7 +15,7 @@ from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits, compare_output
 from eyas.deploy.named_outputs import flattened, outputs_of
-from eyas.deploy.onnx_runtime import LOGITS
+from eyas.deploy.runtimes import LOGITS
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
 from eyas.networks.saved_network import Network
 from eyas.progress import Progress

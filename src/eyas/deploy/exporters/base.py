@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
-from eyas.deploy.onnx_runtime import LOGITS
+from eyas.deploy.runtimes import Runtime
 from eyas.errors import ExportError, EyasError, MissingExtraError
 
 
@@ -20,6 +20,12 @@ class Exporter(Component):
     """Ends the file's name: ``model<suffix>``."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages beside torch that it cannot do without."""
+    extra: ClassVar[str] = "pipeline"
+    """Of eyas, which brings them."""
+    runtime: ClassVar[str] = "onnx"
+    """Kind of the runtime that opens its files."""
+    calibrates: ClassVar[bool] = False
+    """Whether it takes ranges of activations from images."""
 
     def check(self) -> None:
         """Refuse what can be told without a network.
@@ -29,7 +35,7 @@ class Exporter(Component):
         """
         missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
         if missing:
-            msg = f"{', '.join(missing)} not installed: pip install 'eyas[pipeline]'"
+            msg = f"{', '.join(missing)} not installed: pip install 'eyas[{self.extra}]'"
             raise MissingExtraError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
@@ -65,12 +71,16 @@ class Exporter(Component):
                 raise ExportError(msg) from error
 
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
-        """What the written file computes on ``images_NCHW`` in its own runtime: logits ``(N, K)``."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its files are run")
+        """What the written file computes on ``images_NCHW`` in its own runtime, one thread: logits ``(N, K)``."""
+        return Runtime.parse(self.runtime).open(path).logits(images_NCHW)
 
     def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
-        """All outputs of the written file by name; a format that has no names answers with the logits alone."""
-        return {LOGITS: self.run(path, images_NCHW)}
+        """All outputs of the written file by name, the logits first."""
+        return Runtime.parse(self.runtime).open(path).outputs(images_NCHW)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files of what was written to ``path``, which is the first."""
+        return (path,)
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Largest difference (None: any) and smallest top-1 agreement with PyTorch that this format may have.

@@ -12,7 +12,6 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.deploy import onnx_runtime
 from eyas.deploy.export_failure import describe_failure, innermost_reason
 from eyas.deploy.exporters.base import Exporter
 from eyas.deploy.named_outputs import flattened, output_names
@@ -82,14 +81,6 @@ class Onnx(Exporter):
         """Whether there are but the operators of usual classifiers, which have an ONNX form in every opset."""
         return operators <= USUAL and self.opset <= NEWEST
 
-    def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
-        """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
-        return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
-
-    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
-        """All outputs in ONNX Runtime by name."""
-        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
-
     def _proto(self, model: nn.Module, pair_NCHW: Tensor, path: Path) -> Any:
         """The file's content, by the graph exporter, or by the tracing one where that fails."""
         try:
@@ -140,11 +131,14 @@ def quiet(*names: str) -> Iterator[None]:
 
 
 def strip(proto: Any) -> None:
-    """Remove source paths, stack traces and the build's local version from the file."""
+    """Remove source paths, stack traces, the build's local version and operator sets that no node needs."""
     proto.producer_version = torch.__version__.split("+")[0]
     proto.doc_string = ""
     graph = proto.graph
     graph.doc_string = ""
+    used = {"", *(node.domain for part in (graph, *proto.functions) for node in part.node)}
+    for entry in [entry for entry in proto.opset_import if entry.domain not in used]:
+        proto.opset_import.remove(entry)
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
         part.doc_string = ""

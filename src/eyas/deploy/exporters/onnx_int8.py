@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.deploy import onnx_runtime
 from eyas.deploy.exporters.base import Exporter
 from eyas.deploy.exporters.onnx import Onnx, quiet, strip
+from eyas.deploy.runtimes.onnx_runtime import inference_session
 
 
 class OnnxInt8(Exporter):
@@ -34,7 +34,7 @@ class OnnxInt8(Exporter):
         """
         with tempfile.TemporaryDirectory() as scratch:
             single = Onnx()(model, example_NCHW, Path(scratch) / "float32.onnx")
-            opened = onnx_runtime.session(single)
+            opened = inference_session(single)
             proto = _quantise(single, Path(scratch), opened.get_inputs()[0].name, example_NCHW)
         strip(proto)
         path.write_bytes(proto.SerializeToString(deterministic=True))
@@ -43,14 +43,6 @@ class OnnxInt8(Exporter):
     def surely_takes(self, operators: frozenset[str]) -> bool:
         """What float32 takes: the quantiser leaves alone what it does not know."""
         return Onnx().surely_takes(operators)
-
-    def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
-        """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
-        return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
-
-    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
-        """All outputs in ONNX Runtime by name."""
-        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Any difference, and this format's own agreement."""
