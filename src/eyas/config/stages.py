@@ -274,8 +274,15 @@ class ExportParams(Section):
     """At most so many test images compare the file with PyTorch."""
     max_difference: Annotated[float, Field(gt=0)] = 1e-3
     """Largest absolute difference of a logit that passes."""
+    max_relative_difference: Annotated[float, Field(gt=0)] | None = None
+    """The same as a share of the largest logit; null allows what ``max_difference`` does."""
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
     """Smallest share of equal top-1 answers that passes."""
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest loss of test accuracy against PyTorch that a file passes with; also of the one that is recommended."""
+    max_calibration_distance: Annotated[float, Field(gt=0)] = 0.5
+    """How far, in standard deviations, the calibration images' statistics may be from those that batch-norm layers
+    hold, where a format takes ranges from them."""
     latency_runs: Count = 200
     """Timed runs of each network, after a tenth as many to warm up."""
     latency_batch: Count = 1

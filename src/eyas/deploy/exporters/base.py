@@ -5,12 +5,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.deploy.runtimes import Runtime
-from eyas.errors import ExportError, EyasError, MissingExtraError
+from eyas.deploy.sensitivity import HeldOut
+from eyas.errors import DataError, ExportError, EyasError, MissingExtraError
 
 
 class Exporter(Component):
@@ -46,6 +47,11 @@ class Exporter(Component):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
 
+    def write(self, model: nn.Module, ranges_NCHW: Tensor, held_out: HeldOut, path: Path) -> Path:
+        """The same, with calibration images that no range is taken from, for a format that chooses by accuracy."""
+        del held_out
+        return self(model, ranges_NCHW, path)
+
     def surely_takes(self, operators: frozenset[str]) -> bool:
         """Whether every network of these ATen operators can be written, so that none has to be tried."""
         del operators
@@ -79,8 +85,12 @@ class Exporter(Component):
         return Runtime.parse(self.runtime).open(path).outputs(images_NCHW)
 
     def files(self, path: Path) -> tuple[Path, ...]:
-        """All files of what was written to ``path``, which is the first."""
+        """All files that the runtime reads of what was written to ``path``, which is the first."""
         return (path,)
+
+    def report(self, path: Path) -> Path:
+        """Where a format that keeps layers in float says which: a :class:`eyas.deploy.sensitivity.Sensitivity`."""
+        return path.with_suffix(".layers.json")
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Largest difference (None: any) and smallest top-1 agreement with PyTorch that this format may have.
@@ -88,6 +98,30 @@ class Exporter(Component):
         A format in float32 has what the user allows; one with fewer bits says what its own are.
         """
         return max_difference, min_agreement
+
+
+class QuantisingExporter(Exporter):
+    """A format of fewer bits, which takes the ranges of activations from images: its logits may differ by any amount."""
+
+    calibrates: ClassVar[bool] = True
+    min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Smallest share of equal top-1 answers with PyTorch in float32 that passes; differences may be any."""
+
+    def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
+        """Any difference, and this format's own agreement."""
+        del max_difference
+        return None, min(self.min_agreement, min_agreement)
+
+
+def require_images(images_NCHW: Tensor) -> None:
+    """Refuse to calibrate on nothing.
+
+    Raises:
+        DataError: there are no images.
+    """
+    if not len(images_NCHW):
+        msg = "there are no calibration images to take ranges of activations from: raise `calibration_fraction`"
+        raise DataError(msg)
 
 
 AnyExporter = Annotated[SerializeAsAny[Exporter], BeforeValidator(Exporter.parse)]

@@ -60,7 +60,7 @@ class OnnxSession(Session):
         return answers
 
 
-def inference_session(path: Path, threads: int = 1) -> "InferenceSession":
+def inference_session(model: Path | bytes, threads: int = 1) -> "InferenceSession":
     """ONNX Runtime's own session on the CPU, opened as everywhere here, with ``threads`` intra-op threads."""
     import onnxruntime
 
@@ -68,4 +68,5 @@ def inference_session(path: Path, threads: int = 1) -> "InferenceSession":
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    content = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

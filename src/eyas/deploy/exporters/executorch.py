@@ -1,0 +1,74 @@
+"""ExecuTorch with XNNPACK's kernels, for phones and small boards."""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.export import ExportedProgram
+
+from eyas.deploy.exporters.base import Exporter
+from eyas.deploy.exporters.pt2 import exported_program
+from eyas.errors import ExportError
+
+_TALKERS = ("executorch", "torchao", "torch.utils._pytree")
+
+
+class Executorch(Exporter):
+    """ExecuTorch in float32; layers that XNNPACK lacks are run by the portable kernels."""
+
+    kind: Literal["executorch"] = "executorch"
+    suffix: ClassVar[str] = ".pte"
+    requires: ClassVar[tuple[str, ...]] = ("executorch",)
+    extra: ClassVar[str] = "executorch"
+    runtime: ClassVar[str] = "executorch"
+    batch: Annotated[int, Field(ge=1)] = 1
+    """Images per run: the file's memory is planned for so many."""
+
+    def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
+        """Write ``model`` to ``path``; only the shape of ``example_NCHW`` matters.
+
+        Raises:
+            MissingExtraError: executorch is not installed.
+            ExportError: ``torch.export`` cannot capture the network, or ExecuTorch lacks an operator.
+        """
+        self.check()
+        path.write_bytes(lowered(exported_program(model, example_NCHW, self.batch)))
+        return path
+
+
+def lowered(program: ExportedProgram) -> bytes:
+    """The program in ExecuTorch's form, its layers given to XNNPACK as far as that takes them.
+
+    Raises:
+        ExportError: an operator has no form in ExecuTorch.
+    """
+    with quiet():
+        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+        from executorch.exir import to_edge_transform_and_lower
+
+        try:
+            edge = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+            return bytes(edge.to_executorch().buffer)
+        except Exception as error:  # each of its passes raises its own
+            msg = f"ExecuTorch does not take the network ({type(error).__name__}: {' '.join(str(error).split()):.300})"
+            raise ExportError(msg) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what ExecuTorch and torchao say below an error while they are imported and at work."""
+    levels = {name: logging.getLogger(name).level for name in _TALKERS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
