@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from eyas.deploy import latency
+from eyas.deploy.latency import exported_files
 from eyas.deploy.runtimes import Runtime, Session
 
 
@@ -43,6 +44,6 @@ def test_runs_interleave_and_warm_up_is_left_out(monkeypatch: pytest.MonkeyPatch
 
 def test_a_file_of_a_fixed_batch_runs_as_often_as_the_images_ask() -> None:
     calls: list[str] = []
-    latency.call(Fake("one", 0.0, calls, batch=1), (5, 1, 8, 8))()
-    latency.call(Fake("three", 0.0, calls, batch=3), (5, 1, 8, 8))()
+    exported_files.call(Fake("one", 0.0, calls, batch=1), (5, 1, 8, 8))()
+    exported_files.call(Fake("three", 0.0, calls, batch=3), (5, 1, 8, 8))()
     assert calls == ["one"] * 5 + ["three"] * 2

@@ -1,5 +1,6 @@
 """The root of the runtimes: what opens an exported file and runs it."""
 
+import importlib
 import importlib.util
 import re
 from abc import ABC, abstractmethod
@@ -69,6 +70,8 @@ class Runtime(Component):
     """Ends of the names of the files that it takes."""
     package: ClassVar[str] = ""
     """That it cannot do without."""
+    module: ClassVar[str] = ""
+    """What is imported of it, where that is not the package itself."""
     extra: ClassVar[str] = "pipeline"
     """Of eyas, which brings the package."""
     missing_operator: ClassVar[tuple[str, ...]] = ()
@@ -113,6 +116,11 @@ class Runtime(Component):
         if not cls.installed():
             msg = f"{cls.package} is not installed: pip install 'eyas[{cls.extra}]'"
             raise MissingExtraError(msg)
+
+    def load(self) -> None:
+        """Import the runtime's package, for whoever must know what a file alone takes."""
+        self.require_installed()
+        importlib.import_module(self.module or self.package)
 
     def open(self, path: Path, threads: int = 1) -> Session:
         """Open a file; one thread sums in one order.

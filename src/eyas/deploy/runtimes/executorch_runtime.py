@@ -19,6 +19,7 @@ class ExecutorchRuntime(Runtime):
     kind: Literal["executorch"] = "executorch"
     suffixes: ClassVar[tuple[str, ...]] = (".pte",)
     package: ClassVar[str] = "executorch"
+    module: ClassVar[str] = "executorch.runtime"
     extra: ClassVar[str] = "executorch"
 
     def _session(self, path: Path, threads: int) -> Session:

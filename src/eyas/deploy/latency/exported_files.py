@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eyas.deploy.interleaved_timing import summary, time_interleaved
+from eyas.deploy.latency.interleaved_timing import summary, time_interleaved
 from eyas.deploy.runtimes import Runtime, Session
 from eyas.parallel import cores
 
