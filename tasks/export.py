@@ -78,7 +78,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     written = write_files(settings, dense, pruned, dataset, folder)
     progress(2, 3, "comparing them with PyTorch")
     name_image = partial(describe_image, artifacts / "fetch")
-    checked = check_files(settings, written, (dense, pruned), images_NCHW, labels_N, name_image)
+    checked = check_files(settings, written, (dense, pruned), images_NCHW, labels_N, name_image=name_image)
     parity = {"slicing": slicing, "files": parity_by_file(written, checked)}
     write_json(folder / "parity.json", parity)
     write_json(folder / FILES, checked)
@@ -104,9 +104,7 @@ def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[
     return {"max_difference": parity.max_absolute, "relative_difference": parity.max_relative}
 
 
-def write_files(
-    settings: ExportParams, dense: nn.Module, pruned: nn.Module, dataset: Dataset, folder: Path
-) -> Written:
+def write_files(settings: ExportParams, dense: nn.Module, pruned: nn.Module, dataset: Dataset, folder: Path) -> Written:
     """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name.
 
     Raises:
@@ -140,12 +138,13 @@ def check_files(
     networks: tuple[nn.Module, nn.Module],
     images_NCHW: Tensor,
     labels_N: Tensor,
+    *,
     name_image: Callable[[int], str] = str,
 ) -> dict[str, dict[str, Any]]:
     """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by the artifact's name.
 
     Raises:
-        ParityError: a file breaks its limits; names the worst image and, where it is known, the first layer that differs.
+        ParityError: a file breaks its limits; names the worst image, and the first layer that differs if it is known.
     """
     results = {}
     expected = {network: outputs_of(network, images_NCHW) for network in networks}
@@ -208,7 +207,10 @@ def parity_by_file(written: Written, checked: dict[str, dict[str, Any]]) -> dict
 def artifact_files(written: Written) -> list[Path]:
     """What the exporters wrote: files for the runtimes, and what is told of their layers."""
     return [
-        path for exporter, first in written.values() for path in (*exporter.files(first), exporter.report(first)) if path.exists()
+        path
+        for exporter, first in written.values()
+        for path in (*exporter.files(first), exporter.report(first))
+        if path.exists()
     ]
 
 

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import ExportParams
 from eyas.deploy.latency import cpu_name, measure
 from eyas.deploy.runtimes import Runtime
-from eyas.operations.recommendation import MeasuredArtifact, recommend
+from eyas.operations.recommendation import REFERENCE, MeasuredArtifact, recommend
 from eyas.operations.report import LATENCY
 from eyas.operations.run_times import RunTimes
 from eyas.storage.digests import file_sha256
@@ -72,16 +72,21 @@ def exported_files(settings: ExportParams, folder: Path) -> dict[str, tuple[Path
     return files
 
 
+def is_on_device(settings: ExportParams, name: str, files: Mapping[str, tuple[Path, Runtime]]) -> bool:
+    """Whether the device has the runtime of a file, and float32 ONNX in any case."""
+    return name == REFERENCE or not settings.runtimes or (name in files and files[name][1] in settings.runtimes)
+
+
 def recommended(settings: ExportParams, folder: Path, milliseconds: Mapping[str, Any]) -> dict[str, Any]:
     """Which file the device should get; nothing where ``export`` did not measure accuracies yet."""
     if not (folder / FILES).exists():
         return {}
-    artifacts = {}
+    artifacts, files = {}, exported_files(settings, folder)
     for name, facts in json.loads((folder / FILES).read_text()).items():
         words = {name: facts} | {f"{name} ({word})": other for word, other in facts["alternatives"].items()}
         artifacts |= {
             label: MeasuredArtifact(one["accuracy"], RunTimes.of(milliseconds[label]), facts["bytes"])
             for label, one in words.items()
-            if label in milliseconds and name != "dense"
+            if label in milliseconds and name != "dense" and is_on_device(settings, label, files)
         }
     return {"recommended": asdict(recommend(artifacts, settings.max_accuracy_drop))}

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from eyas.cli.app import app
+from eyas.deploy.latency import model_bench
 from eyas.operations.tracking import open_store
 from tests.deploy.test_model_bench import write_onnx
 
@@ -17,6 +18,7 @@ def test_table_json_picture_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(model_bench, "peak_memory", lambda *_: {1: 10, 2: 20})  # takes a process per file
     files = [str(write_onnx(tmp_path / name)) for name in ("a.onnx", "b.onnx")]
     options = ["--runs", "2", "--batch", "1", "--batch", "2", "--json", "out.json", "--plot", "out.png", "--mlflow"]
     done = run(app, ["bench", *files, *options])

@@ -6,16 +6,20 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from eyas.deploy.latency import model_bench
 from eyas.deploy.latency.interleaved_timing import time_interleaved
 from eyas.deploy.latency.model_bench import bench, unique_names
-from eyas.errors import DataError, MissingExtraError, ParameterError
+from eyas.deploy.latency.peak_memory import peak_memory
+from eyas.errors import DataError, ExportError, MissingExtraError, ParameterError
 
 
 def write_onnx(path: Path, shape: tuple[int | str, ...] = ("n", 1, 4, 4), megabytes: int = 0) -> Path:
     """A file that adds a constant of so many megabytes to the images, summed up."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image, answer = (helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("images", "logits"))
-    weight = helper.make_tensor("w", TensorProto.FLOAT, [max(1, megabytes * 250_000)], [0.0] * max(1, megabytes * 250_000))
+    weight = helper.make_tensor(
+        "w", TensorProto.FLOAT, [max(1, megabytes * 250_000)], [0.0] * max(1, megabytes * 250_000)
+    )
     nodes = [
         helper.make_node("Relu", ["w"], ["r"]),
         helper.make_node("ReduceSum", ["r"], ["s"], keepdims=0),
@@ -31,6 +35,11 @@ def test_runs_take_turns_and_warm_up_is_left_out() -> None:
     seconds = time_interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, runs=3, warm_up=2)
     assert calls == ["a", "b"] * 5
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_a_file_whose_process_fails_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"gone\.onnx: the process that measures its memory failed \(.*no such file"):
+        peak_memory(tmp_path / "gone.onnx", (1, 4, 4), [1])
 
 
 def test_every_file_at_every_setting(tmp_path: Path) -> None:
@@ -59,6 +68,7 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
 
 
 def test_what_cannot_be_measured_is_refused_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_bench, "peak_memory", lambda *_: {1: 0})
     with pytest.raises(DataError, match=r"gone\.onnx: there is no such file"):
         bench([tmp_path / "gone.onnx"])
     free = write_onnx(tmp_path / "free.onnx", ("n", 1, "h", "w"))

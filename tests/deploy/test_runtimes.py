@@ -30,7 +30,8 @@ def opened(request: pytest.FixtureRequest, network: nn.Module, tmp_path_factory:
     runtime = Runtime.parse(request.param)
     if not runtime.installed():
         pytest.skip(f"{runtime.package} is not installed")
-    exporter = Exporter.parse(EXPORTERS[request.param])
+    kinds = [base.model_fields["kind"].default for base in type(runtime).__mro__ if issubclass(base, Runtime)]
+    exporter = Exporter.parse(next(EXPORTERS[kind] for kind in kinds if kind in EXPORTERS))
     path = tmp_path_factory.mktemp("runtime") / f"model{exporter.suffix}"
     exporter(network, torch.randn(8, 1, 8, 8), path)
     assert type(Runtime.of(path)) in type(runtime).__mro__

@@ -36,11 +36,12 @@ def held_out() -> HeldOut:
 
 
 @pytest.mark.parametrize(
-    ("limit", "kept", "drop"), [(0.5, (), 0.42), (0.12, ("b",), 0.12), (0.11, ("b", "c"), 0.02), (0.0, ("b", "c", "d"), 0.0)]
+    ("limit", "kept", "drop"),
+    [(0.5, (), 0.42), (0.12, ("b",), 0.12), (0.11, ("b", "c"), 0.02), (0.0, ("b", "c", "d"), 0.0)],
 )
 def test_the_costliest_layers_are_kept_until_the_limit_holds(limit: float, kept: tuple[str, ...], drop: float) -> None:
     images = held_out()
-    result = find_layers_to_keep(list(WRONG), write, write(list(WRONG))(images.images_NCHW), images, limit)
+    result = find_layers_to_keep(list(WRONG), write, write(list(WRONG))(images.images), images, limit)
     assert result.kept == kept
     assert (result.images, result.accuracy) == (100, 1.0)
     assert result.quantised_drop == pytest.approx(0.42)
@@ -78,7 +79,9 @@ def quantise(model: nn.Module, images: Tensor, path: Path, **options: object) ->
     exporter.write(model, images[:32], judged, path)
     proto = onnx.load(path)
     report = exporter.report(path)
-    quantised = {tensor.name.removesuffix("_quantized") for tensor in proto.graph.initializer if "quantized" in tensor.name}
+    quantised = {
+        tensor.name.removesuffix("_quantized") for tensor in proto.graph.initializer if "quantized" in tensor.name
+    }
     return quantised, json.loads(report.read_text()) if report.exists() else {}
 
 

@@ -17,7 +17,8 @@ def bench(
     ],
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each, after a tenth as many.")] = 100,
     threads: Annotated[
-        list[int] | None, typer.Option(min=1, metavar="N", help="Threads of each session [default: 1]; may be repeated.")
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Threads of each session [default: 1]; may be repeated."),
     ] = None,
     batch: Annotated[
         list[int] | None, typer.Option(min=1, metavar="N", help="Images per run [default: 1]; may be repeated.")
@@ -43,8 +44,7 @@ def bench(
     from eyas.deploy.latency.model_bench import bench as measure
     from eyas.operations.report.bench_table import bench_table, draw_bench
 
-    options = {"threads": threads or [1], "batches": batch or [1], "runs": runs, "shape": _sizes(shape)}
-    result = measure(files, **options)
+    result = measure(files, threads=threads or [1], batches=batch or [1], runs=runs, shape=_sizes(shape))
     Console().print(bench_table(result))
     if json_file:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")

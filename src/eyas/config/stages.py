@@ -12,6 +12,7 @@ from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
 from eyas.deploy.exporters import AnyExporter, Exporter
+from eyas.deploy.runtimes import AnyRuntime
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
@@ -283,6 +284,9 @@ class ExportParams(Section):
     max_calibration_distance: Annotated[float, Field(gt=0)] = 0.5
     """How far, in standard deviations, the calibration images' statistics may be from those that batch-norm layers
     hold, where a format takes ranges from them."""
+    runtimes: tuple[AnyRuntime, ...] = ()
+    """What the device has, as in ``[onnx, {kind: openvino, precision: default}]``: only their files are recommended
+    beside float32 ONNX; any where it is left out."""
     latency_runs: Count = 200
     """Timed runs of each network, after a tenth as many to warm up."""
     latency_batch: Count = 1

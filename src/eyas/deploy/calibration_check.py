@@ -8,6 +8,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.calibration.batchnorm import batch_norms, evaluation_mode
 from eyas.errors import DataError
@@ -24,8 +25,8 @@ def statistics_distance(model: nn.Module, images_NCHW: Tensor, batch_size: int =
     ``sqrt(mean_c((mean - running)^2 / variance + (deviation / running deviation - 1)^2))``: 0 where they are equal,
     1 where channels are off by one standard deviation.
     """
-    kept = set(map(id, batch_norms(model)))
-    layers = [(name, layer) for name, layer in model.named_modules() if id(layer) in kept]
+    named = {id(layer): name for name, layer in model.named_modules()}
+    layers = [(named[id(layer)], layer) for layer in batch_norms(model)]
     sums: dict[str, list[Tensor]] = {}
 
     def add(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -57,17 +58,20 @@ def require_like_training(model: nn.Module, images_NCHW: Tensor, limit: float = 
         layer = max(distances, key=distances.__getitem__)
         msg = (
             f"the {len(images_NCHW)} calibration images are unlike what the network was trained on: their statistics "
-            f"are {mean:.2g} standard deviations from those of its batch-norm layers on average, {distances[layer]:.2g} "
-            f"at {layer} (allowed: {limit:g}, `max_calibration_distance`). Calibrate on images of the same kind, normalised in the same way"
+            f"are {mean:.2g} standard deviations from those of its batch-norm layers on average, "
+            f"{distances[layer]:.2g} at {layer} (allowed: {limit:g}, `max_calibration_distance`). Calibrate on images "
+            "of the same kind, normalised in the same way"
         )
         raise DataError(msg)
     return mean
 
 
-def _distance(sums_3C: Tensor, layer: nn.Module) -> float:
+def _distance(sums_3C: Tensor, layer: _BatchNorm) -> float:
+    assert layer.running_mean is not None
+    assert layer.running_var is not None
     count, total, squares = sums_3C
     mean = total / count
-    deviation = (squares / count - mean.square()).clamp_min(0).add(layer.eps).sqrt()  # type: ignore[operator, arg-type]
-    running = layer.running_var.double().add(layer.eps).sqrt()  # type: ignore[union-attr, operator, arg-type]
-    off = (mean - layer.running_mean.double()) / running  # type: ignore[union-attr, operator]
+    deviation = (squares / count - mean.square()).clamp_min(0).add(layer.eps).sqrt()
+    running = layer.running_var.double().add(layer.eps).sqrt()
+    off = (mean - layer.running_mean.double()) / running
     return float((off.square() + (deviation / running - 1).square()).mean().sqrt())

@@ -87,7 +87,9 @@ def _exported(path: Path, image_NCHW: Tensor, wanted: dict[str, Tensor]) -> dict
     sources = {name: read[name] if read[name] in made else name for name in wanted}
     present = {name: source for name, source in sources.items() if source in made}
     outputs = {output.name for output in proto.graph.output}
-    proto.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in present.values() if name not in outputs)
+    proto.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in present.values() if name not in outputs
+    )
     opened = inference_session(proto.SerializeToString())
     answers = opened.run(list(present.values()), {opened.get_inputs()[0].name: image_NCHW.numpy()})
     return {name: torch.as_tensor(np.asarray(answer)) for name, answer in zip(present, answers, strict=True)}

@@ -16,12 +16,14 @@ Write = Callable[[Sequence[str]], Callable[[Tensor], Tensor]]
 class HeldOut:
     """Images with labels that no range was taken from, and that are no test images."""
 
-    images_NCHW: Tensor
-    labels_N: Tensor
+    images: Tensor
+    """``(N, C, H, W)``, normalised."""
+    labels: Tensor
+    """``(N,)``."""
 
     def accuracy(self, logits_NK: Tensor) -> float:
         """Share of right answers."""
-        return float((logits_NK.argmax(1) == self.labels_N).double().mean())
+        return float((logits_NK.argmax(1) == self.labels).double().mean())
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,12 @@ def find_layers_to_keep(
     accuracy = held_out.accuracy(float_logits_NK)
 
     def drop_with(kept: Sequence[str]) -> tuple[float, float]:
-        logits_NK = write(kept)(held_out.images_NCHW)
+        logits_NK = write(kept)(held_out.images)
         parity = compare_logits(float_logits_NK, logits_NK)
         return accuracy - held_out.accuracy(logits_NK), parity.relative_difference
 
     drop, _ = drop_with(())
-    result = Sensitivity(len(held_out.labels_N), accuracy, drop, drop=drop)
+    result = Sensitivity(len(held_out.labels), accuracy, drop, drop=drop)
     if drop <= limit:
         return result
     alone = [(layer, drop_with([other for other in layers if other != layer])) for layer in layers]

@@ -62,4 +62,5 @@ def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float) ->
         speed += ", which is less than the runs spread,"
     change = 100 * (one.accuracy - reference.accuracy)
     beyond = "" if _holds(one, reference, limit) else f" (more than the {100 * limit:g} allowed)"
-    return f"{speed} than float32 ONNX, accuracy {change:+.2f} points{beyond}, {one.bytes / reference.bytes:.2f} x its size"
+    size = one.bytes / reference.bytes
+    return f"{speed} than float32 ONNX, accuracy {change:+.2f} points{beyond}, {size:.2f} x its size"

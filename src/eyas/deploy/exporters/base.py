@@ -101,7 +101,7 @@ class Exporter(Component):
 
 
 class QuantisingExporter(Exporter):
-    """A format of fewer bits, which takes the ranges of activations from images: its logits may differ by any amount."""
+    """A format of fewer bits, which takes the ranges of activations from images: its logits may differ by anything."""
 
     calibrates: ClassVar[bool] = True
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9

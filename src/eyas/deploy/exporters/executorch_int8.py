@@ -1,9 +1,10 @@
 """ExecuTorch in 8 bits: quantised by PyTorch's graph quantiser for XNNPACK."""
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.deploy.exporters.base import QuantisingExporter, require_images
@@ -11,12 +12,16 @@ from eyas.deploy.exporters.executorch import Executorch, lowered, quiet
 from eyas.deploy.exporters.pt2 import exported_program
 
 
-class ExecutorchInt8(QuantisingExporter, Executorch):
+class ExecutorchInt8(QuantisingExporter):
     """Signed 8-bit weights (one scale per output channel) and activations (one scale per tensor) for XNNPACK."""
 
     kind: Literal["executorch_int8"] = "executorch_int8"
     suffix: ClassVar[str] = ".int8.pte"
     requires: ClassVar[tuple[str, ...]] = ("executorch", "torchao")
+    extra: ClassVar[str] = Executorch.extra
+    runtime: ClassVar[str] = Executorch.runtime
+    batch: Annotated[int, Field(ge=1)] = 1
+    """Images per run: the file's memory is planned for so many."""
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` to ``path``; the ranges of activations are those seen on ``example_NCHW``.

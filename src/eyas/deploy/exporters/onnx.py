@@ -89,9 +89,10 @@ class Onnx(Exporter):
         """
         pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
         with evaluation_mode(model), quiet(*TALKERS):
-            module = self._program(flattened(model, pair_NCHW), pair_NCHW).exported_program.module()
-        assert isinstance(module, fx.GraphModule)
-        return module
+            program = self._program(flattened(model, pair_NCHW), pair_NCHW).exported_program
+        assert program is not None
+        graph: fx.GraphModule = program.module()
+        return graph
 
     def _program(self, model: nn.Module, pair_NCHW: Tensor) -> torch.onnx.ONNXProgram:
         graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},), **_names(model)}

@@ -59,7 +59,7 @@ class OnnxInt8(QuantisingExporter):
             quantiser = _Quantiser(self, single, example_NCHW)
             kept: Sequence[str] = ()
             if held_out is not None and self.max_accuracy_drop is not None:
-                expected_NK = OnnxRuntime().open(single).logits(held_out.images_NCHW)
+                expected_NK = OnnxRuntime().open(single).logits(held_out.images)
                 result = find_layers_to_keep(
                     list(quantiser.layers), quantiser.answering, expected_NK, held_out, self.max_accuracy_drop
                 )
@@ -77,7 +77,10 @@ class OnnxInt8(QuantisingExporter):
 
     def calibration_options(self) -> dict[str, Any]:
         """What ONNX Runtime's calibrator is told; as many bins as it comes with leave entropy nothing to choose."""
-        options: dict[str, dict[str, Any]] = {"percentile": {"percentile": self.percentile}, "entropy": {"num_bins": 512}}
+        options: dict[str, dict[str, Any]] = {
+            "percentile": {"percentile": self.percentile},
+            "entropy": {"num_bins": 512},
+        }
         return options.get(self.calibration, {})
 
     def surely_takes(self, operators: frozenset[str]) -> bool:

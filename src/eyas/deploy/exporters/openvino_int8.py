@@ -15,12 +15,14 @@ from eyas.deploy.exporters.openvino import Openvino, converted, save
 BATCH = 32
 
 
-class OpenvinoInt8(QuantisingExporter, Openvino):
+class OpenvinoInt8(QuantisingExporter):
     """8-bit weights (one scale per output channel) and activations, with NNCF's correction of biases."""
 
     kind: Literal["openvino_int8"] = "openvino_int8"
     suffix: ClassVar[str] = ".int8.xml"
     requires: ClassVar[tuple[str, ...]] = ("openvino", "nncf", *Onnx.requires)
+    extra: ClassVar[str] = Openvino.extra
+    runtime: ClassVar[str] = Openvino.runtime
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
         """Write ``model`` to ``path`` and its weights beside it; ranges are those seen on ``example_NCHW``.
@@ -33,6 +35,10 @@ class OpenvinoInt8(QuantisingExporter, Openvino):
         self.check()
         require_images(example_NCHW)
         return save(_quantised(converted(model, example_NCHW), example_NCHW), path)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The graph and its weights."""
+        return Openvino().files(path)
 
 
 def _quantised(float_model: Any, images_NCHW: Tensor) -> Any:

@@ -19,7 +19,7 @@ _NO_SOURCES = ("stack_trace", "from_node", "source_fn_stack")
 
 
 class Pt2(Exporter):
-    """``torch.export`` in float32, with a free batch size; for devices that run PyTorch, and for compilers on top of it."""
+    """``torch.export`` in float32, with a free batch size; for devices that run PyTorch, and for its compilers."""
 
     kind: Literal["pt2"] = "pt2"
     suffix: ClassVar[str] = ".pt2"
@@ -55,7 +55,7 @@ def exported_program(model: nn.Module, example_NCHW: Tensor, batch: int | None =
             msg = f"torch.export cannot capture {type(model).__name__}: {reason}: leave this format out of `exporters`"
             raise ExportError(msg) from error
     for graph in filter(lambda part: isinstance(part, fx.GraphModule), program.graph_module.modules()):
-        for node in graph.graph.nodes:  # type: ignore[union-attr]
+        for node in graph.graph.nodes:
             for name in _NO_SOURCES:
                 node.meta.pop(name, None)
     return program

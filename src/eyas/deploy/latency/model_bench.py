@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eyas.deploy.latency.interleaved_timing import summary, time_interleaved
 from eyas.deploy.latency.exported_files import call, cpu_name
+from eyas.deploy.latency.interleaved_timing import summary, time_interleaved
 from eyas.deploy.latency.peak_memory import peak_memory
 from eyas.deploy.runtimes import Runtime, Session
 from eyas.errors import DataError, ParameterError
@@ -84,14 +84,14 @@ def bench(
     names = unique_names(paths)
     runtimes = {name: Runtime.of(path) for name, path in names.items()}
     versions = {name: runtime.version() for name, runtime in runtimes.items()}
+    opened = {name: runtimes[name].open(path, threads[0]) for name, path in names.items()}
+    shapes = {name: image_shape(name, session, shape) for name, session in opened.items()}
+    memory = {name: peak_memory(path, shapes[name], batches, threads[0]) for name, path in names.items()}
     rows = []
     for batch in batches:
-        memory: dict[str, int] = {}
         for count in threads:
             sessions = {name: runtimes[name].open(path, count) for name, path in names.items()}
-            shapes = {name: (batch, *image_shape(name, session, shape)) for name, session in sessions.items()}
-            times = time_interleaved({name: call(sessions[name], shapes[name]) for name in names}, runs)
-            memory = memory or {name: peak_memory(path, shapes[name], count) for name, path in names.items()}
+            times = time_interleaved({name: call(sessions[name], (batch, *shapes[name])) for name in names}, runs)
             rows += [
                 BenchRow(
                     file=name,
@@ -99,7 +99,7 @@ def bench(
                     threads=count,
                     batch=batch,
                     milliseconds=summary(times[name]),
-                    peak_bytes=memory[name],
+                    peak_bytes=memory[name][batch],
                     bytes=size_of(path),
                 )
                 for name, path in names.items()

@@ -4,6 +4,7 @@ import json
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from eyas.deploy.latency.exported_files import call
@@ -13,34 +14,38 @@ from eyas.errors import ExportError
 RUNS = 5
 
 
-def peak_memory(path: Path, shape: tuple[int, ...], threads: int = 1) -> int:
-    """Bytes above those of a process that only imported the runtime.
+def peak_memory(path: Path, shape: tuple[int, ...], batches: Sequence[int], threads: int = 1) -> dict[int, int]:
+    """Bytes above those of a process that only imported the runtime, by batch.
 
     Args:
         path: the file.
-        shape: of the images of one run, ``(N, C, H, W)``.
+        shape: of one image, ``(C, H, W)``.
+        batches: images per run; smaller ones run first, for memory that was taken once is seldom given back.
         threads: of the session.
 
     Raises:
         ExportError: the process failed.
     """
-    command = [sys.executable, "-m", __name__, str(path), json.dumps(shape), str(threads)]
+    command = [sys.executable, "-m", __name__, str(path), json.dumps([shape, sorted(batches), threads])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         msg = f"{path}: the process that measures its memory failed ({reason:.300})"
         raise ExportError(msg)
-    return int(done.stdout.strip().splitlines()[-1])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def _main(path: Path, shape: tuple[int, ...], threads: int) -> int:
+def _main(path: Path, shape: tuple[int, ...], batches: Sequence[int], threads: int) -> list[tuple[int, int]]:
     runtime = Runtime.of(path)
     runtime.load()
-    before = _peak()
-    run = call(runtime.open(path, threads), shape)
-    for _ in range(RUNS):
-        run()
-    return _peak() - before
+    before, taken = _peak(), []
+    session = runtime.open(path, threads)
+    for batch in batches:
+        run = call(session, (batch, *shape))
+        for _ in range(RUNS):
+            run()
+        taken.append((batch, _peak() - before))
+    return taken
 
 
 def _peak() -> int:
@@ -53,5 +58,4 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
-    taken = _main(Path(sys.argv[1]), tuple(json.loads(sys.argv[2])), int(sys.argv[3]))
-    sys.stdout.write(f"{taken}\n")
+    sys.stdout.write(json.dumps(_main(Path(sys.argv[1]), *json.loads(sys.argv[2]))) + "\n")
