@@ -78,7 +78,7 @@ class ArtifactParity:
             msg = (
                 f"{file} is right on {100 * self.accuracy:.2f} % of {self.logits.images} test images, PyTorch on "
                 f"{100 * (self.accuracy - self.accuracy_change):.2f} %; allowed: a drop of at most "
-                f"{100 * limits.max_accuracy_drop:g} points (`max_accuracy_drop`). Leave the format out of `exporters`, "
+                f"{100 * limits.max_accuracy_drop:g} points (`max_accuracy_drop`). Leave it out of `exporters`, "
                 "or let it keep more layers in float"
             )
             raise ParityError(msg)
