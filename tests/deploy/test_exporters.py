@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits
-from eyas.errors import ExportError
+from eyas.errors import ExportError, MissingExtraError
+from eyas.storage.disk_space import describe_full_disk
 
 KINDS = sorted(Exporter.registry)
 
@@ -183,3 +184,21 @@ def test_the_tracing_exporter_writes_the_opset_that_is_asked_for(
 def test_an_opset_that_neither_exporter_writes_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"opset 99"):
         Exporter.parse({"kind": "onnx", "opset": 99})(network, images, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx_int8", "pt2"])
+def test_a_full_disk_is_told_in_one_line(kind: str, network: nn.Module, images: Tensor) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        Exporter.parse(kind)(network, images[:8], Path("/dev/full"))
+    line = describe_full_disk(caught.value)
+    assert line is not None
+    assert re.fullmatch(r"/dev: no space left on device, [\d.]+ MB are free there: make room and repeat this", line)
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for kind in KINDS:
+        exporter = Exporter.parse(kind)
+        if exporter.requires:
+            with pytest.raises(MissingExtraError, match=rf"{exporter.requires[0]}.* not installed: pip install 'eyas\["):
+                exporter.check()
