@@ -36,6 +36,10 @@ class Openvino(Exporter):
         self.check()
         return save(converted(model, example_NCHW), path)
 
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """What float32 ONNX takes: OpenVINO knows the operators of usual classifiers."""
+        return Onnx().surely_takes(operators)
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The graph and its weights."""
         return path, path.with_suffix(".bin")

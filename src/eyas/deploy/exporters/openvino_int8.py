@@ -36,6 +36,10 @@ class OpenvinoInt8(QuantisingExporter):
         require_images(example_NCHW)
         return save(_quantised(converted(model, example_NCHW), example_NCHW), path)
 
+    def surely_takes(self, operators: frozenset[str]) -> bool:
+        """What float32 takes: the quantiser leaves alone what it does not know."""
+        return Openvino().surely_takes(operators)
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The graph and its weights."""
         return Openvino().files(path)
