@@ -1,9 +1,5 @@
 """ExecuTorch with XNNPACK's kernels, for phones and small boards."""
 
-import contextlib
-import logging
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -13,9 +9,8 @@ from torch.export import ExportedProgram
 
 from eyas.deploy.exporters.base import Exporter
 from eyas.deploy.exporters.pt2 import exported_program
+from eyas.deploy.runtimes.executorch_runtime import quiet
 from eyas.errors import ExportError
-
-_TALKERS = ("executorch", "torchao", "torch.utils._pytree")
 
 
 class Executorch(Exporter):
@@ -57,18 +52,3 @@ def lowered(program: ExportedProgram) -> bytes:
         except Exception as error:  # each of its passes raises its own
             msg = f"ExecuTorch does not take the network ({type(error).__name__}: {' '.join(str(error).split()):.300})"
             raise ExportError(msg) from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Hold back what ExecuTorch and torchao say below an error while they are imported and at work."""
-    levels = {name: logging.getLogger(name).level for name in _TALKERS}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.deploy.exporters.base import QuantisingExporter, require_images
-from eyas.deploy.exporters.executorch import Executorch, lowered, quiet
+from eyas.deploy.exporters.executorch import Executorch, lowered
 from eyas.deploy.exporters.pt2 import exported_program
+from eyas.deploy.runtimes.executorch_runtime import quiet
 
 
 class ExecutorchInt8(QuantisingExporter):

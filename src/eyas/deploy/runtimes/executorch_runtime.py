@@ -1,5 +1,9 @@
 """ExecuTorch, the runtime of PyTorch for small devices."""
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -8,6 +12,8 @@ import torch
 
 from eyas.deploy.runtimes.base import LOGITS, Array, Runtime, Session
 from eyas.errors import ExportError
+
+_TALKERS = ("executorch", "torchao", "torch.utils._pytree")
 
 
 class ExecutorchRuntime(Runtime):
@@ -23,9 +29,10 @@ class ExecutorchRuntime(Runtime):
     extra: ClassVar[str] = "executorch"
 
     def _session(self, path: Path, threads: int) -> Session:
-        from executorch.extension.pybindings import portable_lib
-        from executorch.runtime import Runtime as Executorch
-        from executorch.runtime import Verification
+        with quiet():  # it says of itself that it is experimental
+            from executorch.extension.pybindings import portable_lib
+            from executorch.runtime import Runtime as Executorch
+            from executorch.runtime import Verification
 
         if portable_lib._threadpool_get_thread_count() != threads:
             portable_lib._unsafe_reset_threadpool(threads)
@@ -67,3 +74,18 @@ def missing_operators(path: Path, known: list[str]) -> list[str]:
     plans = deserialize_pte_binary(path.read_bytes()).program.execution_plan
     called = {".".join(filter(None, (one.name, one.overload))) for plan in plans for one in plan.operators}
     return sorted(called - set(known))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what ExecuTorch and torchao say below an error while they are imported and at work."""
+    levels = {name: logging.getLogger(name).level for name in _TALKERS}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
