@@ -1,8 +1,9 @@
 """Stage ``export``: files for the device, and proof that they compute the same."""
 
+import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,17 @@ from torch import Tensor, nn
 
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
+from eyas.data.index import read_index
+from eyas.data.manifest import INDEX
+from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact
 from eyas.deploy.bn_statistics import write_bundle
+from eyas.deploy.calibration_check import require_like_training
 from eyas.deploy.exporters import Exporter
-from eyas.deploy.logit_parity import compare_logits, compare_output
+from eyas.deploy.first_divergence import first_divergence
+from eyas.deploy.logit_parity import compare_logits
 from eyas.deploy.named_outputs import flattened, outputs_of
-from eyas.deploy.onnx_runtime import LOGITS
+from eyas.deploy.runtimes import LOGITS, Runtime
+from eyas.deploy.sensitivity import HeldOut
 from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
 from eyas.networks.saved_network import Network
 from eyas.progress import Progress
@@ -29,15 +36,23 @@ from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
-FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")} | {
+FIELDS = {
+    **{name: f"export.{name}" for name in ("exporters", "max_difference", "max_relative_difference", "min_agreement")},
+    **{name: f"export.{name}" for name in ("max_accuracy_drop", "max_calibration_distance")},
+    "calibration_fraction": "fetch.calibration_fraction",
     "output": "baseline.output",
     "table": "sample.latency_profile",
 }
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
-CALIBRATION_IMAGES = 256
-"""What formats with few bits take the ranges of activations from; never test images."""
+FILES = "files.json"
+"""What the gate measured of each artifact, by its name."""
+CALIBRATION_IMAGES, HELD_OUT_IMAGES = 256, 1024
+"""What formats with few bits take the ranges of activations from, and choose layers by; never test images."""
+FLOAT_TOLERANCE, QUANTISED_TOLERANCE = 1e-3, 0.25
+"""Difference of a layer's output that is no divergence yet, as a share of its largest value."""
+Written = dict[str, tuple[Exporter, Path]]
 
 
 def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metrics:
@@ -52,7 +67,6 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     test = dataset.split("test")
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
     labels_N = test.labels[: len(images_NCHW)]
-    ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
     network = load_dense(params, artifacts)
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
@@ -62,12 +76,15 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     progress(1, 3, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
-    written = write_files(settings, dense, pruned, ranges_NCHW, folder)
+    written = write_files(settings, dense, pruned, dataset, folder)
     progress(2, 3, "comparing them with PyTorch")
-    parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
+    name_image = partial(describe_image, artifacts / "fetch")
+    checked = check_files(settings, written, (dense, pruned), images_NCHW, labels_N, name_image=name_image)
+    parity = {"slicing": slicing, "files": parity_by_file(written, checked)}
     write_json(folder / "parity.json", parity)
+    write_json(folder / FILES, checked)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
-    listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
+    listed = [*artifact_files(written), *weights, folder / "parity.json", folder / FILES]
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
     progress(3, 3, "done")
     return metrics(parity, churn=churn(dense, pruned, images_NCHW))
@@ -88,47 +105,114 @@ def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[
     return {"max_difference": parity.max_absolute, "relative_difference": parity.max_relative}
 
 
-def write_files(
-    settings: ExportParams, dense: nn.Module, pruned: nn.Module, ranges_NCHW: Tensor, folder: Path
-) -> dict[str, tuple[Exporter, Path]]:
-    """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name."""
+def write_files(settings: ExportParams, dense: nn.Module, pruned: nn.Module, dataset: Dataset, folder: Path) -> Written:
+    """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name.
+
+    Raises:
+        DataError: a format needs calibration images, and there are none, or they are unlike the training data.
+    """
     exporters = settings.chosen
     onnx = exporters.pop("onnx")
+    calibrates = any(exporter.calibrates for exporter in exporters.values())
+    ranges_NCHW, held_out = calibration_images(dataset, wanted=calibrates)
+    if calibrates:
+        require_like_training(pruned, ranges_NCHW, settings.max_calibration_distance)
     written = {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
     written["model"] = (onnx, onnx(pruned, ranges_NCHW, folder / "model.onnx"))
     for kind, exporter in exporters.items():
         path = folder / FORMATS / f"model{exporter.suffix}"
-        written[kind] = (exporter, exporter(pruned, ranges_NCHW, path))
+        written[kind] = (exporter, exporter.write(pruned, ranges_NCHW, held_out, path))
     return written
+
+
+def calibration_images(dataset: Dataset, *, wanted: bool) -> tuple[Tensor, HeldOut]:
+    """Images to take ranges from, and others to judge by: half each where there are few; only one if none is wanted."""
+    split = dataset.split("calibration")
+    images_NCHW = dataset.normalise(split.images(CALIBRATION_IMAGES + HELD_OUT_IMAGES if wanted else 1))
+    count = min(CALIBRATION_IMAGES, (len(images_NCHW) + 1) // 2)
+    return images_NCHW[:count], HeldOut(images_NCHW[count:], split.labels[count : len(images_NCHW)])
 
 
 def check_files(
     settings: ExportParams,
-    written: dict[str, tuple[Exporter, Path]],
+    written: Written,
     networks: tuple[nn.Module, nn.Module],
     images_NCHW: Tensor,
     labels_N: Tensor,
+    *,
+    name_image: Callable[[int], str] = str,
 ) -> dict[str, dict[str, Any]]:
-    """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by file name.
+    """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by the artifact's name.
 
     Raises:
-        ParityError: a file breaks its limits.
+        ParityError: a file breaks its limits; names the worst image, and the first layer that differs if it is known.
     """
     results = {}
-    dense, pruned = (outputs_of(network, images_NCHW) for network in networks)
+    expected = {network: outputs_of(network, images_NCHW) for network in networks}
     for name, (exporter, path) in written.items():
-        expected, exported = dense if name == "dense" else pruned, exporter.outputs(path, images_NCHW)
-        limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
-        parity = compare_logits(expected[LOGITS], exported[LOGITS])
-        parity.require(path.name, max_difference=limit, min_agreement=share)
-        others = {other: compare_output(expected[other], exported[other]) for other in exported if other != LOGITS}
-        for other, comparison in others.items():
-            comparison.require(other, path.name, max_difference=limit, min_agreement=share)
-        accuracy = float((exported[LOGITS].argmax(1) == labels_N).double().mean())
-        results[path.name] = parity.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
-        if others:
-            results[path.name]["outputs"] = {other: asdict(comparison) for other, comparison in others.items()}
+        network = networks[0] if name == "dense" else networks[1]
+        parity = compare_artifact(expected[network], exporter.outputs(path, images_NCHW), labels_N)
+        tolerance = QUANTISED_TOLERANCE if exporter.calibrates else FLOAT_TOLERANCE
+
+        def explain(worst: int, network: nn.Module = network, path: Path = path, tolerance: float = tolerance) -> str:
+            where = first_divergence(network, path, images_NCHW[worst : worst + 1], tolerance)
+            return f"The worst is {name_image(worst)}; {where}"
+
+        parity.require(path.name, limits_of(settings, exporter), explain)
+        others = {
+            word: compare_artifact(expected[network], other.open(path).outputs(images_NCHW), labels_N).as_dict()
+            for word, other in Runtime.parse(exporter.runtime).alternatives().items()
+        }
+        files = exporter.files(path)
+        results[name] = parity.as_dict() | {
+            "alternatives": others,
+            "bytes": sum(file.stat().st_size for file in files),
+            "files": [file.name for file in files],
+            "kept_in_float": read_kept(exporter.report(path)),
+            "runtime": exporter.runtime,
+        }
     return results
+
+
+def limits_of(settings: ExportParams, exporter: Exporter) -> ArtifactLimits:
+    """What files of a format may differ by."""
+    limit, share = exporter.limits(settings.max_difference, settings.min_agreement)
+    relative = None if limit is None else settings.max_relative_difference
+    return ArtifactLimits(limit, relative, share, settings.max_accuracy_drop)
+
+
+def read_kept(report: Path) -> list[str]:
+    """The layers that a format kept in float."""
+    kept: list[str] = json.loads(report.read_text())["kept"] if report.exists() else []
+    return kept
+
+
+def describe_image(folder: Path, position: int) -> str:
+    """Which test image stands at a position: its file, row and digest."""
+    row = [row for row in read_index(folder / INDEX) if row.split == "test"][position]
+    place = row.file if row.row < 0 else f"{row.file} row {row.row}"
+    return f"test image {position} ({place}, sha256 {row.sha256[:12]})"
+
+
+def parity_by_file(written: Written, checked: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The comparisons by file name."""
+    names = ("images", "max_difference", "relative_difference", "agreement", "accuracy", "bytes")
+    results = {}
+    for name, (_, path) in written.items():
+        results[path.name] = {key: checked[name][key] for key in names}
+        if checked[name]["outputs"]:
+            results[path.name]["outputs"] = checked[name]["outputs"]
+    return results
+
+
+def artifact_files(written: Written) -> list[Path]:
+    """What the exporters wrote: files for the runtimes, and what is told of their layers."""
+    return [
+        path
+        for exporter, first in written.values()
+        for path in (*exporter.files(first), exporter.report(first))
+        if path.exists()
+    ]
 
 
 def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> list[Path]:

@@ -174,6 +174,20 @@ class New(Prior):
         return np.sqrt(widths).sum(1)
 """,
     ),
+    "runtime": Example(
+        "export.runtimes",
+        "tests/deploy/test_runtimes.py",
+        """
+from typing import ClassVar, Literal
+
+from eyas.deploy.runtimes.onnx_runtime import OnnxRuntime
+
+
+class New(OnnxRuntime):
+    kind: Literal["new"] = "new"
+    suffixes: ClassVar[tuple[str, ...]] = (".new",)
+""",
+    ),
     "sampler": Example(
         "sample.sampler",
         "tests/sampling/test_samplers.py",

@@ -44,7 +44,7 @@ def _became_number(value: Any, checked: Any) -> bool:
 
 
 class Component(Options):
-    """Root of every family; a subclass without a ``kind`` of its own starts a family."""
+    """Root of every family; a direct subclass starts one, others without a ``kind`` hold what members share."""
 
     registry: ClassVar[dict[str, type["Component"]]] = {}
     family: ClassVar[str] = "component"
@@ -56,8 +56,9 @@ class Component(Options):
         """Start a family, or register a member under its ``kind``."""
         super().__pydantic_init_subclass__(**kwargs)
         kind = cls.model_fields["kind"].default
-        if not kind:
+        if Component in cls.__bases__:
             cls.registry, cls.family = {}, cls.__name__.lower()
+        if not kind:
             return
         known = cls.registry.get(kind)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):

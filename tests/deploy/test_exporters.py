@@ -1,7 +1,12 @@
 """What every exporter promises: its file reloads, takes any batch, and agrees within its own limits."""
 
+import getpass
+import importlib.util
+import re
 import subprocess
 import sys
+import tempfile
+import zipfile
 from pathlib import Path
 
 import onnx
@@ -11,7 +16,8 @@ from torch import Tensor, nn
 
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits
-from eyas.errors import ExportError
+from eyas.errors import ExportError, MissingExtraError
+from eyas.storage.disk_space import describe_full_disk
 
 KINDS = sorted(Exporter.registry)
 
@@ -53,11 +59,23 @@ def exported(
     request: pytest.FixtureRequest, network: nn.Module, images: Tensor, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Exporter, Path]:
     exporter = Exporter.parse(request.param)
+    missing = [package for package in exporter.requires if importlib.util.find_spec(package) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
     path = tmp_path_factory.mktemp("export") / f"model{exporter.suffix}"
     flags = [module.training for module in network.modules()]
     assert exporter(network, images[:32], path) == path
     assert [module.training for module in network.modules()] == flags
     return exporter, path
+
+
+def readable(file: Path) -> bytes:
+    """A file's content; of an archive also what it holds."""
+    content = file.read_bytes()
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            content += b"".join(map(archive.read, archive.namelist()))
+    return content
 
 
 @pytest.mark.parametrize("count", [1, 2, 65])
@@ -76,19 +94,23 @@ def test_file_agrees_within_its_limits_at_any_batch(
 
 
 def test_file_says_nothing_of_where_it_was_made(exported: tuple[Exporter, Path]) -> None:
-    _, path = exported
-    content = path.read_bytes()
-    for trace in (str(Path(__file__).parents[2]), "site-packages", "test_exporters", "Traceback", "forward("):
-        assert trace.encode() not in content
-    assert [other.name for other in path.parent.iterdir()] == [path.name]
+    exporter, path = exported
+    root, user = str(Path(__file__).parents[2]), getpass.getuser()
+    for file in exporter.files(path):
+        content = readable(file)
+        for trace in (root, tempfile.gettempdir() + "/", f"/{user}/", "site-packages", "Traceback", "forward("):
+            assert trace.encode() not in content
+        assert re.search(rb"[\w/]\.py\b", content) is None
+    assert {other.name for other in path.parent.iterdir()} == {file.name for file in exporter.files(path)}
 
 
 def test_equal_weights_give_equal_bytes(exported: tuple[Exporter, Path], network: nn.Module, images: Tensor) -> None:
     exporter, path = exported
     again = exporter(network, images[:32], path.with_name(f"again{exporter.suffix}"))
-    content = again.read_bytes()
-    again.unlink()
-    assert content == path.read_bytes()
+    content = [file.read_bytes() for file in exporter.files(again)]
+    for file in exporter.files(again):
+        file.unlink()
+    assert content == [file.read_bytes() for file in exporter.files(path)]
 
 
 def test_onnx_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
@@ -162,3 +184,22 @@ def test_the_tracing_exporter_writes_the_opset_that_is_asked_for(
 def test_an_opset_that_neither_exporter_writes_is_refused(network: nn.Module, images: Tensor, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"opset 99"):
         Exporter.parse({"kind": "onnx", "opset": 99})(network, images, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "onnx_int8", "pt2"])
+def test_a_full_disk_is_told_in_one_line(kind: str, network: nn.Module, images: Tensor) -> None:
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        Exporter.parse(kind)(network, images[:8], Path("/dev/full"))
+    line = describe_full_disk(caught.value)
+    assert line is not None
+    assert re.fullmatch(r"/\S+: no space left on device, [\d.]+ MB are free there: make room and repeat this", line)
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for kind in KINDS:
+        exporter = Exporter.parse(kind)
+        if exporter.requires:
+            named = rf"{exporter.requires[0]}.* not installed: pip install 'eyas\["
+            with pytest.raises(MissingExtraError, match=named):
+                exporter.check()

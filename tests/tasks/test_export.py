@@ -1,5 +1,6 @@
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -115,3 +116,5 @@ def test_limit_that_no_file_meets_stops_the_stage(
     message = name_fields(str(caught.value), FIELDS)
     assert "(export.min_agreement)" in message
     assert "(export.max_difference)" in message
+    image = r"\. The worst is test image \d+ \(.+, sha256 [0-9a-f]{12}\)"
+    assert re.search(image + r"; no layer is off by more than 0\.001, the most is .* at \w", message)

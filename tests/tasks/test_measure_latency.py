@@ -9,9 +9,10 @@ import yaml
 from onnx import TensorProto, helper
 
 from eyas.config import ExportParams
+from eyas.deploy.runtimes import Runtime
 from eyas.operations.report import LATENCY
 from tasks import measure_latency
-from tasks.measure_latency import onnx_files, write_latency
+from tasks.measure_latency import exported_files, write_latency
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,12 +73,46 @@ def test_what_was_measured_otherwise_is_measured_again(
     assert second["milliseconds"] != first["milliseconds"]
 
 
-def test_names_are_those_of_the_report() -> None:
-    names = onnx_files(ExportParams(exporters=("onnx_int8",)), Path("export"))
-    assert {name: path.as_posix() for name, path in names.items()} == {
-        "dense": "export/dense.onnx",
-        "model": "export/model.onnx",
-        "onnx_int8": "export/formats/model.int8.onnx",
+def test_names_are_those_of_the_report_and_each_precision_has_one() -> None:
+    files = exported_files(ExportParams(exporters=("onnx_int8", "openvino")), Path("export"))
+    assert {name: (path.as_posix(), runtime.kind) for name, (path, runtime) in files.items()} == {
+        "dense": ("export/dense.onnx", "onnx"),
+        "model": ("export/model.onnx", "onnx"),
+        "onnx_int8": ("export/formats/model.int8.onnx", "onnx"),
+        "openvino": ("export/formats/model.xml", "openvino"),
+        "openvino (default precision)": ("export/formats/model.xml", "openvino"),
+    }
+    assert files["openvino"][1] != files["openvino (default precision)"][1]
+
+
+def test_a_file_whose_runtime_is_not_installed_is_left_out_and_said(
+    artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runtime.members()["openvino"], "installed", classmethod(lambda _: False))
+    settings = ExportParams(exporters=("onnx_int8", "openvino"), latency_runs=2)
+    measured = write_latency(settings, artifacts)
+    assert set(measured["milliseconds"]) == {"dense", "model", "onnx_int8"}
+    assert measured["not_measured"]["openvino"] == "openvino is not installed"
+
+
+def test_the_recommended_file_follows_accuracy_and_time_and_the_limit(artifacts: Path) -> None:
+    first = write_latency(SETTINGS, artifacts)
+    assert "recommended" not in first
+    facts = {"alternatives": {}, "bytes": 10}
+    accuracies = {"dense": 0.9, "model": 0.9, "onnx_int8": 0.5}
+    content = {name: facts | {"accuracy": accuracy} for name, accuracy in accuracies.items()}
+    (artifacts / "export/files.json").write_text(json.dumps(content))
+    second = write_latency(SETTINGS, artifacts)
+    assert second["milliseconds"] == first["milliseconds"]
+    assert second["recommended"]["name"] == "model"
+    assert set(second["recommended"]["others"]) == {"onnx_int8"}
+    assert "accuracy -40.00 points (more than the 1 allowed)" in second["recommended"]["others"]["onnx_int8"]
+    assert json.loads((artifacts / LATENCY).read_text()) == second
+    without = SETTINGS.model_copy(update={"runtimes": (Runtime.parse("openvino"),)})
+    assert write_latency(without, artifacts)["recommended"] == {
+        "name": "model",
+        "reason": "the only format",
+        "others": {},
     }
 
 

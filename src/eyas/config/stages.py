@@ -13,6 +13,7 @@ from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
 from eyas.deploy.exporters import AnyExporter, Exporter
+from eyas.deploy.runtimes import AnyRuntime
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
@@ -256,8 +257,18 @@ class ExportParams(Section):
     """At most so many test images compare the file with PyTorch."""
     max_difference: Annotated[float, Field(gt=0)] = 1e-3
     """Largest absolute difference of a logit that passes."""
+    max_relative_difference: Annotated[float, Field(gt=0)] | None = None
+    """The same as a share of the largest logit; null allows what ``max_difference`` does."""
     min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.999
     """Smallest share of equal top-1 answers that passes."""
+    max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Largest loss of test accuracy against PyTorch that a file passes with; also of the one that is recommended."""
+    max_calibration_distance: Annotated[float, Field(gt=0)] = 0.5
+    """How far, in standard deviations, the calibration images' statistics may be from those that batch-norm layers
+    hold, where a format takes ranges from them."""
+    runtimes: tuple[AnyRuntime, ...] = ()
+    """What the device has, as in ``[onnx, {kind: openvino, precision: default}]``: only their files are recommended
+    beside float32 ONNX; any where it is left out."""
     latency_runs: Count = 200
     """Timed runs of each network, after a tenth as many to warm up."""
     latency_batch: Count = 1

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from eyas.deploy import onnx_runtime
+from eyas.deploy.runtimes import Runtime
 from eyas.errors import DataError
 
 BATCH = 256
@@ -81,9 +81,9 @@ class ExportedModel:
                 f"{tuple(pixels_NCHW.shape[1:])}: the versions cannot be compared on them"
             )
             raise DataError(msg)
-        opened = onnx_runtime.session(self.folder / file)
+        opened = Runtime.of(self.folder / file).open(self.folder / file)
         batches = torch.split(pixels_NCHW, BATCH)
-        parts = [onnx_runtime.logits(opened, self._normalise(part)).argmax(1).numpy() for part in batches]
+        parts = [opened.logits(self._normalise(part)).argmax(1).numpy() for part in batches]
         return np.concatenate(parts).astype(np.int64)
 
     def parity_within(self, max_difference: float, min_agreement: float) -> bool:

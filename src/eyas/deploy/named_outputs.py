@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.deploy.onnx_runtime import LOGITS, joined
+from eyas.deploy.runtimes.base import LOGITS, joined
 from eyas.pruning.output_paths import named_outputs, primary_output
 
 

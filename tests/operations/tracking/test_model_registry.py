@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eyas.deploy import onnx_runtime
+from eyas.deploy.runtimes.onnx_runtime import inference_session
 from eyas.errors import BadInputError, ChecksumError
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking import MlflowStore, model_registry
@@ -52,7 +52,7 @@ def test_mlflow_loads_the_version_and_computes_the_same(
     place = {"artifact_uri": version.source, "dst_path": str(tmp_path), "tracking_uri": store.uri}
     model = mlflow.pyfunc.load_model(mlflow.artifacts.download_artifacts(**place))
     images = np.random.default_rng(0).standard_normal((3, 1, 8, 8), dtype=np.float32)
-    expected = onnx_runtime.session(export / "model.onnx").run(None, {"images": images})[0]
+    expected = inference_session(export / "model.onnx").run(None, {"images": images})[0]
     np.testing.assert_array_equal(model.predict(images)["logits"], expected)
     (column,) = model.metadata.signature.inputs.inputs
     assert (column.name, column.shape) == ("images", (-1, 1, 8, 8))

@@ -5,12 +5,13 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
-from eyas.deploy.onnx_runtime import LOGITS
-from eyas.errors import ExportError, EyasError, MissingExtraError
+from eyas.deploy.runtimes import Runtime
+from eyas.deploy.sensitivity import HeldOut
+from eyas.errors import DataError, ExportError, EyasError, MissingExtraError
 
 
 class Exporter(Component):
@@ -20,6 +21,12 @@ class Exporter(Component):
     """Ends the file's name: ``model<suffix>``."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Packages beside torch that it cannot do without."""
+    extra: ClassVar[str] = "pipeline"
+    """Of eyas, which brings them."""
+    runtime: ClassVar[str] = "onnx"
+    """Kind of the runtime that opens its files."""
+    calibrates: ClassVar[bool] = False
+    """Whether it takes ranges of activations from images."""
 
     def check(self) -> None:
         """Refuse what can be told without a network.
@@ -29,7 +36,7 @@ class Exporter(Component):
         """
         missing = [package for package in self.requires if importlib.util.find_spec(package) is None]
         if missing:
-            msg = f"{', '.join(missing)} not installed: pip install 'eyas[pipeline]'"
+            msg = f"{', '.join(missing)} not installed: pip install 'eyas[{self.extra}]'"
             raise MissingExtraError(msg)
 
     def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
@@ -39,6 +46,11 @@ class Exporter(Component):
         ``example_NCHW`` holds real images; a format with statistics of its own takes them from there.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
+
+    def write(self, model: nn.Module, ranges_NCHW: Tensor, held_out: HeldOut, path: Path) -> Path:
+        """The same, with calibration images that no range is taken from, for a format that chooses by accuracy."""
+        del held_out
+        return self(model, ranges_NCHW, path)
 
     def surely_takes(self, operators: frozenset[str]) -> bool:
         """Whether every network of these ATen operators can be written, so that none has to be tried."""
@@ -65,12 +77,20 @@ class Exporter(Component):
                 raise ExportError(msg) from error
 
     def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
-        """What the written file computes on ``images_NCHW`` in its own runtime: logits ``(N, K)``."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its files are run")
+        """What the written file computes on ``images_NCHW`` in its own runtime, one thread: logits ``(N, K)``."""
+        return Runtime.parse(self.runtime).open(path).logits(images_NCHW)
 
     def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
-        """All outputs of the written file by name; a format that has no names answers with the logits alone."""
-        return {LOGITS: self.run(path, images_NCHW)}
+        """All outputs of the written file by name, the logits first."""
+        return Runtime.parse(self.runtime).open(path).outputs(images_NCHW)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files that the runtime reads of what was written to ``path``, which is the first."""
+        return (path,)
+
+    def report(self, path: Path) -> Path:
+        """Where a format that keeps layers in float says which: a :class:`eyas.deploy.sensitivity.Sensitivity`."""
+        return path.with_suffix(".layers.json")
 
     def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
         """Largest difference (None: any) and smallest top-1 agreement with PyTorch that this format may have.
@@ -78,6 +98,30 @@ class Exporter(Component):
         A format in float32 has what the user allows; one with fewer bits says what its own are.
         """
         return max_difference, min_agreement
+
+
+class QuantisingExporter(Exporter):
+    """A format of fewer bits, which takes the ranges of activations from images: its logits may differ by anything."""
+
+    calibrates: ClassVar[bool] = True
+    min_agreement: Annotated[float, Field(ge=0, le=1)] = 0.9
+    """Smallest share of equal top-1 answers with PyTorch in float32 that passes; differences may be any."""
+
+    def limits(self, max_difference: float, min_agreement: float) -> tuple[float | None, float]:
+        """Any difference, and this format's own agreement."""
+        del max_difference
+        return None, min(self.min_agreement, min_agreement)
+
+
+def require_images(images_NCHW: Tensor) -> None:
+    """Refuse to calibrate on nothing.
+
+    Raises:
+        DataError: there are no images.
+    """
+    if not len(images_NCHW):
+        msg = "there are no calibration images to take ranges of activations from: raise `calibration_fraction`"
+        raise DataError(msg)
 
 
 AnyExporter = Annotated[SerializeAsAny[Exporter], BeforeValidator(Exporter.parse)]

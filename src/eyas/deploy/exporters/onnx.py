@@ -9,10 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.deploy import onnx_runtime
 from eyas.deploy.export_failure import describe_failure, innermost_reason
 from eyas.deploy.exporters.base import Exporter
 from eyas.deploy.named_outputs import flattened, output_names
@@ -82,13 +81,24 @@ class Onnx(Exporter):
         """Whether there are but the operators of usual classifiers, which have an ONNX form in every opset."""
         return operators <= USUAL and self.opset <= NEWEST
 
-    def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
-        """Logits ``(N, K)`` in ONNX Runtime on the CPU, one thread."""
-        return onnx_runtime.logits(onnx_runtime.session(path), images_NCHW)
+    def graph(self, model: nn.Module, example_NCHW: Tensor) -> fx.GraphModule:
+        """The graph that the file was written from: a value of the file has the name of the node that makes it.
 
-    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
-        """All outputs in ONNX Runtime by name."""
-        return onnx_runtime.outputs(onnx_runtime.session(path), images_NCHW)
+        Raises:
+            OnnxExporterError: the graph exporter does not take the network; the tracing one wrote the file.
+        """
+        pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
+        with evaluation_mode(model), quiet(*TALKERS):
+            program = self._program(flattened(model, pair_NCHW), pair_NCHW).exported_program
+        assert program is not None
+        graph: fx.GraphModule = program.module()
+        return graph
+
+    def _program(self, model: nn.Module, pair_NCHW: Tensor) -> torch.onnx.ONNXProgram:
+        graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},), **_names(model)}
+        program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph)
+        assert program is not None
+        return program
 
     def _proto(self, model: nn.Module, pair_NCHW: Tensor, path: Path) -> Any:
         """The file's content, by the graph exporter, or by the tracing one where that fails."""
@@ -98,25 +108,23 @@ class Onnx(Exporter):
         except ImportError as error:
             msg = f"{error.name} is not installed: pip install 'eyas[pipeline]'"
             raise MissingExtraError(msg) from error
-        outputs = output_names(model)
-        names: dict[str, Any] = {"input_names": ["images"], "output_names": list(outputs), "verbose": False}
-        graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},)}
         try:
-            program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph, **names)
-            assert program is not None
-            return program.model_proto
+            return self._program(model, pair_NCHW).model_proto
         except torch.onnx.OnnxExporterError as error:
             first = error
             log.warning("the ONNX graph exporter failed (%s); using the tracing one", innermost_reason(error))
-        traced: dict[str, Any] = {
-            "dynamo": False,
-            "dynamic_axes": {name: {0: "batch"} for name in ("images", *outputs)},
-        }
+        names = _names(model)
+        sizes = {name: {0: "batch"} for name in (*names["input_names"], *names["output_names"])}
+        traced: dict[str, Any] = {"dynamo": False, "dynamic_axes": sizes, **names}
         try:
-            torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=self.opset, **traced, **names)
+            torch.onnx.export(model, (pair_NCHW,), str(path), opset_version=self.opset, **traced)
         except Exception as error:  # the tracing exporter raises nearly anything
             raise ExportError(describe_failure(model, pair_NCHW, (error, first), self.opset)) from error
         return onnx.load(str(path))
+
+
+def _names(model: nn.Module) -> dict[str, Any]:
+    return {"input_names": ["images"], "output_names": list(output_names(model)), "verbose": False}
 
 
 @contextlib.contextmanager
@@ -140,11 +148,14 @@ def quiet(*names: str) -> Iterator[None]:
 
 
 def strip(proto: Any) -> None:
-    """Remove source paths, stack traces and the build's local version from the file."""
+    """Remove source paths, stack traces, the build's local version and operator sets that no node needs."""
     proto.producer_version = torch.__version__.split("+")[0]
     proto.doc_string = ""
     graph = proto.graph
     graph.doc_string = ""
+    used = {"", *(node.domain for part in (graph, *proto.functions) for node in part.node)}
+    for entry in [entry for entry in proto.opset_import if entry.domain not in used]:
+        proto.opset_import.remove(entry)
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
         part.doc_string = ""

@@ -1,17 +1,15 @@
-"""Latency of ONNX files, measured side by side in equal sessions of ONNX Runtime.
-
-The runs interleave (A B A B ...), so that a machine that slows down or speeds up meanwhile does so for all.
-"""
+"""Latency of exported files, measured side by side, each in its own runtime."""
 
 import platform
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from eyas.deploy import onnx_runtime
+from eyas.deploy.latency.interleaved_timing import summary, time_interleaved
+from eyas.deploy.runtimes import Runtime, Session
 from eyas.parallel import cores
 
 
@@ -22,42 +20,47 @@ def measure(
     runs: int = 200,
     batch: int = 1,
     threads: int = 1,
+    runtimes: Mapping[str, Runtime] | None = None,
 ) -> dict[str, Any]:
-    """Median, quartiles and 95th percentile of each file's run time, in milliseconds per run of ``batch`` images.
+    """Median, quartiles, 95th and 99th percentile of each file's run time, in milliseconds per ``batch`` images.
 
     Args:
-        files: ONNX file by name.
+        files: exported file by name.
         shapes: of one image, ``(C, H, W)``, by the file's name.
         runs: timed runs per file, after a tenth as many to warm up.
-        batch: images per run.
+        batch: images per run; a file that takes fewer at once is run several times.
         threads: intra-op threads of every session.
+        runtimes: by the file's name, where it is not the one of its suffix.
 
     Returns:
-        ``milliseconds`` (``{name: {"median", "q25", "q75", "p95"}}``), ``runs``, ``batch``, ``threads``, ``runtime``,
-        ``cpu``, ``cores``.
-    """
-    import onnxruntime
+        ``milliseconds`` (``{name: {"median", "q25", "q75", "p95", "p99"}}``), ``runs``, ``batch``, ``threads``,
+        ``runtime``, ``cpu``, ``cores``.
 
-    sessions = {name: onnx_runtime.session(path, threads) for name, path in files.items()}
-    images_NCHW = {
-        name: np.random.default_rng(0).standard_normal((batch, *shapes[name]), dtype=np.float32) for name in files
-    }
-    times: dict[str, list[float]] = {name: [] for name in files}
-    warm_up = max(1, runs // 10)
-    for turn in range(warm_up + runs):
-        for name, opened in sessions.items():
-            seconds = _time(opened, images_NCHW[name])
-            if turn >= warm_up:
-                times[name].append(seconds)
+    Raises:
+        MissingExtraError: a runtime is not installed.
+        ExportError: a runtime does not take its file.
+    """
+    chosen = {name: (runtimes or {}).get(name) or Runtime.of(path) for name, path in files.items()}
+    calls = {name: call(chosen[name].open(path, threads), (batch, *shapes[name])) for name, path in files.items()}
     return {
-        "milliseconds": {name: _summary(seconds) for name, seconds in times.items()},
+        "milliseconds": {name: summary(seconds) for name, seconds in time_interleaved(calls, runs).items()},
         "runs": runs,
         "batch": batch,
         "threads": threads,
-        "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "runtime": ", ".join(dict.fromkeys(runtime.version() for runtime in chosen.values())),
         "cpu": cpu_name(),
         "cores": cores(),
     }
+
+
+def call(session: Session, shape: tuple[int, ...]) -> Callable[[], object]:
+    """One run of a session on images of noise of this shape, ``(N, C, H, W)``."""
+    noise = np.random.default_rng(0)
+    if session.input_dtype.kind == "f":
+        images = noise.standard_normal(shape, dtype=np.float32).astype(session.input_dtype)
+    else:
+        images = noise.integers(0, 256, shape).astype(session.input_dtype)
+    return partial(session.run_all, images)
 
 
 def cpu_name() -> str:
@@ -68,17 +71,3 @@ def cpu_name() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _time(opened: Any, image_NCHW: np.ndarray[Any, Any]) -> float:
-    """Seconds of one run."""
-    feed = {opened.get_inputs()[0].name: image_NCHW}
-    start = time.perf_counter()
-    opened.run(None, feed)
-    return time.perf_counter() - start
-
-
-def _summary(seconds: list[float]) -> dict[str, float]:
-    milliseconds = np.asarray(seconds) * 1e3
-    q25, median, q75, p95 = np.percentile(milliseconds, [25, 50, 75, 95]).tolist()
-    return {"median": median, "q25": q25, "q75": q75, "p95": p95}

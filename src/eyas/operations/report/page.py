@@ -6,6 +6,7 @@ from typing import Any
 
 from eyas.data.left_out import in_words
 from eyas.operations.report import pictures
+from eyas.operations.report.format_table import format_table
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.result_table import (
     NOISY,
@@ -60,6 +61,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         markdown_table(result_rows(results)),
         f"**{remark(results)}**" if remark(results) else "",
         _latency_note(results),
+        format_table(results),
         "## Pictures",
         *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in _pictures(results).items()),
         "## Data",

@@ -39,8 +39,17 @@ def result_rows(results: Results) -> list[ResultRow]:
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
         *_limits(results),
+        *recommended_row(results),
         ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
     ]
+
+
+def recommended_row(results: Results) -> list[ResultRow]:
+    """The file that the device should get, where there is a choice."""
+    chosen = results.latency.get("recommended", {})
+    if not chosen.get("others"):
+        return []
+    return [ResultRow("recommended file", "", chosen["name"], chosen["reason"].partition(",")[0])]
 
 
 def remark(results: Results) -> str:

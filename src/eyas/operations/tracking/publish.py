@@ -122,9 +122,9 @@ def _signature(path: Path, shape: Sequence[int]) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    from eyas.deploy import onnx_runtime
+    from eyas.deploy.runtimes.onnx_runtime import inference_session
 
-    opened = onnx_runtime.session(path)
+    opened = inference_session(path)
     single = np.dtype("float32")
     inputs = [TensorSpec(single, (-1, *shape), opened.get_inputs()[0].name)]
     outputs = [TensorSpec(single, (-1, *out.shape[1:]), out.name) for out in opened.get_outputs()]

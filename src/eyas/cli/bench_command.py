@@ -1,0 +1,69 @@
+"""The command ``bench``: exported files side by side."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyas.cli.project import find_project
+from eyas.errors import ParameterError
+
+
+def bench(
+    *,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2.")
+    ],
+    runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each, after a tenth as many.")] = 100,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(min=1, metavar="N", help="Threads of each session [default: 1]; may be repeated."),
+    ] = None,
+    batch: Annotated[
+        list[int] | None, typer.Option(min=1, metavar="N", help="Images per run [default: 1]; may be repeated.")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="C,H,W", help="Of one image, where a file leaves it open.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", dir_okay=False, help="Write all numbers there.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Draw it, as .png or .svg.")] = None,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Record it as a run of MLflow.")] = False,
+) -> int:
+    """Time exported models side by side: interleaved runs, percentiles, peak memory, size.
+
+    \b
+    Examples:
+      eyas bench artifacts/export/dense.onnx artifacts/export/model.onnx
+      eyas bench model.onnx model.int8.onnx --threads 1 --threads 2 --batch 8 --json bench.json
+    """
+    from rich.console import Console
+
+    from eyas.deploy.latency.model_bench import bench as measure
+    from eyas.operations.report.bench_table import bench_table, draw_bench
+
+    result = measure(files, threads=threads or [1], batches=batch or [1], runs=runs, shape=_sizes(shape))
+    Console().print(bench_table(result))
+    if json_file:
+        json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")
+    if plot:
+        draw_bench(result, plot)
+    if mlflow:
+        from eyas.operations.tracking import open_store
+        from eyas.operations.tracking.bench_run import record_bench
+
+        store = open_store(find_project(Path.cwd()) or Path.cwd())
+        typer.echo(f"run {record_bench(store, result)} of {store.uri}")
+    return 0
+
+
+def _sizes(shape: str | None) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    sizes = [size.strip() for size in shape.split(",")]
+    if not all(size.isdigit() and int(size) > 0 for size in sizes):
+        msg = f"--shape {shape!r}: give whole numbers, as in 3,224,224"
+        raise ParameterError(msg)
+    return tuple(map(int, sizes))

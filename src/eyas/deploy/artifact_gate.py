@@ -1,0 +1,114 @@
+"""The gate of every exported artifact: what it computes on real images against PyTorch, and what it may lose."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from eyas.deploy.logit_parity import LogitParity, OutputParity, compare_logits, compare_output
+from eyas.deploy.runtimes import LOGITS
+from eyas.errors import ParityError
+
+
+@dataclass(frozen=True)
+class ArtifactLimits:
+    """What an artifact may differ by."""
+
+    max_difference: float | None
+    """Of a logit; None allows any."""
+    max_relative_difference: float | None
+    """The same, as a share of the largest logit."""
+    min_agreement: float
+    """Of top-1 answers."""
+    max_accuracy_drop: float
+    """Against PyTorch on the same images; one image always may be lost."""
+
+
+@dataclass(frozen=True)
+class ArtifactParity:
+    """An artifact against PyTorch on the same images."""
+
+    logits: LogitParity
+    accuracy: float
+    accuracy_change: float
+    """Against PyTorch's."""
+    worst: int
+    """Position of the image whose answer changed, if one did, and whose logits differ most."""
+    outputs: dict[str, OutputParity] = field(default_factory=dict)
+    """Further outputs by name."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers by name."""
+        numbers = asdict(self)
+        return {**numbers.pop("logits"), **numbers}
+
+    def require(self, file: str, limits: ArtifactLimits, explain: Callable[[int], str]) -> None:
+        """Refuse an artifact that computes something else.
+
+        Args:
+            file: its name, for the message.
+            limits: that it must keep.
+            explain: says of the worst image which it is, and where it goes wrong.
+
+        Raises:
+            ParityError: a limit is broken; names it, the worst image, and the layer where it is known.
+        """
+        try:
+            self._require(file, limits)
+        except ParityError as error:
+            msg = f"{error}. {explain(self.worst)}"
+            raise ParityError(msg) from error
+
+    def _require(self, file: str, limits: ArtifactLimits) -> None:
+        share = limits.min_agreement
+        self.logits.require(file, max_difference=limits.max_difference, min_agreement=share)
+        for name, output in self.outputs.items():
+            output.require(name, file, max_difference=limits.max_difference, min_agreement=share)
+        relative, most = self.logits.relative_difference, limits.max_relative_difference
+        if most is not None and not relative <= most:
+            msg = (
+                f"{file} computes something else than PyTorch: relative difference {relative:.3g}; allowed: at most "
+                f"{most:g} (`max_relative_difference`)"
+            )
+            raise ParityError(msg)
+        lost = -self.accuracy_change * self.logits.images
+        if lost > max(limits.max_accuracy_drop * self.logits.images, 1) + 1e-6:
+            msg = (
+                f"{file} is right on {100 * self.accuracy:.2f} % of {self.logits.images} test images, PyTorch on "
+                f"{100 * (self.accuracy - self.accuracy_change):.2f} %; allowed: a drop of at most "
+                f"{100 * limits.max_accuracy_drop:g} points (`max_accuracy_drop`). Leave it out of `exporters`, "
+                "or let it keep more layers in float"
+            )
+            raise ParityError(msg)
+
+
+def compare_artifact(
+    expected: Mapping[str, Tensor], exported: Mapping[str, Tensor], labels_N: Tensor
+) -> ArtifactParity:
+    """Compare what an artifact answers with PyTorch's outputs, the logits first in both; other names may differ.
+
+    Raises:
+        ParityError: it has another number of outputs, or one of another shape.
+    """
+    if len(expected) != len(exported):
+        msg = f"the file has {len(exported)} outputs, PyTorch {len(expected)}"
+        raise ParityError(msg)
+    by_name = dict(zip(expected, exported.values(), strict=True))
+    mine_NK, its_NK = expected[LOGITS], by_name[LOGITS]
+    right, before = (float((one.argmax(1) == labels_N).double().mean()) for one in (its_NK, mine_NK))
+    return ArtifactParity(
+        logits=compare_logits(mine_NK, its_NK),
+        accuracy=right,
+        accuracy_change=right - before,
+        worst=_worst(mine_NK, its_NK),
+        outputs={name: compare_output(expected[name], by_name[name]) for name in expected if name != LOGITS},
+    )
+
+
+def _worst(expected_NK: Tensor, actual_NK: Tensor) -> int:
+    difference_N = (expected_NK - actual_NK).abs().nan_to_num(torch.inf).amax(1)
+    changed_N = expected_NK.argmax(1) != actual_NK.argmax(1)
+    among_N = changed_N if changed_N.any() else torch.ones_like(changed_N)
+    return int(difference_N.masked_fill(~among_N, -1).argmax())
