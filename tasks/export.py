@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
-from eyas.deploy.bn_statistics import write_bundle
+from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits, compare_output
 from eyas.deploy.named_outputs import flattened, outputs_of
@@ -23,15 +24,17 @@ from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
 from tasks.dense_network import load_dense, load_pruned
+from tasks.export_bundle import write_bundle
 from tasks.recorded_cost import require_winner
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
 
 SLICING_LIMIT = 1e-9
 """Relative difference between the sliced and the masked dense network that sums in float64 may have."""
-FIELDS = {name: f"export.{name}" for name in ("max_difference", "min_agreement", "exporters")} | {
-    "output": "baseline.output"
-}
+FIELDS = {
+    name: f"export.{name}"
+    for name in ("max_difference", "min_agreement", "exporters", "bundle", "preprocessing_in_graph")
+} | {"output": "baseline.output"}
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
@@ -56,20 +59,23 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
 
-    progress(0, 3, "mask parity of the winner")
+    progress(0, 4, "mask parity of the winner")
     slicing = check_slicing(network, artifacts, images_NCHW[:8])
-    progress(1, 3, "writing files")
+    progress(1, 4, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
     written = write_files(settings, dense, pruned, ranges_NCHW, folder)
-    progress(2, 3, "comparing them with PyTorch")
+    progress(2, 4, "comparing them with PyTorch")
     parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
     write_json(folder / "parity.json", parity)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
+    progress(3, 4, "the bundle")
+    bundled = write_bundle(params, artifacts, dataset, (network, pruned), parity["files"])
     listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
+    listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
-    progress(3, 3, "done")
-    return metrics(parity, churn=churn(dense, pruned, images_NCHW))
+    progress(4, 4, "done")
+    return {**metrics(parity, churn=churn(dense, pruned, images_NCHW)), **bundled}
 
 
 def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:
@@ -133,7 +139,7 @@ def check_files(
 def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> list[Path]:
     """What rebuilds the network in PyTorch, and its batch-norm statistics."""
     copies = [Path(shutil.copyfile(source / name, folder / name)) for name in (WEIGHTS, PLAN, ARCHITECTURE)]
-    return [*copies, write_bundle(pruned, images, folder / "bn_statistics.safetensors")]
+    return [*copies, write_statistics(pruned, images, folder / "bn_statistics.safetensors")]
 
 
 def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str, Any]:
