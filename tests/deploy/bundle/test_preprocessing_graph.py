@@ -11,11 +11,24 @@ from eyas.deploy.bundle.preprocessing import PreprocessingRecord
 from eyas.deploy.bundle.preprocessing_graph import preprocessing_graph, write_end_to_end
 from eyas.deploy.exporters import Exporter
 
-SIZES = [(16, 16), (8, 5), (1, 1), (23, 40), (40, 23), (9, 31), (31, 9), (16, 50), (50, 16), (200, 133), (17, 300)]
+SIZES = [
+    (16, 16),
+    (8, 5),
+    (1, 1),
+    (23, 40),
+    (40, 23),
+    (9, 31),
+    (31, 9),
+    (16, 50),
+    (50, 16),
+    (200, 133),
+    (17, 300),
+    (40, 90),
+]
 
 
 def record(resize: int | None, channels: int = 3) -> PreprocessingRecord:
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
+    mode = {1: "L", 3: "RGB"}[channels]
     facts = {"model": "end_to_end.onnx", "in_graph": True, "mode": mode, "resize": resize, "size": 16}
     return PreprocessingRecord(mean=(0.5,) * channels, std=(0.25,) * channels, **facts)
 
@@ -60,13 +73,11 @@ def test_pixels_are_those_of_pillow(size: tuple[int, int], resize: int | None, n
     assert (difference > 0.5).mean() < 0.05  # of the values, those halfway between two levels
 
 
-@pytest.mark.parametrize("channels", [1, 4])
-def test_grey_and_transparent_pixels_in_a_batch(channels: int, network) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 20, channels), dtype=np.uint8)
-    levels = run_graph(record(18, channels), pixels, network)
+def test_grey_pixels_in_a_batch(network) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 30, 20, 1), dtype=np.uint8)
+    levels = run_graph(record(18, 1), pixels, network)
     for image, actual in zip(pixels, levels, strict=True):
-        plane = image[..., 0] if channels == 1 else image
-        expected = Preprocessing(channels, 16, 18)(plane, "noise").transpose(1, 2, 0)
+        expected = Preprocessing(1, 16, 18)(image[..., 0], "noise").transpose(1, 2, 0)
         assert np.abs(actual - expected).max() < 1.01
 
 

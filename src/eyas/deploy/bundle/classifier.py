@@ -1,7 +1,4 @@
-"""The network of a bundle, from an image to probabilities; needs onnxruntime, numpy and Pillow alone.
-
-This file is part of the bundle, beside ``predict.py``: a program of one's own imports it as that does.
-"""
+"""The network of a bundle, for ``predict.py`` and programs of one's own; needs onnxruntime, numpy and Pillow alone."""
 
 import json
 from pathlib import Path

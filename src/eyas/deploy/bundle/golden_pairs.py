@@ -32,9 +32,9 @@ COMPARED = 32
 """Test images that bundle and PyTorch are compared on, each in two sizes."""
 TOLERANCE, MIN_AGREEMENT = 0.05, 0.95
 """Largest difference of a probability from PyTorch's, and smallest share of equal answers. Nearly all of it is resizing
-(:mod:`eyas.deploy.bundle.preprocessing_graph`): a value that is rounded otherwise moves a probability by up to 0.013
-(ResNet-20, 500 CIFAR-10 images in other sizes), and the answer only where two classes are that close."""
-SCALES = ((1.7, 2.3), (0.6, 0.8), (3.1, 1.9), (0.9, 1.3))
+(:mod:`eyas.deploy.bundle.preprocessing_graph`): values that are rounded otherwise move a probability by up to 0.02, and
+the answer only where two classes are that close (ResNet-20, 1,000 CIFAR-10 images in other sizes: one of them)."""
+SCALES = ((1.7, 2.3), (0.6, 0.8), (3.1, 1.9), (0.9, 1.3), (1.3, 4.0))
 """Of width and height: the other sizes, in turn."""
 
 

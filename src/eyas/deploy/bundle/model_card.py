@@ -139,8 +139,7 @@ def _making(facts: CardFacts) -> str:
     channels = [(f"`{name}`", str(facts.plan.channels[name]), str(kept)) for name, kept in facts.plan.widths.items()]
     return "\n\n".join(
         [
-            f"Pruned by eyas {facts.version} from `{facts.architecture}`, then fine-tuned with the dense network as "
-            "its teacher. One image costs:",
+            f"By eyas {facts.version}: `{facts.architecture}`, the dense network, was pruned. One image costs:",
             table(("", "dense", "pruned"), costs),
             "Channels by group:",
             table(("group", "dense", "kept"), channels),

@@ -54,12 +54,15 @@ def preprocessing_graph(record: PreprocessingRecord, network: Any) -> Any:
     from onnx import TensorProto, helper
 
     node, number, channels = helper.make_node, helper.make_tensor, len(record.mean)
+    direct = record.resize is None
     nodes = [
         node("Transpose", [IMAGES], ["channels_first"], perm=[0, 3, 1, 2]),
         node("Shape", ["channels_first"], ["outer"], end=2),
         node("Shape", ["channels_first"], ["edges"], start=2),
-        *(_resize_directly() if record.resize is None else _resize_and_crop()),
-        node("Cast", ["cropped"], ["float"], to=TensorProto.FLOAT),
+        *([] if direct else _scale()),
+        *_resize(),
+        *([] if direct else _crop()),
+        node("Cast", ["resized" if direct else "cropped"], ["float"], to=TensorProto.FLOAT),
         node("Div", ["float", "white"], ["share"]),
         node("Sub", ["share", "mean"], ["centred"]),
         node("Div", ["centred", "std"], ["normalised"]),
@@ -68,7 +71,7 @@ def preprocessing_graph(record: PreprocessingRecord, network: Any) -> Any:
         number("white", TensorProto.FLOAT, [], [255.0]),
         number("mean", TensorProto.FLOAT, [1, channels, 1, 1], record.mean),
         number("std", TensorProto.FLOAT, [1, channels, 1, 1], record.std),
-        number("edge", TensorProto.INT64, [1], [record.size]),
+        number("scaled" if direct else "size", TensorProto.INT64, [2], [record.size] * 2),
         number("resize", TensorProto.INT64, [1], [record.resize or 0]),
         number("half", TensorProto.FLOAT, [], [0.5]),
         number("height_width", TensorProto.INT64, [2], [2, 3]),
@@ -81,53 +84,52 @@ def preprocessing_graph(record: PreprocessingRecord, network: Any) -> Any:
     return _beside(network, helper.make_graph(nodes, "preprocessing", [taken], [made], constants))
 
 
-def _resize(source: str, target: str, result: str) -> Any:
-    from onnx import helper
+def _resize() -> Iterator[Any]:
+    """Nodes from ``channels_first`` to ``resized``, of height and width ``scaled``; one direction after the other.
 
-    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": 1, "exclude_outside": 1}
-    return helper.make_node("Resize", [source, "", "", target], [result], **how)
-
-
-def _resize_directly() -> Iterator[Any]:
-    """Nodes from ``channels_first`` to ``cropped``: to ``size`` in both directions.
-
-    Pillow (13) starts with the width, but with the height where that shrinks and the width grows; it rounds in between.
+    Pillow rounds in between, and starts with the width; its version 13 with the height where that shrinks, and by more
+    than twice what the width does (fitted to its answers).
     """
     from onnx import helper
 
     node = helper.make_node
+    how = {"mode": "linear", "coordinate_transformation_mode": "half_pixel", "antialias": 1, "exclude_outside": 1}
     yield node("Split", ["edges"], ["height", "width"], num_outputs=2)
-    yield node("Greater", ["height", "edge"], ["height_shrinks"])
-    yield node("Less", ["width", "edge"], ["width_grows"])
-    yield node("And", ["height_shrinks", "width_grows"], ["height_first"])
-    yield node("Where", ["height_first", "edge", "height"], ["first_height"])
-    yield node("Where", ["height_first", "width", "edge"], ["first_width"])
+    yield node("Split", ["scaled"], ["new_height", "new_width"], num_outputs=2)
+    yield node("Sub", ["height", "new_height"], ["less_height"])
+    yield node("Sub", ["width", "new_width"], ["less_width"])
+    yield node("Add", ["less_width", "less_width"], ["twice_less_width"])
+    yield node("Greater", ["less_height", "twice_less_width"], ["by_more"])
+    yield node("Greater", ["height", "new_height"], ["shrinks"])
+    yield node("And", ["by_more", "shrinks"], ["height_first"])
+    yield node("Where", ["height_first", "new_height", "height"], ["first_height"])
+    yield node("Where", ["height_first", "width", "new_width"], ["first_width"])
     yield node("Concat", ["outer", "first_height", "first_width"], ["first"], axis=0)
-    yield node("Concat", ["outer", "edge", "edge"], ["second"], axis=0)
-    yield _resize("channels_first", "first", "halfway")
-    yield _resize("halfway", "second", "cropped")
+    yield node("Concat", ["outer", "scaled"], ["second"], axis=0)
+    yield node("Resize", ["channels_first", "", "", "first"], ["halfway"], **how)
+    yield node("Resize", ["halfway", "", "", "second"], ["resized"], **how)
 
 
-def _resize_and_crop() -> Iterator[Any]:
-    """Nodes from ``channels_first`` to ``cropped``: shorter edge to ``resize``, then the centre.
+def _scale() -> Iterator[Any]:
+    """Nodes to ``scaled``: each edge times ``resize`` over the shorter one, rounded down."""
+    from onnx import helper
 
-    Each edge times ``resize`` over the shorter one, rounded down; half of what is too much, rounded to even as Python
-    does.
-    """
+    yield helper.make_node("ReduceMin", ["edges"], ["shorter"], keepdims=1)
+    yield helper.make_node("Mul", ["edges", "resize"], ["enlarged"])
+    yield helper.make_node("Div", ["enlarged", "shorter"], ["scaled"])
+
+
+def _crop() -> Iterator[Any]:
+    """Nodes from ``resized`` to ``cropped``, its centre: half of what is too much, rounded to even as Python does."""
     from onnx import TensorProto, helper
 
     node = helper.make_node
-    yield node("ReduceMin", ["edges"], ["shorter"], keepdims=1)
-    yield node("Mul", ["edges", "resize"], ["enlarged"])
-    yield node("Div", ["enlarged", "shorter"], ["scaled"])
-    yield node("Concat", ["outer", "scaled"], ["target"], axis=0)
-    yield _resize("channels_first", "target", "resized")
-    yield node("Sub", ["scaled", "edge"], ["excess"])
+    yield node("Sub", ["scaled", "size"], ["excess"])
     yield node("Cast", ["excess"], ["excess_float"], to=TensorProto.FLOAT)
     yield node("Mul", ["excess_float", "half"], ["half_excess"])
     yield node("Round", ["half_excess"], ["rounded"])
     yield node("Cast", ["rounded"], ["start"], to=TensorProto.INT64)
-    yield node("Add", ["start", "edge"], ["end"])
+    yield node("Add", ["start", "size"], ["end"])
     yield node("Slice", ["resized", "start", "end", "height_width"], ["cropped"])
 
 
