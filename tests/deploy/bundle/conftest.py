@@ -6,6 +6,12 @@ import pytest
 from tests.support.colour_bundle import Made, make_colours
 
 
+@pytest.fixture(autouse=True)
+def _bundles_stay_as_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python leaves nothing beside the scripts that it runs."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A bundle with the preprocessing in its graph."""

@@ -38,7 +38,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(python: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(python), *map(str, words)], capture_output=True, text=True, check=False, env={"PATH": ""}
+        [str(python), *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "", "PYTHONDONTWRITEBYTECODE": "1"},
     )
 
 

@@ -4,6 +4,8 @@ import io
 import json
 import resource
 import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -81,9 +83,10 @@ def test_other_answers_are_a_fault_though_every_hash_fits(bundle: Path) -> None:
         verify_bundle(bundle)
 
 
-def test_what_python_leaves_beside_the_script_is_no_fault(bundle: Path) -> None:
-    (bundle / "__pycache__").mkdir()
-    (bundle / "__pycache__/classifier.cpython-311.pyc").write_bytes(b"compiled")
+def test_what_python_leaves_beside_the_script_is_no_fault(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    subprocess.run([sys.executable, str(bundle / "predict.py"), "--check"], check=True, capture_output=True)
+    assert len(list((bundle / "__pycache__").iterdir())) == 1
     verify_bundle(bundle)
     (bundle / "__pycache__/other.pyc").write_bytes(b"?")
     with pytest.raises(ChecksumError, match="other.pyc is not listed"):
