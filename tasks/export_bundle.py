@@ -25,7 +25,6 @@ from tasks.search_space import read_space
 from tasks.stage import Metrics
 
 log = logging.getLogger(__name__)
-TRANSPARENT = 4  # channels
 UNLICENSED = "no licence was stated (export.licence): ask whoever gave you this"
 
 
@@ -74,12 +73,9 @@ def write_bundle(
         )
         return model_card(facts, dataset.manifest)
 
-    in_graph = settings.preprocessing_in_graph and dataset.image_shape[0] != TRANSPARENT
-    if in_graph != settings.preprocessing_in_graph:
-        log.info(
-            "images with transparency are not resized in the graph (Pillow weighs colours by it): predict.py does it"
-        )
-    parity = make_bundle(export, folder, dataset, exported, in_graph=in_graph, licence=licence, card=card)
+    parity = make_bundle(
+        export, folder, dataset, exported, in_graph=settings.preprocessing_in_graph, licence=licence, card=card
+    )
     return {
         "bundle_bytes": (export / TAR).stat().st_size,
         "bundle_difference": parity.max_difference,

@@ -1,5 +1,6 @@
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.bundle.golden_pairs import golden_pairs
 from eyas.deploy.bundle.make_bundle import make_bundle
-from eyas.deploy.bundle.preprocessing import PreprocessingRecord
+from eyas.deploy.bundle.preprocessing import PreprocessingRecord, preprocessing_of
 from eyas.errors import ParityError
 from eyas.storage.digests import file_sha256
 from tests.support.colour_bundle import MEAN, STD, Made, colour_network, make_colours
@@ -37,6 +38,13 @@ def test_bundle_holds_all_that_a_device_needs(made: Made, made_as_data: Made) ->
     listed = json.loads((made.folder / "manifest.json").read_text())["files"]
     assert listed.keys() == FILES - {"manifest.json"}
     assert all(facts["sha256"] == file_sha256(made.folder / name) for name, facts in listed.items())
+
+
+def test_images_with_transparency_are_left_to_pillow(made: Made) -> None:
+    image = made.dataset.manifest.image.model_copy(update={"channels": 4})
+    dataset = replace(made.dataset, manifest=made.dataset.manifest.model_copy(update={"image": image}))
+    record = preprocessing_of(dataset, in_graph=True)
+    assert (record.mode, record.in_graph, record.model) == ("RGBA", False, "model.onnx")
 
 
 def test_tar_holds_the_folder_and_nothing_of_this_machine(made: Made) -> None:

@@ -57,13 +57,17 @@ class GoldenPairs:
         content = {"tolerance": TOLERANCE, "probabilities": expected}
         (folder / EXPECTED).write_text(json.dumps(content, indent=1) + "\n")
 
+    def answers(self, classifier: Classifier) -> NDArray[np.float32]:
+        """What the bundle gives for each image, ``(N, K)``."""
+        return np.stack([classifier(picture(image)) for image in self.images])
+
     def compare(self, classifier: Classifier) -> LogitParity:
         """What the bundle answers to all of them, against PyTorch; probabilities instead of logits.
 
         Raises:
             ParityError: they are too far apart.
         """
-        answers = np.stack([classifier(picture(image)) for image in self.images])
+        answers = self.answers(classifier)
         parity = compare_logits(torch.from_numpy(self.probabilities), torch.from_numpy(answers))
         if not parity.max_difference <= TOLERANCE or parity.agreement < MIN_AGREEMENT:
             msg = (
@@ -76,12 +80,12 @@ class GoldenPairs:
         return parity
 
 
-def golden_pairs(dataset: Dataset, network: nn.Module) -> GoldenPairs:
-    """Test images, one as stored and one in another size in turn, decoded and resized as the data set's own are."""
+def golden_pairs(dataset: Dataset, network: nn.Module, compared: int = COMPARED) -> GoldenPairs:
+    """``compared`` test images, each as stored and in another size, and what PyTorch answers on the pipeline's pixels."""
     record = dataset.manifest.image
     prepare = Preprocessing(record.channels, record.size, record.resize, UNLIMITED)
     images: list[Pixels] = []
-    for number, image_HWC in enumerate(dataset.split("test").upright(COMPARED)):
+    for number, image_HWC in enumerate(dataset.split("test").upright(compared)):
         images += [image_HWC, _in_another_size(image_HWC, SCALES[number % len(SCALES)])]
     pixels_NCHW = np.stack([prepare(_plane(image), f"test image {number // 2}") for number, image in enumerate(images)])
     logits_NK = outputs_of(network, dataset.normalise(torch.from_numpy(pixels_NCHW)))[LOGITS]

@@ -42,7 +42,7 @@ def make_bundle(
         folder: where the bundle goes; its tar lies beside it.
         dataset: what the network was made for.
         network: the exported one; its ``logits`` are ``(N, K)``.
-        in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself.
+        in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself, where that can be.
         licence: of the network.
         card: makes ``README.md`` of how the bundle compares.
 
@@ -51,14 +51,14 @@ def make_bundle(
     """
     for name in COPIED:
         source = export / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
-        else:
+        if source.is_file():
             shutil.copyfile(source, folder / name)
+        elif any(source.iterdir()):  # DVC keeps no empty folders
+            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
     for name in PROGRAMS:
         shutil.copyfile(Path(__file__).with_name(name), folder / name)
     record = preprocessing_of(dataset, in_graph=in_graph)
-    if in_graph:
+    if record.in_graph:
         write_end_to_end(folder / NETWORK, record, folder / END_TO_END)
     (folder / PREPROCESSING).write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
     labels = json.dumps(dataset.class_names, indent=1, ensure_ascii=False)

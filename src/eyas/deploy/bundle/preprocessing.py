@@ -7,6 +7,7 @@ from eyas.data.decoding import MODES
 
 PREPROCESSING = "preprocessing.json"
 END_TO_END, NETWORK = "end_to_end.onnx", "model.onnx"
+TRANSPARENT = 4  # channels
 
 
 class PreprocessingRecord(BaseModel):
@@ -32,8 +33,9 @@ class PreprocessingRecord(BaseModel):
 
 
 def preprocessing_of(dataset: Dataset, *, in_graph: bool) -> PreprocessingRecord:
-    """What the data set's images go through."""
+    """What the data set's images go through; not in the graph where Pillow weighs colours by their transparency."""
     image = dataset.manifest.image
+    in_graph = in_graph and image.channels != TRANSPARENT
     return PreprocessingRecord(
         model=END_TO_END if in_graph else NETWORK, in_graph=in_graph, mode=MODES[image.channels],
         resize=image.resize, size=image.size, mean=dataset.mean, std=dataset.std,
