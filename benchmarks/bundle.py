@@ -49,14 +49,14 @@ def main() -> None:
             same_N = answers_NK.argmax(1) == expected_NK.argmax(1)
             for name, part in (("as stored", slice(0, None, 2)), ("other sizes", slice(1, None, 2))):
                 chosen_N = differences_N[part]
-                rows.append(
-                    ("graph" if in_graph else "Pillow", name, len(chosen_N), *np.quantile(chosen_N, (0.5, 0.99, 1)).tolist(),
-                     float(same_N[part].mean()))
-                )  # fmt: skip
+                spread = np.quantile(chosen_N, (0.5, 0.99, 1)).tolist()
+                where = "graph" if in_graph else "Pillow"
+                rows.append((where, name, len(chosen_N), *spread, float(same_N[part].mean())))
     head = ("preprocessing", "images", "n", "median difference", "99 %", "largest", "top-1 agreement")
     notes = [
         f"The dense network of a run, on images of {dataset.image_shape}.",
-        f"ONNX Runtime {onnxruntime.__version__}, Pillow {PIL.__version__}; other sizes are (width, height) times {SCALES}.",
+        f"ONNX Runtime {onnxruntime.__version__}, Pillow {PIL.__version__}.",
+        f"Other sizes: width and height times {SCALES}.",
         "A difference is the largest of an image's probabilities from PyTorch's.",
     ]
     publish("bundle", "A bundle against PyTorch", notes, table(head, rows))

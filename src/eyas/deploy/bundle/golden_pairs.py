@@ -81,7 +81,7 @@ class GoldenPairs:
 
 
 def golden_pairs(dataset: Dataset, network: nn.Module, compared: int = COMPARED) -> GoldenPairs:
-    """``compared`` test images, each as stored and in another size, and what PyTorch answers on the pipeline's pixels."""
+    """``compared`` test images, each as stored and in another size, and PyTorch's answers on the pipeline's pixels."""
     record = dataset.manifest.image
     prepare = Preprocessing(record.channels, record.size, record.resize, UNLIMITED)
     images: list[Pixels] = []
