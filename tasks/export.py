@@ -15,7 +15,8 @@ from eyas.data import Dataset, open_dataset
 from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
 from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact
-from eyas.deploy.bn_statistics import write_bundle
+from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.calibration_check import require_like_training
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.first_divergence import first_divergence
@@ -30,6 +31,7 @@ from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
 from tasks.dense_network import load_dense, load_pruned
+from tasks.export_bundle import write_bundle
 from tasks.recorded_cost import require_winner
 from tasks.search_space import read_space
 from tasks.stage import Metrics, main, write_json
@@ -39,6 +41,7 @@ SLICING_LIMIT = 1e-9
 FIELDS = {
     **{name: f"export.{name}" for name in ("exporters", "max_difference", "max_relative_difference", "min_agreement")},
     **{name: f"export.{name}" for name in ("max_accuracy_drop", "max_calibration_distance")},
+    **{name: f"export.{name}" for name in ("bundle", "preprocessing_in_graph")},
     "calibration_fraction": "fetch.calibration_fraction",
     "output": "baseline.output",
     "table": "sample.latency_profile",
@@ -71,23 +74,26 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
 
-    progress(0, 3, "mask parity of the winner")
+    progress(0, 4, "mask parity of the winner")
     slicing = check_slicing(network, artifacts, images_NCHW[:8])
-    progress(1, 3, "writing files")
+    progress(1, 4, "writing files")
     shutil.rmtree(folder / FORMATS, ignore_errors=True)
     (folder / FORMATS).mkdir(parents=True)
     written = write_files(settings, dense, pruned, dataset, folder)
-    progress(2, 3, "comparing them with PyTorch")
+    progress(2, 4, "comparing them with PyTorch")
     name_image = partial(describe_image, artifacts / "fetch")
     checked = check_files(settings, written, (dense, pruned), images_NCHW, labels_N, name_image=name_image)
     parity = {"slicing": slicing, "files": parity_by_file(written, checked)}
     write_json(folder / "parity.json", parity)
     write_json(folder / FILES, checked)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
+    progress(3, 4, "the bundle")
+    bundled = write_bundle(params, artifacts, dataset, (network, pruned), parity["files"])
     listed = [*artifact_files(written), *weights, folder / "parity.json", folder / FILES]
+    listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
-    progress(3, 3, "done")
-    return metrics(parity, churn=churn(dense, pruned, images_NCHW))
+    progress(4, 4, "done")
+    return {**metrics(parity, churn=churn(dense, pruned, images_NCHW)), **bundled}
 
 
 def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:
@@ -218,7 +224,7 @@ def artifact_files(written: Written) -> list[Path]:
 def copy_weights(source: Path, folder: Path, pruned: nn.Module, images: int) -> list[Path]:
     """What rebuilds the network in PyTorch, and its batch-norm statistics."""
     copies = [Path(shutil.copyfile(source / name, folder / name)) for name in (WEIGHTS, PLAN, ARCHITECTURE)]
-    return [*copies, write_bundle(pruned, images, folder / "bn_statistics.safetensors")]
+    return [*copies, write_statistics(pruned, images, folder / "bn_statistics.safetensors")]
 
 
 def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str, Any]:

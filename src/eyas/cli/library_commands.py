@@ -1,4 +1,4 @@
-"""Commands that need no project: ``inspect`` and ``catalogue``."""
+"""Commands that need no project: ``inspect``, ``verify`` and ``catalogue``."""
 
 import sys
 from pathlib import Path
@@ -39,6 +39,29 @@ def inspect(
     sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
     limits = {"ignore": tuple(ignore or ()), "round_to": round_to, "min_width": min_width}
     typer.echo(search_space(model, inputs, arguments, num_classes, as_json=as_json, **limits))
+    return 0
+
+
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Its folder, or its .tar.gz.")],
+) -> int:
+    """Whether a bundle is as it was made, and answers on this machine as it should.
+
+    Every file is held against the sha256 in its manifest.json; then the golden pairs are replayed, without
+    running any code of the bundle.
+
+    \b
+    Examples:
+      eyas verify artifacts/export/bundle
+      eyas verify bundle.tar.gz
+    """
+    from eyas.deploy.bundle.verification import verify_bundle
+
+    verified = verify_bundle(bundle)
+    typer.echo(
+        f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; {verified.pairs} golden pairs "
+        f"are answered as expected, a probability is {verified.max_difference:.2g} off at most"
+    )
     return 0
 
 

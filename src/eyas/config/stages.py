@@ -275,6 +275,14 @@ class ExportParams(Section):
     """Images per timed run."""
     threads: Count = 1
     """Intra-op threads of the runtime while timing."""
+    bundle: bool = True
+    """Writes a folder and a tar of all that a device needs beside ONNX Runtime: the network, labels, preprocessing,
+    test images with expected answers, ``predict.py``."""
+    preprocessing_in_graph: bool = True
+    """Adds an ONNX file to the bundle that takes unsigned bytes of any size and gives probabilities; not for images of
+    4 channels, whose colours are weighed by their transparency."""
+    licence: str = ""
+    """Of the network, as its bundle tells it; a name such as CC-BY-4.0."""
 
     @property
     def chosen(self) -> dict[str, Exporter]:

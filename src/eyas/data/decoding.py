@@ -6,6 +6,7 @@ C channels, H height, W width; pixel values are unsigned bytes.
 import io
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,7 +19,8 @@ from eyas.data.payload import Payload
 from eyas.errors import DataError, one_line
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+"""Pillow's colour mode by number of channels."""
 # What Pillow raises for bytes that are no image, of whatever kind.
 _DAMAGE = (
     *(Image.DecompressionBombError, OSError, SyntaxError, ValueError, TypeError, struct.error, EOFError),
@@ -56,7 +58,7 @@ class Preprocessing:
     """How many pixels an image may have."""
 
     def __post_init__(self) -> None:
-        if self.channels not in _MODES:
+        if self.channels not in MODES:
             msg = f"images have 1, 3 or 4 channels, not {self.channels} (`channels`)"
             raise DataError(msg)
         if self.resize is not None and self.resize < self.size:
@@ -79,17 +81,28 @@ class Preprocessing:
             DataError: the bytes are no image, are cut short, or are more pixels than ``limits`` allow, which is told
                 before they are decoded.
         """
+        pixels_HWC, peak = self._read(payload, name, self._fit)
+        return Decoded(pixels_HWC.transpose(2, 0, 1), peak)
+
+    def upright(self, payload: Payload, name: str) -> NDArray[np.uint8]:
+        """One image before it is resized, ``(H, W, C)``: upright, in the network's colours; errors as above."""
+        return self._read(payload, name, lambda image: image)[0]
+
+    def _read(
+        self, payload: Payload, name: str, fit: Callable[[Image.Image], Image.Image]
+    ) -> tuple[NDArray[np.uint8], int | None]:
+        """Pixels ``(H, W, C)`` and the peak of an image that ``fit`` brings to its size."""
         try:
             with _open(payload) as image:
                 self.limits.check_pixels(*image.size)
                 _turn_upright(image)
                 peak = _peak(image)
-                pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
+                pixels = np.asarray(fit(_colour(image, MODES[self.channels])))
         except _DAMAGE as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
-        return Decoded(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1), peak)
+        return pixels.reshape(*pixels.shape[:2], self.channels), peak
 
     def _fit(self, image: Image.Image) -> Image.Image:
         """Resize (bilinear, antialiased) and crop to the network's size."""

@@ -79,6 +79,15 @@ class Split:
             self._cache = torch.cat([self._cache, more]) if len(self._cache) else more
         return self._cache[:wanted]
 
+    def upright(self, limit: int) -> list[Pixels]:
+        """The first ``limit`` images before they are resized, each ``(H, W, C)`` of its own size."""
+
+        def read(location: ImageLocation, payload: Payload) -> Pixels:
+            return self._store.decode.upright(payload, str(location))
+
+        images = dict(self._store.reader.each(self._locations[:limit], read))
+        return [images[position] for position in sorted(images)]
+
     def decoded_as(self, shape: tuple[int, int, int], resize: int | None) -> "Split":
         """The same images for a network that takes another ``shape`` (C, H, W), or another ``resize`` before a crop.
 

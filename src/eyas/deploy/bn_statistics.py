@@ -29,7 +29,7 @@ def bn_statistics(model: nn.Module, images: int) -> dict[str, Tensor]:
     return bundle
 
 
-def write_bundle(model: nn.Module, images: int, path: Path) -> Path:
+def write_statistics(model: nn.Module, images: int, path: Path) -> Path:
     """Write :func:`bn_statistics` as safetensors."""
     save_file(bn_statistics(model, images), path)
     return path

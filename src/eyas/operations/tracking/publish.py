@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eyas.deploy.bundle import served_bundle
+from eyas.deploy.bundle.contents import BUNDLE
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
@@ -23,6 +25,9 @@ from eyas.operations.tracking.model_registry import (
 from eyas.operations.tracking.runs import MAX_TAG
 from eyas.storage import redacted
 from eyas.storage.digests import json_sha256
+
+REQUIREMENTS = ["numpy", "onnxruntime", "pillow"]
+"""What a version needs where it is served."""
 
 
 def register_version(
@@ -66,6 +71,8 @@ def register_version(
             with tempfile.TemporaryDirectory() as scratch:
                 folder = _model_folder(Path(scratch) / "model", export, shape)
                 _add_files(folder / FILES, export, manifest, lineage, extra_files)
+                if (folder / FILES / BUNDLE).is_dir():
+                    _serve_bundle(folder)
                 version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
         elif tags:
             tag_version(store, version, tags)
@@ -93,12 +100,34 @@ def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
         onnx.load(export / "model.onnx"),
         folder,
         signature=_signature(export / "model.onnx", shape),
-        pip_requirements=["onnxruntime"],
+        pip_requirements=REQUIREMENTS,
         onnx_execution_providers=["CPUExecutionProvider"],
         save_as_external_data=False,
     )
     shutil.copyfile(export / "model.onnx", folder / "model.onnx")
     return folder
+
+
+def _serve_bundle(folder: Path) -> None:
+    """Let the model's ``python_function`` be the bundle among its files: class names from images.
+
+    The ONNX flavour stays as it is, for those who ask the network itself.
+    """
+    import mlflow.pyfunc
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Map
+
+    (folder / "code").mkdir()
+    shutil.copyfile(served_bundle.__file__, folder / "code" / "served_bundle.py")
+    model = Model.load(folder)
+    environment = model.flavors[mlflow.pyfunc.FLAVOR_NAME][mlflow.pyfunc.ENV]
+    served = {"loader_module": "served_bundle", "code": "code", "data": f"{FILES}/{BUNDLE}"}
+    mlflow.pyfunc.add_to_model(model, **served, conda_env=environment["conda"], python_env=environment["virtualenv"])
+    answer = [ColSpec(DataType.string, "class"), ColSpec(DataType.double, "probability")]
+    answer.append(ColSpec(Map(DataType.double), "probabilities"))
+    model.signature = ModelSignature(Schema([ColSpec(DataType.binary, "image")]), Schema(answer))
+    model.save(folder / "MLmodel")
 
 
 def _add_files(

@@ -1,0 +1,75 @@
+"""Making a bundle of what ``export`` wrote: preprocessing, golden pairs, the proof that it answers, the card."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from eyas.data import Dataset
+from eyas.deploy.bundle.classifier import Classifier
+from eyas.deploy.bundle.contents import pack, write_list
+from eyas.deploy.bundle.golden_pairs import golden_pairs
+from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
+from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
+from eyas.deploy.logit_parity import LogitParity
+
+COPIED = (NETWORK, "formats", "bn_statistics.safetensors")
+PROGRAMS = ("predict.py", "classifier.py")
+LICENCE = """\
+The network, that is all files but predict.py and classifier.py: {network}
+
+predict.py and classifier.py: licensed under the Apache License, Version 2.0; you may obtain a copy of it at
+http://www.apache.org/licenses/LICENSE-2.0
+"""
+
+
+def make_bundle(
+    export: Path,
+    folder: Path,
+    dataset: Dataset,
+    network: nn.Module,
+    *,
+    in_graph: bool,
+    licence: str,
+    card: Callable[[LogitParity], str],
+) -> LogitParity:
+    """Write a bundle into an empty folder and say how far it is from PyTorch.
+
+    Args:
+        export: the folder of the exported files.
+        folder: where the bundle goes; its tar lies beside it.
+        dataset: what the network was made for.
+        network: the exported one; its ``logits`` are ``(N, K)``.
+        in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself, where that can be.
+        licence: of the network.
+        card: makes ``README.md`` of how the bundle compares.
+
+    Raises:
+        ParityError: the bundle answers otherwise than PyTorch.
+    """
+    for name in COPIED:
+        source = export / name
+        if source.is_file():
+            shutil.copyfile(source, folder / name)
+        elif any(source.iterdir()):  # DVC keeps no empty folders
+            shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
+    for name in PROGRAMS:
+        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    record = preprocessing_of(dataset, in_graph=in_graph)
+    if record.in_graph:
+        write_end_to_end(folder / NETWORK, record, folder / END_TO_END)
+    (folder / PREPROCESSING).write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
+    labels = json.dumps(dataset.class_names, indent=1, ensure_ascii=False)
+    (folder / "labels.json").write_text(labels + "\n", "utf-8")
+    (folder / "LICENSE").write_text(LICENCE.format(network=licence), "utf-8")
+    pairs = golden_pairs(dataset, network)
+    pairs.write(folder)
+    classifier = Classifier(folder, threads=1)
+    parity = pairs.compare(classifier)
+    classifier.check()
+    (folder / "README.md").write_text(card(parity), "utf-8")
+    write_list(folder)
+    pack(folder, folder.with_name(f"{folder.name}.tar.gz"))
+    return parity

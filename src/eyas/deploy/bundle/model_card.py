@@ -1,0 +1,153 @@
+"""The model card: ``README.md`` of a bundle, for those who get the network without its history."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from pathlib import PurePath
+from typing import Any
+
+from eyas.data.manifest import Manifest
+from eyas.pruning.cost import Cost
+from eyas.pruning.plan import PruningPlan
+
+LISTED = 100
+"""Classes up to which each has its line; of more, the least accurate ones."""
+USE = """\
+    pip install onnxruntime numpy pillow
+    python predict.py cat.png        # the likeliest classes with their probabilities
+    python predict.py --check        # replays the golden pairs: does this machine compute what it should?
+    python predict.py --camera DIR   # answers the images in a folder, and those that come into it
+
+A program of your own: `Classifier(folder)` in `classifier.py`, or the files of `preprocessing.json`."""
+FILES = """\
+| file | |
+|---|---|
+| `model.onnx`, `formats/` | normalised images `(N, C, H, W)` in float32 to logits `(N, K)`; the same in other formats |
+| `end_to_end.onnx` | where it is there: uint8 images `(N, H, W, C)` of any size to probabilities `(N, K)` |
+| `preprocessing.json`, `labels.json` | what comes before `model.onnx`, as data; names by class number |
+| `golden/` | test images and the probabilities that PyTorch gives for them |
+| `bn_statistics.safetensors` | what every batch-norm layer holds, for calibrating again on the device's data |
+| `manifest.json` | sha256 of every file; `eyas verify` holds them against it |"""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the card tells beside the data set's manifest."""
+
+    architecture: str
+    """Of the dense network, as ``params.yaml`` names it."""
+    costs: tuple[Cost, Cost]
+    """Of one image, in the dense network and in this one."""
+    plan: PruningPlan
+    """Which channels were kept."""
+    files: Mapping[str, Mapping[str, Any]]
+    """By exported file: ``accuracy``, ``images`` and ``bytes``."""
+    right: Sequence[tuple[int, int]]
+    """By class: how many of its test images are answered rightly, and how many there are."""
+    replayed: str
+    """How the bundle compares with PyTorch, in words."""
+    licence: str
+    """Of the network."""
+    caution: str
+    """Why accuracies do not compare, where they do not."""
+    version: str
+    """Of eyas."""
+
+
+def model_card(facts: CardFacts, data: Manifest) -> str:
+    """The text of ``README.md``."""
+    name = facts.architecture.rpartition(":")[2]
+    dense, pruned = facts.costs
+    classes = ", ".join(data.classes[:12]) + (", ..." if len(data.classes) > 12 else "")
+    sections = {
+        f"{name}, pruned to {pruned.macs / dense.macs:.1%} of its multiply-adds": (
+            f"Tells which of {len(data.classes)} classes an image shows: {classes}."
+        ),
+        "Use": USE,
+        "Accuracy": _accuracy(facts, data),
+        "Data": _data(data),
+        "Limits": "\n".join(f"- {line}" for line in _limits(facts, data)),
+        "How it was made": _making(facts),
+        "Files": FILES,
+        "Licence": facts.licence,
+    }
+    text = "\n\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
+    return f"{text.removeprefix('#')}\n"
+
+
+def _accuracy(facts: CardFacts, data: Manifest) -> str:
+    """Of each file, and of each class."""
+    rows = [
+        (f"`{file}`", f"{share(result['accuracy'], result['images'])}", f"{result['bytes']:,}")
+        for file, result in facts.files.items()
+    ]
+    notes = [f"Not comparable: {facts.caution}"] if facts.caution else []
+    notes += ["`dense.onnx` is the network before pruning, which is not in the bundle."] * ("dense.onnx" in facts.files)
+    by_class = list(zip(data.classes, facts.right, strict=True))
+    title = "By class, `model.onnx`:"
+    if len(by_class) > LISTED:
+        by_class = sorted(by_class, key=lambda entry: entry[1][0] / max(entry[1][1], 1))[:LISTED]
+        title = f"The {LISTED} least accurate classes, `model.onnx`:"
+    classes = [(name, f"{right / of:.1%}" if of else "-", str(of)) for name, (right, of) in by_class]
+    count = next(iter(facts.files.values()))["images"]
+    return "\n\n".join(
+        [
+            f"On {count} test images, with one standard error:",
+            table(("file", "accuracy", "bytes"), rows),
+            *notes,
+            title,
+            table(("class", "accuracy", "test images"), classes),
+        ]
+    )
+
+
+def share(value: float, count: int) -> str:
+    """A share of ``count`` with its standard error."""
+    return f"{value:.2%} +- {sqrt(value * (1 - value) / count):.2%}"
+
+
+def _data(data: Manifest) -> str:
+    """Where it came from: an address as it is, of a place on the machine that made this its name alone."""
+    parts = [f"{part}: {public(address)}" for part, address in data.source.items()]
+    rows = [(split, str(sum(counts.values()))) for split, counts in data.splits.items()]
+    return "\n\n".join([f"Source: {'; '.join(parts)}. Digest: `{data.digest}`.", table(("split", "images"), rows)])
+
+
+def public(address: str) -> str:
+    """An address without the folders of the machine that read it."""
+    return address if "://" in address or address.startswith("builtin:") else PurePath(address).name
+
+
+def _limits(facts: CardFacts, data: Manifest) -> Iterable[str]:
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}[data.image.channels]
+    yield "It names one of its classes whatever an image shows, and its probabilities are not calibrated."
+    yield "The accuracy holds for images like the test images; other cameras, light or places were not measured."
+    yield (
+        f"It sees {data.image.size} x {data.image.size} {kind} pixels; smaller images are enlarged, which adds nothing."
+        " Transparency is dropped, images of more than 8 bits per value are refused unless they are grey PNGs."
+    )
+    yield facts.replayed
+
+
+def _making(facts: CardFacts) -> str:
+    """Architecture, cost and widths."""
+    dense, pruned = facts.costs
+    costs = [
+        (name.replace("_", " "), f"{getattr(dense, name):,}", f"{getattr(pruned, name):,}")
+        for name in ("macs", "params", "activation_bytes")
+    ]
+    channels = [(f"`{name}`", str(facts.plan.channels[name]), str(kept)) for name, kept in facts.plan.widths.items()]
+    return "\n\n".join(
+        [
+            f"By eyas {facts.version}: `{facts.architecture}`, the dense network, was pruned. One image costs:",
+            table(("", "dense", "pruned"), costs),
+            "Channels by group:",
+            table(("group", "dense", "kept"), channels),
+        ]
+    )
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,59 @@
+"""Classes of images with probabilities: ``python predict.py cat.png``. Needs onnxruntime, numpy and Pillow alone."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from classifier import Classifier
+
+
+def answer(classifier: Classifier, file: Path) -> int:
+    """Print the likeliest classes of an image; 2 where the file cannot be read, else 0."""
+    try:
+        probabilities = classifier(classifier.read(file))
+    except Exception as error:  # Pillow raises nearly anything for a damaged file
+        print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return 2
+    likeliest = np.argsort(-probabilities)[:5]
+    print(f"{file}:", ", ".join(f"{classifier.labels[k]} {probabilities[k]:.4f}" for k in likeliest), flush=True)
+    return 0
+
+
+def watch(classifier: Classifier, folder: Path) -> None:
+    """Answer the files of a folder, and those that come or change, until interrupted."""
+    if not any(folder.iterdir()):
+        print(f"{folder} is empty: waiting for images", file=sys.stderr, flush=True)
+    known: dict[Path, float] = {}
+    while True:
+        files = {file: file.stat().st_mtime for file in folder.glob("[!.]*") if file.is_file()}
+        for file in sorted(file for file, changed in files.items() if known.get(file) != changed):
+            answer(classifier, file)
+        known = files
+        time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("images", nargs="*", type=Path)
+    parser.add_argument("--check", action="store_true", help="replay the golden pairs")
+    parser.add_argument("--camera", type=Path, metavar="DIR", help="answer what is in a folder and what comes into it")
+    asked = parser.parse_args()
+    if not (asked.images or asked.check or asked.camera):
+        parser.error("name an image, --check or --camera DIR")
+    if asked.camera and not asked.camera.is_dir():
+        parser.error(f"{asked.camera} is no folder")
+    try:
+        classifier = Classifier(Path(__file__).resolve().parent)
+        if asked.check:
+            print(f"golden pairs: as expected, largest difference {classifier.check():.3g}")
+    except Exception as error:  # a file of the bundle is missing or damaged
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
+    try:
+        status = max([answer(classifier, image) for image in asked.images], default=0)
+        if asked.camera:
+            watch(classifier, asked.camera)
+    except KeyboardInterrupt:
+        status = 130
+    sys.exit(status)

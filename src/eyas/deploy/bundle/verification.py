@@ -1,0 +1,64 @@
+"""``eyas verify``: a bundle on any machine, its files and what it answers."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyas.data.archives import is_archive, unpack
+from eyas.deploy.bundle.contents import BUNDLE, check_contents
+from eyas.deploy.bundle.golden_pairs import TOLERANCE
+from eyas.errors import DataError, MissingExtraError, ParityError, one_line
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A bundle that is as it was made."""
+
+    digest: str
+    """sha256 of its ``manifest.json``, which lists all other files: equal ones are equal bundles."""
+    pairs: int
+    """Golden pairs that were replayed."""
+    max_difference: float
+    """Largest difference of a probability."""
+
+
+def verify_bundle(place: Path) -> Verified:
+    """Check a bundle, a folder or its tar: every file's hash, then the golden pairs by our own code.
+
+    Raises:
+        DataError: there is no bundle, or the tar would be written outside of its folder.
+        ChecksumError: files are missing, changed or not listed.
+        ParityError: the network answers otherwise here.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+    with _opened(place) as folder:
+        digest = check_contents(folder)
+        try:
+            from eyas.deploy.bundle.classifier import Classifier
+        except ImportError as error:
+            msg = f"{error.name} is not installed: pip install 'eyas[pipeline]'"
+            raise MissingExtraError(msg) from error
+        try:
+            classifier = Classifier(folder, threads=1)
+            classifier.golden["tolerance"] = min(classifier.golden["tolerance"], TOLERANCE)
+            return Verified(digest, len(classifier.golden["probabilities"]), classifier.check())
+        except Exception as error:  # Pillow and ONNX Runtime raise what they like
+            msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
+            raise ParityError(msg) from error
+
+
+@contextmanager
+def _opened(place: Path) -> Iterator[Path]:
+    """The folder of a bundle; that of a tar for as long as it is looked at."""
+    if place.is_dir():
+        yield place
+    elif place.is_file() and is_archive(place.name):
+        with tempfile.TemporaryDirectory() as scratch:
+            unpack(place, Path(scratch))
+            folder = Path(scratch) / BUNDLE
+            yield folder if folder.is_dir() else Path(scratch)
+    else:
+        msg = f"{place} is no bundle: give its folder, or its .tar.gz"
+        raise DataError(msg)

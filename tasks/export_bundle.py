@@ -1,0 +1,101 @@
+"""The bundle among the files of stage ``export``, or why there is none."""
+
+import logging
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyas.config import PipelineParams
+from eyas.data import Dataset
+from eyas.data.comparability import read_comparability
+from eyas.deploy import onnx_runtime
+from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
+from eyas.deploy.bundle.make_bundle import make_bundle
+from eyas.deploy.bundle.model_card import CardFacts, model_card
+from eyas.deploy.logit_parity import LogitParity
+from eyas.deploy.named_outputs import outputs_of
+from eyas.deploy.runtimes import LOGITS
+from eyas.networks.saved_network import Network
+from eyas.pruning.plan import PruningPlan
+from tasks.search_space import read_space
+from tasks.stage import Metrics
+
+log = logging.getLogger(__name__)
+UNLICENSED = "no licence was stated (export.licence): ask whoever gave you this"
+
+
+def write_bundle(
+    params: PipelineParams,
+    artifacts: Path,
+    dataset: Dataset,
+    networks: tuple[Network, nn.Module],
+    files: dict[str, Any],
+) -> Metrics:
+    """Write ``export/bundle`` and its tar; both stay empty where none is wanted, or the network is no classifier.
+
+    Args:
+        params: of the pipeline.
+        artifacts: with all that ``export`` wrote but its manifest.
+        dataset: that the stages read.
+        networks: the dense one, and the exported one.
+        files: ``parity.json``'s ``files``.
+
+    Raises:
+        ParityError: the bundle answers otherwise than PyTorch.
+    """
+    export, settings = artifacts / "export", params.export
+    folder, (dense, exported) = export / BUNDLE, networks
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
+    reason = why_none(exported, images_NCHW, dataset.num_classes) if settings.bundle else "export.bundle is false"
+    if reason:
+        log.info("no bundle: %s", reason)
+        pack(folder, export / TAR)
+        return {}
+    right = right_by_class(export, dataset, images_NCHW)
+    plan = PruningPlan.from_json((export / "plan.json").read_text())
+    space, licence = read_space(artifacts, dense), settings.licence or UNLICENSED
+
+    def card(parity: LogitParity) -> str:
+        how = (
+            f"Held against PyTorch on {parity.images} test images in their own and other sizes, the largest difference"
+        )
+        replayed = f"{how} of a probability is {parity.max_difference:.2g}, top-1 agreement {parity.agreement:.2%}."
+        costs = space.cost(), space.cost(plan.widths)
+        caution = read_comparability(artifacts / "baseline").reason
+        facts = CardFacts(
+            params.baseline.architecture, costs, plan, files, right, replayed, licence, caution, version("eyas")
+        )
+        return model_card(facts, dataset.manifest)
+
+    parity = make_bundle(
+        export, folder, dataset, exported, in_graph=settings.preprocessing_in_graph, licence=licence, card=card
+    )
+    return {
+        "bundle_bytes": (export / TAR).stat().st_size,
+        "bundle_difference": parity.max_difference,
+        "bundle_agreement": parity.agreement,
+    }
+
+
+def why_none(exported: nn.Module, images_NCHW: Tensor, classes: int) -> str | None:
+    """Why the network makes no bundle; a bundle answers with one probability per class."""
+    shape = tuple(outputs_of(exported, images_NCHW[:2])[LOGITS].shape)
+    if shape == (min(2, len(images_NCHW)), classes):
+        return None
+    return (
+        f"the network answers with {shape} to two images, a bundle with one probability for each of {classes} classes"
+    )
+
+
+def right_by_class(export: Path, dataset: Dataset, images_NCHW: Tensor) -> list[tuple[int, int]]:
+    """For each class how many of its test images ``model.onnx`` answers rightly, and how many there are."""
+    answers = onnx_runtime.logits(onnx_runtime.session(export / "model.onnx"), images_NCHW).argmax(1)
+    labels = dataset.split("test").labels[: len(answers)]
+    counts = (torch.bincount(chosen, minlength=dataset.num_classes) for chosen in (labels[answers == labels], labels))
+    return list(zip(*(count.tolist() for count in counts), strict=True))

@@ -1,0 +1,75 @@
+"""A bundle that is made in a moment: photographs of one colour each, and a network that sees which."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from eyas.data import Dataset, open_dataset
+from eyas.data.decoding import Preprocessing
+from eyas.data.make_dataset import DatasetOptions, make_dataset
+from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle.contents import BUNDLE
+from eyas.deploy.bundle.make_bundle import make_bundle
+from eyas.deploy.exporters import Exporter
+from eyas.deploy.logit_parity import LogitParity
+
+COLOURS = {"blue": (0.1, 0.3, 0.9), "green": (0.2, 0.8, 0.1), "red": (0.9, 0.2, 0.2)}
+SIZE, MEAN, STD = 16, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+
+
+def photograph(colour: str, size: tuple[int, int], seed: int = 0) -> Image.Image:
+    """A noisy picture of (width, height) of one colour."""
+    noise = np.random.default_rng(seed).uniform(0.3, 1.0, (size[1], size[0], 1))
+    return Image.fromarray((255 * noise * np.array(COLOURS[colour])).astype(np.uint8))
+
+
+def colour_dataset(folder: Path, resize: int | None) -> Dataset:
+    """JPEG files of many sizes."""
+    rng = np.random.default_rng(1)
+    for label in COLOURS:
+        place = folder / "files/train" / label
+        place.mkdir(parents=True)
+        for number in range(24):
+            width, height = (int(edge) for edge in rng.integers(10, 60, 2))
+            photograph(label, (width, height), number).save(place / f"{number}.jpg")
+    prepared = Preprocessing(3, SIZE, resize)
+    make_dataset(folder, DatasetOptions(prepared, MEAN, STD, 0.2, 0.2, 0.4), {"train": "/home/someone/colours"})
+    return open_dataset(folder)
+
+
+def colour_network() -> nn.Module:
+    """Reads the mean of every channel: blue, green or red."""
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
+    with torch.no_grad():
+        network[3].weight.copy_(torch.eye(3).flip(0) * 2)
+        network[3].bias.zero_()
+    return network
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle and what it was made of."""
+
+    export: Path
+    dataset: Dataset
+    parity: LogitParity
+
+    @property
+    def folder(self) -> Path:
+        return self.export / BUNDLE
+
+
+def make_colours(place: Path, *, in_graph: bool = True, resize: int | None = None) -> Made:
+    """Make it below ``place``."""
+    dataset, network, export = colour_dataset(place / "fetch", resize), colour_network(), place / "export"
+    (export / "formats").mkdir(parents=True)
+    (export / BUNDLE).mkdir()
+    Exporter.parse("onnx")(network, torch.zeros(2, 3, SIZE, SIZE), export / "model.onnx")
+    write_statistics(network, 100, export / "bn_statistics.safetensors")
+    options = {"in_graph": in_graph, "licence": "CC0-1.0"}
+    parity = make_bundle(export, export / BUNDLE, dataset, network, card=lambda _: "# colours\n", **options)
+    return Made(export, dataset, parity)
