@@ -19,11 +19,11 @@ from eyas.errors import DataError, one_line
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# What Pillow raises for bytes that are no image, of whatever kind.
-_DAMAGE = (
+DAMAGE = (
     *(Image.DecompressionBombError, OSError, SyntaxError, ValueError, TypeError, struct.error, EOFError),
     *(OverflowError, ArithmeticError, LookupError, AttributeError, RuntimeError, NotImplementedError),
 )
+"""What Pillow raises for bytes that are no image, of whatever kind."""
 _PILLOWS_LIMIT = threading.Lock()
 _WHITE = 65535  # of 16 bits
 _BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF (TIFF 6.0, section 8)
@@ -36,6 +36,8 @@ class Decoded(NamedTuple):
     """(C, H, W)."""
     peak: int | None
     """Largest value, as stored, of a grey image of 16 bits; None of all others."""
+    stored: tuple[int, int]
+    """Width and height before it was resized, turned upright."""
 
 
 @dataclass(frozen=True)
@@ -80,34 +82,34 @@ class Preprocessing:
                 before they are decoded.
         """
         try:
-            with _open(payload) as image:
+            with open_image(payload) as image:
                 self.limits.check_pixels(*image.size)
                 _turn_upright(image)
-                peak = _peak(image)
-                pixels = np.asarray(self._fit(_colour(image, _MODES[self.channels])))
-        except _DAMAGE as error:
+                peak, stored = _peak(image), image.size
+                pixels = np.asarray(self.fit(_colour(image, _MODES[self.channels])))
+        except DAMAGE as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
-        return Decoded(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1), peak)
+        return Decoded(pixels.reshape(self.size, self.size, self.channels).transpose(2, 0, 1), peak, stored)
 
-    def _fit(self, image: Image.Image) -> Image.Image:
-        """Resize (bilinear, antialiased) and crop to the network's size."""
+    def fit(self, image: Image.Image, how: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
+        """Resize (antialiased, where ``how`` is) and crop to the network's size."""
         if self.resize is None:
             target = (self.size, self.size)
-            return image if image.size == target else image.resize(target, Image.Resampling.BILINEAR)
+            return image if image.size == target else image.resize(target, how)
         width, height = image.size
         short = min(width, height)
         scaled = (self.resize * width // short, self.resize * height // short)
         self.limits.check_pixels(*scaled)
         if scaled != image.size:
-            image = image.resize(scaled, Image.Resampling.BILINEAR)
+            image = image.resize(scaled, how)
         left, top = round((scaled[0] - self.size) / 2), round((scaled[1] - self.size) / 2)
         return image.crop((left, top, left + self.size, top + self.size))
 
 
-def _open(payload: Payload) -> Image.Image:
-    """The image, of which no more than the header is read; how large it may be is not left to Pillow."""
+def open_image(payload: Payload) -> Image.Image:
+    """An image, of which no more than the header is read; how large it may be is not left to Pillow."""
     if isinstance(payload, bytes):
         with _PILLOWS_LIMIT:  # one for the process: without it, Pillow refuses what a limit of the user's would allow
             pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
