@@ -4,6 +4,7 @@ As published but for batch-norm behind each convolution, padding, so that the an
 width and a depth of choice.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,8 +36,8 @@ class UNet(nn.Module):
         widths = [width * 2**level for level in range(depth + 1)]
         self.stem = DoubleConv(in_channels, width)
         self.pool = nn.MaxPool2d(2)
-        self.down = nn.ModuleList(DoubleConv(narrow, wide) for narrow, wide in zip(widths, widths[1:], strict=False))
-        pairs = list(zip(widths, widths[1:], strict=False))[::-1]
+        self.down = nn.ModuleList(DoubleConv(narrow, wide) for narrow, wide in pairwise(widths))
+        pairs = list(pairwise(widths))[::-1]
         self.up = nn.ModuleList(nn.ConvTranspose2d(wide, narrow, 2, stride=2) for narrow, wide in pairs)
         self.join = nn.ModuleList(DoubleConv(2 * narrow, narrow) for narrow, _ in pairs)
         self.head = nn.Conv2d(width, num_classes, 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
+from eyas.data.tasks import Task
 from eyas.deploy.bn_statistics import write_bundle
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.logit_parity import compare_logits, compare_output
@@ -50,7 +51,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     dataset = open_dataset(artifacts / "fetch")
     test = dataset.split("test")
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
-    labels_N = test.labels[: len(images_NCHW)]
+    labels = test.first_labels(len(images_NCHW))
     ranges_NCHW = dataset.normalise(dataset.split("calibration").images(CALIBRATION_IMAGES))
     network = load_dense(params, artifacts)
     raw = load_pruned(artifacts / "finetune", network)
@@ -63,7 +64,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     (folder / FORMATS).mkdir(parents=True)
     written = write_files(settings, dense, pruned, ranges_NCHW, folder)
     progress(2, 3, "comparing them with PyTorch")
-    parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels_N)}
+    parity = {"slicing": slicing, "files": check_files(settings, written, (dense, pruned), images_NCHW, labels)}
     write_json(folder / "parity.json", parity)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
     listed = [*(path for _, path in written.values()), *weights, folder / "parity.json"]
@@ -106,7 +107,7 @@ def check_files(
     written: dict[str, tuple[Exporter, Path]],
     networks: tuple[nn.Module, nn.Module],
     images_NCHW: Tensor,
-    labels_N: Tensor,
+    labels: Tensor,
 ) -> dict[str, dict[str, Any]]:
     """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by file name.
 
@@ -123,8 +124,8 @@ def check_files(
         others = {other: compare_output(expected[other], exported[other]) for other in exported if other != LOGITS}
         for other, comparison in others.items():
             comparison.require(other, path.name, max_difference=limit, min_agreement=share)
-        accuracy = float((exported[LOGITS].argmax(1) == labels_N).double().mean())
-        results[path.name] = parity.as_dict() | {"accuracy": accuracy, "bytes": path.stat().st_size}
+        tally = Task.of(labels).tally(exported[LOGITS].argmax(1), labels.long(), exported[LOGITS].shape[1])
+        results[path.name] = parity.as_dict() | tally.measures() | {"bytes": path.stat().st_size}
         if others:
             results[path.name]["outputs"] = {other: asdict(comparison) for other, comparison in others.items()}
     return results
@@ -148,6 +149,7 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
             "mean": list(dataset.mean),
             "std": list(dataset.std),
         },
+        **({} if dataset.task.kind == "classification" else {"task": dataset.task.kind}),
         "classes": list(dataset.class_names),
         "dataset": dataset.digest,
     }
@@ -162,7 +164,8 @@ def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     """One flat object of numbers; no times, so that equal runs have equal bytes."""
     files = {name.removesuffix(".onnx").replace(".", "_"): result for name, result in parity["files"].items()}
     numbers: dict[str, float | int] = {f"{name}_bytes": result["bytes"] for name, result in files.items()}
-    numbers |= {f"{name}_accuracy": result["accuracy"] for name, result in files.items()}
+    measures = [member.measure for member in Task.members().values()]
+    numbers |= {f"{name}_{part}": result[part] for name, result in files.items() for part in measures if part in result}
     pruned = parity["files"]["model.onnx"]
     numbers |= {name: pruned[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}

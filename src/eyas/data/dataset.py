@@ -145,7 +145,7 @@ def _splits(index: Sequence[IndexRow], store: ImageStore) -> dict[str, Split]:
             [row.sha256 for row in chosen],
             torch.tensor([row.label for row in chosen], dtype=torch.int64),
             store,
-            [MaskFile(ImageLocation(row.mask, -1), row.mask_sha256) for row in chosen if row.mask],
+            masks=[MaskFile(ImageLocation(row.mask, -1), row.mask_sha256) for row in chosen if row.mask],
         )
         for name, chosen in rows.items()
     }

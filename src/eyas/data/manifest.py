@@ -5,7 +5,7 @@ bytes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,12 @@ class Manifest(BaseModel):
         empty |= {"task"} if self.task == "classification" else set()
         empty |= {"repeated"} if self.repeated is None else set()
         return self.model_dump_json(indent=2, exclude=empty) + "\n"
+
+
+def images_per_split(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """How many images each split has, by a manifest's content."""
+    counted = {split: sum(counts.values()) for split, counts in manifest["splits"].items()}
+    return dict(manifest.get("images") or counted)
 
 
 def file_record(path: Path) -> FileRecord:

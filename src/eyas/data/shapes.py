@@ -59,8 +59,10 @@ def _texture(random: np.random.Generator, x_HW: NDArray[np.float64], y_HW: NDArr
 def _distance(label: int, x_HW: NDArray[np.float64], y_HW: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
     """How far a pixel lies outside of a shape about the origin, below 0 inside."""
     if label == 1:
-        return np.hypot(x_HW, y_HW) - radius
-    if label == 2:
-        return np.maximum(np.abs(x_HW), np.abs(y_HW)) - 0.85 * radius
-    slope_HW = (2 * np.abs(x_HW) - y_HW - radius) / np.sqrt(5.0)  # two sides that meet at (0, -radius)
-    return np.maximum(slope_HW, y_HW - radius)
+        distance_HW = np.hypot(x_HW, y_HW) - radius
+    elif label == 2:
+        distance_HW = np.maximum(np.abs(x_HW), np.abs(y_HW)) - 0.85 * radius
+    else:
+        slope_HW = (2 * np.abs(x_HW) - y_HW - radius) / np.sqrt(5.0)  # two sides that meet at (0, -radius)
+        distance_HW = np.maximum(slope_HW, y_HW - radius)
+    return np.asarray(distance_HW, np.float64)

@@ -64,14 +64,9 @@ class Split:
     """The images of one split, in the fixed order of their content hashes; with masks, a class per pixel."""
 
     def __init__(
-        self,
-        name: str,
-        locations: Sequence[ImageLocation],
-        digests: Sequence[str],
-        labels: Tensor,
-        store: ImageStore,
-        masks: Sequence[MaskFile] = (),
-    ) -> None:
+        self, name: str, locations: Sequence[ImageLocation], digests: Sequence[str], labels: Tensor, store: ImageStore,
+        *, masks: Sequence[MaskFile] = (),
+    ) -> None:  # fmt: skip
         self.name = name
         self._labels = labels
         self._masks = masks
@@ -130,7 +125,7 @@ class Split:
         if decode == self._store.decode:
             return self
         store = replace(self._store, decode=decode)
-        return Split(self.name, self._locations, self._digests, self._labels, store, self._masks)
+        return Split(self.name, self._locations, self._digests, self._labels, store, masks=self._masks)
 
     def batches(self, batch_size: int, order: Tensor | Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (images (B, C, H, W) as unsigned bytes, labels (B,) or (B, H, W)); the last may be smaller.

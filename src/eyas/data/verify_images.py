@@ -9,7 +9,7 @@ import numpy as np
 from eyas.data.decoding import Preprocessing
 from eyas.data.depth import check_depth
 from eyas.data.image_reader import ImageLocation, ImageReader
-from eyas.data.mask_decoding import decode_mask, require_same_size
+from eyas.data.mask_decoding import ClassNumbers, decode_mask, require_same_size
 from eyas.data.payload import Payload, content_hash
 from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
@@ -61,8 +61,11 @@ def verify_images(
         try:
             decoded = preprocessing.decode(payload, str(location))
             image = VerifiedImage(content_hash(payload), content_hash(decoded.pixels))
-            mask = mask_of[location]
-            image = _with_mask(image, reader, preprocessing, mask, location, decoded.stored) if mask else image
+            if mask := mask_of[location]:
+                data = reader.load(ImageLocation(mask, -1))
+                numbers, stored = decode_mask(data, mask, preprocessing, reader.masks_of(mask))
+                require_same_size(str(location), decoded.stored, mask, stored)
+                image = image._replace(mask=content_hash(data), classes=_classes(numbers))
         except DataError as error:
             return error
         return image, decoded.peak
@@ -83,23 +86,8 @@ def verify_images(
     return verified
 
 
-def _with_mask(
-    image: VerifiedImage,
-    reader: ImageReader,
-    preprocessing: Preprocessing,
-    mask: str,
-    location: ImageLocation,
-    size: tuple[int, int],
-) -> VerifiedImage:
-    """What is known of an image, with its mask, which fits it.
-
-    Raises:
-        DataError: the mask is broken, or does not fit.
-    """
-    payload = reader.load(ImageLocation(mask, -1))
-    classes, stored = decode_mask(payload, mask, preprocessing, reader.masks_of(mask))
-    require_same_size(str(location), size, mask, stored)
-    return image._replace(mask=content_hash(payload), classes=tuple(np.unique(classes[classes != IGNORED]).tolist()))
+def _classes(numbers: ClassNumbers) -> tuple[int, ...]:
+    return tuple(np.unique(numbers[numbers != IGNORED]).tolist())
 
 
 def _tell_broken(broken: Sequence[str], allowed: int) -> None:

@@ -27,7 +27,7 @@ from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
 from eyas.scoring.scorers import Outputs, Scorer
-from eyas.scoring.scorers.base import per_image
+from eyas.scoring.scorers.base import per_labelled_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.scorers.top1 import Top1
 from eyas.scoring.short_training import ShortTraining
@@ -162,7 +162,7 @@ class Engine:
         if outputs.labels is None:
             unknown = torch.full_like(image_scores_N, torch.nan)
             return image_scores_N, unknown, unknown
-        right_N = per_image((outputs.logits.argmax(1) == outputs.labels).double())
+        right_N = per_labelled_image((outputs.logits.argmax(1) == outputs.labels).double(), outputs.labels)
         known = isinstance(scorer, CrossEntropy)
         likelihood_N = image_scores_N if known else CrossEntropy()(outputs).double()
         return image_scores_N, torch.where(finite, right_N, torch.nan), likelihood_N

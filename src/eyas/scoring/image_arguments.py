@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 from eyas.scoring.image_sets import ImageSets, prepare_images
 
@@ -125,10 +126,21 @@ def _check_labels(name: str, outputs: Tensor, labels: Tensor) -> None:
             "numbers; labels.argmax(1) of one-hot labels, labels.squeeze(1) of a column"
         )
         raise DataError(msg)
-    wrong = torch.unique(labels[(labels < 0) | (labels >= classes)])
+    out_of_range = (labels < 0) | (labels >= classes)
+    if labels.ndim > 1:
+        out_of_range &= labels != IGNORED
+        _require_labelled(name, labels)
+    wrong = torch.unique(labels[out_of_range])
     if len(wrong):
         shown = ", ".join(map(str, wrong[:_SHOWN].tolist())) + (", ..." if len(wrong) > _SHOWN else "")
         msg = f"`{name}` hold {shown} where the network has {classes} classes: {_remedy(outputs)}"
+        raise DataError(msg)
+
+
+def _require_labelled(name: str, labels: Tensor) -> None:
+    empty = (labels == IGNORED).flatten(1).all(1).nonzero().flatten().tolist()
+    if empty:
+        msg = f"{len(empty)} of the `{name}` hold no class at all ({IGNORED} everywhere): leave these images out"
         raise DataError(msg)
 
 
@@ -137,7 +149,7 @@ def _remedy(outputs: Tensor) -> str:
     classes = outputs.shape[1]
     if classes == 1:
         return "no label can be right or wrong there; score without labels, by dense_mse"
-    without = "score by dense_kl, which needs no labels, where pixels have none"
+    without = f"{IGNORED} where a pixel has none"
     return f"give integers from 0 to {classes - 1}; " + (
         without if outputs.ndim > 2 else "leave out images that have no label"
     )

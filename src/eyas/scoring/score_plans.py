@@ -72,8 +72,8 @@ def score(  # noqa: PLR0917
         calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs; None or
             empty where there is no such rung, or nothing to calibrate.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
-        scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1; without them candidates
-            are compared to the dense network's outputs.
+        scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1, or -100 for pixels that
+            are not judged; without them candidates are compared to the dense network's outputs.
         rungs: images, mode and survivors of each round, the last of several held out; without, :data:`DEFAULT_RUNGS`,
             or :data:`TRAINING_RUNGS` where ``options.training`` is there.
         device: ``cpu``, ``cuda`` or ``cuda:N``.

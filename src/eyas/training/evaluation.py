@@ -78,10 +78,10 @@ def evaluate(
         for module, mode in modes.items():
             module.training = mode
     tally = Tally.joined(tallies)
-    cross_entropy = float(loss) / int(tally.labelled_N.sum())
+    cross_entropy = float(loss) / int(tally.labelled.sum())
     if tally.mean_iou is None:
-        return Evaluation(tally.accuracy, cross_entropy, len(split), tally.right_N.bool())
-    return Evaluation(tally.accuracy, cross_entropy, len(split), mean_iou=tally.mean_iou, overlap=tally.overlap_2NK)
+        return Evaluation(tally.accuracy, cross_entropy, len(split), tally.right.bool())
+    return Evaluation(tally.accuracy, cross_entropy, len(split), mean_iou=tally.mean_iou, overlap=tally.overlap)
 
 
 def check_labels(labels_N: Tensor, logits_NK: Tensor) -> None:

@@ -62,12 +62,12 @@ def train(
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
-    The best epoch has the highest accuracy (where each pixel has a class, mean IoU) on ``score_split``; ties go to the lower cross-entropy, then to the
-    earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
+    The best epoch has the highest accuracy (where each pixel has a class, mean IoU) on ``score_split``; ties go to the
+    lower cross-entropy, then to the earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
 
     Args:
-        model: any network from ``(N, C, H, W)`` to logits ``(N, K)``, per pixel ``(N, K, H, W)``, or to several outputs,
-            one of them logits.
+        model: any network from ``(N, C, H, W)`` to logits ``(N, K)`` or ``(N, K, H, W)``, or to several outputs, one of
+            them logits.
         train_split: at least two images; shuffled in each epoch.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.

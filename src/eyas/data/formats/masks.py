@@ -131,6 +131,9 @@ def _read_names(root: Path, files: Sequence[str]) -> tuple[str, ...]:
     lists = {(root / name).read_text("utf-8") for name in files if PurePosixPath(name).name == NAMES}
     if len(lists) != 1:
         what = "there is none" if not lists else f"there are {len(lists)} that differ"
-        msg = f"a mask holds numbers alone: expected their names in {NAMES}, a line each, and {what}; or `classes`"
+        msg = (
+            f"masks hold numbers alone: expected their names in {NAMES}, a line each, and {what}; or name them in "
+            "`format`: {kind: masks, classes: [...]}"
+        )
         raise DataError(msg)
     return tuple(unicodedata.normalize("NFC", line.strip()) for line in lists.pop().strip().splitlines())

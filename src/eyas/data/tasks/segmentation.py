@@ -24,4 +24,4 @@ class Segmentation(Task):
     def tally(self, answers: Tensor, labels: Tensor, num_classes: int) -> Tally:
         """Right pixels ``(N,)``, and the overlap of each class."""
         overlap_2NK = class_overlap(answers, labels, num_classes)
-        return replace(right_answers(answers, labels), overlap_2NK=overlap_2NK)
+        return replace(right_answers(answers, labels), overlap=overlap_2NK)

@@ -16,29 +16,34 @@ IGNORED = -100
 class Tally:
     """What became of N images."""
 
-    right_N: Tensor
-    """Right answers to each image."""
-    labelled_N: Tensor
-    """Answers to each image that have a label; at most so many are right."""
-    overlap_2NK: Tensor = field(default_factory=lambda: torch.empty(2, 0, 0, dtype=torch.int64))
-    """Per image and class the pixels that answer and label share, and those that either has; empty without pixels."""
+    right: Tensor
+    """Right answers to each image, ``(N,)``."""
+    labelled: Tensor
+    """Answers to each image that have a label, ``(N,)``; at most so many are right."""
+    overlap: Tensor = field(default_factory=lambda: torch.empty(2, 0, 0, dtype=torch.int64))
+    """Per image and class the pixels that answer and label share, and those that either has, ``(2, N, K)``; empty
+    without pixels."""
 
     @classmethod
     def joined(cls, parts: "list[Tally]") -> "Tally":
         """Of all batches together, on the CPU."""
-        right = torch.cat([part.right_N for part in parts]).cpu()
-        labelled = torch.cat([part.labelled_N for part in parts]).cpu()
-        return cls(right, labelled, torch.cat([part.overlap_2NK for part in parts], 1).cpu())
+        right = torch.cat([part.right for part in parts]).cpu()
+        labelled = torch.cat([part.labelled for part in parts]).cpu()
+        return cls(right, labelled, torch.cat([part.overlap for part in parts], 1).cpu())
 
     @property
     def accuracy(self) -> float:
         """Share of labelled answers that are right."""
-        return int(self.right_N.sum()) / int(self.labelled_N.sum())
+        return int(self.right.sum()) / int(self.labelled.sum())
 
     @property
     def mean_iou(self) -> float | None:
         """See :func:`mean_iou`; None where there are no pixels."""
-        return mean_iou(self.overlap_2NK) if self.overlap_2NK.numel() else None
+        return mean_iou(self.overlap) if self.overlap.numel() else None
+
+    def measures(self) -> dict[str, float]:
+        """All shares by the names that metrics give them."""
+        return {"accuracy": self.accuracy} | ({} if self.mean_iou is None else {"mean_iou": self.mean_iou})
 
 
 def right_answers(answers: Tensor, labels: Tensor) -> Tally:

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from eyas.component import Component
+from eyas.data.tasks import IGNORED
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Outputs:
     logits: Tensor
     """``(N, K)`` for K classes; ``(N, K, ...)`` for a network that answers per pixel."""
     labels: Tensor | None = None
-    """``(N,)``; given where :attr:`Scorer.needs_labels`."""
+    """``(N,)``, per pixel ``(N, ...)``, where :data:`eyas.data.tasks.IGNORED` is no class; given where
+    :attr:`Scorer.needs_labels`."""
     dense: Tensor | None = None
     """The dense network's logits; given where :attr:`Scorer.needs_dense`."""
     features: Tensor | None = None
@@ -48,6 +50,14 @@ class Scorer(Component):
 def per_image(values: Tensor) -> Tensor:
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
     return values if values.ndim == 1 else values.flatten(1).mean(1)
+
+
+def per_labelled_image(values: Tensor, labels: Tensor) -> Tensor:
+    """:func:`per_image` over the pixels that have a label; ``values`` are finite."""
+    if labels.ndim == 1:
+        return values
+    labelled = labels != IGNORED
+    return (values * labelled).flatten(1).sum(1) / labelled.flatten(1).sum(1)
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]
