@@ -63,7 +63,7 @@ def held_out_losses(
     for batch, labels in batches:
         images += len(batch)
         answers = [_answer(model, batch, output) for model in (dense, *models)]
-        labels_here = None if labels is None else labels.cpu()
+        labels_here = None if labels is None else labels.cpu().long()
         for number, logits in enumerate(answers[1:]):
             totals[number] -= float(scorer(Outputs(logits, labels_here, answers[0])).double().sum())
     return [total / max(images, 1) for total in totals]
