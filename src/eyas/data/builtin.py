@@ -21,8 +21,8 @@ def digits(folder: Path) -> None:
 
 
 def shapes(folder: Path) -> None:
-    """400 images of discs, squares and triangles before textures, and their masks; see :func:`write_shapes`."""
-    write_shapes(folder, images=400, size=32)
+    """600 images of discs, squares and triangles before textures, and their masks; see :func:`write_shapes`."""
+    write_shapes(folder, images=600, size=32)
 
 
 BUILTINS: dict[str, Callable[[Path], None]] = {"digits": digits, "shapes": shapes}

@@ -37,7 +37,7 @@ def _draw(random: np.random.Generator, size: int) -> tuple[NDArray[np.uint8], ND
     y_HW, x_HW = np.mgrid[:size, :size].astype(float)
     pixels_HWC, mask_HW = _texture(random, x_HW, y_HW), np.zeros((size, size), np.uint8)
     for label in random.integers(1, len(CLASSES), size=random.integers(2, 4)).tolist():
-        radius = random.uniform(size / 8, size / 4)
+        radius = random.uniform(size / 6, size / 3)
         dx_HW, dy_HW = x_HW - random.uniform(radius, size - radius), y_HW - random.uniform(radius, size - radius)
         outside_HW = _distance(label, dx_HW, dy_HW, radius)
         inside_HW = outside_HW < 0
@@ -52,7 +52,7 @@ def _texture(random: np.random.Generator, x_HW: NDArray[np.float64], y_HW: NDArr
     """A colour with stripes of a random direction and width, ``(H, W, 3)`` in [0, 1]."""
     angle, period = random.uniform(0, np.pi), random.uniform(3, 8)
     wave_HW = np.sin(2 * np.pi * (x_HW * np.cos(angle) + y_HW * np.sin(angle)) / period)
-    colour: NDArray[np.float64] = random.uniform(0.15, 0.85, 3) + 0.12 * wave_HW[..., None]
+    colour: NDArray[np.float64] = random.uniform(0.15, 0.85, 3) + 0.05 * wave_HW[..., None]
     return colour
 
 
