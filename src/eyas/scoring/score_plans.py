@@ -108,7 +108,7 @@ def score(  # noqa: PLR0917
         model, calibration_images, scoring_images, scoring_labels, seed=seed, training=options.training
     )
     arguments.check_final_rung(parsed, model, images.calibration)
-    arguments.check_training(parsed, images)
+    arguments.check_training(parsed, images, method.scorer)
     available = len(images.calibration) if batch_norms(model) else None
     fitted = fit_rungs(parsed, calibration=available, scoring=len(images.scoring))
     images = images.first(
@@ -131,7 +131,7 @@ def score(  # noqa: PLR0917
     with isolated_torch(resources.threads):
         with explain_out_of_memory("the dense network and the images"):
             engine = Engine(model, space, images, method, device=resources.local_device)
-        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images)
+        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images, own_labels=method.scorer.own_answers)
         job = _ScoringJob(model, plans, plan_digests, images, method, seed, resources, options)
         journal = _open_journal(job, spec, engine.example)
         try:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from eyas.component import Component
 from eyas.data.tasks import IGNORED
+from eyas.pruning.output_paths import primary_output
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,25 @@ class Scorer(Component):
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    own_answers: ClassVar[bool] = False
+    """It says itself what is judged (:meth:`answer`) and what labels mean, as for detectors: these may then be any
+    integers ``(N, ...)``, accuracy and cross-entropy are not known, and rungs cannot train."""
 
     def __call__(self, outputs: Outputs) -> Tensor:
         """Score of each image, shape ``(N,)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def answer(self, output: Any, choice: int | str | None = None) -> Tensor:
+        """What becomes :attr:`Outputs.logits` (of the dense network :attr:`Outputs.dense`), images first.
+
+        Args:
+            output: whatever the network returns.
+            choice: which of several outputs a user chose.
+
+        Raises:
+            DataError: the network has no such output.
+        """
+        return primary_output(output, choice)
 
     def reference(self, outputs: Outputs) -> Sequence[float]:
         """The same for ``(N, K)`` logits, computed another way in float64: the formula spelled out, for the tests."""
