@@ -50,14 +50,14 @@ def soft_nms(
 
         kept, scores = soft_nms(boxes, scores)
     """
-    boxes_N4, scores = np.asarray(boxes_N4, np.float64), np.array(scores_N, np.float64)
-    _check(boxes_N4, scores, decay=decay, sigma=sigma, threshold=threshold)
+    boxes, scores = np.asarray(boxes_N4, np.float64), np.array(scores_N, np.float64)
+    _check(boxes, scores, decay=decay, sigma=sigma, threshold=threshold)
     order, left = list[int](), np.ones(len(scores), bool)
     for _ in range(len(scores)):
         best = int(np.argmax(np.where(left, scores, -np.inf)))
         order.append(best)
         left[best] = False
-        overlap_M = intersection_over_union(boxes_N4[best], boxes_N4[left])
+        overlap_M = intersection_over_union(boxes[best], boxes[left])
         if decay == "linear":
             scores[left] *= np.where(overlap_M >= threshold, 1 - overlap_M, 1.0)
         elif sigma:
@@ -73,7 +73,8 @@ def intersection_over_union(box_4: NDArray[np.float64], boxes_N4: NDArray[np.flo
     low, high = np.maximum(box_4[:2], boxes_N4[:, :2]), np.minimum(box_4[2:], boxes_N4[:, 2:])
     shared_N = np.clip(high - low, 0, None).prod(1)
     union_N = _area(box_4[None]) + _area(boxes_N4) - shared_N
-    return np.divide(shared_N, union_N, out=np.zeros_like(shared_N), where=union_N > 0)
+    overlap_N: NDArray[np.float64] = np.divide(shared_N, union_N, out=np.zeros_like(shared_N), where=union_N > 0)
+    return overlap_N
 
 
 def _area(boxes_N4: NDArray[np.float64]) -> NDArray[np.float64]:
