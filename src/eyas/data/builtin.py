@@ -21,7 +21,7 @@ def digits(folder: Path) -> None:
 
 
 def shapes(folder: Path) -> None:
-    """600 images of discs, squares and triangles before textures, and their masks; see :func:`write_shapes`."""
+    """600 images of discs, squares and triangles before textures, and their masks."""
     write_shapes(folder, images=600, size=32)
 
 

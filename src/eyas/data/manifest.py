@@ -68,7 +68,7 @@ class Manifest(BaseModel):
     task: str = "classification"
     """The kind of task that the labels are for."""
     images: dict[str, int] = {}
-    """Images per split, where one shows several classes; else :attr:`splits` count them."""
+    """Images per split, where one shows several classes; else ``splits`` count them."""
 
     @property
     def knows_pixels(self) -> bool:

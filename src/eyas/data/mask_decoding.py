@@ -1,6 +1,6 @@
 """From a stored mask to the class number of each pixel a network sees.
 
-H height, W width; a pixel without a class is :data:`IGNORED`.
+H height, W width; a pixel without a class is ``IGNORED``.
 """
 
 import numpy as np
@@ -73,7 +73,7 @@ def require_same_size(image: str, size: tuple[int, int], mask: str, mask_size: t
 
 
 def _classes(numbers_HW: NDArray[np.int32], name: str, masks: Masks) -> NDArray[np.int32]:
-    """Class numbers, :data:`IGNORED` where there is none.
+    """Class numbers, ``IGNORED`` where there is none.
 
     Raises:
         DataError: a number is that of no class.

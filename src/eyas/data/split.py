@@ -86,7 +86,7 @@ class Split:
         return self.first_labels(len(self))
 
     def first_labels(self, count: int) -> Tensor:
-        """:attr:`labels` of the first images; masks are decoded once, and kept in memory."""
+        """Labels of the first images; masks are decoded once, and kept in memory."""
         if not self._masks:
             return self._labels[:count]
         wanted = min(count, len(self))

@@ -1,5 +1,6 @@
 """The root of the tasks: what a task says of a network's answers."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
@@ -12,7 +13,7 @@ from eyas.data.tasks.tally import Tally
 class Task(Component):
     """What a network answers about an image, and how its answers are judged.
 
-    Whoever has labels at hand knows the task by them (:meth:`of`); whoever has none reads it from the data set's
+    Whoever has labels at hand knows the task by them (``Task.of``); whoever has none reads it from the data set's
     manifest.
     """
 
@@ -37,9 +38,21 @@ class Task(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it judges answers")
 
     def value(self, tally: Tally) -> float:
-        """The :attr:`measure` of a tally, between 0 and 1."""
+        """The ``measure`` of a tally, between 0 and 1."""
         value: float = getattr(tally, self.measure)
         return value
+
+
+def deciding(metrics: Mapping[str, float], before: str) -> tuple[str, float]:
+    """What decides among a stage's metrics whose names start with ``before``: in words, and its value.
+
+    Raises:
+        KeyError: there is none.
+    """
+    for member in sorted(Task.members().values(), key=lambda member: member.measure == Task.measure):
+        if f"{before}{member.measure}" in metrics:
+            return member.words, metrics[f"{before}{member.measure}"]
+    raise KeyError(f"{before}{Task.measure}")
 
 
 AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(Task.parse)]

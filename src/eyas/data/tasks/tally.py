@@ -38,7 +38,7 @@ class Tally:
 
     @property
     def mean_iou(self) -> float | None:
-        """See :func:`mean_iou`; None where there are no pixels."""
+        """See ``mean_iou`` below; None where there are no pixels."""
         return mean_iou(self.overlap) if self.overlap.numel() else None
 
     def measures(self) -> dict[str, float]:
