@@ -111,9 +111,9 @@ def test_overlap_of_boxes_without_area_is_none() -> None:
     [
         (np.zeros((3, 4)), np.zeros(2), {}, r"\(N, 4\) and \(N,\)"),
         (np.full((1, 4), np.nan), np.zeros(1), {}, "not finite"),
-        (np.zeros((1, 4)), np.zeros(1), {"sigma": -1}, "`sigma` -1"),
-        (np.zeros((1, 4)), np.zeros(1), {"decay": "hard"}, "`decay` 'hard'"),
-        (np.zeros((1, 4)), np.zeros(1), {"decay": "linear", "threshold": 2.0}, "`threshold` 2.0"),
+        (np.zeros((1, 4)), np.zeros(1), {"sigma": -1}, "sigma -1"),
+        (np.zeros((1, 4)), np.zeros(1), {"decay": "hard"}, "decay 'hard'"),
+        (np.zeros((1, 4)), np.zeros(1), {"decay": "linear", "threshold": 2.0}, "threshold 2.0"),
     ],
 )
 def test_what_makes_no_sense_is_refused(boxes, scores, options, words) -> None:

@@ -90,7 +90,7 @@ def _check(boxes_N4: Floats, scores_N: Floats, *, decay: str, sigma: float, thre
         raise ParameterError("boxes or scores are not finite: look at the network's outputs")
     if decay not in {"gaussian", "linear"} or sigma < 0 or not 0 <= threshold <= 1:
         msg = (
-            f"`decay` {decay!r}, `sigma` {sigma}, `threshold` {threshold}: give gaussian with a sigma of 0 or more, or "
+            f"decay {decay!r}, sigma {sigma}, threshold {threshold}: give gaussian with a sigma of 0 or more, or "
             "linear with a threshold between 0 and 1"
         )
         raise ParameterError(msg)
