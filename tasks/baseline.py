@@ -104,23 +104,19 @@ def _require_repeating(network: Network, constants: tuple[Tensor, ...], source: 
 def _judge_checkpoint(data: TrainingData, network: Network, note: str) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
     score, test = (data.evaluate(network.model, split, network.output) for split in ("score", "test"))
-    _log.info("checkpoint as it is: score accuracy %.4f, test accuracy %.4f%s", score.accuracy, test.accuracy, note)
-    return {
-        "checkpoint_score_accuracy": score.accuracy,
-        "checkpoint_test_accuracy": test.accuracy,
-        "checkpoint_test_cross_entropy": test.cross_entropy,
-    }
+    words = data.dataset.task.words
+    _log.info("checkpoint as it is: score %s %.4f, test %s %.4f%s", words, score.value, words, test.value, note)
+    return score.metrics("checkpoint_score") | test.metrics("checkpoint_test")
 
 
 def _judge(data: TrainingData, network: Network, result: TrainingResult, note: str) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
     test = data.evaluate(network.model, "test", network.output)
-    _log.info("dense network: score accuracy %.4f, test accuracy %.4f%s", result.best.accuracy, test.accuracy, note)
+    words = data.dataset.task.words
+    _log.info("dense network: score %s %.4f, test %s %.4f%s", words, result.best.value, words, test.value, note)
     return {
-        "score_accuracy": result.best.accuracy,
-        "score_cross_entropy": result.best.cross_entropy,
-        "test_accuracy": test.accuracy,
-        "test_cross_entropy": test.cross_entropy,
+        **result.best.metrics("score"),
+        **test.metrics("test"),
         "test_images": test.images,
         "score_images": result.best.images,
         "best_epoch": result.best_epoch,

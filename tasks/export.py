@@ -14,6 +14,7 @@ from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
+from eyas.data.tasks import Task
 from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact
 from eyas.deploy.bn_statistics import write_statistics
 from eyas.deploy.bundle.contents import BUNDLE
@@ -69,7 +70,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     dataset = open_dataset(artifacts / "fetch")
     test = dataset.split("test")
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
-    labels_N = test.labels[: len(images_NCHW)]
+    labels_N = test.first_labels(len(images_NCHW))
     network = load_dense(params, artifacts)
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
@@ -136,7 +137,7 @@ def calibration_images(dataset: Dataset, *, wanted: bool) -> tuple[Tensor, HeldO
     split = dataset.split("calibration")
     images_NCHW = dataset.normalise(split.images(CALIBRATION_IMAGES + HELD_OUT_IMAGES if wanted else 1))
     count = min(CALIBRATION_IMAGES, (len(images_NCHW) + 1) // 2)
-    return images_NCHW[:count], HeldOut(images_NCHW[count:], split.labels[count : len(images_NCHW)])
+    return images_NCHW[:count], HeldOut(images_NCHW[count:], split.first_labels(len(images_NCHW))[count:])
 
 
 def check_files(
@@ -202,10 +203,11 @@ def describe_image(folder: Path, position: int) -> str:
 
 def parity_by_file(written: Written, checked: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The comparisons by file name."""
-    names = ("images", "max_difference", "relative_difference", "agreement", "accuracy", "bytes")
+    names = ("images", "max_difference", "relative_difference", "agreement", "bytes")
+    names += tuple(member.measure for member in Task.members().values())
     results = {}
     for name, (_, path) in written.items():
-        results[path.name] = {key: checked[name][key] for key in names}
+        results[path.name] = {key: checked[name][key] for key in names if key in checked[name]}
         if checked[name]["outputs"]:
             results[path.name]["outputs"] = checked[name]["outputs"]
     return results
@@ -239,6 +241,7 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
             "mean": list(dataset.mean),
             "std": list(dataset.std),
         },
+        **({} if dataset.task.kind == "classification" else {"task": dataset.task.kind}),
         "classes": list(dataset.class_names),
         "dataset": dataset.digest,
     }
@@ -253,7 +256,8 @@ def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     """One flat object of numbers; no times, so that equal runs have equal bytes."""
     files = {name.removesuffix(".onnx").replace(".", "_"): result for name, result in parity["files"].items()}
     numbers: dict[str, float | int] = {f"{name}_bytes": result["bytes"] for name, result in files.items()}
-    numbers |= {f"{name}_accuracy": result["accuracy"] for name, result in files.items()}
+    measures = [member.measure for member in Task.members().values()]
+    numbers |= {f"{name}_{part}": result[part] for name, result in files.items() for part in measures if part in result}
     pruned = parity["files"]["model.onnx"]
     numbers |= {name: pruned[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from eyas.config import PipelineParams
 from eyas.data import Dataset
 from eyas.data.comparability import read_comparability
-from eyas.deploy import onnx_runtime
 from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
 from eyas.deploy.bundle.make_bundle import make_bundle
 from eyas.deploy.bundle.model_card import CardFacts, model_card
 from eyas.deploy.logit_parity import LogitParity
 from eyas.deploy.named_outputs import outputs_of
-from eyas.deploy.runtimes import LOGITS
+from eyas.deploy.runtimes import LOGITS, Runtime
 from eyas.networks.saved_network import Network
 from eyas.pruning.plan import PruningPlan
 from tasks.search_space import read_space
@@ -95,7 +94,7 @@ def why_none(exported: nn.Module, images_NCHW: Tensor, classes: int) -> str | No
 
 def right_by_class(export: Path, dataset: Dataset, images_NCHW: Tensor) -> list[tuple[int, int]]:
     """For each class how many of its test images ``model.onnx`` answers rightly, and how many there are."""
-    answers = onnx_runtime.logits(onnx_runtime.session(export / "model.onnx"), images_NCHW).argmax(1)
+    answers = Runtime.parse("onnx").open(export / "model.onnx").logits(images_NCHW).argmax(1)
     labels = dataset.split("test").labels[: len(answers)]
     counts = (torch.bincount(chosen, minlength=dataset.num_classes) for chosen in (labels[answers == labels], labels))
     return list(zip(*(count.tolist() for count in counts), strict=True))

@@ -31,6 +31,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "image_column": "image_column of fetch.format",
     "label_column": "label_column of fetch.format",
     "class_level": "class_level of fetch.format",
+    "ignore": "ignore of fetch.format",
     **{name: f"fetch.limits.{name}" for name in Limits.model_fields},
 }
 """What the arguments of the library's functions that this stage calls are in ``params.yaml``."""
@@ -62,7 +63,8 @@ def _is_local(address: str) -> bool:
 def _bring(settings: FetchParams, part: str, address: str, folder: Path, store: Store) -> set[str]:
     """Bring one source: all of it, or in passing the few images that are asked for; returns checked names."""
     few = settings.max_images if part == "train" and not settings.sha256 and not address.startswith(BUILTIN) else None
-    if few and fetch_subset(address, folder, store, max_images=few, format=settings.format, limits=settings.limits):
+    how = {"format": settings.format, "task": settings.task.kind, "limits": settings.limits}
+    if few and fetch_subset(address, folder, store, max_images=few, **how):
         return set()
     return fetch_files(address, folder, store.bring, settings.sha256, settings.limits)
 

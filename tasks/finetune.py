@@ -19,6 +19,7 @@ from torch import nn
 from eyas.config import PipelineParams
 from eyas.data.comparability import read_comparability
 from eyas.networks.saved_network import Network
+from eyas.operations.paired_difference import compare
 from eyas.operations.uniform_outcome import PREFIX, uniform_outcome
 from eyas.progress import Progress
 from eyas.pruning.cost import Cost
@@ -65,8 +66,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     winner = training.run(plan, folders[0], halves[0])
     dense_test = data.evaluate(dense.model, "test", dense.output)
     note = read_comparability(artifacts / "baseline").note
-    scored, tested = winner.result.best.accuracy, winner.test.accuracy
-    _log.info("pruned network: score accuracy %.4f, test accuracy %.4f%s", scored, tested, note)
+    words, scored, tested = data.dataset.task.words, winner.result.best.value, winner.test.value
+    _log.info("pruned network: score %s %.4f, test %s %.4f%s", words, scored, words, tested, note)
     metrics = _metrics(winner, dense_test, space.cost(plan.widths))
     if uniform:
         folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
@@ -105,10 +106,9 @@ def _halves(progress: Progress) -> list[Progress]:
     ]
 
 
-def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, int]:
-    """Images of a split that only one of two networks answers right."""
-    gained, lost = after.correct & ~before.correct, before.correct & ~after.correct
-    return {f"{split}_gained": int(gained.sum()), f"{split}_lost": int(lost.sum())}
+def _paired(split: str, before: Evaluation, after: Evaluation) -> dict[str, float | int]:
+    """How two networks compare on the images of a split, image by image."""
+    return {f"{split}_{name}": value for name, value in compare(before, after).metrics().items()}
 
 
 def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, Any]:

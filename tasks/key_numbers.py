@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from eyas.data.tasks import deciding
 from eyas.operations.report.result_table import count, percent, signed
 
 Metrics = Mapping[str, Any]
@@ -27,8 +28,9 @@ def _fetch(metrics: Metrics) -> str:
     return ", ".join(f"{metrics[part]:,} {part}" for part in parts) + f" images of {metrics['classes']} classes"
 
 
-def _baseline(metrics: Metrics) -> str:
-    return f"test accuracy {percent(metrics['test_accuracy'])}, {count(metrics['macs'])} MACs"
+def _trained(metrics: Metrics) -> str:
+    measure, value = deciding(metrics, "test_")
+    return f"test {measure} {percent(value)}, {count(metrics['macs'])} MACs"
 
 
 def _sample(metrics: Metrics) -> str:
@@ -41,10 +43,6 @@ def _score(metrics: Metrics) -> str:
     return f"best {signed(metrics['winner_score'])} of {metrics['candidates']:,} candidates{uniform}"
 
 
-def _finetune(metrics: Metrics) -> str:
-    return f"test accuracy {percent(metrics['test_accuracy'])}, {count(metrics['macs'])} MACs"
-
-
 def _export(metrics: Metrics) -> str:
     size, difference = count(metrics["model_bytes"]), metrics["max_difference"]
     return f"{size}B, agrees with PyTorch on {percent(metrics['agreement'])} (largest difference {difference:.1e})"
@@ -52,9 +50,9 @@ def _export(metrics: Metrics) -> str:
 
 _WORDS: dict[str, Callable[[Metrics], str]] = {
     "fetch": _fetch,
-    "baseline": _baseline,
+    "baseline": _trained,
     "sample": _sample,
     "score": _score,
-    "finetune": _finetune,
+    "finetune": _trained,
     "export": _export,
 }

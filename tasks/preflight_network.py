@@ -11,6 +11,7 @@ from torch import nn
 
 import models
 from eyas.config import PipelineParams, expand
+from eyas.data.tasks import Task
 from eyas.deploy.named_outputs import flattened
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
@@ -54,6 +55,7 @@ class ExpectedData:
 
     image_shape: tuple[int, int, int]
     num_classes: int
+    task: Task
 
 
 def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
@@ -102,7 +104,8 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
             look.skipped.append("the network: how many classes it tells apart is known when the data is here")
     if classes is None:
         return look
-    data, size = ExpectedData((len(params.fetch.mean), *(params.fetch.image_size,) * 2), classes), None
+    shape = (len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
+    data, size = ExpectedData(shape, classes, params.fetch.task), None
     with look.telling("baseline.architecture", baseline.FIELDS):
         model = build_model(section.architecture, section.arguments, classes, seed=section.seed)
         output = check_fits(model, data, params.output)

@@ -41,12 +41,9 @@ class Finetuned:
     def accuracies(self) -> dict[str, float]:
         """As the stage's metrics have them."""
         return {
-            "recalibrated_score_accuracy": self.before.accuracy,
-            "recalibrated_score_cross_entropy": self.before.cross_entropy,
-            "score_accuracy": self.result.best.accuracy,
-            "score_cross_entropy": self.result.best.cross_entropy,
-            "test_accuracy": self.test.accuracy,
-            "test_cross_entropy": self.test.cross_entropy,
+            **self.before.metrics("recalibrated_score"),
+            **self.result.best.metrics("score"),
+            **self.test.metrics("test"),
             "best_epoch": self.result.best_epoch,
         }
 
@@ -66,7 +63,8 @@ class PrunedTraining:
         """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``."""
         small, refitted = self._pruned(self.dense.model, self.space, plan)
         before = self.data.evaluate(small, "score", self.dense.output)
-        _log.info("before training: score accuracy %.4f, cross-entropy %.4f", before.accuracy, before.cross_entropy)
+        words = self.data.dataset.task.words
+        _log.info("before training: score %s %.4f, cross-entropy %.4f", words, before.value, before.cross_entropy)
         if self.params.finetune.gradual is None:
             result = self._train(small, folder, progress)
         else:

@@ -139,7 +139,7 @@ def _race(
         plans,
         calibration,
         _images(dataset, "score", score.score_images),
-        dataset.split("score").labels[: score.score_images],
+        dataset.split("score").first_labels(score.score_images),
         rungs=score.rungs,
         device=stage.device(params.runtime),
         seed=score.seed,
@@ -169,7 +169,7 @@ def _training(dataset: Dataset, params: PipelineParams) -> tuple[Tensor, Tensor 
     count = max(rung.training_images for rung in params.score.rungs)
     if not count:
         return None
-    labels = dataset.split("train").labels[:count] if params.score.scorer.needs_labels else None
+    labels = dataset.split("train").first_labels(count) if params.score.scorer.needs_labels else None
     return _images(dataset, "train", count), labels
 
 

@@ -1,10 +1,10 @@
 """What the registry holds and what happened last, as lines for the terminal."""
 
 import json
-import math
 from datetime import UTC, datetime
 
 from eyas.data.comparability import Comparability
+from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.status import RunSummary, read_status
 from tasks.record import open_store
@@ -25,10 +25,13 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
 def _describe(version: Version | None) -> str:
     if version is None:
         return "none"
-    accuracy = version.metrics.get("finetune.test_accuracy", math.nan)
     seen = Comparability.from_tags(version.tags) or Comparability()
     caution = "" if seen.comparable else " on images that it may have seen"
-    known = "" if math.isnan(accuracy) else f", test accuracy {100 * accuracy:.2f} %{caution}"
+    try:
+        measure, value = deciding(version.metrics, "finetune.test_")
+        known = f", test {measure} {100 * value:.2f} %{caution}"
+    except KeyError:
+        known = ""
     return f"version {version.number}{known}; {_reason(version)}"
 
 

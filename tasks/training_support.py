@@ -14,7 +14,7 @@ from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
-from eyas.pruning.output_paths import choose_output, named_outputs, output_path, primary_output
+from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
 from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
 from eyas.training.recipes import Recipe
 from eyas.training.trial_step import check_learns
@@ -101,13 +101,14 @@ def check_fits(model: nn.Module, dataset: Dataset, choice: int | str | None = No
         ParameterError: says what the network was given and what it made of it.
         DataError: no output was chosen and several may be the logits, or there is none of that name.
     """
-    answer = _answer(model, dataset)
-    output = choose_output(answer, dataset.num_classes) if choice is None else output_path(answer, choice)
+    answer, shape = _answer(model, dataset), dataset.task.answer_shape(dataset.image_shape)
+    output = choose_output(answer, dataset.num_classes, shape) if choice is None else output_path(answer, choice)
     logits = primary_output(answer, output)
-    if logits.ndim != 2 or logits.shape[1] < dataset.num_classes:
+    if not is_logits(logits, dataset.num_classes, shape):
+        needed = ", ".join(map(str, (2, "K", *shape)))
         msg = (
-            f"the network answers two images with {tuple(logits.shape)}; needed are logits (2, K) with K at least "
-            f"{dataset.num_classes}, the number of classes"
+            f"the network answers two images with {tuple(logits.shape)}; needed are logits ({needed}) with K at least "
+            f"{dataset.num_classes}, the number of classes: the task is {dataset.task.kind} (fetch.task)"
         )
         raise ParameterError(msg)
     if output is not None:

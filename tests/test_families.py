@@ -202,6 +202,21 @@ class New(BudgetSampler):
     floor: float = 0.2
 """,
     ),
+    "task": Example(
+        "fetch.task",
+        "tests/data/test_task_contract.py",
+        """
+from typing import ClassVar, Literal
+
+from eyas.data.tasks.segmentation import Segmentation
+
+
+class New(Segmentation):
+    kind: Literal["new"] = "new"
+    measure: ClassVar[str] = "accuracy"
+    words: ClassVar[str] = "pixel accuracy"
+""",
+    ),
     "scorer": Example(
         "score.scorer",
         "tests/scoring/scorers/test_scorers.py",

@@ -9,7 +9,8 @@ from eyas.data.manifest import list_files
 def listed(root: Path, kind: str = "auto", **options: object) -> tuple[Format, Listing]:
     files = list(list_files(root))
     choice = "auto" if kind == "auto" else Format.parse({"kind": kind, **options})
-    member = choose_format(choice, files, root.name)
+    task = "classification" if choice == "auto" else choice.task
+    member = choose_format(choice, files, root.name, task)
     return member.resolved(root, files), member.list_images(root, files)
 
 

@@ -38,7 +38,8 @@ WRITERS: dict[str, tuple[str, int, int, Callable[..., Any]]] = {
 
 
 KINDS = sorted(Format.registry)
-WITHOUT_WRITER = sorted(set(KINDS) - {kind for kind, *_ in WRITERS.values()})  # these bring an example themselves
+OF_PIXELS = {kind for kind, member in Format.members().items() if member.task == "segmentation"}
+WITHOUT_WRITER = sorted(set(KINDS) - OF_PIXELS - {kind for kind, *_ in WRITERS.values()})  # bring an example themselves
 WRITERS |= {kind: (kind, 8, 3, Format.parse(kind).write_example) for kind in WITHOUT_WRITER}
 
 
@@ -55,7 +56,7 @@ def test_files_of_no_image_are_nobodys_and_the_message_names_every_format(kind) 
     assert not member.recognises([])
     assert not member.recognises(["notes.txt", "folder/README.md"])
     with pytest.raises(DataError) as caught:
-        detect(["notes.txt"], "here")
+        detect(["notes.txt"], "here", member.task)
     assert (member.expects or kind) in str(caught.value)
 
 
@@ -117,7 +118,7 @@ def test_unknown_files_say_what_is_known(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match=r"notes\.txt.*Parquet.*IDX.*CIFAR"):
         listed(tmp_path)
-    with pytest.raises(ParameterError, match="cifar, folder, idx, parquet"):
+    with pytest.raises(ParameterError, match="cifar, folder, idx, masks, parquet"):
         Format.parse("tfrecord")
 
 

@@ -157,3 +157,27 @@ def test_public_checkpoints_load_strictly(name):
     model = models.build(name.split("-")[0], 10)
     model.load_state_dict({key.removeprefix("module."): value for key, value in content.items()}, strict=True)
     assert torch.equal(model.linear.weight, content["module.linear.weight"])
+
+
+def test_a_unet_answers_every_pixel_at_the_published_size():
+    # Ronneberger et al. 2015, figure 1: 64 channels, 4 halvings. 31 M parameters, here with batch-norm, without biases
+    with torch.device("meta"):
+        model = models.build("unet", 2, width=64, depth=4, in_channels=1)
+        assert model(torch.empty(1, 1, 64, 64)).shape == (1, 2, 64, 64)
+        assert round(count_params(model) / 1e6) == 31
+        convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    assert len(convolutions) == 23  # "In total the network has 23 convolutional layers" (section 2)
+
+
+def test_a_unet_learns_and_can_be_pruned_whole():
+    import eyas
+
+    torch.manual_seed(0)
+    model = models.build("unet", 3, width=4, depth=2)
+    images = torch.randn(2, 3, 16, 16)
+    model(images).square().sum().backward()
+    assert all(float(parameter.grad.abs().sum()) > 0 for parameter in model.parameters())
+    space = eyas.trace(model.eval(), (images,))
+    assert {name for frozen in space.frozen for name in frozen.layers} == {"head"}
+    plan = space.plan({group.name: max(1, group.channels // 2) for group in space.groups})
+    eyas.check_parity(model, space, plan, (images,)).require(1e-5)

@@ -217,7 +217,7 @@ def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
     facts = replace(GOOD, recalibration=PairedCounts(1000, 10, 110))
     (remark,) = reach_verdict(facts).remarks
     assert remark.name == "worse_than_recalibrated"
-    assert "right on 80.00% of the score images when it was merely recalibrated, and on 70.00% after" in remark.words
+    assert "accuracy on the score images was 80.00% when it was merely recalibrated, and 70.00% after" in remark.words
     assert "finetune.recipe.learning_rate" in remark.advice
     assert names(replace(GOOD, recalibration=PairedCounts(1000, 10, 12))) == set()  # as good as by chance
     assert names(replace(GOOD, recalibration=None)) == set()
@@ -284,7 +284,7 @@ def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() 
     behind = replace(GOOD, finetuned_uniform=PairedCounts(2000, 40, 90))
     (remark,) = reach_verdict(behind).remarks
     assert remark.name == "behind_uniform"
-    assert "answer 50 more of 2,000 test images right than the winner" in remark.text
+    assert "the winner answers 50 fewer of 2,000 test images right than uniform widths" in remark.text
     for counts in (PairedCounts(2000, 90, 40), PairedCounts(2000, 60, 65)):
         assert names(replace(GOOD, finetuned_uniform=counts)) == set()
     assert "behind_uniform" not in names(replace(behind, not_comparable="the checkpoint saw the test images"))

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 
+from eyas.operations.paired_counts import PairedCounts
 from eyas.scoring.diagnosis import DEVIATIONS, advice, diagnose, outcome, prediction, standing
 from eyas.scoring.race.score_table import ScoreTable
 
@@ -96,6 +97,11 @@ def test_a_race_that_ends_in_training_is_not_doubted():
     assert len(diagnose(table(rungs, at_chance=0.9), macs_share=0.125, uniform_in_band=True)) == 1
 
 
+def told(gained, lost):
+    counts = PairedCounts(2000, gained, lost)
+    return counts.standing, counts.details
+
+
 @pytest.mark.parametrize(
     ("counts", "interval", "predicted", "words"),
     [
@@ -117,12 +123,12 @@ def test_a_race_that_ends_in_training_is_not_doubted():
     ],
 )
 def test_what_became_of_it(counts, interval, predicted, words):
-    text = outcome(*counts, 2000, interval, predicted=predicted)
+    text = outcome(*told(*counts), interval, predicted=predicted)
     assert text.startswith("after the same fine-tuning ")
     assert all(part in text for part in words), text
     assert ("predicted" in text) == any("predict" in part for part in words)
-    assert "interval \N{MINUS SIGN}1.00 to +2.00 points" in outcome(90, 79, 2000, (-0.01, 0.02), predicted=predicted)
+    assert "interval \N{MINUS SIGN}1.00 to +2.00 points" in outcome(*told(90, 79), (-0.01, 0.02), predicted=predicted)
 
 
 def test_what_was_not_trained_is_told_as_such():
-    assert outcome(3, 1, 20, INTERVAL, predicted="undecided", trained=False).startswith("without fine-tuning it is")
+    assert outcome(*told(3, 1), INTERVAL, predicted="undecided", trained=False).startswith("without fine-tuning it is")

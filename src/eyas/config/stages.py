@@ -12,6 +12,7 @@ from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, S
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
+from eyas.data.tasks import AnyTask, Task
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.deploy.runtimes import AnyRuntime
 from eyas.pruning.criteria import AnyCriterion, Criterion
@@ -37,6 +38,8 @@ class FetchParams(Section):
     """The given test set; without one, ``test_fraction`` of the training data is set aside. Instead of an address:
     ``included`` is the test set that ``train`` itself brings, and must; ``from_train`` sets aside a part of ``train``
     even where ``baseline.checkpoint`` may have seen it, and marks every accuracy as not comparable."""
+    task: AnyTask = Field(default_factory=lambda: Task.parse("classification"))
+    """What a network answers about an image: ``classification``, one class, or ``segmentation``, one per pixel."""
     format: AnyFormat = "auto"
     """How the files hold their images: a kind, ``{kind: parquet, image_column: ..., label_column: ...}``, or ``auto``,
     which looks. Parquet's two columns may also stand beside ``format``, as they did before."""

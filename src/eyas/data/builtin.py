@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from eyas.data.formats.idx import write_idx
+from eyas.data.shapes import write_shapes
 from eyas.errors import DataError
 
 
@@ -19,7 +20,12 @@ def digits(folder: Path) -> None:
     write_idx(folder / "digits-labels-idx1-ubyte", bunch.target.astype(np.uint8))
 
 
-BUILTINS: dict[str, Callable[[Path], None]] = {"digits": digits}
+def shapes(folder: Path) -> None:
+    """600 images of discs, squares and triangles before textures, and their masks."""
+    write_shapes(folder, images=600, size=32)
+
+
+BUILTINS: dict[str, Callable[[Path], None]] = {"digits": digits, "shapes": shapes}
 
 
 def check_builtin(name: str) -> None:

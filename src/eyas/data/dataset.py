@@ -16,8 +16,9 @@ from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, read_index
 from eyas.data.limits import UNLIMITED
 from eyas.data.manifest import FILES, INDEX, Manifest, check_files, read_manifest
-from eyas.data.split import ImageStore, Split
+from eyas.data.split import ImageStore, MaskFile, Split
 from eyas.data.split_assignment import SPLITS
+from eyas.data.tasks import Task
 from eyas.errors import ChecksumError, DataError
 
 MEMORY_LIMIT = 4 * 2**30
@@ -42,6 +43,11 @@ class Dataset:
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.manifest.classes)
+
+    @property
+    def task(self) -> Task:
+        """What its labels are for."""
+        return Task.parse(self.manifest.task)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -139,6 +145,7 @@ def _splits(index: Sequence[IndexRow], store: ImageStore) -> dict[str, Split]:
             [row.sha256 for row in chosen],
             torch.tensor([row.label for row in chosen], dtype=torch.int64),
             store,
+            masks=[MaskFile(ImageLocation(row.mask, -1), row.mask_sha256) for row in chosen if row.mask],
         )
         for name, chosen in rows.items()
     }

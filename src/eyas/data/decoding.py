@@ -22,10 +22,11 @@ _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that sta
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 """Pillow's colour mode by number of channels."""
 # What Pillow raises for bytes that are no image, of whatever kind.
-_DAMAGE = (
+DAMAGE = (
     *(Image.DecompressionBombError, OSError, SyntaxError, ValueError, TypeError, struct.error, EOFError),
     *(OverflowError, ArithmeticError, LookupError, AttributeError, RuntimeError, NotImplementedError),
 )
+"""What Pillow raises for bytes that are no image, of whatever kind."""
 _PILLOWS_LIMIT = threading.Lock()
 _WHITE = 65535  # of 16 bits
 _BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF (TIFF 6.0, section 8)
@@ -38,6 +39,8 @@ class Decoded(NamedTuple):
     """(C, H, W)."""
     peak: int | None
     """Largest value, as stored, of a grey image of 16 bits; None of all others."""
+    stored: tuple[int, int]
+    """Width and height before it was resized, turned upright."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ class Preprocessing:
             DataError: the bytes are no image, are cut short, or are more pixels than ``limits`` allow, which is told
                 before they are decoded.
         """
-        pixels_HWC, peak = self._read(payload, name, self._fit)
-        return Decoded(pixels_HWC.transpose(2, 0, 1), peak)
+        pixels_HWC, peak, stored = self._read(payload, name, self.fit)
+        return Decoded(pixels_HWC.transpose(2, 0, 1), peak, stored)
 
     def upright(self, payload: Payload, name: str) -> NDArray[np.uint8]:
         """One image before it is resized, ``(H, W, C)``: upright, in the network's colours; errors as above."""
@@ -90,37 +93,37 @@ class Preprocessing:
 
     def _read(
         self, payload: Payload, name: str, fit: Callable[[Image.Image], Image.Image]
-    ) -> tuple[NDArray[np.uint8], int | None]:
-        """Pixels ``(H, W, C)`` and the peak of an image that ``fit`` brings to its size."""
+    ) -> tuple[NDArray[np.uint8], int | None, tuple[int, int]]:
+        """Pixels ``(H, W, C)``, the peak and the stored size of an image that ``fit`` brings to its size."""
         try:
-            with _open(payload) as image:
+            with open_image(payload) as image:
                 self.limits.check_pixels(*image.size)
                 _turn_upright(image)
-                peak = _peak(image)
+                peak, stored = _peak(image), image.size
                 pixels = np.asarray(fit(_colour(image, MODES[self.channels])))
-        except _DAMAGE as error:
+        except DAMAGE as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
             raise DataError(msg) from error
-        return pixels.reshape(*pixels.shape[:2], self.channels), peak
+        return pixels.reshape(*pixels.shape[:2], self.channels), peak, stored
 
-    def _fit(self, image: Image.Image) -> Image.Image:
-        """Resize (bilinear, antialiased) and crop to the network's size."""
+    def fit(self, image: Image.Image, how: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
+        """Resize (antialiased, where ``how`` is) and crop to the network's size."""
         if self.resize is None:
             target = (self.size, self.size)
-            return image if image.size == target else image.resize(target, Image.Resampling.BILINEAR)
+            return image if image.size == target else image.resize(target, how)
         width, height = image.size
         short = min(width, height)
         scaled = (self.resize * width // short, self.resize * height // short)
         self.limits.check_pixels(*scaled)
         if scaled != image.size:
-            image = image.resize(scaled, Image.Resampling.BILINEAR)
+            image = image.resize(scaled, how)
         left, top = round((scaled[0] - self.size) / 2), round((scaled[1] - self.size) / 2)
         return image.crop((left, top, left + self.size, top + self.size))
 
 
-def _open(payload: Payload) -> Image.Image:
-    """The image, of which no more than the header is read; how large it may be is not left to Pillow."""
+def open_image(payload: Payload) -> Image.Image:
+    """An image, of which no more than the header is read; how large it may be is not left to Pillow."""
     if isinstance(payload, bytes):
         with _PILLOWS_LIMIT:  # one for the process: without it, Pillow refuses what a limit of the user's would allow
             pillows, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

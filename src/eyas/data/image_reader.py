@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.data.formats import Format
+from eyas.data.formats.masks import Masks
 from eyas.data.payload import Payload, content_hash
 from eyas.errors import ChecksumError, DataError
 from eyas.parallel import ordered_map
@@ -77,6 +78,12 @@ class ImageReader:
         except FileNotFoundError as error:
             msg = f"{location.file} is missing from {self.root}: run the fetch stage again"
             raise DataError(msg) from error
+
+    def masks_of(self, file: str) -> Masks:
+        """The format of a file that is a mask."""
+        member = self._format(file)
+        assert isinstance(member, Masks)
+        return member
 
     def _format(self, file: str) -> Format:
         return self.formats[file.split("/", 1)[0]]

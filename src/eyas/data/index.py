@@ -22,8 +22,11 @@ _INDEX_SCHEMA = pa.schema(
         ("split", pa.dictionary(pa.int32(), pa.string())),
         ("sha256", pa.string()),
         ("pixels", pa.string()),
+        ("mask", pa.string()),
+        ("mask_sha256", pa.string()),
     ]
 )
+_MAY_BE_LEFT_OUT = ("pixels", "mask", "mask_sha256")
 
 
 class IndexRow(NamedTuple):
@@ -37,6 +40,10 @@ class IndexRow(NamedTuple):
     pixels: str = ""
     """sha256 of the decoded pixels; "" where it is that of the stored image, or is not known."""
 
+    mask: str = ""
+    """File that holds a class per pixel; "" where the label is that of the image."""
+    mask_sha256: str = ""
+
     @property
     def pixel_hash(self) -> str:
         """sha256 of the decoded pixels, as far as it is known."""
@@ -44,26 +51,26 @@ class IndexRow(NamedTuple):
 
 
 def write_index(path: Path, rows: Sequence[IndexRow]) -> None:
-    """Write the index with fixed settings, so that equal rows are equal bytes; without ``pixels`` where all are ""."""
+    """Write the index with fixed settings, so that equal rows are equal bytes; without columns where all are ""."""
     columns = {name: [getattr(row, name) for row in rows] for name in _INDEX_SCHEMA.names}
     table = pa.table(columns, schema=_INDEX_SCHEMA)
-    table = table if any(columns["pixels"]) else table.drop_columns("pixels")
+    table = table.drop_columns([name for name in _MAY_BE_LEFT_OUT if not any(columns[name])])
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
 def read_index(path: Path) -> list[IndexRow]:
     """The rows of an index, sorted by split and digest."""
     table = pq.read_table(path)
-    columns = {"pixels": [""] * len(table), **table.to_pydict()}
+    columns = {**dict.fromkeys(_MAY_BE_LEFT_OUT, [""] * len(table)), **table.to_pydict()}
     return [IndexRow(*values) for values in zip(*(columns[name] for name in IndexRow._fields), strict=True)]
 
 
 def dataset_digest(rows: Sequence[IndexRow], settings: Mapping[str, Any]) -> str:
-    """The hash of a data set: of every image's digest, label and split, and of ``settings``.
+    """The hash of a data set: of every image's digest, label or mask, and split, and of ``settings``.
 
     Where an image is stored does not count, and neither does the order of the files.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for line in sorted(f"{row.sha256} {row.label} {row.split}\n" for row in rows):
+    for line in sorted(f"{row.sha256} {row.mask_sha256 or row.label} {row.split}\n" for row in rows):
         digest.update(line.encode())
     return digest.hexdigest()

@@ -3,26 +3,25 @@
 import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from eyas.data.comparability import FROM_TRAIN, INCLUDED
 from eyas.data.decoding import Preprocessing
-from eyas.data.depth import check_depth
 from eyas.data.formats import FormatChoice
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.index import IndexRow, dataset_digest, write_index
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
 from eyas.data.partitions import Partition, check_same_classes, common_classes, list_source, make_partition
-from eyas.data.payload import Payload, content_hash
 from eyas.data.repeated_images import check_not_all_alike, count_repeated, first_copies, held_out_in_train
-from eyas.data.split_assignment import SplitName, assign, count_classes, smallest
+from eyas.data.split_assignment import SPLITS, SplitName, assign, count_classes, smallest
+from eyas.data.tasks import Task
+from eyas.data.verify_images import VerifiedImage, verify_images
 from eyas.errors import DataError
 from eyas.progress import Progress, silent
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 100  # broken images that are named one by one
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class DatasetOptions:
     calibration_fraction: float
     score_fraction: float
     test_fraction: float
+    task: Task = field(default_factory=lambda: Task.parse("classification"))
     test: str | None = None
     format: FormatChoice = "auto"
     max_images: int | None = None
@@ -66,13 +66,18 @@ class Contents:
 
     index: list[IndexRow]
     counts: dict[str, dict[str, int]]
-    """Images per split and class."""
+    """Images per split and class; where each pixel has one, images in which a class occurs."""
     left_out: dict[str, int]
     """Files and images that are not used, by kind."""
     shared: int
     """Images of a test set that came with the data which are in the training data as well."""
     repeated: dict[str, int]
     """Images per split that repeat the pixels of another."""
+
+    @property
+    def masked(self) -> bool:
+        """Whether each pixel has a class."""
+        return any(row.mask for row in self.index)
 
 
 def arrange(
@@ -89,24 +94,34 @@ def arrange(
     """
     locations = [location for partition in partitions.values() for location in partition.locations]
     labels = [label for partition in partitions.values() for label in partition.labels]
+    masks = [mask for partition in partitions.values() for mask in partition.masks]
     is_test = [flag for partition in partitions.values() for flag in partition.is_test]
     formats = {name: partition.format for name, partition in partitions.items()}
-    digests, pixels = _verify(ImageReader(files, formats, options.threads), locations, options, progress)
+    reader, skipped = ImageReader(files, formats, options.threads), options.skip_broken
+    verified = verify_images(reader, locations, masks, options.preprocessing, skip_broken=skipped, progress=progress)
+    digests, pixels = [image.digest for image in verified], [image.pixels for image in verified]
     check_not_all_alike(pixels, is_test)
     repeated = held_out_in_train(pixels, is_test)
     splits = _split(digests, pixels, is_test, repeated, options)
     index = sorted(
-        IndexRow(split, digest, location.file, location.row, label, "" if image == digest else image)
-        for split, digest, image, location, label in zip(splits, digests, pixels, locations, labels, strict=True)
+        _row(split, image, location, label, mask)
+        for split, image, location, label, mask in zip(splits, verified, locations, labels, masks, strict=True)
         if split is not None
     )
     left_out = sum((Counter(partition.left_out) for partition in partitions.values()), Counter[str]())
     left_out.update({"broken": digests.count("")} if "" in digests else {})
     shared = len(repeated)
     left_out.update({"in test and in train": shared} if shared else {})
-    named = [row.label for row in index], [row.split for row in index], classes
+    shown = {(image.digest, image.mask): image.classes for image in verified if image.mask}
+    held = [(label, row.split) for row in index for label in shown.get((row.sha256, row.mask_sha256), (row.label,))]
+    named = [label for label, _ in held], [split for _, split in held], classes
     counts = count_classes(*named, test_came_with_data=any(is_test))
     return Contents(index, counts, left_out, shared, count_repeated(index))
+
+
+def _row(split: SplitName, image: VerifiedImage, location: ImageLocation, label: int, mask: str) -> IndexRow:
+    pixels = "" if image.pixels == image.digest else image.pixels
+    return IndexRow(split, image.digest, location.file, location.row, label, pixels, mask, image.mask)
 
 
 def read_partitions(
@@ -118,7 +133,7 @@ def read_partitions(
         DataError: files of no known format, a test set that is not what ``options.test`` says, or a class that is
             in the test set alone or is missing there.
     """
-    sources = {name: list_source(files / name, options.format, options.limits) for name in names}
+    sources = {name: list_source(files / name, options.format, options.limits, options.task.kind) for name in names}
     classes = common_classes({name: source.listing for name, source in sources.items()})
     partitions = {
         name: make_partition(name, source, classes, has_test="test" in names) for name, source in sources.items()
@@ -126,58 +141,6 @@ def read_partitions(
     _check_test_set(options.test, comes_with_data=any(any(partition.is_test) for partition in partitions.values()))
     check_same_classes(partitions, classes)
     return partitions, classes
-
-
-def _verify(
-    reader: ImageReader, locations: Sequence[ImageLocation], options: DatasetOptions, progress: Progress
-) -> tuple[list[str], list[str]]:
-    """Decode every image once, so that all broken ones are told now; content hashes and hashes of the pixels.
-
-    Both are "" for a broken image.
-
-    Raises:
-        DataError: more images than ``skip_broken`` do not decode, or those of 16 bits do not use them.
-    """
-    digests, pixels, broken = [""] * len(locations), [""] * len(locations), list[str]()
-    peaks: dict[str, int] = {}
-
-    def check(location: ImageLocation, payload: Payload) -> tuple[str, str, int | None] | DataError:
-        try:
-            decoded = options.preprocessing.decode(payload, str(location))
-        except DataError as error:
-            return error
-        return content_hash(payload), content_hash(decoded.pixels), decoded.peak
-
-    step = max(len(locations) // 20, 1)
-    for done, (position, result) in enumerate(reader.each(locations, check), 1):
-        if isinstance(result, DataError):
-            broken.append(str(result))
-        else:
-            digests[position], pixels[position], peak = result
-            if peak is not None:
-                part = locations[position].file.split("/", 1)[0]
-                peaks[part] = max(peak, peaks.get(part, 0))
-        if done % step == 0 or done == len(locations):
-            progress(done, len(locations), "images verified")
-    _tell_broken(broken, options.skip_broken)
-    check_depth(peaks)
-    return digests, pixels
-
-
-def _tell_broken(broken: Sequence[str], allowed: int) -> None:
-    """Name the images that do not decode.
-
-    Raises:
-        DataError: there are more than are allowed.
-    """
-    more = [f"and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else []
-    names = "\n  ".join([*broken[:_SHOWN], *more])
-    if len(broken) > allowed:
-        way = f"repair or remove them, or let `skip_broken` leave out so many (it is {allowed})"
-        msg = f"{names}: {way}" if len(broken) == 1 else f"{len(broken)} images are broken, {way}:\n  {names}"
-        raise DataError(msg)
-    if broken:
-        _LOG.warning("%d broken images are left out:\n  %s", len(broken), names)
 
 
 def _check_test_set(test: str | None, *, comes_with_data: bool) -> None:
@@ -248,6 +211,8 @@ def _write(
         left_out=dict(sorted(contents.left_out.items())),
         test_from_train=options.test == FROM_TRAIN,
         repeated=contents.repeated,
+        task=options.task.kind,
+        images={name: sum(row.split == name for row in contents.index) for name in SPLITS} if contents.masked else {},
         digest="",
     )
     digest = dataset_digest(contents.index, manifest.settings)
@@ -257,14 +222,14 @@ def _write(
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
     """Counts of images, splits and repetitions."""
     repeats = Counter(row.pixel_hash for row in index)
-    labels = Counter(digest for digest, _ in {(row.pixel_hash, row.label) for row in index})
+    labels = Counter(digest for digest, _ in {(row.pixel_hash, row.mask_sha256 or row.label) for row in index})
     contradicting = sum(count > 1 for count in labels.values())
     if contradicting:
         _LOG.warning("%d images occur more than once, under different labels", contradicting)
     return {
         "images": len(index),
         "classes": len(counts["train"]),
-        **{split: sum(by_class.values()) for split, by_class in counts.items()},
+        **{split: sum(row.split == split for row in index) for split in SPLITS},
         "duplicates": len(index) - len(repeats),
         "contradicting_labels": contradicting,
     }

@@ -5,7 +5,7 @@ bytes.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ class Manifest(BaseModel):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     splits: dict[str, dict[str, int]]
-    """Images per split and class."""
+    """Images per split and class; where each pixel has a class, images in which it occurs."""
     files: dict[str, FileRecord]
     """By name below ``files/``."""
     index: FileRecord
@@ -65,6 +65,11 @@ class Manifest(BaseModel):
     """Images of each split whose pixels are those of one before them; None in data sets from before this was counted,
     whose index says nothing of pixels."""
 
+    task: str = "classification"
+    """The kind of task that the labels are for."""
+    images: dict[str, int] = {}
+    """Images per split, where one shows several classes; else ``splits`` count them."""
+
     @property
     def knows_pixels(self) -> bool:
         """Whether the index says which images have the same pixels."""
@@ -77,9 +82,16 @@ class Manifest(BaseModel):
 
     def to_json(self) -> str:
         """The content of the file; what is empty is not written."""
-        empty = {name for name in ("left_out", "test_from_train") if not getattr(self, name)}
+        empty = {name for name in ("left_out", "test_from_train", "images") if not getattr(self, name)}
+        empty |= {"task"} if self.task == "classification" else set()
         empty |= {"repeated"} if self.repeated is None else set()
         return self.model_dump_json(indent=2, exclude=empty) + "\n"
+
+
+def images_per_split(manifest: Mapping[str, Any]) -> dict[str, int]:
+    """How many images each split has, by a manifest's content."""
+    counted = {split: sum(counts.values()) for split, counts in manifest["splits"].items()}
+    return dict(manifest.get("images") or counted)
 
 
 def file_record(path: Path) -> FileRecord:

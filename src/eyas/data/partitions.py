@@ -30,6 +30,8 @@ class Partition:
     labels: list[int]
     is_test: list[bool]
     """Whether the image belongs to a test set that came with the data."""
+    masks: list[str]
+    """File of the image's mask; "" where it has none."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Files that were not read, by kind."""
 
@@ -45,7 +47,9 @@ class ListedSource:
     """Files that are not read, by kind."""
 
 
-def list_source(root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMITS) -> ListedSource:
+def list_source(
+    root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMITS, task: str = "classification"
+) -> ListedSource:
     """The format of one source, its images, and what of it is not read.
 
     Raises:
@@ -54,7 +58,7 @@ def list_source(root: Path, choice: FormatChoice, limits: Limits = DEFAULT_LIMIT
     """
     every = list(list_files(root))
     files = visible(every)
-    member = choose_format(choice, files, root.name).resolved(root, files)
+    member = choose_format(choice, files, root.name, task).resolved(root, files)
     listing = member.list_images(root, files, limits)
     if not len(listing.labels):
         msg = f"{root.name}: {member.kind} files without a single image"
@@ -112,8 +116,15 @@ def _join_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
 
 
 def make_partition(name: str, source: ListedSource, classes: Sequence[str], *, has_test: bool) -> Partition:
-    """One source's images with labels by the common classes; a source that brings its own test set keeps it."""
+    """One source's images with labels by the common classes; a source that brings its own test set keeps it.
+
+    Raises:
+        DataError: both partitions have masks, and number their classes in different orders.
+    """
     listing = source.listing
+    if listing.masks and listing.classes != tuple(classes):
+        msg = f"{name} numbers its classes {', '.join(listing.classes)}, the other partition {', '.join(classes)}"
+        raise DataError(msg)
     files, rows = listing.file_indices.tolist(), listing.rows.tolist()
     uses = source.format.uses(listing.files)
     _tell_parts(name, [uses[at] for at in files])
@@ -125,6 +136,7 @@ def make_partition(name: str, source: ListedSource, classes: Sequence[str], *, h
         locations=[ImageLocation(f"{name}/{listing.files[at]}", row) for at, row in zip(files, rows, strict=True)],
         labels=[label[value] for value in listing.labels.tolist()],
         is_test=[in_test[at] for at in files],
+        masks=[f"{name}/{mask}" for mask in listing.masks] or [""] * len(files),
         left_out=source.left_out,
     )
 

@@ -20,6 +20,7 @@ def fetch_subset(
     *,
     max_images: int,
     format: FormatChoice,  # noqa: A002
+    task: str = "classification",
     limits: Limits = DEFAULT_LIMITS,
 ) -> bool:
     """Put the ``max_images`` with the smallest content hashes into ``folder``; False where the source must be whole.
@@ -32,7 +33,7 @@ def fetch_subset(
     files = RemoteFiles.at(address, remote)
     if any(map(is_archive, files.names)):
         return False
-    member = choose_format(format, files.names, folder.name)
+    member = choose_format(format, files.names, folder.name, task)
     if any(own_test_files(folder.name, member.uses(files.names))):
         return False
     return member.write_subset(files, max_images, folder, limits)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from eyas.data.tasks import Task
 from eyas.deploy.logit_parity import LogitParity, OutputParity, compare_logits, compare_output
 from eyas.deploy.runtimes import LOGITS
 from eyas.errors import ParityError
@@ -38,11 +39,13 @@ class ArtifactParity:
     """Position of the image whose answer changed, if one did, and whose logits differ most."""
     outputs: dict[str, OutputParity] = field(default_factory=dict)
     """Further outputs by name."""
+    measures: dict[str, float] = field(default_factory=dict)
+    """What else is told of its answers, such as ``mean_iou``."""
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers by name."""
         numbers = asdict(self)
-        return {**numbers.pop("logits"), **numbers}
+        return {**numbers.pop("logits"), **numbers.pop("measures"), **numbers}
 
     def require(self, file: str, limits: ArtifactLimits, explain: Callable[[int], str]) -> None:
         """Refuse an artifact that computes something else.
@@ -84,9 +87,7 @@ class ArtifactParity:
             raise ParityError(msg)
 
 
-def compare_artifact(
-    expected: Mapping[str, Tensor], exported: Mapping[str, Tensor], labels_N: Tensor
-) -> ArtifactParity:
+def compare_artifact(expected: Mapping[str, Tensor], exported: Mapping[str, Tensor], labels: Tensor) -> ArtifactParity:
     """Compare what an artifact answers with PyTorch's outputs, the logits first in both; other names may differ.
 
     Raises:
@@ -97,18 +98,21 @@ def compare_artifact(
         raise ParityError(msg)
     by_name = dict(zip(expected, exported.values(), strict=True))
     mine_NK, its_NK = expected[LOGITS], by_name[LOGITS]
-    right, before = (float((one.argmax(1) == labels_N).double().mean()) for one in (its_NK, mine_NK))
+    task = Task.of(labels)
+    its, mine = (task.tally(one.argmax(1), labels.long(), one.shape[1]).measures() for one in (its_NK, mine_NK))
+    accuracy = its.pop(Task.measure)
     return ArtifactParity(
         logits=compare_logits(mine_NK, its_NK),
-        accuracy=right,
-        accuracy_change=right - before,
+        accuracy=accuracy,
+        accuracy_change=accuracy - mine[Task.measure],
         worst=_worst(mine_NK, its_NK),
         outputs={name: compare_output(expected[name], by_name[name]) for name in expected if name != LOGITS},
+        measures=its,
     )
 
 
 def _worst(expected_NK: Tensor, actual_NK: Tensor) -> int:
-    difference_N = (expected_NK - actual_NK).abs().nan_to_num(torch.inf).amax(1)
-    changed_N = expected_NK.argmax(1) != actual_NK.argmax(1)
+    difference_N = (expected_NK - actual_NK).abs().nan_to_num(torch.inf).flatten(1).amax(1)
+    changed_N = (expected_NK.argmax(1) != actual_NK.argmax(1)).reshape(len(expected_NK), -1).any(1)
     among_N = changed_N if changed_N.any() else torch.ones_like(changed_N)
     return int(difference_N.masked_fill(~among_N, -1).argmax())

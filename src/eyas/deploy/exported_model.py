@@ -51,10 +51,18 @@ class ExportedModel:
 
         Each gets them decoded as its own manifest says; where one does not say, only what is not cropped is alike.
         """
-        if self.manifest["classes"] != other.manifest["classes"]:
+        if (self.manifest["classes"], self.kind) != (other.manifest["classes"], other.kind):
             return False
+        if self.kind != "classification" and (self.shape, self.resize) != (other.shape, other.resize):
+            return False  # masks are scaled with their images, so that answers are held against other labels
         both_known = self.knows_resize and other.knows_resize
         return both_known or (self.shape == other.shape and self.resize is None and other.resize is None)
+
+    @property
+    def kind(self) -> str:
+        """Of its task, as :class:`eyas.data.tasks.Task` has it."""
+        kind: str = self.manifest.get("task", "classification")
+        return kind
 
     @property
     def task(self) -> str:
@@ -63,10 +71,11 @@ class ExportedModel:
         crop = f", cut out of a shorter edge of {self.resize}," if self.resize else ""
         resized = crop if self.knows_resize else ", resized in a way that was not recorded,"
         images = f"images of {' x '.join(map(str, self.shape))}{resized}"
-        return f"{images} in {len(names)} classes ({', '.join(names[:3])}, ...)"
+        what = "" if self.kind == "classification" else f" for {self.kind}"
+        return f"{images}{what} in {len(names)} classes ({', '.join(names[:3])}, ...)"
 
     def answers(self, pixels_NCHW: Tensor, file: str = "model.onnx") -> NDArray[np.int64]:
-        """Top-1 class of each image, ``(N,)``.
+        """Top-1 class of each image, ``(N,)``, or of each pixel, ``(N, H, W)``.
 
         Args:
             pixels_NCHW: unsigned bytes; normalised here as this version was trained with.

@@ -1,6 +1,6 @@
 """A checkpoint that was taken as it is and answers surely worse than the network pruned from it: it is fed wrongly."""
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_difference import PairedDifference
 
 RARE_GAIN = 0.02
 """Chosen, not measured: so much is seldom gained by pruning and fine-tuning a network that is right for the data, while
@@ -12,6 +12,6 @@ ADVICE = (
 )
 
 
-def is_beaten(test: PairedCounts) -> bool:
+def is_beaten(test: PairedDifference) -> bool:
     """Whether the paired interval of the gain lies above :data:`RARE_GAIN` as a whole."""
     return test.interval()[0] > RARE_GAIN

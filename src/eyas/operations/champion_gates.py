@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from eyas.operations.gate import Gate, at_most, not_above
 from eyas.operations.measured_network import MIN_SAVING, MeasuredNetwork, churn, compare_answers
-from eyas.operations.paired_counts import PairedCounts, about
+from eyas.operations.paired_counts import about
+from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.promote_params import Preset, PromoteParams
 
 
@@ -40,7 +41,7 @@ def _preset(
             yield replace(better, reason=f"{better.reason}; nor is it smaller: {smaller.reason}")
 
 
-def gain_at_worst(params: PromoteParams, counts: PairedCounts) -> float:
+def gain_at_worst(params: PromoteParams, counts: PairedDifference) -> float:
     """The gain less its standard errors: the lower end of the paired interval; without any, the gain as measured."""
     return counts.interval(params.standard_errors)[0] if params.standard_errors else counts.difference
 
@@ -64,7 +65,7 @@ def _not_worse(params: PromoteParams, candidate: MeasuredNetwork, champion: Meas
     return Gate("not_worse", low, least, passed, reason)
 
 
-def _at_worst(params: PromoteParams, counts: PairedCounts, least: float) -> str:
+def _at_worst(params: PromoteParams, counts: PairedDifference, least: float) -> str:
     """The gain and its limit; where it is missed, by how much, and how many test images would decide."""
     low, errors = gain_at_worst(params, counts), params.standard_errors
     text = (

@@ -109,23 +109,23 @@ def judge(
     """
     numbers = {
         "images": float(len(candidate.labels)),
-        "accuracy": candidate.accuracy,
+        candidate.task.measure: candidate.value,
         "latency": candidate.latency,
         "dense_latency": dense.latency,
         "bytes": float(candidate.bytes),
         "comparable": float(own.comparable),
     }
     if own.comparable:
-        numbers["dense_accuracy"] = dense.accuracy
+        numbers[f"dense_{dense.task.measure}"] = dense.value
     gates = list(_own(params, candidate, dense, parity=parity, own=own, taken_as_is=taken_as_is))
     if champion is not None and not both.comparable:
         numbers["champion_latency"] = champion.latency
         gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
     elif champion is not None:
         counts = compare_answers(candidate, champion)
-        numbers |= {"champion_accuracy": champion.accuracy, "champion_latency": champion.latency}
+        numbers |= {f"champion_{champion.task.measure}": champion.value, "champion_latency": champion.latency}
         numbers |= {"gain": counts.difference, "gain_low": gain_at_worst(params, counts)}
-        numbers |= {"gained": float(counts.gained), "lost": float(counts.lost)}
+        numbers |= {name: float(value) for name, value in counts.metrics().items()}
         numbers |= {"churn": churn(candidate, champion)}
         shares = candidate.sizes_against(champion).items()
         numbers |= {f"{name.lower()}_of_champion": share for name, share in shares}
@@ -143,17 +143,17 @@ def _own(
     taken_as_is: bool,
 ) -> Iterator[Gate]:
     """Gates that need no champion."""
-    accuracy, drop = candidate.accuracy, dense.accuracy - candidate.accuracy
+    accuracy, drop, measure = candidate.value, dense.value - candidate.value, candidate.task.words
     if params.require_parity:
         words = "agrees" if parity else "was not shown to agree"
         yield Gate("parity", float(parity), 1.0, parity, f"the exported file {words} with PyTorch")
     if params.min_accuracy is not None:
-        words = "test accuracy" if own.comparable else "test accuracy, on images that it may have seen,"
+        words = f"test {measure}" + ("" if own.comparable else ", on images that it may have seen,")
         yield at_least("accuracy", accuracy, params.min_accuracy, words)
     if params.max_drop is not None and not own.comparable:
         yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
     elif params.max_drop is not None:
-        yield at_most("drop", drop, params.max_drop, "loss of accuracy against the dense network")
+        yield at_most("drop", drop, params.max_drop, f"loss of {measure} against the dense network")
         if taken_as_is and beaten_checkpoint.is_beaten(counts := compare_answers(candidate, dense)):
             reason = f"{beaten_checkpoint.WORDS} ({counts.words}): {beaten_checkpoint.ADVICE}; {_WITHOUT_DENSE}"
             yield Gate("sound_dense", counts.interval()[0], beaten_checkpoint.RARE_GAIN, False, reason)

@@ -2,11 +2,15 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.data.tasks import Tally, Task
+from eyas.operations.paired_difference import PairedDifference, compare
 from eyas.operations.run_times import RunTimes
 
 MIN_SAVING = 0.01
@@ -18,9 +22,9 @@ class MeasuredNetwork:
     """What one network answered, and what it costs."""
 
     answers: NDArray[np.int64]
-    """Top-1 class per test image, ``(N,)``."""
+    """Top-1 class per test image, ``(N,)``, or per pixel, ``(N, H, W)``."""
     labels: NDArray[np.int64]
-    """True class per test image, ``(N,)``."""
+    """True class of the same; :data:`eyas.data.tasks.IGNORED` is no class."""
     latency: float = math.nan
     """Median milliseconds per run."""
     bytes: int = 0
@@ -30,15 +34,36 @@ class MeasuredNetwork:
     times: RunTimes = field(default_factory=RunTimes)
     """How the runs spread around their median."""
 
+    @cached_property
+    def tally(self) -> Tally:
+        """What became of each image."""
+        answers, labels = torch.from_numpy(self.answers), torch.from_numpy(self.labels.astype(np.int64))
+        return self.task.tally(answers, labels, int(max(answers.max(), labels.max())) + 1)
+
     @property
-    def correct(self) -> NDArray[np.float64]:
-        """1 where the answer is right, ``(N,)``."""
-        return np.equal(self.answers, self.labels).astype(np.float64)
+    def task(self) -> Task:
+        """What was asked for."""
+        return Task.of(torch.from_numpy(self.labels))
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether the answer is right, ``(N,)``; of no meaning where each pixel has one."""
+        return self.tally.right > 0
+
+    @property
+    def overlap(self) -> Tensor:
+        """Of answers per pixel, ``(2, N, K)``."""
+        return self.tally.overlap
 
     @property
     def accuracy(self) -> float:
         """Share of right answers."""
-        return float(self.correct.mean())
+        return self.tally.accuracy
+
+    @property
+    def value(self) -> float:
+        """What decides between two networks: the accuracy or, of pixels, the mean IoU."""
+        return self.task.value(self.tally)
 
     def sizes_against(self, other: "MeasuredNetwork") -> dict[str, float]:
         """Bytes and MACs as shares of the other's, as far as both are known."""
@@ -51,8 +76,8 @@ class MeasuredNetwork:
         return bool(shares) and min(shares) < 1 - MIN_SAVING + 1e-9 and max(shares) < 1 + MIN_SAVING
 
 
-def compare_answers(candidate: MeasuredNetwork, other: MeasuredNetwork) -> PairedCounts:
-    """Images that only one of them answers right, from the other to the candidate.
+def compare_answers(candidate: MeasuredNetwork, other: MeasuredNetwork) -> PairedDifference:
+    """By how much the candidate is better than the other, image by image.
 
     Raises:
         ValueError: they answered different images.
@@ -60,9 +85,9 @@ def compare_answers(candidate: MeasuredNetwork, other: MeasuredNetwork) -> Paire
     if not np.array_equal(candidate.labels, other.labels):
         msg = "candidate and champion answered different test images: evaluate both in one run"
         raise ValueError(msg)
-    return PairedCounts.of(other.correct, candidate.correct)
+    return compare(other, candidate)
 
 
 def churn(candidate: MeasuredNetwork, other: MeasuredNetwork) -> float:
-    """Share of images that two networks answer differently."""
+    """Share of images (or pixels) that two networks answer differently."""
     return float((candidate.answers != other.answers).mean())

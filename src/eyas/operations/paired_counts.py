@@ -55,9 +55,40 @@ class PairedCounts:
         return (spread + math.sqrt(spread**2 + (2 * room * deviations) ** 2)) / (2 * room**2)
 
     @property
+    def mirrored(self) -> "PairedCounts":
+        """The same with the networks exchanged."""
+        return PairedCounts(self.images, self.lost, self.gained)
+
+    def metrics(self) -> dict[str, int]:
+        """What tells it again: see :func:`eyas.operations.paired_difference.recorded`."""
+        return {"gained": self.gained, "lost": self.lost}
+
+    @property
     def words(self) -> str:
         """The images behind a difference: what a percentage of few of them stands for."""
-        return f"{self.gained} gained, {self.lost} lost of {self.images:,} test image{'' if self.images == 1 else 's'}"
+        return f"{self.details} of {test_images(self.images)}"
+
+    @property
+    def net(self) -> str:
+        """The same behind a difference in points."""
+        return f"which is {abs(self.gained - self.lost):,} of {test_images(self.images)} ({self.details})"
+
+    @property
+    def standing(self) -> str:
+        """What the second network does better or worse, as a verb and its object."""
+        net = self.gained - self.lost
+        change = "fewer" if net < 0 else "more"
+        return f"answers {abs(net):,} {change} of {test_images(self.images)} right"
+
+    @property
+    def details(self) -> str:
+        """What a difference is made of."""
+        return f"{self.gained} gained, {self.lost} lost"
+
+
+def test_images(count: int) -> str:
+    """So many, in words."""
+    return f"{count:,} test image{'' if count == 1 else 's'}"
 
 
 def about(images: float) -> str:

@@ -89,8 +89,8 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         after = facts.recalibrated_accuracy + recalibration.difference
         yield Remark(
             "worse_than_recalibrated",
-            f"fine-tuning made it worse: it was right on {facts.recalibrated_accuracy:.2%} of the score images when it "
-            f"was merely recalibrated, and on {after:.2%} after training",
+            f"fine-tuning made it worse: its {facts.measure} on the score images was {facts.recalibrated_accuracy:.2%} "
+            f"when it was merely recalibrated, and {after:.2%} after training",
             "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0",
         )
 
@@ -108,8 +108,7 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
     if trained is not None and trained.interval()[1] < 0:
         yield Remark(
             "behind_uniform",
-            f"fine-tuned alike, uniform widths of the same cost answer {trained.lost - trained.gained:,} more of "
-            f"{trained.images:,} test images right than the winner",
+            f"fine-tuned alike, the winner {trained.standing} than uniform widths of the same cost",
             "set sample.candidates to 1, which leaves uniform widths alone, or raise sample.sampler.floor",
         )
 

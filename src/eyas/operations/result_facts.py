@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.run_times import RunTimes
 
 _LAST_TENTH = 10
@@ -51,10 +51,12 @@ class ResultFacts:
     """Dense network, pruned network, and the way from one to the other; None and NaN where nothing was measured."""
 
     dense_accuracy: float
-    """On the test images, as :attr:`pruned_accuracy`."""
+    """On the test images, as :attr:`pruned_accuracy`; another :attr:`measure` where that says so."""
     pruned_accuracy: float
-    test: PairedCounts | None = None
+    test: PairedDifference | None = None
     """On the test images, from the dense to the fine-tuned network."""
+    measure: str = "accuracy"
+    """What accuracies here are, in words."""
     not_comparable: str = ""
     """Why accuracies on the test images do not compare, such as a checkpoint that was trained on them."""
     chance: float = math.nan
@@ -67,12 +69,12 @@ class ResultFacts:
     """None where a checkpoint was taken as it is."""
     adapted: bool = False
     """The training of the dense network went on from a checkpoint."""
-    recalibration: PairedCounts | None = None
+    recalibration: PairedDifference | None = None
     """On the score images, from the recalibrated to the fine-tuned network."""
     recalibrated_accuracy: float = math.nan
     """On the score images."""
     uniform: UniformFacts | None = None
-    finetuned_uniform: PairedCounts | None = None
+    finetuned_uniform: PairedDifference | None = None
     """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""
     dense_times: RunTimes = field(default_factory=RunTimes)
     pruned_times: RunTimes = field(default_factory=RunTimes)

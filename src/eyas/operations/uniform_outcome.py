@@ -4,17 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_difference import PairedDifference, recorded
 from eyas.scoring.diagnosis import outcome, standing
 
 PREFIX = "uniform_"
 """Of finetune's metrics of the network of uniform widths; gained are images that only the winner is right on."""
 
 
-def uniform_counts(finetune: Mapping[str, float]) -> PairedCounts | None:
+def uniform_counts(finetune: Mapping[str, float]) -> PairedDifference | None:
     """From uniform widths to the winner on the test images; None where only the winner was fine-tuned."""
-    names = ("test_images", f"{PREFIX}test_gained", f"{PREFIX}test_lost")
-    return PairedCounts(*(int(finetune[name]) for name in names)) if names[1] in finetune else None
+    return recorded(finetune, f"{PREFIX}test", "test_images")
 
 
 def uniform_outcome(finetune: Mapping[str, float], diagnostics: Mapping[str, Any]) -> str | None:
@@ -30,4 +29,4 @@ def uniform_outcome(finetune: Mapping[str, float], diagnostics: Mapping[str, Any
     raced = {name: value for name, value in diagnostics.get("uniform", {}).items() if value is not None}
     predicted = standing(raced.get("lead", math.nan), raced.get("lead_error", math.nan))
     trained = finetune["epochs"] > 0
-    return outcome(counts.gained, counts.lost, counts.images, counts.interval(), predicted=predicted, trained=trained)
+    return outcome(counts.standing, counts.details, counts.interval(), predicted=predicted, trained=trained)

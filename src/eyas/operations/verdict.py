@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eyas.operations.paired_counts import PairedCounts, about
+from eyas.operations.paired_counts import about
+from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.remarks import Remark, remarks_on
 from eyas.operations.result_facts import ResultFacts
 
@@ -26,7 +27,9 @@ class Verdict:
     comparison: str
     """The difference on the test images and its interval, in words."""
     remarks: tuple[Remark, ...] = ()
-    test: PairedCounts | None = None
+    test: PairedDifference | None = None
+    measure: str = "accuracy"
+    """What was compared, in words."""
 
     @property
     def success(self) -> bool:
@@ -37,8 +40,8 @@ class Verdict:
     def headline(self) -> str:
         """One line."""
         head = {
-            "held": "Success" if self.success else "Accuracy held, but see below",
-            "lost": "No success: accuracy was lost",
+            "held": "Success" if self.success else f"{self.measure[0].upper()}{self.measure[1:]} held, but see below",
+            "lost": f"No success: {self.measure} was lost",
             "undecided": "Undecided",
         }.get(self.accuracy, "No verdict")
         return f"{head}: {self.comparison}"
@@ -62,7 +65,7 @@ class Verdict:
         if self.test is not None:
             low, high = self.test.interval()
             numbers |= {"difference": self.test.difference, "low": low, "high": high}
-            numbers |= {"gained": float(self.test.gained), "lost": float(self.test.lost)}
+            numbers |= {name: float(value) for name, value in self.test.metrics().items()}
         return {f"verdict.{name}": value for name, value in numbers.items() if math.isfinite(value)}
 
 
@@ -78,7 +81,7 @@ def reach_verdict(facts: ResultFacts, margin: float = MARGIN) -> Verdict:
     comparison = _comparison(facts, accuracy, margin)
     if facts.untrained:
         comparison += "; the pruned network was not trained (finetune.epochs is 0)"
-    return Verdict(accuracy, comparison, tuple(remarks_on(facts, accuracy)), test)
+    return Verdict(accuracy, comparison, tuple(remarks_on(facts, accuracy)), test, facts.measure)
 
 
 def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:
@@ -98,7 +101,7 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
     if facts.test is None or accuracy == "not measured":
         return "the two networks' answers to the test images were not compared; run finetune again"
     low, high = (points(end) for end in facts.test.interval())
-    text = f"{points(facts.test.difference)} points against the dense network, {_net(facts.test)}"
+    text = f"{points(facts.test.difference)} points against the dense network, {facts.test.net}"
     text += f"; 95 % interval {low} to {high} points"
     if accuracy == "undecided":
         text += f", too wide to tell a loss of more than {100 * margin:g} from none"
@@ -106,16 +109,9 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
     return text
 
 
-def _images_to_decide(test: PairedCounts, margin: float) -> float:
+def _images_to_decide(test: PairedDifference, margin: float) -> float:
     """How many images, answered alike, would make it held or lost, whichever takes fewer."""
-    mirrored = PairedCounts(test.images, test.lost, test.gained)
-    return max(min(test.images_to_reach(-margin), mirrored.images_to_reach(0.0)), test.images + 1)
-
-
-def _net(test: PairedCounts) -> str:
-    """The difference in images: what a percentage of few of them stands for."""
-    net, images = abs(test.gained - test.lost), f"{test.images:,} test image{'' if test.images == 1 else 's'}"
-    return f"which is {net:,} of {images} ({test.gained} gained, {test.lost} lost)"
+    return max(min(test.images_to_reach(-margin), test.mirrored.images_to_reach(0.0)), test.images + 1)
 
 
 def points(share: float) -> str:

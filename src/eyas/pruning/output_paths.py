@@ -97,8 +97,13 @@ def output_path(output: Any, choice: int | str) -> str:
     return next(path for path, tensor in output_leaves(output) if tensor is chosen)
 
 
-def choose_output(output: Any, num_classes: int) -> str | None:
+def choose_output(output: Any, num_classes: int, answer_shape: tuple[int, ...] = ()) -> str | None:
     """Path of the output that can only be the logits ``(N, K)``; None where the network answers with one tensor.
+
+    Args:
+        output: what the network answers with.
+        num_classes: K at least.
+        answer_shape: what follows K where logits are more than one row per image.
 
     Raises:
         DataError: several may be, or none.
@@ -107,7 +112,7 @@ def choose_output(output: Any, num_classes: int) -> str | None:
         return None
     outputs = named_outputs(output)
     usual = [name for name in USUAL if name in outputs]
-    fit = [path for path, tensor in outputs.items() if tensor.ndim == 2 and tensor.shape[1] >= num_classes]
+    fit = [path for path, tensor in outputs.items() if is_logits(tensor, num_classes, answer_shape)]
     exact = [path for path in fit if outputs[path].shape[1] == num_classes]
     for chosen in (usual, fit, exact):
         if len(chosen) == 1:
@@ -115,6 +120,11 @@ def choose_output(output: Any, num_classes: int) -> str | None:
     shapes = ", ".join(f"{path} {tuple(tensor.shape)}" for path, tensor in outputs.items()) or "no tensor"
     msg = f"the network answers two images with {shapes}: name the logits of {num_classes} classes by `output`"
     raise DataError(msg)
+
+
+def is_logits(output: Tensor, num_classes: int, answer_shape: tuple[int, ...] = ()) -> bool:
+    """Whether an output may be the logits ``(N, K, *answer_shape)`` of at least so many classes."""
+    return output.ndim > 1 and output.shape[1] >= num_classes and tuple(output.shape[2:]) == answer_shape
 
 
 def trained_output(output: Any, choice: int | str | None = None, num_logits: int | None = None) -> Tensor:

@@ -125,13 +125,17 @@ def check_final_rung(rungs: Sequence[Rung], model: nn.Module, calibration_images
         raise ParameterError(msg)
 
 
-def check_training(rungs: Sequence[Rung], images: ImageSets) -> None:
-    """Rungs that train or refit have images for it.
+def check_training(rungs: Sequence[Rung], images: ImageSets, scorer: Scorer) -> None:
+    """Rungs that train or refit have images for it, and train by what is judged.
 
     Raises:
         DataError: they have none, or a single one.
+        ParameterError: only ``scorer`` knows what labels mean.
     """
     longest = max(rung.steps or 0 for rung in rungs)
+    if longest and scorer.own_answers:
+        msg = f"`rungs` train for up to {longest} steps by classes, which `scorer` {scorer.kind} does not judge"
+        raise ParameterError(f"{msg}: leave the steps out")
     if longest and (images.training is None or len(images.training) < 2):
         count = 0 if images.training is None else len(images.training)
         msg = (

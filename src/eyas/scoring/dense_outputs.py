@@ -10,6 +10,7 @@ from eyas.calibration.recalibrate import even_batches
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnostics import Probe, make_probe
 from eyas.scoring.engine import Engine
+from eyas.scoring.scorers.base import per_labelled_image
 
 PROBE_IMAGES = 1024
 """At most so many of each purpose tell whether the procedure is sound."""
@@ -37,8 +38,8 @@ def probe(engine: Engine, batch_size: int) -> Probe:
 
 def _right(
     engine: Engine, model: nn.Module, scoring: Tensor, labels: Tensor, batch_size: int
-) -> NDArray[np.bool_]:  # fmt: skip
-    """Which answers are right, in eval mode."""
+) -> NDArray[np.float64]:  # fmt: skip
+    """How much of each image is answered right, in eval mode, ``(N,)``."""
     with torch.inference_mode(), engine.precision_context(), evaluation_mode(model):
         logits = torch.cat([engine.select_output(model(batch)) for batch in even_batches(scoring, batch_size)])
-    return (logits.argmax(1) == labels).cpu().numpy().astype(bool)
+    return per_labelled_image((logits.argmax(1) == labels).double(), labels).cpu().numpy()

@@ -103,27 +103,22 @@ def advice(macs_share: float, numbers: Mapping[str, Any]) -> Iterator[str]:
 
 
 def outcome(
-    gained: int, lost: int, images: int, interval: tuple[float, float], *, predicted: Standing, trained: bool = True
+    measured: str, details: str, interval: tuple[float, float], *, predicted: Standing, trained: bool = True
 ) -> str:
     """Whether the winner beat uniform widths on test images.
 
     Args:
-        gained: images that only the winner is right on.
-        lost: images that only uniform widths are right on.
-        images: all of them.
-        interval: where the true difference lies, as a share of the images.
+        measured: what the winner does better or worse on them, as a verb and its object.
+        details: what the difference is made of.
+        interval: where the true difference lies.
         predicted: how they stood in the race.
         trained: whether both were fine-tuned.
     """
     low, high = interval
     came: Standing = "ahead" if low > 0 else "behind" if high < 0 else "undecided"
     after = "after the same fine-tuning" if trained else "without fine-tuning"
-    net = gained - lost
     points = " to ".join(f"{100 * end:+.2f}".replace("-", "\N{MINUS SIGN}") for end in interval)
-    measured = (
-        f"it answers {abs(net):,} {'fewer' if net < 0 else 'more'} of {images:,} test images right ({gained:,} gained, "
-        f"{lost:,} lost; 95 % interval {points} points)"
-    )
+    measured = f"it {measured} ({details}; 95 % interval {points} points)"
     text = {
         "ahead": f"{after} the winner beats uniform widths: {measured}",
         "behind": f"{after} the winner stays behind uniform widths: {measured}",

@@ -41,8 +41,8 @@ class Probe:
         return 0.0 if gap == 0 else gap / max(self.standard_error, 1e-12)
 
 
-def make_probe(original: NDArray[np.bool_], recalibrated: NDArray[np.bool_], classes: int) -> Probe:
-    """A probe from right and wrong answers, ``(N,)`` or ``(N, ...)`` per pixel: images are independent, pixels not."""
+def make_probe(original: NDArray[Any], recalibrated: NDArray[Any], classes: int) -> Probe:
+    """A probe from how much was right of each image ``(N,)`` or pixel ``(N, ...)``: images are independent."""
     chance = 1 / classes
     original_N, recalibrated_N = (right.reshape(len(right), -1).mean(1) for right in (original, recalibrated))
     gaps = recalibrated_N - original_N

@@ -16,7 +16,6 @@ from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibration.recalibrate import even_batches, recalibrate
 from eyas.pruning.memory_format import channels_last
-from eyas.pruning.output_paths import primary_output
 from eyas.scoring.device_copy import on_device, precision_of
 from eyas.scoring.features import collect_features, find_head
 from eyas.scoring.hooks import drop_idle_hooks
@@ -27,7 +26,7 @@ from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
 from eyas.scoring.scorers import Outputs, Scorer
-from eyas.scoring.scorers.base import per_image
+from eyas.scoring.scorers.base import per_labelled_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.scorers.top1 import Top1
 from eyas.scoring.short_training import ShortTraining
@@ -87,7 +86,7 @@ class Engine:
             self.model = channels_last(self.model)
         self.precision = "bfloat16" if device.startswith("cuda") else precision_of(self.model)
         drop_idle_hooks(self.model, self.images.scoring[:EXAMPLES], method.output)
-        self.example = example_output(self.model, self.images.scoring[:EXAMPLES], method.output)
+        self.example = example_output(self.model, self.images.scoring[:EXAMPLES], method.output, method.scorer.answer)
         self._slice = Slicer(self.model, space)
         self.train = ShortTraining(
             self.model,
@@ -159,17 +158,17 @@ class Engine:
         """Score, whether right, and log-likelihood of each image, ``(N,)`` in float64; NaN where unknown."""
         finite = torch.isfinite(outputs.logits).flatten(1).all(1)
         image_scores_N = torch.where(finite, scorer(outputs), torch.nan).double()
-        if outputs.labels is None:
+        if outputs.labels is None or scorer.own_answers:
             unknown = torch.full_like(image_scores_N, torch.nan)
             return image_scores_N, unknown, unknown
-        right_N = per_image((outputs.logits.argmax(1) == outputs.labels).double())
+        right_N = per_labelled_image((outputs.logits.argmax(1) == outputs.labels).double(), outputs.labels)
         known = isinstance(scorer, CrossEntropy)
         likelihood_N = image_scores_N if known else CrossEntropy()(outputs).double()
         return image_scores_N, torch.where(finite, right_N, torch.nan), likelihood_N
 
     def select_output(self, output: Any) -> Tensor:
         """The output that is scored, of whatever the network returns."""
-        return primary_output(output, self.method.output)
+        return self.method.scorer.answer(output, self.method.output)
 
     def precision_context(self) -> AbstractContextManager[Any]:
         """On CUDA bfloat16 arithmetic; batch-norm's statistics stay in float32."""

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.pruning.output_paths import primary_output
 from eyas.scoring.scorers import Outputs, Scorer
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.scorers.dense_kl import DenseKL
@@ -35,8 +34,11 @@ def calibration_of(settings: Mapping[str, Any], calibrator: Calibrator, seed: in
 def loss_scorer(scorer: Scorer) -> Scorer:
     """What judges a network after a race by ``scorer``: labels are read only where the race read them.
 
-    Cross-entropy in place of any measure that needs labels, ``dense_kl`` in place of one that refits the last layer.
+    Cross-entropy in place of any measure that needs labels, ``dense_kl`` in place of one that refits the last layer; a
+    scorer with answers of its own stays.
     """
+    if scorer.own_answers:
+        return scorer
     if scorer.needs_labels:
         return CrossEntropy()
     return DenseKL() if scorer.needs_features else scorer
@@ -62,15 +64,15 @@ def held_out_losses(
     totals, images = [0.0] * len(models), 0
     for batch, labels in batches:
         images += len(batch)
-        answers = [_answer(model, batch, output) for model in (dense, *models)]
-        labels_here = None if labels is None else labels.cpu()
+        answers = [_answer(model, batch, scorer, output) for model in (dense, *models)]
+        labels_here = None if labels is None else labels.cpu().long()
         for number, logits in enumerate(answers[1:]):
             totals[number] -= float(scorer(Outputs(logits, labels_here, answers[0])).double().sum())
     return [total / max(images, 1) for total in totals]
 
 
-def _answer(model: nn.Module, images: Tensor, output: int | str | None) -> Tensor:
+def _answer(model: nn.Module, images: Tensor, scorer: Scorer, output: int | str | None) -> Tensor:
     """The judged output, on the CPU."""
     weights = next((tensor for tensor in chain(model.parameters(), model.buffers())), images)
     with torch.inference_mode(), evaluation_mode(model):
-        return primary_output(model(images.to(weights.device, weights.dtype)), output).float().cpu()
+        return scorer.answer(model(images.to(weights.device, weights.dtype)), output).float().cpu()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 from eyas.scoring.image_sets import ImageSets, prepare_images
 
@@ -95,13 +96,14 @@ def _as_labels(name: str, labels: Any) -> Tensor:
     return tensor
 
 
-def check_outputs(outputs: Tensor, count: int, images: ImageSets) -> None:
+def check_outputs(outputs: Tensor, count: int, images: ImageSets, *, own_labels: bool = False) -> None:
     """What the dense network says to ``count`` images can be held against the labels.
 
     Args:
         outputs: its judged output on them, which must be ``(count, K)`` or, per pixel, ``(count, K, ...)``.
         count: how many.
         images: whose labels are ``(N,)`` or ``(N, ...)``.
+        own_labels: the scorer alone knows what labels mean.
 
     Raises:
         DataError: shapes do not fit, or a label is none of the K classes.
@@ -113,7 +115,7 @@ def check_outputs(outputs: Tensor, count: int, images: ImageSets) -> None:
         )
         raise DataError(msg)
     for name, labels in (("scoring_labels", images.labels), ("training", images.training_labels)):
-        if labels is not None:
+        if labels is not None and not own_labels:
             _check_labels(name, outputs, labels)
 
 
@@ -125,10 +127,21 @@ def _check_labels(name: str, outputs: Tensor, labels: Tensor) -> None:
             "numbers; labels.argmax(1) of one-hot labels, labels.squeeze(1) of a column"
         )
         raise DataError(msg)
-    wrong = torch.unique(labels[(labels < 0) | (labels >= classes)])
+    out_of_range = (labels < 0) | (labels >= classes)
+    if labels.ndim > 1:
+        out_of_range &= labels != IGNORED
+        _require_labelled(name, labels)
+    wrong = torch.unique(labels[out_of_range])
     if len(wrong):
         shown = ", ".join(map(str, wrong[:_SHOWN].tolist())) + (", ..." if len(wrong) > _SHOWN else "")
         msg = f"`{name}` hold {shown} where the network has {classes} classes: {_remedy(outputs)}"
+        raise DataError(msg)
+
+
+def _require_labelled(name: str, labels: Tensor) -> None:
+    empty = (labels == IGNORED).flatten(1).all(1).nonzero().flatten().tolist()
+    if empty:
+        msg = f"{len(empty)} of the `{name}` hold no class at all ({IGNORED} everywhere): leave these images out"
         raise DataError(msg)
 
 
@@ -137,7 +150,7 @@ def _remedy(outputs: Tensor) -> str:
     classes = outputs.shape[1]
     if classes == 1:
         return "no label can be right or wrong there; score without labels, by dense_mse"
-    without = "score by dense_kl, which needs no labels, where pixels have none"
+    without = f"{IGNORED} where a pixel has none"
     return f"give integers from 0 to {classes - 1}; " + (
         without if outputs.ndim > 2 else "leave out images that have no label"
     )

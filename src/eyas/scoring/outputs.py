@@ -1,5 +1,8 @@
 """The judged output of a network on a few images."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,8 +12,19 @@ from eyas.pruning.output_paths import primary_output
 
 
 @torch.inference_mode()
-def example_output(model: nn.Module, images: Tensor, choice: int | str | None = None) -> Tensor:
+def example_output(
+    model: nn.Module,
+    images: Tensor,
+    choice: int | str | None = None,
+    select: Callable[[Any, int | str | None], Tensor] = primary_output,
+) -> Tensor:
     """The judged output on a few images, in eval mode.
+
+    Args:
+        model: the network.
+        images: a few.
+        choice: which output is judged where there are several.
+        select: makes one tensor of whatever the network returns.
 
     Raises:
         DataError: the network does not take such images, or has no such output.
@@ -29,4 +43,4 @@ def example_output(model: nn.Module, images: Tensor, choice: int | str | None = 
             "network of several inputs cannot be scored: wrap it in one that takes the images alone"
         )
         raise DataError(msg) from error
-    return primary_output(output, choice)
+    return select(output, choice)

@@ -72,8 +72,8 @@ def score(  # noqa: PLR0917
         calibration_images: normalised floats ``(N, C, H, W)`` that re-estimate statistics in held-out rungs; None or
             empty where there is no such rung, or nothing to calibrate.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them; both are cast to the weights' dtype.
-        scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1; without them candidates
-            are compared to the dense network's outputs.
+        scoring_labels: integers ``(M,)``, ``(M, ...)`` for answers per pixel, from 0 to K - 1, or -100 for pixels that
+            are not judged; without them candidates are compared to the dense network's outputs.
         rungs: images, mode and survivors of each round, the last of several held out; without, :data:`DEFAULT_RUNGS`,
             or :data:`TRAINING_RUNGS` where ``options.training`` is there.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -108,7 +108,7 @@ def score(  # noqa: PLR0917
         model, calibration_images, scoring_images, scoring_labels, seed=seed, training=options.training
     )
     arguments.check_final_rung(parsed, model, images.calibration)
-    arguments.check_training(parsed, images)
+    arguments.check_training(parsed, images, method.scorer)
     available = len(images.calibration) if batch_norms(model) else None
     fitted = fit_rungs(parsed, calibration=available, scoring=len(images.scoring))
     images = images.first(
@@ -131,7 +131,7 @@ def score(  # noqa: PLR0917
     with isolated_torch(resources.threads):
         with explain_out_of_memory("the dense network and the images"):
             engine = Engine(model, space, images, method, device=resources.local_device)
-        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images)
+        check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images, own_labels=method.scorer.own_answers)
         job = _ScoringJob(model, plans, plan_digests, images, method, seed, resources, options)
         journal = _open_journal(job, spec, engine.example)
         try:

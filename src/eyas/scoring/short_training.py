@@ -21,6 +21,7 @@ from eyas.recovery.refit import refit
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.memory import is_out_of_memory
 from eyas.scoring.race.rungs import Rung
+from eyas.training.labelled_pixels import labelled_loss
 from eyas.training.recipes.sgd import SGD, Distillation
 
 if TYPE_CHECKING:
@@ -131,17 +132,12 @@ class ShortTraining:
             logits = trained_output(small(batch), self._output, self._num_logits)
         teacher = images.training_dense[rows_N]
         labels = teacher.argmax(1) if images.training_labels is None else images.training_labels[rows_N]
-        return recipe.loss(_one_row_each(logits.float()), labels.flatten(), _one_row_each(teacher))
+        return labelled_loss(recipe, logits.float(), labels, teacher)
 
 
 def refit_images(images: ImageSets) -> Tensor:
     """What a refit looks at: calibration images, training images where there are none."""
     return images.training if images.training is not None and not len(images.calibration) else images.calibration
-
-
-def _one_row_each(logits: Tensor) -> Tensor:
-    """Logits ``(N, K)``; those of each pixel as a row of its own."""
-    return logits.movedim(1, -1).flatten(0, -2)
 
 
 def _batches(images: int, size: int, steps: int) -> Iterator[Tensor]:

@@ -47,7 +47,7 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
         **diagnostics.spread(scores, errors),
         "not_finite": standings.not_finite(spec.distinct),
     }
-    if engine.images.labels is not None:
+    if engine.images.labels is not None and not engine.method.scorer.own_answers:
         classes = engine.example.shape[1]
         numbers["at_chance"] = diagnostics.share_at_chance(accuracies, classes, spec.rungs[0].images)
     trains = [rung.steps is not None for rung in spec.rungs]
@@ -84,7 +84,8 @@ def _settings(spec: RaceSpec, engine: Engine, seed: int) -> dict[str, Any]:
 
 def _probe(engine: Engine, batch_size: int) -> diagnostics.Probe | None:
     """The unpruned network through the same procedure, where there is something to judge it by."""
-    if engine.images.labels is None or (engine.has_statistics and not len(engine.images.calibration)):
+    images, judged = engine.images, not engine.method.scorer.own_answers
+    if images.labels is None or not judged or (engine.has_statistics and not len(images.calibration)):
         return None
     return halve_batch_until_it_fits(lambda size: probe(engine, size), batch_size)
 

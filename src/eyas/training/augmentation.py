@@ -31,8 +31,10 @@ def shift_and_flip(images_NCHW: Tensor, pixels: int, *, flip: bool, generator: t
     return images_NCHW[index_N, index_C, index_H, index_W]
 
 
-def resized_crop_and_flip(images_NCHW: Tensor, smallest: float, *, flip: bool, generator: torch.Generator) -> Tensor:
-    """A random part of every image, scaled back to H x W (bilinear), and by a coin mirrored.
+def resized_crop_and_flip(
+    images_NCHW: Tensor, smallest: float, *, flip: bool, generator: torch.Generator, mode: str = "bilinear"
+) -> Tensor:
+    """A random part of every image, scaled back to H x W (by ``mode``), and by a coin mirrored.
 
     The part covers ``smallest`` to 1 of the area, its aspect ratio is 3/4 to 4/3 (Szegedy et al. 2015,
     arXiv:1409.4842, section 6).
@@ -50,4 +52,4 @@ def resized_crop_and_flip(images_NCHW: Tensor, smallest: float, *, flip: bool, g
         theta_N23[:, 0, 0] *= torch.where(torch.rand(num, generator=generator) < 0.5, -1.0, 1.0)
     theta_N23 = theta_N23.to(images_NCHW.device, images_NCHW.dtype)
     grid_NHW2 = functional.affine_grid(theta_N23, list(images_NCHW.shape), align_corners=False)
-    return functional.grid_sample(images_NCHW, grid_NHW2, padding_mode="border", align_corners=False)
+    return functional.grid_sample(images_NCHW, grid_NHW2, mode=mode, padding_mode="border", align_corners=False)

@@ -12,6 +12,7 @@ from eyas.errors import ParameterError
 from eyas.progress import Progress
 from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.training.labelled_images import LabelledImages
+from eyas.training.labelled_pixels import augmented, labelled_loss
 from eyas.training.length import TrainingLength
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
@@ -64,7 +65,7 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
     """One step of the optimiser; its loss, without waiting for it."""
     images_NCHW = job.split.prepare(images_NCHW.to(job.device, non_blocking=True))
     labels_N = labels_N.to(job.device, non_blocking=True)
-    images_NCHW = job.recipe.augment(images_NCHW, generator)
+    images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
     images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
     with torch.autocast(job.device.type, torch.bfloat16, enabled=job.recipe.precision == "bfloat16"):
         teacher_NK = None
@@ -72,7 +73,8 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
             with torch.no_grad():
                 teacher_NK = primary_output(job.teacher(images_NCHW), job.output)
         logits_NK = trained_output(job.model(images_NCHW), job.output, job.num_logits)
-    loss = job.recipe.loss(logits_NK.float(), labels_N, None if teacher_NK is None else teacher_NK.float())
+    logits_NK, teacher_NK = logits_NK.float(), None if teacher_NK is None else teacher_NK.float()
+    loss = labelled_loss(job.recipe, logits_NK, labels_N, teacher_NK)
     job.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     job.optimiser.step()

@@ -19,11 +19,16 @@ class EpochRecord:
     """At the epoch's last step."""
     score_cross_entropy: float
     """In nats."""
+    score_mean_iou: float | None = None
+    """Where each pixel has an answer; without it there is no such column."""
 
 
 def write_history(history: Iterable[EpochRecord], path: Path) -> None:
     """Write ``history.csv``: a header and a line per epoch; numbers keep all their digits."""
+    history = list(history)
     names = [field.name for field in fields(EpochRecord)]
+    if all(record.score_mean_iou is None for record in history):
+        names.remove("score_mean_iou")
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)

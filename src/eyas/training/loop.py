@@ -62,11 +62,12 @@ def train(
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
-    The best epoch has the highest accuracy on ``score_split``; ties go to the lower cross-entropy, then to the
-    earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
+    The best epoch has the highest accuracy (where each pixel has a class, mean IoU) on ``score_split``; ties go to the
+    lower cross-entropy, then to the earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
 
     Args:
-        model: any network from ``(N, C, H, W)`` to logits ``(N, K)``, or to several outputs, one of them logits.
+        model: any network from ``(N, C, H, W)`` to logits ``(N, K)`` or ``(N, K, H, W)``, or to several outputs, one of
+            them logits.
         train_split: at least two images; shuffled in each epoch.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.
@@ -136,15 +137,17 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
             state.best_epoch, state.best = epoch, evaluation
             state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     rate = float(job.optimiser.param_groups[0]["lr"])
-    state.history.append(EpochRecord(epoch, train_loss, evaluation.accuracy, rate, evaluation.cross_entropy))
-    text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score accuracy {evaluation.accuracy:.4f}"
-    best = f"best {state.best.accuracy:.4f} in epoch {state.best_epoch}" if state.best else ""
+    quality = (evaluation.accuracy, rate, evaluation.cross_entropy, evaluation.mean_iou)
+    state.history.append(EpochRecord(epoch, train_loss, *quality))
+    measure = "accuracy" if evaluation.mean_iou is None else "mean IoU"
+    text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score {measure} {evaluation.value:.4f}"
+    best = f"best {state.best.value:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
     job.progress(epoch * job.length.steps_per_epoch, job.length.steps, text)
 
 
 def _rank(evaluation: Evaluation) -> tuple[float, float]:
-    return evaluation.accuracy, -evaluation.cross_entropy
+    return evaluation.value, -evaluation.cross_entropy
 
 
 def _to_device(model: nn.Module, device: torch.device) -> None:

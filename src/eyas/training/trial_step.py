@@ -32,10 +32,11 @@ def check_learns(model: nn.Module, image_shape: tuple[int, int, int], output: in
         images_NCHW = torch.rand(2, *image_shape, device=device)
         try:
             with torch.inference_mode():
-                num_logits = primary_output(model.eval()(images_NCHW), output).shape[1]
-            logits_NK = trained_output(functional_call(model.train(), copies, (images_NCHW,)), output, num_logits)
-            _check_answer(logits_NK, num_logits, copies)
-            cross_entropy(logits_NK.float(), torch.zeros(2, dtype=torch.long, device=device)).backward()  # type: ignore[no-untyped-call]
+                shape = primary_output(model.eval()(images_NCHW), output).shape
+            logits_NK = trained_output(functional_call(model.train(), copies, (images_NCHW,)), output, shape[1])
+            _check_answer(logits_NK, tuple(shape), copies)
+            labels = torch.zeros(2, *shape[2:], dtype=torch.long, device=device)
+            cross_entropy(logits_NK.float(), labels).backward()  # type: ignore[no-untyped-call]
         except (ParameterError, MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -53,11 +54,11 @@ def _tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _check_answer(logits_NK: Tensor, num_logits: int, copies: dict[str, Tensor]) -> None:
+def _check_answer(logits_NK: Tensor, expected: tuple[int, ...], copies: dict[str, Tensor]) -> None:
     """As many logits as in eval mode, which depend on something that learns."""
-    if logits_NK.ndim != 2 or logits_NK.shape[1] != num_logits:
+    if tuple(logits_NK.shape) != expected:
         msg = (
-            f"the network answers two images with {tuple(logits_NK.shape)} in train mode, and with {(2, num_logits)} "
+            f"the network answers two images with {tuple(logits_NK.shape)} in train mode, and with {expected} "
             "in eval mode: both must be the logits of the same classes"
         )
         raise ParameterError(msg)

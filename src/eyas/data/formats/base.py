@@ -32,6 +32,8 @@ class Listing:
     """False where the source holds numbers alone and ``classes`` are made up from them."""
     in_own_order: bool = False
     """The source lists its class names by their numbers; else they are sorted."""
+    masks: tuple[str, ...] = ()
+    """By image the file that holds a class per pixel; none where an image has one label."""
 
 
 class Format(Component):
@@ -39,6 +41,8 @@ class Format(Component):
 
     priority: ClassVar[int] = 0
     """Detection asks the formats from the highest number, the most telling, to the lowest."""
+    task: ClassVar[str] = "classification"
+    """The kind of task that its labels are for."""
     expects: ClassVar[str] = ""
     """The files it knows, in words for a message; without it the kind's name."""
 

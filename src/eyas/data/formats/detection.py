@@ -25,18 +25,28 @@ def _parse(value: Any) -> FormatChoice:
 AnyFormat = Annotated[FormatChoice, SerializeAsAny(), BeforeValidator(_parse)]
 
 
-def choose_format(choice: FormatChoice, files: Sequence[str], source: str) -> Format:
-    """The format that was asked for, or the one that recognises the files of ``source``."""
-    return detect(files, source) if choice == "auto" else choice
+def choose_format(choice: FormatChoice, files: Sequence[str], source: str, task: str = "classification") -> Format:
+    """The format that was asked for, or the one that recognises the files of ``source`` and has labels for ``task``.
+
+    Raises:
+        DataError: none does, or the one that was asked for has labels for another task.
+    """
+    if choice == "auto":
+        return detect(files, source, task)
+    if choice.task != task:
+        msg = f"`format` {choice.kind} has labels for {choice.task}, and `task` is {task}: change one of them"
+        raise DataError(msg)
+    return choice
 
 
-def detect(files: Sequence[str], source: str) -> Format:
-    """The format, with its default options, that knows files of these names.
+def detect(files: Sequence[str], source: str, task: str = "classification") -> Format:
+    """The format, with its default options, that knows files of these names and has labels for ``task``.
 
     Raises:
         DataError: none does; the message says what would be known.
     """
-    members = sorted(Format.members().values(), key=lambda member: -member.priority)
+    members = [member for member in Format.members().values() if member.task == task]
+    members.sort(key=lambda member: -member.priority)
     for member in members:
         if member.recognises(files):
             return member()

@@ -1,8 +1,8 @@
 """From the stages' files to the facts that a verdict stands on."""
 
-from collections.abc import Mapping
+import math
 
-from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_difference import recorded
 from eyas.operations.report.results import Candidate, Results
 from eyas.operations.result_facts import ResultFacts, TrainingFacts, UniformFacts
 from eyas.operations.run_times import RunTimes
@@ -22,21 +22,23 @@ def measured_facts(results: Results) -> ResultFacts:
     """What the stages measured, as far as their files say."""
     baseline, finetune = results.metrics["baseline"], results.metrics["finetune"]
     times = results.latency["milliseconds"]
+    task, images = results.task, results.split_images["test"]
     classes = results.manifest["splits"]["test"].values()
     return ResultFacts(
-        dense_accuracy=baseline["test_accuracy"],
-        pruned_accuracy=finetune["test_accuracy"],
-        test=_paired(finetune, "test"),
+        dense_accuracy=baseline[f"test_{task.measure}"],
+        pruned_accuracy=finetune[f"test_{task.measure}"],
+        test=recorded(finetune, "test", "test_images"),
+        measure=task.words,
         not_comparable=results.comparability.reason,
-        chance=max(classes) / sum(classes),
-        test_images=sum(classes),
+        chance=max(classes) / images if sum(classes) == images else math.nan,
+        test_images=images,
         repeated_test_images=(results.manifest.get("repeated") or {}).get("test", 0),
         finetuning=_training(results, "finetune"),
         dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
         adapted=_CHECKPOINT in baseline,
-        recalibration=_paired(finetune, "score"),
-        recalibrated_accuracy=finetune.get("recalibrated_score_accuracy", 0.0),
-        uniform=_uniform(results),
+        recalibration=recorded(finetune, "score", "score_images"),
+        recalibrated_accuracy=finetune.get(f"recalibrated_score_{task.measure}", 0.0),
+        uniform=_uniform(results) if task.measure == "accuracy" else None,
         finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
         pruned_times=RunTimes.of(times["model"]),
@@ -52,11 +54,6 @@ def _limited(results: Results) -> dict[str, float]:
     return {"limit_ms": budget["limit_ms"], "kept_ms": budget["measured_ms"]}
 
 
-def _paired(metrics: Mapping[str, float], split: str) -> PairedCounts | None:
-    names = [f"{split}_{name}" for name in ("images", "gained", "lost")]
-    return PairedCounts(*(int(metrics[name]) for name in names)) if all(name in metrics for name in names) else None
-
-
 def _training(results: Results, stage: str) -> TrainingFacts | None:
     metrics, history = results.metrics[stage], results.histories[stage]
     if "steps" not in metrics:
@@ -65,7 +62,7 @@ def _training(results: Results, stage: str) -> TrainingFacts | None:
         epochs=int(metrics["epochs"]),
         steps=int(metrics["steps"]),
         steps_per_epoch=int(metrics["steps_per_epoch"]),
-        accuracies=history.score_accuracy,
+        accuracies=history.score,
         score_images=int(metrics["score_images"]),
     )
 

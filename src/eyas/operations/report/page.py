@@ -106,13 +106,14 @@ def _data(results: Results, baseline: Mapping[str, Any]) -> str:
     manifest = results.manifest
     source = ", ".join(f"{part} `{address}`" for part, address in manifest["source"].items())
     image = manifest["image"]
+    pixels = "" if results.task.kind == "classification" else f", one for each pixel ({results.task.kind})"
     lines = [
-        f"Source: {source}. {len(manifest['classes'])} classes, images of {image['channels']} x {image['size']} x "
-        f"{image['size']} (channels, height, width). Data set `{manifest['digest'][:16]}`.",
+        f"Source: {source}. {len(manifest['classes'])} classes{pixels}, images of {image['channels']} x "
+        f"{image['size']} x {image['size']} (channels, height, width). Data set `{manifest['digest'][:16]}`.",
         "",
         "| split | images |",
         "| --- | ---: |",
-        *(f"| {split} | {sum(counts.values()):,} |" for split, counts in manifest["splits"].items()),
+        *(f"| {split} | {images:,} |" for split, images in results.split_images.items()),
     ]
     if manifest.get("left_out"):
         lines += ["", f"Left out, files and images by kind: {in_words(manifest['left_out'])}."]
@@ -137,7 +138,7 @@ def _accuracies(results: Results) -> str:
         f"| {stage} | {name.replace('_', ' ')} | {percent(value)} |"
         for stage in ("baseline", "score", "finetune")
         for name, value in results.metrics.get(stage, {}).items()
-        if "accuracy" in name
+        if "accuracy" in name or "mean_iou" in name
     ]
     return "\n".join([*_marked(results), "| stage | accuracy | value |", "| --- | --- | ---: |", *rows])
 

@@ -95,9 +95,9 @@ def kept_widths(results: Results) -> Figure:
 def training_curves(results: Results) -> Figure:
     """Training loss and accuracy on the score split, of the dense and of the pruned network."""
     figure, panels = _figure(8.0, 3.3, columns=2)
-    titles = (("train_loss", "training loss"), ("score_accuracy", "accuracy on the score split (%)"))
+    titles = (("train_loss", "training loss"), ("score", f"{results.task.words} on the score split (%)"))
     for axes, (column, title) in zip(panels, titles, strict=True):
-        scale = 100.0 if column == "score_accuracy" else 1.0
+        scale = 100.0 if column == "score" else 1.0
         for stage, (name, color, marker) in STAGES.items():
             history = results.histories[stage]
             values = [scale * value for value in getattr(history, column)]

@@ -32,8 +32,7 @@ def result_rows(results: Results) -> list[ResultRow]:
     """Accuracy, cost, size, latency and score of dense and pruned network."""
     winner, cost, size = results.winner, results.dense_cost, results.files
     return [
-        _accuracy(results),
-        *_interval(verdict_on(results)),
+        *_accuracies(results),
         _count("MACs per image", cost["macs"], winner.macs),
         _count("parameters", cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
@@ -101,11 +100,17 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def _accuracy(results: Results) -> ResultRow:
-    dense = results.metrics["baseline"]["test_accuracy"]
-    pruned = results.metrics["finetune"]["test_accuracy"]
+def _accuracies(results: Results) -> list[ResultRow]:
+    """What decides and its interval; of pixels, the accuracy as well."""
+    task = results.task
+    rows = [_accuracy(results, task.measure, f"test {task.words}"), *_interval(verdict_on(results))]
+    return rows if task.measure == "accuracy" else [*rows, _accuracy(results, "accuracy", "test pixel accuracy")]
+
+
+def _accuracy(results: Results, measure: str, name: str) -> ResultRow:
+    dense, pruned = (results.metrics[stage][f"test_{measure}"] for stage in ("baseline", "finetune"))
     change = f"{points(pruned - dense)} points" if results.comparability.comparable else NOT_COMPARABLE
-    return ResultRow("test accuracy", percent(dense), percent(pruned), change)
+    return ResultRow(name, percent(dense), percent(pruned), change)
 
 
 def _interval(verdict: Verdict) -> list[ResultRow]:

@@ -10,6 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eyas.data.comparability import Comparability, read_comparability
+from eyas.data.manifest import images_per_split
+from eyas.data.tasks import Task
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 from eyas.scoring.scorers import Scorer
 
@@ -54,7 +56,8 @@ class TrainingCurve:
 
     epoch: tuple[int, ...]
     train_loss: tuple[float, ...]
-    score_accuracy: tuple[float, ...]
+    score: tuple[float, ...]
+    """Accuracy on the score split or, of pixels, mean IoU."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,16 @@ class Results:
     """None where no milliseconds are limited."""
     comparability: Comparability = field(default_factory=Comparability)
     """Whether accuracies of dense and pruned network may be compared."""
+
+    @property
+    def task(self) -> Task:
+        """What the labels are for."""
+        return Task.parse(self.manifest.get("task", "classification"))
+
+    @property
+    def split_images(self) -> dict[str, int]:
+        """Images per split."""
+        return images_per_split(self.manifest)
 
     @property
     def ranked_by_accuracy(self) -> bool:
@@ -170,5 +183,5 @@ def _history(path: Path) -> TrainingCurve:
     return TrainingCurve(
         epoch=tuple(int(row["epoch"]) for row in rows),
         train_loss=tuple(float(row["train_loss"]) for row in rows),
-        score_accuracy=tuple(float(row["score_accuracy"]) for row in rows),
+        score=tuple(float(row.get("score_mean_iou", row["score_accuracy"])) for row in rows),
     )

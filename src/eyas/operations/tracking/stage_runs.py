@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eyas.data.manifest import images_per_split
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
 from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
 from eyas.storage import redacted
@@ -144,7 +145,7 @@ def _log_dataset(store: MlflowStore, run_id: str, record: StageRecord) -> None:
         return
     manifest: dict[str, Any] = json.loads(path.read_text())
     source = json.dumps(redacted(manifest.get("source", {})), sort_keys=True)
-    profile = json.dumps({split: sum(counts.values()) for split, counts in manifest["splits"].items()})
+    profile = json.dumps(images_per_split(manifest))
     digest = str(manifest["digest"])
     data = Dataset(name="images", digest=digest[:36], source_type="uri", source=source, profile=profile)
     inputs = [DatasetInput(data, tags=[InputTag("mlflow.data.context", "training")])]

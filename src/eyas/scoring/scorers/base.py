@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor
 
 from eyas.component import Component
+from eyas.data.tasks import IGNORED
+from eyas.pruning.output_paths import primary_output
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Outputs:
     logits: Tensor
     """``(N, K)`` for K classes; ``(N, K, ...)`` for a network that answers per pixel."""
     labels: Tensor | None = None
-    """``(N,)``; given where :attr:`Scorer.needs_labels`."""
+    """``(N,)``, per pixel ``(N, ...)``, where :data:`eyas.data.tasks.IGNORED` is no class; given where
+    :attr:`Scorer.needs_labels`."""
     dense: Tensor | None = None
     """The dense network's logits; given where :attr:`Scorer.needs_dense`."""
     features: Tensor | None = None
@@ -35,10 +38,25 @@ class Scorer(Component):
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    own_answers: ClassVar[bool] = False
+    """It says itself what is judged (:meth:`answer`) and what labels mean, as for detectors: these may then be any
+    integers ``(N, ...)``, accuracy and cross-entropy are not known, and rungs cannot train."""
 
     def __call__(self, outputs: Outputs) -> Tensor:
         """Score of each image, shape ``(N,)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
+
+    def answer(self, output: Any, choice: int | str | None = None) -> Tensor:
+        """What becomes :attr:`Outputs.logits` (of the dense network :attr:`Outputs.dense`), images first.
+
+        Args:
+            output: whatever the network returns.
+            choice: which of several outputs a user chose.
+
+        Raises:
+            DataError: the network has no such output.
+        """
+        return primary_output(output, choice)
 
     def reference(self, outputs: Outputs) -> Sequence[float]:
         """The same for ``(N, K)`` logits, computed another way in float64: the formula spelled out, for the tests."""
@@ -48,6 +66,14 @@ class Scorer(Component):
 def per_image(values: Tensor) -> Tensor:
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
     return values if values.ndim == 1 else values.flatten(1).mean(1)
+
+
+def per_labelled_image(values: Tensor, labels: Tensor) -> Tensor:
+    """:func:`per_image` over the pixels that have a label; ``values`` are finite."""
+    if labels.ndim == 1:
+        return values
+    labelled = labels != IGNORED
+    return (values * labelled).flatten(1).sum(1) / labelled.flatten(1).sum(1)
 
 
 AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]

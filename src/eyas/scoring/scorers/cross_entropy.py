@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 from torch import Tensor
 from torch.nn import functional
 
-from eyas.scoring.scorers.base import Outputs, Scorer, per_image
+from eyas.data.tasks import IGNORED
+from eyas.scoring.scorers.base import Outputs, Scorer, per_labelled_image
 
 
 class CrossEntropy(Scorer):
@@ -21,9 +22,12 @@ class CrossEntropy(Scorer):
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, outputs: Outputs) -> Tensor:
-        """Log-likelihood of each image's label, ``(N,)``; 0 is perfect."""
+        """Log-likelihood of each image's label, per pixel the mean over labelled ones, ``(N,)``; 0 is perfect."""
         assert outputs.labels is not None
-        return -per_image(functional.cross_entropy(outputs.logits.float(), outputs.labels, reduction="none"))
+        losses = functional.cross_entropy(
+            outputs.logits.float(), outputs.labels, reduction="none", ignore_index=IGNORED
+        )
+        return -per_labelled_image(losses, outputs.labels)
 
     def reference(self, outputs: Outputs) -> list[float]:
         """The label's logit less the logarithm of the sum of exponentials."""

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from eyas.scoring.scorers.base import Outputs, Scorer, per_image
+from eyas.scoring.scorers.base import Outputs, Scorer, per_labelled_image
 
 
 class Top1(Scorer):
@@ -15,9 +15,9 @@ class Top1(Scorer):
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, outputs: Outputs) -> Tensor:
-        """Right or wrong for each image, ``(N,)``."""
+        """Right or wrong for each image, per pixel the share of labelled ones, ``(N,)``."""
         assert outputs.labels is not None
-        return per_image((outputs.logits.argmax(1) == outputs.labels).float())
+        return per_labelled_image((outputs.logits.argmax(1) == outputs.labels).float(), outputs.labels)
 
     def reference(self, outputs: Outputs) -> list[float]:
         """Whether no logit is larger than the label's."""

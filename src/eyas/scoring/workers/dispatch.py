@@ -13,7 +13,7 @@ from eyas.errors import EyasError
 from eyas.scoring.memory import OutOfMemoryDuringScoringError
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
-from eyas.scoring.workers.task import Task, TaskResult
+from eyas.scoring.workers.task import ScoringTask, TaskResult
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -45,7 +45,7 @@ class WorkerPool(ABC):
         """Start a worker, or start it again."""
 
     @abstractmethod
-    def submit(self, worker: int, task: Task) -> None:
+    def submit(self, worker: int, task: ScoringTask) -> None:
         """Give a worker a task; must not fail where the worker is dead (:meth:`wait` tells)."""
 
     @abstractmethod
@@ -70,7 +70,7 @@ class WorkerPool(ABC):
             if queue:
                 candidate = queue.popleft()
                 in_flight[worker].append(candidate)
-                self.submit(worker, Task(self._call, candidate, self.plans[candidate], rung, batch_size))
+                self.submit(worker, ScoringTask(self._call, candidate, self.plans[candidate], rung, batch_size))
 
         for worker in [*range(self.workers)] * _TASKS_PER_WORKER:
             submit_next(worker)

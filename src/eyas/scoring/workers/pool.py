@@ -20,7 +20,7 @@ from torch import Tensor
 from eyas.errors import EyasError, StorageError
 from eyas.scoring.workers.dispatch import WorkerLost, WorkerPool, error_summary
 from eyas.scoring.workers.process import BLUEPRINT, InheritedFile, run_worker
-from eyas.scoring.workers.task import Task, TaskResult
+from eyas.scoring.workers.task import ScoringTask, TaskResult
 from eyas.scoring.workers.transfer import Blueprint
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _LONGEST_TRACEBACK = 10_000
 @dataclass
 class _Process:
     process: SpawnProcess
-    pipe: "connection.Connection[Task, TaskResult]"
+    pipe: "connection.Connection[ScoringTask, TaskResult]"
     errors: IO[bytes]
     """What the process writes to its standard error."""
     has_answered: bool = False
@@ -104,7 +104,7 @@ class ProcessPool(WorkerPool):
         theirs.close()
         self._processes[worker] = _Process(process, ours, errors)
 
-    def submit(self, worker: int, task: Task) -> None:
+    def submit(self, worker: int, task: ScoringTask) -> None:
         """Send; a broken pipe shows again in :meth:`wait`."""
         try:
             self._processes[worker].pipe.send(task)

@@ -9,14 +9,14 @@ from typing import IO, Any
 
 import torch
 
-from eyas.scoring.workers.task import Task, TaskResult, start_task
+from eyas.scoring.workers.task import ScoringTask, TaskResult, start_task
 from eyas.scoring.workers.transfer import unpack
 
 BLUEPRINT = "blueprint"
 """Name of the pickled blueprint among the tensors."""
 
 
-def run_worker(pipe: "connection.Connection[TaskResult, Task]", path: str, device: str, threads: int) -> None:
+def run_worker(pipe: "connection.Connection[TaskResult, ScoringTask]", path: str, device: str, threads: int) -> None:
     """A worker's life: build the engine, measure tasks until the other end is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     torch.set_num_threads(threads)

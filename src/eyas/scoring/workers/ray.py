@@ -10,7 +10,7 @@ from torch import Tensor
 
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.scoring.workers.dispatch import WorkerLost, WorkerPool, error_summary, start_error
-from eyas.scoring.workers.task import Task, TaskResult, start_task
+from eyas.scoring.workers.task import ScoringTask, TaskResult, start_task
 from eyas.scoring.workers.transfer import Blueprint, TensorBytes, unpack
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class RayPool(WorkerPool):
         super().__init__(plans, workers)
         self._ray = import_ray()
         self._actors: dict[int, Any] = {}
-        self._pending: dict[Any, tuple[int, Task]] = {}
+        self._pending: dict[Any, tuple[int, ScoringTask]] = {}
         self._device, self._threads = device, threads
         self._owns_cluster = connect(self._ray, address, cpus=workers * threads)
         try:
@@ -100,7 +100,7 @@ class RayPool(WorkerPool):
             )
             raise EyasError(msg)
 
-    def submit(self, worker: int, task: Task) -> None:
+    def submit(self, worker: int, task: ScoringTask) -> None:
         """Call the actor; its death shows in :meth:`wait`."""
         self._pending[self._actors[worker].measure.remote(task)] = (worker, task)
 
@@ -135,7 +135,7 @@ class Actor:
         """Answers once the engine stands."""
         return True
 
-    def measure(self, task: Task) -> TaskResult:
+    def measure(self, task: ScoringTask) -> TaskResult:
         """Measure one candidate."""
         return start_task(self._engine, task)()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class ScoringTask:
     """One candidate to measure; ``call`` tells results of an earlier, abandoned call apart."""
 
     call: int
@@ -35,7 +35,7 @@ class TaskResult:
     failure: str = ""
 
 
-def start_task(engine: Engine, task: Task) -> Callable[[], TaskResult]:
+def start_task(engine: Engine, task: ScoringTask) -> Callable[[], TaskResult]:
     """Queue a measurement; what is returned waits for it, or says why there is none."""
     try:
         wait = engine.launch(task.plan, task.rung, task.batch_size)
@@ -52,7 +52,7 @@ def start_task(engine: Engine, task: Task) -> Callable[[], TaskResult]:
     return finish
 
 
-def _failure(task: Task, error: Exception) -> TaskResult:
+def _failure(task: ScoringTask, error: Exception) -> TaskResult:
     if is_out_of_memory(error):
         return TaskResult(task.call, task.candidate, out_of_memory=str(error) or "out of memory")
     return TaskResult(task.call, task.candidate, failure=f"{type(error).__name__}: {error}")

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
+from eyas.errors import ParameterError
 
 
 class Recipe(Component):
@@ -41,6 +42,19 @@ class Recipe(Component):
         """Changed images of the same shape; all randomness from ``generator`` (on the CPU)."""
         del generator
         return images_NCHW
+
+    def augment_with_masks(
+        self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """:meth:`augment`, and class numbers per pixel moved as their images are.
+
+        Raises:
+            ParameterError: the recipe changes images, and does not say how masks follow.
+        """
+        if type(self).augment is not Recipe.augment:
+            msg = f"recipe {self.kind} changes images and not their masks: give it augment_with_masks, or take another"
+            raise ParameterError(msg)
+        return images_NCHW, masks_NHW
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """What is minimised: a scalar, the mean over N images."""

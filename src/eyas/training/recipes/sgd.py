@@ -95,13 +95,17 @@ class SGD(Recipe):
 
     def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Shifted, mirrored or cropped images, as ``augmentation`` says."""
-        how = self._augmentation(images_NCHW)
-        if how == "none":
-            return images_NCHW
-        if how == "resized_crop_flip":
-            return resized_crop_and_flip(images_NCHW, self.smallest_crop, flip=True, generator=generator)
-        pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
-        return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
+        return self._changed(images_NCHW, self._augmentation(images_NCHW), generator)
+
+    def augment_with_masks(
+        self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
+        how, start = self._augmentation(images_NCHW), generator.get_state()
+        images_NCHW = self._changed(images_NCHW, how, generator)
+        generator.set_state(start)
+        moved_N1HW = self._changed(masks_NHW[:, None].float(), how, generator, mode="nearest")
+        return images_NCHW, moved_N1HW[:, 0].to(masks_NHW.dtype)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
@@ -113,6 +117,14 @@ class SGD(Recipe):
             hard = functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
             loss = loss + (1 - alpha) * hard
         return loss
+
+    def _changed(self, images_NCHW: Tensor, how: str, generator: torch.Generator, mode: str = "bilinear") -> Tensor:
+        if how == "none":
+            return images_NCHW
+        if how == "resized_crop_flip":
+            return resized_crop_and_flip(images_NCHW, self.smallest_crop, flip=True, generator=generator, mode=mode)
+        pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
+        return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
 
     def _augmentation(self, images_NCHW: Tensor) -> str:
         """``augmentation``, with ``auto`` decided by the images."""

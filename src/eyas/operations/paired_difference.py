@@ -1,0 +1,47 @@
+"""Two networks on the same images: who is better, by how much, and how well that is known; for any task."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from torch import Tensor
+
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.paired_estimate import PairedEstimate
+
+PairedDifference = PairedCounts | PairedEstimate
+"""Of accuracies, by images that one network alone is right on; of mean IoUs, by an estimate and its error."""
+
+
+class JudgedAnswers(Protocol):
+    """What became of N images."""
+
+    @property
+    def correct(self) -> Tensor:
+        """Whether each is right, ``(N,)``; of no meaning where each pixel has an answer."""
+
+    @property
+    def overlap(self) -> Tensor:
+        """Of answers per pixel, ``(2, N, K)``: :func:`eyas.data.tasks.class_overlap`; empty without."""
+
+
+def compare(first: JudgedAnswers, second: JudgedAnswers) -> PairedDifference:
+    """From the first network to the second, which answered the same images."""
+    if first.overlap.numel():
+        return PairedEstimate.of(first.overlap, second.overlap)
+    return PairedCounts.of(first.correct.numpy(), second.correct.numpy())
+
+
+def recorded(metrics: Mapping[str, float], name: str, images: str) -> PairedDifference | None:
+    """A comparison again, as its ``metrics()`` were recorded.
+
+    Args:
+        metrics: of a stage.
+        name: what stands before its own, such as ``test``.
+        images: the metric that counts the images.
+    """
+    counts, estimate = (f"{name}_gained", f"{name}_lost"), (f"{name}_difference", f"{name}_difference_error")
+    if images in metrics and all(part in metrics for part in counts):
+        return PairedCounts(int(metrics[images]), *(int(metrics[part]) for part in counts))
+    if images in metrics and all(part in metrics for part in estimate):
+        return PairedEstimate(int(metrics[images]), *(metrics[part] for part in estimate))
+    return None
