@@ -213,7 +213,9 @@ def test_a_wrong_command_line_ends_with_status_2_and_usage(
 def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
-    names = "run retrain promote rollback status reproduce serve deploy servers ui inspect profile catalogue"
+    names = (
+        "run retrain promote rollback status reproduce serve deploy servers ui inspect profile bench verify catalogue"
+    )
     assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names.split()
 
 

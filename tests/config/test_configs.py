@@ -20,7 +20,7 @@ def test_it_parses_and_its_network_can_be_built(path):
         model = build_model(params.baseline.architecture, params.baseline.arguments, 10)
         size = params.fetch.image_size
         logits = model.eval()(torch.zeros(1, len(params.fetch.mean), size, size))
-    assert logits.shape == (1, 10)
+    assert logits.shape == (1, 10, *params.fetch.task.answer_shape((len(params.fetch.mean), size, size)))
     assert params.register_.model.startswith("eyas-")
 
 

@@ -54,7 +54,10 @@ def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
         ({"sample": {"candidates": 0}}, ["sample.candidates", "greater than or equal to 1", "0"]),
         ({"sample": {"criterion": "l7_norm"}}, ["sample.criterion", "l7_norm", "available", "l1_norm"]),
         ({"sample": {"criterion": {"kind": ["l1_norm"]}}}, ["sample.criterion", "['l1_norm']", "available", "l1_norm"]),
-        ({"fetch": {"format": "tfrecord"}}, ["fetch.format", "'tfrecord'", "cifar, folder, idx, parquet", "auto"]),
+        (
+            {"fetch": {"format": "tfrecord"}},
+            ["fetch.format", "'tfrecord'", "cifar, folder, idx, masks, parquet", "auto"],
+        ),
         ({"fetch": {"format": {"kind": "parquet", "column": "x"}}}, ["fetch.format.column", "label_column"]),
         ({"sample": {"criterion": {"kind": "l1_norm", "power": 3}}}, ["sample.criterion", "power"]),
         ({"finetune": {"recipe": {"kind": "sgd", "lr": 0.1}}}, ["finetune.recipe.lr", "learning_rate"]),

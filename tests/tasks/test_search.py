@@ -167,7 +167,7 @@ def shuffle_labels(monkeypatch):
     def shuffled(self, name):
         part = split(self, name)
         other = object.__new__(type(part))
-        other.__dict__ = part.__dict__ | {"labels": part.labels if name == "test" else part.labels.roll(7)}
+        other.__dict__ = part.__dict__ | {"_labels": part.labels if name == "test" else part.labels.roll(7)}
         return other
 
     monkeypatch.setattr(Dataset, "split", shuffled)

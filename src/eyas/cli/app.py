@@ -21,8 +21,8 @@ COMMANDS = (
     *(run_commands.run, run_commands.retrain),
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
-    *(library_commands.inspect, profile_command.profile, bench_command.bench, library_commands.verify),
-    *(library_commands.catalogue,),
+    *(library_commands.inspect, profile_command.profile, bench_command.bench),
+    *(library_commands.verify, library_commands.catalogue),
 )
 
 
