@@ -27,7 +27,7 @@ FILES = """\
 | `preprocessing.json`, `labels.json` | what comes before `model.onnx`, as data; names by class number |
 | `golden/` | test images and the probabilities that PyTorch gives for them |
 | `bn_statistics.safetensors` | what every batch-norm layer holds, for calibrating again on the device's data |
-| `manifest.json` | sha256 of every file; `eyas verify .` holds them against it |"""
+| `manifest.json` | sha256 of every file, which the command verify of eyas holds them against |"""
 
 
 @dataclass(frozen=True)
