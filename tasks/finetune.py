@@ -26,6 +26,7 @@ from eyas.pruning.cost import Cost
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
+from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
@@ -62,7 +63,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     calibration = calibration_settings(params, artifacts)
     folders = [_resume_folder(params, artifacts, calibration, _WINNER)]
     halves = _halves(progress) if uniform else [progress]
-    training = PrunedTraining(params, data, dense, space, calibration)
+    training = PrunedTraining(params, data, dense, space, calibration, race_scorer(artifacts))
     winner = training.run(plan, folders[0], halves[0])
     dense_test = data.evaluate(dense.model, "test", dense.output)
     note = read_comparability(artifacts / "baseline").note
@@ -116,6 +117,11 @@ def calibration_settings(params: PipelineParams, artifacts: Path) -> dict[str, A
     return calibration_of(_race(artifacts)["settings"], params.score.calibrator, params.score.seed)
 
 
+def race_scorer(artifacts: Path) -> Scorer:
+    """What ranked the candidates."""
+    return Scorer.parse(_race(artifacts)["settings"]["scorer"])
+
+
 def _race(artifacts: Path) -> dict[str, Any]:
     """What the race said of itself."""
     race: dict[str, Any] = json.loads((artifacts / "score" / "diagnostics.json").read_text())
@@ -135,7 +141,7 @@ def _key_params(params: PipelineParams, calibration: Mapping[str, Any]) -> dict[
         "calibration_images": params.score.calibration_images,
         **calibration,
         "calibrator": params.score.calibrator.model_dump(mode="json"),
-        "scorer": params.score.scorer.model_dump(mode="json"),
+        "scorer": params.score.model_dump(mode="json")["scorer"],
     }
 
 

@@ -18,6 +18,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import held_out_losses, loss_scorer
+from eyas.scoring.scorers import Scorer
 from eyas.training import Evaluation, TrainingResult, choose_length
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks.training_support import TrainingData
@@ -58,6 +59,8 @@ class PrunedTraining:
     space: SearchSpace
     calibration: Mapping[str, Any]
     """How statistics are re-estimated, for :func:`eyas.recalibrate`."""
+    scorer: Scorer
+    """What ranked the candidates."""
 
     def run(self, plan: PruningPlan, folder: Path, progress: Progress) -> Finetuned:
         """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``."""
@@ -128,7 +131,7 @@ class PrunedTraining:
 
     def _losses(self, networks: Sequence[nn.Module]) -> list[float]:
         """Of networks on the score split, by what ranked the candidates."""
-        scorer, split = self.params.score.scorer, self.data.split("score")
+        scorer, split = self.scorer, self.data.split("score")
         batches = (
             (split.prepare(stored), labels if scorer.needs_labels else None)
             for stored, labels in split.batches(_BATCH_SIZE)

@@ -20,13 +20,17 @@ import eyas
 from eyas.config import PipelineParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import DataError
+from eyas.networks.saved_network import Network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
 from eyas.scoring import GrowingPlans, ScoreOptions, ScoreTable
+from eyas.scoring.arguments import search_scorer
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
+from eyas.scoring.engine import EXAMPLES
+from eyas.scoring.scorers import Scorer
 from tasks import stage
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import candidate_table, generations_of, needs_words
@@ -102,8 +106,9 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     generations = generations_of(space, params.sample)
     plans = GrowingPlans(widths, planner, generations)
     journal = journal_folder(params, artifacts)
+    scorer = chosen_scorer(params, network, dataset)
     options = ScoreOptions(
-        training=_training(dataset, params),
+        training=_training(dataset, params, scorer),
         batch_size=params.score.batch_size,
         output=network.output,
         stop_margin=params.score.stop_margin,
@@ -114,7 +119,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         journal=journal / "journal",
         progress=progress,
     )
-    table = _race(params, dataset, space, plans, calibration=calibration, options=options)
+    table = _race(params, dataset, space, plans, scorer=scorer, calibration=calibration, options=options)
     candidates = _with_later_generations(candidates, space, plans, generations.budget)
     table, passed_over = keep_latency(table, plans.widths, generations.budget, params.sample.budget)
     _write(folder, plans, candidates, table)
@@ -129,6 +134,7 @@ def _race(
     space: SearchSpace,
     plans: GrowingPlans,
     *,
+    scorer: Scorer,
     calibration: Tensor,
     options: ScoreOptions,
 ) -> ScoreTable:
@@ -144,7 +150,7 @@ def _race(
         device=stage.device(params.runtime),
         seed=score.seed,
         calibrator=score.calibrator,
-        scorer=score.scorer,
+        scorer=scorer,
         options=options,
     )
 
@@ -164,12 +170,20 @@ def _images(dataset: Dataset, name: str, limit: int) -> Tensor:
     return dataset.normalise(dataset.split(name).images(limit=limit))
 
 
-def _training(dataset: Dataset, params: PipelineParams) -> tuple[Tensor, Tensor | None] | None:
+def chosen_scorer(params: PipelineParams, network: Network, dataset: Dataset) -> Scorer:
+    """``score.scorer``, or what ranks the candidates of this network best."""
+    if params.score.scorer is not None:
+        return params.score.scorer
+    model, labels = network.model, dataset.split("score").first_labels(EXAMPLES)
+    return search_scorer(model.eval(), _images(dataset, "score", EXAMPLES), labels, network.output)
+
+
+def _training(dataset: Dataset, params: PipelineParams, scorer: Scorer) -> tuple[Tensor, Tensor | None] | None:
     """As many images of the train split as a rung's steps take, and their labels where labels decide; else None."""
     count = max(rung.training_images for rung in params.score.rungs)
     if not count:
         return None
-    labels = dataset.split("train").first_labels(count) if params.score.scorer.needs_labels else None
+    labels = dataset.split("train").first_labels(count) if scorer.needs_labels else None
     return _images(dataset, "train", count), labels
 
 

@@ -60,7 +60,7 @@ def pruned_digits(tmp_path_factory: pytest.TempPathFactory, digits_params: Pipel
     (artifacts / "score").mkdir()
     (artifacts / "score/plan.json").write_text(plan.to_json())
     write_ranking(artifacts, space, [list(plan.widths.values())])
-    race = {"batch_size": 128, "rungs": [{"calibration_images": 1024}]}
+    race = {"batch_size": 128, "rungs": [{"calibration_images": 1024}], "scorer": {"kind": "cross_entropy"}}
     write_json(artifacts / "score/diagnostics.json", {"settings": race})
     small = trained(eyas.prune(dense, space, plan), images, labels)
     options = {"space": space, "plan": plan, "architecture": "models:build", "arguments": ARGUMENTS}

@@ -13,7 +13,10 @@ from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.networks.saved_network import load_network
 from eyas.progress import silent
+from eyas.sampling.samplers import Sampler
+from eyas.scoring import REFITTED_RUNGS
 from eyas.scoring.engine import Engine
+from eyas.scoring.scorers import Scorer
 from tasks.finetune import finetune
 from tasks.sample import sample
 from tasks.score import journal_folder, score
@@ -63,9 +66,10 @@ def search(params, artifacts):
     space = eyas.trace(dense, (dataset.normalise(scoring.images()[:2]),))
     rungs, train = params.score.rungs, dataset.split("train")
     count = max(rung.training_images for rung in rungs)
-    labels = train.labels[:count] if params.score.scorer.needs_labels else None
+    scorer = params.score.scorer
+    labels = train.labels[:count] if scorer is not None and scorer.needs_labels else None
     options = eyas.SearchOptions(
-        rungs=rungs, scorer=params.score.scorer, tolerance=0.01, batch_size=64, threads=1,
+        rungs=rungs, scorer=scorer, tolerance=0.01, batch_size=64, threads=1,
         training=(dataset.normalise(train.images(limit=count)), labels) if count else None,
     )  # fmt: skip
     images = [dataset.normalise(split.images()) for split in (calibration, scoring)]
@@ -90,7 +94,7 @@ def check_same(params, artifacts):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=["budget", "generations"])
-@pytest.mark.parametrize("scorer", ["cross_entropy", "dense_kl"])
+@pytest.mark.parametrize("scorer", ["cross_entropy", "dense_kl", None])
 def test_library_and_stages_find_the_same_network(artifacts, sampler, scorer):
     race = {"rungs": RUNGS, "seed": 5, "batch_size": 64, "scorer": scorer}
     params = params_of(artifacts, sampler, score=race)
@@ -105,6 +109,16 @@ def test_library_and_stages_train_for_the_same_steps(artifacts, scorer):
     params = params_of(artifacts, score={"rungs": rungs, "seed": 5, "batch_size": 64, "scorer": scorer})
     run(params, artifacts)
     assert max(check_same(params, artifacts).table.rung) == 2
+
+
+def test_library_and_stages_have_the_same_defaults(artifacts):
+    race = {"seed": 5, "batch_size": 64}
+    params = params_of(artifacts, score=race)
+    run(params, artifacts)
+    result = check_same(params, artifacts)
+    assert result.scorer == Scorer.parse("dense_probe")
+    assert params.sample.sampler == Sampler.parse("evolution")
+    assert params.score.rungs == REFITTED_RUNGS
 
 
 def test_library_and_stages_rate_channels_by_the_same_images(artifacts):

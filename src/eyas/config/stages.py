@@ -18,10 +18,10 @@ from eyas.deploy.runtimes import AnyRuntime
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
-from eyas.scoring import DEFAULT_RUNGS, Rung
+from eyas.scoring import REFITTED_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import order_problem
-from eyas.scoring.scorers import AnyScorer, Scorer
+from eyas.scoring.scorers import AnyScorer
 from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
 
@@ -158,7 +158,7 @@ class SampleParams(Section):
     this share of the budget itself, as far as widths have steps so small."""
     candidates: Count = 200
     """How many distinct candidates to draw."""
-    sampler: AnySampler = Field(default_factory=lambda: Sampler.parse("budget"))
+    sampler: AnySampler = Field(default_factory=lambda: Sampler.parse("evolution"))
     """Who proposes them."""
     criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
     """Which channels of a group are kept."""
@@ -191,12 +191,13 @@ class ScoreParams(Section):
 
     calibrator: AnyCalibrator = Field(default_factory=lambda: Calibrator.parse("pooled"))
     """Who re-estimates batch-norm statistics."""
-    scorer: AnyScorer = Field(default_factory=lambda: Scorer.parse("cross_entropy"))
-    """What ranks."""
+    scorer: AnyScorer | None = None
+    """What ranks; left out, ``dense_probe`` where one linear layer makes the answers, else ``cross_entropy``."""
     prior: AnyPrior | None = None
     """What is added to every score for the widths alone: ``{kind: log_widths, weight: 0.1}``."""
-    rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = DEFAULT_RUNGS
-    """The rounds of the race: images per candidate, fused or held out, training steps, how many candidates go on."""
+    rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = REFITTED_RUNGS
+    """The rounds of the race: images per candidate, fused or held out, training steps (``steps: 0`` refits alone), how
+    many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
     """A leader so many standard errors ahead of the others goes to the last rung alone; where rungs train, a leader
     before the first of these does not."""

@@ -44,8 +44,7 @@ def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Seque
     folder = artifacts / "report"
     folder.mkdir(parents=True, exist_ok=True)
     results = read_results(artifacts)
-    scorer = params.get("score", {}).get("scorer", {})
-    kind = scorer.get("kind", "") if isinstance(scorer, Mapping) else str(scorer)
+    kind = results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", "")
     pictures.draw_all(results, folder, "top1" if results.ranked_by_accuracy else kind)
     page = folder / "report.md"
     page.write_text(render(results, params, reproduce))
