@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from eyas.cli.run_view import RunView
 from flows.environment import ROOT
-from flows.prefect_server import asked_once, begin_prefect, explained, require_prefect
+from flows.prefect_server import asked_once, begin_prefect, explained, is_news, require_prefect
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -39,7 +39,7 @@ def run(
 
         open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
         attend(workspace)
-        view.take_log()
+        view.take_log(is_news)
         with explained():
             outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
     if as_json:
@@ -70,7 +70,7 @@ def retrain(
     from flows.retrain import retrain as flow
 
     with _view("retrain", workspace.name) as view, explained():
-        view.take_log()
+        view.take_log(is_news)
         decision = flow(_relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
@@ -106,7 +106,7 @@ def promote(
     attend(workspace)
     place = str(report) if report else None
     with _view("promote", workspace.name) as view, explained():
-        view.take_log()
+        view.take_log(is_news)
         decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
     return 0
@@ -120,7 +120,7 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
 
     attend(workspace)
     with _view("rollback", workspace.name) as view, explained():
-        view.take_log()
+        view.take_log(is_news)
         message = flow(_relative(params), overrides, name, reason)
     print(message)
     return 0

@@ -79,6 +79,13 @@ def test_a_failed_step_says_so(tmp_path: Path) -> None:
     assert file.getvalue() == "score     ✗     0.0 s\n"
 
 
+def test_a_step_that_the_user_stopped_is_none_that_failed(tmp_path: Path) -> None:
+    view, file = watched(tmp_path)
+    with pytest.raises(KeyboardInterrupt), view, step("score"):
+        raise KeyboardInterrupt
+    assert not file.getvalue()
+
+
 def test_a_terminal_without_unicode_gets_words(tmp_path: Path) -> None:
     raw = io.BytesIO()
     console = Console(file=io.TextIOWrapper(raw, encoding="ascii", write_through=True), width=100)
@@ -101,15 +108,17 @@ def test_the_log_goes_to_its_file_and_warnings_are_shown(tmp_path: Path, monkeyp
         (tmp_path / f"run-{number:03}.log").touch()
     (tmp_path / "server.log").touch()
     view, file = watched(tmp_path)
-    view.take_log()
+    view.take_log(lambda record: record.module != "chatter")
     logging.getLogger("eyas").warning("few images")
     logging.getLogger("eyas").error("worse")
     logging.getLogger("somewhere").warning("deprecated")
+    known = {"name": "eyas", "levelno": logging.WARNING, "levelname": "WARNING", "module": "chatter", "msg": "known"}
+    logging.getLogger("eyas").handle(logging.makeLogRecord(known))
     for handler in root.handlers:
         handler.close()
     assert file.getvalue() == "warning: few images\nwarning: worse\n"
     assert [line.split(maxsplit=3)[-1] for line in view.log.read_text().splitlines()] == [
-        *("few images", "worse", "deprecated"),
+        *("few images", "worse", "deprecated", "known"),
     ]
     assert not on_terminal.stream.getvalue()
     assert len([*tmp_path.glob("run-*.log")]) == KEPT_LOGS

@@ -13,7 +13,7 @@ OPTIONS = ["--params", "configs/digits_training_free.yaml", "--set", "sample.bud
 
 def test_a_run_without_training_is_told_as_such_registered_and_promoted(checkout: Checkout) -> None:
     options = [*OPTIONS, "--set", "baseline.epochs=12", "--set", "sample.candidates=40", "--name", "free"]
-    printed = checkout.run("flows", "run", *options, timeout=600)
+    printed = checkout.run("flows", "run", *options, "--verbose", timeout=600)
     assert "the pruned network was not trained (finetune.epochs is 0)" in printed
     assert not re.search(r"train longer|rule of thumb|still improving in its last epoch \(0\)", printed)
     assert "layers refitted" in printed

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -100,9 +100,13 @@ class RunView:
         try:
             yield shown
             sign = "skipped" if shown.skipped else "done"
+        except KeyboardInterrupt:
+            sign = ""  # whoever stopped the command needs no line about it
+            raise
         finally:
             shown.close()
-            self._line(name, sign, time.monotonic() - start, shown)
+            if sign:
+                self._line(name, sign, time.monotonic() - start, shown)
 
     def _line(self, name: str, sign: str, seconds: float, step: Step) -> None:
         style = {"done": "green", "failed": "bold red", "skipped": "dim"}[sign]
@@ -124,8 +128,8 @@ class RunView:
     def _print(self, markup: str) -> None:
         self.console.print(markup, soft_wrap=True)
 
-    def take_log(self) -> None:
-        """From here on what is logged goes to the file instead of the terminal, and warnings to both."""
+    def take_log(self, is_news: Callable[[logging.LogRecord], bool] = lambda _: True) -> None:
+        """From here on what is logged goes to the file instead of the terminal, and warnings that are news to both."""
         root = logging.getLogger()
         for handler in [*root.handlers]:
             if hasattr(handler, "console") and not self.verbose:
@@ -134,7 +138,9 @@ class RunView:
         file = logging.FileHandler(self.log)
         file.setFormatter(logging.Formatter(_FORMAT))
         root.addHandler(file)
-        root.addHandler(_Warnings(self))
+        warnings = _Warnings(self)
+        warnings.addFilter(is_news)
+        root.addHandler(warnings)
         for old in sorted(self.log.parent.glob(f"{self.log.name.split('-')[0]}-*{self.log.suffix}"))[:-KEPT_LOGS]:
             old.unlink(missing_ok=True)
 
