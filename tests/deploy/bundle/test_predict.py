@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -82,11 +84,22 @@ def test_nothing_asked_and_no_folder_are_refused(made: Made, tmp_path: Path) -> 
         assert told in done.stderr
 
 
+@contextmanager
+def heeding_ctrl_c() -> Iterator[None]:
+    """Children that are started here take SIGINT, also where a shell in the background left it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_camera_waits_in_an_empty_folder_and_answers_what_comes(made: Made, tmp_path: Path) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
     command = [sys.executable, str(made.folder / "predict.py"), "--camera", str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with heeding_ctrl_c(), subprocess.Popen(command, **pipes) as process:
         try:
             assert process.stderr.readline() == f"{folder} is empty: waiting for images\n"
             (folder / "1.jpg").write_bytes(b"half of a file")
