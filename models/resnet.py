@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 7 x 7 stem, four stages, average pooling, a linear layer."""
+    """A 7 x 7 stem and a pooling (a 3 x 3 stem for small images), four stages, average pooling, a linear layer."""
 
     def __init__(
         self,
@@ -71,12 +71,15 @@ class ResNet(nn.Module):
         num_classes: int,
         width: int = 64,
         in_channels: int = 3,
+        *,
+        small_images: bool = False,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, padding=3, bias=False)
+        kernel, stride = (3, 1) if small_images else (7, 2)
+        self.conv1 = nn.Conv2d(in_channels, width, kernel, stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        self.maxpool = nn.Identity() if small_images else nn.MaxPool2d(3, 2, padding=1)
         self.layer1 = _stage(block, width, width, depths[0], 1)
         self.layer2 = _stage(block, width * block.expansion, 2 * width, depths[1], 2)
         self.layer3 = _stage(block, 2 * width * block.expansion, 4 * width, depths[2], 2)
@@ -111,17 +114,17 @@ def _stage(
 
 @architecture
 def resnet18(num_classes: int, **arguments: Any) -> nn.Module:
-    """Basic blocks, 2-2-2-2; arguments: width=64, in_channels=3."""
+    """Basic blocks, 2-2-2-2; arguments: width=64, in_channels=3, small_images=False."""
     return ResNet(BasicBlock, (2, 2, 2, 2), num_classes, **arguments)
 
 
 @architecture
 def resnet34(num_classes: int, **arguments: Any) -> nn.Module:
-    """Basic blocks, 3-4-6-3; arguments: width=64, in_channels=3."""
+    """Basic blocks, 3-4-6-3; arguments: width=64, in_channels=3, small_images=False."""
     return ResNet(BasicBlock, (3, 4, 6, 3), num_classes, **arguments)
 
 
 @architecture
 def resnet50(num_classes: int, **arguments: Any) -> nn.Module:
-    """Bottlenecks, 3-4-6-3; arguments: width=64, in_channels=3."""
+    """Bottlenecks, 3-4-6-3; arguments: width=64, in_channels=3, small_images=False."""
     return ResNet(Bottleneck, (3, 4, 6, 3), num_classes, **arguments)
