@@ -279,7 +279,7 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
         numbers[f"winner_{name}"] = float(getattr(table, name)[winner])
     for name in (*COSTS, *(name for name in ("file_bytes", "latency_ms") if name in candidates.column_names)):
         numbers[f"winner_{name}"] = candidates[name][winner].as_py()
-    for name in ("score_spread", "median_standard_error", "tied_share"):
+    for name in ("score_spread", "median_standard_error", "paired_error", "tied_share"):
         numbers[name] = float(table.diagnostics[name])
     numbers["warnings"] = len(table.warnings)
     if "images_forwarded" in table.diagnostics:

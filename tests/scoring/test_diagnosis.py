@@ -63,8 +63,10 @@ def test_a_lead_is_judged_by_its_own_standard_error():
 
 
 def test_no_advice_where_scores_are_sound():
-    assert not list(advice(0.5, SOUND))
-    assert not list(advice(0.5, {name: value for name, value in SOUND.items() if name != "at_chance"}))  # no labels
+    assert not list(advice(0.5, SOUND, refitted=False))
+    assert not list(
+        advice(0.5, {name: value for name, value in SOUND.items() if name != "at_chance"}, refitted=False)
+    )  # no labels
 
 
 @pytest.mark.parametrize(
@@ -76,11 +78,11 @@ def test_no_advice_where_scores_are_sound():
     ],
 )
 def test_each_reason_for_doubt_gives_the_same_advice(share, change, reason):
-    (text,) = advice(share, SOUND | change)
+    (text,) = advice(share, SOUND | change, refitted=False)
     assert text.startswith(f"at {share:.0%} of the MACs scores of untrained networks may not predict")
     assert reason in text
-    assert text.count(";") == 0  # no other reason
-    assert text.endswith("train it longer or in several cuts, and train uniform widths beside it (`uniform`)")
+    assert text.count(";") == 1  # no other reason
+    assert text.endswith("train the winner longer or in several cuts, and train uniform widths beside it (`uniform`)")
 
 
 def test_a_diagnosis_is_a_prediction_and_the_advice_there_is():
@@ -88,8 +90,16 @@ def test_a_diagnosis_is_a_prediction_and_the_advice_there_is():
     (line,) = diagnose(table(uniform=ahead), macs_share=0.5, uniform_in_band=True)
     assert line == prediction(ahead)
     lines = diagnose(table(uniform=ahead, at_chance=0.6), macs_share=0.25, uniform_in_band=True)
-    assert lines == (prediction(ahead), *advice(0.25, SOUND | {"at_chance": 0.6}))
+    assert lines == (prediction(ahead), *advice(0.25, SOUND | {"at_chance": 0.6}, refitted=False))
     assert diagnose(table(), macs_share=0.5, uniform_in_band=False) == (prediction(None, uniform_in_band=False),)
+
+
+@pytest.mark.parametrize(("share", "doubted"), [(0.5, False), (0.25, False), (0.125, True)])
+def test_refitted_candidates_are_doubted_below_what_was_measured(share, doubted):
+    rungs = [{"images": 512, "steps": 0}, {"images": 1024, "steps": 0}]
+    _, *lines = diagnose(table(rungs), macs_share=share, uniform_in_band=True)
+    assert bool(lines) is doubted
+    assert not any("Refit candidates" in line for line in lines)
 
 
 def test_a_race_that_ends_in_training_is_not_doubted():

@@ -9,7 +9,7 @@ from eyas.scoring.diagnostics import Probe, kendall_tau, make_probe, spread, sta
 from tests.scoring.recorded import RecordedExecutor, run
 from tests.scoring.test_recorded import FUSED, HELD_OUT, RUNGS
 
-GOOD = {"not_finite": 0.0, "score_spread": 0.3, "median_standard_error": 0.03, "signal": 10.0, "tied_share": 0.0}
+GOOD = {"not_finite": 0.0, "score_spread": 0.3, "paired_error": 0.03, "signal": 10.0, "tied_share": 0.0}
 GOOD |= {"entered": [200, 50, 0, 8], "rank_stability": [0.9, 0.9]}
 
 
@@ -36,10 +36,10 @@ def test_kendall_tau_is_the_count_over_pairs(digits):
 
 def test_spread_counts_ties_among_what_is_finite():
     scores = np.array([1.0, 2.0, 2.0, 5.0, np.nan])
-    numbers = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]))
+    numbers = spread(scores, np.array([0.1, 0.2, 0.3, 0.4, np.nan]), 0.5)
     assert numbers["score_spread"] == pytest.approx(np.std([1, 2, 2, 5]))
     assert numbers["median_standard_error"] == pytest.approx(0.25)
-    assert numbers["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.25)
+    assert numbers["signal"] == pytest.approx(np.std([1, 2, 2, 5]) / 0.5)
     assert numbers["tied_share"] == 0.5
 
 

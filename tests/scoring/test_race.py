@@ -59,6 +59,14 @@ def test_the_margin_is_paired_on_images():
     gaps = first.astype(np.float32) - second.astype(np.float32).astype(float)
     assert top.margin() == pytest.approx(gaps.mean() / (gaps.std(ddof=1) / 20), rel=1e-4)
     assert top.margin() > 4
+    assert top.paired_error() == pytest.approx(gaps.std(ddof=1) / 20, rel=1e-4)
+    assert top.paired_error() < 0.02 * difficulty.std()
+
+
+def test_one_contender_has_no_paired_error():
+    top = TopCandidates()
+    top.add(0, measurement(np.arange(10)))
+    assert np.isnan(top.paired_error())
 
 
 def test_equal_contenders_have_no_margin():

@@ -19,6 +19,9 @@ some of the same images."""
 FEW_MACS = 0.35
 """Share of the dense MACs up to which untrained scores are doubted. Measured (docs/scoring.md, "How well it
 predicts", ResNet-20, 40 candidates, l1_norm): tau of cross-entropy with trained accuracy 0.69 at 0.5, 0.17 at 0.25."""
+FEWEST_MACS = 0.2
+"""Share of the dense MACs below which scores of refitted candidates are doubted, for want of a measurement: tau of
+`dense_probe` with trained accuracy 0.63 at 0.5 and 0.70 at 0.25 (docs/scoring.md, ResNet-20, 24 candidates)."""
 MANY_AT_CHANCE = 0.25
 """Share of candidates at chance level beyond which untrained scores are doubted. Measured on 256 images: none of those
 40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; of 100 with the default floor (docs/scoring.md, "What the report
@@ -36,8 +39,10 @@ def diagnose(table: "ScoreTable", *, macs_share: float, uniform_in_band: bool) -
         uniform_in_band: whether any uniform widths meet the budget.
     """
     lines = [prediction(table.diagnostics.get("uniform"), uniform_in_band=uniform_in_band)]
-    if not any(rung.get("steps") for rung in table.settings["rungs"]):
-        lines += advice(macs_share, table.diagnostics)
+    rungs = table.settings["rungs"]
+    if not any(rung.get("steps") for rung in rungs):
+        refitted = any(rung.get("steps") is not None for rung in rungs)
+        lines += advice(macs_share, table.diagnostics, refitted=refitted)
     return tuple(lines)
 
 
@@ -79,26 +84,30 @@ def prediction(uniform: Mapping[str, Any] | None, *, uniform_in_band: bool = Tru
     }[standing(lead, error)]
 
 
-def advice(macs_share: float, numbers: Mapping[str, Any]) -> Iterator[str]:
+def advice(macs_share: float, numbers: Mapping[str, Any], *, refitted: bool) -> Iterator[str]:
     """Why scores of untrained networks are to be doubted at this budget, and what to do; nothing where they are not.
 
     Args:
         macs_share: MACs of the winner as a share of the dense network's.
         numbers: diagnostics of the race.
+        refitted: whether candidates were judged as their refit leaves them.
     """
     reasons = []
     at_chance, tau = numbers.get("at_chance") or 0.0, lowest_tau(numbers)
     if at_chance > MANY_AT_CHANCE:
         reasons.append(f"{at_chance:.0%} of the candidates answer no better than chance before training")
-    if macs_share <= FEW_MACS:
+    if macs_share <= FEW_MACS and not refitted:
         reasons.append("where it was measured they ordered networks well at half of the MACs, and badly at a quarter")
+    if macs_share < FEWEST_MACS and refitted:
+        reasons.append("where it was measured, a quarter was the least")
     if tau < LITTLE_AGREEMENT:
         reasons.append(f"ranks hardly agree between rungs (Kendall tau {tau:.2f})")
     if reasons:
         yield (
             f"at {macs_share:.0%} of the MACs scores of untrained networks may not predict accuracy after training: "
-            f"{'; '.join(reasons)}. End `rungs` in some with a few training steps, refit the winner (`refit`), train "
-            "it longer or in several cuts, and train uniform widths beside it (`uniform`)"
+            f"{'; '.join(reasons)}. {'' if refitted else 'Refit candidates before they are judged (`rungs`); '}"
+            "end `rungs` in some with a few training steps, train the winner longer or in several cuts, and train "
+            "uniform widths beside it (`uniform`)"
         )
 
 

@@ -51,12 +51,20 @@ def make_probe(original: NDArray[Any], recalibrated: NDArray[Any], classes: int)
     return Probe(float(original_N.mean()), float(recalibrated_N.mean()), error, chance, chance_error)
 
 
-def spread(scores: Floats, errors: Floats) -> dict[str, float]:
-    """How far scores lie apart, against how well each is known.
+def spread(scores: Floats, errors: Floats, paired_error: float) -> dict[str, float]:
+    """How far scores lie apart, against how well differences are known.
+
+    All candidates see the same images, so what an image adds to everyone's score cancels in a difference.
+
+    Args:
+        scores: of every candidate.
+        errors: standard error of each score by itself.
+        paired_error: standard error of the difference of two of them.
 
     Returns:
-        ``score_spread`` (standard deviation over candidates), ``median_standard_error``, ``signal`` (their ratio),
-        ``tied_share`` (candidates whose score equals another's).
+        ``score_spread`` (standard deviation over candidates), ``median_standard_error``, ``paired_error``, ``signal``
+        (spread over paired error: 1 where half of the variance of differences is chance), ``tied_share`` (candidates
+        whose score equals another's).
     """
     finite = np.isfinite(scores)
     known = scores[finite]
@@ -66,7 +74,8 @@ def spread(scores: Floats, errors: Floats) -> dict[str, float]:
     return {
         "score_spread": width,
         "median_standard_error": error,
-        "signal": width / error if error > 0 else float("nan"),
+        "paired_error": paired_error,
+        "signal": width / paired_error if paired_error > 0 else float("nan"),
         "tied_share": float(counts[counts > 1].sum() / len(known)) if len(known) else 0.0,
     }
 
@@ -168,8 +177,8 @@ def _signal_warnings(numbers: Mapping[str, Any], *, ties_matter: bool) -> list[s
     warnings = []
     if numbers["signal"] < 1:
         warnings.append(
-            f"scores carry little signal: they differ by {numbers['score_spread']:.3g} where each is known to "
-            f"{numbers['median_standard_error']:.3g}; use more images, or a larger budget"
+            f"scores carry little signal: their standard deviation is {numbers['score_spread']:.3g}, where the "
+            f"difference of two is known to {numbers['paired_error']:.3g}; use more images, or a larger budget"
         )
     if numbers["tied_share"] > 0.1 and ties_matter:
         warnings.append(

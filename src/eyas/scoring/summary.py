@@ -44,7 +44,7 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
         "margins": result.margins,
         "decided_early": result.decided_early,
         "rank_stability": diagnostics.stability(result.promotions),
-        **diagnostics.spread(scores, errors),
+        **diagnostics.spread(scores, errors, result.paired_error),
         "not_finite": standings.not_finite(spec.distinct),
     }
     if engine.images.labels is not None and not engine.method.scorer.own_answers:

@@ -76,6 +76,8 @@ class RaceResult:
     """Scores before and after each promotion to a next rung, by candidate; for rank stability."""
     first_rung: tuple[NDArray[np.float64], ...]
     """Score, standard error and accuracy of every distinct candidate on the first rung."""
+    paired_error: float
+    """Of the difference of two scores on the first rung, which all its candidates' images share."""
     finalists: TopCandidates
     """The best of the last rung that was run."""
 
@@ -94,6 +96,7 @@ def race(
     entered = [0] * len(spec.rungs)
     promotions: list[tuple[dict[int, float], dict[int, float]]] = []
     first_rung: tuple[NDArray[np.float64], ...] = ()
+    paired_error = float("nan")
     top = TopCandidates()
     before: dict[int, float] = {}
     for number, rung in enumerate(spec.rungs):
@@ -115,13 +118,14 @@ def race(
         entered[number] = len(alive)
         if number == 0:
             first_rung = tuple(standings.values[name][alive] for name in ("score", "standard_error", "accuracy"))
+            paired_error = top.paired_error()
         else:
             promotions.append(({candidate: before[candidate] for candidate in alive.tolist()}, standings.scores(alive)))
         if len(alive) > 1 and number < last and spec.may_decide(rung):
             decided = decided or margins[-1] > spec.stop_margin
         alive = np.sort(standings.order(alive)[: 1 if decided else rung.survivors(len(alive))])
         before = standings.scores(alive)
-    return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung, top)
+    return RaceResult(spec, standings, margins, entered, decided, promotions, first_rung, paired_error, top)
 
 
 def _entrants(

@@ -37,12 +37,25 @@ class TopCandidates:
 
         Infinite where there is no other; images of one batch share its statistics, so this is approximate.
         """
+        leads_M, errors_M = self._leads()
+        if not len(leads_M):
+            return float("inf")
+        with np.errstate(divide="ignore", invalid="ignore"):
+            deviations_M = leads_M / errors_M
+        return float(np.nan_to_num(deviations_M, nan=0.0, posinf=np.inf).min())
+
+    def paired_error(self) -> float:
+        """Standard error of the difference of two scores on the same images: the median over the leader and another.
+
+        NaN where there is no other.
+        """
+        _, errors_M = self._leads()
+        return float(np.median(errors_M)) if len(errors_M) else float("nan")
+
+    def _leads(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The leader's leads over the M others, best first, with the standard errors of the paired differences."""
         ranked = sorted(self._heap, reverse=True)
         if len(ranked) < 2:
-            return float("inf")
-        leader = ranked[0][2].astype(np.float64)
-        gaps_MN = leader - np.stack([entry[2] for entry in ranked[1:]]).astype(np.float64)
-        errors = gaps_MN.std(1, ddof=1) / np.sqrt(gaps_MN.shape[1])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            leads = gaps_MN.mean(1) / errors
-        return float(np.nan_to_num(leads, nan=0.0, posinf=np.inf).min())
+            return np.empty(0), np.empty(0)
+        gaps_MN = ranked[0][2].astype(np.float64) - np.stack([entry[2] for entry in ranked[1:]]).astype(np.float64)
+        return gaps_MN.mean(1), gaps_MN.std(1, ddof=1) / np.sqrt(gaps_MN.shape[1])
