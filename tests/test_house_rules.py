@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = sorted(path for top in ("src", "tasks", "flows", "models") for path in (ROOT / top).rglob("*.py"))
 AROUND = sorted(path for top in ("tests", "benchmarks") for path in (ROOT / top).rglob("*.py"))
-LONGEST_MODULE, LONGEST_MEDIAN, MOST_ARGUMENTS = 300, 120, 12
+LONGEST_MODULE, LONGEST_MEDIAN, MOST_ARGUMENTS = 300, 120, 13
 SAYS_NOTHING = {"found", "given"}
 OUTSIDE_THE_TREE = {"support", "integration", "ci", "docs"}
 # Parallels: a family's root, a package's face, the progress of anything and that of a race.

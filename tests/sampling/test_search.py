@@ -1,6 +1,7 @@
 """``eyas.search``: the same winner as its parts give, generations by their scores, a network that is ready to use."""
 
 import copy
+import dataclasses
 import os
 import signal
 import time
@@ -144,6 +145,18 @@ def test_of_several_limits_the_winner_keeps_all_and_meets_one(scene):
     assert shares["macs"] <= 0.42
     assert shares["params"] <= 0.52
     assert shares[result.binding] >= {"macs": 0.38, "params": 0.48}[result.binding]
+
+
+def test_training_images_may_be_an_argument_or_an_option(scene):
+    training, images = (scene.scoring[80:], scene.labels[80:]), (scene.calibration, scene.scoring[:80], scene.labels[:80])
+    options = eyas.SearchOptions(rungs=[Rung(steps=2, batch_size=32)], tolerance=0.02)
+    how = {"candidates": 4, "sampler": "budget"}
+    one = eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, training=training, options=options, **how)
+    options = dataclasses.replace(options, training=training)
+    other = eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, options=options, **how)
+    assert columns(one.table) == columns(other.table)
+    with pytest.raises(ParameterError, match="`training` is also among `options`: give it once"):
+        eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, training=training, options=options, **how)
 
 
 def test_the_dense_network_stays_as_it_is(scene):

@@ -5,7 +5,7 @@ stages ``sample``, ``score`` and ``finetune`` do the same by the same functions,
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,7 @@ def search(  # noqa: PLR0917
     scoring_images: Tensor,
     scoring_labels: Tensor | None = None,
     *,
+    training: tuple[Tensor, Tensor | None] | None = None,
     criterion: Criterion | str = "weight_activation",
     sampler: Sampler | str = "evolution",
     candidates: int = 200,
@@ -179,6 +180,8 @@ def search(  # noqa: PLR0917
             criterion looks at activations, and refit; None only where one fused rung is raced.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
         scoring_labels: integers ``(M,)``; without them candidates are compared to the dense network's outputs.
+        training: images and labels, or None for those, apart from both: finalists are trained on them for a few
+            steps before they are judged; rungs with steps need them.
         criterion: which channels of a group are kept.
         sampler: who proposes widths; one that learns is asked again while the race runs.
         candidates: how many at most.
@@ -203,6 +206,11 @@ def search(  # noqa: PLR0917
         small = result.build()
     """
     options = options or SearchOptions()
+    if training is not None:
+        if options.training is not None:
+            msg = "`training` is also among `options`: give it once"
+            raise ParameterError(msg)
+        options = replace(options, training=training)
     check_options(options, device=device, seed=seed)
     for name, value, least in (("candidates", candidates, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
