@@ -10,7 +10,7 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check docs ui servers remote remote-s3 format clean
+.PHONY: help setup run test check docs site ui servers remote remote-s3 format clean
 
 help:  ## list the commands
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ format: setup  ## let ruff put the code in form
 
 docs: setup  ## write docs/reference.md and docs/api.md from the code
 	$(BIN)/eyas catalogue --docs docs
+
+site: setup  ## build the documentation as a site: site/index.html
+	$(BIN)/sphinx-build -W --keep-going -q -c docs . site
 
 ui: setup  ## show MLflow's and Prefect's pages on what the runs left
 	$(BIN)/eyas ui

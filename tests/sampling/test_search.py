@@ -148,7 +148,10 @@ def test_of_several_limits_the_winner_keeps_all_and_meets_one(scene):
 
 
 def test_training_images_may_be_an_argument_or_an_option(scene):
-    training, images = (scene.scoring[80:], scene.labels[80:]), (scene.calibration, scene.scoring[:80], scene.labels[:80])
+    training, images = (
+        (scene.scoring[80:], scene.labels[80:]),
+        (scene.calibration, scene.scoring[:80], scene.labels[:80]),
+    )
     options = eyas.SearchOptions(rungs=[Rung(steps=2, batch_size=32)], tolerance=0.02)
     how = {"candidates": 4, "sampler": "budget"}
     one = eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, training=training, options=options, **how)
