@@ -28,6 +28,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
+from eyas.training.answers import ANSWERS, write_answers
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
 from tasks.pruned_training import Finetuned, PrunedTraining
@@ -69,16 +70,17 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     note = read_comparability(artifacts / "baseline").note
     words, scored, tested = data.dataset.task.words, winner.result.best.value, winner.test.value
     _log.info("pruned network: score %s %.4f, test %s %.4f%s", words, scored, words, tested, note)
-    metrics = _metrics(winner, dense_test, space.cost(plan.widths))
+    metrics, tests = _metrics(winner, dense_test, space.cost(plan.widths)), {"dense": dense_test, "pruned": winner.test}
     if uniform:
         folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
         dense = load_dense(params, artifacts)  # as the file has it: training changed the memory layout of the other one
         other = replace(training, dense=dense).run(uniform, folders[1], halves[1])
-        further = {**other.accuracies, **_paired("test", other.test, winner.test)}
+        further, tests["uniform"] = {**other.accuracies, **_paired("test", other.test, winner.test)}, other.test
         metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
         _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
     _save(artifacts / "finetune", winner.model, space, plan, dense)
     write_history(winner.result.history, artifacts / "finetune" / "history.csv")
+    write_answers(artifacts / "finetune" / ANSWERS, data.split("test"), tests)
     for folder in folders:
         EpochStore(folder).clear()
     return metrics

@@ -114,6 +114,10 @@ class Split:
             self._cache = torch.cat([self._cache, more]) if len(self._cache) else more
         return self._cache[:wanted]
 
+    def images_at(self, positions: Sequence[int]) -> Tensor:
+        """The images at these positions alone, shape (N, C, H, W); nothing is kept in memory."""
+        return self._decode(positions)
+
     def upright(self, limit: int) -> list[Pixels]:
         """The first ``limit`` images before they are resized, each ``(H, W, C)`` of its own size."""
 
@@ -158,12 +162,12 @@ class Split:
         bytes_per_pixel = channels + (self._mask_cache.element_size() if self._masks else 0)
         return len(self) * bytes_per_pixel * height * width <= self._store.memory_limit
 
-    def _decode(self, positions: range) -> Tensor:
-        """Decode a stretch of the split."""
+    def _decode(self, positions: Sequence[int]) -> Tensor:
+        """Decode some images of the split."""
         result = torch.empty((len(positions), *self._store.decode.shape), dtype=torch.uint8)
         target = result.numpy()
-        digests = self._digests[positions.start : positions.stop]
-        locations = self._locations[positions.start : positions.stop]
+        digests = [self._digests[position] for position in positions]
+        locations = [self._locations[position] for position in positions]
         for position, pixels in self._store.decoded(locations, digests):
             target[position] = pixels
         return result

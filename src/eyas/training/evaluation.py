@@ -26,6 +26,8 @@ class Evaluation:
     images: int
     correct: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.bool), repr=False, compare=False)
     """Whether the answer to each image is right, ``(N,)``, on the CPU; empty where each pixel has an answer."""
+    answers: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64), repr=False, compare=False)
+    """The class that was answered to each image, ``(N,)``, on the CPU; empty where each pixel has an answer."""
     mean_iou: float | None = None
     """Where each pixel has an answer: :func:`eyas.data.tasks.mean_iou`."""
     overlap: Tensor = field(default_factory=lambda: torch.empty(2, 0, 0), repr=False, compare=False)
@@ -62,6 +64,7 @@ def evaluate(
         raise DataError(msg)
     modes = {module: module.training for module in model.modules()}
     tallies: list[Tally] = []
+    answers: list[Tensor] = []
     loss = torch.zeros((), dtype=torch.float64, device=device)  # stays there, as all does: no batch waits for the host
     try:
         model.eval()
@@ -72,7 +75,9 @@ def evaluate(
                 logits_NK = primary_output(model(images_NCHW), output).float()
                 if batch == 0:
                     check_labels(split.labels, logits_NK)
-                tallies.append(Task.of(labels_N).tally(logits_NK.argmax(1), labels_N, logits_NK.shape[1]))
+                answers_N = logits_NK.argmax(1)
+                tallies.append(Task.of(labels_N).tally(answers_N, labels_N, logits_NK.shape[1]))
+                answers += [answers_N] if answers_N.ndim == 1 else []
                 loss += functional.cross_entropy(logits_NK, labels_N, reduction="none").double().sum()
     finally:
         for module, mode in modes.items():
@@ -80,7 +85,7 @@ def evaluate(
     tally = Tally.joined(tallies)
     cross_entropy = float(loss) / int(tally.labelled.sum())
     if tally.mean_iou is None:
-        return Evaluation(tally.accuracy, cross_entropy, len(split), tally.right.bool())
+        return Evaluation(tally.accuracy, cross_entropy, len(split), tally.right.bool(), torch.cat(answers).cpu())
     return Evaluation(tally.accuracy, cross_entropy, len(split), mean_iou=tally.mean_iou, overlap=tally.overlap)
 
 
