@@ -23,7 +23,7 @@ DOTS_PER_INCH = 160
 
 def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path]:
     """Draw every picture into ``folder``; returns their paths by name."""
-    label = f"AdaBN score ({Scorer.registry.get(scorer, Scorer).label})"  # type: ignore[attr-defined]
+    label = score_label(scorer)
     pictures: dict[str, Callable[[], Figure]] = {
         "scores": lambda: score_against_macs(results, label),
         "distribution": lambda: score_distribution(results, label),
@@ -33,16 +33,21 @@ def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path
     return {name: _save(draw(), folder / f"{name}.png") for name, draw in pictures.items()}
 
 
+def score_label(scorer: str) -> str:
+    """What stands beside an axis of scores."""
+    return f"AdaBN score ({Scorer.registry.get(scorer, Scorer).label})"  # type: ignore[attr-defined]
+
+
 def score_against_macs(results: Results, label: str) -> Figure:
     """Every candidate as a dot, the winner as a star."""
     figure, (axes,) = _figure(6.4, 4.0)
-    unit, word = _unit(max(candidate.macs for candidate in results.candidates))
-    for name, color, group in _by_rung(results):
-        macs = np.array([candidate.macs for candidate in group]) / unit
+    divisor, word = unit(max(candidate.macs for candidate in results.candidates))
+    for name, color, group in by_rung(results):
+        macs = np.array([candidate.macs for candidate in group]) / divisor
         scores = [candidate.score for candidate in group]
         axes.scatter(macs, scores, s=16, color=color, alpha=0.75, linewidths=0, label=name)
     winner = results.winner
-    place = winner.macs / unit, winner.score
+    place = winner.macs / divisor, winner.score
     name = f"winner (candidate {winner.index})"
     axes.scatter(*place, s=170, marker="*", color=ORANGE, edgecolor="black", linewidth=0.7, zorder=3, label=name)
     axes.errorbar(*place, yerr=winner.standard_error, color="black", linewidth=0.9, capsize=3, zorder=2)
@@ -57,7 +62,7 @@ def score_against_macs(results: Results, label: str) -> Figure:
 def score_distribution(results: Results, label: str) -> Figure:
     """How many candidates have which score; the winner as a line."""
     figure, (axes,) = _figure(6.4, 3.6)
-    groups = _by_rung(results)
+    groups = by_rung(results)
     values = [[c.score for c in group if math.isfinite(c.score)] for _, _, group in groups]
     names = [name for name, _, _ in groups]
     colors = [color for _, color, _ in groups]
@@ -113,7 +118,7 @@ def training_curves(results: Results) -> Figure:
     return figure
 
 
-def _by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
+def by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
     """Candidates by the last rung they reached, lowest first, each with a label and a colour."""
     numbers = sorted({candidate.rung for candidate in results.candidates})
     lowest, middle, highest = RUNGS[3]
@@ -123,10 +128,10 @@ def _by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
     return list(zip(names, shades, groups, strict=True))
 
 
-def _unit(largest: float) -> tuple[float, str]:
+def unit(largest: float) -> tuple[float, str]:
     """A divisor that leaves readable numbers, and its name."""
     units = ((1e9, "billions"), (1e6, "millions"))
-    return next((unit for unit in units if largest >= unit[0]), (1e3, "thousands"))
+    return next((one for one in units if largest >= one[0]), (1e3, "thousands"))
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:

@@ -15,6 +15,10 @@ HEADER = ("", "dense", "pruned", "change")
 NOT_COMPARABLE = "not comparable"
 NOISY = 2.0
 """A 95th percentile that is so many times its median tells of the machine, not of the network."""
+MACS, PARAMS, SCORE = "MACs per image", "parameters", "AdaBN score of the winner"
+"""Names of rows."""
+HEADLINES = ("test ", MACS, PARAMS, "file size", "latency")
+"""What the names of the rows begin with that a reader looks for first."""
 _BOTH = ("dense", "model")
 
 
@@ -33,13 +37,13 @@ def result_rows(results: Results) -> list[ResultRow]:
     winner, cost, size = results.winner, results.dense_cost, results.files
     return [
         *_accuracies(results),
-        _count("MACs per image", cost["macs"], winner.macs),
-        _count("parameters", cost["params"], winner.params),
+        _count(MACS, cost["macs"], winner.macs),
+        _count(PARAMS, cost["params"], winner.params),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
         *_limits(results),
         *recommended_row(results),
-        ResultRow("AdaBN score of the winner", "", signed(winner.score), _rank(results)),
+        ResultRow(SCORE, "", signed(winner.score), _rank(results)),
     ]
 
 

@@ -14,6 +14,7 @@ from eyas.data.manifest import images_per_split
 from eyas.data.tasks import Task
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 from eyas.scoring.scorers import Scorer
+from eyas.training.answers import ANSWERS, RecordedAnswers, read_answers
 
 LATENCY = "latency.json"
 """Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""
@@ -83,6 +84,10 @@ class Results:
     """None where no milliseconds are limited."""
     comparability: Comparability = field(default_factory=Comparability)
     """Whether accuracies of dense and pruned network may be compared."""
+    checked: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of the export stage, by the artifact's name: what its gate measured; empty where that was not kept."""
+    answers: RecordedAnswers | None = None
+    """To the test images; None where they were not kept."""
 
     @property
     def task(self) -> Task:
@@ -103,6 +108,12 @@ class Results:
     def winner(self) -> Candidate:
         """The candidate that was fine-tuned."""
         return min(self.candidates, key=lambda candidate: candidate.rank)
+
+    @property
+    def uniform(self) -> Candidate | None:
+        """The candidate that keeps the same share everywhere; None where none was raced."""
+        number = self.diagnostics.get("uniform", {}).get("candidate")
+        return next((candidate for candidate in self.candidates if candidate.index == number), None)
 
     def judged_on(self, candidate: Candidate) -> str:
         """What a candidate's score stands on, in words."""
@@ -125,6 +136,7 @@ def read_results(artifacts: Path) -> Results:
     diagnostics = _json(path) if path.exists() else {}
     if _ranked_by_accuracy(diagnostics):
         candidates = tuple(replace(candidate, score=candidate.accuracy) for candidate in candidates)
+    checked, answers = artifacts / "export" / "files.json", artifacts / "finetune" / ANSWERS
     return Results(
         metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
         architecture=read_record(artifacts / "baseline"),
@@ -140,6 +152,8 @@ def read_results(artifacts: Path) -> Results:
         diagnostics=diagnostics,
         latency_budget=_json(artifacts / LATENCY_BUDGET) if (artifacts / LATENCY_BUDGET).exists() else None,
         comparability=read_comparability(artifacts / "baseline"),
+        checked=_json(checked) if checked.exists() else {},
+        answers=read_answers(answers) if answers.exists() else None,
     )
 
 

@@ -1,0 +1,63 @@
+"""What a race says of itself: each number by its name, and what it means."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eyas.operations.report.results import Results
+
+MEANINGS = {
+    "candidates": "Sub-networks that were drawn inside the budget.",
+    "distinct": "Those of them that differ from all others in their widths.",
+    "entered": "Candidates that each rung judged, first to last; 0 where a rung was skipped.",
+    "margins": "After each rung, the leader's smallest lead over another of the best, in standard errors of their "
+    "paired difference: where it is small, others are as good.",
+    "decided_early": "Whether the leader was beyond doubt before the last rung, so that rungs were skipped.",
+    "rank_stability": "Kendall's tau between the ranks of two rungs: 1 is the same order, 0 unrelated ones.",
+    "score_spread": "Standard deviation of the scores over all candidates.",
+    "median_standard_error": "How well a single score is known; scores that differ by less are not told apart alone.",
+    "signal": "Spread over standard error: below 1, candidates differ by less than each is known to.",
+    "tied_share": "Candidates whose score equals another's: with many, their order is arbitrary.",
+    "not_finite": "Candidates whose outputs hold NaN or infinities; they rank last.",
+    "at_chance": "Share of candidates that answer no better than a guess before training.",
+    "images_forwarded": "Work of each rung: images that went through a network, training counted as more.",
+    "binding": "Of several limits, the one that the winner comes closest to.",
+    "probe.original": "Accuracy of the dense network on the score images, as it came.",
+    "probe.recalibrated": "The same after its batch-norm statistics were estimated anew: it should hardly move.",
+    "probe.standard_error": "Of the difference between the two, image by image.",
+    "probe.chance": "Accuracy of a guess among all classes.",
+    "probe.chance_error": "Standard error of a guess on so many images.",
+    "probe.deviations": "How far recalibrating moved the dense network, in standard errors: above 3, the calibration "
+    "images are unlike those that it was trained on, or too few.",
+    "uniform.candidate": "Number of the candidate that keeps the same share of channels everywhere.",
+    "uniform.score": "Its score.",
+    "uniform.accuracy": "Its accuracy on the score images, recalibrated and not fine-tuned.",
+    "uniform.rung": "The last rung that it reached, from 0.",
+    "uniform.rank": "Its place among all candidates.",
+    "uniform.lead": "Mean lead of the winner's score over it, on the same images.",
+    "uniform.lead_error": "Standard error of that lead: a lead of less than 3 of them decides nothing.",
+    "uniform.lead_images": "Images that the lead was measured on.",
+}
+"""By a diagnostic's name; nested ones have dotted names."""
+_IN_WORDS = ("settings", "warnings", "diagnosis")
+_DENSE_ACCURACIES = ("probe.original", "probe.recalibrated")
+
+
+def diagnostic_values(results: Results) -> Iterator[tuple[str, str]]:
+    """Every number by its name, ready to print; settings are parameters, and words are told elsewhere."""
+    for name, value in results.diagnostics.items():
+        if name in _IN_WORDS:
+            continue
+        inner = {f"{name}.{part}": one for part, one in value.items()} if isinstance(value, Mapping) else {name: value}
+        for dotted, number in inner.items():
+            note = results.comparability.note if dotted in _DENSE_ACCURACIES else ""
+            yield dotted, f"{_short(number)}{note}"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_short, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "not known"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,133 @@
+"""``report.html``: one page that needs nothing beside it, drawn from a template and the stages' results."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from eyas.operations.report.charts import learning_chart, loss_chart, score_chart, shown_candidates
+from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
+from eyas.operations.report.diagnostic_words import MEANINGS, diagnostic_values
+from eyas.operations.report.image_grids import image_grids
+from eyas.operations.report.measured_facts import verdict_on
+from eyas.operations.report.pictures import score_label
+from eyas.operations.report.result_table import HEADLINES, count, percent, remark, result_rows
+from eyas.operations.report.results import Results
+from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
+from eyas.operations.report.svg_axes import Axis, axis_over
+from eyas.operations.report.trade_offs import checked_files, trade_offs
+from eyas.operations.report.uniform_column import uniform_cells, uniform_note
+from eyas.operations.verdict import MARGIN, Verdict
+
+PAGE = "report.html"
+_MOST_CHANGES = 20
+"""Classes whose change is listed; of more, the greatest losses and gains."""
+
+
+@dataclass(frozen=True)
+class IntervalLine:
+    """Where the true change of accuracy lies, on a line of points."""
+
+    axis: Axis
+    low: float
+    middle: float
+    high: float
+    margin: float
+    """A loss that counts as none."""
+
+
+def write_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str]) -> Path:
+    """Write the page beside the Markdown one; returns its path. The arguments are those of ``write_report``."""
+    page = artifacts / "report" / PAGE
+    page.write_text(render_html(results, artifacts, params=params, reproduce=reproduce), encoding="utf-8")
+    return page
+
+
+def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
+    """The page's text; whatever comes from the user is escaped."""
+    environment = Environment(
+        loader=PackageLoader("eyas.operations.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"marked": marked, "count": count, "percent": percent}
+    verdict = verdict_on(results)
+    return environment.get_template("report.html.jinja").render(
+        results=results,
+        name=results.architecture.arguments.get("name", results.architecture.architecture),
+        verdict=verdict,
+        headline=verdict.headline.removesuffix(f": {verdict.comparison}"),
+        interval=interval_line(verdict),
+        remark=remark(results),
+        rows=result_rows(results),
+        headlines=[row for row in result_rows(results) if row.name.startswith(HEADLINES)],
+        uniform=uniform_cells(results),
+        uniform_note=uniform_note(results),
+        latency_note=latency_note(results),
+        **_search(results, params),
+        **_answers(results, artifacts),
+        files=checked_files(results) or results.parity["files"],
+        diagnostics=[(name, value, MEANINGS.get(name, "")) for name, value in diagnostic_values(results)],
+        data=data_lines(results, params.get("baseline") or {}),
+        reproduce=list(reproduce) or ["eyas run"],
+    )
+
+
+def _search(results: Results, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the race and the trainings have to show."""
+    scorer = results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", "")
+    drawn = [*shown_candidates(results), results.winner, *([results.uniform] if results.uniform else [])]
+    return {
+        "macs_chart": trade_offs(results)[0],
+        "latency_chart": trade_offs(results)[1],
+        "score_chart": score_chart(results, score_label("top1" if results.ranked_by_accuracy else scorer)),
+        "loss_chart": loss_chart(results),
+        "learning_chart": learning_chart(results),
+        "search": search_lines(results, params),
+        "diagnosis": diagnosis_lines(results),
+        "warnings": results.diagnostics.get("warnings", []),
+        "widths": {
+            "groups": [[group.name, group.channels] for group in results.groups],
+            "kept": {candidate.index: candidate.widths for candidate in drawn},
+        },
+    }
+
+
+def _answers(results: Results, artifacts: Path) -> dict[str, Any]:
+    """What became of single classes and images."""
+    changes, matrices, pairs = class_changes(results), {}, []
+    if results.answers is not None and results.answers.answers:
+        if len(results.manifest["classes"]) <= MOST_CLASSES:
+            matrices = {name: confusion_matrix(results, name).tolist() for name in ("dense", "pruned")}
+        else:
+            pairs = confusions(results)
+    half = _MOST_CHANGES // 2
+    return {
+        "changes": changes if len(changes) <= _MOST_CHANGES else [*changes[:half], *changes[-half:]],
+        "changes_total": len(changes),
+        "matrices": matrices,
+        "pairs": pairs,
+        "grids": image_grids(results, artifacts),
+    }
+
+
+def interval_line(verdict: Verdict) -> IntervalLine | None:
+    """The paired interval in points; None where dense and pruned network were not compared."""
+    if verdict.test is None:
+        return None
+    low, high = (100 * end for end in verdict.test.interval())
+    axis = axis_over([low, high, 0.0, -200 * MARGIN, 50 * MARGIN], "points against the dense network")
+    middle = 100 * verdict.test.difference
+    return IntervalLine(axis, axis.place(low), axis.place(middle), axis.place(high), axis.place(-100 * MARGIN))
+
+
+def marked(text: str) -> Markup:
+    """Escaped text in which `code` and **weight** are shown as such."""
+    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", shown))  # noqa: S704

@@ -1,0 +1,96 @@
+"""Accuracy on the test images against MACs, and against measured time: only networks of which both are known."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from eyas.operations.report.charts import Chart, Ends, finetuned
+from eyas.operations.report.measured_facts import verdict_on
+from eyas.operations.report.pictures import unit
+from eyas.operations.report.result_table import count, percent
+from eyas.operations.report.results import Results
+from eyas.operations.report.svg_axes import axis_over
+
+_PER_CENT = 100.0
+
+
+@dataclass(frozen=True)
+class _Network:
+    shape: str
+    name: str
+    accuracy: float
+    macs: float
+    milliseconds: dict[str, float] | None = None
+    interval: Ends | None = None
+    """Of the accuracy, paired with the dense network's."""
+
+
+def trade_offs(results: Results) -> tuple[Chart, Chart]:
+    """Against MACs, and against time."""
+    networks = list(_networks(results))
+    divisor, word = unit(max(network.macs for network in networks))
+    timed = [network for network in networks if network.milliseconds]
+    latency = results.latency
+    setting = f"median ms per run (batch {latency['batch']}, {latency['threads']} thread(s))"
+    return (
+        _chart(results, f"MACs per image ({word})", networks, {one.name: (one.macs / divisor,) * 3 for one in networks}),
+        replace(
+            _chart(results, setting, timed, {one.name: _quartiles(one.milliseconds or {}) for one in timed}),
+            notes=_untimed(networks, results),
+        ),
+    )
+
+
+def _networks(results: Results) -> Iterator[_Network]:
+    """Dense, pruned, uniform widths, and further files of the pruned network."""
+    measure, times, winner = f"test_{results.task.measure}", results.latency["milliseconds"], results.winner
+    dense, pruned = results.metrics["baseline"][measure], results.metrics["finetune"][measure]
+    test = verdict_on(results).test
+    if results.comparability.comparable:
+        yield _Network("dense", "dense", dense, results.dense_cost["macs"], times.get("dense"))
+    interval = None if test is None else (dense + test.interval()[0], dense + test.interval()[1])
+    yield _Network("pruned", "pruned", pruned, winner.macs, times.get("model"), interval)
+    uniform = finetuned(results, results.uniform) if results.uniform != winner else None
+    if results.uniform and uniform is not None:
+        yield _Network("uniform", "uniform widths", uniform, results.uniform.macs)
+    for name, facts in checked_files(results).items():
+        if name not in ("dense", "model") and results.task.measure in facts:
+            yield _Network("format", name, facts[results.task.measure], winner.macs, times.get(name))
+
+
+def checked_files(results: Results) -> dict[str, dict[str, Any]]:
+    """What was measured of each exported file, by the name that its time has; in each precision that it may run in."""
+    files = {}
+    for name, facts in results.checked.items():
+        files |= {name: facts} | {f"{name} ({word})": other for word, other in facts.get("alternatives", {}).items()}
+    return files
+
+
+def _quartiles(times: dict[str, float]) -> tuple[float, float, float]:
+    """First quartile, median, third."""
+    return times.get("q25", times["median"]), times["median"], times.get("q75", times["median"])
+
+
+def _chart(results: Results, title: str, networks: list[_Network], places: dict[str, tuple[float, ...]]) -> Chart:
+    heights = [_PER_CENT * value for one in networks for value in (one.accuracy, *(one.interval or ()))]
+    x = axis_over([0.0, *(value for place in places.values() for value in place)], title)
+    x = replace(x, ticks=tuple(tick for tick in x.ticks if tick[0] >= x.place(0)))
+    empty = Chart("", x, axis_over(heights, f"test {results.task.words} (%)", most=_PER_CENT))
+    marks, legend = [], []
+    for one in networks:
+        low, middle, high = places[one.name]
+        text = f"{one.name}: {percent(one.accuracy)}, " + (
+            f"{count(one.macs)} MACs" if low == high == middle and "MACs" in title else f"{middle:.3g} ms"
+        )
+        interval = None if one.interval is None else (_PER_CENT * one.interval[0], _PER_CENT * one.interval[1])
+        bar = (low, high) if high > low else None
+        marks.append(empty.mark(one.shape, (middle, _PER_CENT * one.accuracy), text, x_bar=bar, y_bar=interval))
+        legend.append((one.shape, text))
+    return replace(empty, marks=tuple(marks), legend=tuple(legend))
+
+
+def _untimed(networks: list[_Network], results: Results) -> tuple[str, ...]:
+    missing = [one.name for one in networks if not one.milliseconds]
+    notes = [f"Not timed, because not exported: {', '.join(missing)}."] if missing else []
+    notes += [f"{name} was not measured: {reason}." for name, reason in results.latency.get("not_measured", {}).items()]
+    return tuple(notes)
