@@ -28,6 +28,8 @@ class Mark:
     """Whose widths hovering draws."""
     x_bar: Ends | None = None
     y_bar: Ends | None = None
+    label: str = ""
+    """What is written beside it."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class Chart:
     notes: tuple[str, ...] = ()
 
     def mark(self, shape: str, at: Ends, tip: str, *, candidate: int | None = None,
-             x_bar: Ends | None = None, y_bar: Ends | None = None) -> Mark:  # fmt: skip
+             x_bar: Ends | None = None, y_bar: Ends | None = None, label: str = "") -> Mark:  # fmt: skip
         """A point at these values."""
         across = None if x_bar is None else (self.x.place(x_bar[0]), self.x.place(x_bar[1]))
         up = None if y_bar is None else (100 - self.y.place(y_bar[1]), 100 - self.y.place(y_bar[0]))
-        return Mark(shape, self.x.place(at[0]), 100 - self.y.place(at[1]), tip, candidate, across, up)
+        return Mark(shape, self.x.place(at[0]), 100 - self.y.place(at[1]), tip, candidate, across, up, label)
 
 
 def shown_candidates(results: Results) -> list[Candidate]:
@@ -75,10 +77,17 @@ def score_chart(results: Results, label: str) -> Chart:
         shape = special.get(candidate.index, f"candidate rung{min(rungs[candidate.rung], 2)}")
         bar = error_ends(candidate) if shape == "winner" else None
         at = candidate.macs / divisor, candidate.score
-        marks.append(chart.mark(shape, at, _told(results, candidate), candidate=candidate.index, y_bar=bar))
+        after = finetuned(results, candidate)
+        label = "" if after is None else f"test {percent(after)}"
+        marks.append(
+            chart.mark(shape, at, _told(results, candidate), candidate=candidate.index, y_bar=bar, label=label)
+        )
     groups = by_rung(results)
     legend = [(f"candidate rung{min(number, 2)}", name) for number, (name, _, _) in enumerate(groups)]
-    legend += [(shape, f"{_NAMES[shape]} (candidate {index})") for index, shape in special.items()]
+    for one in (winner, uniform):
+        if one and one.index in special:
+            after = after_tuning(results, one) or "not fine-tuned, so not known on test images"
+            legend.append((special[one.index], f"{_NAMES[special[one.index]]} (candidate {one.index}): {after}"))
     return Chart(chart.title, chart.x, chart.y, tuple(marks), (), tuple(legend), _left_out(results, shown))
 
 
@@ -132,9 +141,15 @@ def _told(results: Results, candidate: Candidate) -> str:
         f"{count(candidate.macs)} MACs, {count(candidate.params)} parameters",
     ]
     if math.isfinite(candidate.accuracy):
-        lines.append(f"accuracy {percent(candidate.accuracy)}, not fine-tuned")
-    after = finetuned(results, candidate)
-    return "\n".join([*lines, f"test {results.task.words} {percent(after)}, fine-tuned"] if after else lines)
+        lines.append(f"score accuracy {percent(candidate.accuracy)}")
+    return "\n".join(filter(None, [*lines, after_tuning(results, candidate)]))
+
+
+def after_tuning(results: Results, candidate: Candidate) -> str:
+    """What came of a candidate on the test images, in words; empty where that was not measured."""
+    value, trained = finetuned(results, candidate), results.metrics["finetune"].get("epochs")
+    words = "after fine-tuning" if trained else "not fine-tuned"
+    return "" if value is None else f"test {results.task.words} {percent(value)}, {words}"
 
 
 def finetuned(results: Results, candidate: Candidate | None) -> float | None:

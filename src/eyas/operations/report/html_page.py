@@ -15,7 +15,7 @@ from eyas.operations.report.diagnostic_words import MEANINGS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.pictures import score_label
-from eyas.operations.report.result_table import HEADLINES, count, percent, remark, result_rows
+from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
 from eyas.operations.report.results import Results
 from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
 from eyas.operations.report.svg_axes import Axis, axis_over
@@ -65,7 +65,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         headline=verdict.headline.removesuffix(f": {verdict.comparison}"),
         interval=interval_line(verdict),
         remark=remark(results),
-        rows=result_rows(results),
+        rows=[row for row in result_rows(results) if row not in recommended_row(results)],
         headlines=[row for row in result_rows(results) if row.name.startswith(HEADLINES)],
         uniform=uniform_cells(results),
         uniform_note=uniform_note(results),

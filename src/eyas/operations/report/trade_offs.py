@@ -42,20 +42,20 @@ def trade_offs(results: Results) -> tuple[Chart, Chart]:
 
 
 def _networks(results: Results) -> Iterator[_Network]:
-    """Dense, pruned, uniform widths, and further files of the pruned network."""
+    """Further files of the pruned network, uniform widths, dense and pruned: the last lie on top."""
     measure, times, winner = f"test_{results.task.measure}", results.latency["milliseconds"], results.winner
     dense, pruned = results.metrics["baseline"][measure], results.metrics["finetune"][measure]
     test = verdict_on(results).test
+    for name, facts in checked_files(results).items():
+        if name not in ("dense", "model") and results.task.measure in facts:
+            yield _Network("format", name, facts[results.task.measure], winner.macs, times.get(name))
+    uniform = finetuned(results, results.uniform) if results.uniform != winner else None
+    if results.uniform and uniform is not None:
+        yield _Network("uniform", "uniform widths", uniform, results.uniform.macs)
     if results.comparability.comparable:
         yield _Network("dense", "dense", dense, results.dense_cost["macs"], times.get("dense"))
     interval = None if test is None else (dense + test.interval()[0], dense + test.interval()[1])
     yield _Network("pruned", "pruned", pruned, winner.macs, times.get("model"), interval)
-    uniform = finetuned(results, results.uniform) if results.uniform != winner else None
-    if results.uniform and uniform is not None:
-        yield _Network("uniform", "uniform widths", uniform, results.uniform.macs)
-    for name, facts in checked_files(results).items():
-        if name not in ("dense", "model") and results.task.measure in facts:
-            yield _Network("format", name, facts[results.task.measure], winner.macs, times.get(name))
 
 
 def checked_files(results: Results) -> dict[str, dict[str, Any]]:
@@ -86,7 +86,7 @@ def _chart(results: Results, title: str, networks: list[_Network], places: dict[
         bar = (low, high) if high > low else None
         marks.append(empty.mark(one.shape, (middle, _PER_CENT * one.accuracy), text, x_bar=bar, y_bar=interval))
         legend.append((one.shape, text))
-    return replace(empty, marks=tuple(marks), legend=tuple(legend))
+    return replace(empty, marks=tuple(marks), legend=tuple(legend[::-1]))
 
 
 def _untimed(networks: list[_Network], results: Results) -> tuple[str, ...]:
