@@ -17,7 +17,7 @@ def test_what_networks_answered_is_kept_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(test.answers == labels, test.correct)
     write_answers(tmp_path / "answers.parquet", split, {"dense": test})
     kept = read_answers(tmp_path / "answers.parquet")
-    assert kept.labels_N.tolist() == labels.tolist()
+    assert kept.labels.tolist() == labels.tolist()
     assert kept.answers["dense"].tolist() == model(images).argmax(1).tolist()
     assert kept.overlaps == {}
 
@@ -31,4 +31,4 @@ def test_of_pixels_the_overlap_of_each_class_is_kept(tmp_path: Path) -> None:
     kept = read_answers(tmp_path / "answers.parquet")
     assert np.array_equal(kept.overlaps["pruned"], overlap_2NK.numpy())
     assert not kept.answers
-    assert not len(kept.labels_N)
+    assert not len(kept.labels)

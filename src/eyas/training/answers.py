@@ -24,8 +24,8 @@ Numbers = NDArray[np.int64]
 class RecordedAnswers:
     """Answers to the same images, in the order of the test split; by the network's name (dense, pruned, uniform)."""
 
-    labels_N: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
-    """True classes; empty where each pixel has one."""
+    labels: Numbers = field(default_factory=lambda: np.empty(0, np.int64))
+    """True classes, ``(N,)``; empty where each pixel has one."""
     answers: dict[str, Numbers] = field(default_factory=dict)
     """Classes, each ``(N,)``; empty where each pixel has one."""
     overlaps: dict[str, Numbers] = field(default_factory=dict)

@@ -1,14 +1,13 @@
 """The HTML report's charts as plain values in percent of their size, so that a template draws them at any size."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eyas.operations.report.pictures import by_rung, unit
 from eyas.operations.report.result_table import count, percent, signed
 from eyas.operations.report.results import Candidate, Results
 from eyas.operations.report.svg_axes import Axis, axis_over
-from eyas.operations.verdict import points
 
 MOST_CANDIDATES = 2000
 """Of more the best are drawn, which keeps the page small."""

@@ -57,7 +57,7 @@ def confusion_matrix(results: Results, network: str) -> Counts:
     """How often which class ``(K, K)``, by row, was answered as which, by column."""
     assert results.answers is not None
     classes, answers = len(results.manifest["classes"]), results.answers
-    cells_N = answers.labels_N * classes + answers.answers[network]
+    cells_N = answers.labels * classes + answers.answers[network]
     return np.bincount(cells_N, minlength=classes**2).reshape(classes, classes)
 
 

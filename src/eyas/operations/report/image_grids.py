@@ -79,7 +79,7 @@ Told = Callable[[int], tuple[str, str, str]]
 
 def _by_answer(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate], Told]:
     """A class per image: right or wrong; in the order of the split, which is random."""
-    names, labels_N = results.manifest["classes"], answers.labels_N
+    names, labels_N = results.manifest["classes"], answers.labels
     dense_N, pruned_N = answers.answers["dense"], answers.answers["pruned"]
     dense, pruned = dense_N == labels_N, pruned_N == labels_N
     fates = [
@@ -127,7 +127,7 @@ def _pictures(artifacts: Path, indices: Sequence[int]) -> dict[int, str]:
 def _data_uri(image_CHW: Tensor) -> str:
     """A small PNG."""
     pixels: Any = image_CHW.permute(1, 2, 0).numpy()
-    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])  # noqa: PLR2004
+    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[:, :, 0])
     picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from eyas.operations.report import pictures
-from eyas.operations.report.format_table import format_table
 from eyas.operations.report.diagnostic_words import diagnostic_values
+from eyas.operations.report.format_table import format_table
 from eyas.operations.report.html_page import write_html
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.result_table import (

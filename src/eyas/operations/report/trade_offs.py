@@ -32,13 +32,10 @@ def trade_offs(results: Results) -> tuple[Chart, Chart]:
     timed = [network for network in networks if network.milliseconds]
     latency = results.latency
     setting = f"median ms per run (batch {latency['batch']}, {latency['threads']} thread(s))"
-    return (
-        _chart(results, f"MACs per image ({word})", networks, {one.name: (one.macs / divisor,) * 3 for one in networks}),
-        replace(
-            _chart(results, setting, timed, {one.name: _quartiles(one.milliseconds or {}) for one in timed}),
-            notes=_untimed(networks, results),
-        ),
-    )
+    costs = {one.name: (one.macs / divisor,) * 3 for one in networks}
+    times = {one.name: _quartiles(one.milliseconds or {}) for one in timed}
+    against_time = replace(_chart(results, setting, timed, times), notes=_untimed(networks, results))
+    return _chart(results, f"MACs per image ({word})", networks, costs), against_time
 
 
 def _networks(results: Results) -> Iterator[_Network]:
