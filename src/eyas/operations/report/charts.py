@@ -83,10 +83,10 @@ def score_chart(results: Results, label: str) -> Chart:
         )
     groups = by_rung(results)
     legend = [(f"candidate rung{min(number, 2)}", name) for number, (name, _, _) in enumerate(groups)]
-    for one in (winner, uniform):
-        if one and one.index in special:
-            after = after_tuning(results, one) or "not fine-tuned, so not known on test images"
-            legend.append((special[one.index], f"{_NAMES[special[one.index]]} (candidate {one.index}): {after}"))
+    for one in filter(None, (winner, uniform)):
+        if one.index in special:
+            came = after_tuning(results, one) or "not fine-tuned, so not known on test images"
+            legend.append((special[one.index], f"{_NAMES[special[one.index]]} (candidate {one.index}): {came}"))
     return Chart(chart.title, chart.x, chart.y, tuple(marks), (), tuple(legend), _left_out(results, shown))
 
 

@@ -12,6 +12,8 @@ from eyas.operations.report.results import Results
 from eyas.operations.report.svg_axes import axis_over
 
 _PER_CENT = 100.0
+Place = tuple[float, float, float]
+"""On the level axis: from, the value itself, to."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class _Network:
 def trade_offs(results: Results) -> tuple[Chart, Chart]:
     """Against MACs, and against time."""
     networks = list(_networks(results))
-    divisor, word = unit(max(network.macs for network in networks))
+    divisor, word = unit(max((network.macs for network in networks), default=0.0))
     timed = [network for network in networks if network.milliseconds]
     latency = results.latency
     setting = f"median ms per run (batch {latency['batch']}, {latency['threads']} thread(s))"
-    costs = {one.name: (one.macs / divisor,) * 3 for one in networks}
+    costs = {one.name: (one.macs / divisor, one.macs / divisor, one.macs / divisor) for one in networks}
     times = {one.name: _quartiles(one.milliseconds or {}) for one in timed}
     against_time = replace(_chart(results, setting, timed, times), notes=_untimed(networks, results))
     return _chart(results, f"MACs per image ({word})", networks, costs), against_time
@@ -41,7 +43,7 @@ def trade_offs(results: Results) -> tuple[Chart, Chart]:
 def _networks(results: Results) -> Iterator[_Network]:
     """Further files of the pruned network, uniform widths, dense and pruned: the last lie on top."""
     measure, times, winner = f"test_{results.task.measure}", results.latency["milliseconds"], results.winner
-    dense, pruned = results.metrics["baseline"][measure], results.metrics["finetune"][measure]
+    dense, pruned = (results.metrics[stage].get(measure) for stage in ("baseline", "finetune"))
     test = verdict_on(results).test
     for name, facts in checked_files(results).items():
         if name not in ("dense", "model") and results.task.measure in facts:
@@ -49,26 +51,27 @@ def _networks(results: Results) -> Iterator[_Network]:
     uniform = finetuned(results, results.uniform) if results.uniform != winner else None
     if results.uniform and uniform is not None:
         yield _Network("uniform", "uniform widths", uniform, results.uniform.macs)
-    if results.comparability.comparable:
+    if dense is not None and results.comparability.comparable:
         yield _Network("dense", "dense", dense, results.dense_cost["macs"], times.get("dense"))
-    interval = None if test is None else (dense + test.interval()[0], dense + test.interval()[1])
-    yield _Network("pruned", "pruned", pruned, winner.macs, times.get("model"), interval)
+    interval = None if test is None or dense is None else (dense + test.interval()[0], dense + test.interval()[1])
+    if pruned is not None:
+        yield _Network("pruned", "pruned", pruned, winner.macs, times.get("model"), interval)
 
 
 def checked_files(results: Results) -> dict[str, dict[str, Any]]:
     """What was measured of each exported file, by the name that its time has; in each precision that it may run in."""
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for name, facts in results.checked.items():
         files |= {name: facts} | {f"{name} ({word})": other for word, other in facts.get("alternatives", {}).items()}
     return files
 
 
-def _quartiles(times: dict[str, float]) -> tuple[float, float, float]:
+def _quartiles(times: dict[str, float]) -> Place:
     """First quartile, median, third."""
     return times.get("q25", times["median"]), times["median"], times.get("q75", times["median"])
 
 
-def _chart(results: Results, title: str, networks: list[_Network], places: dict[str, tuple[float, ...]]) -> Chart:
+def _chart(results: Results, title: str, networks: list[_Network], places: dict[str, Place]) -> Chart:
     heights = [_PER_CENT * value for one in networks for value in (one.accuracy, *(one.interval or ()))]
     x = axis_over([0.0, *(value for place in places.values() for value in place)], title)
     x = replace(x, ticks=tuple(tick for tick in x.ticks if tick[0] >= x.place(0)))
