@@ -28,7 +28,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
-from eyas.training.answers import ANSWERS, write_answers
+from eyas.training.recorded_answers import ANSWERS, write_answers
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
 from tasks.pruned_training import Finetuned, PrunedTraining

@@ -77,9 +77,9 @@ def score_chart(results: Results, label: str) -> Chart:
         bar = error_ends(candidate) if shape == "winner" else None
         at = candidate.macs / divisor, candidate.score
         after = finetuned(results, candidate)
-        label = "" if after is None else f"test {percent(after)}"
+        beside = "" if after is None else f"test {percent(after)}"
         marks.append(
-            chart.mark(shape, at, _told(results, candidate), candidate=candidate.index, y_bar=bar, label=label)
+            chart.mark(shape, at, _told(results, candidate), candidate=candidate.index, y_bar=bar, label=beside)
         )
     groups = by_rung(results)
     legend = [(f"candidate rung{min(number, 2)}", name) for number, (name, _, _) in enumerate(groups)]

@@ -16,7 +16,7 @@ from eyas.data import open_dataset
 from eyas.errors import BadInputError
 from eyas.operations.report.result_table import percent
 from eyas.operations.report.results import Results
-from eyas.training.answers import RecordedAnswers
+from eyas.training.recorded_answers import RecordedAnswers
 
 MOST_IMAGES = 16
 """Per grid."""

@@ -14,7 +14,7 @@ from eyas.data.manifest import images_per_split
 from eyas.data.tasks import Task
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 from eyas.scoring.scorers import Scorer
-from eyas.training.answers import ANSWERS, RecordedAnswers, read_answers
+from eyas.training.recorded_answers import ANSWERS, RecordedAnswers, read_answers
 
 LATENCY = "latency.json"
 """Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 
 from eyas.data.tasks import class_overlap
-from eyas.training.answers import read_answers, write_answers
 from eyas.training.evaluation import Evaluation, evaluate
 from eyas.training.labelled_images import TensorSplit
+from eyas.training.recorded_answers import read_answers, write_answers
 
 
 def test_what_networks_answered_is_kept_as_it_was(tmp_path: Path) -> None:
