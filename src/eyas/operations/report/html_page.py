@@ -57,7 +57,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         lstrip_blocks=True,
     )
     environment.filters |= {"marked": marked, "count": count, "percent": percent}
-    verdict = verdict_on(results)
+    verdict, decides = verdict_on(results), f"test {results.task.words}"
     return environment.get_template("report.html.jinja").render(
         results=results,
         name=results.architecture.arguments.get("name", results.architecture.architecture),
@@ -66,7 +66,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         interval=interval_line(verdict),
         remark=remark(results),
         rows=[row for row in result_rows(results) if row not in recommended_row(results)],
-        headlines=[row for row in result_rows(results) if row.name.startswith(HEADLINES)],
+        headlines=[row for row in result_rows(results) if row.name.startswith((decides, *HEADLINES))],
         uniform=uniform_cells(results),
         uniform_note=uniform_note(results),
         latency_note=latency_note(results),

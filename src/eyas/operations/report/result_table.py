@@ -17,8 +17,8 @@ NOISY = 2.0
 """A 95th percentile that is so many times its median tells of the machine, not of the network."""
 MACS, PARAMS, SCORE = "MACs per image", "parameters", "AdaBN score of the winner"
 """Names of rows."""
-HEADLINES = ("test ", MACS, PARAMS, "file size", "latency")
-"""What the names of the rows begin with that a reader looks for first."""
+HEADLINES = (MACS, PARAMS, "file size", "latency")
+"""What the names of the rows begin with that a reader looks for first, beside what decides."""
 _BOTH = ("dense", "model")
 
 
