@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eyas.operations.report.pictures import by_rung, unit
 from eyas.operations.report.result_table import count, percent, signed
 from eyas.operations.report.results import Candidate, Results
-from eyas.operations.report.svg_axes import Axis, axis_over
+from eyas.operations.report.svg_axes import ChartAxis, axis_over
 
 MOST_CANDIDATES = 2000
 """Of more the best are drawn, which keeps the page small."""
@@ -36,8 +36,8 @@ class Chart:
     """Points and lines between two axes."""
 
     title: str
-    x: Axis
-    y: Axis
+    x: ChartAxis
+    y: ChartAxis
     marks: tuple[Mark, ...] = ()
     curves: tuple[tuple[str, str], ...] = ()
     """A shape's name, and points as ``x,y x,y``."""

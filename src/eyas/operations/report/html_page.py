@@ -18,7 +18,7 @@ from eyas.operations.report.pictures import score_label
 from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
 from eyas.operations.report.results import Results
 from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
-from eyas.operations.report.svg_axes import Axis, axis_over
+from eyas.operations.report.svg_axes import ChartAxis, axis_over
 from eyas.operations.report.trade_offs import checked_files, trade_offs
 from eyas.operations.report.uniform_column import uniform_cells, uniform_note
 from eyas.operations.verdict import MARGIN, Verdict
@@ -32,7 +32,7 @@ _MOST_CHANGES = 20
 class IntervalLine:
     """Where the true change of accuracy lies, on a line of points."""
 
-    axis: Axis
+    axis: ChartAxis
     low: float
     middle: float
     high: float

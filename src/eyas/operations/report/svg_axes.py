@@ -11,7 +11,7 @@ _ROOM = 0.07
 
 
 @dataclass(frozen=True)
-class Axis:
+class ChartAxis:
     """From ``low`` to ``high``."""
 
     title: str
@@ -25,7 +25,7 @@ class Axis:
         return round(100 * (value - self.low) / (self.high - self.low), 3)
 
 
-def axis_over(values: Iterable[float], title: str, *, most: float = math.inf, integer: bool = False) -> Axis:
+def axis_over(values: Iterable[float], title: str, *, most: float = math.inf, integer: bool = False) -> ChartAxis:
     """An axis that shows all finite values.
 
     Args:
@@ -40,8 +40,8 @@ def axis_over(values: Iterable[float], title: str, *, most: float = math.inf, in
     low, high = low - room, high + room
     ticks = MaxNLocator(5, integer=integer, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     shown = [float(tick) for tick in ticks if low <= tick <= min(high, most + 1e-9)]
-    plain = Axis(title, low, high, ())
-    return Axis(title, low, high, tuple((plain.place(tick), _text(tick)) for tick in shown))
+    plain = ChartAxis(title, low, high, ())
+    return ChartAxis(title, low, high, tuple((plain.place(tick), _text(tick)) for tick in shown))
 
 
 def _text(tick: float) -> str:
