@@ -98,6 +98,7 @@ def test_limits_take_a_prefix_and_reuse_what_was_decoded(fetched, folder) -> Non
     assert torch.equal(split.images(limit=20), whole[:20])
     assert torch.equal(split.images(), whole)
     assert torch.equal(split.images(limit=7), whole[:7])
+    assert torch.equal(split.images_at([8, 0, 3]), whole[[8, 0, 3]])
     assert len(split.images(limit=10**6)) == len(split)
 
 

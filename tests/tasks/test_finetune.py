@@ -18,6 +18,7 @@ from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from eyas.scoring.engine import Engine
 from eyas.training import choose_length
+from eyas.training.recorded_answers import read_answers
 from tasks.finetune import finetune
 from tasks.recorded_cost import COSTS, RANKED
 from tasks.sample import sample
@@ -72,18 +73,20 @@ def test_the_winner_is_trained_and_loads_again(artifacts):
 
 def test_images_that_only_one_network_answers_right_are_counted(artifacts):
     metrics = finetune(make_params(artifacts), artifacts, silent)
-    right = {}
+    right, kept = {}, read_answers(artifacts / "finetune/answers.parquet")
     for name, model in (
         ("dense", load_network(artifacts / "baseline").model),
-        ("small", eyas.load(artifacts / "finetune")),
+        ("pruned", eyas.load(artifacts / "finetune")),
     ):
         dataset = open_dataset(artifacts / "fetch")
         part = dataset.split("test")
         with torch.no_grad():
             answers = torch.cat([model.eval()(dataset.normalise(image[None])).argmax(1) for image in part.images()])
+        assert kept.answers[name].tolist() == answers.tolist()
         right[name] = set((answers == part.labels).nonzero().flatten().tolist())
-    assert metrics["test_gained"] == len(right["small"] - right["dense"]) > 0
-    assert metrics["test_lost"] == len(right["dense"] - right["small"]) > 0
+    assert metrics["test_gained"] == len(right["pruned"] - right["dense"]) > 0
+    assert metrics["test_lost"] == len(right["dense"] - right["pruned"]) > 0
+    assert kept.labels.tolist() == part.labels.tolist()
     gained = metrics["score_gained"] - metrics["score_lost"]
     difference = metrics["score_accuracy"] - metrics["recalibrated_score_accuracy"]
     assert gained / metrics["score_images"] == pytest.approx(difference)
