@@ -75,7 +75,6 @@ FIELDS = {
     "workers": "runtime.workers",
     "threads": "runtime.threads",
     "cluster": "runtime.cluster",
-    "refit": "finetune.recovery",
     "uniform": "finetune.compare_uniform",
     "journal": "the journal below runtime.state",
 }

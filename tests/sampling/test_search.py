@@ -158,7 +158,7 @@ def test_training_images_may_be_an_argument_or_an_option(scene):
     options = dataclasses.replace(options, training=training)
     other = eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, options=options, **how)
     assert columns(one.table) == columns(other.table)
-    with pytest.raises(ParameterError, match="`training` is also among `options`: give it once"):
+    with pytest.raises(ParameterError, match="training images are given twice"):
         eyas.search(scene.model, scene.space, {"macs": 0.5}, *images, training=training, options=options, **how)
 
 

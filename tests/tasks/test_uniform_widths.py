@@ -94,15 +94,15 @@ def test_the_race_leaves_the_plan_of_uniform_widths_and_their_row(raced):
 def test_words_of_the_race_name_fields(raced, artifacts, caplog):
     caplog.set_level("INFO")
     params = params_of(artifacts)
-    small = params.sample.model_copy(update={"budget": params.sample.budget.model_copy(update={"macs": 0.2})})
+    small = params.sample.model_copy(update={"budget": params.sample.budget.model_copy(update={"macs": 0.15})})
     params = params.model_copy(update={"sample": small})
     sample(params, artifacts, silent)
     score(params, artifacts, silent)
     lines = read(artifacts)["diagnosis"]
     assert lines == [message for message in caplog.messages if message in lines]
     assert lines[-1].endswith(
-        "End score.rungs in some with a few training steps, refit the winner (finetune.recovery), train it longer "
-        "or in several cuts, and train uniform widths beside it (finetune.compare_uniform)"
+        "nd score.rungs in some with a few training steps, train the winner longer or in several cuts, and train uniform "
+        "widths beside it (finetune.compare_uniform)"
     )
     assert not any("`" in line for line in [*lines, *read(raced)["diagnosis"]])
 

@@ -208,7 +208,7 @@ def search(  # noqa: PLR0917
     options = options or SearchOptions()
     if training is not None:
         if options.training is not None:
-            msg = "`training` is also among `options`: give it once"
+            msg = "training images are given twice, by themselves and among the options: give them once"
             raise ParameterError(msg)
         options = replace(options, training=training)
     check_options(options, device=device, seed=seed)

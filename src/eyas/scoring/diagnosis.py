@@ -105,9 +105,9 @@ def advice(macs_share: float, numbers: Mapping[str, Any], *, refitted: bool) -> 
     if reasons:
         yield (
             f"at {macs_share:.0%} of the MACs scores of untrained networks may not predict accuracy after training: "
-            f"{'; '.join(reasons)}. {'' if refitted else 'Refit candidates before they are judged (`rungs`); '}"
-            "end `rungs` in some with a few training steps, train the winner longer or in several cuts, and train "
-            "uniform widths beside it (`uniform`)"
+            f"{'; '.join(reasons)}. {'End' if refitted else 'Refit candidates before they are judged, and end'} "
+            "`rungs` in some with a few training steps, train the winner longer or in several cuts, and train uniform "
+            "widths beside it (`uniform`)"
         )
 
 
