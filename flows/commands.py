@@ -47,7 +47,7 @@ def run(
     elif quiet:
         print_quietly(workspace)
     else:
-        print_summary(workspace, outcome.version, outcome.run_id, view.log)
+        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.warnings)
     return 0
 
 

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from eyas.cli import bench_command, library_commands, profile_command, registry_commands, run_commands, server_commands
+from eyas.cli import (
+    bench_command,
+    completion_command,
+    library_commands,
+    profile_command,
+    registry_commands,
+    run_commands,
+    server_commands,
+)
 from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.cli.program import program
 from eyas.errors import EyasError
@@ -22,7 +30,7 @@ COMMANDS = (
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),
-    *(library_commands.verify, library_commands.catalogue),
+    *(library_commands.verify, library_commands.catalogue, completion_command.completion),
 )
 
 
