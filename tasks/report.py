@@ -82,8 +82,7 @@ def print_summary(
     console.print()
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
-    console.print(*([""] if warnings else []), console_table(result_rows(results), workspace.name), sep="\n")
-    console.print()
+    console.print(console_table(result_rows(results), workspace.name))
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))

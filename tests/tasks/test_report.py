@@ -59,8 +59,8 @@ def test_summary_repeats_the_warnings_just_before_the_table(
 ) -> None:
     print_summary(workspace, "7", "abc123", warnings=["little signal [in] it", "few images"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:4] == ["", "warning: little signal [in] it", "warning: few images", ""]
-    assert lines[4].startswith("small")
+    assert lines[:3] == ["", "warning: little signal [in] it", "warning: few images"]
+    assert lines[3].startswith("small")
 
 
 def test_summary_says_that_accuracies_are_not_comparable(
