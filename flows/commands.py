@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -140,6 +141,27 @@ def status(params: Path | None, overrides: Sequence[str], name: str | None) -> i
         if late:
             print(late)
     return 0
+
+
+def predict(
+    params: Path | None,
+    overrides: Sequence[str],
+    name: str | None,
+    images: Sequence[Path],
+    *,
+    version: str | None,
+    top: int,
+    as_json: bool,
+) -> int:
+    """Classes of image files; 1 where some cannot be read."""
+    from tasks.predict import predict as answer
+    from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
+
+    answers = answer(_checked(params, overrides, name), images, version)
+    print(json.dumps(as_dict(answers), indent=2) if as_json else "\n".join(prediction_lines(answers, top)))
+    for line in unreadable_lines(answers):
+        print(line, file=sys.stderr)
+    return 1 if answers.unreadable else 0
 
 
 def reproduce(

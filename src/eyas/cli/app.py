@@ -16,6 +16,7 @@ from eyas.cli import (
     bench_command,
     completion_command,
     library_commands,
+    predict_command,
     profile_command,
     registry_commands,
     run_commands,
@@ -26,7 +27,7 @@ from eyas.cli.program import program
 from eyas.errors import EyasError
 
 COMMANDS = (
-    *(run_commands.run, run_commands.retrain),
+    *(run_commands.run, run_commands.retrain, predict_command.predict),
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),
