@@ -2,17 +2,20 @@
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from flows.environment import ROOT
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, require_prefect
 
 if TYPE_CHECKING:
+    from tasks.init_answers import Ask
     from tasks.workspace import Workspace
 
 
@@ -49,6 +52,18 @@ def run(
         print_quietly(workspace)
     else:
         print_summary(workspace, outcome.version, outcome.run_id, view.log, view.warnings)
+    return 0
+
+
+def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
+    """Write a parameter file to start from."""
+    from tasks.init import Init
+    from tasks.init_answers import InitAnswers
+
+    out = Init(ROOT, start, InitAnswers(**said), ask, print).write()
+    shown = shlex.quote(os.path.relpath(out, start) if out.is_relative_to(start) else str(out))
+    command = shlex.join([*program(start), "run", "--params"])
+    print(f"wrote     {shown}\nnext      {command} {shown} --check\n          {command} {shown}")
     return 0
 
 
