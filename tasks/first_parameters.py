@@ -10,7 +10,7 @@ from eyas.networks.architectures import Architecture
 from tasks.images_look import ImagesLook
 from tasks.network_look import Normalisation
 
-COMMENT_COLUMN = 52
+COMMENT_COLUMN = 44
 TESTS = {
     "from_train": "the checkpoint may have seen what is set aside of train: no accuracy compares",
     "included": "the test set that train brings",

@@ -202,9 +202,10 @@ class Init:
                 architectures, classes, look.path, read_images(images.address, self.root, size, channels)
             )
             architecture, way = reading.architecture, reading.normalisation
-            right = f"the weights are right for {reading.accuracy:.1%} of {reading.images} images"
-            comments["mean"] = f"{way.name}: {right}, the most of {reading.tried} ways to read them"
-            self.say(f"reading   {size} x {size}, mean and std {way.name}: {right}, the most of {reading.tried} tried")
+            right = f"the weights are right for {100 * reading.accuracy:.1f} % of {reading.images} images"
+            comments["mean"] = f"{way.name}: the best of {reading.tried} that were tried"
+            comments["std"] = right
+            self.say(f"reading   {size} x {size}, mean and std {way.name}, the best of {reading.tried}: {right}")
             if reading.accuracy < 2 / classes:
                 self.say(
                     "caution   that is little: is --image-size another, or the order of classes, than in training?"
@@ -213,7 +214,7 @@ class Init:
             own = own_normalisation(read_images(images.address, self.root, size, channels))
             way = Normalisation(own.name, own.mean, own.std)
         elif look:
-            comments["mean"] = f"{way.name}; must be what the checkpoint was trained with"
+            comments["mean"] = f"{way.name}; must be what the weights were trained with"
         if not architecture.arguments.get("in_channels") and channels != 3 and ":" not in architecture.factory:
             architecture = Architecture(architecture.factory, {**architecture.arguments, "in_channels": channels})
         network = build(architecture, classes, look.path if look else None)

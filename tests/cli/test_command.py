@@ -214,20 +214,8 @@ def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
     names = [
-        *(
-            "run",
-            "retrain",
-            "predict",
-            "promote",
-            "rollback",
-            "status",
-            "reproduce",
-            "serve",
-            "deploy",
-            "servers",
-            "ui",
-        ),
-        *("inspect", "profile", "bench", "verify", "catalogue", "completion"),
+        *("init", "run", "retrain", "predict", "promote", "rollback", "status", "reproduce", "serve", "deploy"),
+        *("servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
     ]
     assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names
 
@@ -329,11 +317,13 @@ def test_every_command_of_the_project_takes_what_it_is_handed(
         "ui",
         "profile",
     )
-    for name in names:
+    for name in (*names, "init", "predict"):
         monkeypatch.setattr(commands, name, stand_in(name))
-    for name in names:
+    for name in (*names, "init"):
         assert main([name]) == 0
-    assert set(asked) == set(names)
+    assert main(["predict", "cat.png", "--top", "2"]) == 0
+    assert asked["predict"].arguments["images"] == [Path.cwd() / "cat.png"]
+    assert set(asked) == {*names, "init", "predict"}
     assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
     assert main(["reproduce", "--version", "7", "--name", "mine", "--json"]) == 0
     assert asked["reproduce"].arguments == {
