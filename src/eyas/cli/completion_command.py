@@ -25,7 +25,7 @@ def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bas
       eval "$(eyas completion zsh)"     # ~/.zshrc, after compinit
       eyas completion fish | source     # ~/.config/fish/config.fish
     """
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]  # what --show-completion prints
 
     typer.echo(get_completion_script(prog_name="eyas", complete_var="_EYAS_COMPLETE", shell=shell.value))
     return 0

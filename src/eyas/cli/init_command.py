@@ -47,7 +47,7 @@ def init(
 ) -> int:
     """Write a parameter file: looks at images and weights, and asks on a terminal for what is not said.
 
-    What is written is what `eyas run --params FILE --check` accepts; else nothing is written, and why is told.
+    A file is written only if a run would start with it; else what is wrong is told.
 
     \b
     Examples:
