@@ -124,7 +124,7 @@ def _version(store: MlflowStore, model: str, asked: str | None) -> Version | Non
         return next((version for version in known if version), None)
     if asked.isdigit():
         return model_registry.get_version(store, model, asked)
-    if asked not in ALIASES:
+    if asked not in ALIASES and not asked.startswith(CANDIDATE):  # a budget's candidate may have an alias of its own
         msg = f"--version {asked}: give a number, {', '.join(ALIASES)}, or {LAST_RUN} (what the last run exported)"
         raise BadInputError(msg)
     version = model_registry.get_alias(store, model, asked)
