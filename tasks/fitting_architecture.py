@@ -1,5 +1,6 @@
 """Which architecture a file of weights is of, by the names and shapes of its tensors."""
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,10 +21,13 @@ def spelt_out(name: str, arguments: Mapping[str, Any]) -> Architecture:
     """An architecture as ``params.yaml`` names it, from what a person types.
 
     Raises:
-        ParameterError: it is neither in ``models/``, nor ``package.module:factory``, nor ``torchvision/`` or ``timm/``.
+        ParameterError: it is neither in ``models/``, nor ``package.module:factory``, nor of a package that is here.
     """
     package, _, inner = name.partition("/")
     if inner and package in SHORT:
+        if importlib.util.find_spec(package) is None:
+            msg = f"{name}: {package} is not installed: pip install {package}"
+            raise ParameterError(msg)
         own = {"model_name": inner} if package == "timm" else {}
         return Architecture(SHORT[package].format(inner), {**own, **arguments})
     if ":" not in name and name not in models.names():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import models
 from eyas.config import expand
 from eyas.data.comparability import FROM_TRAIN, INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
@@ -55,6 +56,8 @@ class Init:
             BadInputError: an answer is missing or wrong; nothing is written.
         """
         out = self._answer("out", "Write the parameters to", self._new_file, "mine.yaml")
+        if self.answers.budget:  # what is wrong with it is told before the images are read
+            self._profile(self._answer("budget", "", budget_limits))
         images = self._answer("images", "Images to train on (a folder, file or address)", self._images)
         self.say(f"images    {images.line()}")
         weights = self._answer("checkpoint", "Weights of the trained network (empty: train it here)", self._weights, "")
@@ -124,7 +127,8 @@ class Init:
         look, arguments = (weights[1] if weights else None), self.answers.arguments
 
         def check(name: str) -> list[Architecture]:
-            chosen = spelt_out(name, arguments)
+            own = {"in_channels": look.channels} if look and look.channels != 3 and name in models.names() else {}
+            chosen = spelt_out(name, {**own, **arguments})
             build(chosen, self._classes(images, look), look.path if look else None)
             return [chosen]
 

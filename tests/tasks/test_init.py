@@ -1,5 +1,6 @@
 """``eyas init``: what is seen of images and weights, what is asked, and a file that a run would start with."""
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,14 @@ def test_weights_for_other_classes_are_refused_with_both_numbers(
         Init(project, project, answered(), None, heard.append).write()
 
 
+def test_a_named_network_takes_the_channels_of_its_weights(project: Path, heard: list[str], quick_check: None) -> None:
+    torch.save(models.build("resnet8", 2, width=4, in_channels=1).state_dict(), project / "weights.pt")
+    said = answered(architecture="resnet8", arguments={"width": 4})
+    params = load_params(Init(project, project, said, None, heard.append).write())
+    assert params.baseline.arguments == {"in_channels": 1, "width": 4}
+    assert len(params.fetch.mean) == 1
+
+
 def test_a_person_is_asked_until_the_answer_can_be_used(project: Path, heard: list[str], quick_check: None) -> None:
     replies = iter(
         ["mine.txt", "mine.yaml", "nowhere", "photos", "weights.pt", "unseen", "0", "24", "macs=2%", "macs=0.4"]
@@ -193,7 +202,11 @@ def test_foreign_weights_fit_no_architecture() -> None:
     assert fitting_architectures(torch.nn.Conv2d(3, 8, 3).state_dict()) == []
 
 
-def test_short_names_are_spelt_out() -> None:
+def test_short_names_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else object())
+    with pytest.raises(ParameterError, match="timm/resnet18: timm is not installed: pip install timm"):
+        spelt_out("timm/resnet18", {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
     assert spelt_out("torchvision/resnet18", {}) == Architecture("torchvision.models:resnet18", {})
     assert spelt_out("timm/resnet18", {"x": 1}) == Architecture("timm:create_model", {"model_name": "resnet18", "x": 1})
     assert spelt_out("mine:build", {}) == Architecture("mine:build", {})
