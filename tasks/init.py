@@ -175,7 +175,7 @@ class Init:
                 "IMAGES that they have not seen, --unseen if they have seen none, or --test from_train to go on"
             )
             raise BadInputError(msg)
-        question = "Test images that the weights have not seen (an address; unseen: none was; from_train: go on)"
+        question = "Test images (an address; unseen: the weights have seen none of these; from_train: go on)"
         test = self.ask(question, self._test_answer, FROM_TRAIN)
         return (None, True) if test == "unseen" else (test, False)
 
