@@ -54,8 +54,8 @@ docs: setup  ## write docs/reference.md and docs/api.md from the code
 site: setup  ## build the documentation as a site: site/index.html
 	$(BIN)/sphinx-build -W --keep-going -q -c docs . site
 
-ui: setup  ## show MLflow's and Prefect's pages on what the runs left
-	$(BIN)/eyas ui
+ui: setup  ## show MLflow's and Prefect's pages: make ui [PORT=5000], Prefect's on the next port
+	$(BIN)/eyas ui $(if $(PORT),--port $(PORT))
 
 servers: setup  ## start PostgreSQL, MLflow, Prefect and a worker on this machine
 	$(BIN)/eyas servers

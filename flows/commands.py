@@ -2,16 +2,20 @@
 
 import json
 import os
+import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from flows.environment import ROOT
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, require_prefect
 
 if TYPE_CHECKING:
+    from tasks.init_answers import Ask
     from tasks.workspace import Workspace
 
 
@@ -47,7 +51,19 @@ def run(
     elif quiet:
         print_quietly(workspace)
     else:
-        print_summary(workspace, outcome.version, outcome.run_id, view.log)
+        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.warnings)
+    return 0
+
+
+def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
+    """Write a parameter file to start from."""
+    from tasks.init import Init
+    from tasks.init_answers import InitAnswers
+
+    out = Init(ROOT, start, InitAnswers(**said), ask, print).write()
+    shown = shlex.quote(os.path.relpath(out, start) if out.is_relative_to(start) else str(out))
+    command = shlex.join([*program(start), "run", "--params"])
+    print(f"wrote     {shown}\nnext      {command} {shown} --check\n          {command} {shown}")
     return 0
 
 
@@ -140,6 +156,27 @@ def status(params: Path | None, overrides: Sequence[str], name: str | None) -> i
         if late:
             print(late)
     return 0
+
+
+def predict(
+    params: Path | None,
+    overrides: Sequence[str],
+    name: str | None,
+    images: Sequence[Path],
+    *,
+    version: str | None,
+    top: int,
+    as_json: bool,
+) -> int:
+    """Classes of image files; 1 where some cannot be read."""
+    from tasks.predict import predict as answer
+    from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
+
+    answers = answer(_checked(params, overrides, name), images, version)
+    print(json.dumps(as_dict(answers), indent=2) if as_json else "\n".join(prediction_lines(answers, top)))
+    for line in unreadable_lines(answers):
+        print(line, file=sys.stderr)
+    return 1 if answers.unreadable else 0
 
 
 def reproduce(

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,15 +71,18 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
     return [*checkout, "make setup", *places, command]
 
 
-def print_summary(workspace: Workspace, version: str | None, run_id: str, log: Path | None = None) -> None:
-    """The result as one table, what it is worth, what to do next, and where to look further."""
+def print_summary(
+    workspace: Workspace, version: str | None, run_id: str, log: Path | None = None, warnings: Sequence[str] = ()
+) -> None:
+    """The run's warnings once more, the result as one table, what it is worth, what to do next, where to look."""
     from rich.console import Console
 
     console = Console(highlight=False)
     results = read_results(workspace.artifacts)
     console.print()
+    for warning in warnings:
+        console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
     console.print(console_table(result_rows(results), workspace.name))
-    console.print()
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))

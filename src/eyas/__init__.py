@@ -66,8 +66,8 @@ _MODULE_OF = {
 
 
 def __dir__() -> list[str]:
-    """The public names."""
-    return sorted([*globals(), *__all__])
+    """The public names, and no others: what a prompt offers after ``eyas.``."""
+    return [*__all__]
 
 
 # Hidden from type checkers: with it in sight, every misspelt name would be taken for Any.

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from eyas.cli import main
+from eyas.cli import main, server_commands
 from eyas.cli.app import app
 from eyas.cli.program import program
 from eyas.cli.project import find_project, hand_over
@@ -213,10 +213,11 @@ def test_a_wrong_command_line_ends_with_status_2_and_usage(
 def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
-    names = (
-        "run retrain promote rollback status reproduce serve deploy servers ui inspect profile bench verify catalogue"
-    )
-    assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names.split()
+    names = [
+        *("init", "run", "retrain", "predict", "promote", "rollback", "status", "reproduce", "serve", "deploy"),
+        *("servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
+    ]
+    assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "-1", "x"])
@@ -233,6 +234,22 @@ def test_a_shell_gets_its_completion(tmp_path: Path, shell: str) -> None:
     status, output, _ = call(tmp_path, _EYAS_COMPLETE=f"source_{shell}")
     assert status == 0
     assert "eyas" in output
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_what_the_shell_reads(
+    shell: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    assert main(["completion", shell]) == 0
+    assert f"_EYAS_COMPLETE=complete_{shell}" in capsys.readouterr().out
+
+
+def test_a_port_of_the_pages_is_followed_by_the_other(monkeypatch: pytest.MonkeyPatch, kept_process: None) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(server_commands, "hand_over", lambda _, *ports: asked.append(ports) or 0)
+    for options in ("", "--port 6001", "--port 6001 --prefect-port 7000"):
+        assert main(["ui", *options.split()]) == 0
+    assert asked == [(5000, 4200), (6001, 6002), (6001, 7000)]
 
 
 def test_completion_knows_the_commands(tmp_path: Path) -> None:
@@ -300,11 +317,13 @@ def test_every_command_of_the_project_takes_what_it_is_handed(
         "ui",
         "profile",
     )
-    for name in names:
+    for name in (*names, "init", "predict"):
         monkeypatch.setattr(commands, name, stand_in(name))
-    for name in names:
+    for name in (*names, "init"):
         assert main([name]) == 0
-    assert set(asked) == set(names)
+    assert main(["predict", "cat.png", "--top", "2"]) == 0
+    assert asked["predict"].arguments["images"] == [Path.cwd() / "cat.png"]
+    assert set(asked) == {*names, "init", "predict"}
     assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
     assert main(["reproduce", "--version", "7", "--name", "mine", "--json"]) == 0
     assert asked["reproduce"].arguments == {

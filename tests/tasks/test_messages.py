@@ -42,7 +42,7 @@ UNMISTAKABLE = sorted(name for name in ARGUMENTS if "_" in name)
 OF_A_SAMPLER = {"budget", "tolerance", "round_to", "min_width"}  # which score asks again
 OF_A_PROFILE = {"space", "runtime", "dense_ms"}  # which `eyas profile` passes, or who calls the library
 OF_MILLISECONDS = {"latency", "table"}  # which its budget may limit
-OF_A_RESULT = {"refit", "uniform"}  # of eyas.search, which a diagnosis advises
+OF_A_RESULT = {"uniform"}  # of eyas.search, which a diagnosis advises
 OF_A_RUNG = "leave calibration_images out, or say held_out"  # a field of Rung, which has the same name in params.yaml
 
 

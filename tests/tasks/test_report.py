@@ -54,6 +54,15 @@ def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pyte
     assert f"MLFLOW_TRACKING_URI={uri} make ui" in said
 
 
+def test_summary_repeats_the_warnings_just_before_the_table(
+    workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_summary(workspace, "7", "abc123", warnings=["little signal [in] it", "few images"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["", "warning: little signal [in] it", "warning: few images"]
+    assert lines[3].startswith("small")
+
+
 def test_summary_says_that_accuracies_are_not_comparable(
     workspace: Workspace, capsys: pytest.CaptureFixture[str]
 ) -> None:

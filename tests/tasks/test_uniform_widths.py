@@ -101,8 +101,8 @@ def test_words_of_the_race_name_fields(raced, artifacts, caplog):
     lines = read(artifacts)["diagnosis"]
     assert lines == [message for message in caplog.messages if message in lines]
     assert lines[-1].endswith(
-        "nd score.rungs in some with a few training steps, train the winner longer or in several cuts, and train uniform "
-        "widths beside it (finetune.compare_uniform)"
+        "nd score.rungs in some with a few training steps, train the winner longer or in several cuts, and train "
+        "uniform widths beside it (finetune.compare_uniform)"
     )
     assert not any("`" in line for line in [*lines, *read(raced)["diagnosis"]])
 

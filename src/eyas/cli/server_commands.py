@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from eyas.cli.interruption import Interruption
-from eyas.cli.options import MlflowPort, ParamsFile, PrefectPort, port
+from eyas.cli.options import LAST_PORT, MlflowPort, ParamsFile, PrefectPort, port
 from eyas.cli.project import hand_over
 
 
@@ -70,15 +70,28 @@ def servers(
     return hand_over("servers", state, database=database, artifacts=artifacts, ports=ports, worker=not no_worker)
 
 
-def ui(*, mlflow_port: MlflowPort = 5000, prefect_port: PrefectPort = 4200) -> int:
+def ui(
+    *,
+    first: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=1, max=LAST_PORT - 1, metavar="PORT", help="Of MLflow's pages; the next is Prefect's."
+        ),
+    ] = None,
+    mlflow_port: Annotated[int | None, port("Of MLflow's pages [default: 5000].")] = None,
+    prefect_port: Annotated[int | None, port("Of Prefect's pages [default: 4200].")] = None,
+) -> int:
     """Show MLflow's and Prefect's pages on what the runs left.
 
     \b
     Examples:
+      eyas ui
+      eyas ui --port 5001    # MLflow's on 5001, Prefect's on 5002
       eyas ui --mlflow-port 5001
     """
     _close_in_peace()
-    return hand_over("ui", mlflow_port, prefect_port)
+    mlflow, prefect = (first, first + 1) if first else (5000, 4200)
+    return hand_over("ui", mlflow_port or mlflow, prefect_port or prefect)
 
 
 def _close_in_peace() -> None:

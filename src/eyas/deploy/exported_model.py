@@ -95,6 +95,15 @@ class ExportedModel:
         parts = [opened.logits(self._normalise(part)).argmax(1).numpy() for part in batches]
         return np.concatenate(parts).astype(np.int64)
 
+    def probabilities(self, pixels_NCHW: Tensor, file: str = "model.onnx") -> NDArray[np.float32]:
+        """How probable each class is, ``(N, K)``; where each pixel is answered, the class's share of the pixels."""
+        opened = Runtime.of(self.folder / file).open(self.folder / file)
+        answers = opened.logits(self._normalise(pixels_NCHW)).float()
+        if answers.ndim == 2:
+            return answers.softmax(1).numpy()
+        classes = torch.arange(answers.shape[1])
+        return (answers.argmax(1).flatten(1)[:, None] == classes[:, None]).float().mean(-1).numpy()
+
     def parity_within(self, max_difference: float, min_agreement: float) -> bool:
         """Whether the recorded comparison of the float32 file with PyTorch lies within limits."""
         path = self.folder / "parity.json"

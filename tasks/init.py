@@ -1,0 +1,263 @@
+"""``eyas init``: from images, a checkpoint and a budget to a parameter file that ``eyas run --check`` accepts."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import models
+from eyas.config import expand
+from eyas.data.comparability import FROM_TRAIN, INCLUDED, WORDS
+from eyas.data.sources import BUILTIN
+from eyas.errors import BadInputError, EyasError, ParameterError
+from eyas.networks.architectures import Architecture
+from eyas.storage.addresses import parse
+from tasks.first_parameters import FirstParameters
+from tasks.fitting_architecture import spelt_out
+from tasks.images_look import ImagesLook, look_at_images, read_images
+from tasks.init_answers import Ask, InitAnswers, budget_limits, image_side
+from tasks.network_look import (
+    KNOWN,
+    Normalisation,
+    Weights,
+    best_reading,
+    build,
+    describe,
+    own_normalisation,
+    read_weights,
+)
+from tasks.preflight import look_closely
+
+Value = TypeVar("Value")
+SMALL = 64
+"""Images up to this side get a network that is made for small ones."""
+
+
+class Init:
+    """One dialogue.
+
+    Args:
+        root: the checkout.
+        start: the folder that the person stands in; relative paths start there.
+        answers: what was said already.
+        ask: asks for the rest; None where there is nobody, and what is needed must be among ``answers``.
+        say: tells what was seen, a line at a time.
+    """
+
+    def __init__(
+        self, root: Path, start: Path, answers: InitAnswers, ask: Ask | None, say: Callable[[str], None]
+    ) -> None:
+        self.root, self.start, self.answers, self.ask, self.say = root, start, answers, ask, say
+
+    def write(self) -> Path:
+        """Look, ask, write and check; returns the file.
+
+        Raises:
+            BadInputError: an answer is missing or wrong; nothing is written.
+        """
+        out = self._answer("out", "Write the parameters to", self._new_file, "mine.yaml")
+        if self.answers.budget:  # what is wrong with it is told before the images are read
+            self._profile(self._answer("budget", "", budget_limits))
+        images = self._answer("images", "Images to train on (a folder, file or address)", self._images)
+        self.say(f"images    {images.line()}")
+        weights = self._answer("checkpoint", "Weights of the trained network (empty: train it here)", self._weights, "")
+        architectures, why = self._architectures(images, weights)
+        test, unseen = self._test(images, weights)
+        parameters = self._look_at_network(images, weights, architectures, why, model=_model_name(out))
+        limits = self._answer("budget", "Budget, such as macs=0.5 or params=200000", budget_limits, "macs=0.5")
+        content = FirstParameters(
+            **parameters, budget=limits, test=test, unseen=unseen, latency_profile=self._profile(limits)
+        ).text(self._relative(out))
+        self._write(out, content)
+        return out
+
+    def _answer(self, name: str, question: str, check: Callable[[Any], Value], default: str | None = None) -> Value:
+        said = getattr(self.answers, name)
+        if said:
+            try:
+                return check(said)
+            except EyasError as error:
+                msg = f"--{name.replace('_', '-')}: {error}"
+                raise BadInputError(msg) from error
+        if self.ask is not None:
+            return self.ask(question, check, default)
+        if default is None:
+            msg = f"--{name} is needed where nobody can be asked: {question[0].lower()}{question[1:]}"
+            raise BadInputError(msg)
+        return check(default)
+
+    def _new_file(self, text: str) -> Path:
+        path = (self.start / text).resolve()
+        if path.suffix not in {".yaml", ".yml"}:
+            msg = f"{text} is no name of a parameter file: let it end in .yaml"
+            raise ParameterError(msg)
+        if not path.parent.is_dir():
+            msg = f"{text}: there is no folder {path.parent}"
+            raise ParameterError(msg)
+        if path.exists() and not self.answers.force:
+            msg = f"{text} is there already: choose another name, or give --force to replace it"
+            raise ParameterError(msg)
+        return path
+
+    def _images(self, text: str) -> ImagesLook:
+        return look_at_images(self._address(text), self.root)
+
+    def _weights(self, text: str) -> tuple[str, Weights | None] | None:
+        if not text:
+            return None
+        address = self._address(text)
+        if not _is_local(address):
+            return address, None
+        return address, read_weights((self.root / expand(address)).resolve())
+
+    def _address(self, text: str) -> str:
+        """As ``params.yaml`` has it: a path from the checkout where it lies inside, else a whole one."""
+        if not _is_local(text) or text.startswith("$"):
+            return text
+        return self._relative((self.start / Path(text).expanduser()).resolve())
+
+    def _relative(self, path: Path) -> str:
+        root = self.root.resolve()
+        return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)
+
+    def _architectures(
+        self, images: ImagesLook, weights: tuple[str, Weights | None] | None
+    ) -> tuple[list[Architecture], str]:
+        """What the network may be, and how that is known."""
+        look, arguments = (weights[1] if weights else None), self.answers.arguments
+
+        def check(name: str) -> list[Architecture]:
+            own = {"in_channels": look.channels} if look and look.channels != 3 and name in models.names() else {}
+            chosen = spelt_out(name, {**own, **arguments})
+            build(chosen, self._classes(images, look), look.path if look else None)
+            return [chosen]
+
+        if not self.answers.architecture and look and look.fitting:
+            names = ", ".join(one.factory for one in look.fitting)
+            self.say(f"network   the weights fit {names} exactly, {look.num_classes} classes")
+            self._classes(images, look)
+            return [*look.fitting], "fits the checkpoint exactly, tensor by tensor"
+        question = "Architecture (a name in models/, package.module:factory, torchvision/NAME, timm/NAME)"
+        if weights:
+            unknown = "no network of models/ fits the weights: name the factory that builds theirs"
+            if look and not self.answers.architecture:
+                self.say(f"network   {unknown}")
+            return self._answer("architecture", f"{question}; {unknown}", check), ""
+        small = images.is_here and images.image_size <= SMALL
+        return self._answer("architecture", question, check, "resnet20" if small else "resnet18"), ""
+
+    def _classes(self, images: ImagesLook, look: Weights | None) -> int:
+        """How many classes; the checkpoint and the images must say the same."""
+        here = len(images.classes)
+        if look and images.is_here and look.fitting and look.num_classes != here:
+            msg = (
+                f"--checkpoint: {look.path.name} tells {look.num_classes} classes apart, the images have {here} "
+                f"({', '.join(images.classes[:5])}{', ...' if here > 5 else ''}): give the images it was trained for"
+            )
+            raise BadInputError(msg)
+        return here or (look.num_classes if look else 10)
+
+    def _test(self, images: ImagesLook, weights: object) -> tuple[str | None, bool]:
+        """Where the test images come from, and whether the checkpoint has seen none of train."""
+        said = self.answers.test
+        if said:
+            address = said if said in WORDS else self._address(said)
+            if said not in WORDS and _is_local(address):
+                self._answer("test", "", self._images)
+            return address, self.answers.unseen
+        if images.brings_test:
+            return INCLUDED, self.answers.unseen
+        if weights is None or self.answers.unseen:
+            return None, self.answers.unseen and weights is not None
+        if self.ask is None:
+            msg = (
+                "--test: the weights may have seen all of --images, so nothing is left to compare by: give --test "
+                "IMAGES that they have not seen, --unseen if they have seen none, or --test from_train to go on"
+            )
+            raise BadInputError(msg)
+        question = "Test images (an address; unseen: the weights have seen none of these; from_train: go on)"
+        test = self.ask(question, self._test_answer, FROM_TRAIN)
+        return (None, True) if test == "unseen" else (test, False)
+
+    def _test_answer(self, text: str) -> str:
+        if text in {*WORDS, "unseen"}:
+            return text
+        return self._images(text).address
+
+    def _look_at_network(
+        self,
+        images: ImagesLook,
+        weights: tuple[str, Weights | None] | None,
+        architectures: Sequence[Architecture],
+        why: str,
+        *,
+        model: str,
+    ) -> dict[str, Any]:
+        """Architecture and how it reads images, by trying what can be tried here."""
+        look = weights[1] if weights else None
+        size = self._answer(
+            "image_size", "Side of the images that the network sees", image_side, str(images.image_size)
+        )
+        channels = look.channels if look else 1 if images.grey else 3
+        classes, comments = self._classes(images, look), {"architecture": why} if why else {}
+        architecture, way = architectures[0], next(one for one in KNOWN if len(one.mean) == channels)
+        if images.is_here and look:
+            reading = best_reading(
+                architectures, classes, look.path, read_images(images.address, self.root, size, channels)
+            )
+            architecture, way = reading.architecture, reading.normalisation
+            right = f"the weights are right for {100 * reading.accuracy:.1f} % of {reading.images} images"
+            comments["mean"] = f"{way.name}: the best of {reading.tried} that were tried"
+            comments["std"] = right
+            self.say(f"reading   {size} x {size}, mean and std {way.name}, the best of {reading.tried}: {right}")
+            if reading.accuracy < 2 / classes:
+                self.say(
+                    "caution   that is little: is --image-size another, or the order of classes, than in training?"
+                )
+        elif images.is_here:
+            own = own_normalisation(read_images(images.address, self.root, size, channels))
+            way = Normalisation(own.name, own.mean, own.std)
+        elif look:
+            comments["mean"] = f"{way.name}; must be what the weights were trained with"
+        if not architecture.arguments.get("in_channels") and channels != 3 and ":" not in architecture.factory:
+            architecture = Architecture(architecture.factory, {**architecture.arguments, "in_channels": channels})
+        network = build(architecture, classes, look.path if look else None)
+        pruned = describe(architecture, network, (channels, size, size), classes)
+        self.say(f"network   {architecture.factory}: {pruned}")
+        comments.setdefault("architecture", pruned)
+        return {
+            "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model,
+            "checkpoint": weights[0] if weights else None, "comments": comments,
+        }  # fmt: skip
+
+    def _profile(self, limits: Mapping[str, float]) -> str | None:
+        said = self.answers.latency_profile
+        if not said and any(name.startswith("latency") for name in limits):
+            msg = (
+                "--budget in milliseconds needs --latency-profile FILE: times of the layers on the device, which "
+                "`eyas profile --out device.json` measures"
+            )
+            raise BadInputError(msg)
+        return self._address(said) if said else None
+
+    def _write(self, out: Path, content: str) -> None:
+        """Leave the file only if a run would start with it."""
+        before = out.read_bytes() if out.exists() else None
+        out.write_text(content)
+        faults = look_closely(self.root, out, ()).faults
+        if not faults:
+            return
+        if before is None:
+            out.unlink()
+        else:
+            out.write_bytes(before)
+        msg = "\n".join([f"{out.name} was not written, for a run would stop:", *(f"  {fault}" for fault in faults)])
+        raise BadInputError(msg)
+
+
+def _is_local(address: str) -> bool:
+    return not address.startswith((BUILTIN, "models:/")) and parse(address).scheme == "file"
+
+
+def _model_name(out: Path) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", out.stem).strip("-.") or "mine"

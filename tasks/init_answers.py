@@ -1,0 +1,78 @@
+"""What a person says to ``eyas init``, on the command line or asked, and what of it can be used."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import ValidationError
+
+from eyas.config.budget_params import BudgetParams
+from eyas.errors import ParameterError
+
+Value = TypeVar("Value")
+
+
+class Ask(Protocol):
+    """Asks a person until the answer passes ``check``, and says in a line what is wrong with one that does not."""
+
+    def __call__(self, question: str, check: Callable[[str], Value], default: str | None = None) -> Value:
+        """The answer, as ``check`` makes it."""
+
+
+@dataclass(frozen=True)
+class InitAnswers:
+    """What the command line says; what it leaves out is asked, or looked up."""
+
+    images: str | None = None
+    test: str | None = None
+    unseen: bool = False
+    checkpoint: str | None = None
+    architecture: str | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    budget: Sequence[str] = ()
+    latency_profile: str | None = None
+    out: str | None = None
+    force: bool = False
+
+
+def image_side(text: str | int) -> int:
+    """A side of an image, in pixels.
+
+    Raises:
+        ParameterError: it is no whole number above 0.
+    """
+    if not str(text).isdigit() or not int(text):
+        msg = f"{text} is no side of an image: give a whole number of pixels, such as 224"
+        raise ParameterError(msg)
+    return int(text)
+
+
+def budget_limits(items: str | Sequence[str]) -> dict[str, float]:
+    """``macs=0.5 latency_ms=4`` as limits.
+
+    Raises:
+        ParameterError: a name is unknown, or a number none.
+    """
+    texts = items.replace(",", " ").split() if isinstance(items, str) else items
+    try:
+        return BudgetParams.model_validate(dict(_limits(texts))).limits
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        msg = f"{' '.join(texts)}: {place}{': ' if place else ''}{first['msg'].removeprefix('Value error, ')}"
+        raise ParameterError(msg) from error
+
+
+def _limits(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
+    known = ", ".join(BudgetParams.model_fields)
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name not in BudgetParams.model_fields:
+            msg = f"{text}: give NAME=NUMBER, such as macs=0.5; names are {known}"
+            raise ParameterError(msg)
+        try:
+            yield name, float(value)
+        except ValueError as error:
+            msg = f"{text}: {value!r} is no number, such as {name}=0.5"
+            raise ParameterError(msg) from error

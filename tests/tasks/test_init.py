@@ -1,0 +1,242 @@
+"""``eyas init``: what is seen of images and weights, what is asked, and a file that a run would start with."""
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import models
+from eyas.config import FetchParams, load_params
+from eyas.errors import BadInputError, EyasError, ParameterError
+from eyas.networks.architectures import Architecture
+from tasks import init as module
+from tasks.fitting_architecture import fitting_architectures, spelt_out
+from tasks.images_look import ImagesLook, look_at_images
+from tasks.init import Init
+from tasks.init_answers import InitAnswers, budget_limits, image_side
+from tasks.preflight import Preflight
+
+CLASSES = ("cat", "dog")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A checkout with a folder of images per class and a network's weights."""
+    root = tmp_path / "project"
+    generator = np.random.default_rng(0)
+    for name in CLASSES:
+        (root / "photos" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels_HWC = generator.integers(0, 256, (20, 16 + number % 3, 3), dtype=np.uint8)
+            Image.fromarray(pixels_HWC).save(root / "photos" / name / f"{number}.png")
+    torch.manual_seed(0)
+    torch.save({"state_dict": models.build("resnet8", 2, width=4).state_dict()}, root / "weights.pt")
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    return root
+
+
+@pytest.fixture
+def heard() -> list[str]:
+    """What was said."""
+    return []
+
+
+@pytest.fixture
+def quick_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look before a run has tests of its own."""
+    monkeypatch.setattr(module, "look_closely", lambda *_: Preflight("mine", ()))
+
+
+def answered(**said: Any) -> InitAnswers:
+    usual = {"images": "photos", "checkpoint": "weights.pt", "test": "from_train", "image_size": 16}
+    return InitAnswers(**{**usual, **said})
+
+
+def test_images_and_weights_make_a_file_that_a_run_would_start_with(project: Path, heard: list[str]) -> None:
+    out = Init(
+        project, project / "photos", answered(images=".", checkpoint="../weights.pt"), None, heard.append
+    ).write()
+    assert out == project / "photos/mine.yaml"
+    params = load_params(out)
+    assert (params.fetch.train, params.fetch.test, params.fetch.image_size) == ("photos", "from_train", 16)
+    assert (params.baseline.architecture, params.baseline.arguments) == ("resnet8", {"width": 4})
+    assert params.baseline.checkpoint == "weights.pt"
+    assert params.sample.budget.limits == {"macs": 0.5}
+    assert params.register_.model == "mine"
+    assert all("#" in line for line in out.read_text().splitlines() if "architecture" in line or "train:" in line)
+    assert heard[0] == "images    60 images (folder) of 2 classes (30 each), 16 x 20 to 18 x 20, colour"
+    assert heard[1] == "network   the weights fit resnet8 exactly, 2 classes"
+    assert heard[2].startswith("reading   16 x 16, mean and std ")
+
+
+def test_a_file_that_is_there_stays_unless_it_is_forced(project: Path, heard: list[str], quick_check: None) -> None:
+    (project / "mine.yaml").write_text("mine: true\n")
+    with pytest.raises(BadInputError, match="--out: mine.yaml is there already: choose another name, or give --force"):
+        Init(project, project, answered(out="mine.yaml"), None, heard.append).write()
+    assert (project / "mine.yaml").read_text() == "mine: true\n"
+    Init(project, project, answered(out="mine.yaml", force=True), None, heard.append).write()
+    assert "fetch" in yaml.safe_load((project / "mine.yaml").read_text())
+
+
+def test_what_would_stop_a_run_is_told_and_nothing_is_written(
+    project: Path, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "look_closely", lambda *_: Preflight("mine", ("sample.budget: out of reach",)))
+    with pytest.raises(BadInputError, match="would stop:\n  sample.budget: out of reach"):
+        Init(project, project, answered(out="new.yaml"), None, heard.append).write()
+    assert not (project / "new.yaml").exists()
+    (project / "old.yaml").write_text("old: true\n")
+    with pytest.raises(BadInputError):
+        Init(project, project, answered(out="old.yaml", force=True), None, heard.append).write()
+    assert (project / "old.yaml").read_text() == "old: true\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"images": None}, "--images is needed where nobody can be asked"),
+        ({"images": "gone"}, "--images: gone: there is no such file or folder"),
+        ({"checkpoint": "dvc.yaml"}, "--checkpoint: checkpoint .* cannot be read as weights"),
+        ({"test": None}, "--unseen if they have seen none, or --test from_train"),
+        ({"test": "gone"}, "--test: gone: there is no such file or folder"),
+        ({"budget": ["mac=1"]}, "--budget: mac=1: give NAME=NUMBER, such as macs=0.5; names are macs, params"),
+        ({"budget": ["latency_ms=4"]}, "needs --latency-profile FILE"),
+        ({"architecture": "resnet9"}, r"--architecture: 'resnet9' is not in models/ .*torchvision/NAME or timm/NAME"),
+        ({"architecture": "resnet20"}, "--architecture: checkpoint .*weights.pt"),
+        ({"out": "mine.txt"}, "--out: mine.txt is no name of a parameter file: let it end in .yaml"),
+        ({"out": "gone/mine.yaml"}, "there is no folder"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_wrong_answer_names_its_option_and_what_to_do(
+    project: Path, heard: list[str], quick_check: None, said: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(BadInputError, match=message):
+        Init(project, project, answered(**said), None, heard.append).write()
+    assert not list(project.glob("*.yaml"))[1:]
+
+
+def test_weights_for_other_classes_are_refused_with_both_numbers(
+    project: Path, heard: list[str], quick_check: None
+) -> None:
+    torch.save(models.build("resnet8", 5).state_dict(), project / "weights.pt")
+    with pytest.raises(BadInputError, match=r"tells 5 classes apart, the images have 2 \(cat, dog\)"):
+        Init(project, project, answered(), None, heard.append).write()
+
+
+def test_a_named_network_takes_the_channels_of_its_weights(project: Path, heard: list[str], quick_check: None) -> None:
+    torch.save(models.build("resnet8", 2, width=4, in_channels=1).state_dict(), project / "weights.pt")
+    said = answered(architecture="resnet8", arguments={"width": 4})
+    params = load_params(Init(project, project, said, None, heard.append).write())
+    assert params.baseline.arguments == {"in_channels": 1, "width": 4}
+    assert len(params.fetch.mean) == 1
+
+
+def test_a_person_is_asked_until_the_answer_can_be_used(project: Path, heard: list[str], quick_check: None) -> None:
+    replies = iter(
+        ["mine.txt", "mine.yaml", "nowhere", "photos", "weights.pt", "unseen", "0", "24", "macs=2%", "macs=0.4"]
+    )
+    wrong: list[str] = []
+
+    def ask(question: str, check: Callable[[str], Any], default: str | None = None) -> Any:
+        while True:
+            try:
+                return check(next(replies))
+            except EyasError as error:
+                wrong.append(str(error))
+
+    params = load_params(Init(project, project, InitAnswers(), ask, heard.append).write())
+    assert not list(replies)
+    assert len(wrong) == 4
+    assert (params.fetch.test, params.baseline.seen_by_checkpoint) == (None, False)
+    assert (params.fetch.image_size, params.sample.budget.limits) == (24, {"macs": 0.4})
+
+
+def test_without_weights_a_network_is_proposed_and_trained_here(
+    project: Path, heard: list[str], quick_check: None
+) -> None:
+    said = answered(checkpoint=None, test=None)
+    params = load_params(Init(project, project, said, None, heard.append).write())
+    assert (params.baseline.architecture, params.baseline.checkpoint, params.fetch.test) == ("resnet20", None, None)
+    assert len(params.fetch.mean) == 3
+    assert params.fetch.mean != FetchParams().mean, "of these images"
+
+
+def test_what_is_not_on_this_machine_is_written_as_it_was_said(
+    project: Path, heard: list[str], quick_check: None
+) -> None:
+    said = answered(images="s3://bucket/train", test="s3://bucket/test", architecture="resnet8", arguments={"width": 4})
+    params = load_params(Init(project, project, said, None, heard.append).write())
+    assert (params.fetch.train, params.fetch.test) == ("s3://bucket/train", "s3://bucket/test")
+    assert heard[0] == "images    not on this machine: looked at when a run brings it"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("resnet8", {"width": 8, "in_channels": 1}),
+        ("resnet18", {}),
+        ("mobilenet_v2", {"width_mult": 0.5}),
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_weights_tell_their_architecture(name: str, arguments: dict[str, Any], prefix: str) -> None:
+    with torch.device("meta"):
+        state = models.build(name, 7, **arguments).state_dict()
+    fitting = fitting_architectures({prefix + key: value for key, value in state.items()})
+    assert Architecture(name, arguments) in fitting
+    with torch.device("meta"):
+        expected = {key: value.shape for key, value in state.items()}
+        for one in fitting:
+            built = models.build(one.factory, 7, **one.arguments).state_dict()
+            assert {key: value.shape for key, value in built.items()} == expected
+
+
+def test_foreign_weights_fit_no_architecture() -> None:
+    assert fitting_architectures(torch.nn.Conv2d(3, 8, 3).state_dict()) == []
+
+
+def test_short_names_are_spelt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "timm" else object())
+    with pytest.raises(ParameterError, match="timm/resnet18: timm is not installed: pip install timm"):
+        spelt_out("timm/resnet18", {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    assert spelt_out("torchvision/resnet18", {}) == Architecture("torchvision.models:resnet18", {})
+    assert spelt_out("timm/resnet18", {"x": 1}) == Architecture("timm:create_model", {"model_name": "resnet18", "x": 1})
+    assert spelt_out("mine:build", {}) == Architecture("mine:build", {})
+
+
+def test_a_damaged_image_does_not_end_the_look(project: Path) -> None:
+    (project / "photos/cat/0.png").write_bytes(b"none")
+    look = look_at_images("photos", project)
+    assert (look.classes, look.counts, look.grey, look.brings_test) == (CLASSES, (30, 30), False, False)
+    assert len(look.sizes) == 59
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side"),
+    [
+        ([(28, 28)] * 3, 28),
+        ([(100, 80), (70, 90), (640, 480)], 64),
+        ([(4000, 3000)], 224),
+        ([], 224),
+        ([(20, 9)] * 2, 9),
+    ],
+)
+def test_a_side_is_proposed_from_the_sizes(sizes: list[tuple[int, int]], side: int) -> None:
+    assert ImagesLook("x", sizes=tuple(sizes)).image_size == side
+
+
+def test_budgets_and_sides_are_numbers() -> None:
+    assert budget_limits("macs=0.5, latency_ms=4") == {"macs": 0.5, "latency_ms": 4.0}
+    for text in ("macs", "macs=half", "macs=1", "macs=-1"):
+        with pytest.raises(ParameterError):
+            budget_limits(text)
+    with pytest.raises(ParameterError, match="0 is no side of an image"):
+        image_side("0")
