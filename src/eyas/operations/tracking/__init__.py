@@ -6,7 +6,7 @@ MLflow itself is imported when a store is opened, so that importing this package
 from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, open_store, tracking_uri
 from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.publish import register_version
-from eyas.operations.tracking.run_lineage import add_lineage
+from eyas.operations.tracking.run_lineage import add_lineage, runs_by_stage
 from eyas.operations.tracking.runs import (
     drop_tag,
     fail_run,
@@ -47,6 +47,7 @@ __all__ = [
     "report_address",
     "run_exists",
     "running_stages",
+    "runs_by_stage",
     "start_pipeline",
     "tag_run",
     "tracking_uri",

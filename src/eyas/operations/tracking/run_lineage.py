@@ -4,6 +4,7 @@ Runs that were recorded before hold the same in tags.
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,10 +32,11 @@ def add_lineage(store: MlflowStore, run_id: str, facts: Mapping[str, Any]) -> No
     retry(store.client.log_dict, run_id, {**known, **facts, **({"stages": stages} if stages else {})}, FILE)
 
 
-def stage_run(store: MlflowStore, parent_id: str, stage: str) -> str | None:
-    """The run that made a stage of a pipeline run; None where it is not known."""
-    known = read_lineage(store, parent_id).get("stages", {}).get(stage)
+def runs_by_stage(store: MlflowStore, parent_id: str) -> dict[str, str]:
+    """By stage the run that made it, of a pipeline run."""
+    known = read_lineage(store, parent_id).get("stages")
     if known is not None:
-        return str(known["run"])
-    tag: str | None = retry(store.client.get_run, parent_id).data.tags.get(f"eyas.{stage}.run")
-    return tag
+        return {stage: str(facts["run"]) for stage, facts in known.items()}
+    tags: dict[str, str] = retry(store.client.get_run, parent_id).data.tags
+    named = ((re.fullmatch(r"eyas\.(\w+)\.run", tag), run) for tag, run in tags.items())
+    return {match[1]: run for match, run in named if match}

@@ -16,7 +16,7 @@ from typing import Any
 
 from eyas.data.manifest import images_per_split
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
-from eyas.operations.tracking.run_lineage import add_lineage, stage_run
+from eyas.operations.tracking.run_lineage import add_lineage, runs_by_stage
 from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
 from eyas.storage import redacted
 
@@ -69,7 +69,7 @@ def download_stage_file(store: MlflowStore, parent_id: str, stage: str, name: st
     from mlflow.exceptions import MlflowException
 
     try:
-        run_id = stage_run(store, parent_id, stage)
+        run_id = runs_by_stage(store, parent_id).get(stage)
         if run_id is None or all(entry.path != name for entry in retry(store.client.list_artifacts, run_id)):
             return None
     except MlflowException as error:
