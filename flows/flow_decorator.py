@@ -8,9 +8,12 @@ from prefect import Flow, flow
 from prefect.runtime import flow_run
 
 from eyas.cli.interruption import Interruption
+from eyas.errors import EyasError
 from flows.environment import ROOT
 from flows.notify_hooks import tell_ending
 from tasks.profile_name import profile_of
+from tasks.record import name_of
+from tasks.workspace import open_workspace
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -38,10 +41,14 @@ def eyas_flow(function: Callable[P, R]) -> Flow[P, R]:
 
 
 def run_name(flow_name: str, parameters: Mapping[str, Any]) -> str:
-    """Command and profile, as in ``retrain cifar10_resnet20``."""
+    """Command, profile and budget, as in ``retrain cifar10_resnet20 · 50 % MACs``; of what cannot be read no budget."""
     file = Path(ROOT, parameters.get("params_file", "params.yaml"))
-    profile = profile_of(ROOT, file, parameters.get("overrides", ()), parameters.get("name"))
-    return f"{COMMANDS.get(flow_name, flow_name)} {profile}"
+    overrides, name = parameters.get("overrides", ()), parameters.get("name")
+    try:
+        run = name_of(open_workspace(ROOT, file, overrides, name=name))
+    except EyasError:  # the flow itself will say what is wrong
+        run = profile_of(ROOT, file, overrides, name)
+    return f"{COMMANDS.get(flow_name, flow_name)} {run}"
 
 
 def _keep_signals(*_: Any) -> None:

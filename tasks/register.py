@@ -14,7 +14,9 @@ from eyas.networks.architecture_record import read_record
 from eyas.operations.fingerprint import Code, changed_files, code_digest
 from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.report import LATENCY, read_results, verdict_on
+from eyas.operations.report.headline import headline_metrics, result_markdown
 from eyas.operations.tracking import MlflowStore, Version, register_version
+from eyas.operations.tracking.runs import REPORT_PAGES, verdict_tags
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
@@ -48,17 +50,18 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
     require_as_made(workspace.folder)
     lineage = workspace_lineage(run_id, workspace, code)
     beside = [workspace.folder / name for name in ("dvc.lock", "dvc.yaml", INPUTS)]
-    extra = (*beside, *(workspace.artifacts / name for name in (SPACE, LATENCY, "report/report.md")))
+    extra = (*beside, *(workspace.artifacts / name for name in (SPACE, LATENCY, *REPORT_PAGES)))
     tags = recorded_fingerprint(workspace, code_digest(code)).tags() | made_from(workspace)
     tags[PYTHON_PATH] = folders_of_code(workspace, code)
-    verdict = verdict_on(read_results(workspace.artifacts))
+    results = read_results(workspace.artifacts)
     version = register(
         open_store(workspace),
         workspace.params,
         workspace.artifacts,
         lineage,
-        tags={**tags, **verdict.tags()},
-        description="\n\n".join(verdict.lines),
+        headline=headline_metrics(results),
+        tags={**tags, **verdict_tags(verdict_on(results))},
+        description=result_markdown(results),
         extra_files=extra,
     )
     get_run_logger().info("%s has alias 'candidate'", version)
@@ -71,6 +74,7 @@ def register(
     artifacts: Path,
     lineage: Lineage,
     *,
+    headline: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
@@ -83,6 +87,7 @@ def register(
         lineage,
         shape=read_record(artifacts / "baseline").input_shape,
         metrics=stage_metrics(artifacts),
+        headline=headline,
         tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
         description=description,
         extra_files=extra_files,

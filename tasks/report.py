@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prefect import get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
 from eyas.data.comparability import read_comparability
@@ -16,11 +15,9 @@ from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
 from eyas.operations.report import (
     console_table,
-    markdown_table,
     read_results,
     remark,
     result_rows,
-    verdict_markdown,
     verdict_on,
     write_report,
 )
@@ -30,7 +27,8 @@ from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
 from tasks.next_command import next_command
-from tasks.record import log_report, log_verdict, open_store
+from tasks.prefect_pages import show_result
+from tasks.record import log_report, log_result, name_of, open_store
 from tasks.users_code import folders_of_code, with_python_path
 from tasks.workspace import Workspace
 
@@ -44,11 +42,10 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
     page, results = build_report(workspace), read_results(workspace.artifacts)
     verdict = verdict_on(results)
     log_report(run_id, workspace, page.parent)
-    log_verdict(run_id, workspace, verdict)
+    log_result(run_id, workspace, results)
     for line in verdict.lines:
         get_run_logger().info(line)
-    text = "\n\n".join(filter(None, (verdict_markdown(verdict), markdown_table(result_rows(results)), remark(results))))
-    create_markdown_artifact(text, key="result", description=f"{workspace.name}: dense against pruned")
+    show_result(open_store(workspace), run_id, results, name_of(workspace))
     return str(page)
 
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,8 @@ def run_stage(stage: str, workspace: Workspace, *, force: bool = False, run_id: 
     """
     folder = Path(workspace.folder)
     require_as_made(folder, before=stage)
-    tell = progress_of(run_id, workspace, stage) if run_id else None
-    with step(stage) as shown:
+    progress = progress_of(run_id, workspace, stage) if run_id else nullcontext(None)
+    with step(stage) as shown, progress as tell:
         result = repro_stage(
             folder, stage, workspace.environment(), StageOutputHandler(stage, shown, tell), force=force
         )

@@ -39,15 +39,17 @@ def test_a_flow_loaded_by_its_path_keeps_its_state_in_the_checkout(name: str, tm
 @pytest.mark.parametrize(
     ("flow", "parameters", "name"),
     [
-        ("pipeline", {}, "run default"),
+        ("pipeline", {}, "run eyas-digits · 50 % MACs"),
+        ("pipeline", {"overrides": ["sample.budget.macs=0.25"]}, "run eyas-digits · 25 % MACs"),
+        ("pipeline", {"overrides": ["no.such=field"]}, "run params+no.such=field"),
         ("pipeline", {"params_file": "digits.yaml"}, "run digits"),
-        ("retrain", {"params_file": "configs/cifar10_resnet20.yaml"}, "retrain cifar10_resnet20"),
+        ("retrain", {"params_file": "configs/cifar10_resnet20.yaml"}, "retrain cifar10_resnet20 · 50 % MACs"),
         ("retrain", {"params_file": "../elsewhere/mine.yaml", "overrides": ["runtime.threads=1"]}, "retrain mine"),
-        ("promote", {"overrides": ["score.seed=3"]}, "promote params+score.seed=3"),
+        ("promote", {"overrides": ["score.seed=3"]}, "promote eyas-digits+score.seed=3 · 50 % MACs"),
         ("rollback", {"params_file": "x.yaml", "name": "mine"}, "rollback mine"),
     ],
 )
-def test_a_run_is_called_after_command_and_profile(flow: str, parameters: dict[str, Any], name: str) -> None:
+def test_a_run_is_called_after_command_profile_and_budget(flow: str, parameters: dict[str, Any], name: str) -> None:
     assert run_name(flow, parameters) == name
 
 
@@ -59,5 +61,5 @@ def test_prefect_shows_the_run_under_that_name() -> None:
     def retrain(params_file: str = "params.yaml", name: str | None = None) -> str:
         return str(flow_run.name)
 
-    assert retrain("configs/cifar10_resnet20.yaml") == "retrain cifar10_resnet20"
-    assert retrain(name="mine") == "retrain mine"
+    assert retrain("configs/cifar10_resnet20.yaml") == "retrain cifar10_resnet20 · 50 % MACs"
+    assert retrain(name="mine") == "retrain mine · 50 % MACs"

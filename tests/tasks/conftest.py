@@ -101,6 +101,8 @@ def root(tmp_path_factory: pytest.TempPathFactory, pruned_digits: Path, digits_p
     write_accuracy(root / "artifacts", "baseline", "dense.onnx")
     write_accuracy(root / "artifacts", "finetune", "model.onnx", test_images=360, test_gained=2, test_lost=38)
     write_table(root / "artifacts")
+    write_json(root / "artifacts/sample/metrics.json", {"candidates": 1})
+    write_json(root / "artifacts/score/metrics.json", {"winner_macs": 1000})
     stages = {"fetch": {"deps": [], "outs": []}, "export": {"deps": [], "outs": []}}
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     write_lock(root, "first")

@@ -1,18 +1,21 @@
 """Runs of a process that was killed: the next run of the same workspace ends them."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from eyas.data.comparability import Comparability
 from eyas.errors import ParameterError
 from eyas.operations import tracking
 from tasks.dvc_cli import StageResult
-from tasks.record import open_store, record_stage, start_run
+from tasks.record import fail_run, finish_run, open_store, progress_of, record_stage, start_run
 from tasks.workspace import Workspace, open_workspace
 
 HOLD = """
@@ -84,6 +87,41 @@ def test_runs_that_ended_stay_as_they_ended(workspace: Workspace) -> None:
     start_run(workspace)
     assert statuses(workspace, first, second) == ["FAILED", "FINISHED"]
     assert store.client.get_run(first).data.tags["eyas.error"] == "no space left"
+
+
+def test_a_run_shows_what_differs_from_the_defaults_and_keeps_all(workspace: Workspace, tmp_path: Path) -> None:
+    run_id, client = start_run(workspace), open_store(workspace).client
+    run = client.get_run(run_id)
+    assert run.info.run_name == "eyas · 50 % MACs"
+    assert "runtime.tracking_uri" in run.data.params
+    assert run.data.params["sample.budget.macs"] == "0.5"
+    assert "score.seed" not in run.data.params
+    everything = yaml.safe_load(Path(client.download_artifacts(run_id, "params.yaml", str(tmp_path))).read_text())
+    assert everything["score"]["seed"] == workspace.params.score.seed
+
+
+def test_a_run_that_ended_has_no_hashes_among_its_tags(workspace: Workspace, tmp_path: Path) -> None:
+    ended = start_run(workspace)
+    finish_run(ended, workspace)
+    failed = start_run(workspace)
+    fail_run(failed, workspace, KeyboardInterrupt("stopped by SIGINT"))
+    client = open_store(workspace).client
+    for run_id in (ended, failed):
+        tags = client.get_run(run_id).data.tags
+        assert not [
+            value for name, value in tags.items() if name.startswith("eyas.") and re.search("[0-9a-f]{32}", value)
+        ]
+        lineage = json.loads(Path(client.download_artifacts(run_id, "lineage.json", str(tmp_path))).read_text())
+        assert lineage["workspace"] == workspace.identity()
+
+
+def test_the_stage_that_was_at_work_ends_with_its_run(workspace: Workspace) -> None:
+    parent = start_run(workspace)
+    with progress_of(parent, workspace, "score") as tell:
+        tell(1, 2)
+    (child,) = tracking.running_stages(open_store(workspace), parent)
+    fail_run(parent, workspace, KeyboardInterrupt("stopped by SIGINT"))
+    assert statuses(workspace, parent, child) == ["KILLED", "KILLED"]
 
 
 def test_an_address_that_mlflow_does_not_know_is_a_parameters(tmp_path: Path) -> None:

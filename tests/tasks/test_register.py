@@ -11,11 +11,11 @@ import yaml
 
 from eyas.errors import ChecksumError
 from eyas.operations.fingerprint import Fingerprint
-from eyas.operations.report import read_results, verdict_on
+from eyas.operations.report import read_results
 from eyas.operations.tracking import MlflowStore, model_registry
 from tasks import source_version
 from tasks.fingerprint import code_files, take_fingerprint
-from tasks.record import log_verdict, open_store, start_run
+from tasks.record import log_result, open_store, start_run
 from tasks.register import register_candidate
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
@@ -137,12 +137,13 @@ def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
     assert "No success: accuracy was lost: −10.00 points" in description
     assert "which is 36 of 360 test images (2 gained, 38 lost)" in description
     assert "loosen sample.budget" in description
-    log_verdict(run_id, workspace, verdict_on(read_results(workspace.artifacts)))
+    log_result(run_id, workspace, read_results(workspace.artifacts))
     run = store.client.get_run(run_id).data
     assert run.tags["eyas.verdict"] == "lost"
     assert run.tags["mlflow.note.content"] == description
-    assert run.metrics["verdict.difference"] == pytest.approx(-0.1)
-    assert run.metrics["verdict.high"] < 0 == run.metrics["verdict.success"]
+    assert run.metrics["accuracy_drop"] == pytest.approx(0.1)
+    assert run.metrics["accuracy_drop_low"] > 0
+    assert store.client.get_registered_model(name).description == f"### Newest version: 1\n\n{description}"
     was = metrics.read_text()
     write_json(metrics, json.loads(was) | {"test_images": 3600, "test_gained": 38})
     try:

@@ -25,7 +25,8 @@ def test_version_has_files_signature_lineage_and_alias(
 ) -> None:
     export = make_export(1)
     lineage = make_lineage(KEYS, git_commit="c" * 40, git_dirty=True, params={"score": {"seed": 0}})
-    version = register(store, "whole", export, lineage, metrics={"finetune.test_accuracy": 0.9})
+    known = {"metrics": {"finetune.test_accuracy": 0.9}, "headline": {"test_accuracy": 0.9}}
+    version = register(store, "whole", export, lineage, **known)
     assert (
         model_registry.get_alias(store, "whole", "candidate")
         == model_registry.get_version(store, "whole", 1)
@@ -38,7 +39,21 @@ def test_version_has_files_signature_lineage_and_alias(
     assert (files / "model.onnx").read_bytes() == (export / "model.onnx").read_bytes()
     assert json.loads((files / "params.json").read_text()) == {"score": {"seed": 0}}
     model = store.client.get_logged_model(version.tags["eyas.logged_model"])
-    assert {metric.key: metric.value for metric in model.metrics} == {"finetune.test_accuracy": 0.9}
+    assert {metric.key: metric.value for metric in model.metrics} == {"test_accuracy": 0.9}
+    assert version.metrics == {"finetune.test_accuracy": 0.9}
+    (output,) = store.client.get_run(lineage.run_id).outputs.model_outputs
+    assert output.model_id == model.model_id
+
+
+def test_words_of_a_person_on_a_model_s_page_stay(store: MlflowStore, make_export, make_lineage) -> None:
+    def described(number: int) -> str:
+        register(store, "described", make_export(1), make_lineage({"export": f"{number}"}), description=f"{number}")
+        return str(store.client.get_registered_model("described").description)
+
+    assert described(1) == "### Newest version: 1\n\n1"
+    assert described(2) == "### Newest version: 2\n\n2"
+    store.client.update_registered_model("described", "Counts sheep.")
+    assert described(3) == "Counts sheep."
 
 
 def test_mlflow_loads_the_version_and_computes_the_same(

@@ -1,12 +1,18 @@
 import csv
 import json
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from eyas.operations import tracking
-from eyas.operations.tracking import MlflowStore, StageRecord, stage_runs
+from eyas.operations.tracking import MlflowStore, StageRecord, live_stage, stage_runs
+from eyas.operations.tracking.live_stage import LiveStage
+from eyas.operations.tracking.run_lineage import read_lineage
 
 
 def record_of(artifacts: Path, stage: str, key: str, **facts: object) -> StageRecord:
@@ -31,7 +37,7 @@ def test_stage_is_recorded_as_child_with_metrics_curves_files_and_params(store: 
         (int(row["epoch"]), float(row["score_accuracy"])) for row in rows
     ]
     assert {item.path for item in store.client.list_artifacts(child)} == {"metrics.json", "history.csv"}
-    assert store.client.get_run(parent).data.metrics["finetune.test_accuracy"] == written["test_accuracy"]
+    assert store.client.get_run(parent).data.metrics == {}
 
 
 def test_skipped_stage_links_to_the_run_that_made_it(store: MlflowStore, artifacts: Path) -> None:
@@ -40,8 +46,7 @@ def test_skipped_stage_links_to_the_run_that_made_it(store: MlflowStore, artifac
     made = tracking.record_stage(store, first, record)
     second = tracking.start_pipeline(store, "second")
     assert tracking.record_stage(store, second, replace(record, skipped=True)) == made
-    tags = store.client.get_run(second).data.tags
-    assert (tags["eyas.score.run"], tags["eyas.score.skipped"]) == (made, "true")
+    assert read_lineage(store, second)["stages"] == {"score": {"run": made, "key": "k-skip", "skipped": True}}
     query = "tags.`eyas.stage_key` = 'k-skip'"
     assert len(store.client.search_runs([store.experiment_id], query)) == 1
 
@@ -86,7 +91,7 @@ def test_data_set_is_an_input_with_its_digest(store: MlflowStore, artifacts: Pat
     whole = json.loads((artifacts / "fetch/manifest.json").read_text())["digest"]
     assert whole.startswith(data.dataset.digest)
     assert len(data.dataset.digest) == 36
-    assert store.client.get_run(parent).data.tags["eyas.dataset_hash"] == whole
+    assert read_lineage(store, parent)["dataset_hash"] == whole
 
 
 def test_data_files_stay_out_of_the_tracking_server(store: MlflowStore, artifacts: Path) -> None:
@@ -132,7 +137,7 @@ def test_stage_that_failed_has_a_failed_run_of_its_own(store: MlflowStore, artif
     run = store.client.get_run(failed)
     assert (run.info.status, run.data.tags["eyas.error"]) == ("FAILED", "stage score failed: no images")
     assert run.data.tags["mlflow.parentRunId"] == parent
-    assert store.client.get_run(parent).data.tags["eyas.score.run"] == failed
+    assert read_lineage(store, parent)["stages"]["score"]["run"] == failed
     again = tracking.record_stage(store, parent, record_of(artifacts, "score", "k-after-failure"))
     assert again != failed
 
@@ -148,10 +153,77 @@ def test_progress_is_a_stepped_metric_and_never_stops_the_work(
     assert "MLflow takes no progress any more" in caplog.text
 
 
-def test_secrets_in_parameters_reach_no_run(store: MlflowStore) -> None:
-    address = "https://user:pw@host/data.parquet?token=abc"
-    run_id = tracking.start_pipeline(store, "default", params={"fetch": {"train": address}})
+def test_secrets_in_parameters_reach_no_run(store: MlflowStore, tmp_path: Path) -> None:
+    params = {"fetch": {"train": "https://user:pw@host/data.parquet?token=abc"}}
+    run_id = tracking.start_pipeline(store, "default", params=params, settings=params)
     assert store.client.get_run(run_id).data.params["fetch.train"] == "https://host/data.parquet"
+    file = Path(store.client.download_artifacts(run_id, "params.yaml", str(tmp_path)))
+    assert yaml.safe_load(file.read_text()) == {"fetch": {"train": "https://host/data.parquet"}}
+
+
+@pytest.mark.parametrize("recorded_in", ["a file", "tags"])
+def test_a_file_of_a_stage_is_brought_from_the_run_that_made_it(
+    store: MlflowStore, artifacts: Path, tmp_path: Path, recorded_in: str
+) -> None:
+    """Runs of before name their stages' runs in tags."""
+    record = record_of(artifacts, "sample", f"k-{recorded_in}")
+    parent = tracking.start_pipeline(store, "first")
+    child = tracking.record_stage(store, parent, record)
+    if recorded_in == "tags":
+        parent = tracking.start_pipeline(store, "before", tags={"eyas.sample.run": child})
+    brought = tracking.download_stage_file(store, parent, "sample", "metrics.json", tmp_path)
+    assert brought is not None
+    assert brought.read_text() == (artifacts / "sample/metrics.json").read_text()
+
+
+def test_a_stage_at_work_shows_its_progress_in_the_run_that_records_it(store: MlflowStore, artifacts: Path) -> None:
+    parent = tracking.start_pipeline(store, "default")
+    live = LiveStage(store, parent, "score")
+    assert store.client.search_runs([store.experiment_id], f"tags.`mlflow.parentRunId` = '{parent}'") == []
+    for done in (10, 20):
+        live.tell(done, 40)
+    live.close()
+    again = LiveStage(store, parent, "score")  # the stage is tried again
+    again.tell(40, 40)
+    again.close()
+    child = tracking.record_stage(store, parent, record_of(artifacts, "score", "k-live"))
+    assert child == live.run_id == again.run_id
+    points = store.client.get_metric_history(child, "score.progress")
+    assert [(point.step, point.value) for point in points] == [(10, 0.25), (20, 0.5), (40, 1.0)]
+    assert store.client.get_run(child).info.status == "FINISHED"
+
+
+def test_a_long_stage_shows_what_it_takes_of_the_machine(store: MlflowStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psutil")
+    monkeypatch.setattr(live_stage, "LONG_SECONDS", -1.0)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    parent = tracking.start_pipeline(store, "default")
+    live = LiveStage(store, parent, "finetune")
+    live.tell(1, 2)
+    watched = threading.Event()
+    monkeypatch.setattr(live.monitor, "publish_metrics", _and_set(live.monitor.publish_metrics, watched))
+    assert watched.wait(30)
+    live.close()
+    measured = store.client.get_run(live.run_id).data.metrics
+    assert 0 < measured["system/system_memory_usage_percentage"] <= 100
+    assert not any(name.startswith("system/") for name in store.client.get_run(parent).data.metrics)
+
+
+def _and_set(call: Callable[[Any], None], event: threading.Event) -> Callable[[Any], None]:
+    def both(metrics: Any) -> None:
+        call(metrics)
+        event.set()
+
+    return both
+
+
+def test_a_store_that_is_gone_stops_no_stage(store: MlflowStore, caplog: pytest.LogCaptureFixture) -> None:
+    live = LiveStage(replace(store, experiment_id="987654"), "no-such-run", "score")
+    for done in (10, 20):
+        live.tell(done, 40)
+    live.close()
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert "MLflow takes no progress" in caplog.text
 
 
 def test_more_points_than_one_call_takes(store: MlflowStore, artifacts: Path) -> None:

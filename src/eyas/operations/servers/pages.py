@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 from eyas.operations.servers.processes import STORE_VARIABLE, Servers, require_free, start_prefect
-from eyas.operations.tracking import tracking_uri
+from eyas.operations.tracking import open_store, tracking_uri
+from eyas.operations.tracking.mlflow_store import SQLITE
+from eyas.operations.tracking.run_pages import experiment_page
 from eyas.storage import redact
 
 
@@ -24,6 +26,7 @@ def serve_pages(checkout: Path, mlflow_port: int, prefect_port: int) -> int:
         else:
             command = [sys.executable, "-m", "mlflow", "server", "--port", str(mlflow_port), "--workers", "1"]
             servers.start("mlflow-ui", command, {STORE_VARIABLE: store}, page=f"{page}/health")
+            page = experiment_page(open_store(checkout), page) if store.startswith(SQLITE) else page
         api = start_prefect(servers, prefect_port, {})
         sys.stdout.write(f"MLflow   {page}\nPrefect  {api.removesuffix('/api')}\nCtrl-C stops both.\n")
         sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from eyas.operations.tracking import lease
 from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.model_registry import Version
-from eyas.operations.tracking.runs import fail_run, finish_run, log_numbers, tag_run
+from eyas.operations.tracking.runs import NOTE, fail_run, finish_run, log_numbers, tag_run
 
 BEFORE = "eyas.previous_champion"
 ROLLED_BACK = "eyas.rolled_back"
@@ -62,8 +62,9 @@ def open_record(
 ) -> str:
     """Open the ``pending`` run of a decision about a version and return its id."""
     known = {"eyas.kind": kind, "eyas.model": version.name, "eyas.version": version.number, OUTCOME: PENDING}
-    name = f"{kind}-{version.name}-{version.number}"
-    run = retry(store.client.create_run, store.experiment_id, run_name=name, tags={**known, **tags})
+    known[NOTE] = tags.get(REASON, "")
+    name = f"{kind} {'to' if kind == 'rollback' else 'of'} {version}"
+    run = retry(store.client.create_run, store.promotions, run_name=name, tags={**known, **tags})
     run_id = str(run.info.run_id)
     try:
         log_numbers(store, run_id, {f"promote.{number}": value for number, value in (numbers or {}).items()})

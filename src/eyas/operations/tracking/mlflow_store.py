@@ -35,6 +35,9 @@ REQUEST = "API request to "
 """In what MLflow's client says where a server was not reached, or answered in no words of MLflow's."""
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's codes for what is not there."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""What MLflow's pages call model training; its links need ``run_pages.MODEL_TRAINING`` besides."""
+PROMOTIONS = "promotions"
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,25 @@ class MlflowStore:
     experiment_id: str
     locks: Path
     """Folder of the lock files that keep two local processes apart."""
+    experiment: str = "eyas"
+    """Name of the experiment."""
 
     @property
     def local(self) -> bool:
         """Whether the store is a file, which the processes that lock it share; a server may have clients anywhere."""
         return self.uri.startswith(SQLITE)
+
+    @property
+    def promotions(self) -> str:
+        """Id of the experiment of promotions and rollbacks, which is made where it is missing."""
+        name = f"{self.experiment}-{PROMOTIONS}"
+        return retry(_experiment, self.client, name, _artifacts(self.uri, self.locks))
+
+    @property
+    def experiments(self) -> list[str]:
+        """Ids of both experiments, as far as they are there."""
+        known = retry(self.client.get_experiment_by_name, f"{self.experiment}-{PROMOTIONS}")
+        return [self.experiment_id, *([str(known.experiment_id)] if known else [])]
 
     @contextlib.contextmanager
     def lock(self, name: str) -> Iterator[None]:
@@ -88,13 +105,18 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
     from filelock import FileLock
     from mlflow import MlflowClient
 
-    # Only a local store needs a place for its artifacts; a server knows its own.
-    artifacts = (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
     with FileLock(folder / "mlflow.lock"), _explained(uri):
         _require_answer(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id = _experiment(client, experiment, artifacts)
-    return MlflowStore(uri=uri, client=client, experiment_id=experiment_id, locks=folder)
+        experiment_id = _experiment(client, experiment, _artifacts(uri, folder))
+    return MlflowStore(uri=uri, client=client, experiment_id=experiment_id, locks=folder, experiment=experiment)
+
+
+def mark_experiment(store: MlflowStore) -> None:
+    """Let MLflow's pages open an experiment of before as model training, too; a mark that is there stays."""
+    known = retry(store.client.get_experiment, store.experiment_id).tags
+    for tag in KIND.keys() - known.keys():
+        retry(store.client.set_experiment_tag, store.experiment_id, tag, KIND[tag])
 
 
 def retry(call: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -146,6 +168,11 @@ def _require_answer(uri: str) -> None:
         create_engine(uri, poolclass=NullPool, connect_args={"connect_timeout": ANSWER_SECONDS}).connect().close()
 
 
+def _artifacts(uri: str, folder: Path) -> str | None:
+    """Only a local store needs a place for its artifacts; a server knows its own."""
+    return (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
+
+
 def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
     """Id of the experiment called ``name``: found, restored, or created."""
     from mlflow.exceptions import MlflowException
@@ -153,7 +180,7 @@ def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str
     known = client.get_experiment_by_name(name)
     if known is None:
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=KIND))
         except MlflowException as error:
             known = client.get_experiment_by_name(name)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or known is None:

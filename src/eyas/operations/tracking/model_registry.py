@@ -11,6 +11,7 @@ from eyas.errors import BadInputError, BusyError, ChecksumError, StorageError
 from eyas.operations.fingerprint import Code, Fingerprint, code_digest
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
+from eyas.operations.tracking.version_record import with_record, without_record
 from eyas.storage import redact
 from eyas.storage.digests import file_sha256, json_sha256
 
@@ -24,6 +25,8 @@ FILES = "eyas"
 """Folder inside a version that holds weights, plan, architecture and manifest."""
 MANIFEST_DIGEST = "eyas.manifest_digest"
 """Tag: equal ones are equal files."""
+STAGES_DIGEST = "eyas.stages_digest"
+"""Tag: equal ones are equal data, parameters and code."""
 CODE = "code.json"
 """File in there: what the fingerprint's ``code`` was made of."""
 
@@ -35,6 +38,7 @@ class Version:
     name: str
     number: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    """Those of its record among them, see :mod:`eyas.operations.tracking.version_record`."""
     source: str = ""
     run_id: str = ""
 
@@ -86,11 +90,9 @@ def find_version(
     store: MlflowStore, name: str, stages_digest: str, manifest_digest: str | None = None
 ) -> Version | None:
     """The newest version from these stage keys, of these files if their digest is given."""
-    query = f"name = '{name}' and tags.`eyas.stages_digest` = '{stages_digest}'"
-    if manifest_digest is not None:
-        query += f" and tags.`eyas.manifest_digest` = '{manifest_digest}'"
-    versions = [as_version(entry) for entry in retry(store.client.search_model_versions, query)]
-    return max(versions, key=lambda version: int(version.number), default=None)
+    wanted = {STAGES_DIGEST: stages_digest} | ({MANIFEST_DIGEST: manifest_digest} if manifest_digest else {})
+    equal = [version for version in list_versions(store, name) if wanted.items() <= version.tags.items()]
+    return equal[-1] if equal else None
 
 
 def get_version(store: MlflowStore, name: str, number: str | int) -> Version:
@@ -151,9 +153,9 @@ def drop_alias(store: MlflowStore, name: str, alias: str) -> None:
 
 
 def tag_version(store: MlflowStore, version: Version, tags: Mapping[str, str]) -> None:
-    """Write tags of a version."""
-    for name, value in tags.items():
-        retry(store.client.set_model_version_tag, version.name, version.number, name, value[:5000])
+    """Write tags of a version, those of its record where it has one."""
+    for name, value in with_record(version.tags, tags).items():
+        retry(store.client.set_model_version_tag, version.name, version.number, name, value)
 
 
 def download(store: MlflowStore, version: Version, folder: Path) -> Path:
@@ -204,7 +206,7 @@ def as_version(entry: "ModelVersion") -> Version:
     return Version(
         name=entry.name,
         number=str(entry.version),
-        tags=dict(entry.tags),
+        tags=without_record(entry.tags),
         source=str(entry.source),
         run_id=str(entry.run_id or ""),
     )

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from eyas.operations.tracking.model_registry import (
     CANDIDATE,
     CODE,
     FILES,
+    MANIFEST_DIGEST,
     Version,
     as_version,
     find_version,
@@ -22,12 +24,14 @@ from eyas.operations.tracking.model_registry import (
     set_alias,
     tag_version,
 )
-from eyas.operations.tracking.runs import MAX_TAG
+from eyas.operations.tracking.version_record import as_record, readable
 from eyas.storage import redacted
 from eyas.storage.digests import json_sha256
 
 REQUIREMENTS = ["numpy", "onnxruntime", "pillow"]
 """What a version needs where it is served."""
+NEWEST = "### Newest version:"
+"""How the description of a model begins that was not written by a person."""
 
 
 def register_version(
@@ -38,6 +42,7 @@ def register_version(
     *,
     shape: Sequence[int],
     metrics: Mapping[str, float] | None = None,
+    headline: Mapping[str, float] | None = None,
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
@@ -50,9 +55,10 @@ def register_version(
         export: ``artifacts/export`` with its ``manifest.json``; every file listed there is carried over.
         lineage: where the network came from.
         shape: of one image, ``(C, H, W)``.
-        metrics: what is known of the network, as ``<stage>.<name>``.
+        metrics: what is known of the network, as ``<stage>.<name>``; kept with the version.
+        headline: the few of them that its page shows, by their own names.
         tags: further ones of the version; a version that is found gets them anew, and the description.
-        description: what the registry's page shows of the version.
+        description: what the registry's pages show of the version, and of the model as its newest.
         extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
 
     Raises:
@@ -60,10 +66,8 @@ def register_version(
         StorageError: the registry cannot be reached.
     """
     manifest = read_manifest(export)
-    all_tags = dict(tags or {}) | lineage.tags() | {"eyas.manifest_digest": json_sha256(manifest)}
-    summary = json.dumps(dict(metrics or {}), sort_keys=True)
-    if len(summary) <= MAX_TAG:
-        all_tags["eyas.metrics"] = summary
+    all_tags = dict(tags or {}) | lineage.tags() | {MANIFEST_DIGEST: json_sha256(manifest)}
+    all_tags["eyas.metrics"] = json.dumps(dict(metrics or {}), sort_keys=True)
     with store.lock("registry"):
         _ensure_model(store, name)
         version = find_version(store, name, lineage.stages_digest, json_sha256(manifest))
@@ -73,10 +77,11 @@ def register_version(
                 _add_files(folder / FILES, export, manifest, lineage, extra_files)
                 if (folder / FILES / BUNDLE).is_dir():
                     _serve_bundle(folder)
-                version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=metrics or {})
+                version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=headline or {})
         elif tags:
             tag_version(store, version, tags)
         retry(store.client.update_model_version, name, version.number, description)
+        _describe_model(store, version, description)
         set_alias(store, name, CANDIDATE, version.number)
     return version
 
@@ -89,6 +94,14 @@ def _ensure_model(store: MlflowStore, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _describe_model(store: MlflowStore, version: Version, description: str) -> None:
+    """Say on the model's page what its newest version is worth; words that a person wrote there stay."""
+    words = retry(store.client.get_registered_model, version.name).description or ""
+    if description and (not words or words.startswith(NEWEST)):
+        text = f"{NEWEST} {version.number}\n\n{description}"
+        retry(store.client.update_registered_model, version.name, text)
 
 
 def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
@@ -164,14 +177,21 @@ def _create(
     store: MlflowStore, name: str, folder: Path, run_id: str, *, tags: Mapping[str, str], metrics: Mapping[str, float]
 ) -> Version:
     """Upload the folder as a logged model, then name it a version, which appears with all its tags at once."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
     client = store.client
     plain = name.replace(".", "_")  # a registered model may have dots in its name, a logged one may not
-    model = retry(client.create_logged_model, store.experiment_id, name=plain, source_run_id=run_id, tags=dict(tags))
+    model = retry(
+        client.create_logged_model, store.experiment_id, name=plain, source_run_id=run_id, tags=readable(tags)
+    )
     retry(client.log_model_artifacts, model.model_id, str(folder))
     retry(client.finalize_logged_model, model.model_id, "READY")
-    for metric, value in metrics.items():
-        retry(client.log_metric, run_id, metric, float(value), model_id=model.model_id)
-    all_tags = dict(tags) | {"eyas.logged_model": model.model_id}
+    retry(client.log_outputs, run_id, [LoggedModelOutput(model.model_id, step=0)])
+    if metrics:
+        now = int(time.time() * 1000)
+        points = [Metric(name, value, now, 0, model_id=model.model_id) for name, value in metrics.items()]
+        retry(client.log_batch, run_id, metrics=points)
+    all_tags = as_record({**tags, "eyas.logged_model": model.model_id})
     # The source is the place itself: a "models:/" address would be looked up in the process's default store.
     source, create = model.artifact_location, client.create_model_version
     return as_version(retry(create, name, source=source, run_id=run_id, model_id=model.model_id, tags=all_tags))

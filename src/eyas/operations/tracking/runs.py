@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from eyas.errors import StorageError
-from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, mark_experiment, retry
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact, redacted
 
 log = logging.getLogger(__name__)
 
 PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+"""Tag: the description that a run's page shows."""
 REPORT = "report"
+REPORT_PAGES = (f"{REPORT}/report.html", f"{REPORT}/report.md")
+"""The first that is there is the one to look at."""
 MAX_TAG = 5000
 """Characters of a tag that MLflow keeps."""
 MAX_VALUE = 500
@@ -24,13 +28,28 @@ MAX_VALUE = 500
 
 
 def start_pipeline(
-    store: MlflowStore, name: str, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+    store: MlflowStore,
+    name: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> str:
-    """Open the parent run of a pipeline run and return its id."""
+    """Open the parent run of a pipeline run and return its id.
+
+    Args:
+        store: an opened store.
+        name: of the run.
+        params: what its page and a comparison show of the parameters.
+        settings: all of them, for the file ``params.yaml``.
+        tags: what a person reads of it.
+    """
+    mark_experiment(store)
     run = retry(store.client.create_run, store.experiment_id, run_name=name, tags=dict(tags or {}))
     run_id = str(run.info.run_id)
     log_params(store, run_id, params or {})
-    retry(store.client.log_dict, run_id, redacted(params or {}), "params.json")
+    if settings:
+        retry(store.client.log_dict, run_id, redacted(settings), "params.yaml")
     return run_id
 
 
@@ -47,7 +66,7 @@ def run_exists(store: MlflowStore, run_id: str) -> bool:
 
 
 def log_progress(store: MlflowStore, run_id: str, stage: str, done: int, total: int) -> bool:
-    """Share of a stage that is done, as a stepped metric of the parent run.
+    """Share of a stage that is done, as a stepped metric of its run.
 
     Returns False where the store did not take it: progress is no reason to stop a training.
     """
@@ -76,9 +95,15 @@ def finish_run(store: MlflowStore, run_id: str) -> None:
     retry(store.client.set_terminated, run_id, status="FINISHED")
 
 
+def drop_tag(store: MlflowStore, run_id: str, tag: str) -> None:
+    """Take a tag away from a run; one that is not there is no error."""
+    if tag in retry(store.client.get_run, run_id).data.tags:
+        retry(store.client.delete_tag, run_id, tag)
+
+
 def fail_run(store: MlflowStore, run_id: str, message: str, log_tail: str = "", *, killed: bool = False) -> None:
     """Close a run as failed or killed, with the message as a tag and the end of the log as a file."""
-    log_batch(store, run_id, tags={"eyas.error": redact(message)[:4000], "mlflow.note.content": redact(message)[:4000]})
+    log_batch(store, run_id, tags={"eyas.error": redact(message)[:4000], NOTE: redact(message)[:4000]})
     if log_tail:
         retry(store.client.log_text, run_id, redact(log_tail), "log_tail.txt")
     retry(store.client.set_terminated, run_id, status="KILLED" if killed else "FAILED")
@@ -91,17 +116,25 @@ def log_report(store: MlflowStore, run_id: str, folder: Path, *files: Path) -> N
         retry(store.client.log_artifact, run_id, str(file), REPORT)
 
 
-def log_verdict(store: MlflowStore, run_id: str, verdict: Verdict) -> None:
-    """What a result is worth: tags, ``verdict.*`` metrics, and the run's description."""
-    tags = {**verdict.tags(), "mlflow.note.content": "\n\n".join(verdict.lines)}
-    metrics = [(name, value, 0) for name, value in verdict.metrics().items()]
-    log_batch(store, run_id, metrics=metrics, tags={name: redact(text)[:MAX_TAG] for name, text in tags.items()})
+def log_result(
+    store: MlflowStore, run_id: str, verdict: Verdict, *, description: str, metrics: Mapping[str, float]
+) -> None:
+    """What a result is worth: tags, the metrics that count, and the run's description."""
+    log_numbers(store, run_id, metrics)
+    log_batch(store, run_id, tags=verdict_tags(verdict) | {NOTE: redact(description)[:MAX_TAG]})
+
+
+def verdict_tags(verdict: Verdict) -> dict[str, str]:
+    """The verdict and the names of its remarks; its words stand in the description."""
+    words = {name: redact(text)[:MAX_TAG] for name, text in verdict.tags().items() if name != "eyas.verdict.text"}
+    return {name: text for name, text in words.items() if text}
 
 
 def report_address(store: MlflowStore, run_id: str) -> str | None:
     """Where the report of a run lies; None where it has none."""
-    place = f"{REPORT}/report.md"
-    if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, REPORT)):
+    there = {entry.path for entry in retry(store.client.list_artifacts, run_id, REPORT)}
+    place = next((page for page in REPORT_PAGES if page in there), None)
+    if place is None:
         return None
     return f"{str(retry(store.client.get_run, run_id).info.artifact_uri).rstrip('/')}/{place}"
 

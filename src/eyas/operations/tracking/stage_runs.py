@@ -1,7 +1,8 @@
 """Runs of stages: one child of the pipeline's run per stage, recorded once per stage key from its files.
 
-A stage that DVC skipped is linked, not recorded again: the parent's tag ``eyas.<stage>.run`` names the run
-that made it. A stage that was restored from DVC's cache and is unknown here is recorded from its files.
+A stage that DVC skipped is linked, not recorded again: the parent's ``lineage.json`` names the run that made it. A
+stage that was restored from DVC's cache and is unknown here is recorded from its files. While a stage works, its run
+is open and shows the progress, see :mod:`eyas.operations.tracking.live_stage`.
 """
 
 import csv
@@ -15,6 +16,7 @@ from typing import Any
 
 from eyas.data.manifest import images_per_split
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
+from eyas.operations.tracking.run_lineage import add_lineage, runs_by_stage
 from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
 from eyas.storage import redacted
 
@@ -42,18 +44,15 @@ class StageRecord:
 
 
 def record_stage(store: MlflowStore, parent_id: str, record: StageRecord) -> str:
-    """Record a stage from its files, or link the run that made it; returns that run's id.
-
-    The parent carries every stage's metrics too, so that pipeline runs compare side by side.
-    """
+    """Record a stage from its files, or link the run that made it; returns that run's id."""
     run_id = find_stage_run(store, record.name, record.key)
     if run_id is None:
         run_id = _make_stage_run(store, parent_id, record)
-    tags = {f"eyas.{record.name}.run": run_id, f"eyas.{record.name}.key": record.key}
-    tags[f"eyas.{record.name}.skipped"] = str(record.skipped).lower()
-    log_batch(store, parent_id, metrics=_final_metrics(record), tags=tags)
+    made = {"run": run_id, "key": record.key, "skipped": record.skipped}
+    facts: dict[str, Any] = {"stages": {record.name: made}}
     if record.name == "fetch":
-        _log_dataset(store, parent_id, record)
+        facts |= _log_dataset(store, parent_id, record)
+    add_lineage(store, parent_id, facts)
     return run_id
 
 
@@ -70,7 +69,7 @@ def download_stage_file(store: MlflowStore, parent_id: str, stage: str, name: st
     from mlflow.exceptions import MlflowException
 
     try:
-        run_id = retry(store.client.get_run, parent_id).data.tags.get(f"eyas.{stage}.run")
+        run_id = runs_by_stage(store, parent_id).get(stage)
         if run_id is None or all(entry.path != name for entry in retry(store.client.list_artifacts, run_id)):
             return None
     except MlflowException as error:
@@ -82,25 +81,37 @@ def download_stage_file(store: MlflowStore, parent_id: str, stage: str, name: st
 
 
 def fail_stage(store: MlflowStore, parent_id: str, stage: str, message: str, log_tail: str = "") -> str:
-    """A failed child run of the stage that ended the pipeline run; returns its id."""
-    tags = {PARENT: parent_id, STAGE: stage}
-    run = retry(store.client.create_run, store.experiment_id, run_name=stage, tags=tags)
-    run_id = str(run.info.run_id)
+    """Close the run of the stage that ended the pipeline run as failed; returns its id."""
+    run_id = open_stage_run(store, parent_id, stage)
     fail_run(store, run_id, message, log_tail)
-    log_batch(store, parent_id, tags={f"eyas.{stage}.run": run_id})
+    add_lineage(store, parent_id, {"stages": {stage: {"run": run_id, "failed": True}}})
     return run_id
+
+
+def open_stage_run(store: MlflowStore, parent_id: str, stage: str, started: int | None = None) -> str:
+    """The child run of a stage that works now, which is opened where it is not; ``started`` in ms since 1970."""
+    running = running_stages(store, parent_id, stage)
+    if running:
+        return running[0]
+    tags = {PARENT: parent_id, STAGE: stage}
+    run = retry(store.client.create_run, store.experiment_id, start_time=started, run_name=stage, tags=tags)
+    return str(run.info.run_id)
+
+
+def running_stages(store: MlflowStore, parent_id: str, stage: str | None = None) -> list[str]:
+    """Open child runs of a pipeline run, of one stage or of any."""
+    query = f"tags.`{PARENT}` = '{parent_id}' and attributes.status = 'RUNNING'"
+    query += f" and tags.`{STAGE}` = '{stage}'" if stage else ""
+    return [str(run.info.run_id) for run in retry(store.client.search_runs, [store.experiment_id], query)]
 
 
 def _make_stage_run(store: MlflowStore, parent_id: str, record: StageRecord) -> str:
     """A child run with the stage's parameters, metrics, curves and files; failed or killed if that is cut short."""
-    start = int((time.time() - record.seconds) * 1000)
-    tags = {PARENT: parent_id, STAGE: record.name, KEY: record.key}
-    tags["eyas.origin"] = "restored" if record.skipped else "ran"
-    run = retry(store.client.create_run, store.experiment_id, start_time=start, run_name=record.name, tags=tags)
-    run_id = str(run.info.run_id)
+    run_id = open_stage_run(store, parent_id, record.name, int((time.time() - record.seconds) * 1000))
+    tags = {KEY: record.key, "eyas.origin": "restored" if record.skipped else "ran"}
     try:
         log_params(store, run_id, {record.name: record.params})
-        log_batch(store, run_id, metrics=[*_final_metrics(record), *_history(record)])
+        log_batch(store, run_id, metrics=[*_final_metrics(record), *_history(record)], tags=tags)
         if record.name == "fetch":
             _log_dataset(store, run_id, record)
         _upload(store, run_id, record.folder)
@@ -136,13 +147,13 @@ def _history(record: StageRecord) -> Iterator[Point]:
                     yield f"{record.name}.history.{name}", float(value), step
 
 
-def _log_dataset(store: MlflowStore, run_id: str, record: StageRecord) -> None:
-    """The data set as MLflow's run input; the digest is the manifest's, cut to the 36 characters allowed."""
+def _log_dataset(store: MlflowStore, run_id: str, record: StageRecord) -> dict[str, str]:
+    """The data set as MLflow's run input, its digest cut to the 36 characters allowed; returns the whole one."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     path = record.folder / "manifest.json"
     if not path.exists():
-        return
+        return {}
     manifest: dict[str, Any] = json.loads(path.read_text())
     source = json.dumps(redacted(manifest.get("source", {})), sort_keys=True)
     profile = json.dumps(images_per_split(manifest))
@@ -150,7 +161,7 @@ def _log_dataset(store: MlflowStore, run_id: str, record: StageRecord) -> None:
     data = Dataset(name="images", digest=digest[:36], source_type="uri", source=source, profile=profile)
     inputs = [DatasetInput(data, tags=[InputTag("mlflow.data.context", "training")])]
     retry(store.client.log_inputs, run_id, inputs)
-    log_batch(store, run_id, tags={"eyas.dataset_hash": digest})
+    return {"dataset_hash": digest}
 
 
 def _upload(store: MlflowStore, run_id: str, folder: Path) -> None:

@@ -42,11 +42,11 @@ def read_status(store: MlflowStore, name: str, runs: int = 10) -> Status:
 
 
 def last_runs(store: MlflowStore, name: str, count: int) -> list[RunSummary]:
-    """Pipeline runs, promotions and rollbacks of a registered model, newest first; profiles share the experiment."""
+    """Pipeline runs, promotions and rollbacks of a registered model, newest first; profiles share the experiments."""
     query = f"tags.`eyas.model` = '{name}'"
     order = ["attributes.start_time DESC"]
     search = store.client.search_runs
-    entries = retry(search, [store.experiment_id], query, max_results=count, order_by=order)
+    entries = retry(search, store.experiments, query, max_results=count, order_by=order)
     return [
         RunSummary(
             run_id=run.info.run_id,
