@@ -17,6 +17,7 @@ from tasks.dvc_cli import stage_keys
 from tasks.judge_version import judge_version
 from tasks.next_command import completed_commands
 from tasks.record import open_store
+from tasks.register import candidate_alias
 from tasks.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def promote(
 
     Args:
         workspace: its test images and ``promote`` parameters decide.
-        number: of the version.
+        number: of the version, or its alias.
         force: a written reason that overrides the gates; it is recorded.
         of_lock: take the version that the workspace's ``dvc.lock`` registered.
         dry_run: judge only; nothing is recorded, nothing moves, a refusal is returned.
@@ -78,7 +79,11 @@ def promote(
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
         alias_transaction.recover(store, name)
-    version = version_of_lock(store, workspace) if of_lock else promotion.requested_version(store, name, number)
+    version = (
+        version_of_lock(store, workspace)
+        if of_lock
+        else promotion.requested_version(store, name, number, candidate_alias(workspace))
+    )
     champion = model_registry.get_alias(store, name, model_registry.CHAMPION)
     if champion is not None and champion.number == version.number:
         decision = PromotionDecision(name, version.number, champion.number, (), {}, dry_run=dry_run)

@@ -1,4 +1,4 @@
-"""Registering the exported network: an MLflow model version with alias ``candidate``; outside state, no stage."""
+"""Registering the exported network: an MLflow model version with the alias of a candidate; outside state, no stage."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from eyas.operations.fingerprint import Code, changed_files, code_digest
 from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, register_version
+from eyas.operations.tracking.candidate_alias import CandidateAlias
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
@@ -57,11 +58,12 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
         workspace.params,
         workspace.artifacts,
         lineage,
+        alias=candidate_alias(workspace),
         tags={**tags, **verdict.tags()},
         description="\n\n".join(verdict.lines),
         extra_files=extra,
     )
-    get_run_logger().info("%s has alias 'candidate'", version)
+    get_run_logger().info("%s has alias '%s'", version, candidate_name(workspace))
     return version.number
 
 
@@ -71,6 +73,7 @@ def register(
     artifacts: Path,
     lineage: Lineage,
     *,
+    alias: CandidateAlias | None = None,
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
@@ -86,7 +89,19 @@ def register(
         tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
         description=description,
         extra_files=extra_files,
+        alias=alias,
     )
+
+
+def candidate_alias(workspace: Workspace) -> CandidateAlias:
+    """Which version is the candidate of this profile."""
+    params = workspace.params
+    return CandidateAlias(workspace.name, params.sample.budget.limits, params.register_.alias)
+
+
+def candidate_name(workspace: Workspace) -> str:
+    """The alias that this profile's version has."""
+    return candidate_alias(workspace).name_in(open_store(workspace), workspace.params.register_.model)
 
 
 def require_same_code(before: Code, after: Code) -> None:

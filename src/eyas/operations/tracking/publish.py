@@ -10,6 +10,7 @@ from typing import Any
 from eyas.deploy.bundle import served_bundle
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.operations.lineage import Lineage
+from eyas.operations.tracking.candidate_alias import CandidateAlias
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
@@ -41,8 +42,9 @@ def register_version(
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
+    alias: CandidateAlias | None = None,
 ) -> Version:
-    """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
+    """Enter the exported network as a version with the alias of a candidate; an equal one is found, not made.
 
     Args:
         store: an opened store.
@@ -54,13 +56,15 @@ def register_version(
         tags: further ones of the version; a version that is found gets them anew, and the description.
         description: what the registry's page shows of the version.
         extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
+        alias: whose candidate it is; without it ``candidate`` moves, whatever it names.
 
     Raises:
         ChecksumError: a file under ``export`` is not what the manifest says.
         StorageError: the registry cannot be reached.
     """
     manifest = read_manifest(export)
-    all_tags = dict(tags or {}) | lineage.tags() | {"eyas.manifest_digest": json_sha256(manifest)}
+    tags = dict(tags or {}) | (alias.tags() if alias else {})
+    all_tags = tags | lineage.tags() | {"eyas.manifest_digest": json_sha256(manifest)}
     summary = json.dumps(dict(metrics or {}), sort_keys=True)
     if len(summary) <= MAX_TAG:
         all_tags["eyas.metrics"] = summary
@@ -77,7 +81,7 @@ def register_version(
         elif tags:
             tag_version(store, version, tags)
         retry(store.client.update_model_version, name, version.number, description)
-        set_alias(store, name, CANDIDATE, version.number)
+        set_alias(store, name, alias.name_in(store, name) if alias else CANDIDATE, version.number)
     return version
 
 
