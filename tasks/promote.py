@@ -125,8 +125,8 @@ def version_of_lock(store: MlflowStore, workspace: Workspace) -> Version:
     return version
 
 
-def require_place(path: Path) -> None:
-    """Where a decision shall be written, a file can be: asked before anything moves.
+def require_place(path: Path, option: str = "--report") -> None:
+    """Where ``option`` wants something written, a file can be: asked before anything moves.
 
     Raises:
         ParameterError: it is a folder, or nothing can be written there.
@@ -134,10 +134,10 @@ def require_place(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"--report {path}: its folder cannot be made: {error.strerror}"
+        msg = f"{option} {path}: its folder cannot be made: {error.strerror}"
         raise ParameterError(msg) from error
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        msg = f"--report {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
+        msg = f"{option} {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
         raise ParameterError(msg)
 
 

@@ -12,13 +12,21 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from eyas.cli import bench_command, library_commands, profile_command, registry_commands, run_commands, server_commands
+from eyas.cli import (
+    bench_command,
+    compare_command,
+    library_commands,
+    profile_command,
+    registry_commands,
+    run_commands,
+    server_commands,
+)
 from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.cli.program import program
 from eyas.errors import EyasError
 
 COMMANDS = (
-    *(run_commands.run, run_commands.retrain),
+    *(run_commands.run, run_commands.retrain, compare_command.compare),
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),

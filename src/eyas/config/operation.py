@@ -20,8 +20,8 @@ class RegisterParams(Section):
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "eyas"
     """The registered model's name."""
     alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
-    """What the new version is called in the registry, whatever had the name before. Without one ``candidate``; but where
-    that names a version of another budget, by another profile, ``candidate-macs-25`` (after the budget) beside it."""
+    """Alias of the new version, whatever had it before. Without one ``candidate``; where that names another profile's
+    version of another budget, ``candidate-macs-25`` (after the budget) beside it."""
 
     @field_validator("alias")
     @classmethod

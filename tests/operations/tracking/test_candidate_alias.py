@@ -56,6 +56,11 @@ def test_another_budget_stands_beside_the_candidate(store: MlflowStore, make_exp
     assert model_registry.named_version(store, "budgets", "5").number == "5"
 
 
+def test_a_version_that_tells_no_budget_is_anyones(store: MlflowStore, make_export, make_lineage) -> None:
+    register_version(store, "untold", make_export(1), make_lineage({"export": "1" * 64}), shape=(1, 8, 8))
+    assert CandidateAlias("quarter", QUARTER).name_in(store, "untold") == "candidate"
+
+
 def test_what_no_version_is_called_is_told_with_what_there_is(store: MlflowStore, make_export, make_lineage) -> None:
     from eyas.errors import BadInputError
 

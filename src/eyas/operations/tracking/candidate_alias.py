@@ -43,8 +43,10 @@ class CandidateAlias:
         return get_alias(store, model, self.name_in(store, model))
 
     def owns(self, version: Version) -> bool:
-        """Whether the same profile has made a version, or another one to the same budget."""
-        return version.tags.get("eyas.profile") == self.profile or version.tags.get(BUDGET) == self._budget
+        """Whether the same profile has made a version, or another one to the same budget, or to none that it tells."""
+        return (
+            version.tags.get("eyas.profile") == self.profile or version.tags.get(BUDGET, self._budget) == self._budget
+        )
 
     def tags(self) -> dict[str, str]:
         """Of a version that gets the alias."""
