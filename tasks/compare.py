@@ -137,4 +137,5 @@ def log_comparison(workspace: Workspace, comparison: Comparison) -> str:
         "comparison.md": table,
         "comparison.json": json.dumps(comparison.as_dict(), indent=2),
     }
-    return record_comparison(open_store(workspace), [network.name for network in comparison.networks], files, table)
+    addresses = [network.address for network in comparison.networks]
+    return record_comparison(open_store(workspace), title_of(comparison), addresses, files, table)

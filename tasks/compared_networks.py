@@ -103,6 +103,7 @@ class NetworkFinder:
         return ComparedNetwork(
             name=str(version),
             kind="version",
+            address=f"{SCHEME}{version.name}/{version.number}",
             metrics=version.metrics or recorded_metrics(self.store, pipeline_tags(self.store, version.run_id)),
             latency=json.loads(latency.read_text()) if latency.exists() else {},
             verdict=version.tags.get(VERDICT, ""),
@@ -120,6 +121,7 @@ class NetworkFinder:
         return ComparedNetwork(
             name=f"run {run_id[:8]}",
             kind="run",
+            address=run_id,
             metrics=recorded_metrics(self.store, tags),
             latency=report_json(self.store, run_id, LATENCY, folder),
             verdict=tags.get(VERDICT, ""),
@@ -165,6 +167,7 @@ def of_profile(name: str, folder: Path) -> ComparedNetwork:
     return ComparedNetwork(
         name=_said(name, folder),
         kind="profile",
+        address=name,
         metrics=stage_metrics(artifacts),
         latency=results.latency,
         verdict=verdict_on(results).tags()[VERDICT],

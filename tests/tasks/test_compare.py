@@ -137,7 +137,8 @@ def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: P
     store, run_id = open_store(workspace), log_comparison(workspace, comparison)
     run = store.client.get_run(run_id)
     assert run.info.run_name == compare.title_of(comparison) == "compare default, version 1"
-    assert json.loads(run.data.tags["eyas.compared"]) == ["default", "version 1"]
+    model = workspace.params.register_.model
+    assert json.loads(run.data.tags["eyas.compared"]) == ["default", f"models:/{model}/1"]
     assert "| default |" in run.data.tags["mlflow.note.content"]
     names = ("comparison.html", "comparison.md", "comparison.json")
     html, table, content = (Path(store.client.download_artifacts(run_id, name, str(tmp_path))) for name in names)

@@ -22,7 +22,7 @@ def run(
     sweep: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SECTION.FIELD=VALUE,VALUE",
+            metavar="FIELD=VALUE,VALUE",
             help="A profile for each value, compared at the end; may be repeated: all combinations, at most 32.",
         ),
     ] = None,

@@ -29,6 +29,8 @@ class ComparedNetwork:
     test_set: str = ""
     """Digest of its test images and their labels; empty where nobody knows them any more."""
     comparability: Comparability = field(default_factory=Comparability)
+    address: str = ""
+    """What leads to it again: a profile, ``models:/name/3``, or the id of a run."""
     files: Path | None = None
     """Folder of its exported files; None where they are gone."""
 

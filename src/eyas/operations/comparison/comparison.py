@@ -124,7 +124,7 @@ def _as_dict(network: ComparedNetwork, difference: Difference | None) -> dict[st
         "score": network.score,
     }
     low, high = network.interval
-    content: dict[str, Any] = {"name": network.name, "kind": network.kind, "detail": network.detail}
+    content: dict[str, Any] = {name: getattr(network, name) for name in ("name", "kind", "address", "detail")}
     content |= {name: _plain(value) for name, value in numbers.items()}
     content |= {"measure": network.measure, "accuracy_interval": [_plain(low), _plain(high)]}
     content |= {"dense_accuracy": _plain(network.dense_accuracy), "dense_macs": _plain(network.dense_macs)}
