@@ -19,7 +19,7 @@ from tasks.measure_budget import measure_budget
 from tasks.measure_latency import measure_latency
 from tasks.named_inputs import write_inputs
 from tasks.record import fail_run, finish_run, record_stage, start_run
-from tasks.register import register_candidate
+from tasks.register import candidate_name, register_candidate
 from tasks.registry_source import bring_checkpoint
 from tasks.report import rebuild_report
 from tasks.run_stage import run_stage
@@ -53,7 +53,7 @@ def pipeline(
         overrides: ``section.field=value`` each.
         name: of the workspace; see ``tasks.workspace``.
         wait: wait for another run of the same profile instead of refusing.
-        register: create the model version (alias ``candidate``).
+        register: create the model version (alias ``candidate``, or one of its own for another budget).
 
     Raises:
         ParameterError, BusyError: before any work.
@@ -95,7 +95,7 @@ def registered(run_id: str, workspace: Workspace, code: dict[str, str]) -> str:
     """The number of the candidate that the run made."""
     with step("register") as shown:
         version = register_candidate(run_id, workspace, code)
-        shown.note = f"{workspace.params.register_.model} version {version}, alias 'candidate'"
+        shown.note = f"{workspace.params.register_.model} version {version}, alias '{candidate_name(workspace)}'"
     return version
 
 

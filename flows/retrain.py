@@ -15,7 +15,7 @@ from eyas.errors import BusyError
 from eyas.operations.fingerprint import MEANING, Fingerprint, changed_files
 from eyas.operations.notify import Notice
 from eyas.operations.tracking import Version, model_registry
-from eyas.operations.tracking.model_registry import MANIFEST_DIGEST
+from eyas.operations.tracking.model_registry import CHAMPION, MANIFEST_DIGEST
 from flows.environment import ROOT
 from flows.flow_decorator import eyas_flow
 from flows.orphaned_flow_runs import end_orphaned_flow_run
@@ -25,10 +25,10 @@ from tasks.dvc_cli import stage_names
 from tasks.fingerprint import STAGE_OF, code_files, recorded_sources, take_fingerprint
 from tasks.notify import tell
 from tasks.record import open_store
+from tasks.register import candidate_alias
 from tasks.report import next_step
 from tasks.workspace import Workspace, open_workspace
 
-REFERENCES = ("champion", "candidate")
 WAIT_SECONDS = 5.0
 
 
@@ -134,14 +134,15 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
 
 
 def reference_version(workspace: Workspace, fingerprint: Fingerprint) -> Version | None:
-    """The champion; before there is one, the candidate.
+    """The champion; before there is one, or where it is another budget's, this profile's candidate.
 
     Of several versions that have its files, the one that this fingerprint has made, if any: to make it again would
     bring nothing but one more of them.
     """
     store, model = open_store(workspace), workspace.params.register_.model
-    versions = (model_registry.get_alias(store, model, alias) for alias in REFERENCES)
-    reference = next((version for version in versions if version), None)
+    alias = candidate_alias(workspace)
+    champion, own = model_registry.get_alias(store, model, CHAMPION), alias.version_in(store, model)
+    reference = own if champion is None or (own and not alias.owns(champion)) else champion
     if reference is None or MANIFEST_DIGEST not in reference.tags:
         return reference
     equal = (

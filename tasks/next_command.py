@@ -27,6 +27,11 @@ def next_command(workspace: Workspace, command: str, *options: str) -> str:
     return shlex.join([*program(start), command, *_profile(workspace, start), *options])
 
 
+def plain_command(root: Path, command: str, *options: str) -> str:
+    """A command of ``eyas`` that acts on no profile in particular."""
+    return shlex.join([*program(_start(root)), command, *options])
+
+
 @contextmanager
 def completed_commands(workspace: Workspace) -> Iterator[None]:
     """Let errors of the library, which knows no profile, name whole commands where they say ``eyas`` in backticks."""

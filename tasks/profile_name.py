@@ -16,8 +16,8 @@ from eyas.errors import ParameterError
 
 DEFAULT = "default"
 """The checkout's own profile; no workspace has this name."""
-OPERATING = ("runtime.", "promote.", "schedule.", "notify.")
-"""Overrides that begin so say how a profile is worked on, judged and told of: no stage reads them, none is made."""
+OPERATING = ("runtime.", "promote.", "schedule.", "notify.", "register.alias=")
+"""Overrides that begin so say how a profile is worked on, judged, told of, named: no stage reads them, none is made."""
 MAX_LENGTH = 64
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+=-]{{0,{MAX_LENGTH - 1}}}")
 _STEM = re.compile(r"[a-z0-9][a-z0-9._-]*")

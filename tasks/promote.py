@@ -17,6 +17,7 @@ from tasks.dvc_cli import stage_keys
 from tasks.judge_version import judge_version
 from tasks.next_command import completed_commands
 from tasks.record import open_store
+from tasks.register import candidate_alias
 from tasks.workspace import Workspace
 
 
@@ -58,7 +59,7 @@ def promote(
 
     Args:
         workspace: its test images and ``promote`` parameters decide.
-        number: of the version.
+        number: of the version, or its alias.
         force: a written reason that overrides the gates; it is recorded.
         of_lock: take the version that the workspace's ``dvc.lock`` registered.
         dry_run: judge only; nothing is recorded, nothing moves, a refusal is returned.
@@ -78,7 +79,11 @@ def promote(
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
         alias_transaction.recover(store, name)
-    version = version_of_lock(store, workspace) if of_lock else promotion.requested_version(store, name, number)
+    version = (
+        version_of_lock(store, workspace)
+        if of_lock
+        else promotion.requested_version(store, name, number, candidate_alias(workspace))
+    )
     champion = model_registry.get_alias(store, name, model_registry.CHAMPION)
     if champion is not None and champion.number == version.number:
         decision = PromotionDecision(name, version.number, champion.number, (), {}, dry_run=dry_run)
@@ -120,8 +125,8 @@ def version_of_lock(store: MlflowStore, workspace: Workspace) -> Version:
     return version
 
 
-def require_place(path: Path) -> None:
-    """Where a decision shall be written, a file can be: asked before anything moves.
+def require_place(path: Path, option: str = "--report") -> None:
+    """Where ``option`` wants something written, a file can be: asked before anything moves.
 
     Raises:
         ParameterError: it is a folder, or nothing can be written there.
@@ -129,10 +134,10 @@ def require_place(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        msg = f"--report {path}: its folder cannot be made: {error.strerror}"
+        msg = f"{option} {path}: its folder cannot be made: {error.strerror}"
         raise ParameterError(msg) from error
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        msg = f"--report {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
+        msg = f"{option} {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
         raise ParameterError(msg)
 
 

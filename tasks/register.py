@@ -1,4 +1,4 @@
-"""Registering the exported network: an MLflow model version with alias ``candidate``; outside state, no stage."""
+"""Registering the exported network: an MLflow model version with the alias of a candidate; outside state, no stage."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.report.headline import headline_metrics, result_markdown
 from eyas.operations.tracking import MlflowStore, Version, register_version
+from eyas.operations.tracking.candidate_alias import CandidateAlias
 from eyas.operations.tracking.runs import REPORT_PAGES, verdict_tags
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
@@ -60,11 +61,12 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
         workspace.artifacts,
         lineage,
         headline=headline_metrics(results),
+        alias=candidate_alias(workspace),
         tags={**tags, **verdict_tags(verdict_on(results))},
         description=result_markdown(results),
         extra_files=extra,
     )
-    get_run_logger().info("%s has alias 'candidate'", version)
+    get_run_logger().info("%s has alias '%s'", version, candidate_name(workspace))
     return version.number
 
 
@@ -75,6 +77,7 @@ def register(
     lineage: Lineage,
     *,
     headline: Mapping[str, float] | None = None,
+    alias: CandidateAlias | None = None,
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
@@ -91,7 +94,19 @@ def register(
         tags={**(tags or {}), **read_comparability(artifacts / "baseline").tags()},
         description=description,
         extra_files=extra_files,
+        alias=alias,
     )
+
+
+def candidate_alias(workspace: Workspace) -> CandidateAlias:
+    """Which version is the candidate of this profile."""
+    params = workspace.params
+    return CandidateAlias(workspace.name, params.sample.budget.limits, params.register_.alias)
+
+
+def candidate_name(workspace: Workspace) -> str:
+    """The alias that this profile's version has."""
+    return candidate_alias(workspace).name_in(open_store(workspace), workspace.params.register_.model)
 
 
 def require_same_code(before: Code, after: Code) -> None:

@@ -5,7 +5,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
@@ -104,10 +104,15 @@ def print_quietly(workspace: Workspace) -> None:
 
 
 def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path) -> None:
+    """:func:`json_result` on the standard output."""
+    print(json.dumps(json_result(workspace, version, run_id, log), indent=2))  # noqa: T201
+
+
+def json_result(workspace: Workspace, version: str | None, run_id: str, log: Path) -> dict[str, Any]:
     """One object: the numbers of every stage, what they are worth, and where everything lies."""
     results = read_results(workspace.artifacts)
     verdict = verdict_on(results)
-    content = {
+    return {
         "profile": workspace.name,
         "version": version,
         "model": workspace.params.register_.model,
@@ -120,7 +125,6 @@ def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path
         "report": str(workspace.artifacts / "report" / "report.md"),
         "log": str(log),
     }
-    print(json.dumps(content, indent=2))  # noqa: T201
 
 
 def shown_path(path: Path) -> str:

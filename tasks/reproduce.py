@@ -23,6 +23,7 @@ from eyas.storage.digests import file_sha256, json_sha256
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_files
 from tasks.record import open_store
+from tasks.register import candidate_alias
 from tasks.registry_source import checkpoint_versions
 from tasks.reproduction import Check, Reproduction
 from tasks.source_version import SourceVersions, data_versions
@@ -44,7 +45,7 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
         BadInputError: there is no such version, or it was registered by other means.
     """
     store, root = open_store(workspace), workspace.root
-    version = promotion.requested_version(store, workspace.params.register_.model, number)
+    version = promotion.requested_version(store, workspace.params.register_.model, number, candidate_alias(workspace))
     with tempfile.TemporaryDirectory() as scratch:
         files, check = _fetch(store, version, Path(scratch))
         params = json.loads((files / "params.json").read_text()) if files else {}

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
+from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, read_status
 from tasks.record import open_store
 from tasks.workspace import Workspace
@@ -15,7 +16,9 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     """Champion, previous, candidate and the last runs of this model, a line each."""
     status = read_status(open_store(workspace), workspace.params.register_.model, runs)
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
-    lines = [f"{alias:10} {_describe(version)}" for alias, version in aliases.items()]
+    aliases |= status.others
+    width = max(10, *map(len, aliases))
+    lines = [f"{alias:{width}} {_describe(version)}" for alias, version in aliases.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.name}, in {workspace.folder}"
@@ -32,7 +35,8 @@ def _describe(version: Version | None) -> str:
         known = f", test {measure} {100 * value:.2f} %{caution}"
     except KeyError:
         known = ""
-    return f"version {version.number}{known}; {_reason(version)}"
+    budget = budget_words(version)
+    return f"version {version.number}{f', {budget}' if budget else ''}{known}; {_reason(version)}"
 
 
 def _reason(version: Version) -> str:

@@ -48,6 +48,14 @@ def promote(*_, report, **__):
     return 3
 """
 
+COMPARISON_STUB = """
+import json
+def tell(*arguments, **options):
+    print(json.dumps([arguments, options], default=str))
+    return 0
+sweep = check_sweep = compare = tell
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -57,6 +65,7 @@ def project(tmp_path: Path) -> Path:
     (root / "below" / "it").mkdir(parents=True)
     (root / "flows" / "__init__.py").write_text("")
     (root / "flows" / "commands.py").write_text(STUB)
+    (root / "flows" / "comparison_commands.py").write_text(COMPARISON_STUB)
     for name in ("dvc.yaml", "params.yaml"):
         (root / name).write_text("")
     return root
@@ -87,6 +96,27 @@ def test_a_project_is_found_from_any_folder_below_it(project: Path, below: str) 
     options = {"wait": True, "register": True, **shown}
     expected = [str(project), ["None", "['score.seed=3', 'score.seed=4']", "None"], options]
     assert json.loads(output) == expected
+
+
+def test_a_sweep_is_handed_over_with_the_options_of_a_run(project: Path) -> None:
+    sweep = ("--sweep", "sample.budget.macs=0.5,0.25", "--sweep", "score.seed=1,2")
+    status, output, errors = call(project, "run", "--set", "sample.candidates=9", *sweep, "--no-register", "--json")
+    assert (status, errors) == (0, "")
+    arguments, options = json.loads(output)
+    assert arguments == [None, ["sample.candidates=9"], ["sample.budget.macs=0.5,0.25", "score.seed=1,2"]]
+    assert options == {"wait": False, "register": False, "verbose": False, "quiet": False, "as_json": True}
+    assert json.loads(call(project, "run", "--check", *sweep)[1])[0] == [None, [], [*sweep[1::2]]]
+    status, output, errors = call(project, "run", "--name", "mine", *sweep)
+    assert (status, output) == (2, "")
+    assert errors == "error: --name names one workspace, --sweep makes several: leave --name out\n"
+
+
+def test_files_among_what_is_compared_are_seen_from_where_the_user_stands(project: Path) -> None:
+    (project / "below" / "mine.yaml").write_text("")
+    names = ("mine.yaml", "default", "3", "models:/net/3")
+    arguments, options = json.loads(call(project / "below", "compare", *names, "--html", "page.html", "--no-log")[1])
+    assert arguments[0] == [str(project / "below" / "mine.yaml"), *names[1:]]
+    assert options == {"html": str(project / "below" / "page.html"), "as_json": False, "log": False}
 
 
 def test_a_project_with_a_library_of_its_own_is_not_run_by_another(project: Path) -> None:

@@ -215,6 +215,18 @@ def test_a_change_that_made_the_champions_files_again_is_no_reason_for_a_second_
     assert [case.decide()["ran"] for _ in range(2)] == [True, True]  # its files differ: the gates are asked each time
 
 
+def test_a_champion_of_another_budget_is_no_reference_where_the_profile_has_a_candidate(case: Case) -> None:
+    case.register(replace(take_fingerprint(case.workspace), params="of half the MACs"), "champion")
+    case.store.client.set_model_version_tag("net", "1", "eyas.budget", '{"macs": 0.9}')
+    case.files = "of a quarter"
+    case.register(take_fingerprint(case.workspace))
+    case.store.client.set_model_version_tag("net", "2", "eyas.profile", case.workspace.name)
+    decision = case.decide()
+    assert (decision["ran"], decision["compared_with"]) == (False, "net version 2")
+    case.store.client.set_model_version_tag("net", "1", "eyas.profile", case.workspace.name)
+    assert case.decide()["compared_with"] == "net version 1", "the profile's own budget was another one then"
+
+
 def test_a_version_without_fingerprint_is_no_reference_to_trust(case: Case) -> None:
     case.store.client.create_model_version("net", source="file:///nowhere")
     model_registry.set_alias(case.store, "net", "champion", "1")

@@ -14,7 +14,7 @@ from eyas.deploy.exporters import Exporter
 from eyas.operations.tracking import model_registry
 from eyas.storage.digests import file_sha256
 from tasks.record import open_store, start_run
-from tasks.register import register, workspace_lineage
+from tasks.register import candidate_alias, register, workspace_lineage
 from tasks.stage import write_json
 from tasks.workspace import Workspace
 
@@ -31,7 +31,8 @@ def write_lock(root: Path, digest: str) -> None:
 
 def enter(workspace: Workspace) -> model_registry.Version:
     lineage = workspace_lineage(start_run(workspace), workspace)
-    return register(open_store(workspace), workspace.params, workspace.artifacts, lineage)
+    alias = candidate_alias(workspace)
+    return register(open_store(workspace), workspace.params, workspace.artifacts, lineage, alias=alias)
 
 
 def spoil(workspace: Workspace) -> None:

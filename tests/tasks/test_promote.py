@@ -14,6 +14,7 @@ import torch
 
 import eyas
 from eyas.cli import main
+from eyas.config import parse_params
 from eyas.data import open_dataset
 from eyas.data.comparability import COMPARABLE, Comparability
 from eyas.data.index import read_index
@@ -29,6 +30,35 @@ from tasks.stage import write_json
 from tasks.status import status_lines
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, aliases, enter, write_lock
+
+
+def with_budget(workspace: Workspace, profile: str, macs: float, alias: str | None = None) -> Workspace:
+    """Another profile of the same model."""
+    content = workspace.all_params
+    content["sample"]["budget"] = {"macs": macs}
+    content["register"]["alias"] = alias
+    return replace(workspace, name=profile, params=parse_params(content))
+
+
+def test_each_budget_has_a_candidate_of_its_own(setting: Setting, root: Path, lock: str) -> None:
+    half = setting()
+    quarter = with_budget(half, "quarter", 0.25)
+    assert enter(half).number == "1"
+    write_lock(root, "quarter")
+    assert enter(quarter).number == "2"
+    assert aliases(half) == {"candidate": "1", "candidate-macs-25": "2"}
+    assert promote(quarter, dry_run=True).candidate == "2"
+    assert promote(half).candidate == "1"
+    assert promote(quarter, number="candidate-macs-25", dry_run=True).candidate == "2"
+    lines = "\n".join(status_lines(quarter))
+    assert re.search(r"^candidate +version 1, macs=0.5, test accuracy", lines, re.MULTILINE)
+    assert re.search(r"^candidate-macs-25 +version 2, macs=0.25, test accuracy", lines, re.MULTILINE)
+    with pytest.raises(BadInputError, match="no version with alias 'candidate-macs-75' .'candidate' is another budget"):
+        promote(with_budget(half, "more", 0.75))
+    write_lock(root, "asked for")
+    asked = with_budget(half, "quarter", 0.25, alias="candidate")
+    assert enter(asked).number == "3"
+    assert aliases(half) == {"champion": "1", "candidate": "3", "candidate-macs-25": "2"}
 
 
 def test_good_one_is_promoted_worse_one_refused_and_champion_stays(

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from eyas.cli import (
     bench_command,
+    compare_command,
     completion_command,
     doctor_command,
     init_command,
@@ -29,7 +30,7 @@ from eyas.cli.program import program
 from eyas.errors import EyasError
 
 COMMANDS = (
-    *(init_command.init, run_commands.run, run_commands.retrain, predict_command.predict),
+    *(init_command.init, run_commands.run, run_commands.retrain, compare_command.compare, predict_command.predict),
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),

@@ -30,7 +30,7 @@ Name = Annotated[
     typer.Option(metavar="NAME", help="Name of the workspace [default: made of the file and the overrides]."),
 ]
 Version = Annotated[
-    str | None, typer.Option(metavar="NUMBER", help="Number of the model version [default: the candidate].")
+    str | None, typer.Option(metavar="NUMBER", help="Number, or alias, of the model version [default: the candidate].")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 MlflowPort = Annotated[int, port("Of MLflow's server.")]

@@ -19,7 +19,10 @@ def find_project(start: Path) -> Path | None:
 
 
 def hand_over(command: str, *arguments: Any, **options: Any) -> int:
-    """Let ``flows.commands`` of the project do a command, from the project's folder; returns the exit status.
+    """Let ``flows`` of the project do a command, from the project's folder; returns the exit status.
+
+    A command is a function of ``flows.commands``, or ``module.function`` of another one.
+
 
     Paths among the arguments must be absolute.
 
@@ -38,5 +41,6 @@ def hand_over(command: str, *arguments: Any, **options: Any) -> int:
         raise BadInputError(msg)
     sys.path.insert(0, str(project))
     os.chdir(project)
-    do = getattr(importlib.import_module("flows.commands"), command)
+    module, _, function = command.rpartition(".")
+    do = getattr(importlib.import_module(f"flows.{module or 'commands'}"), function)
     return int(do(*arguments, **options))

@@ -19,6 +19,13 @@ def run(
     no_register: Annotated[bool, typer.Option("--no-register", help="Leave the model registry alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the whole log.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the verdict, warnings and errors alone.")] = False,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FIELD=VALUE,VALUE",
+            help="A profile for each value, compared at the end; may be repeated: all combinations, at most 32.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Bring every stage up to date, record, report, register.
@@ -28,13 +35,21 @@ def run(
       eyas run
       eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
       eyas run --params mine.yaml --check
+      eyas run --sweep sample.budget.macs=0.75,0.5,0.25
     """
     if verbose and quiet:
         msg = "--verbose and --quiet: give one of them"
         raise BadInputError(msg)
+    if sweep and name:
+        msg = "--name names one workspace, --sweep makes several: leave --name out"
+        raise BadInputError(msg)
+    if sweep and check:
+        return hand_over("comparison_commands.check_sweep", params, overrides or [], sweep)
     if check:
         return hand_over("check", params, overrides or [], name)
     how = {"wait": wait, "register": not no_register, "verbose": verbose, "quiet": quiet, "as_json": as_json}
+    if sweep:
+        return hand_over("comparison_commands.sweep", params, overrides or [], sweep, **how)
     return hand_over("run", params, overrides or [], name, **how)
 
 

@@ -1,14 +1,17 @@
 """The sections of what happens around the stages: registry, rhythm, notices, and how work is done."""
 
+import re
 import zoneinfo
 from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from eyas.config.section import Count, Section
 from eyas.operations.notify import Event
 from eyas.storage.settings import StorageSettings
+
+_TAKEN = frozenset({"champion", "previous", "latest"})
 
 
 class RegisterParams(Section):
@@ -16,6 +19,17 @@ class RegisterParams(Section):
 
     model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")] = "eyas"
     """The registered model's name."""
+    alias: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] | None = None
+    """Alias of the new version, whatever had it before. Without one ``candidate``; where that names another profile's
+    version of another budget, ``candidate-macs-25`` (after the budget) beside it."""
+
+    @field_validator("alias")
+    @classmethod
+    def _is_free(cls, alias: str | None) -> str | None:
+        if alias and (alias.lower() in _TAKEN or re.fullmatch(r"[vV]?\d+", alias)):
+            msg = f"alias {alias!r} has a meaning of its own: champion and previous are moved by `eyas promote` alone"
+            raise ValueError(msg)
+        return alias
 
 
 class ScheduleParams(Section):

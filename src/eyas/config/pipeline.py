@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, get_args
 
@@ -122,7 +123,9 @@ def _explain(fault: Any, content: Any) -> str:
     """One pydantic error as a line: section.field, what was given, what is allowed."""
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        return f"  {place}: no such parameter; {_allowed_names(fault['loc'][:-1], content)}"
+        allowed = _allowed_names(fault["loc"][:-1], content)
+        near = get_close_matches(str(fault["loc"][-1]), re.findall(r"\w+", allowed), n=1)
+        return f"  {place}: no such parameter{f', did you mean {near[0]}?' if near else ';'} {allowed}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_type":
         reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(fault['loc'], content)}"

@@ -113,6 +113,35 @@ def get_version(store: MlflowStore, name: str, number: str | int) -> Version:
         raise BadInputError(msg) from error
 
 
+def named_version(store: MlflowStore, name: str, text: str | int) -> Version:
+    """A version by its number or an alias.
+
+    Raises:
+        BadInputError: there is none; the message lists what there is.
+    """
+    if str(text).isdigit():
+        return get_version(store, name, text)
+    version = get_alias(store, name, str(text))
+    if version is None:
+        known = ", ".join(sorted(list_aliases(store, name))) or "none"
+        msg = f"{name} has no version {text}: give a number or an alias; its aliases: {known}"
+        raise BadInputError(msg)
+    return version
+
+
+def list_aliases(store: MlflowStore, name: str) -> dict[str, str]:
+    """Numbers of versions by alias; none of a model that is not registered."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        aliases = retry(store.client.get_registered_model, name).aliases
+    except MlflowException as error:
+        if error.error_code in ABSENT:
+            return {}
+        raise
+    return {alias: str(number) for alias, number in aliases.items()}
+
+
 def list_versions(store: MlflowStore, name: str) -> list[Version]:
     """All versions, oldest first."""
     entries = retry(store.client.search_model_versions, f"name = '{name}'")

@@ -23,6 +23,7 @@ from eyas.operations.tracking.alias_move import (
     open_record,
 )
 from eyas.operations.tracking.alias_transaction import execute, recover
+from eyas.operations.tracking.candidate_alias import CandidateAlias
 from eyas.operations.tracking.mlflow_store import MlflowStore
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
@@ -31,6 +32,7 @@ from eyas.operations.tracking.model_registry import (
     Version,
     get_alias,
     get_version,
+    named_version,
     tag_version,
 )
 
@@ -113,17 +115,27 @@ def roll_back(store: MlflowStore, name: str, reason: str = "") -> tuple[AliasMov
     return move, False
 
 
-def requested_version(store: MlflowStore, name: str, number: str | int | None) -> Version:
-    """The version asked for, or the candidate.
+def requested_version(
+    store: MlflowStore, name: str, number: str | int | None, alias: CandidateAlias | None = None
+) -> Version:
+    """The version asked for, by number or alias; or the candidate.
+
+    Args:
+        store: an opened store.
+        name: of the registered model.
+        number: of the version, or its alias.
+        alias: whose candidate is meant where no number is given; without it, what ``candidate`` names.
 
     Raises:
         BadInputError: there is no such version, or no number was given and there is no candidate.
     """
     if number is not None:
-        return get_version(store, name, number)
-    candidate = get_alias(store, name, CANDIDATE)
+        return named_version(store, name, number)
+    own = alias.name_in(store, name) if alias else CANDIDATE
+    candidate = get_alias(store, name, own)
     if candidate is None:
-        msg = f"{name} has no version with alias 'candidate': run the pipeline first, or give --version"
+        other = "" if own == CANDIDATE else " ('candidate' is another budget's)"
+        msg = f"{name} has no version with alias '{own}'{other}: run the pipeline first, or give --version"
         raise BadInputError(msg)
     return candidate
 

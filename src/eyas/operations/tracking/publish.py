@@ -11,6 +11,7 @@ from typing import Any
 from eyas.deploy.bundle import served_bundle
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.operations.lineage import Lineage
+from eyas.operations.tracking.candidate_alias import CandidateAlias
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
@@ -46,8 +47,9 @@ def register_version(
     tags: Mapping[str, str] | None = None,
     description: str = "",
     extra_files: Sequence[Path] = (),
+    alias: CandidateAlias | None = None,
 ) -> Version:
-    """Enter the exported network as a version with alias ``candidate``; an equal one is found, not made.
+    """Enter the exported network as a version with the alias of a candidate; an equal one is found, not made.
 
     Args:
         store: an opened store.
@@ -60,13 +62,15 @@ def register_version(
         tags: further ones of the version; a version that is found gets them anew, and the description.
         description: what the registry's pages show of the version, and of the model as its newest.
         extra_files: carried beside the listed ones (``dvc.lock``, the report, latencies).
+        alias: whose candidate it is; without it ``candidate`` moves, whatever it names.
 
     Raises:
         ChecksumError: a file under ``export`` is not what the manifest says.
         StorageError: the registry cannot be reached.
     """
     manifest = read_manifest(export)
-    all_tags = dict(tags or {}) | lineage.tags() | {MANIFEST_DIGEST: json_sha256(manifest)}
+    tags = dict(tags or {}) | (alias.tags() if alias else {})
+    all_tags = tags | lineage.tags() | {MANIFEST_DIGEST: json_sha256(manifest)}
     all_tags["eyas.metrics"] = json.dumps(dict(metrics or {}), sort_keys=True)
     with store.lock("registry"):
         _ensure_model(store, name)
@@ -82,7 +86,7 @@ def register_version(
             tag_version(store, version, tags)
         retry(store.client.update_model_version, name, version.number, description)
         _describe_model(store, version, description)
-        set_alias(store, name, CANDIDATE, version.number)
+        set_alias(store, name, alias.name_in(store, name) if alias else CANDIDATE, version.number)
     return version
 
 

@@ -1,10 +1,21 @@
 """What a registered model's aliases point at, and what happened last and why."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from eyas.operations.tracking.alias_move import OUTCOME, REASON
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
-from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS, Version, get_alias
+from eyas.operations.tracking.model_registry import (
+    CANDIDATE,
+    CHAMPION,
+    PREVIOUS,
+    Version,
+    get_alias,
+    get_version,
+    list_aliases,
+)
+
+_SHOWN = (CHAMPION, PREVIOUS, CANDIDATE)
 
 
 @dataclass(frozen=True)
@@ -32,13 +43,17 @@ class Status:
     runs: tuple[RunSummary, ...]
     models: tuple[str, ...]
     """Names of all registered models."""
+    others: Mapping[str, Version] = field(default_factory=dict)
+    """By further aliases, such as the candidates of other budgets."""
 
 
 def read_status(store: MlflowStore, name: str, runs: int = 10) -> Status:
     """Aliases and the last runs of this model, newest first."""
-    champion, previous, candidate = (get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS, CANDIDATE))
+    champion, previous, candidate = (get_alias(store, name, alias) for alias in _SHOWN)
+    further = sorted(list_aliases(store, name).items())
+    others = {alias: get_version(store, name, number) for alias, number in further if alias not in _SHOWN}
     models = sorted(model.name for model in retry(store.client.search_registered_models))
-    return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)), tuple(models))
+    return Status(name, champion, previous, candidate, tuple(last_runs(store, name, runs)), tuple(models), others)
 
 
 def last_runs(store: MlflowStore, name: str, count: int) -> list[RunSummary]:

@@ -1,0 +1,130 @@
+"""What ``eyas run --sweep`` and ``eyas compare`` do in a project; heavy imports wait until a command needs them."""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eyas.cli.run_view import RunView
+from eyas.errors import ParameterError
+from flows.environment import ROOT
+from flows.prefect_server import begin_prefect, is_news
+
+if TYPE_CHECKING:
+    from tasks.workspace import Workspace
+
+
+def sweep(
+    params: Path | None,
+    overrides: Sequence[str],
+    sweeps: Sequence[str],
+    *,
+    wait: bool,
+    register: bool,
+    verbose: bool,
+    quiet: bool,
+    as_json: bool,
+) -> int:
+    """Bring a profile for each combination of values up to date, and print how they compare."""
+    profiles, workspaces = _swept(params, overrides, sweeps)
+    attend = begin_prefect()
+    from flows.sweep import Sweep, require_ready
+
+    require_ready(workspaces, wait=wait)
+    labels = [", ".join(own[len(overrides) :]) for own in profiles]
+    swept = Sweep(tuple(workspaces), tuple(labels))
+    with RunView(log_file("run-sweep"), verbose=verbose, quiet=quiet) as view:
+        attend(workspaces[0])
+        view.take_log(is_news)
+        swept.run(str(parameter_file(params)), profiles, view, wait=wait, register=register)
+        comparison = swept.compare()
+    if as_json:
+        print(swept.as_json(comparison, view.log))
+    elif quiet:
+        print("\n".join(swept.headlines()))
+    else:
+        swept.print_summary(comparison, view.log)
+    return swept.status
+
+
+def check_sweep(params: Path | None, overrides: Sequence[str], sweeps: Sequence[str]) -> int:
+    """Look for everything that would stop a profile of a sweep, and start nothing."""
+    from tasks.preflight import look_closely
+
+    profiles, _ = _swept(params, overrides, sweeps)
+    faults = []
+    for own in profiles:
+        try:
+            seen = look_closely(ROOT, parameter_file(params), own)
+            seen.require()
+            print(seen.line())
+        except ParameterError as error:
+            faults.append(str(error))
+    if faults:
+        raise ParameterError("\n".join(faults))
+    return 0
+
+
+def compare(
+    names: Sequence[str],
+    params: Path | None,
+    overrides: Sequence[str],
+    *,
+    html: Path | None,
+    as_json: bool,
+    log: bool,
+) -> int:
+    """Networks side by side: table, page, and a run of MLflow."""
+    from tasks.workspace import open_workspace
+
+    workspace = open_workspace(ROOT, parameter_file(params), overrides)
+    from eyas.operations.comparison.comparison_page import comparison_page
+    from tasks.compare import compare_named, log_comparison, print_comparison, title_of
+    from tasks.promote import require_place
+
+    if html:
+        require_place(html, "--html")
+    with RunView(log_file("compare")):
+        comparison = compare_named(workspace, names)
+    if html:
+        html.write_text(comparison_page(comparison, title_of(comparison)))
+    run_id = log_comparison(workspace, comparison) if log else None
+    if as_json:
+        print(json.dumps(comparison.as_dict() | {"run": run_id}, indent=2))
+        return 0
+    print_comparison(comparison)
+    if html:
+        print(f"page   {html}")
+    if run_id:
+        print(f"MLflow run {run_id}")
+    return 0
+
+
+def _swept(
+    params: Path | None, overrides: Sequence[str], sweeps: Sequence[str]
+) -> "tuple[list[list[str]], list[Workspace]]":
+    """Overrides and workspace of each profile of a sweep; every wrong value is told at once."""
+    from tasks.sweep_values import swept_overrides
+    from tasks.workspace import open_workspace
+
+    profiles = [[*overrides, *items] for items in swept_overrides(sweeps, overrides)]
+    workspaces, faults = [], []
+    for own in profiles:
+        try:
+            workspaces.append(open_workspace(ROOT, parameter_file(params), own))
+        except ParameterError as error:
+            faults.append(str(error))
+    if faults:
+        raise ParameterError("\n".join(dict.fromkeys(faults)))
+    return profiles, workspaces
+
+
+def parameter_file(params: Path | None) -> Path:
+    """The parameter file that was named, or the checkout's own."""
+    return (params or ROOT / "params.yaml").resolve()
+
+
+def log_file(command: str) -> Path:
+    """A new one for a command."""
+    return ROOT / ".eyas" / "logs" / f"{command}-{datetime.now():%Y%m%d-%H%M%S}.log"

@@ -1,0 +1,149 @@
+"""A sweep: one profile after another, each by the pipeline's flow; one that fails does not lose the others."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from eyas.cli.run_view import RunView
+from eyas.errors import EyasError, ParameterError
+from eyas.operations.comparison.comparison import Comparison
+from eyas.operations.report import read_results, verdict_on
+from eyas.operations.tracking import attempt
+from flows.pipeline import Outcome, pipeline
+from flows.prefect_server import explained
+from tasks.compare import compare_profiles, log_comparison, print_comparison
+from tasks.next_command import next_command, plain_command
+from tasks.report import json_result
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Sweep:
+    """The profiles of one sweep, and what became of them."""
+
+    workspaces: tuple[Workspace, ...]
+    labels: tuple[str, ...]
+    """What each profile sets, in short."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    """By workspace's name."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Messages by workspace's name."""
+
+    def run(self, params_file: str, overrides: Sequence[Sequence[str]], view: RunView, **how: bool) -> None:
+        """Bring each profile up to date.
+
+        Args:
+            params_file: as the flow takes it.
+            overrides: of each profile.
+            view: shows the steps.
+            how: ``wait`` and ``register`` of the flow.
+        """
+        profiles = zip(self.workspaces, self.labels, overrides, strict=True)
+        for number, (workspace, label, own) in enumerate(profiles, start=1):
+            view.show(f"[bold]{escape(label)}[/]  ({number} of {len(self.workspaces)})")
+            try:
+                with explained():
+                    self.outcomes[workspace.name] = pipeline(params_file, own, None, **how)
+            except Exception as error:
+                if not isinstance(error, EyasError):
+                    log.exception("profile %s", workspace.name)  # the others go on; its traceback is in the log
+                self.failed[workspace.name] = str(error) or type(error).__name__
+                view.warn(f"{label} failed: {self.failed[workspace.name]}")
+
+    def compare(self) -> Comparison | None:
+        """The profiles that ended well beside each other, also as a run of MLflow; None where none did."""
+        done = {one.name: one.artifacts.parent for one in self.workspaces if one.name in self.outcomes}
+        if not done:
+            return None
+        comparison = compare_profiles(self.workspaces[0], done)
+        with attempt("recording the comparison"):
+            log_comparison(self.workspaces[0], comparison)
+        return comparison
+
+    @property
+    def status(self) -> int:
+        """With which the command leaves."""
+        return EyasError.exit_status if self.failed else 0
+
+    def print_summary(self, comparison: Comparison | None, log_file: Path) -> None:
+        """Table, what failed, and what to type next."""
+        from rich.console import Console
+
+        if comparison is not None:
+            print_comparison(comparison)
+        console = Console(highlight=False)
+        for workspace, label in zip(self.workspaces, self.labels, strict=True):
+            if workspace.name in self.failed:
+                message = f"{label} failed: {self.failed[workspace.name]}"
+                console.print(message, soft_wrap=True, markup=False, style="bold red")
+        for number, line in enumerate(self._next_steps()):
+            console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
+        console.print(f"log    {log_file}", soft_wrap=True, markup=False)
+
+    def _next_steps(self) -> list[str]:
+        done = [workspace for workspace in self.workspaces if workspace.name in self.outcomes]
+        steps = [next_command(workspace, "run") for workspace in self.workspaces if workspace.name in self.failed]
+        chosen = smallest_success(done)
+        version = self.outcomes[chosen.name].version if chosen else None
+        if chosen and version:
+            steps.append(f"{next_command(chosen, 'promote', '--version', version)}   (the smallest that succeeded)")
+        if len(done) > 1:
+            names = [workspace.name for workspace in done]
+            steps.append(plain_command(done[0].root, "compare", *names, "--html", "comparison.html"))
+        return [*steps, "make ui   (pages of MLflow and Prefect)"]
+
+    def headlines(self) -> list[str]:
+        """A line for each profile that ended well."""
+        done = (
+            (one, label) for one, label in zip(self.workspaces, self.labels, strict=True) if one.name in self.outcomes
+        )
+        return [f"{label}: {verdict_on(read_results(one.artifacts)).headline}" for one, label in done]
+
+    def as_json(self, comparison: Comparison | None, log_file: Path) -> str:
+        """One object: every profile as ``run --json`` has it, what failed, and the comparison."""
+        results = [
+            json_result(one, self.outcomes[one.name].version, self.outcomes[one.name].run_id, log_file)
+            for one in self.workspaces
+            if one.name in self.outcomes
+        ]
+        content: Mapping[str, Any] = {
+            "profiles": results,
+            "failed": self.failed,
+            "comparison": comparison.as_dict() if comparison else None,
+        }
+        return json.dumps(content, indent=2)
+
+
+def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
+    """The one with the fewest MACs whose verdict is a success; None where there is none."""
+    results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
+    good = [(workspace, result) for workspace, result in results if verdict_on(result).success]
+    return min(good, key=lambda pair: pair[1].winner.macs, default=(None, None))[0]
+
+
+def require_ready(workspaces: Sequence[Workspace], *, wait: bool) -> None:
+    """Refuse the whole sweep where one of its profiles could not run: before anything has.
+
+    Raises:
+        ParameterError: with the faults of all.
+        BusyError: another run holds one.
+    """
+    from tasks.preflight import look
+
+    faults: list[str] = []
+    for workspace in workspaces:
+        try:
+            look(workspace).require()
+        except ParameterError as error:
+            faults.append(str(error))
+    if faults:
+        raise ParameterError("\n".join(faults))
+    for workspace in workspaces if not wait else ():
+        workspace.refuse_if_busy()

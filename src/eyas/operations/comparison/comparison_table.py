@@ -1,0 +1,122 @@
+"""A comparison as one table: for the terminal, as Markdown, and as cells for the page."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from eyas.operations.comparison.compared_network import ComparedNetwork
+from eyas.operations.comparison.comparison import Comparison, Difference, difference_words
+from eyas.operations.report.result_table import count, signed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """Columns and rows, ready to print."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def comparison_table(comparison: Comparison) -> ComparisonTable:
+    """A row for each network; the columns of what is known of any."""
+    measures = list(dict.fromkeys(network.measure for network in comparison.networks))
+    references = list(dict.fromkeys(one.against for one in comparison.differences if one and one.paired))
+    against = f"difference, points (from {references[0]})" if len(references) == 1 else "difference, points"
+    header = ("", f"test {' or '.join(measures)}, %", against, "MACs", "params", "file", "latency", "score", "verdict")
+    pairs = zip(comparison.networks, comparison.differences, strict=True)
+    rows = [_row(network, difference, several=len(references) > 1) for network, difference in pairs]
+    kept = [place for place in range(len(header)) if not place or any(row[place] != NOTHING for row in rows)]
+    return ComparisonTable(
+        tuple(header[place] for place in kept), tuple(tuple(row[place] for place in kept) for row in rows)
+    )
+
+
+def markdown_comparison(comparison: Comparison) -> str:
+    """Table and notes as Markdown."""
+    table = comparison_table(comparison)
+    rule = ("---", *("---:" for _ in table.header[1:]))
+    lines = [f"| {' | '.join(map(_escaped, line))} |" for line in (table.header, rule, *table.rows)]
+    return "\n".join([*lines, *(f"\n{note}" for note in comparison.notes)]) + "\n"
+
+
+def console_comparison(comparison: Comparison, width: int) -> "Table":
+    """The table for a terminal of so many columns: a column for each network, or a row where that is narrower."""
+    shown = comparison_table(comparison)
+    rows = [tuple(cell.replace(" (", "\n(") for cell in line) for line in (shown.header, *shown.rows)]
+    upright = list(zip(*rows, strict=True))
+    fits = _width(rows) <= max(width, _width(upright))  # the columns of the one are the lines of the other
+    return _console_table(upright if fits else rows)
+
+
+def _console_table(lines: Sequence[Sequence[str]]) -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for place, name in enumerate(lines[0]):
+        table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
+    for line in lines[1:]:
+        table.add_row(*map(Text, line))  # names are no markup
+    return table
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    """Of a table, with three spaces between its columns."""
+    widest = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in columns]
+    return sum(widest) + 3 * (len(widest) - 1)
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names of profiles without what all begin with: ``macs=0.5`` and ``macs=0.25``."""
+    parts = [name.split("+") for name in names]
+    shared = {part for part in parts[0] if all(part in others for others in parts)} if parts else set()
+    short = ["+".join(_field(part) for part in own if part not in shared) for own in parts]
+    return short if all(short) and len(set(short)) == len(set(names)) == len(names) else list(names)
+
+
+def _field(part: str) -> str:
+    """``sample.budget.macs=0.5`` by its last name."""
+    place, sign, value = part.partition("=")
+    return f"{place.rpartition('.')[2]}{sign}{value}"
+
+
+def _row(network: ComparedNetwork, difference: Difference | None, *, several: bool) -> tuple[str, ...]:
+    low, high = network.interval
+    interval = f" ({100 * low:.2f} to {100 * high:.2f})" if math.isfinite(low) else ""
+    name = f"{network.name} ({network.detail})" if network.detail else network.name
+    accuracy = f"{100 * network.accuracy:.2f}{interval}" if math.isfinite(network.accuracy) else NOTHING
+    return (
+        name,
+        accuracy + network.comparability.note,
+        _difference(difference, several=several),
+        _counted(network.macs),
+        _counted(network.params),
+        _counted(network.file_bytes, "B"),
+        f"{network.latency_ms:.3g} ms" if math.isfinite(network.latency_ms) else NOTHING,
+        signed(network.score) if math.isfinite(network.score) else NOTHING,
+        network.verdict or NOTHING,
+    )
+
+
+def _difference(difference: Difference | None, *, several: bool) -> str:
+    if difference is None:
+        return NOTHING
+    words = difference_words(difference)
+    if not words:
+        return "not comparable" if difference.why_not else NOTHING
+    return f"{words} from {difference.against}" if several else words
+
+
+def _counted(value: float, unit: str = "") -> str:
+    return f"{count(value)}{unit}" if math.isfinite(value) else NOTHING
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", r"\|")

@@ -1,0 +1,32 @@
+"""A comparison as a run of MLflow."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from eyas.operations.tracking.mlflow_store import MlflowStore, retry
+from eyas.operations.tracking.runs import MAX_TAG, finish_run, start_pipeline
+from eyas.storage import redact
+
+MAX_NAME = 250
+"""Characters of a run's name that MLflow takes."""
+
+
+def record_comparison(
+    store: MlflowStore, name: str, addresses: Sequence[str], files: Mapping[str, str], note: str
+) -> str:
+    """A run of its own; returns its id.
+
+    Args:
+        store: an opened store.
+        name: of the run.
+        addresses: what was compared.
+        files: artifacts, by name.
+        note: the run's description.
+    """
+    tags = {"eyas.kind": "comparison", "eyas.compared": json.dumps(list(addresses)), "mlflow.note.content": note}
+    tags = {tag: redact(text)[:MAX_TAG] for tag, text in tags.items()}
+    run_id = start_pipeline(store, name[:MAX_NAME], tags=tags)
+    for file, text in files.items():
+        retry(store.client.log_text, run_id, text, file)
+    finish_run(store, run_id)
+    return run_id

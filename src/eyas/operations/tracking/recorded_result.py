@@ -1,0 +1,56 @@
+"""What a pipeline run recorded, as its stages' runs have it: numbers, and the files that were kept."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eyas.errors import BadInputError
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
+from eyas.operations.tracking.runs import REPORT
+
+_RUN = ".run"
+
+
+def pipeline_tags(store: MlflowStore, run_id: str) -> dict[str, str]:
+    """Tags of a pipeline run.
+
+    Raises:
+        BadInputError: there is no such run, or it is that of something else.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        tags: dict[str, str] = retry(store.client.get_run, run_id).data.tags
+    except MlflowException as error:
+        if error.error_code not in ABSENT:
+            raise
+        msg = f"{run_id}: MLflow has no such run; `eyas status` and `make ui` show the runs there are"
+        raise BadInputError(msg) from None
+    if tags.get("eyas.kind") != "pipeline":
+        kind = tags.get("eyas.kind") or tags.get("eyas.stage") or "something else"
+        msg = f"{run_id} is a run of {kind}: name one of the whole pipeline"
+        raise BadInputError(msg)
+    return tags
+
+
+def stage_metrics(store: MlflowStore, tags: Mapping[str, str]) -> dict[str, float]:
+    """Of the stages that a pipeline run, of these tags, made or linked; as ``<stage>.<name>``."""
+    metrics: dict[str, float] = {}
+    for tag, run_id in tags.items():
+        if tag.startswith("eyas.") and tag.endswith(_RUN):
+            stage = tag.removeprefix("eyas.").removesuffix(_RUN)
+            numbers = retry(store.client.get_run, run_id).data.metrics
+            metrics |= {f"{stage}.{name.removeprefix(f'{stage}.')}": value for name, value in numbers.items()}
+    return metrics
+
+
+def report_json(store: MlflowStore, run_id: str, name: str, folder: Path) -> dict[str, Any]:
+    """A JSON file beside the report of a pipeline run; empty where it has none."""
+    place = f"{REPORT}/{name}"
+    if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, REPORT)):
+        return {}
+    content: dict[str, Any] = json.loads(
+        Path(retry(store.client.download_artifacts, run_id, place, str(folder))).read_text()
+    )
+    return content

@@ -1,0 +1,205 @@
+"""The networks that ``eyas compare`` is given by name: a profile's, a registered version's, an MLflow run's."""
+
+import itertools
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+
+from eyas.data.comparability import Comparability, read_comparability
+from eyas.data.index import dataset_digest, read_index
+from eyas.data.manifest import INDEX
+from eyas.errors import BadInputError
+from eyas.operations.comparison.compared_network import ComparedNetwork
+from eyas.operations.report import LATENCY, read_results, verdict_on
+from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
+from eyas.operations.tracking.candidate_alias import budget_words
+from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
+from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
+from tasks.dvc_lock import require_as_made
+from tasks.profile_name import DEFAULT
+from tasks.record import open_store
+from tasks.register import stage_metrics
+from tasks.registered_checkpoint import SCHEME
+from tasks.workspace import Workspace, open_workspace
+from tasks.workspace_files import ORIGIN
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(/(?P<number>\d+)|@(?P<alias>[\w-]+))")
+VERDICT = "eyas.verdict"
+_EXPORTED = ("manifest.json", "model.onnx")
+
+
+@dataclass(frozen=True)
+class NetworkFinder:
+    """Knows where a name may lead: the checkout's profiles, the model registry, the runs.
+
+    Args:
+        workspace: whose registered model a bare number or alias is of.
+        scratch: where files of versions and runs are brought.
+    """
+
+    workspace: Workspace
+    scratch: Path
+
+    @cached_property
+    def store(self) -> MlflowStore:
+        """Opened when the first name needs it."""
+        return open_store(self.workspace)
+
+    @property
+    def model(self) -> str:
+        """The registered model."""
+        return self.workspace.params.register_.model
+
+    def network(self, name: str) -> ComparedNetwork:
+        """What a name stands for.
+
+        Raises:
+            BadInputError: nothing has it, or what has it made no network; says what there is.
+        """
+        if name.endswith((".yaml", ".yml")):
+            opened = open_workspace(self.workspace.root, Path(name))
+            return of_profile(opened.name, opened.folder)
+        if name.startswith(SCHEME):
+            return self._of_address(name)
+        if _RUN_ID.fullmatch(name):
+            return self._of_run(name)
+        if name.isdigit():
+            version = model_registry.get_version(self.store, self.model, name)
+            return replace(self._of_version(version), name=f"version {name}", detail=budget_words(version))
+        if name in self.profiles():
+            return of_profile(name, self.folder_of(name))
+        version = model_registry.get_alias(self.store, self.model, name)
+        if version is None:
+            raise BadInputError(self._unknown(name))
+        return replace(self._of_version(version), name=name)
+
+    def profiles(self) -> list[str]:
+        """Names of the workspaces there are."""
+        folder = self.workspace.root / "workspaces"
+        return [DEFAULT, *sorted(path.name for path in folder.glob("*") if (path / "params.yaml").exists())]
+
+    def folder_of(self, profile: str) -> Path:
+        """Of a workspace."""
+        root = self.workspace.root
+        return root if profile == DEFAULT else root / "workspaces" / profile
+
+    def _of_address(self, address: str) -> ComparedNetwork:
+        match = _ADDRESS.fullmatch(address)
+        if match is None:
+            msg = f"{address}: expected models:/NAME/NUMBER or models:/NAME@ALIAS"
+            raise BadInputError(msg)
+        version = model_registry.named_version(self.store, match["model"], match["number"] or match["alias"])
+        return replace(self._of_version(version), name=address.removeprefix(SCHEME))
+
+    def _of_version(self, version: Version) -> ComparedNetwork:
+        files = model_registry.download(self.store, version, self.scratch / f"{version.name}-{version.number}")
+        latency = files / LATENCY
+        return ComparedNetwork(
+            name=str(version),
+            kind="version",
+            address=f"{SCHEME}{version.name}/{version.number}",
+            metrics=version.metrics or recorded_metrics(self.store, pipeline_tags(self.store, version.run_id)),
+            latency=json.loads(latency.read_text()) if latency.exists() else {},
+            verdict=version.tags.get(VERDICT, ""),
+            detail=", ".join(filter(None, (f"version {version.number}", budget_words(version)))),
+            test_set=self._test_set(version.run_id),
+            comparability=Comparability.from_tags(version.tags) or Comparability(),
+            files=files,
+        )
+
+    def _of_run(self, run_id: str) -> ComparedNetwork:
+        tags = pipeline_tags(self.store, run_id)
+        folder = self.scratch / run_id
+        folder.mkdir(exist_ok=True)
+        brought = [download_stage_file(self.store, run_id, "export", name, folder) for name in _EXPORTED]
+        return ComparedNetwork(
+            name=f"run {run_id[:8]}",
+            kind="run",
+            address=run_id,
+            metrics=recorded_metrics(self.store, tags),
+            latency=report_json(self.store, run_id, LATENCY, folder),
+            verdict=tags.get(VERDICT, ""),
+            detail=tags.get("eyas.profile", ""),
+            test_set=self._test_set(run_id),
+            comparability=Comparability.from_tags(tags) or Comparability(),
+            files=folder if all(brought) else None,
+        )
+
+    def _test_set(self, run_id: str) -> str:
+        folder = self.scratch / f"index-{run_id}"
+        folder.mkdir(exist_ok=True)
+        index = download_stage_file(self.store, run_id, "fetch", INDEX, folder)
+        return digest_of_test(index) if index else ""
+
+    def _unknown(self, name: str) -> str:
+        aliases = model_registry.list_aliases(self.store, self.model)
+        numbers = [version.number for version in model_registry.list_versions(self.store, self.model)]
+        near = get_close_matches(name, [*self.profiles(), *aliases], n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        return (
+            f"{name} is no profile, version, alias or run{hint}: there are the profiles {_listed(self.profiles())}; "
+            f"versions of {self.model}: {_listed(numbers)}; aliases: {_listed(sorted(aliases))}; a parameter file ends "
+            "in .yaml, a run has 32 digits"
+        )
+
+
+def of_profile(name: str, folder: Path) -> ComparedNetwork:
+    """What the stages left in a workspace.
+
+    Raises:
+        BadInputError: a stage has not run.
+        ChecksumError: a file is not what its stage wrote.
+    """
+    artifacts = folder / "artifacts"
+    try:
+        results = read_results(artifacts)
+    except FileNotFoundError as error:
+        msg = f"profile {name} has no result yet ({error.filename} is not there): bring it up to date with eyas run"
+        raise BadInputError(msg) from error
+    require_as_made(folder)
+    index = artifacts / "fetch" / INDEX
+    return ComparedNetwork(
+        name=_said(name, folder),
+        kind="profile",
+        address=name,
+        metrics=stage_metrics(artifacts),
+        latency=results.latency,
+        verdict=verdict_on(results).tags()[VERDICT],
+        test_set=digest_of_test(index) if index.exists() else "",
+        comparability=read_comparability(artifacts / "baseline"),
+        files=artifacts / "export",
+    )
+
+
+def _said(name: str, folder: Path) -> str:
+    """What a profile sets, where its name holds only a hash of it."""
+    origin = folder / ORIGIN
+    words = shlex.split(json.loads(origin.read_text())["command"]) if origin.exists() else []
+    options = dict(itertools.pairwise(words))
+    sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
+    if "--name" in options or not sets:
+        return name
+    return "+".join([Path(options["--params"]).stem, *sets])
+
+
+def digest_of_test(index: Path) -> str:
+    """Of the test images and their labels, wherever they are stored and whatever else is in the data set."""
+    return dataset_digest([row for row in read_index(index) if row.split == "test"], {})
+
+
+def fetched_folders(finder: NetworkFinder) -> Iterator[Path]:
+    """Where data sets lie that may hold the test images, the workspace's own first."""
+    own = finder.workspace.folder
+    for folder in dict.fromkeys((own, *map(finder.folder_of, finder.profiles()))):
+        if (folder / "artifacts" / "fetch" / INDEX).exists():
+            yield folder / "artifacts" / "fetch"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"

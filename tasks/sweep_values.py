@@ -1,0 +1,62 @@
+"""``--sweep section.field=value,value``: the overrides of each profile, all combinations of several sweeps."""
+
+import itertools
+import json
+from collections.abc import Sequence
+
+from eyas.config.safe_yaml import load_yaml
+from eyas.errors import ParameterError
+from tasks.profile_name import profile_overrides
+
+MOST_PROFILES = 32
+"""Each is a whole run."""
+
+
+def swept_overrides(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> list[list[str]]:
+    """What each profile of a sweep sets besides ``overrides``, in the order in which they are written.
+
+    Args:
+        sweeps: ``section.field=value,value`` each, the values in YAML.
+        overrides: ``section.field=value`` each, the same for all profiles.
+
+    Raises:
+        ParameterError: a sweep has another form, sweeps what makes no other profile, or they are too many.
+    """
+    fields = [_field(sweep) for sweep in sweeps]
+    fixed = {_field(override) for override in overrides}
+    for field in fields:
+        if fields.count(field) > 1 or field in fixed:
+            msg = f"--sweep {field}: is {'set, too' if field in fixed else 'swept twice'}: say it once"
+            raise ParameterError(msg)
+    grid = [list(items) for items in itertools.product(*map(_items, sweeps))]
+    if len(grid) > MOST_PROFILES:
+        msg = f"--sweep: {len(grid)} profiles, at most {MOST_PROFILES} are run by one command: give fewer values"
+        raise ParameterError(msg)
+    return grid
+
+
+def _items(sweep: str) -> list[str]:
+    """One override for each value."""
+    field, sign, text = sweep.partition("=")
+    values = load_yaml(f"[{text}]", f"--sweep {sweep}: the values") if sign else []
+    if "." not in field or not values or None in values:
+        msg = f"--sweep {sweep}: expected section.field=value,value, for instance sample.budget.macs=0.75,0.5,0.25"
+        raise ParameterError(msg)
+    items = [f"{field}={_written(value)}" for value in values]
+    if not profile_overrides(items):
+        msg = f"--sweep {field}: no stage reads it, so its values are no different profiles; sweep a stage's field"
+        raise ParameterError(msg)
+    twice = next((item for item in items if items.count(item) > 1), None)
+    if twice:
+        msg = f"--sweep {sweep}: {twice} stands there twice"
+        raise ParameterError(msg)
+    return items
+
+
+def _written(value: object) -> str:
+    """As ``--set`` takes it; words stay as they are."""
+    return value if isinstance(value, str) and load_yaml(value, "a value") == value else json.dumps(value)
+
+
+def _field(item: str) -> str:
+    return item.partition("=")[0]

@@ -1,0 +1,137 @@
+"""A sweep: one profile after another; what fails is told and loses nobody else."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from eyas.errors import ParameterError, StorageError
+from eyas.operations.report import read_results
+from flows import comparison_commands, sweep
+from flows.pipeline import Outcome
+from flows.sweep import Sweep, smallest_success
+from tasks.workspace import Workspace, open_workspace
+from tests.support.workspace import write_workspace
+
+SEEDS = ("score.seed=1", "score.seed=2", "score.seed=3")
+
+
+class View:
+    """What was shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def show(self, markup: str) -> None:
+        self.lines.append(markup)
+
+    warn = show
+
+
+@pytest.fixture
+def workspaces(make_workspace: Callable[..., Workspace]) -> tuple[Workspace, ...]:
+    root = make_workspace().root
+    return tuple(open_workspace(root, overrides=[seed]) for seed in SEEDS)
+
+
+def swept(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch, error: BaseException | None
+) -> tuple[Sweep, View, list[tuple[list[str], dict[str, bool]]]]:
+    """A sweep whose second profile ends with an error."""
+    calls: list[tuple[list[str], dict[str, bool]]] = []
+
+    def pipeline(_: str, overrides: Sequence[str], name: str | None, **how: bool) -> Outcome:
+        calls.append(([*overrides], how))
+        if error and "score.seed=2" in overrides:
+            raise error
+        return Outcome("profile", "folder", "run", "7", ())
+
+    monkeypatch.setattr(sweep, "pipeline", pipeline)
+    view, one = View(), Sweep(workspaces, SEEDS)
+    one.run("params.yaml", [[seed] for seed in SEEDS], view, wait=False, register=True)  # type: ignore[arg-type]
+    return one, view, calls
+
+
+def test_every_profile_runs_once_in_order(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    one, view, calls = swept(workspaces, monkeypatch, None)
+    assert calls == [([seed], {"wait": False, "register": True}) for seed in SEEDS]
+    assert view.lines == [f"[bold]{seed}[/]  ({number} of 3)" for number, seed in enumerate(SEEDS, start=1)]
+    assert (one.status, [*one.outcomes]) == (0, [workspace.name for workspace in workspaces])
+
+
+@pytest.mark.parametrize("error", [StorageError("the disk is full"), RuntimeError("the disk is full")])
+def test_one_that_fails_does_not_lose_the_others(
+    workspaces: tuple[Workspace, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        one, view, calls = swept(workspaces, monkeypatch, error)
+    assert len(calls) == 3
+    assert (one.status, one.failed) == (1, {workspaces[1].name: "the disk is full"})
+    assert view.lines[2] == "score.seed=2 failed: the disk is full"
+    assert ("Traceback" in caplog.text) == isinstance(error, RuntimeError), "what does not explain itself is in the log"
+
+
+def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _, _ = swept(workspaces, monkeypatch, StorageError("the disk is full"))
+    for number, workspace in enumerate(workspaces):
+        write_workspace(workspace.artifacts, seed=number)
+        good = {"test_images": 100_000, "test_gained": 3, "test_lost": 5}
+        metrics = workspace.artifacts / "finetune/metrics.json"
+        metrics.write_text(json.dumps(json.loads(metrics.read_text()) | good | {"score_gained": 4}))
+    macs = [read_results(workspace.artifacts).winner.macs for workspace in workspaces]
+    smallest = smallest_success([workspaces[0], workspaces[2]])
+    assert smallest is min((workspaces[0], workspaces[2]), key=lambda each: macs[workspaces.index(each)])
+    assert smallest_success([]) is None
+    one.print_summary(None, Path("sweep.log"))
+    printed = capsys.readouterr().out
+    assert "score.seed=2 failed: the disk is full" in printed
+    assert "run --params params.yaml --set score.seed=2\n" in printed
+    assert f"--set {smallest.arguments[-1]} --version 7   (the smallest that succeeded)" in printed
+    assert f"compare {workspaces[0].name} {workspaces[2].name} --html comparison.html" in printed
+    assert [line.partition(":")[0] for line in one.headlines()] == ["score.seed=1", "score.seed=3"]
+    content = json.loads(one.as_json(None, Path("sweep.log")))
+    assert [profile["version"] for profile in content["profiles"]] == ["7", "7"]
+    assert content["failed"] == one.failed
+
+
+def test_ctrl_c_ends_all(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        swept(workspaces, monkeypatch, KeyboardInterrupt())
+
+
+def test_a_wrong_field_or_value_is_refused_before_anything_runs(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = workspaces[0].root
+    monkeypatch.setattr(comparison_commands, "ROOT", root)
+    monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
+    how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
+    with pytest.raises(ParameterError, match=r"sample.budgt: no such parameter, did you mean budget\? sample knows"):
+        comparison_commands.sweep(None, [], ["sample.budgt.macs=0.5,0.25"], **how)
+    with pytest.raises(ParameterError) as refused:
+        comparison_commands.sweep(None, [], ["sample.budget.macs=0.5,-1,few"], **how)
+    assert "sample.budget.macs: Input should be greater than 0; given: -1" in str(refused.value)
+    assert "given: 'few'" in str(refused.value), "every wrong value is told"
+
+
+def test_a_profile_that_could_not_run_or_is_held_refuses_the_whole_sweep(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eyas.errors import BusyError
+    from tasks import preflight
+    from tasks.preflight import Preflight
+
+    faults = {workspaces[1].name: ("fetch.train: gone",)}
+    monkeypatch.setattr(preflight, "look", lambda one: Preflight(one.name, faults.get(one.name, ())))
+    with pytest.raises(ParameterError, match="fetch.train: gone"):
+        sweep.require_ready(workspaces, wait=False)
+    faults.clear()
+    with workspaces[2]._held(wait=False), pytest.raises(BusyError):
+        sweep.require_ready(workspaces, wait=False)

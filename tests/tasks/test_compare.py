@@ -1,0 +1,147 @@
+"""``eyas compare`` on real small networks: profiles, registered versions and runs, by any of their names."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eyas.data import open_dataset
+from eyas.data.index import read_index, write_index
+from eyas.deploy.exported_model import ExportedModel
+from eyas.errors import BadInputError
+from eyas.operations import tracking
+from eyas.operations.paired_counts import PairedCounts
+from eyas.operations.tracking import Version
+from tasks import compare
+from tasks.compare import compare_named, log_comparison
+from tasks.compared_networks import _said
+from tasks.record import open_store
+from tasks.workspace import Workspace
+from tests.tasks.registering import Setting, enter, write_lock
+
+
+def entered(workspace: Workspace) -> Version:
+    """A registered version whose run has recorded its stages."""
+    version = enter(workspace)
+    store = open_store(workspace)
+    for stage in ("fetch", "baseline", "finetune", "export"):
+        record = tracking.StageRecord(stage, f"{stage} of {version}", workspace.artifacts / stage)
+        tracking.record_stage(store, version.run_id, record)
+    tracking.tag_run(store, version.run_id, {"eyas.verdict": "lost"})
+    return version
+
+
+def right(folder: Path, artifacts: Path) -> np.ndarray:
+    """Which test images an exported network is right on."""
+    test = open_dataset(artifacts / "fetch").split("test")
+    return ExportedModel.open(folder).answers(test.images()) == test.labels.numpy()
+
+
+def test_profile_version_and_run_of_one_network_are_equal_and_another_differs(
+    setting: Setting, root: Path, lock: str, spoilt: Callable[[Workspace], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = setting()
+    version = entered(workspace)
+    good = right(workspace.artifacts / "export", workspace.artifacts)
+    same = compare_named(workspace, ["default", "1", "candidate", version.run_id])
+    assert [(one.kind, one.name) for one in same.networks] == [
+        *(
+            ("profile", "default"),
+            ("version", "version 1"),
+            ("version", "candidate"),
+            ("run", f"run {version.run_id[:8]}"),
+        ),
+    ]
+    assert same.networks[2].detail == "version 1, macs=0.5"
+    assert len({(one.accuracy, one.macs, one.file_bytes, one.test_set) for one in same.networks}) == 1
+    assert same.networks[3].verdict == "lost"
+    assert [one and one.paired for one in same.differences] == [None, *[PairedCounts(349, 0, 0)] * 3]
+    spoilt(workspace)
+    write_lock(root, "spoilt")
+    entered(workspace)
+    bad = right(workspace.artifacts / "export", workspace.artifacts)
+    model = workspace.params.register_.model
+    both = compare_named(workspace, ["1", f"models:/{model}/2"])
+    assert both.differences[1] is not None
+    assert both.differences[1].paired == PairedCounts(349, int((bad & ~good).sum()), int((good & ~bad).sum()))
+    monkeypatch.setattr(ExportedModel, "answers", lambda *_: pytest.fail("nobody is asked twice"))
+    again = compare_named(workspace, [f"models:/{model}@candidate", "1"])
+    assert again.differences[1] is not None
+    assert again.differences[1].paired == both.differences[1].paired.mirrored
+
+
+def test_other_test_images_are_shown_without_a_difference(setting: Setting, root: Path) -> None:
+    workspace = setting()
+    version = entered(workspace)
+    index = root / "artifacts/fetch/index.parquet"
+    was = index.read_bytes()
+    shutil.rmtree(root / ".eyas" / compare.ANSWERS, ignore_errors=True)
+    rows = read_index(index)
+    write_index(index, [row for row in rows if row != next(one for one in rows if one.split == "test")])
+    try:
+        comparison = compare_named(workspace, ["1", "default"])
+        assert comparison.differences[1].paired is None
+        assert "were tested on different images" in comparison.notes[0]
+        both = compare_named(workspace, ["1", version.run_id])
+    finally:
+        index.write_bytes(was)
+    why = "their test images are in no workspace here: bring one up to date with `eyas run`"
+    assert both.notes == [f"run {version.run_id[:8]} is not held against version 1: {why}"]
+
+
+def test_a_name_that_leads_nowhere_is_told_with_what_there_is(setting: Setting, root: Path) -> None:
+    workspace = setting()
+    entered(workspace)
+    with pytest.raises(BadInputError) as refused:
+        compare_named(workspace, ["default", "candidat"])
+    assert "candidat is no profile, version, alias or run (did you mean candidate?): there are" in str(refused.value)
+    assert "profiles default; versions of" in str(refused.value)
+    for names, why in (
+        (["default", "7"], "has no version 7; registered versions: 1"),
+        (["default", "0" * 32], "MLflow has no such run"),
+        (["default", "models:/x"], "expected models:/NAME/NUMBER or models:/NAME@ALIAS"),
+        (["default", "default"], "default is named twice"),
+        (["default"], "one network alone compares with nothing"),
+    ):
+        with pytest.raises(BadInputError, match=why):
+            compare_named(workspace, names)
+
+
+def test_a_profile_without_a_result_says_what_to_do(setting: Setting, root: Path) -> None:
+    workspace, folder = setting(), root / "workspaces" / "unfinished"
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("")
+    with pytest.raises(BadInputError, match="profile unfinished has no result yet .*bring it up to date with eyas run"):
+        compare_named(workspace, ["default", "unfinished"])
+
+
+def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(tmp_path: Path) -> None:
+    origin = tmp_path / "origin.json"
+    assert _said("mine", tmp_path) == "mine"
+    for command, name in (
+        ("eyas run --params configs/net.yaml --set score.seed=3 --set sample.budget.macs=0.25", None),
+        ("eyas run --params configs/net.yaml --set score.seed=3 --name mine", "mine"),
+        ("eyas run --params configs/mine.yaml", "mine"),
+    ):
+        origin.write_text(json.dumps({"params_file": "net.yaml", "command": command}))
+        assert _said("mine", tmp_path) == (name or "net+score.seed=3+sample.budget.macs=0.25")
+
+
+def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: Path, tmp_path: Path) -> None:
+    workspace = setting()
+    entered(workspace)
+    comparison = compare_named(workspace, ["default", "1"])
+    store, run_id = open_store(workspace), log_comparison(workspace, comparison)
+    run = store.client.get_run(run_id)
+    assert run.info.run_name == compare.title_of(comparison) == "compare default, version 1"
+    model = workspace.params.register_.model
+    assert json.loads(run.data.tags["eyas.compared"]) == ["default", f"models:/{model}/1"]
+    assert "| default |" in run.data.tags["mlflow.note.content"]
+    names = ("comparison.html", "comparison.md", "comparison.json")
+    html, table, content = (Path(store.client.download_artifacts(run_id, name, str(tmp_path))) for name in names)
+    assert "<h1>compare default, version 1</h1>" in html.read_text()
+    assert table.read_text() == run.data.tags["mlflow.note.content"]
+    assert json.loads(content.read_text()) == json.loads(json.dumps(comparison.as_dict()))
