@@ -71,7 +71,8 @@ def own_code(workspace: Workspace) -> StageInputs:
 
 def search_path(workspace: Workspace) -> list[str]:
     """Where a stage's process looks for modules, first of all."""
-    return [str(folder) for folder in (workspace.folder, workspace.root, *python_path(workspace), *sys.path)]
+    beside = workspace.params_file.resolve().parent
+    return [str(folder) for folder in (workspace.folder, workspace.root, *python_path(workspace), *sys.path, beside)]
 
 
 def python_path(workspace: Workspace) -> list[Path]:

@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eyas.config import PipelineParams, read_sections
+from eyas.config import PipelineParams, apply_overrides, read_sections
 from eyas.errors import EyasError, ParameterError
 from tasks import preflight_network, preflight_places
 from tasks.preflight_network import look_at_network
-from tasks.workspace import Workspace, apply_overrides, open_workspace
+from tasks.workspace import Workspace, open_workspace
 
 Check = Callable[[PipelineParams, Path, Path], None]
 """``(params, checkout, artifacts)``; raises an error that explains itself, relative paths start at the checkout."""
