@@ -25,6 +25,8 @@ QUICK: Mapping[str, Check] = {
     "fetch.test": preflight_places.check_test,
     "baseline.architecture": preflight_network.check_factory,
     "baseline.checkpoint": preflight_places.check_checkpoint,
+    "baseline.recipe": preflight_network.check_dense_recipe,
+    "finetune.recipe": preflight_network.check_recipe,
     "export.exporters": preflight_network.check_exporters,
     "runtime.device": preflight_network.check_device,
     "runtime.cluster": preflight_network.check_cluster,

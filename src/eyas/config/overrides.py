@@ -27,7 +27,8 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             msg = f"--set {item}: expected section.field=value, for instance score.seed=3"
             raise ParameterError(msg)
         *parents, last = place.split(".")
-        target, model = result, PipelineParams
+        target = result
+        model: Any = PipelineParams
         for depth, parent in enumerate(parents, start=1):
             field = fields_of(model).get(parent)
             inner = _options(target.get(parent), field)

@@ -9,8 +9,9 @@ from typing import Any
 from eyas.component import import_installed_plugins, import_plugin
 
 WORKSPACES = "workspaces"
+"""Folder of the checkout that holds them."""
 ORIGIN = "origin.json"
-"""In a workspace, which is a folder in ``workspaces/`` of the checkout: the parameter file that it belongs to, as seen from the checkout, and the command that made it."""
+"""In a workspace: the parameter file that it belongs to, as seen from the checkout, and the command that made it."""
 
 
 def find_modules_of(params_file: Path) -> None:
@@ -19,7 +20,7 @@ def find_modules_of(params_file: Path) -> None:
     A workspace's modules lie beside the parameter file that it was made of.
     """
     origin = params_file.resolve().with_name(ORIGIN)
-    if origin.parents[1].name == WORKSPACES and origin.exists():
+    if origin.parent.parent.name == WORKSPACES and origin.exists():
         checkout = origin.parents[2]
         params_file = checkout / json.loads(origin.read_text())["params_file"]
     folder = str(params_file.resolve().parent)
