@@ -87,6 +87,20 @@ def read_sections(path: Path) -> dict[str, Any]:
     return content
 
 
+def import_plugins_of(path: Path) -> None:
+    """Import what is installed and what a parameter file names under ``plugins``, whatever else it holds.
+
+    Raises:
+        ParameterError: the file cannot be read, or a plugin cannot be imported.
+    """
+    content = read_sections(path)
+    find_modules_of(path)
+    try:
+        import_plugins(content.get("plugins"))
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from error
+
+
 def parse_params(content: Any, where: str = "params") -> PipelineParams:
     """Check parameters that were read already; ``where`` names them in the message."""
     if not isinstance(content, Mapping):
