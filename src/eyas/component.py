@@ -94,8 +94,10 @@ class Component(Options):
             import_installed_plugins()
         members = cls.members()
         if not isinstance(kind, str) or kind not in members:
-            near = nearest(kind, members)
-            msg = f"unknown {cls.family} kind {kind!r} in {value!r}{near}; available: {', '.join(members)}"
+            msg = (
+                f"unknown {cls.family} kind {kind!r} in {value!r}{nearest(kind, members)}; available: "
+                f"{', '.join(members)}; those of a plugin once it is installed, or named under plugins"
+            )
             raise ParameterError(msg)
         return members[kind].model_validate(options)
 
@@ -113,7 +115,7 @@ def import_members(package: str, path: Iterable[str]) -> None:
             importlib.import_module(f"{package}.{module.name}")
 
 
-def import_plugin(name: str, where: str = "plugins") -> None:
+def import_plugin(name: str, where: str) -> None:
     """Import a module, or every module of a package, so that the members that it defines can be chosen.
 
     Args:

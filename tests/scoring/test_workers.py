@@ -219,7 +219,7 @@ def plugin(tmp_path, monkeypatch):
     """A scorer in a folder that only this process looks for modules in, at the end of its path."""
     (tmp_path / "spread_plugin.py").write_text(SPREAD)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    import_plugin("spread_plugin")
+    import_plugin("spread_plugin", "this test")
     yield tmp_path / "spread_plugin.py"
     del Scorer.registry["spread"], sys.modules["spread_plugin"]
 

@@ -15,10 +15,11 @@ import yaml
 
 from eyas.cli.catalogue import find
 from eyas.component import families
-from eyas.config import load_params
+from eyas.config import load_params, parse_params
 from eyas.config.plugins import find_modules_of
 from eyas.errors import ParameterError
-from tasks.named_inputs import own_code, plugins, write_inputs
+from tasks.named_inputs import own_code, write_inputs
+from tasks.named_inputs import plugins as plugins_in
 from tasks.users_code import of_the_users_code
 from tasks.workspace import Workspace, open_workspace
 from tests.tasks.conftest import BASELINE
@@ -106,7 +107,7 @@ def test_what_is_edited_makes_the_stages_stale_that_use_it(checkout: Path) -> No
         "recipe": {"finetune"},
         "my_training": {"finetune"},
     }
-    assert set(plugins(workspace.params)) == {
+    assert set(plugins_in(workspace.params)) == {
         f"{family} {kind} of my_pruning.{family}" for family, kind in KINDS.items()
     }
     code = {"own": {name: digest for part in own_code(workspace).values() for name, digest in part.items()}}
@@ -152,6 +153,12 @@ def test_a_plugin_that_cannot_be_imported_is_one_line(name: str | None, text: st
     assert "\n" not in str(told.value)
     file = checkout.parent / "elsewhere" / "mine.yaml"
     assert str(told.value).startswith(f"{file}: plugins: my_pruning {words}")
+
+
+@pytest.mark.parametrize("plugins", ["my_pruning", [3], ["my-pruning"], {"my_pruning": 1}, [""]])
+def test_what_names_no_modules_is_refused(plugins: object) -> None:
+    with pytest.raises(ParameterError, match=r"plugins: expected names of modules in a list, as in \[my_package"):
+        parse_params({"plugins": plugins})
 
 
 @pytest.mark.usefixtures("_forgotten")

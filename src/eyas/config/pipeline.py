@@ -4,14 +4,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field, ValidationError
 
 from eyas.component import nearest
 from eyas.config.fields import fields_of, model_at
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
-from eyas.config.plugins import find_modules_of, import_plugins
+from eyas.config.plugins import ModuleNames, find_modules_of, import_plugins
 from eyas.config.safe_yaml import load_yaml
 from eyas.config.section import Section
 from eyas.config.stages import (
@@ -42,7 +42,7 @@ class PipelineParams(Section):
     schedule: ScheduleParams = ScheduleParams()
     notify: NotifyParams = NotifyParams()
     runtime: RuntimeParams = RuntimeParams()
-    plugins: tuple[Annotated[str, Field(pattern=r"^[^\W\d]\w*(\.[^\W\d]\w*)*$")], ...] = ()
+    plugins: ModuleNames = ()
     """Modules, or packages of modules, that define further members of families, as in ``[my_package.pruning]``: from
     the folder of the parameter file, or from anywhere that Python looks."""
 
@@ -93,12 +93,8 @@ def import_plugins_of(path: Path) -> None:
     Raises:
         ParameterError: the file cannot be read, or a plugin cannot be imported.
     """
-    content = read_sections(path)
     find_modules_of(path)
-    try:
-        import_plugins(content.get("plugins"))
-    except ParameterError as error:
-        raise ParameterError(f"{path}: {error}") from error
+    import_plugins(read_sections(path).get("plugins"), str(path))
 
 
 def parse_params(content: Any, where: str = "params") -> PipelineParams:
@@ -106,10 +102,7 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
     if not isinstance(content, Mapping):
         msg = f"{where} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
         raise ParameterError(msg)
-    try:
-        import_plugins(content.get("plugins"))
-    except ParameterError as error:
-        raise ParameterError(f"{where}: {error}") from error
+    import_plugins(content.get("plugins"), where)
     try:
         params = PipelineParams.model_validate(content)
         require_test_set(params.fetch, params.baseline)

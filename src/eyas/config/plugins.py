@@ -4,7 +4,9 @@ import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from eyas.component import import_installed_plugins, import_plugin
 
@@ -29,13 +31,29 @@ def find_modules_of(params_file: Path) -> None:
     importlib.invalidate_caches()
 
 
-def import_plugins(names: Any) -> None:
-    """Import installed plugins, and those that ``plugins`` names; what is no list of names is told where it is checked.
+def _are_modules(names: Any) -> bool:
+    """Whether this is a list of names that modules can have."""
+    if not isinstance(names, (list, tuple)):
+        return False
+    return all(isinstance(name, str) and all(part.isidentifier() for part in name.split(".")) for name in names)
+
+
+def _require_modules(names: Any) -> Any:
+    if not _are_modules(names):
+        msg = "expected names of modules in a list, as in [my_package.pruning]"
+        raise ValueError(msg)
+    return names
+
+
+ModuleNames = Annotated[tuple[str, ...], BeforeValidator(_require_modules)]
+
+
+def import_plugins(names: Any, where: str) -> None:
+    """Import installed plugins, and those that a file, ``where``, names; what is no list is told where it is checked.
 
     Raises:
         ParameterError: one cannot be imported.
     """
     import_installed_plugins()
-    for name in names if isinstance(names, list) else ():
-        if isinstance(name, str) and all(part.isidentifier() for part in name.split(".")):
-            import_plugin(name)
+    for name in names if _are_modules(names) else ():
+        import_plugin(name, f"{where}: plugins")

@@ -48,11 +48,9 @@ class Recipe(Component):
             return content
         name = name if is_reference(name) else name.lower()
         other = name != cls.model_fields["optimizer"].default
-        values = optimizer_defaults(name) if other else {}
-        return {field: value for field, value in values.items() if field in cls.model_fields} | {
-            **content,
-            "optimizer": name,
-        }
+        defaults = optimizer_defaults(name).items() if other else ()
+        left_out = {field: value for field, value in defaults if field in cls.model_fields}
+        return {**left_out, **content, "optimizer": name}
 
     @model_validator(mode="after")
     def _optimizer_steps(self) -> Self:
@@ -73,16 +71,22 @@ class Recipe(Component):
     @property
     def has_other_optimizer(self) -> bool:
         """Whether an optimiser is asked for that is not the recipe's own."""
-        return self.optimizer != type(self).model_fields["optimizer"].default
+        return bool(self.optimizer != type(self).model_fields["optimizer"].default)
 
     def make_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser that training uses: the recipe's own, or the one that is asked for instead."""
         return self.named_optimiser(model) if self.has_other_optimizer else self.optimiser(model)
 
-    def named_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """:attr:`optimizer`, with what the recipe says of learning rate, momentum and weight decay."""
+    def named_optimiser(self, model: nn.Module, **arguments: Any) -> torch.optim.Optimizer:
+        """:attr:`optimizer`, with what the recipe says of learning rate, momentum and weight decay.
+
+        Args:
+            model: all its parameters learn.
+            arguments: of the optimiser, where :attr:`optimizer_arguments` say nothing else.
+        """
+        arguments |= self.optimizer_arguments
         shared = {field: getattr(self, field) for field in SHARED if field in type(self).model_fields}
-        return make_optimizer(str(self.optimizer), self.parameter_groups(model), shared, self.optimizer_arguments)
+        return make_optimizer(str(self.optimizer), self.parameter_groups(model), shared, arguments)
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """All parameters that learn, as groups that a named optimiser takes."""

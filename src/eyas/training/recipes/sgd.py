@@ -10,7 +10,6 @@ from torch.nn import functional
 
 from eyas.component import Options, nearest
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
-from eyas.training.optimizers import make_optimizer
 from eyas.training.recipes.base import Recipe
 from eyas.training.references import Reference, import_reference, is_reference
 
@@ -111,9 +110,9 @@ class SGD(Recipe):
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum."""
-        further = {"nesterov": self.momentum > 0, **self.optimizer_arguments}
-        shared = {"learning_rate": self.learning_rate, "momentum": self.momentum, "weight_decay": self.weight_decay}
-        return make_optimizer(self.optimizer, self.parameter_groups(model), shared, further)
+        if self.optimizer == "sgd":
+            return self.named_optimiser(model, nesterov=self.momentum > 0)
+        return self.named_optimiser(model)
 
     def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
         """All parameters; those with one dimension (biases, batch-norm) decay only if told to."""
