@@ -1,4 +1,4 @@
-"""docs/extending.md as it is printed: a package of the user's own through the stages, in a workspace, by workers."""
+"""docs/extending.md as it is printed: a package of the user's own through the stages, in a workspace."""
 
 import csv
 import json
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from eyas.cli.catalogue import find
+from eyas.cli.reference import details
 from eyas.component import families
 from eyas.config import load_params, parse_params
 from eyas.config.plugins import find_modules_of
@@ -66,25 +67,26 @@ def opened(checkout: Path, *overrides: str) -> Workspace:
     return open_workspace(checkout, checkout.parent / "elsewhere" / "mine.yaml", overrides)
 
 
-def run_stage(workspace: Workspace, name: str) -> None:
-    """Run a stage as DVC does: a process in the workspace, which knows nothing but what lies there."""
-    environment = {**workspace.environment(), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
-    command = [sys.executable, "-m", f"tasks.{name}"]
-    done = subprocess.run(command, cwd=workspace.folder, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+STAGES = """
+from tasks import finetune, sample, score, stage
+for name, module in {"sample": sample, "score": score, "finetune": finetune}.items():
+    stage.main(name, getattr(module, name), module.FIELDS)
+"""
 
 
 @pytest.mark.usefixtures("_forgotten")
 def test_the_page_through_the_stages(checkout: Path, pruned_digits: Path) -> None:
-    workspace = opened(checkout, *SMALL, "runtime.workers=2", "runtime.threads=1", "runtime.device=cpu")
+    workspace = opened(checkout, *SMALL, "runtime.threads=1", "runtime.device=cpu")
     with workspace.locked():
         for name in ("fetch", "baseline"):
             shutil.copytree(pruned_digits / name, workspace.artifacts / name)
-        for name in ("sample", "score", "finetune"):
-            run_stage(workspace, name)
+        environment = {**workspace.environment(), "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+        command = [sys.executable, "-c", STAGES]  # in the workspace, and knows nothing but what lies there
+        done = subprocess.run(command, cwd=workspace.folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     diagnostics = json.loads((workspace.artifacts / "score/diagnostics.json").read_text())
     assert diagnostics["settings"]["scorer"] == {"kind": "margin"}
-    (epoch,) = csv.DictReader((workspace.artifacts / "finetune/history.csv").open())
+    (epoch,) = csv.DictReader((workspace.artifacts / "finetune/history.csv").read_text().splitlines())
     assert float(epoch["learning_rate"]) == pytest.approx(0.002 * (1 - 0.75 / 2))  # the third of three steps
     recipe = workspace.params.finetune.recipe
     assert (recipe.kind, recipe.batch_size, recipe.optimizer) == ("straight", 256, "adamw")
@@ -119,7 +121,8 @@ def test_the_catalogue_shows_them_with_their_module_and_options(checkout: Path) 
     opened(checkout)
     for family, kind in KINDS.items():
         (entry,) = find(kind)
-        assert entry.summary.endswith(f"From my_pruning.{family}.")
+        assert entry.origin == f"my_pruning.{family}"
+        assert f" (from my_pruning.{family})" in details(entry)
     (entry,) = find("largest_weight")
     assert [(option.name, option.default) for option in entry.parameters] == [("power", "1.0")]
 

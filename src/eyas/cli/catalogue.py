@@ -30,6 +30,8 @@ class CatalogueEntry:
     """arXiv identifiers in its docstring."""
     help: str = ""
     """Of a command, what ``--help`` prints."""
+    origin: str = ""
+    """Of a plugin's member, the module that defines it."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def family_chapter(root: type[Component]) -> Chapter:
 def _member(kind: str, member: type[Component]) -> CatalogueEntry:
     papers = tuple(dict.fromkeys(PAPER.findall(member.__doc__ or "")))
     own = member.__module__.partition(".")[0] == Component.__module__.partition(".")[0]
-    text = summary(member) if own else f"{summary(member)} From {member.__module__}."
-    return CatalogueEntry(kind, text.strip(), tuple(parameters(member)), papers)
+    origin = "" if own else member.__module__
+    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers, origin=origin)
 
 
 def sections() -> Chapter:
