@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from eyas.component import Component
 from eyas.config import expand
 from eyas.config.safe_yaml import load_yaml
-from eyas.operations.source_files import SourceFiles
+from eyas.operations.source_files import LIBRARY, SourceFiles
 from eyas.storage.addresses import parse
 from eyas.storage.digests import file_sha256
 from tasks import dense_source
@@ -71,7 +71,8 @@ def own_code(workspace: Workspace) -> StageInputs:
 
 def search_path(workspace: Workspace) -> list[str]:
     """Where a stage's process looks for modules, first of all."""
-    return [str(folder) for folder in (workspace.folder, workspace.root, *python_path(workspace), *sys.path)]
+    beside = (workspace.root / workspace.params_file).resolve().parent
+    return [str(folder) for folder in (workspace.folder, workspace.root, *python_path(workspace), *sys.path, beside)]
 
 
 def python_path(workspace: Workspace) -> list[Path]:
@@ -91,6 +92,14 @@ def _of_stage(workspace: Workspace, stage: Mapping[str, Any], sources: SourceFil
     code = sources.reached_from(modules, lambda path: any(path.resolve().is_relative_to(dep) for dep in listed))
     profile = _profile(workspace) if "sample" in named else {}
     return code | profile | (_files(workspace, network.arguments) if builds else {})
+
+
+def plugins(value: Any) -> Iterator[str]:
+    """Members of families among parameters that are no part of the library, each with its module."""
+    if isinstance(value, Component) and type(value).__module__.partition(".")[0] != LIBRARY:
+        yield f"{value.family} {value.kind} of {type(value).__module__}"
+    for inner in _inside(value):
+        yield from plugins(inner)
 
 
 def _modules(value: Any) -> Iterator[str]:

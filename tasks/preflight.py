@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from eyas.config import PipelineParams, read_sections
+from eyas.config import PipelineParams, apply_overrides, read_sections
 from eyas.errors import EyasError, ParameterError
 from tasks import preflight_network, preflight_places
 from tasks.preflight_network import look_at_network
-from tasks.workspace import Workspace, apply_overrides, open_workspace
+from tasks.workspace import Workspace, open_workspace
 
 Check = Callable[[PipelineParams, Path, Path], None]
 """``(params, checkout, artifacts)``; raises an error that explains itself, relative paths start at the checkout."""
@@ -25,6 +25,8 @@ QUICK: Mapping[str, Check] = {
     "fetch.test": preflight_places.check_test,
     "baseline.architecture": preflight_network.check_factory,
     "baseline.checkpoint": preflight_places.check_checkpoint,
+    "baseline.recipe": preflight_network.check_dense_recipe,
+    "finetune.recipe": preflight_network.check_recipe,
     "export.exporters": preflight_network.check_exporters,
     "runtime.device": preflight_network.check_device,
     "runtime.cluster": preflight_network.check_cluster,

@@ -28,7 +28,7 @@ from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
-from tasks.training_support import check_fits
+from tasks.training_support import check_fits, check_recipe_on, training_fields
 
 
 @dataclass
@@ -71,6 +71,22 @@ def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
         raise ParameterError(msg)
 
 
+def trainings(params: PipelineParams) -> dict[str, bool]:
+    """Whether the two stages that can train do."""
+    adapts = params.baseline.checkpoint is None or params.baseline.adapt_epochs != 0
+    return {"baseline": adapts, "finetune": params.finetune.epochs != 0}
+
+
+def check_dense_recipe(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """What the dense network's recipe names of the user's own is here."""
+    params.baseline.recipe.check()
+
+
+def check_recipe(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """The same of the winner's."""
+    params.finetune.recipe.check()
+
+
 def check_exporters(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """What the exporters need is installed, and knows what is asked of it."""
     for exporter in params.export.chosen.values():
@@ -110,8 +126,12 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
         model = build_model(section.architecture, section.arguments, classes, seed=section.seed)
         output = check_fits(model, data, params.output)
         size = len(model.state_dict())
-        if params.finetune.epochs != 0 or section.checkpoint is None or section.adapt_epochs != 0:
+        if any(trainings(params).values()):
             check_learns(model, data.image_shape, output)
+    for stage, trains in trainings(params).items():
+        with look.telling(f"{stage}.recipe", training_fields(stage)):
+            if trains:
+                check_recipe_on(getattr(params, stage).recipe, data)
     if size is None:
         return look
     with look.telling("baseline.checkpoint", baseline.FIELDS):

@@ -21,7 +21,7 @@ from eyas.operations.tracking.runs import REPORT_PAGES, verdict_tags
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
-from tasks.named_inputs import INPUTS
+from tasks.named_inputs import INPUTS, plugins
 from tasks.record import open_store
 from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
@@ -132,6 +132,7 @@ def workspace_lineage(run_id: str, workspace: Workspace, code: Code | None = Non
         code=code,
         profile=workspace.name,
         command=workspace.command,
+        plugins="; ".join(sorted(set(plugins(workspace.params)))),
     )
 
 

@@ -17,6 +17,7 @@ from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
 from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
 from eyas.training.recipes import Recipe
+from eyas.training.trial_batch import check_recipe
 from eyas.training.trial_step import check_learns
 from tasks import stage
 
@@ -60,6 +61,7 @@ class TrainingData:
         """
         if epochs != 0:
             check_learns(model, self.dataset.image_shape, output)
+            check_recipe_on(recipe, self.dataset)
         return train(
             model,
             self.split("train"),
@@ -74,6 +76,12 @@ class TrainingData:
             output=output,
             span=span,
         )
+
+
+def check_recipe_on(recipe: Recipe, dataset: Dataset) -> None:
+    """Refuse a recipe that cannot take the images, or the classes; see :func:`check_recipe`."""
+    shape = dataset.image_shape
+    check_recipe(recipe, shape, dataset.num_classes, dataset.task.answer_shape(shape))
 
 
 def training_fields(stage_name: str) -> dict[str, str]:

@@ -57,7 +57,8 @@ def _faults(workspace: Workspace, name: str, digest: str) -> Iterator[str]:
     elif _is_variable(name):
         yield f"the environment sets {name} to something else than then, or one of both leaves it unset"
     elif not here:
-        yield f"{name} is not here: the folder that holds {name} must be the checkout, or stand in PYTHONPATH"
+        place = "must be the checkout, or stand in PYTHONPATH, or hold the parameter file"
+        yield f"{name} is not here: the folder that holds {name} {place}"
     else:
         yield f"{_place(workspace, name)} is not what it was"
 

@@ -24,7 +24,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eyas.config import PipelineParams, PromoteParams, parse_params, read_sections
+from eyas.config import PipelineParams, PromoteParams, apply_overrides, parse_params, read_sections
+from eyas.config.plugins import find_modules_of
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
 from tasks.profile_name import DEFAULT, check_name, former_folder, profile_of, profile_overrides, workspace_folder
@@ -169,6 +170,7 @@ def open_workspace(
     path = params_file or root / "params.yaml"
     _require_utf8(path)
     content = read_sections(path)
+    find_modules_of(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
     others = profile_overrides(overrides)
     resolved = apply_overrides(content, overrides)
@@ -228,25 +230,3 @@ def _require_sections(root: Path, path: Path, content: Mapping[str, Any]) -> Non
         lines = "\n".join(f"  {section}: {{}}" for section in missing)
         msg = f"{path} leaves out sections that DVC looks at: add\n{lines}\n(each field then has its default)"
         raise ParameterError(msg)
-
-
-def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """``content`` with every ``section.field=value`` set; the original stays as it was.
-
-    Raises:
-        ParameterError: an override is not of that form.
-    """
-    result: dict[str, Any] = json.loads(json.dumps(content))
-    for item in overrides:
-        place, sign, value = item.partition("=")
-        if not sign or "." not in place:
-            msg = f"--set {item}: expected section.field=value, for instance score.seed=3"
-            raise ParameterError(msg)
-        *parents, last = place.split(".")
-        target = result
-        for parent in parents:
-            if not isinstance(target.get(parent), dict):
-                target[parent] = {}
-            target = target[parent]
-        target[last] = load_yaml(value, f"--set {item}: the value")
-    return result

@@ -10,12 +10,10 @@ from typing import Any
 import yaml
 from configobj import ConfigObj
 
+from eyas.config.plugins import ORIGIN
 from eyas.config.safe_yaml import load_yaml
 from eyas.data.comparability import WORDS
 from eyas.errors import ParameterError
-
-ORIGIN = "origin.json"
-"""In a workspace: the parameter file that it belongs to, as seen from the checkout, and the command that made it."""
 
 
 def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> None:

@@ -2,19 +2,26 @@
 
 A family (criteria, calibrators, samplers, ...) is a folder with one algorithm per file. Its ``base.py`` holds
 the family's root, a direct subclass of :class:`Component`; each other file holds one frozen pydantic class
-with a ``kind`` literal and a ``__call__``. Defining the class registers it.
+with a ``kind`` literal and a ``__call__``. Defining the class registers it, in whatever package it stands: a plugin is
+a module, or a package of them, that an entry point of the group ``eyas.components`` or a parameter file names.
 """
 
+import difflib
 import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, field_validator
 
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, one_line
+
+GROUP = "eyas.components"
+"""Entry points of this group name plugins."""
 
 
 class Options(BaseModel):
@@ -62,7 +69,8 @@ class Component(Options):
             return
         known = cls.registry.get(kind)
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            msg = f"{cls.family} kind {kind!r} is defined twice: {known.__module__} and {cls.__module__}"
+            places = f"{known.__module__} and {cls.__module__}"
+            msg = f"{cls.family} kind {kind!r} is defined twice: {places}; give one of them another kind"
             raise TypeError(msg)
         cls.registry[kind] = cls
 
@@ -82,17 +90,63 @@ class Component(Options):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         kind = options.get("kind") if isinstance(options, dict) else None
+        if isinstance(kind, str) and kind not in cls.members():
+            import_installed_plugins()
         members = cls.members()
         if not isinstance(kind, str) or kind not in members:
-            msg = f"unknown {cls.family} kind {kind!r} in {value!r}; available: {', '.join(members)}"
+            msg = (
+                f"unknown {cls.family} kind {kind!r} in {value!r}{nearest(kind, members)}; available: "
+                f"{', '.join(members)}; those of a plugin once it is installed, or named under plugins"
+            )
             raise ParameterError(msg)
         return members[kind].model_validate(options)
 
 
+def nearest(name: Any, names: Iterable[str]) -> str:
+    """The one of ``names`` that was probably meant, as a question that goes on a message; empty where none is near."""
+    near = difflib.get_close_matches(str(name), list(names), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
 def import_members(package: str, path: Iterable[str]) -> None:
-    """Import every module of a family's folder, so that its members register themselves."""
+    """Import every module of a folder but those with an underscore in front, so that members register themselves."""
     for module in pkgutil.iter_modules(path):
-        importlib.import_module(f"{package}.{module.name}")
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package}.{module.name}")
+
+
+def import_plugin(name: str, where: str) -> None:
+    """Import a module, or every module of a package, so that the members that it defines can be chosen.
+
+    Args:
+        name: of the module, as in ``my_package.eyas``.
+        where: what names it, for the message.
+
+    Raises:
+        ParameterError: it is not there, fails, or takes a kind that is taken; one line that says which and what to do.
+    """
+    try:
+        module = importlib.import_module(name)
+        import_members(name, getattr(module, "__path__", ()))
+    except (Exception, SystemExit) as error:
+        missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        way = "install it, or put it beside the parameter file or on PYTHONPATH"
+        msg = f"{where}: {name} is not on this machine: {way}"
+        if not missing:
+            msg = f"{where}: {name} fails with {type(error).__name__}: {one_line(error)}; mend it, or leave it out"
+        raise ParameterError(msg) from error
+
+
+@cache
+def import_installed_plugins() -> None:
+    """Import the plugins that installed packages bring.
+
+    Raises:
+        ParameterError: one cannot be imported.
+    """
+    for plugin in entry_points(group=GROUP):
+        package = plugin.dist.name if plugin.dist else "an installed package"
+        import_plugin(plugin.module, f"entry point {plugin.name} of {package}")
 
 
 def families() -> dict[str, type[Component]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eyas.errors import BadInputError
-from eyas.operations.lineage import git_state, has_commit
+from eyas.operations.lineage import Lineage, git_state, has_commit
 from eyas.storage.digests import json_sha256
 
 
@@ -58,3 +58,11 @@ def test_git_knows_better_than_the_environment(repository: Path, monkeypatch: py
     monkeypatch.setenv("EYAS_COMMIT", "c" * 40)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True, check=True)
     assert git_state(repository) == (head.stdout.strip(), False)
+
+
+def test_plugins_are_told_where_there_are_some() -> None:
+    made = {"run_id": "r", "stage_keys": {}, "dataset_hash": "d", "baseline_sha256": "b", "params_digest": "p"}
+    own = Lineage(**made, plugins="criterion mine of my_pruning.criterion")
+    assert own.tags()["eyas.plugins"] == "criterion mine of my_pruning.criterion"
+    assert Lineage.from_tags(own.tags()) == own
+    assert "eyas.plugins" not in Lineage(**made).tags()

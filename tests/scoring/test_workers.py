@@ -12,6 +12,7 @@ from torch import nn
 
 import eyas
 from eyas.calibration import Calibrator
+from eyas.component import import_plugin
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.scoring import Rung, ScoreOptions
 from eyas.scoring.engine import Engine, ScoringMethod
@@ -198,3 +199,46 @@ def test_a_lost_actor_is_replaced(scene, engine):
     finally:
         executor.close()
     assert not ray.is_initialized()
+
+
+SPREAD = """
+from typing import Literal
+from eyas.scoring.scorers import Scorer
+
+
+class Spread(Scorer):
+    kind: Literal["spread"] = "spread"
+
+    def __call__(self, outputs):
+        return outputs.logits.amax(1) - outputs.logits.amin(1)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """A scorer in a folder that only this process looks for modules in, at the end of its path."""
+    (tmp_path / "spread_plugin.py").write_text(SPREAD)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    import_plugin("spread_plugin", "this test")
+    yield tmp_path / "spread_plugin.py"
+    del Scorer.registry["spread"], sys.modules["spread_plugin"]
+
+
+@pytest.mark.parametrize("cluster", [None, "ray"])
+def test_workers_score_by_a_plugin(scene, plugin, cluster):
+    if cluster:
+        pytest.importorskip("ray", reason="Ray is an extra: pip install 'eyas[ray]'")
+    one = scene.score(rungs=FUSED, scorer="spread")
+    several = scene.score(rungs=FUSED, scorer="spread", workers=2, threads=1, cluster=cluster)
+    for name, column in one.columns().items():
+        assert np.array_equal(column, several.columns()[name]), name
+
+
+@pytest.mark.parametrize("cluster", [None, "ray"])
+def test_a_plugin_that_a_worker_does_not_have_is_told_in_one_line(scene, plugin, cluster):
+    if cluster:
+        pytest.importorskip("ray", reason="Ray is an extra: pip install 'eyas[ray]'")
+    plugin.unlink()
+    with pytest.raises(EyasError, match=r"No module named 'spread_plugin'.*plugins come from: keep these in") as told:
+        scene.score(rungs=FUSED, scorer="spread", workers=1 + (cluster is None), threads=1, cluster=cluster)
+    assert "\n" not in str(told.value)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 import models
 from eyas.errors import ParameterError
@@ -195,6 +195,20 @@ def three_layers(num_classes: int) -> nn.Module:
     """A network of two widths, so that costs come in large steps."""
     body = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     return nn.Sequential(*body, nn.Linear(8, num_classes))
+
+
+def halved(images: Tensor, generator: torch.Generator) -> Tensor:
+    return images[..., ::2]
+
+
+def test_a_loss_and_an_augmentation_of_ones_own_are_called(closely: Look) -> None:
+    wrong = {"kind": "sgd", "augmentation": f"{__name__}:halved"}
+    fault = only_fault(closely(finetune={"recipe": wrong}))
+    assert fault.startswith("finetune.recipe: recipe sgd: its augmentation makes (4, 3, 8, 4) torch.float32 of images")
+    missing = {"kind": "sgd", "loss": "nowhere:focal"}
+    fault = only_fault(closely(baseline=BASELINE | {"recipe": missing}))
+    assert fault.startswith("baseline.recipe: nowhere:focal cannot be imported (ModuleNotFoundError")
+    assert closely(baseline=THREE | {"recipe": wrong}, finetune={"epochs": 0, "recipe": wrong}).faults == ()
 
 
 def test_a_network_that_cannot_be_trained_is_told_where_it_would_be(closely: Look, checkout: Path) -> None:

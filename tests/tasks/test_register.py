@@ -16,10 +16,11 @@ from eyas.operations.tracking import MlflowStore, model_registry
 from tasks import source_version
 from tasks.fingerprint import code_files, take_fingerprint
 from tasks.record import log_result, open_store, start_run
-from tasks.register import register_candidate
+from tasks.register import register_candidate, workspace_lineage
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
 from tasks.workspace import Workspace
+from tests.support.learning_sampler import Narrowing
 from tests.tasks.registering import Setting, aliases, enter, write_lock
 
 
@@ -37,6 +38,14 @@ def test_version_carries_lineage_of_the_workspace(setting: Setting, root: Path) 
     write_lock(root, "second")
     assert enter(workspace).number == str(int(version.number) + 1)
     write_lock(root, "first")
+
+
+def test_a_version_says_which_plugins_made_it(setting: Setting) -> None:
+    workspace = setting()
+    assert workspace_lineage("run", workspace).plugins == ""
+    sample = workspace.params.sample.model_copy(update={"sampler": Narrowing()})
+    own = replace(workspace, params=workspace.params.model_copy(update={"sample": sample}))
+    assert workspace_lineage("run", own).plugins == "sampler narrowing of tests.support.learning_sampler"
 
 
 def test_a_version_carries_the_fingerprint_of_what_was_brought_also_when_it_is_found_again(

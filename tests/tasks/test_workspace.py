@@ -10,9 +10,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from eyas.config import apply_overrides
 from eyas.errors import BusyError, ParameterError
 from eyas.operations.lineage import params_digest
-from tasks.workspace import Workspace, apply_overrides, open_workspace
+from tasks.workspace import Workspace, open_workspace
 from tasks.workspace_files import derive_pipeline
 
 

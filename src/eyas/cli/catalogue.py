@@ -30,6 +30,8 @@ class CatalogueEntry:
     """arXiv identifiers in its docstring."""
     help: str = ""
     """Of a command, what ``--help`` prints."""
+    origin: str = ""
+    """Of a plugin's member, the module that defines it."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def family_chapter(root: type[Component]) -> Chapter:
 
 def _member(kind: str, member: type[Component]) -> CatalogueEntry:
     papers = tuple(dict.fromkeys(PAPER.findall(member.__doc__ or "")))
-    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers)
+    own = member.__module__.partition(".")[0] == Component.__module__.partition(".")[0]
+    origin = "" if own else member.__module__
+    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers, origin=origin)
 
 
 def sections() -> Chapter:
@@ -79,6 +83,9 @@ def sections() -> Chapter:
     entries = []
     for name, field in PipelineParams.model_fields.items():
         section: Any = field.annotation
+        if not isinstance(section, type):
+            entries.append(CatalogueEntry(name, " ".join((field.description or "").split())))
+            continue
         values = field.get_default(call_default_factory=True)
         entries.append(CatalogueEntry(field.alias or name, summary(section), tuple(parameters(section, values))))
     return Chapter("params.yaml", "A section per stage, and those of the operation.", tuple(entries))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson
+from eyas.cli.options import AsJson, ParamsFile
 from eyas.cli.project import find_project
 
 
@@ -74,19 +74,25 @@ def catalogue(
         Path | None,
         typer.Option(metavar="FOLDER", resolve_path=True, help="Write reference.md and api.md into this folder."),
     ] = None,
+    params: ParamsFile = None,
 ) -> int:
-    """Every algorithm, parameter, command and error there is.
+    """Every algorithm, parameter, command and error there is, those of plugins among them.
+
+    Plugins are what installed packages bring, and what the parameter file names under plugins.
 
     \b
     Examples:
       eyas catalogue
       eyas catalogue criterion
       eyas catalogue score
+      eyas catalogue sampler --params mine.yaml
     """
     from eyas.cli.api import api
     from eyas.cli.catalogue import chapters, find
     from eyas.cli.reference import details, listing, reference
 
+    if not docs:
+        _import_plugins(params)
     if docs:
         docs.mkdir(parents=True, exist_ok=True)
         for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
@@ -96,3 +102,16 @@ def catalogue(
     else:
         typer.echo(listing(chapters()))
     return 0
+
+
+def _import_plugins(params: Path | None) -> None:
+    """Those that the parameter file names, or the project's own, and those that are installed."""
+    from eyas.component import import_installed_plugins
+    from eyas.config.pipeline import import_plugins_of
+
+    project = find_project(Path.cwd())
+    file = params or (project / "params.yaml" if project else None)
+    if file:
+        import_plugins_of(file)
+    else:
+        import_installed_plugins()

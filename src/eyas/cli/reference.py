@@ -18,7 +18,7 @@ def listing(chapters: Sequence[Chapter]) -> str:
     for chapter in chapters:
         lines += ["", f"{chapter.title}: {plain(chapter.about)}"]
         width = max((len(entry.name) for entry in chapter.entries), default=0)
-        lines += [f"  {entry.name:{width}}  {plain(entry.summary)}" for entry in chapter.entries]
+        lines += [f"  {entry.name:{width}}  {plain(entry.summary)}{_origin(entry)}" for entry in chapter.entries]
     return "\n".join(lines[1:])
 
 
@@ -27,7 +27,11 @@ def details(entry: CatalogueEntry) -> str:
     if entry.help:
         return entry.help
     papers = [f"  https://arxiv.org/abs/{paper}" for paper in entry.papers]
-    return "\n".join([f"{entry.name}: {plain(entry.summary)}", *papers, *map(_line, entry.parameters)])
+    return "\n".join([f"{entry.name}: {plain(entry.summary)}{_origin(entry)}", *papers, *map(_line, entry.parameters)])
+
+
+def _origin(entry: CatalogueEntry) -> str:
+    return f" (from {entry.origin})" if entry.origin else ""
 
 
 def reference(chapters: Sequence[Chapter]) -> str:

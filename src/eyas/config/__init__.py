@@ -6,6 +6,7 @@ comes out of it, so DVC does not look at it.
 
 from eyas.config.budget_params import BudgetParams
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
+from eyas.config.overrides import apply_overrides
 from eyas.config.pipeline import PipelineParams, expand, load_params, parse_params, read_sections
 from eyas.config.section import Section
 from eyas.config.stages import (
@@ -33,6 +34,7 @@ __all__ = [
     "ScheduleParams",
     "ScoreParams",
     "Section",
+    "apply_overrides",
     "expand",
     "load_params",
     "parse_params",

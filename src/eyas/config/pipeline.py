@@ -3,14 +3,15 @@
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from eyas.component import Component
+from eyas.component import nearest
+from eyas.config.fields import fields_of, model_at
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
+from eyas.config.plugins import ModuleNames, find_modules_of, import_plugins
 from eyas.config.safe_yaml import load_yaml
 from eyas.config.section import Section
 from eyas.config.stages import (
@@ -41,6 +42,9 @@ class PipelineParams(Section):
     schedule: ScheduleParams = ScheduleParams()
     notify: NotifyParams = NotifyParams()
     runtime: RuntimeParams = RuntimeParams()
+    plugins: ModuleNames = ()
+    """Modules, or packages of modules, that define further members of families, as in ``[my_package.pruning]``: from
+    the folder of the parameter file, or from anywhere that Python looks."""
 
     @property
     def output(self) -> int | str | None:
@@ -57,6 +61,7 @@ def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] 
     """
     path = Path(path)
     content = read_sections(path)
+    find_modules_of(path)
     if runtime:
         content["runtime"] = {**(content.get("runtime") or {}), **runtime}
     return parse_params(content, str(path))
@@ -82,11 +87,22 @@ def read_sections(path: Path) -> dict[str, Any]:
     return content
 
 
+def import_plugins_of(path: Path) -> None:
+    """Import what is installed and what a parameter file names under ``plugins``, whatever else it holds.
+
+    Raises:
+        ParameterError: the file cannot be read, or a plugin cannot be imported.
+    """
+    find_modules_of(path)
+    import_plugins(read_sections(path).get("plugins"), str(path))
+
+
 def parse_params(content: Any, where: str = "params") -> PipelineParams:
     """Check parameters that were read already; ``where`` names them in the message."""
     if not isinstance(content, Mapping):
         msg = f"{where} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
         raise ParameterError(msg)
+    import_plugins(content.get("plugins"), where)
     try:
         params = PipelineParams.model_validate(content)
         require_test_set(params.fetch, params.baseline)
@@ -116,16 +132,16 @@ def expand(address: str) -> str:
 
 
 def _sections() -> list[str]:
-    return [field.alias or name for name, field in PipelineParams.model_fields.items()]
+    return list(fields_of(PipelineParams))
 
 
 def _explain(fault: Any, content: Any) -> str:
     """One pydantic error as a line: section.field, what was given, what is allowed."""
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        allowed = _allowed_names(fault["loc"][:-1], content)
-        near = get_close_matches(str(fault["loc"][-1]), re.findall(r"\w+", allowed), n=1)
-        return f"  {place}: no such parameter{f', did you mean {near[0]}?' if near else ';'} {allowed}"
+        *above, name = fault["loc"]
+        near = nearest(name, fields_of(model_at(PipelineParams, above, content)))
+        return f"  {place}: no such parameter{near}; {_allowed_names(tuple(above), content)}"
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_type":
         reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(fault['loc'], content)}"
@@ -134,20 +150,7 @@ def _explain(fault: Any, content: Any) -> str:
 
 def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:
     """The field names allowed at ``loc``, as a phrase; of a component, those of the kind that was given."""
+    names = list(fields_of(model_at(PipelineParams, loc, content)))
     if not loc:
-        return f"sections are {', '.join(_sections())}"
-    fields: Any = {field.alias or name: field for name, field in PipelineParams.model_fields.items()}
-    for name in loc:
-        field = fields.get(str(name))
-        content = content.get(name) if isinstance(content, Mapping) else None
-        fields = getattr(_model_of(field.annotation, content), "model_fields", {}) if field else {}
-    return f"{'.'.join(map(str, loc))} knows {', '.join(fields)}" if fields else "see src/eyas/config/"
-
-
-def _model_of(annotation: Any, content: Any) -> Any:
-    """The class behind a field: a section, or the member of a family whose kind ``content`` names."""
-    classes = [candidate for candidate in (annotation, *get_args(annotation)) if isinstance(candidate, type)]
-    for candidate in classes:
-        if issubclass(candidate, Component) and isinstance(content, Mapping):
-            return candidate.registry.get(str(content.get("kind")), candidate)
-    return next((candidate for candidate in classes if issubclass(candidate, BaseModel)), annotation)
+        return f"sections are {', '.join(names)}"
+    return f"{'.'.join(map(str, loc))} knows {', '.join(names)}" if names else "see src/eyas/config/"

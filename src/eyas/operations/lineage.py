@@ -14,7 +14,7 @@ from eyas.operations.fingerprint import Code
 from eyas.storage.digests import file_sha256, json_sha256
 
 COMMIT_VARIABLE = "EYAS_COMMIT"
-OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "register"})
+OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "register", "plugins"})
 """Sections that say how the pipeline is run, not what comes out of it."""
 
 
@@ -37,6 +37,8 @@ class Lineage:
     command: str = "eyas run"
     params: Mapping[str, Any] = field(default_factory=dict)
     code: Code = field(default_factory=dict)
+    plugins: str = ""
+    """Members of families from the user's own packages, each with its module; empty without any."""
 
     @property
     def stages_digest(self) -> str:
@@ -46,7 +48,8 @@ class Lineage:
     def tags(self) -> dict[str, str]:
         """The lineage as tags of a model version; its parameters and code are files beside the model."""
         values = asdict(self) | {"stage_keys": json.dumps(dict(self.stage_keys), sort_keys=True)}
-        del values["params"], values["code"]
+        left_out = ("params", "code") if self.plugins else ("params", "code", "plugins")
+        values = {name: value for name, value in values.items() if name not in left_out}
         values["stages_digest"] = self.stages_digest
         return {f"eyas.{name}": _text(value) for name, value in values.items()}
 
@@ -64,6 +67,7 @@ class Lineage:
             profile=tags.get("eyas.profile", "default"),
             command=tags.get("eyas.command", "eyas run"),
             params=params or {},
+            plugins=tags.get("eyas.plugins", ""),
         )
 
 
@@ -77,6 +81,7 @@ def trace_lineage(
     code: Code | None = None,
     profile: str = "default",
     command: str = "eyas run",
+    plugins: str = "",
 ) -> Lineage:
     """The lineage of what lies under ``artifacts``, with the checkout's commit."""
     commit, dirty = git_state(checkout)
@@ -93,6 +98,7 @@ def trace_lineage(
         command=command,
         params=params,
         code=code or {},
+        plugins=plugins,
     )
 
 

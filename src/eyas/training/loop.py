@@ -104,7 +104,7 @@ def train(
         model=model,
         teacher=_prepare_teacher(teacher, recipe, device),
         recipe=recipe,
-        optimiser=recipe.optimiser(model),
+        optimiser=recipe.make_optimiser(model),
         split=train_split,
         length=length,
         device=device,

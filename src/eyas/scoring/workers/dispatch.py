@@ -103,8 +103,9 @@ class WorkerPool(ABC):
 def start_error(cause: str) -> EyasError:
     """The error for workers that never got ready."""
     return EyasError(
-        f"scoring workers cannot start: {cause}; they import the script, and the module that the network comes from: "
-        "keep both in files, what a script does under if __name__ == '__main__':, or score with one worker"
+        f"scoring workers cannot start: {cause}; they import the script, and the modules that the network and plugins "
+        "come from: keep these in files (on each machine of a cluster), what a script does under "
+        "if __name__ == '__main__':, or score with one worker"
     )
 
 

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import pickle
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +58,9 @@ class RayPool(WorkerPool):
         self._owns_cluster = connect(self._ray, address, cpus=workers * threads)
         try:
             # numpy arrays lie in the store once per machine, and every actor there reads the same bytes
-            self._payload = self._ray.put(
-                (blueprint, {name: TensorBytes.of(tensor) for name, tensor in tensors.items()})
-            )
+            code = self._ray.cloudpickle.dumps(blueprint)
+            flat = {name: TensorBytes.of(tensor) for name, tensor in tensors.items()}
+            self._payload = self._ray.put((code, flat, sys.path))
             resources = {"num_cpus": threads, "num_gpus": 1 if device == "cuda" else 0, "max_concurrency": 1}
             self._actor_class = self._ray.remote(**resources)(Actor)
             for worker in range(workers):
@@ -126,8 +128,10 @@ class RayPool(WorkerPool):
 class Actor:
     """Runs on the cluster: an engine that answers tasks."""
 
-    def __init__(self, payload: tuple[Blueprint, dict[str, TensorBytes]], device: str, threads: int) -> None:
-        blueprint, flat = payload
+    def __init__(self, payload: tuple[bytes, dict[str, TensorBytes], list[str]], device: str, threads: int) -> None:
+        code, flat, folders = payload
+        sys.path += [folder for folder in folders if folder not in sys.path]  # where plugins and the network may lie
+        blueprint: Blueprint = pickle.loads(code)  # noqa: S301
         torch.set_num_threads(threads)
         self._engine = unpack(blueprint, {name: entry.tensor() for name, entry in flat.items()}, device)
 

@@ -1,13 +1,17 @@
 """The root of the recipes: what a recipe promises."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import BeforeValidator, Field, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.errors import ParameterError
+from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
+from eyas.training.references import is_reference
 
 
 class Recipe(Component):
@@ -24,6 +28,69 @@ class Recipe(Component):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Judge and keep an exponential moving average of weights and batch-norm statistics, with this decay per step (the
     first steps forget sooner); without it the weights themselves."""
+    optimizer: str | None = None
+    """Another optimiser than the recipe's own: one of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as
+    ``package.module:Class``. What is left out of learning rate, momentum and weight decay is then its own default."""
+    optimizer_arguments: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the optimiser, as in ``{betas: [0.9, 0.99]}``."""
+
+    @field_validator("optimizer_arguments")
+    @classmethod
+    def _numbers(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """YAML takes ``1e-8`` for a text."""
+        return {name: _number(value) for name, value in arguments.items()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_optimizer(cls, content: Any) -> Any:
+        name = content.get("optimizer") if isinstance(content, Mapping) else None
+        if not isinstance(name, str):
+            return content
+        name = name if is_reference(name) else name.lower()
+        other = name != cls.model_fields["optimizer"].default
+        defaults = optimizer_defaults(name).items() if other else ()
+        left_out = {field: value for field, value in defaults if field in cls.model_fields}
+        return {**left_out, **content, "optimizer": name}
+
+    @model_validator(mode="after")
+    def _optimizer_steps(self) -> Self:
+        if self.optimizer is None and self.optimizer_arguments:
+            msg = "optimizer_arguments are of an optimizer: name it, as in optimizer: adamw"
+            raise ValueError(msg)
+        if self.has_other_optimizer or self.optimizer_arguments:
+            try_optimizer(str(self.optimizer), self.make_optimiser)
+        return self
+
+    def check(self) -> None:
+        """See that what it names of the user's own is here.
+
+        Raises:
+            ParameterError: it is not.
+        """
+
+    @property
+    def has_other_optimizer(self) -> bool:
+        """Whether an optimiser is asked for that is not the recipe's own."""
+        return bool(self.optimizer != type(self).model_fields["optimizer"].default)
+
+    def make_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+        """The optimiser that training uses: the recipe's own, or the one that is asked for instead."""
+        return self.named_optimiser(model) if self.has_other_optimizer else self.optimiser(model)
+
+    def named_optimiser(self, model: nn.Module, **arguments: Any) -> torch.optim.Optimizer:
+        """:attr:`optimizer`, with what the recipe says of learning rate, momentum and weight decay.
+
+        Args:
+            model: all its parameters learn.
+            arguments: of the optimiser, where :attr:`optimizer_arguments` say nothing else.
+        """
+        arguments |= self.optimizer_arguments
+        shared = {field: getattr(self, field) for field in SHARED if field in type(self).model_fields}
+        return make_optimizer(str(self.optimizer), self.parameter_groups(model), shared, arguments)
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """All parameters that learn, as groups that a named optimiser takes."""
+        return [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}]
 
     @property
     def wants_teacher(self) -> bool:
@@ -31,8 +98,10 @@ class Recipe(Component):
         return False
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """An optimiser over all parameters of ``model``."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it steps")
+        """The recipe's own, over all parameters of ``model``."""
+        if self.optimizer is None:
+            raise NotImplementedError(f"{type(self).__name__} does not say how it steps")
+        return self.named_optimiser(model)
 
     def rate(self, epoch: float, epochs: int) -> float:
         """Learning rate after ``epoch`` (a fraction counts steps) of ``epochs`` passes."""
@@ -59,6 +128,13 @@ class Recipe(Component):
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """What is minimised: a scalar, the mean over N images."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimises")
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return float(value)
+    return value
 
 
 AnyRecipe = Annotated[SerializeAsAny[Recipe], BeforeValidator(Recipe.parse)]

@@ -1,19 +1,29 @@
 """Stochastic gradient descent with Nesterov momentum, a warmed-up cosine schedule, and distillation."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.component import Options
+from eyas.component import Options, nearest
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 from eyas.training.recipes.base import Recipe
+from eyas.training.references import Reference, import_reference, is_reference
 
 _LARGE = 96  # from this edge on, objects vary in size enough for random crops
 _TINY = 16  # below this edge, a mirror image is hardly ever the same thing
+_AUGMENTATIONS = ("auto", "none", "shift", "shift_flip", "resized_crop_flip")
+
+
+def _known_augmentation(name: str) -> str:
+    if name not in _AUGMENTATIONS and not is_reference(name):
+        known = f"{', '.join(_AUGMENTATIONS)}, or your own as package.module:function"
+        msg = f"augmentation {name!r} is not known{nearest(name, _AUGMENTATIONS)}: give {known}"
+        raise ValueError(msg)
+    return name
 
 
 class Distillation(Options):
@@ -43,11 +53,16 @@ class Distillation(Options):
 class SGD(Recipe):
     """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (arXiv:1608.03983, no restarts)."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     kind: Literal["sgd"] = "sgd"
+    optimizer: str = "sgd"
+    """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as ``package.module:Class``. What is
+    left out of learning rate, momentum and weight decay is then its own default; schedule and all else stay."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
     """The schedule's peak."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Nesterov's; 0 for plain SGD."""
+    """Nesterov's; 0 for plain SGD, or where the optimiser knows none."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """L2 penalty."""
     decay: Literal["weights", "all"] = "weights"
@@ -56,8 +71,14 @@ class SGD(Recipe):
     """Passes over which the rate rises from zero; half of all passes at most."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the label's mass that is spread over all classes."""
-    augmentation: Literal["auto", "none", "shift", "shift_flip", "resized_crop_flip"] = "auto"
-    """``auto``: shifts; mirror images too for colour images above 16 pixels; random crops from 96 pixels on."""
+    loss_function: Reference | None = Field(default=None, alias="loss")
+    """Instead of cross-entropy, ``package.module:function`` of logits (N, K) and labels (N,), which returns the mean
+    over N. Distillation joins it as it joins cross-entropy."""
+    augmentation: Annotated[str, AfterValidator(_known_augmentation)] = "auto"
+    """``none``, ``shift``, ``shift_flip``, ``resized_crop_flip``; ``auto``: shifts; mirror images too for colour images
+    above 16 pixels; random crops from 96 pixels on. Or ``package.module:function``, of normalised images (N, C, H, W)
+    and a generator, which returns images of the same shape; of images, masks (N, H, W) and a generator, which returns
+    both, where each pixel has a class."""
     shift: Annotated[int, Field(ge=0)] | None = None
     """Largest shift in pixels; without it an eighth of the image's edge."""
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
@@ -65,25 +86,40 @@ class SGD(Recipe):
     distillation: Distillation | None = Distillation()
     """Learn from the dense network where there is one (fine-tuning)."""
 
+    def check(self) -> None:
+        """Import the functions that it names."""
+        super().check()
+        for reference in filter(None, (self.loss_function, self.augmentation)):
+            if is_reference(reference):
+                import_reference(reference)
+
+    @model_validator(mode="after")
+    def _loss_counts(self) -> Self:
+        if self.loss_function and self.label_smoothing:
+            msg = "label_smoothing is of cross-entropy: leave it out beside a loss of your own"
+            raise ValueError(msg)
+        if self.loss_function and self.distillation and self.distillation.alpha == 1:
+            msg = "distillation.alpha 1 leaves the loss no weight: lower it, or leave one of both out"
+            raise ValueError(msg)
+        return self
+
     @property
     def wants_teacher(self) -> bool:
         """Whether distillation has a weight."""
         return self.distillation is not None and self.distillation.alpha > 0
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD over all parameters; those with one dimension (biases, batch-norm) decay only if told to."""
+        """SGD with Nesterov momentum."""
+        if self.optimizer == "sgd":
+            return self.named_optimiser(model, nesterov=self.momentum > 0)
+        return self.named_optimiser(model)
+
+    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+        """All parameters; those with one dimension (biases, batch-norm) decay only if told to."""
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         decays = [p for p in parameters if self.decay == "all" or p.ndim > 1]
         rest = [p for p in parameters if self.decay != "all" and p.ndim <= 1]
-        return torch.optim.SGD(
-            [
-                {"params": decays, "weight_decay": self.weight_decay},
-                {"params": rest, "weight_decay": 0.0},
-            ],
-            lr=self.learning_rate,
-            momentum=self.momentum,
-            nesterov=self.momentum > 0,
-        )
+        return [{"params": decays}, {"params": rest, "weight_decay": 0.0}]
 
     def rate(self, epoch: float, epochs: int) -> float:
         """``peak * epoch / warmup``, then ``peak * (1 + cos(pi * share of the rest)) / 2``."""
@@ -95,12 +131,16 @@ class SGD(Recipe):
 
     def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Shifted, mirrored or cropped images, as ``augmentation`` says."""
+        if is_reference(self.augmentation):
+            return import_reference(self.augmentation)(images_NCHW, generator)  # type: ignore[no-any-return]
         return self._changed(images_NCHW, self._augmentation(images_NCHW), generator)
 
     def augment_with_masks(
         self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
+        if is_reference(self.augmentation):
+            return import_reference(self.augmentation)(images_NCHW, masks_NHW, generator)  # type: ignore[no-any-return]
         how, start = self._augmentation(images_NCHW), generator.get_state()
         images_NCHW = self._changed(images_NCHW, how, generator)
         generator.set_state(start)
@@ -110,13 +150,17 @@ class SGD(Recipe):
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
         if teacher_NK is None or self.distillation is None:
-            return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
+            return self._label_loss(logits_NK, labels_N)
         alpha = self.distillation.alpha
         loss = alpha * self.distillation(logits_NK, teacher_NK)
         if alpha < 1:
-            hard = functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
-            loss = loss + (1 - alpha) * hard
+            loss = loss + (1 - alpha) * self._label_loss(logits_NK, labels_N)
         return loss
+
+    def _label_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
+        if self.loss_function is None:
+            return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
+        return import_reference(self.loss_function)(logits_NK, labels_N)  # type: ignore[no-any-return]
 
     def _changed(self, images_NCHW: Tensor, how: str, generator: torch.Generator, mode: str = "bilinear") -> Tensor:
         if how == "none":

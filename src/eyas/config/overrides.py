@@ -1,0 +1,57 @@
+"""``--set section.field=value``: parameters of a file with some of them replaced."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from eyas.component import Component
+from eyas.config.fields import fields_of, is_family, model_of
+from eyas.config.pipeline import PipelineParams
+from eyas.config.safe_yaml import load_yaml
+from eyas.errors import ParameterError
+
+
+def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """``content`` with every ``section.field=value`` set; the original stays as it was.
+
+    What stands beside a field stays: ``finetune.recipe.batch_size=16`` keeps the recipe's other options, also where the
+    file names its kind alone, or leaves it to the default.
+
+    Raises:
+        ParameterError: an override is not of that form, or names a field of what has none.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(content))
+    for item in overrides:
+        place, sign, value = item.partition("=")
+        if not sign or "." not in place:
+            msg = f"--set {item}: expected section.field=value, for instance score.seed=3"
+            raise ParameterError(msg)
+        *parents, last = place.split(".")
+        target = result
+        model: Any = PipelineParams
+        for depth, parent in enumerate(parents, start=1):
+            field = fields_of(model).get(parent)
+            inner = _options(target.get(parent), field)
+            if inner is None:
+                whole, there = ".".join(parents[:depth]), target[parent]
+                msg = f"--set {item}: {whole} is {there!r} and has no fields: replace it whole, as in --set {whole}=..."
+                raise ParameterError(msg)
+            target[parent] = inner
+            target = inner
+            model = model_of(field.annotation, inner) if field else None
+        target[last] = load_yaml(value, f"--set {item}: the value")
+    return result
+
+
+def _options(value: Any, field: Any) -> dict[str, Any] | None:
+    """What stands at a field as options by name; None where it is something else."""
+    if isinstance(value, dict):
+        return value
+    if isinstance(value, str) and field and is_family(field.annotation):
+        return {"kind": value}
+    if value is not None:
+        return None
+    default = field.get_default(call_default_factory=True) if field else None
+    if isinstance(default, Component):
+        return {"kind": default.kind, **default.model_dump(mode="json", by_alias=True, exclude_defaults=True)}
+    return {}
