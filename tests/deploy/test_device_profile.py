@@ -96,6 +96,21 @@ def test_the_script_alone_measures_a_plan_and_its_table_is_read_here(space: Sear
     assert 0 < model.dense_ms < 1000
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing"], "nothing is no plan: it holds no plan.json"),
+        (["plan", "--out", "no/device.json"], "--out no/device.json: its folder is not there"),
+        (["plan", "--out", "plan"], "--out plan: is a folder"),
+        (["plan", "--threads", "0"], "--threads and --batch are 1 at least"),
+    ],
+)
+def test_the_script_refuses_what_it_could_not_write_or_run(plan: Path, words: list[str], told: str) -> None:
+    command = [sys.executable, str(plan / "eyas_profile.py"), *words]
+    done = subprocess.run(command, cwd=plan.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (2, True, False)
+
+
 def test_the_least_of_the_medians_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     bursts = ([9, 4, 1, 5], [9, 2, 3, 2], [9, 8, 8, 8])  # milliseconds; the first run of each warms up
     clock = iter(np.cumsum([step for burst in bursts for run in burst for step in (0, run)]) * 1e-3)
