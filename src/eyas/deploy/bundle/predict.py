@@ -43,7 +43,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     if not (asked.images or asked.check or asked.camera) or (asked.camera and not asked.camera.is_dir()):
         parser.error(f"{asked.camera} is no folder" if asked.camera else "name an image, --check or --camera DIR")
-    sys.stdout.reconfigure(errors="backslashreplace")  # for names that a terminal's encoding lacks
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names a terminal lacks
     try:
         classifier = Classifier(Path(__file__).resolve().parent)
         if asked.check:
