@@ -80,8 +80,8 @@ def compare(
 
     workspace = open_workspace(ROOT, parameter_file(params), overrides)
     from eyas.operations.comparison.comparison_page import comparison_page
+    from eyas.storage.local_files import require_place
     from tasks.compare import compare_named, log_comparison, print_comparison, title_of
-    from tasks.promote import require_place
 
     if html:
         require_place(html, "--html")

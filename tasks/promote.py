@@ -1,7 +1,6 @@
 """Promotion: the gates judge a version, which becomes champion or not; and the way back."""
 
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +12,7 @@ from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.gates import PromotionDecision
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry, promotion
 from eyas.storage.digests import json_sha256
+from eyas.storage.local_files import require_place
 from tasks.dvc_cli import stage_keys
 from tasks.judge_version import judge_version
 from tasks.next_command import completed_commands
@@ -75,7 +75,7 @@ def promote(
         msg = "--force needs a written reason: --force 'why the gates do not count this time'"
         raise ParameterError(msg)
     if report is not None:
-        require_place(report)
+        require_place(report, "--report")
     store, name = open_store(workspace), workspace.params.register_.model
     if not dry_run:
         alias_transaction.recover(store, name)
@@ -123,22 +123,6 @@ def version_of_lock(store: MlflowStore, workspace: Workspace) -> Version:
         )
         raise BadInputError(msg)
     return version
-
-
-def require_place(path: Path, option: str = "--report") -> None:
-    """Where ``option`` wants something written, a file can be: asked before anything moves.
-
-    Raises:
-        ParameterError: it is a folder, or nothing can be written there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"{option} {path}: its folder cannot be made: {error.strerror}"
-        raise ParameterError(msg) from error
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        msg = f"{option} {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
-        raise ParameterError(msg)
 
 
 def write_decision(path: Path, decision: PromotionDecision) -> None:

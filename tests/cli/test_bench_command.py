@@ -42,13 +42,30 @@ def test_table_json_picture_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         (["gone.onnx"], "there is no such file"),
         (["gone.onnx", "--shape", "3,x"], "give whole numbers, as in 3,224,224"),
+        (["gone.onnx", "--json", "file/b.json"], "--json file/b.json: its folder cannot be made"),
+        (["gone.onnx", "--plot", "file/b.png"], "--plot file/b.png: its folder cannot be made"),
+        (["gone.onnx", "--plot", "b.xyz"], "--plot b.xyz: give a name that ends in .png or .svg"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     done = run(app, ["bench", *arguments])
     assert done.exit_code == 2
     assert message in done.output
     assert done.output.count("\n") == 1
+
+
+def test_in_a_pipe_nothing_is_cut_off_and_no_setting_comes_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(model_bench, "peak_memory", lambda *_: {1: 10})
+    name = "a_network_with_a_name_of_some_length.int8.onnx"
+    write_onnx(tmp_path / name)
+    done = run(app, ["bench", name, "--runs", "2", "--threads", "1", "--threads", "1"])
+    assert done.exit_code == 0, done.output
+    assert done.output.count(name) == 1
+    assert "\u2026" not in done.output

@@ -212,6 +212,18 @@ def test_a_network_beside_the_user_is_profiled_for_another_device(tmp_path: Path
     assert {path.name for path in (tmp_path / "plan").iterdir()} == {"eyas_profile.py", "networks", "plan.json"}
 
 
+@pytest.mark.parametrize(("option", "told"), [("--out", "its folder cannot be made"), ("--plan", "cannot be made")])
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_measured(
+    option: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    (tmp_path / "file").touch()
+    network = ["profile", "--model", "resnet8", "--input", "1,1,8,8"]
+    assert main([*network, option, str(tmp_path / "file" / "device.json")]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith(f"error: {option} {tmp_path / 'file'}")
+    assert told in errors
+
+
 def test_a_network_to_profile_needs_the_shape_of_its_images(
     capsys: pytest.CaptureFixture[str], kept_process: None
 ) -> None:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from eyas.deploy.latency import LatencyTable
+from eyas.deploy.latency import LatencyModel, LatencyTable
 from eyas.deploy.latency.eyas_profile import header
-from eyas.deploy.latency.profile_plan import plan_entries
+from eyas.deploy.latency.latency_table import NetworkTime
+from eyas.deploy.latency.priced_layers import network_key, priced_layers
+from eyas.deploy.latency.profile_plan import plan_entries, spread_widths
 from eyas.pruning.space import SearchSpace
 
 Milliseconds = Callable[[str, int, int], float]
@@ -17,7 +19,7 @@ def bilinear(_: str, inputs: int, outputs: int) -> float:
 
 
 def table_of(space: SearchSpace, milliseconds: Milliseconds = bilinear, **fields: Any) -> LatencyTable:
-    """The table that a device of these times would give."""
+    """The table that a device of these times would give, where a network takes as long as its layers."""
     entries = [
         {
             "layer": entry["layer"],
@@ -28,4 +30,15 @@ def table_of(space: SearchSpace, milliseconds: Milliseconds = bilinear, **fields
         for entry in plan_entries(space)
     ]
     content = header("onnx", "onnxruntime 1.0", 1, 1) | {"entries": entries, "networks": []} | fields
-    return LatencyTable.model_validate(content)
+    table = LatencyTable.model_validate(content)
+    return table if "networks" in fields else table.model_copy(update={"networks": whole_networks(space, table)})
+
+
+def whole_networks(space: SearchSpace, table: LatencyTable) -> list[NetworkTime]:
+    """Networks that take as long as the sum of their layers."""
+    rows, key = spread_widths(space, 4, seed=0), network_key(space, priced_layers(space))
+    names = [group.name for group in space.groups]
+    return [
+        NetworkTime(space=key, widths=dict(zip(names, row.tolist(), strict=True)), milliseconds=float(milliseconds))
+        for row, milliseconds in zip(rows, LatencyModel(space, table).sums(rows), strict=True)
+    ]

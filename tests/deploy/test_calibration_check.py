@@ -43,3 +43,8 @@ def test_other_images_are_refused_with_the_layer(change, network: nn.Module) -> 
 
 def test_a_network_without_batch_norm_tells_nothing() -> None:
     assert require_like_training(nn.Conv2d(1, 1, 1), torch.zeros(2, 1, 4, 4)) == 0.0
+
+
+def test_no_images_at_all_are_told_as_such(network: nn.Module) -> None:
+    with pytest.raises(DataError, match=r"^there are no calibration images .*: raise `calibration_fraction`$"):
+        require_like_training(network, torch.zeros(0, 2, 8, 8))

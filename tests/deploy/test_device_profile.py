@@ -15,7 +15,8 @@ from eyas.deploy.latency import LatencyModel, LatencyTable, layer_runtimes
 from eyas.deploy.latency import eyas_profile as script
 from eyas.deploy.latency.device_profile import profile
 from eyas.deploy.latency.profile_plan import PLAN, spread_widths, write_network, write_plan
-from eyas.errors import ParameterError
+from eyas.deploy.latency.whole_networks import time_networks
+from eyas.errors import MissingExtraError, ParameterError
 from eyas.pruning.space import SearchSpace
 from models import build
 
@@ -94,6 +95,41 @@ def test_the_script_alone_measures_a_plan_and_its_table_is_read_here(space: Sear
     assert model.fit is not None
     assert model.fit.n == 4
     assert 0 < model.dense_ms < 1000
+
+
+def test_openvino_is_measured_as_well(space: SearchSpace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(script, "PASSES", 1)
+    narrow = space.rounded({group.name: group.channels // 2 for group in space.groups})
+    table = profile(narrow, runtime="openvino", networks=4, batch=2)
+    assert table.require(runtime="openvino", batch=2, here=True).runtime_version.startswith("openvino ")
+    assert LatencyModel(narrow, table).is_corrected
+    dense = narrow.legal.dense
+    slow, fast = time_networks(narrow, np.stack([dense, dense // 2]), table)
+    assert 0 < fast < 10 * slow
+
+
+def test_a_runtime_that_is_not_here_says_how_to_install_it(space: SearchSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_runtimes.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"openvino is not installed: pip install 'eyas\[openvino\]'"):
+        profile(space, runtime="openvino")
+    with pytest.raises(ParameterError, match="`runtime` 'pt2': layers can be measured in onnx, openvino"):
+        profile(space, runtime="pt2")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nothing"], "nothing is no plan: it holds no plan.json"),
+        (["plan", "--out", "no/device.json"], "--out no/device.json: its folder is not there"),
+        (["plan", "--out", "plan"], "--out plan: is a folder"),
+        (["plan", "--threads", "0"], "--threads and --batch are 1 at least"),
+    ],
+)
+def test_the_script_refuses_what_it_could_not_write_or_run(plan: Path, words: list[str], told: str) -> None:
+    command = [sys.executable, str(plan / "eyas_profile.py"), *words]
+    done = subprocess.run(command, cwd=plan.parent, capture_output=True, text=True, check=False)
+    assert (done.returncode, told in done.stderr, "Traceback" in done.stderr) == (2, True, False)
 
 
 def test_the_least_of_the_medians_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from eyas.deploy.latency.profile_plan import spread_widths
 from eyas.deploy.latency.width_grid import Axis, measured_widths
 from eyas.errors import DataError, ParameterError, PlanError
 from eyas.pruning.space import SearchSpace
+from eyas.sampling.budget import Budget
 from models import build
 from tests.deploy.latency_tables import bilinear, table_of
 
@@ -139,3 +140,13 @@ def test_the_step_is_the_smallest_beyond_which_nothing_is_saved(space: SearchSpa
         if block <= 4:  # of 16 channels a step of 4 leaves four widths, one of 8 only two
             assert steps["layer1.0.conv1"] == narrow
         assert max(steps[group.name] * 4 / group.channels for group in space.groups) <= 1
+
+
+def test_a_budget_is_not_held_against_an_uncorrected_sum(space: SearchSpace) -> None:
+    """Up to twice the time of a network: limits of milliseconds would mean something else."""
+    sums = table_of(space, networks=[])
+    with pytest.raises(ParameterError, match="fewer than 3 whole networks.*`eyas profile`.*`dense_ms`"):
+        Budget.parse(space, {"latency": 0.5}, latency=LatencyModel(space, sums))
+    assert Budget.parse(space, {"macs": 0.5}, latency=LatencyModel(space, sums)).metrics == ("macs",)
+    for model in (LatencyModel(space, sums, dense_ms=2.0), LatencyModel(space, table_of(space))):
+        assert Budget.parse(space, {"latency": 0.5}, latency=model).target == pytest.approx(model.dense_ms / 2)

@@ -122,3 +122,11 @@ def test_calibrating_on_nothing_is_refused(kind: str, tmp_path: Path, monkeypatc
     monkeypatch.setattr(Exporter, "check", lambda _: None)
     with pytest.raises(DataError, match="there are no calibration images"):
         Exporter.parse(kind)(nn.Flatten(), torch.zeros(0, 1, 4, 4), tmp_path / "model")
+
+
+def test_nothing_held_out_to_choose_layers_by_is_refused(images: Tensor, tmp_path: Path) -> None:
+    model, none = Spread().eval(), HeldOut(images[:0], torch.zeros(0, dtype=torch.long))
+    with pytest.raises(DataError, match=r"left to choose layers by .*\(max_accuracy_drop\): raise `calib"):
+        Exporter.parse("onnx_int8").write(model, images[:1], none, tmp_path / "model.int8.onnx")
+    chosen = Exporter.parse({"kind": "onnx_int8", "max_accuracy_drop": None})
+    assert chosen.write(model, images[:1], none, tmp_path / "model.int8.onnx").exists()

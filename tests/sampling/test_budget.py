@@ -169,3 +169,9 @@ def test_latency_without_a_model_is_refused(latency, said):
 
 def test_a_share_of_a_count_may_stand_beside_milliseconds():
     assert limit_problem({"macs": 0.5, "latency_ms": 4.5, "params": 200000.0}) == ""
+
+
+@pytest.mark.parametrize("tolerance", [0, -0.1, float("nan"), float("inf"), 1.5, True, "0.1"])
+def test_a_tolerance_that_makes_no_band_is_refused(tolerance):
+    with pytest.raises(ParameterError, match="`tolerance` .*: give a share of the dense cost above 0 and up to 1"):
+        Budget.parse(DEEP, {"macs": 0.5, "params": 0.5}, tolerance)

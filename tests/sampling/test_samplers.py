@@ -108,6 +108,14 @@ def test_no_group_falls_below_the_floor():
     assert (free / [g.channels for g in DEEP.groups]).min() < 0.1
 
 
+def test_a_floor_too_high_for_coarse_widths_is_lowered_and_not_left_out():
+    """Rounded up to legal widths, 0.99 of uniform widths cost more than the budget."""
+    coarse = Chain([64] * 6, step=16)
+    budget, widths = ask(coarse, 0.5, count=200, kind={"kind": "budget", "floor": 0.99})
+    assert (widths >= 32).all()
+    assert (np.array([[48] * 6]) * 1.0 > uniform_share(coarse, budget.target) * 64).all()
+
+
 def test_all_groups_use_the_breadth_between_floor_and_dense():
     _, widths = ask(DEEP, 0.5, count=2000)
     shares = widths / [g.channels for g in DEEP.groups]

@@ -5,6 +5,7 @@ import dataclasses
 import os
 import signal
 import time
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -508,3 +509,18 @@ def test_uniform_widths_that_were_not_drawn_are_not_predicted(scene):
     result = run(scene, sampler=Uneven())
     assert result.uniform is not None
     assert result.diagnosis[0].startswith("uniform widths were not raced")
+
+
+def test_images_of_another_shape_are_refused_before_anything_runs(scene):
+    few, grey = scene.scoring[:, :, :5], scene.calibration[:, :1].repeat(1, 2, 1, 1)
+    with pytest.raises(DataError, match="`calibration_images` have shape .* `scoring_images` .*: prepare both alike"):
+        run(replace(scene, calibration=scene.calibration[:, :, :5]))
+    with pytest.raises(DataError, match="`calibration_images` have shape"):
+        run(replace(scene, scoring=few))
+    with pytest.raises(DataError, match="fails on 2 scoring images of shape .*channels first"):
+        run(replace(scene, calibration=grey, scoring=grey, labels=scene.labels[:1].repeat(len(grey))))
+
+
+def test_numpy_numbers_are_numbers(scene):
+    plain, theirs = run(scene, candidates=4, seed=3), run(scene, candidates=np.int64(4), seed=np.int64(3))
+    assert columns(plain.table) == columns(theirs.table)

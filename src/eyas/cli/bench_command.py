@@ -1,6 +1,7 @@
 """The command ``bench``: exported files side by side."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,10 @@ import typer
 
 from eyas.cli.project import find_project
 from eyas.errors import ParameterError
+
+PICTURES = (".png", ".svg")
+WIDE = 200
+"""Columns where no terminal limits them: in a file or a pipe nothing is cut off."""
 
 
 def bench(
@@ -43,9 +48,17 @@ def bench(
 
     from eyas.deploy.latency.model_bench import bench as measure
     from eyas.operations.report.bench_table import bench_table, draw_bench
+    from eyas.storage.local_files import require_place
 
-    result = measure(files, threads=threads or [1], batches=batch or [1], runs=runs, shape=_sizes(shape))
-    Console().print(bench_table(result))
+    for path, option in ((json_file, "--json"), (plot, "--plot")):
+        if path:
+            require_place(path, option)
+    if plot and plot.suffix not in PICTURES:
+        msg = f"--plot {plot}: give a name that ends in {' or '.join(PICTURES)}"
+        raise ParameterError(msg)
+    settings = {"threads": list(dict.fromkeys(threads or [1])), "batches": list(dict.fromkeys(batch or [1]))}
+    result = measure(files, runs=runs, shape=_sizes(shape), **settings)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(bench_table(result))
     if json_file:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")
     if plot:

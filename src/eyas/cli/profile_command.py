@@ -9,6 +9,7 @@ import typer
 from eyas.cli.options import Name, Overrides, ParamsFile
 from eyas.cli.project import find_project, hand_over
 from eyas.errors import ParameterError
+from eyas.storage.local_files import require_folder, require_place
 
 
 def profile(
@@ -42,6 +43,10 @@ def profile(
       eyas profile --model resnet20 --input 1,3,32,32 --threads 4
       eyas profile --plan plan    # then, on the device: python plan/eyas_profile.py plan --out device.json
     """
+    if plan is None:
+        require_place(out, "--out")
+    else:
+        require_folder(plan, "--plan")
     how: dict[str, Any] = {"out": out, "plan": plan, "runtime": runtime, "threads": threads, "batch": batch}
     if model is None:
         return hand_over("profile", params, overrides or [], name, **how)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.calibration.batchnorm import batch_norms, evaluation_mode
+from eyas.deploy.exporters.base import require_images
 from eyas.errors import DataError
 
 MAX_DISTANCE = 0.5
@@ -50,8 +51,9 @@ def require_like_training(model: nn.Module, images_NCHW: Tensor, limit: float = 
     """The mean distance over all layers; 0 for a network without batch-norm, of which nothing is known.
 
     Raises:
-        DataError: the images are unlike what the network was trained on.
+        DataError: the images are unlike what the network was trained on, or there are none.
     """
+    require_images(images_NCHW)
     distances = statistics_distance(model, images_NCHW)
     mean = sum(distances.values()) / max(len(distances), 1)
     if not mean <= limit:

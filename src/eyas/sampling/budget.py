@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.deploy.latency.latency_model import LEAST_NETWORKS, LatencyModel
 from eyas.errors import ParameterError
 from eyas.sampling.file_size import FileSize
 from eyas.sampling.placement import Placement, number_in_words
@@ -105,14 +106,17 @@ class Budget:
             space: the search space.
             limit: by metric: up to 1 a share of the dense cost, else absolute. Milliseconds are always absolute,
                 ``latency`` is always a share.
-            tolerance: half the width of a band, as a share of the dense cost.
+            tolerance: half the width of a band, as a share of the dense cost, above 0.
             latency: what predicts milliseconds, where they are limited.
 
         Raises:
-            ParameterError: it is no such limit.
+            ParameterError: it is no such limit, or no such tolerance.
         """
         if isinstance(limit, Budget):
             return limit
+        if isinstance(tolerance, bool) or not isinstance(tolerance, Real) or not 0 < float(tolerance) <= 1:
+            msg = f"`tolerance` {tolerance!r}: give a share of the dense cost above 0 and up to 1, such as 0.005"
+            raise ParameterError(msg)
         values = _checked(limit, latency)
         unlimited = cls((), latency, FileSize.of(space) if "file_bytes" in values else None)
         limits = tuple(unlimited._limit(space, *item, tolerance) for item in values.items())
@@ -230,6 +234,13 @@ def _checked(limit: Any, latency: PredictsLatency | None) -> dict[str, float]:
     if {"latency", "latency_ms"} & set(values) and not isinstance(latency, PredictsLatency):
         said = "nothing" if latency is None else repr(latency)
         msg = f"`budget` {limit!r} limits milliseconds, which {said} predicts: give `latency`, such as a LatencyModel"
+        raise ParameterError(msg)
+    if {"latency", "latency_ms"} & set(values) and isinstance(latency, LatencyModel) and not latency.is_corrected:
+        msg = (
+            f"`latency` holds times of fewer than {LEAST_NETWORKS} whole networks of this architecture, and the sum of "
+            "layers alone may be twice the time: make it for this network with `eyas profile`, or scale it by the "
+            "dense network's own time (`dense_ms`)"
+        )
         raise ParameterError(msg)
     return values
 

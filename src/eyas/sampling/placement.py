@@ -22,7 +22,7 @@ Rows = NDArray[np.int64]
 _EVALUATIONS = 16
 _REPAIRS = 16
 _SHARES = 33
-"""Uniform widths that tell the reachable range."""
+"""Uniform widths that tell the reachable range, and shares that a floor may be lowered to."""
 
 
 class Placement:
@@ -103,10 +103,16 @@ class Placement:
         )
 
     def floor(self, share: float) -> Positions:
-        """The lowest positions allowed: widths of at least ``share`` of the group's channels, ``(G,)``."""
-        lowest = [np.searchsorted(widths, share * widths[-1]) for widths in self.legal]
-        floor = np.minimum(np.array(lowest, np.int64), self.top)
-        return floor if self.costs(floor[None])[0] <= self.budget.low else np.zeros_like(self.top)
+        """The lowest positions allowed: widths of at least ``share`` of the group's channels, ``(G,)``.
+
+        Of as large a share as leaves candidates inside the budget, where widths come in steps too coarse for that one.
+        """
+        for lowered in share * np.linspace(1, 0, _SHARES):
+            lowest = [np.searchsorted(widths, lowered * widths[-1]) for widths in self.legal]
+            floor = np.minimum(np.array(lowest, np.int64), self.top)
+            if self.costs(floor[None])[0] <= self.budget.low:
+                return floor
+        return np.zeros_like(self.top)
 
     def uniform_share(self) -> float:
         """The share of its channels that every group may keep under the budget, by bisection."""

@@ -27,8 +27,9 @@ from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
-from eyas.scoring.image_arguments import as_images, cast_like_weights
+from eyas.scoring.image_arguments import as_images, cast_like_weights, check_alike
 from eyas.scoring.image_sets import check_images
+from eyas.scoring.outputs import example_output
 from eyas.scoring.race.rungs import REFITTED_RUNGS, Rung
 from eyas.scoring.race.score_table import ScoreTable
 from eyas.scoring.score_options import ScoreOptions
@@ -216,15 +217,19 @@ def search(  # noqa: PLR0917
         if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
             msg = f"`{name}` {value!r}: give a whole number from {least} on"
             raise ParameterError(msg)
+    seed = int(seed)
     band = Budget.parse(space, budget, options.tolerance, options.latency)
     scoring = _images(model, "scoring_images", scoring_images)
     calibration = scoring[:0]
     if calibration_images is not None:
         calibration = _images(model, "calibration_images", calibration_images)
+    check_alike("calibration_images", calibration, scoring)
     chosen = parse_component(Criterion, criterion)
     data = calibration if len(calibration) else None
     local = device if options.cluster is None else "cpu"
     dense = on_device(model, local)
+    if len(scoring):
+        example_output(dense, scoring[:EXAMPLES].to(local), select=lambda output, _: output)
     planner = space.planner(chosen, model=dense, data=data)
     scorer = options.scorer
     if scorer is None:

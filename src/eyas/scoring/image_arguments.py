@@ -33,7 +33,7 @@ def image_sets_from(
     """
     scoring = as_images("scoring_images", scoring)
     calibration = scoring[:0] if calibration is None else as_images("calibration_images", calibration)
-    _check_alike("calibration_images", calibration, scoring)
+    check_alike("calibration_images", calibration, scoring)
     if training is not None:
         training = _as_training(model, training, scoring)
     calibration, scoring = (cast_like_weights(model, images) for images in (calibration, scoring))
@@ -47,11 +47,16 @@ def _as_training(model: nn.Module, training: Any, scoring: Tensor) -> tuple[Tens
         msg = f"`training` is a {type(training).__name__}: give (images, labels), with None for labels without any"
         raise DataError(msg)
     images, labels = as_images("training", training[0]), training[1]
-    _check_alike("training", images, scoring)
+    check_alike("training", images, scoring)
     return cast_like_weights(model, images), None if labels is None else _as_labels("training", labels)
 
 
-def _check_alike(name: str, images: Tensor, scoring: Tensor) -> None:
+def check_alike(name: str, images: Tensor, scoring: Tensor) -> None:
+    """The argument ``name`` holds images of the shape of the scoring images, or none.
+
+    Raises:
+        DataError: it does not.
+    """
     if len(images) and images.shape[1:] != scoring.shape[1:]:
         shapes = [tuple(tensor.shape[1:]) for tensor in (images, scoring)]
         msg = f"`{name}` have shape {shapes[0]}, `scoring_images` {shapes[1]}: prepare both alike"

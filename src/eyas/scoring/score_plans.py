@@ -97,6 +97,7 @@ def score(  # noqa: PLR0917
     options = options or ScoreOptions()
     arguments.check_plans(plans, space)
     arguments.check_options(options, device=device, seed=seed)
+    seed = int(seed)
     method = ScoringMethod(
         arguments.parse_component(Calibrator, calibrator),
         arguments.choose_scorer(scorer, scoring_labels),

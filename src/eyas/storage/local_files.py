@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
-from eyas.errors import ChecksumError, DataError
+from eyas.errors import ChecksumError, DataError, ParameterError
 from eyas.storage.addresses import Entry
 from eyas.storage.digests import file_sha256
 
@@ -42,6 +42,31 @@ def one_file(address: str) -> Path:
         return path
     msg = f"{address} {'is a folder' if path.is_dir() else 'does not exist'}: a file is expected here"
     raise DataError(msg)
+
+
+def require_place(path: Path, option: str) -> None:
+    """Where a file shall be written, one can be: asked before any work; its folder is made.
+
+    Raises:
+        ParameterError: it is a folder, or nothing can be written there; names the ``option`` that asked for it.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"{option} {path}: its folder cannot be made: {error.strerror}"
+        raise ParameterError(msg) from error
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        msg = f"{option} {path}: {'is a folder' if path.is_dir() else 'no permission to write there'}; name a file"
+        raise ParameterError(msg)
+
+
+def require_folder(path: Path, option: str) -> None:
+    """Where files shall be written, they can be; the folder is made.
+
+    Raises:
+        ParameterError: it cannot be made, or nothing can be written there; names the ``option`` that asked for it.
+    """
+    require_place(path / "file", option)
 
 
 def copy_into(address: str, folder: Path) -> None:

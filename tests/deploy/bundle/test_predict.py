@@ -1,6 +1,7 @@
 """``predict.py`` as a user of the device calls it."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,9 +15,10 @@ import pytest
 from tests.support.colour_bundle import Made, photograph
 
 
-def predict(bundle: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def predict(bundle: Path, *words: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(bundle / "predict.py"), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=bundle.parent)
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=bundle.parent, env=environment)
 
 
 def test_script_is_short_and_needs_three_packages(made: Made) -> None:
@@ -50,6 +52,15 @@ def test_good_files_alone_end_with_0(made: Made, tmp_path: Path) -> None:
     done = predict(made.folder, tmp_path / "sea.png")
     assert (done.returncode, done.stderr) == (0, "")
     assert f"{tmp_path}/sea.png: blue 0." in done.stdout
+
+
+def test_names_that_the_terminal_lacks_are_spelt_out(bundle: Path, tmp_path: Path) -> None:
+    labels = json.loads((bundle / "labels.json").read_text())
+    (bundle / "labels.json").write_text(json.dumps(["r\u00f6t" if label == "red" else label for label in labels]))
+    photograph("red", (20, 20)).save(tmp_path / "sunset.png")
+    done = predict(bundle, tmp_path / "sunset.png", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "sunset.png: r\\xf6t 0." in done.stdout
 
 
 def test_check_replays_the_golden_pairs(bundle: Path) -> None:
@@ -112,3 +123,32 @@ def test_camera_waits_in_an_empty_folder_and_answers_what_comes(made: Made, tmp_
             process.send_signal(signal.SIGINT)
             assert process.wait(10) == 130
         assert process.stderr.read() == ""
+
+
+LOOKS = """
+import pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import predict
+
+class Gone(type(pathlib.Path())):
+    def is_file(self):
+        return True  # when it was asked; not a moment later
+
+class Folder:
+    looks = iter([[Gone("gone.png")], [pathlib.Path(__file__)]])
+    def iterdir(self):
+        return ["gone.png"]
+    def glob(self, pattern):
+        return next(self.looks, None) or sys.exit(0)
+
+predict.time.sleep = lambda seconds: None
+predict.answer = lambda classifier, file: print(file.name)
+predict.watch(None, Folder())
+"""
+
+
+def test_a_file_that_leaves_the_folder_does_not_end_the_camera(made: Made, tmp_path: Path) -> None:
+    (tmp_path / "looks.py").write_text(LOOKS)
+    command = [sys.executable, str(tmp_path / "looks.py"), str(made.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "looks.py\n", "")

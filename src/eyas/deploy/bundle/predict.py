@@ -1,6 +1,7 @@
 """Classes of images with probabilities: ``python predict.py cat.png``. Needs onnxruntime, numpy and Pillow alone."""
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,11 @@ from classifier import Classifier
 def answer(classifier: Classifier, file: Path) -> int:
     """Print the likeliest classes of an image; 2 where the file cannot be read, else 0."""
     try:
-        probabilities = classifier(classifier.read(file))
+        p_K = classifier(classifier.read(file))
     except Exception as error:  # Pillow raises nearly anything for a damaged file
         print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return 2
-    likeliest = np.argsort(-probabilities)[:5]
-    print(f"{file}:", ", ".join(f"{classifier.labels[k]} {probabilities[k]:.4f}" for k in likeliest), flush=True)
+    print(f"{file}:", ", ".join(f"{classifier.labels[k]} {p_K[k]:.4f}" for k in np.argsort(-p_K)[:5]), flush=True)
     return 0
 
 
@@ -27,10 +27,11 @@ def watch(classifier: Classifier, folder: Path) -> None:
         print(f"{folder} is empty: waiting for images", file=sys.stderr, flush=True)
     known: dict[Path, float] = {}
     while True:
-        files = {file: file.stat().st_mtime for file in folder.glob("[!.]*") if file.is_file()}
-        for file in sorted(file for file, changed in files.items() if known.get(file) != changed):
-            answer(classifier, file)
-        known = files
+        with contextlib.suppress(FileNotFoundError):  # a file that went while they were looked through
+            files = {file: file.stat().st_mtime for file in folder.glob("[!.]*") if file.is_file()}
+            for file in sorted(file for file, changed in files.items() if known.get(file) != changed):
+                answer(classifier, file)
+            known = files
         time.sleep(0.5)
 
 
@@ -40,10 +41,9 @@ if __name__ == "__main__":
     parser.add_argument("--check", action="store_true", help="replay the golden pairs")
     parser.add_argument("--camera", type=Path, metavar="DIR", help="answer what is in a folder and what comes into it")
     asked = parser.parse_args()
-    if not (asked.images or asked.check or asked.camera):
-        parser.error("name an image, --check or --camera DIR")
-    if asked.camera and not asked.camera.is_dir():
-        parser.error(f"{asked.camera} is no folder")
+    if not (asked.images or asked.check or asked.camera) or (asked.camera and not asked.camera.is_dir()):
+        parser.error(f"{asked.camera} is no folder" if asked.camera else "name an image, --check or --camera DIR")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names a terminal lacks
     try:
         classifier = Classifier(Path(__file__).resolve().parent)
         if asked.check:

@@ -113,14 +113,14 @@ class QuantisingExporter(Exporter):
         return None, min(self.min_agreement, min_agreement)
 
 
-def require_images(images_NCHW: Tensor) -> None:
+def require_images(images_NCHW: Tensor, purpose: str = "to take ranges of activations from") -> None:
     """Refuse to calibrate on nothing.
 
     Raises:
         DataError: there are no images.
     """
     if not len(images_NCHW):
-        msg = "there are no calibration images to take ranges of activations from: raise `calibration_fraction`"
+        msg = f"there are no calibration images {purpose}: raise `calibration_fraction`"
         raise DataError(msg)
 
 

@@ -50,10 +50,12 @@ class OnnxInt8(QuantisingExporter):
 
         Raises:
             MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
-            DataError: there are no images.
+            DataError: there are no images, or none of them is held out where they choose layers.
         """
         self.check()
         require_images(example_NCHW)
+        if held_out is not None and self.max_accuracy_drop is not None:
+            require_images(held_out.images, "left to choose layers by that stay in float (max_accuracy_drop)")
         with tempfile.TemporaryDirectory() as scratch:
             single = Onnx()(model, example_NCHW, Path(scratch) / "float32.onnx")
             quantiser = _Quantiser(self, single, example_NCHW)

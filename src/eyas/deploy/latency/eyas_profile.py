@@ -171,6 +171,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="of the runtime")
     parser.add_argument("--batch", type=int, default=1, help="images per run")
     asked = parser.parse_args()
+    if not (asked.plan / "plan.json").is_file():
+        parser.error(f"{asked.plan} is no plan: it holds no plan.json")
+    if asked.out.is_dir() or not asked.out.absolute().parent.is_dir():
+        parser.error(f"--out {asked.out}: {'is a folder' if asked.out.is_dir() else 'its folder is not there'}")
+    if min(asked.threads, asked.batch) < 1:
+        parser.error("--threads and --batch are 1 at least")
     how = header("onnx", onnx_version(), asked.threads, asked.batch)
     digest = hashlib.sha256(json.dumps(how, sort_keys=True).encode()).hexdigest()[:12]
     journal = MeasuredTimes(asked.out.with_name(f"{asked.out.name}.{digest}.jsonl"))

@@ -74,6 +74,8 @@ class LatencyModel:
         self._scale = 1.0
         if dense_ms is not None:
             self._scale = dense_ms / self.dense_ms
+        self.is_corrected = self.fit is not None or dense_ms is not None
+        """Whether whole networks, or the dense one alone, put right what the sum of the layers is off by."""
 
     @property
     def dense_ms(self) -> float:

@@ -27,14 +27,16 @@ class OpenvinoRuntime(Runtime):
         """In its default precision."""
         return {"default precision": OpenvinoRuntime(precision="default")} if self.precision == "f32" else {}
 
+    def settings(self, threads: int) -> dict[str, Any]:
+        """What OpenVINO is told when it compiles a model."""
+        settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        return settings | ({"INFERENCE_PRECISION_HINT": "f32"} if self.precision == "f32" else {})
+
     def _session(self, path: Path, threads: int) -> Session:
         import openvino
 
-        settings: dict[str, Any] = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-        if self.precision == "f32":
-            settings["INFERENCE_PRECISION_HINT"] = "f32"
         core = openvino.Core()
-        return OpenvinoSession(core.compile_model(core.read_model(path), "CPU", settings))
+        return OpenvinoSession(core.compile_model(core.read_model(path), "CPU", self.settings(threads)))
 
     def _layer(self, path: Path, operator: str, node: str | None) -> str | None:
         """The first layer of that type in the model's XML."""

@@ -18,7 +18,8 @@ def bench_table(bench: Bench) -> "Table":
 
     table = Table(box=box.SIMPLE_HEAD, caption=f"{bench.runs} interleaved runs each, {bench.cpu} ({bench.cores} cores)")
     for name in HEADER:
-        table.add_column(name, justify="left" if name in {"file", "runtime"} else "right")
+        is_name = name in {"file", "runtime"}
+        table.add_column(name, justify="left" if is_name else "right", overflow="fold", no_wrap=not is_name)
     for row in bench.rows:
         table.add_row(*cells(row))
     return table
