@@ -57,7 +57,7 @@ def test_champion_that_changed_meanwhile_is_not_overwritten(
         promotion.promote(store, three, one, decision())
     assert aliases(store, one.name)["champion"] == "2"
     last = read_status(store, one.name).runs[0]
-    assert (last.name, last.status) == (f"promotion of {one.name} version 3", "failed")
+    assert (last.name, last.status) == (f"promotion-{one.name}-3", "failed")
     assert "became version 2" in last.why
     assert "eyas.outcome" not in model_registry.get_version(store, one.name, 3).tags
 
@@ -133,7 +133,7 @@ def test_status_is_that_of_one_model(store: MlflowStore, versions: list[model_re
     tags = {"eyas.kind": "pipeline", "eyas.model": "another"}
     start_pipeline(store, "another-profile", tags=tags)
     start_pipeline(store, "this-profile", tags=tags | {"eyas.model": name})
-    assert [run.name for run in read_status(store, name).runs] == ["this-profile", f"promotion of {name} version 1"]
+    assert [run.name for run in read_status(store, name).runs] == ["this-profile", f"promotion-{name}-1"]
     assert [run.name for run in read_status(store, "another").runs] == ["another-profile"]
 
 

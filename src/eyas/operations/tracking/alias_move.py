@@ -63,7 +63,7 @@ def open_record(
     """Open the ``pending`` run of a decision about a version and return its id."""
     known = {"eyas.kind": kind, "eyas.model": version.name, "eyas.version": version.number, OUTCOME: PENDING}
     known[NOTE] = tags.get(REASON, "")
-    name = f"{kind} {'to' if kind == 'rollback' else 'of'} {version}"
+    name = f"{kind}-{version.name}-{version.number}"
     run = retry(store.client.create_run, store.promotions, run_name=name, tags={**known, **tags})
     run_id = str(run.info.run_id)
     try:
