@@ -1,15 +1,13 @@
 """What a pipeline run recorded, as its stages' runs have it: numbers, and the files that were kept."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from eyas.errors import BadInputError
 from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
+from eyas.operations.tracking.run_lineage import runs_by_stage
 from eyas.operations.tracking.runs import REPORT
-
-_RUN = ".run"
 
 
 def pipeline_tags(store: MlflowStore, run_id: str) -> dict[str, str]:
@@ -34,14 +32,17 @@ def pipeline_tags(store: MlflowStore, run_id: str) -> dict[str, str]:
     return tags
 
 
-def stage_metrics(store: MlflowStore, tags: Mapping[str, str]) -> dict[str, float]:
-    """Of the stages that a pipeline run, of these tags, made or linked; as ``<stage>.<name>``."""
+def stage_metrics(store: MlflowStore, run_id: str) -> dict[str, float]:
+    """Of the stages that a pipeline run made or linked; as ``<stage>.<name>``.
+
+    Raises:
+        BadInputError: there is no such run, or it is that of something else.
+    """
+    pipeline_tags(store, run_id)
     metrics: dict[str, float] = {}
-    for tag, run_id in tags.items():
-        if tag.startswith("eyas.") and tag.endswith(_RUN):
-            stage = tag.removeprefix("eyas.").removesuffix(_RUN)
-            numbers = retry(store.client.get_run, run_id).data.metrics
-            metrics |= {f"{stage}.{name.removeprefix(f'{stage}.')}": value for name, value in numbers.items()}
+    for stage, made_by in runs_by_stage(store, run_id).items():
+        numbers = retry(store.client.get_run, made_by).data.metrics
+        metrics |= {f"{stage}.{name.removeprefix(f'{stage}.')}": value for name, value in numbers.items()}
     return metrics
 
 
