@@ -185,10 +185,8 @@ def chosen_scorer(params: PipelineParams, network: Network, dataset: Dataset) ->
 def _training(dataset: Dataset, params: PipelineParams, scorer: Scorer) -> tuple[Tensor, Tensor | None] | None:
     """As many images of the train split as a rung's steps take, and their labels where labels decide; else None."""
     count = max(rung.training_images for rung in params.score.rungs)
-    if not count:
-        return None
     labels = dataset.split("train").first_labels(count) if scorer.needs_labels else None
-    return _images(dataset, "train", count), labels
+    return (_images(dataset, "train", count), labels) if count else None
 
 
 def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtype[np.int64]]:
