@@ -8,6 +8,7 @@ from torch import Tensor
 
 from eyas.config import PipelineParams
 from eyas.data import Dataset
+from eyas.data.tasks import Task
 from eyas.errors import ParameterError
 from eyas.networks.answers import require_repeating
 from eyas.networks.architectures import build_model, find_architecture
@@ -16,11 +17,11 @@ from eyas.networks.constants import advice, checksums, same_constants
 from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
-from eyas.training import EpochStore, TrainingResult, resume_key, write_history
+from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
 from tasks import stage
 from tasks.comparable import comparability
 from tasks.dense_network import save_as_loaded
-from tasks.dense_source import DenseSource, find_dense_source
+from tasks.dense_source import DenseSource, classes_of_network, find_dense_source
 from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
@@ -57,6 +58,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         inputs.append(source.weights)
         if epochs:
             metrics = _judge_checkpoint(data, network, compared.note)
+    data = data.answered_by(network)
     settings = {"baseline": section.model_dump(mode="json"), "output": network.output}
     key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
@@ -69,7 +71,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     if not compared.comparable:
         _log.warning("accuracies of dense and pruned network are not comparable: %s", compared.reason)
     stage.write_json(artifacts / "baseline" / SOURCE, dict(source.versions))
-    write_history(result.history, artifacts / "baseline" / "history.csv")
+    write_history(result.history, artifacts / "baseline" / "history.csv", result.best.measure)
     EpochStore(folder).clear()
     metrics["comparable"] = int(compared.comparable)
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
@@ -78,8 +80,9 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
 def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:
     """The architecture with fresh weights, found to fit the data."""
     section = params.baseline
-    named = find_architecture(source.architecture, source.arguments, dataset.num_classes)
-    model = build_model(source.architecture, source.arguments, dataset.num_classes, seed=section.seed)
+    classes = classes_of_network(dataset.num_classes, source, section.checkpoint_key)
+    named = find_architecture(source.architecture, source.arguments, classes)
+    model = build_model(source.architecture, source.arguments, classes, seed=section.seed)
     output = check_fits(model, dataset, params.output)
     seen = section.checkpoint is not None and section.seen_by_checkpoint is True
     if seen:
@@ -104,24 +107,32 @@ def _require_repeating(network: Network, constants: tuple[Tensor, ...], source: 
 def _judge_checkpoint(data: TrainingData, network: Network, note: str) -> dict[str, float | int]:
     """The checkpoint as it came: what adapting it starts from."""
     score, test = (data.evaluate(network.model, split, network.output) for split in ("score", "test"))
-    words = data.dataset.task.words
-    _log.info("checkpoint as it is: score %s %.4f, test %s %.4f%s", words, score.value, words, test.value, note)
+    words = (score.words, score.value, test.words, test.value)
+    _log.info("checkpoint as it is: score %s %.4f, test %s %.4f%s", *words, note)
     return score.metrics("checkpoint_score") | test.metrics("checkpoint_test")
 
 
 def _judge(data: TrainingData, network: Network, result: TrainingResult, note: str) -> dict[str, float | int]:
     """The dense network as it goes on: score from its best epoch, test read now."""
     test = data.evaluate(network.model, "test", network.output)
-    words = data.dataset.task.words
-    _log.info("dense network: score %s %.4f, test %s %.4f%s", words, result.best.value, words, test.value, note)
+    if test.measure == Task.measure:
+        words = (result.best.words, result.best.value, test.words, test.value)
+        _log.info("dense network: score %s %.4f, test %s %.4f%s", *words, note)
+    else:
+        _log.info("dense network: its answers to %d images stand for labels", result.best.images + test.images)
     return {
-        **result.best.metrics("score"),
-        **test.metrics("test"),
+        **_told(result.best, "score"),
+        **_told(test, "test"),
         "test_images": test.images,
         "score_images": result.best.images,
         "best_epoch": result.best_epoch,
         **result.length.as_metrics(),
     }
+
+
+def _told(evaluation: Evaluation, split: str) -> dict[str, float]:
+    """Its metrics; none of agreement, which the dense network has with itself."""
+    return evaluation.metrics(split) if evaluation.measure == Task.measure else {}
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from typing import Any
 from eyas.config import BaselineParams, PipelineParams, expand
 from eyas.errors import CheckpointError
 from eyas.networks.architecture_record import WEIGHTS, read_record
-from eyas.networks.architectures import find_architecture
+from eyas.networks.architectures import build_model, find_architecture
+from eyas.networks.checkpoint import load_weights
+from eyas.networks.class_count import classes_of_weights
 from eyas.networks.pruned_architecture import FACTORY, dense_architecture, describe
 from eyas.storage import Store
 from tasks.registered_checkpoint import RegisteredCheckpoint, read_registered, registered_address
@@ -47,6 +49,25 @@ def find_dense_source(params: PipelineParams) -> DenseSource:
     weights = _download(expand(baseline.checkpoint), params)
     require_unchanged(before, versions_if_told(lambda: checkpoint_versions(params)))
     return DenseSource(baseline.architecture, baseline.arguments, weights, before)
+
+
+def classes_of_network(known: int, source: DenseSource, key: str | None) -> int:
+    """How many classes the dense network tells apart: by the data or, where that does not say, by its own making.
+
+    Args:
+        known: by the data; 0 where it does not say.
+        source: of the network; ``arguments`` or weights tell.
+        key: of its state dict among several.
+
+    Raises:
+        ParameterError: nothing tells.
+    """
+    dense = dense_architecture(source.architecture, source.arguments)
+    known = known or dense.arguments.get("num_classes", 0)
+    if known or source.weights is None:
+        return known
+    weights = load_weights(source.weights, key)
+    return classes_of_weights(weights, lambda count: build_model(dense.factory, dense.arguments, count))
 
 
 def checkpoint_versions(params: PipelineParams, base: Path = Path()) -> SourceVersions:

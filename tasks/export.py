@@ -15,7 +15,7 @@ from eyas.data import Dataset, open_dataset
 from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
 from eyas.data.tasks import Task
-from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact
+from eyas.deploy.artifact_gate import DENSE_AGREEMENT, ArtifactLimits, compare_artifact
 from eyas.deploy.bn_statistics import write_statistics
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.calibration_check import require_like_training
@@ -31,6 +31,7 @@ from eyas.progress import Progress
 from eyas.pruning.mask_parity import check_parity
 from eyas.pruning.plan import PruningPlan
 from eyas.storage.digests import file_sha256
+from tasks.dense_answers import with_dense_answers
 from tasks.dense_network import load_dense, load_pruned
 from tasks.export_bundle import write_bundle
 from tasks.recorded_cost import require_winner
@@ -50,6 +51,8 @@ FIELDS = {
 """The parameter behind each argument that the library's messages name."""
 FORMATS = "formats"
 """Folder of what is written beside float32 ONNX; may stay empty."""
+MEASURES = (*(member.measure for member in Task.members().values() if member.labelled), DENSE_AGREEMENT)
+"""What is told of a file's answers, as far as there are labels for it."""
 FILES = "files.json"
 """What the gate measured of each artifact, by its name."""
 CALIBRATION_IMAGES, HELD_OUT_IMAGES = 256, 1024
@@ -67,11 +70,11 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
         DataError: the plan is not the winner's, or its row costs something else than score wrote.
     """
     folder, settings = artifacts / "export", params.export
-    dataset = open_dataset(artifacts / "fetch")
+    network = load_dense(params, artifacts)
+    dataset = with_dense_answers(open_dataset(artifacts / "fetch"), network)
     test = dataset.split("test")
     images_NCHW = dataset.normalise(test.images(settings.parity_images))
     labels_N = test.first_labels(len(images_NCHW))
-    network = load_dense(params, artifacts)
     raw = load_pruned(artifacts / "finetune", network)
     dense, pruned = (flattened(model, images_NCHW, network.output) for model in (network.model, raw))
 
@@ -83,7 +86,9 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     written = write_files(settings, dense, pruned, dataset, folder)
     progress(2, 4, "comparing them with PyTorch")
     name_image = partial(describe_image, artifacts / "fetch")
-    checked = check_files(settings, written, (dense, pruned), images_NCHW, labels_N, name_image=name_image)
+    labelled = dataset.task_of("test").labelled
+    judged = (images_NCHW, labels_N)
+    checked = check_files(settings, written, (dense, pruned), judged, labelled=labelled, name_image=name_image)
     parity = {"slicing": slicing, "files": parity_by_file(written, checked)}
     write_json(folder / "parity.json", parity)
     write_json(folder / FILES, checked)
@@ -144,21 +149,24 @@ def check_files(
     settings: ExportParams,
     written: Written,
     networks: tuple[nn.Module, nn.Module],
-    images_NCHW: Tensor,
-    labels_N: Tensor,
+    judged: tuple[Tensor, Tensor],
     *,
+    labelled: bool = True,
     name_image: Callable[[int], str] = str,
 ) -> dict[str, dict[str, Any]]:
     """Each file against PyTorch on the same images, all outputs, and its own accuracy there; by the artifact's name.
 
+    ``judged`` are images and labels; not ``labelled``, the labels are the dense network's answers.
+
     Raises:
         ParityError: a file breaks its limits; names the worst image, and the first layer that differs if it is known.
     """
-    results = {}
+    results, (images_NCHW, labels_N) = {}, judged
     expected = {network: outputs_of(network, images_NCHW) for network in networks}
     for name, (exporter, path) in written.items():
         network = networks[0] if name == "dense" else networks[1]
-        parity = compare_artifact(expected[network], exporter.outputs(path, images_NCHW), labels_N)
+        compare = partial(compare_artifact, expected[network], labels=labels_N, labelled=labelled)
+        parity = compare(exporter.outputs(path, images_NCHW))
         tolerance = QUANTISED_TOLERANCE if exporter.calibrates else FLOAT_TOLERANCE
 
         def explain(worst: int, network: nn.Module = network, path: Path = path, tolerance: float = tolerance) -> str:
@@ -167,7 +175,7 @@ def check_files(
 
         parity.require(path.name, limits_of(settings, exporter), explain)
         others = {
-            word: compare_artifact(expected[network], other.open(path).outputs(images_NCHW), labels_N).as_dict()
+            word: compare(other.open(path).outputs(images_NCHW)).as_dict()
             for word, other in Runtime.parse(exporter.runtime).alternatives().items()
         }
         files = exporter.files(path)
@@ -203,8 +211,7 @@ def describe_image(folder: Path, position: int) -> str:
 
 def parity_by_file(written: Written, checked: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The comparisons by file name."""
-    names = ("images", "max_difference", "relative_difference", "agreement", "bytes")
-    names += tuple(member.measure for member in Task.members().values())
+    names = ("images", "max_difference", "relative_difference", "agreement", "bytes", *MEASURES)
     results = {}
     for name, (_, path) in written.items():
         results[path.name] = {key: checked[name][key] for key in names if key in checked[name]}
@@ -241,7 +248,7 @@ def manifest(folder: Path, listed: Sequence[Path], dataset: Dataset) -> dict[str
             "mean": list(dataset.mean),
             "std": list(dataset.std),
         },
-        **({} if dataset.task.kind == "classification" else {"task": dataset.task.kind}),
+        **({"task": dataset.task.kind} if dataset.task.answer_shape(dataset.image_shape) else {}),
         "classes": list(dataset.class_names),
         "dataset": dataset.digest,
     }
@@ -256,8 +263,8 @@ def metrics(parity: dict[str, Any], churn: float) -> Metrics:
     """One flat object of numbers; no times, so that equal runs have equal bytes."""
     files = {name.removesuffix(".onnx").replace(".", "_"): result for name, result in parity["files"].items()}
     numbers: dict[str, float | int] = {f"{name}_bytes": result["bytes"] for name, result in files.items()}
-    measures = [member.measure for member in Task.members().values()]
-    numbers |= {f"{name}_{part}": result[part] for name, result in files.items() for part in measures if part in result}
+    numbers |= {f"{name}_{part}": result[part] for name, result in files.items() for part in MEASURES if part in result}
+    numbers.pop(f"dense_{DENSE_AGREEMENT}", None)  # with itself
     pruned = parity["files"]["model.onnx"]
     numbers |= {name: pruned[name] for name in ("max_difference", "relative_difference", "agreement", "images")}
     return numbers | {"slicing_difference": parity["slicing"]["relative_difference"], "churn": churn}

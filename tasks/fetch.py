@@ -32,6 +32,7 @@ FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
     "label_column": "label_column of fetch.format",
     "class_level": "class_level of fetch.format",
     "ignore": "ignore of fetch.format",
+    "class_names": "class_names of fetch.task",
     **{name: f"fetch.limits.{name}" for name in Limits.model_fields},
 }
 """What the arguments of the library's functions that this stage calls are in ``params.yaml``."""

@@ -54,7 +54,8 @@ _INPUTS = (
 
 def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.Metrics:
     """Prune the dense network to the winning plan and train it; the test split is read once, at the end."""
-    data, dense = TrainingData.open(params, artifacts), load_dense(params, artifacts)
+    dense = load_dense(params, artifacts)
+    data = TrainingData.open(params, artifacts).answered_by(dense)
     plan = PruningPlan.from_json((artifacts / _WINNER).read_text())
     space = read_space(artifacts, dense)
     space.mask(plan)  # a plan of another search space is refused as such
@@ -68,8 +69,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     winner = training.run(plan, folders[0], halves[0])
     dense_test = data.evaluate(dense.model, "test", dense.output)
     note = read_comparability(artifacts / "baseline").note
-    words, scored, tested = data.dataset.task.words, winner.result.best.value, winner.test.value
-    _log.info("pruned network: score %s %.4f, test %s %.4f%s", words, scored, words, tested, note)
+    best, test = winner.result.best, winner.test
+    _log.info("pruned network: score %s %.4f, test %s %.4f%s", best.words, best.value, test.words, test.value, note)
     metrics, tests = _metrics(winner, dense_test, space.cost(plan.widths)), {"dense": dense_test, "pruned": winner.test}
     if uniform:
         folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
@@ -79,7 +80,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
         _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
     _save(artifacts / "finetune", winner.model, space, plan, dense)
-    write_history(winner.result.history, artifacts / "finetune" / "history.csv")
+    write_history(winner.result.history, artifacts / "finetune" / "history.csv", best.measure)
     write_answers(artifacts / "finetune" / ANSWERS, data.split("test"), tests)
     for folder in folders:
         EpochStore(folder).clear()

@@ -41,17 +41,20 @@ def judge_version(
         candidate = download_export(store, version, Path(scratch))
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
         special = never_rolled_back(version)
-        if champion is not None:
-            champions, gates = compare_with_champion(store, version, candidate, champion, Path(scratch))
-            networks, special = networks | champions, special + gates
         fetched = workspace.artifacts / "fetch"
+        dataset = open_dataset(fetched)
+        test, labelled = dataset.split("test"), dataset.task_of("test").labelled
+        if champion is not None:
+            champions, gates = compare_with_champion(
+                store, version, candidate, champion, Path(scratch), labelled=labelled
+            )
+            networks, special = networks | champions, special + gates
         seen_none = {
             role: unseen_by(store, one, networks[role][0].folder, HeldOutImages.of(fetched))
             for role, one in (("candidate", version), ("champion", champion))
             if one is not None and role in networks
         }
-        dataset = open_dataset(fetched)
-        measured = evaluate(networks, dataset.split("test"), settings, macs_of(version, champion))
+        measured = evaluate(networks, test, settings, macs_of(version, champion), labelled=labelled)
         record = as_recorded(
             version.metrics,
             candidate,
@@ -81,19 +84,41 @@ def download_export(store: MlflowStore, version: Version, scratch: Path) -> Expo
 
 
 def compare_with_champion(
-    store: MlflowStore, version: Version, candidate: ExportedModel, champion: Version, scratch: Path
+    store: MlflowStore,
+    version: Version,
+    candidate: ExportedModel,
+    champion: Version,
+    scratch: Path,
+    *,
+    labelled: bool = True,
 ) -> tuple[Networks, tuple[Gate, ...]]:
     """The champion as far as it can be compared with the candidate, and what speaks against replacing it.
+
+    Where test images are not ``labelled`` both have to be pruned from one dense network, whose answers they are held
+    against.
 
     A champion whose files are lost must not stay for ever: replacing it takes force.
     """
     try:
         present = download_export(store, champion, scratch)
         gates = other_files(version, champion) + same_task(candidate, present)
+        same_dense = labelled or candidate.made_from_as(present)
+        gates += () if same_dense else (_other_dense(champion),)
     except EyasError as error:
         words = f"the champion, version {champion.number}, cannot be compared with: {error}"
         return {}, (Gate("champion_files", 0.0, 1.0, False, words),)
-    return ({"champion": (present, "model.onnx")} if candidate.answers_as(present) else {}), gates
+    comparable = same_dense and candidate.answers_as(present)
+    return ({"champion": (present, "model.onnx")} if comparable else {}), gates
+
+
+def _other_dense(champion: Version) -> Gate:
+    """Agreement with one network and agreement with another do not compare."""
+    words = (
+        f"the champion, version {champion.number}, was pruned from another dense network, and no test image has a "
+        "label: how often each answers as its own does not compare; give a test set with labels (fetch.test), or "
+        "replacing it takes force"
+    )
+    return Gate("same_dense", 0.0, 1.0, False, words)
 
 
 def macs_of(version: Version, champion: Version | None) -> dict[str, float]:
@@ -107,24 +132,30 @@ def macs_of(version: Version, champion: Version | None) -> dict[str, float]:
 
 
 def evaluate(
-    networks: Networks, test: Split, settings: ExportParams, macs: Mapping[str, float]
+    networks: Networks, test: Split, settings: ExportParams, macs: Mapping[str, float], *, labelled: bool = True
 ) -> dict[str, MeasuredNetwork]:
-    """Every network on all test images, and their latencies side by side; by role, as are ``macs``."""
+    """Every network on all test images, and their latencies side by side; by role, as are ``macs``.
+
+    Where these are not ``labelled`` the dense network's answers stand for their labels.
+    """
     files = {role: model.folder / file for role, (model, file) in networks.items()}
     shapes = {role: model.shape for role, (model, _) in networks.items()}
     runs, batch = settings.latency_runs, settings.latency_batch
     measured = latency.measure(files, shapes, runs=runs, batch=batch, threads=settings.threads)
     pixels = {model.folder: images_for(test, model, networks["candidate"][0]) for model, _ in networks.values()}
+    answers = {role: model.answers(pixels[model.folder], file) for role, (model, file) in networks.items()}
+    labels = test.labels.numpy() if labelled else answers["dense"]
     return {
         role: MeasuredNetwork(
-            answers=model.answers(pixels[model.folder], file),
-            labels=test.labels.numpy(),
+            answers=answers[role],
+            labels=labels,
             latency=measured["milliseconds"][role]["median"],
             bytes=files[role].stat().st_size,
             macs=macs.get(role, math.nan),
             times=RunTimes.of(measured["milliseconds"][role]),
+            labelled=labelled,
         )
-        for role, (model, file) in networks.items()
+        for role in networks
     }
 
 

@@ -25,12 +25,17 @@ def key_numbers(stage: str, artifacts: Path) -> str:
 
 def _fetch(metrics: Metrics) -> str:
     parts = ("train", "calibration", "score", "test")
-    return ", ".join(f"{metrics[part]:,} {part}" for part in parts) + f" images of {metrics['classes']} classes"
+    known = f" images of {metrics['classes']} classes" if metrics["classes"] else " images, no labels"
+    return ", ".join(f"{metrics[part]:,} {part}" for part in parts) + known
 
 
 def _trained(metrics: Metrics) -> str:
-    measure, value = deciding(metrics, "test_")
-    return f"test {measure} {percent(value)}, {count(metrics['macs'])} MACs"
+    macs = f"{count(metrics['macs'])} MACs"
+    try:
+        measure, value = deciding(metrics, "test_")
+    except KeyError:  # a dense network that nothing is known of but its answers
+        return macs
+    return f"test {measure} {percent(value)}, {macs}"
 
 
 def _sample(metrics: Metrics) -> str:

@@ -10,6 +10,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.config import ExportParams
+from eyas.deploy.artifact_gate import judged_share
 from eyas.deploy.latency import cpu_name, measure
 from eyas.deploy.runtimes import Runtime
 from eyas.operations.recommendation import REFERENCE, MeasuredArtifact, recommend
@@ -81,12 +82,13 @@ def recommended(settings: ExportParams, folder: Path, milliseconds: Mapping[str,
     """Which file the device should get; nothing where ``export`` did not measure accuracies yet."""
     if not (folder / FILES).exists():
         return {}
-    artifacts, files = {}, exported_files(settings, folder)
+    artifacts, files, measure = {}, exported_files(settings, folder), ""
     for name, facts in json.loads((folder / FILES).read_text()).items():
+        measure = judged_share(facts)[0].partition(" ")[0]
         words = {name: facts} | {f"{name} ({word})": other for word, other in facts["alternatives"].items()}
         artifacts |= {
-            label: MeasuredArtifact(one["accuracy"], RunTimes.of(milliseconds[label]), facts["bytes"])
+            label: MeasuredArtifact(judged_share(one)[1], RunTimes.of(milliseconds[label]), facts["bytes"])
             for label, one in words.items()
             if label in milliseconds and name != "dense" and is_on_device(settings, label, files)
         }
-    return {"recommended": asdict(recommend(artifacts, settings.max_accuracy_drop))}
+    return {"recommended": asdict(recommend(artifacts, settings.max_accuracy_drop, measure))}

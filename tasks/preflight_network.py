@@ -22,6 +22,7 @@ from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, sample
+from tasks.dense_source import DenseSource, classes_of_network
 from tasks.drawn_candidates import budget_of
 from tasks.latency_profile import rounded
 from tasks.preflight_data import count_classes
@@ -118,6 +119,8 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
         classes = count_classes(params, root, artifacts)
         if classes is None:
             look.skipped.append("the network: how many classes it tells apart is known when the data is here")
+    if classes == 0:
+        classes = _classes_of_checkpoint(params, root, look)
     if classes is None:
         return look
     shape = (len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
@@ -138,6 +141,19 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
         _load(params, model, root, look)
     _look_inside(params, model, data, output, look, root=root)
     return look
+
+
+def _classes_of_checkpoint(params: PipelineParams, root: Path, look: NetworkLook) -> int | None:
+    """How many classes the network tells apart, where no label says so; None where the checkpoint is remote."""
+    section = params.baseline
+    address = parse(expand(section.checkpoint or ""))
+    weights = root / address.key if address.scheme == "file" else None
+    source = DenseSource(section.architecture, section.arguments, weights)
+    with look.telling("baseline.checkpoint", baseline.FIELDS):
+        if classes := classes_of_network(0, source, section.checkpoint_key):
+            return classes
+        look.skipped.append("the network: how many classes it tells apart is known when the checkpoint is here")
+    return None
 
 
 def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLook) -> None:

@@ -66,8 +66,9 @@ class PrunedTraining:
         """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``."""
         small, refitted = self._pruned(self.dense.model, self.space, plan)
         before = self.data.evaluate(small, "score", self.dense.output)
-        words = self.data.dataset.task.words
-        _log.info("before training: score %s %.4f, cross-entropy %.4f", words, before.value, before.cross_entropy)
+        _log.info(
+            "before training: score %s %.4f, cross-entropy %.4f", before.words, before.value, before.cross_entropy
+        )
         if self.params.finetune.gradual is None:
             result = self._train(small, folder, progress)
         else:
@@ -76,9 +77,10 @@ class PrunedTraining:
 
     def _train(self, small: nn.Module, folder: Path, progress: Progress, span: range | None = None) -> TrainingResult:
         """Train a pruned network in place."""
+        recipe, labelled = self.params.finetune.recipe, self.data.dataset.task.labelled
         return self.data.train(
             small,
-            self.params.finetune.recipe,
+            recipe if labelled or self.params.finetune.epochs == 0 else recipe.without_labels(),
             self.params.finetune.epochs,
             seed=self.params.finetune.seed,
             folder=folder,

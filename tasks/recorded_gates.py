@@ -35,9 +35,10 @@ def as_recorded(
         agreement: share of images that an exported file answers like PyTorch.
     """
     for role, (file, stage) in RECORDED.items():
-        recorded = metrics.get(f"{stage}.test_accuracy")
+        measure = "accuracy" if measured[role].labelled else measured[role].task.measure
+        recorded = metrics.get(f"{stage}.test_{measure}")
         if recorded is not None and candidate.manifest["dataset"] == dataset:
-            words = f"{file} has test accuracy {measured[role].accuracy:.4f}, the record of {stage} says"
+            words = f"{file} has test {measure} {measured[role].accuracy:.4f}, the record of {stage} says"
             yield _accuracy(f"{role}_as_recorded", measured[role], recorded, agreement, words)
     if all(f"finetune.{name}" in metrics for name in COSTS) and (candidate.folder / SPACE_FILE).exists():
         yield _cost(candidate, {name: metrics[f"finetune.{name}"] for name in COSTS})

@@ -144,7 +144,7 @@ def _race(
         plans,
         calibration,
         _images(dataset, "score", score.score_images),
-        dataset.split("score").first_labels(score.score_images),
+        _labels(dataset, score.score_images),
         rungs=score.rungs,
         device=stage.device(params.runtime),
         seed=score.seed,
@@ -169,21 +169,24 @@ def _images(dataset: Dataset, name: str, limit: int) -> Tensor:
     return dataset.normalise(dataset.split(name).images(limit=limit))
 
 
+def _labels(dataset: Dataset, limit: int) -> Tensor | None:
+    """Of the same images of the score split; None where there are none."""
+    return dataset.split("score").first_labels(limit) if dataset.task.labelled else None
+
+
 def chosen_scorer(params: PipelineParams, network: Network, dataset: Dataset) -> Scorer:
     """``score.scorer``, or what ranks the candidates of this network best."""
     if params.score.scorer is not None:
         return params.score.scorer
-    model, labels = network.model, dataset.split("score").first_labels(EXAMPLES)
-    return search_scorer(model.eval(), _images(dataset, "score", EXAMPLES), labels, network.output)
+    examples, labels = _images(dataset, "score", EXAMPLES), _labels(dataset, EXAMPLES)
+    return search_scorer(network.model.eval(), examples, labels, network.output)
 
 
 def _training(dataset: Dataset, params: PipelineParams, scorer: Scorer) -> tuple[Tensor, Tensor | None] | None:
     """As many images of the train split as a rung's steps take, and their labels where labels decide; else None."""
     count = max(rung.training_images for rung in params.score.rungs)
-    if not count:
-        return None
     labels = dataset.split("train").first_labels(count) if scorer.needs_labels else None
-    return _images(dataset, "train", count), labels
+    return (_images(dataset, "train", count), labels) if count else None
 
 
 def _widths(candidates: pa.Table, space: SearchSpace) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -1,7 +1,7 @@
 """What the two stages that train share: their data, their network's fitness for it, and resuming."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from eyas.calibration.batchnorm import batch_norms
 from eyas.config import PipelineParams, RuntimeParams
 from eyas.data import Dataset, open_dataset
 from eyas.errors import ParameterError
+from eyas.networks.saved_network import Network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
@@ -20,6 +21,7 @@ from eyas.training.recipes import Recipe
 from eyas.training.trial_batch import check_recipe
 from eyas.training.trial_step import check_learns
 from tasks import stage
+from tasks.dense_answers import with_dense_answers
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +39,14 @@ class TrainingData:
         threads = share_threads(cores(), wanted=params.runtime.threads)
         return cls(open_dataset(artifacts / "fetch", threads=threads), stage.device(params.runtime))
 
+    def answered_by(self, dense: Network) -> "TrainingData":
+        """Where images have no labels, with the answers of ``dense`` in their place."""
+        dense.model.to(self.device)
+        return replace(self, dataset=with_dense_answers(self.dataset, dense))
+
     def split(self, name: str) -> StoredSplit:
         """``train``, ``calibration``, ``score`` or ``test``."""
-        return StoredSplit(self.dataset.split(name), self.dataset.normalise)
+        return StoredSplit(self.dataset.split(name), self.dataset.normalise, self.dataset.task_of(name))
 
     def evaluate(self, model: nn.Module, name: str, output: str | None = None) -> Evaluation:
         """Accuracy and cross-entropy of ``model`` on a split, by one of its outputs."""
@@ -86,7 +93,7 @@ def check_recipe_on(recipe: Recipe, dataset: Dataset) -> None:
 
 def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
-    options = ("learning_rate", "warmup_epochs", "precision")
+    options = ("learning_rate", "warmup_epochs", "precision", "distillation")
     return {name: f"{stage_name}.recipe.{name}" for name in options} | {
         "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",

@@ -38,8 +38,10 @@ WRITERS: dict[str, tuple[str, int, int, Callable[..., Any]]] = {
 
 
 KINDS = sorted(Format.registry)
-OF_PIXELS = {kind for kind, member in Format.members().items() if member.task == "segmentation"}
-WITHOUT_WRITER = sorted(set(KINDS) - OF_PIXELS - {kind for kind, *_ in WRITERS.values()})  # bring an example themselves
+OTHER_TASKS = {kind for kind, member in Format.members().items() if member.task != "classification"}
+WITHOUT_WRITER = sorted(
+    set(KINDS) - OTHER_TASKS - {kind for kind, *_ in WRITERS.values()}
+)  # bring an example themselves
 WRITERS |= {kind: (kind, 8, 3, Format.parse(kind).write_example) for kind in WITHOUT_WRITER}
 
 
@@ -118,7 +120,7 @@ def test_unknown_files_say_what_is_known(tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(DataError, match=r"notes\.txt.*Parquet.*IDX.*CIFAR"):
         listed(tmp_path)
-    with pytest.raises(ParameterError, match="cifar, folder, idx, masks, parquet"):
+    with pytest.raises(ParameterError, match="cifar, folder, idx, images, masks, parquet"):
         Format.parse("tfrecord")
 
 

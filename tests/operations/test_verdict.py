@@ -348,3 +348,25 @@ def test_repeated_test_images_are_remarked_where_they_are_many() -> None:
     verdict = reach_verdict(replace(GOOD, repeated_test_images=1600))
     assert (verdict.accuracy, verdict.success) == ("held", False)
     assert verdict.lines[-1].startswith("1,600 of the 2,000 test images repeat the pixels of another: the interval")
+
+
+def agreeing(images: int, differing: int) -> ResultFacts:
+    counts = PairedCounts(images, 0, differing, "as the dense network does")
+    return replace(GOOD, dense_accuracy=1.0, measure="agreement", test=counts, chance=math.nan, dense_training=None)
+
+
+@pytest.mark.parametrize(
+    ("images", "differing", "accuracy"), [(2000, 60, "held"), (2000, 200, "lost"), (2000, 95, "undecided")]
+)
+def test_agreement_is_held_against_its_own_margin(images: int, differing: int, accuracy: str) -> None:
+    verdict = reach_verdict(agreeing(images, differing))
+    assert verdict.accuracy == accuracy
+    assert f"answers {100 * (1 - differing / images):.2f} % of 2,000 test images as the dense network does" in (
+        verdict.headline
+    )
+    assert "how often it is right is not known without labels" in verdict.headline
+    assert "accuracy" not in "\n".join(verdict.lines).lower()
+
+
+def test_agreement_of_all_images_is_no_more_than_all() -> None:
+    assert "to 100.00 %" in reach_verdict(agreeing(500, 0)).headline

@@ -23,6 +23,7 @@ from eyas.config.stages import (
     ScoreParams,
 )
 from eyas.config.test_set import require_test_set
+from eyas.config.without_labels import require_no_labels
 from eyas.errors import ParameterError
 from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
@@ -105,7 +106,10 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
     import_plugins(content.get("plugins"), where)
     try:
         params = PipelineParams.model_validate(content)
-        require_test_set(params.fetch, params.baseline)
+        if params.fetch.task.labelled:
+            require_test_set(params.fetch, params.baseline)
+        else:
+            require_no_labels(params.fetch, params.baseline, params.score, params.finetune)
     except ValidationError as error:
         lines = [_explain(fault, content) for fault in error.errors()]
         raise ParameterError("\n".join([f"{where}:", *lines])) from error

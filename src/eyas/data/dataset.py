@@ -3,8 +3,8 @@
 N images, C channels, H height, W width.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -41,13 +41,27 @@ class Dataset:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """How many classes there are; 0 where nothing says so, as without labels."""
         return len(self.manifest.classes)
 
     @property
     def task(self) -> Task:
         """What its labels are for."""
         return Task.parse(self.manifest.task)
+
+    def task_of(self, name: str) -> Task:
+        """What the labels of one split are for."""
+        return self.manifest.task_of(name)
+
+    def answered_by(self, answers: Mapping[str, Tensor], num_classes: int) -> "Dataset":
+        """The data set with a network's answers, by split, in place of labels that it lacks.
+
+        Classes without names are called by their numbers.
+        """
+        splits = {name: split.labelled(answers[name]) for name, split in self.splits.items() if name in answers}
+        classes = self.class_names or tuple(map(str, range(num_classes)))
+        manifest = self.manifest.model_copy(update={"classes": classes})
+        return replace(self, manifest=manifest, splits=self.splits | splits)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

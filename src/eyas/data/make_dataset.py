@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from eyas.data.comparability import FROM_TRAIN, INCLUDED
@@ -15,8 +16,8 @@ from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import FILES, INDEX, MANIFEST, ImageRecord, Manifest, file_record, list_files
 from eyas.data.partitions import Partition, check_same_classes, common_classes, list_source, make_partition
 from eyas.data.repeated_images import check_not_all_alike, count_repeated, first_copies, held_out_in_train
-from eyas.data.split_assignment import SPLITS, SplitName, assign, count_classes, smallest
-from eyas.data.tasks import Task
+from eyas.data.split_assignment import SPLITS, SplitName, assign, count_classes, count_images, smallest
+from eyas.data.tasks import IGNORED, Task
 from eyas.data.verify_images import VerifiedImage, verify_images
 from eyas.errors import DataError
 from eyas.progress import Progress, silent
@@ -66,7 +67,7 @@ class Contents:
 
     index: list[IndexRow]
     counts: dict[str, dict[str, int]]
-    """Images per split and class; where each pixel has one, images in which a class occurs."""
+    """Images per split and class; where each pixel has one, images in which a class occurs; none without labels."""
     left_out: dict[str, int]
     """Files and images that are not used, by kind."""
     shared: int
@@ -75,9 +76,9 @@ class Contents:
     """Images per split that repeat the pixels of another."""
 
     @property
-    def masked(self) -> bool:
-        """Whether each pixel has a class."""
-        return any(row.mask for row in self.index)
+    def counted_by_class(self) -> bool:
+        """Whether ``counts`` tell how many images there are: each has one class."""
+        return not any(row.mask or row.label == IGNORED for row in self.index)
 
 
 def arrange(
@@ -115,7 +116,8 @@ def arrange(
     shown = {(image.digest, image.mask): image.classes for image in verified if image.mask}
     held = [(label, row.split) for row in index for label in shown.get((row.sha256, row.mask_sha256), (row.label,))]
     named = [label for label, _ in held], [split for _, split in held], classes
-    counts = count_classes(*named, test_came_with_data=any(is_test))
+    count = partial(count_classes, test_came_with_data=any(is_test)) if options.task.labelled else count_images
+    counts = count(*named)
     return Contents(index, counts, left_out, shared, count_repeated(index))
 
 
@@ -133,13 +135,17 @@ def read_partitions(
         DataError: files of no known format, a test set that is not what ``options.test`` says, or a class that is
             in the test set alone or is missing there.
     """
-    sources = {name: list_source(files / name, options.format, options.limits, options.task.kind) for name in names}
-    classes = common_classes({name: source.listing for name, source in sources.items()})
+    sources = {
+        name: list_source(files / name, options.format, options.limits, options.task.of_part(name).kind)
+        for name in names
+    }
+    classes = options.task.order(common_classes({name: source.listing for name, source in sources.items()}))
     partitions = {
         name: make_partition(name, source, classes, has_test="test" in names) for name, source in sources.items()
     }
     _check_test_set(options.test, comes_with_data=any(any(partition.is_test) for partition in partitions.values()))
-    check_same_classes(partitions, classes)
+    if options.task.labelled:
+        check_same_classes(partitions, classes)
     return partitions, classes
 
 
@@ -212,11 +218,15 @@ def _write(
         test_from_train=options.test == FROM_TRAIN,
         repeated=contents.repeated,
         task=options.task.kind,
-        images={name: sum(row.split == name for row in contents.index) for name in SPLITS} if contents.masked else {},
+        images={} if contents.counted_by_class else _images(contents.index),
         digest="",
     )
     digest = dataset_digest(contents.index, manifest.settings)
     (folder / MANIFEST).write_text(manifest.model_copy(update={"digest": digest}).to_json())
+
+
+def _images(index: Sequence[IndexRow]) -> dict[str, int]:
+    return {name: sum(row.split == name for row in index) for name in SPLITS}
 
 
 def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> dict[str, int]:
@@ -228,8 +238,8 @@ def _metrics(index: Sequence[IndexRow], counts: dict[str, dict[str, int]]) -> di
         _LOG.warning("%d images occur more than once, under different labels", contradicting)
     return {
         "images": len(index),
-        "classes": len(counts["train"]),
-        **{split: sum(row.split == split for row in index) for split in SPLITS},
+        "classes": len(counts["train"] or counts["test"]),
+        **_images(index),
         "duplicates": len(index) - len(repeats),
         "contradicting_labels": contradicting,
     }

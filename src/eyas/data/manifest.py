@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from eyas.data.tasks import Task
 from eyas.errors import ChecksumError, DataError
 
 MANIFEST, INDEX, FILES = "manifest.json", "index.parquet", "files"
@@ -51,7 +52,7 @@ class Manifest(BaseModel):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     splits: dict[str, dict[str, int]]
-    """Images per split and class; where each pixel has a class, images in which it occurs."""
+    """Images per split and class; where each pixel has a class, images in which it occurs; no class without labels."""
     files: dict[str, FileRecord]
     """By name below ``files/``."""
     index: FileRecord
@@ -68,7 +69,11 @@ class Manifest(BaseModel):
     task: str = "classification"
     """The kind of task that the labels are for."""
     images: dict[str, int] = {}
-    """Images per split, where one shows several classes; else ``splits`` count them."""
+    """Images per split, where one shows several classes or none is known; else ``splits`` count them."""
+
+    def task_of(self, split: str) -> Task:
+        """What the labels of one split are for: those of a test set may be the only ones."""
+        return task_of(self.task, self.splits[split])
 
     @property
     def knows_pixels(self) -> bool:
@@ -86,6 +91,12 @@ class Manifest(BaseModel):
         empty |= {"task"} if self.task == "classification" else set()
         empty |= {"repeated"} if self.repeated is None else set()
         return self.model_dump_json(indent=2, exclude=empty) + "\n"
+
+
+def task_of(task: str, classes: Mapping[str, int]) -> Task:
+    """The task of a split: the data set's, and that of labels where an unlabelled data set's split has ``classes``."""
+    parsed = Task.parse(task)
+    return parsed if parsed.labelled or not classes else Task.parse("classification")
 
 
 def images_per_split(manifest: Mapping[str, Any]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from eyas.data.left_out import HIDDEN, in_words, visible
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import list_files
 from eyas.data.part_names import Use
+from eyas.data.tasks import Task
 from eyas.errors import DataError
 
 _LOG = logging.getLogger(__name__)
@@ -63,8 +64,11 @@ def list_source(
     if not len(listing.labels):
         msg = f"{root.name}: {member.kind} files without a single image"
         raise DataError(msg)
-    check_names(listing.classes, root.name)
-    _check_labels(listing)
+    if Task.members()[task].labelled:
+        check_names(listing.classes, root.name)
+        _check_labels(listing)
+    else:
+        listing = listing.without_labels()
     hidden = {HIDDEN: len(every) - len(files)} if len(every) > len(files) else {}
     left_out = {**member.left_out(files), **hidden}
     if left_out:
@@ -84,13 +88,16 @@ def _check_labels(listing: Listing) -> None:
 
 
 def common_classes(listings: Mapping[str, Listing]) -> tuple[str, ...]:
-    """The classes of all partitions: those of one that names them, ``train`` first.
+    """The classes of all partitions that have labels: those of one that names them, ``train`` first.
 
     Raises:
         DataError: a partition has a class that the others lack, there is one class alone, a number is no class, or
             which class it is cannot be known.
     """
-    classes = _join_classes(listings)
+    labelled = {name: listing for name, listing in listings.items() if listing.classes}
+    if not labelled:
+        return ()
+    classes = _join_classes(labelled)
     warn_of_lookalikes(classes)
     if len(classes) == 1:
         msg = f"all images are of one class, {classes[0]!r}: a network needs two or more to tell apart"
@@ -131,10 +138,11 @@ def make_partition(name: str, source: ListedSource, classes: Sequence[str], *, h
     in_test = [name == "test"] * len(uses) if has_test else own_test_files(name, uses)
     position = {text: index for index, text in enumerate(classes)}
     label = [position[text] for text in listing.classes] if listing.named else class_of_number(classes)
+    labels = listing.labels.tolist()
     return Partition(
         format=source.format,
         locations=[ImageLocation(f"{name}/{listing.files[at]}", row) for at, row in zip(files, rows, strict=True)],
-        labels=[label[value] for value in listing.labels.tolist()],
+        labels=[label[value] for value in labels] if listing.classes else labels,
         is_test=[in_test[at] for at in files],
         masks=[f"{name}/{mask}" for mask in listing.masks] or [""] * len(files),
         left_out=source.left_out,

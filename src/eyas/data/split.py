@@ -4,6 +4,7 @@ N images, B per batch, C channels, H height, W width. Images stay unsigned bytes
 whatever device they are by then.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -139,6 +140,12 @@ class Split:
             return self
         store = replace(self._store, decode=decode)
         return Split(self.name, self._locations, self._digests, self._labels, store, masks=self._masks)
+
+    def labelled(self, labels: Tensor) -> "Split":
+        """The same images with these labels ``(N,)`` in place of their own."""
+        other = copy.copy(self)
+        other._labels, other._masks = labels, ()
+        return other
 
     def batches(self, batch_size: int, order: Tensor | Sequence[int] | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of (images (B, C, H, W) as unsigned bytes, labels (B,) or (B, H, W)); the last may be smaller.

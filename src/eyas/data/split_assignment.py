@@ -64,3 +64,21 @@ def count_classes(
                 )
                 raise DataError(msg)
     return {split: {name: counts[split, label] for label, name in enumerate(classes)} for split in SPLITS}
+
+
+def count_images(labels: Sequence[int], splits: Sequence[str], classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The same where images have no labels but those of a test set, which need not show every class.
+
+    Raises:
+        DataError: a split has no image; names it.
+    """
+    counts, total = Counter(zip(splits, labels, strict=True)), Counter(splits)
+    for split in SPLITS:
+        if not total[split]:
+            msg = f"split {split!r} has none of the {len(splits)} images: give more, or larger shares"
+            raise DataError(msg)
+    labelled = any(label >= 0 for label in labels)
+    return {
+        split: {name: counts[split, label] for label, name in enumerate(classes) if labelled and split == "test"}
+        for split in SPLITS
+    }

@@ -12,6 +12,10 @@ from eyas.deploy.logit_parity import LogitParity, OutputParity, compare_logits, 
 from eyas.deploy.runtimes import LOGITS
 from eyas.errors import ParityError
 
+DENSE_AGREEMENT = "dense_agreement"
+SHARES = {"accuracy": "accuracy", DENSE_AGREEMENT: "agreement with the dense network"}
+"""What a share of answers is, by its name among the numbers, in words."""
+
 
 @dataclass(frozen=True)
 class ArtifactLimits:
@@ -33,6 +37,7 @@ class ArtifactParity:
 
     logits: LogitParity
     accuracy: float
+    """Share of answers that are the labels, which may be a dense network's answers: see :data:`SHARES`."""
     accuracy_change: float
     """Against PyTorch's."""
     worst: int
@@ -41,11 +46,15 @@ class ArtifactParity:
     """Further outputs by name."""
     measures: dict[str, float] = field(default_factory=dict)
     """What else is told of its answers, such as ``mean_iou``."""
+    labelled: bool = True
+    """Whether labels tell what is right."""
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers by name."""
-        numbers = asdict(self)
-        return {**numbers.pop("logits"), **numbers.pop("measures"), **numbers}
+        numbers, share = asdict(self), "accuracy" if self.labelled else DENSE_AGREEMENT
+        shares = {share: numbers.pop("accuracy"), f"{share}_change": numbers.pop("accuracy_change")}
+        del numbers["labelled"]
+        return {**numbers.pop("logits"), **numbers.pop("measures"), **shares, **numbers}
 
     def require(self, file: str, limits: ArtifactLimits, explain: Callable[[int], str]) -> None:
         """Refuse an artifact that computes something else.
@@ -79,7 +88,8 @@ class ArtifactParity:
         lost = -self.accuracy_change * self.logits.images
         if lost > max(limits.max_accuracy_drop * self.logits.images, 1) + 1e-6:
             msg = (
-                f"{file} is right on {100 * self.accuracy:.2f} % of {self.logits.images} test images, PyTorch on "
+                f"{file} {'is right' if self.labelled else 'answers as the dense network'} on "
+                f"{100 * self.accuracy:.2f} % of {self.logits.images} test images, PyTorch on "
                 f"{100 * (self.accuracy - self.accuracy_change):.2f} %; allowed: a drop of at most "
                 f"{100 * limits.max_accuracy_drop:g} points (`max_accuracy_drop`). Leave it out of `exporters`, "
                 "or let it keep more layers in float"
@@ -87,8 +97,17 @@ class ArtifactParity:
             raise ParityError(msg)
 
 
-def compare_artifact(expected: Mapping[str, Tensor], exported: Mapping[str, Tensor], labels: Tensor) -> ArtifactParity:
+def judged_share(facts: Mapping[str, Any]) -> tuple[str, float]:
+    """How often an artifact is right or agrees, as :meth:`ArtifactParity.as_dict` told: in words, and as a share."""
+    return next((words, facts[name]) for name, words in SHARES.items() if name in facts)
+
+
+def compare_artifact(
+    expected: Mapping[str, Tensor], exported: Mapping[str, Tensor], labels: Tensor, *, labelled: bool = True
+) -> ArtifactParity:
     """Compare what an artifact answers with PyTorch's outputs, the logits first in both; other names may differ.
+
+    Not ``labelled``, the labels are a dense network's answers.
 
     Raises:
         ParityError: it has another number of outputs, or one of another shape.
@@ -108,6 +127,7 @@ def compare_artifact(expected: Mapping[str, Tensor], exported: Mapping[str, Tens
         worst=_worst(mine_NK, its_NK),
         outputs={name: compare_output(expected[name], by_name[name]) for name in expected if name != LOGITS},
         measures=its,
+        labelled=labelled,
     )
 
 

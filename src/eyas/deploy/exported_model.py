@@ -58,6 +58,11 @@ class ExportedModel:
         both_known = self.knows_resize and other.knows_resize
         return both_known or (self.shape == other.shape and self.resize is None and other.resize is None)
 
+    def made_from_as(self, other: "ExportedModel") -> bool:
+        """Whether both were pruned from the same dense network, by its exported file."""
+        digests = [one.manifest["files"].get("dense.onnx", {}).get("sha256") for one in (self, other)]
+        return digests[0] is not None and digests[0] == digests[1]
+
     @property
     def kind(self) -> str:
         """Of its task, as :class:`eyas.data.tasks.Task` has it."""

@@ -3,6 +3,7 @@
 The candidate, the champion and the dense network have answered the same test images in the same run.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -115,7 +116,7 @@ def judge(
         "bytes": float(candidate.bytes),
         "comparable": float(own.comparable),
     }
-    if own.comparable:
+    if own.comparable and dense.labelled:
         numbers[f"dense_{dense.task.measure}"] = dense.value
     gates = list(_own(params, candidate, dense, parity=parity, own=own, taken_as_is=taken_as_is))
     if champion is not None and not both.comparable:
@@ -147,12 +148,14 @@ def _own(
     if params.require_parity:
         words = "agrees" if parity else "was not shown to agree"
         yield Gate("parity", float(parity), 1.0, parity, f"the exported file {words} with PyTorch")
-    if params.min_accuracy is not None:
+    if not candidate.labelled:
+        yield from _agreement(params, candidate, own)
+    elif params.min_accuracy is not None:
         words = f"test {measure}" + ("" if own.comparable else ", on images that it may have seen,")
         yield at_least("accuracy", accuracy, params.min_accuracy, words)
-    if params.max_drop is not None and not own.comparable:
+    if params.max_drop is not None and candidate.labelled and not own.comparable:
         yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
-    elif params.max_drop is not None:
+    elif params.max_drop is not None and candidate.labelled:
         yield at_most("drop", drop, params.max_drop, f"loss of {measure} against the dense network")
         if taken_as_is and beaten_checkpoint.is_beaten(counts := compare_answers(candidate, dense)):
             reason = f"{beaten_checkpoint.WORDS} ({counts.words}): {beaten_checkpoint.ADVICE}; {_WITHOUT_DENSE}"
@@ -161,6 +164,18 @@ def _own(
         yield at_most("latency", candidate.latency, params.max_latency, "median latency in ms")
     if params.max_bytes is not None:
         yield at_most("bytes", candidate.bytes, params.max_bytes, "bytes of the file")
+
+
+def _agreement(params: PromoteParams, candidate: MeasuredNetwork, own: Comparability) -> Iterator[Gate]:
+    """What the answers are held to where no test image has a label."""
+    if params.min_accuracy is not None:
+        way = "give a test set with labels (fetch.test), or leave promote.min_accuracy out"
+        yield Gate("accuracy", math.nan, params.min_accuracy, False, f"its accuracy is not known without labels: {way}")
+    if params.min_agreement is not None and not own.comparable:
+        yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
+    elif params.min_agreement is not None:
+        words = "agreement with the dense network"
+        yield at_least("agreement", candidate.value, params.min_agreement, words)
 
 
 def _not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:

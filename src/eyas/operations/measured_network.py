@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eyas.data.tasks import Tally, Task
+from eyas.data.tasks.unlabelled import Unlabelled
 from eyas.operations.paired_difference import PairedDifference, compare
 from eyas.operations.run_times import RunTimes
 
@@ -33,6 +34,8 @@ class MeasuredNetwork:
     """Multiply-adds per image; NaN where they are not known."""
     times: RunTimes = field(default_factory=RunTimes)
     """How the runs spread around their median."""
+    labelled: bool = True
+    """Whether ``labels`` are the true classes; else they are a dense network's answers."""
 
     @cached_property
     def tally(self) -> Tally:
@@ -43,7 +46,7 @@ class MeasuredNetwork:
     @property
     def task(self) -> Task:
         """What was asked for."""
-        return Task.of(torch.from_numpy(self.labels))
+        return Task.of(torch.from_numpy(self.labels)) if self.labelled else Unlabelled()
 
     @property
     def correct(self) -> Tensor:

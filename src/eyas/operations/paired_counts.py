@@ -1,7 +1,7 @@
 """Two networks on the same images: by how much their accuracy differs, and how well that is known."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ class PairedCounts:
     """Right only by the second."""
     lost: int
     """Right only by the first."""
+    right: str = "right"
+    """What right is, as an adverb."""
 
     @classmethod
     def of(cls, first: NDArray[Any], second: NDArray[Any]) -> "PairedCounts":
@@ -57,7 +59,7 @@ class PairedCounts:
     @property
     def mirrored(self) -> "PairedCounts":
         """The same with the networks exchanged."""
-        return PairedCounts(self.images, self.lost, self.gained)
+        return replace(self, gained=self.lost, lost=self.gained)
 
     def metrics(self) -> dict[str, int]:
         """What tells it again: see :func:`eyas.operations.paired_difference.recorded`."""
@@ -78,7 +80,7 @@ class PairedCounts:
         """What the second network does better or worse, as a verb and its object."""
         net = self.gained - self.lost
         change = "fewer" if net < 0 else "more"
-        return f"answers {abs(net):,} {change} of {test_images(self.images)} right"
+        return f"answers {abs(net):,} {change} of {test_images(self.images)} {self.right}"
 
     @property
     def details(self) -> str:

@@ -41,7 +41,9 @@ def recorded(metrics: Mapping[str, float], name: str, images: str) -> PairedDiff
     """
     counts, estimate = (f"{name}_gained", f"{name}_lost"), (f"{name}_difference", f"{name}_difference_error")
     if images in metrics and all(part in metrics for part in counts):
-        return PairedCounts(int(metrics[images]), *(int(metrics[part]) for part in counts))
+        right = "as the dense network does" if f"{name}_agreement" in metrics else "right"
+        gained, lost = (int(metrics[part]) for part in counts)
+        return PairedCounts(int(metrics[images]), gained, lost, right)
     if images in metrics and all(part in metrics for part in estimate):
         return PairedEstimate(int(metrics[images]), *(metrics[part] for part in estimate))
     return None

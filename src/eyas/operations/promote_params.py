@@ -16,9 +16,12 @@ class PromoteParams(Options):
     model_config = ConfigDict(validate_default=True)
 
     min_accuracy: Share | None = None
-    """Smallest test accuracy."""
+    """Smallest test accuracy; not to be reached where test images have no labels."""
     max_drop: Share | None = 0.05
     """Largest loss of test accuracy against the dense network."""
+    min_agreement: Share | None = 0.95
+    """Where test images have no labels, in place of ``max_drop``: smallest share of them that is answered as by the
+    dense network. Accuracy has lost the other answers' share at most, and usually much less."""
     max_latency: Annotated[float, Field(gt=0)] | None = None
     """Largest median latency in milliseconds, measured here with the settings of ``export``."""
     max_bytes: Annotated[int, Field(gt=0)] | None = None

@@ -29,22 +29,29 @@ class Recommendation:
     """What each other one is beside float32 ONNX, in words."""
 
 
-def recommend(artifacts: Mapping[str, MeasuredArtifact], max_accuracy_drop: float) -> Recommendation:
+def recommend(
+    artifacts: Mapping[str, MeasuredArtifact], max_accuracy_drop: float, measure: str = "accuracy"
+) -> Recommendation:
     """The fastest file within ``max_accuracy_drop`` of float32 ONNX; that one unless another is surely faster.
 
     Args:
         artifacts: by name, :data:`REFERENCE` among them; measured side by side.
         max_accuracy_drop: largest loss of accuracy that is allowed.
+        measure: what accuracies are here, in words.
     """
     reference = artifacts[REFERENCE]
-    words = {name: _beside(one, reference, max_accuracy_drop) for name, one in artifacts.items() if name != REFERENCE}
+    words = {
+        name: _beside(one, reference, max_accuracy_drop, measure)
+        for name, one in artifacts.items()
+        if name != REFERENCE
+    }
     able = {
         name: one
         for name, one in artifacts.items()
         if _holds(one, reference, max_accuracy_drop) and one.times.surely_faster_than(reference.times)
     }
     if not able:
-        reason = "no other format is surely faster at an accuracy within the limit" if words else "the only format"
+        reason = f"no other format is surely faster at an {measure} within the limit" if words else "the only format"
         return Recommendation(REFERENCE, reason, words)
     name = min(able, key=lambda name: (able[name].times.median, able[name].bytes))
     return Recommendation(name, words.pop(name), words)
@@ -54,7 +61,7 @@ def _holds(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float) -> 
     return one.accuracy >= reference.accuracy - limit - 1e-9
 
 
-def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float) -> str:
+def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float, measure: str) -> str:
     """Speed, accuracy and size against float32 ONNX."""
     ratio = reference.times.median / one.times.median
     speed = f"{ratio:.2f} x faster" if ratio >= 1 else f"{1 / ratio:.2f} x slower"
@@ -63,4 +70,4 @@ def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float) ->
     change = 100 * (one.accuracy - reference.accuracy)
     beyond = "" if _holds(one, reference, limit) else f" (more than the {100 * limit:g} allowed)"
     size = one.bytes / reference.bytes
-    return f"{speed} than float32 ONNX, accuracy {change:+.2f} points{beyond}, {size:.2f} x its size"
+    return f"{speed} than float32 ONNX, {measure} {change:+.2f} points{beyond}, {size:.2f} x its size"

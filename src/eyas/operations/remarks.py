@@ -51,7 +51,10 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         advice = "the interval is wider than it says: give each test image once (fetch.test)"
         yield Remark("repeated_test_images", words, advice)
     if accuracy == "lost":
-        yield Remark("worse_than_dense", "the loss is more than chance", _remedy(facts))
+        words = (
+            "the loss is more than chance" if facts.labelled else "it answers too much otherwise than the dense network"
+        )
+        yield Remark("worse_than_dense", words, _remedy(facts))
     if accuracy == "undecided":
         words = "the test images are too few for so small a difference"
         yield Remark("few_test_images", words, "give more of them (fetch.test, or a larger fetch.test_fraction)")
@@ -89,8 +92,8 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         after = facts.recalibrated_accuracy + recalibration.difference
         yield Remark(
             "worse_than_recalibrated",
-            f"fine-tuning made it worse: its {facts.measure} on the score images was {facts.recalibrated_accuracy:.2%} "
-            f"when it was merely recalibrated, and {after:.2%} after training",
+            f"fine-tuning made it worse: its {facts.score_measure} on the score images was "
+            f"{facts.recalibrated_accuracy:.2%} when it was merely recalibrated, and {after:.2%} after training",
             "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0",
         )
 

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
+from eyas.data.tasks.unlabelled import Unlabelled
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.run_times import RunTimes
 
@@ -56,7 +57,10 @@ class ResultFacts:
     test: PairedDifference | None = None
     """On the test images, from the dense to the fine-tuned network."""
     measure: str = "accuracy"
-    """What accuracies here are, in words."""
+    """What accuracies on the test images are, in words; ``agreement`` with the dense network where they have no
+    labels, which is 1 for that network itself."""
+    score_measure: str = "accuracy"
+    """The same on the score images."""
     not_comparable: str = ""
     """Why accuracies on the test images do not compare, such as a checkpoint that was trained on them."""
     chance: float = math.nan
@@ -82,6 +86,11 @@ class ResultFacts:
     """Milliseconds that the budget allows."""
     kept_ms: float = math.nan
     """What the exported network took when it was measured as the limit is meant."""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the test images have labels."""
+        return self.measure != Unlabelled.words
 
     @property
     def untrained(self) -> bool:

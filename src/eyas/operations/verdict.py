@@ -8,13 +8,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eyas.operations.paired_counts import about
+from eyas.operations.paired_counts import about, test_images
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.remarks import Remark, remarks_on
 from eyas.operations.result_facts import ResultFacts
 
 MARGIN = 0.01
 """A loss of accuracy that counts as none; MLPerf Inference asks 99 % of the reference of a compressed network."""
+AGREEMENT_MARGIN = 0.05
+"""A share of answers other than the dense network's that counts as none: accuracy has lost so much at most."""
 Accuracy = Literal["held", "lost", "undecided", "not comparable", "not measured"]
 
 
@@ -23,7 +25,8 @@ class Verdict:
     """What a result is worth."""
 
     accuracy: Accuracy
-    """``held``: the interval reaches no loss of more than a point; ``lost``: it reaches no equality; else undecided."""
+    """``held``: the interval reaches no loss of more than a point; ``lost``: it reaches no equality; else undecided.
+    Of agreement it is held against :data:`AGREEMENT_MARGIN` both times."""
     comparison: str
     """The difference on the test images and its interval, in words."""
     remarks: tuple[Remark, ...] = ()
@@ -69,13 +72,16 @@ class Verdict:
         return {f"verdict.{name}": value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def reach_verdict(facts: ResultFacts, margin: float = MARGIN) -> Verdict:
+def reach_verdict(facts: ResultFacts, margin: float | None = None) -> Verdict:
     """Judge a result.
 
     Args:
         facts: what was measured.
-        margin: a loss of accuracy that counts as none.
+        margin: a loss of accuracy that counts as none; without it :data:`MARGIN`, of agreement
+            :data:`AGREEMENT_MARGIN`.
     """
+    if margin is None:
+        margin = MARGIN if facts.labelled else AGREEMENT_MARGIN
     test = None if facts.not_comparable else facts.test
     accuracy = _accuracy(facts, margin)
     comparison = _comparison(facts, accuracy, margin)
@@ -92,7 +98,7 @@ def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:
     low, high = facts.test.interval()
     if low >= -margin:
         return "held"
-    return "lost" if high < 0 else "undecided"
+    return "lost" if high < (0 if facts.labelled else -margin) else "undecided"
 
 
 def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
@@ -100,6 +106,8 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
         return f"accuracies do not compare here: {facts.not_comparable}"
     if facts.test is None or accuracy == "not measured":
         return "the two networks' answers to the test images were not compared; run finetune again"
+    if not facts.labelled:
+        return agreement_in_words(facts.test)
     low, high = (points(end) for end in facts.test.interval())
     text = f"{points(facts.test.difference)} points against the dense network, {facts.test.net}"
     text += f"; 95 % interval {low} to {high} points"
@@ -107,6 +115,15 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
         text += f", too wide to tell a loss of more than {100 * margin:g} from none"
         text += f": at these rates {about(_images_to_decide(facts.test, margin))} test images would"
     return text
+
+
+def agreement_in_words(test: PairedDifference) -> str:
+    """How often a pruned network answers as the dense one, and how well that is known."""
+    low, high = (100 * (1 + end) for end in test.interval())
+    return (
+        f"answers {100 * (1 + test.difference):.2f} % of {test_images(test.images)} as the dense network does; 95 % "
+        f"interval {low:.2f} to {min(high, 100):.2f} %; how often it is right is not known without labels"
+    )
 
 
 def _images_to_decide(test: PairedDifference, margin: float) -> float:

@@ -20,7 +20,7 @@ class Evaluation:
     """Means over a split."""
 
     accuracy: float
-    """Share of images (or of labelled pixels) whose largest logit is their label's."""
+    """Share of images (or of labelled pixels) whose largest logit is their label's; see ``measure``."""
     cross_entropy: float
     """In nats."""
     images: int
@@ -33,6 +33,14 @@ class Evaluation:
     overlap: Tensor = field(default_factory=lambda: torch.empty(2, 0, 0), repr=False, compare=False)
     """What it is made of, ``(2, N, K)``, on the CPU: see :func:`eyas.data.tasks.class_overlap`."""
 
+    measure: str = "accuracy"
+    """What that share is: ``agreement`` where a dense network's answers stand for labels."""
+
+    @property
+    def words(self) -> str:
+        """What decides between two networks, in a sentence."""
+        return self.measure if self.mean_iou is None else "mean IoU"
+
     @property
     def value(self) -> float:
         """What decides between two networks: the mean IoU where there is one, else the accuracy."""
@@ -40,7 +48,7 @@ class Evaluation:
 
     def metrics(self, prefix: str) -> dict[str, float]:
         """Accuracy, cross-entropy and, where there is one, mean IoU, named ``<prefix>_accuracy`` and so on."""
-        numbers = {f"{prefix}_accuracy": self.accuracy, f"{prefix}_cross_entropy": self.cross_entropy}
+        numbers = {f"{prefix}_{self.measure}": self.accuracy, f"{prefix}_cross_entropy": self.cross_entropy}
         return numbers | ({} if self.mean_iou is None else {f"{prefix}_mean_iou": self.mean_iou})
 
 
@@ -63,8 +71,7 @@ def evaluate(
         msg = "cannot evaluate on no images: the split is empty"
         raise DataError(msg)
     modes = {module: module.training for module in model.modules()}
-    tallies: list[Tally] = []
-    answers: list[Tensor] = []
+    tallies, answers, task = list[Tally](), list[Tensor](), split.task
     loss = torch.zeros((), dtype=torch.float64, device=device)  # stays there, as all does: no batch waits for the host
     try:
         model.eval()
@@ -75,8 +82,8 @@ def evaluate(
                 logits_NK = primary_output(model(images_NCHW), output).float()
                 if batch == 0:
                     check_labels(split.labels, logits_NK)
-                answers_N = logits_NK.argmax(1)
-                tallies.append(Task.of(labels_N).tally(answers_N, labels_N, logits_NK.shape[1]))
+                answers_N, task = logits_NK.argmax(1), task or Task.of(labels_N)
+                tallies.append(task.tally(answers_N, labels_N, logits_NK.shape[1]))
                 answers += [answers_N] if answers_N.ndim == 1 else []
                 loss += functional.cross_entropy(logits_NK, labels_N, reduction="none").double().sum()
     finally:
@@ -85,7 +92,9 @@ def evaluate(
     tally = Tally.joined(tallies)
     cross_entropy = float(loss) / int(tally.labelled.sum())
     if tally.mean_iou is None:
-        return Evaluation(tally.accuracy, cross_entropy, len(split), tally.right.bool(), torch.cat(answers).cpu())
+        measure, right = Task.measure if task is None else task.measure, tally.right.bool()
+        answered = torch.cat(answers).cpu()
+        return Evaluation(tally.accuracy, cross_entropy, len(split), right, answered, measure=measure)
     return Evaluation(tally.accuracy, cross_entropy, len(split), mean_iou=tally.mean_iou, overlap=tally.overlap)
 
 
@@ -93,7 +102,7 @@ def check_labels(labels_N: Tensor, logits_NK: Tensor) -> None:
     """Refuse labels that the classifier has no output for.
 
     Args:
-        labels_N: a class per image, or per pixel ``(N, H, W)``, where some may be :data:`IGNORED`.
+        labels_N: a class per image, all of which may be :data:`IGNORED`, or per pixel ``(N, H, W)``, where some may be.
         logits_NK: of some images.
 
     Raises:
@@ -106,6 +115,8 @@ def check_labels(labels_N: Tensor, logits_NK: Tensor) -> None:
         )
         raise DataError(msg)
     largest, smallest = int(labels_N.max()), int(labels_N.min())
+    if largest == IGNORED:
+        return
     if labels_N.ndim > 1 and smallest == IGNORED:
         smallest = int(labels_N[labels_N != IGNORED].min())
     if smallest < 0 or largest >= logits_NK.shape[1]:

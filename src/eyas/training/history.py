@@ -23,13 +23,16 @@ class EpochRecord:
     """Where each pixel has an answer; without it there is no such column."""
 
 
-def write_history(history: Iterable[EpochRecord], path: Path) -> None:
-    """Write ``history.csv``: a header and a line per epoch; numbers keep all their digits."""
+def write_history(history: Iterable[EpochRecord], path: Path, measure: str = "accuracy") -> None:
+    """Write ``history.csv``: a header and a line per epoch; numbers keep all their digits.
+
+    ``measure`` is what the accuracies are: see :class:`eyas.training.Evaluation`.
+    """
     history = list(history)
     names = [field.name for field in fields(EpochRecord)]
     if all(record.score_mean_iou is None for record in history):
         names.remove("score_mean_iou")
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(names)
+        writer.writerow([name.replace("accuracy", measure) for name in names])
         writer.writerows([getattr(record, name) for name in names] for record in history)

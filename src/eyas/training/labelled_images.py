@@ -10,11 +10,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from eyas.data.tasks import Task
+
 Prepare = Callable[[Tensor], Tensor]
 
 
 class LabelledImages(Protocol):
     """Labelled images; large sets stream theirs from disk."""
+
+    @property
+    def task(self) -> Task | None:
+        """What the labels are for; None where their shape tells it."""
 
     @property
     def labels(self) -> Tensor:
@@ -43,6 +49,7 @@ class TensorSplit:
     """Shape ``(N,)``, int64."""
     normalise: Prepare | None = None
     """Turns stored images into what the network sees."""
+    task: Task | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -64,7 +71,7 @@ class TensorSplit:
 
     def to(self, device: torch.device) -> "TensorSplit":
         """The same split on another device."""
-        return TensorSplit(self.images.to(device), self.labels.to(device), self.normalise)
+        return TensorSplit(self.images.to(device), self.labels.to(device), self.normalise, self.task)
 
 
 class StoredImages(Protocol):
@@ -93,6 +100,7 @@ class StoredSplit:
     source: StoredImages
     normalise: Prepare
     """Turns bytes into what the network sees."""
+    task: Task | None = None
 
     @property
     def labels(self) -> Tensor:
@@ -115,4 +123,4 @@ class StoredSplit:
         """On an accelerator in memory, as bytes, where it fits in memory at all."""
         if device.type == "cpu" or not self.source.fits_memory:
             return self
-        return TensorSplit(self.source.images().to(device), self.labels.to(device), self.normalise)
+        return TensorSplit(self.source.images().to(device), self.labels.to(device), self.normalise, self.task)

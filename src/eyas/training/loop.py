@@ -139,8 +139,7 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     rate = float(job.optimiser.param_groups[0]["lr"])
     quality = (evaluation.accuracy, rate, evaluation.cross_entropy, evaluation.mean_iou)
     state.history.append(EpochRecord(epoch, train_loss, *quality))
-    measure = "accuracy" if evaluation.mean_iou is None else "mean IoU"
-    text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score {measure} {evaluation.value:.4f}"
+    text = f"epoch {epoch}/{job.length.epochs}: loss {train_loss:.4f}, score {evaluation.words} {evaluation.value:.4f}"
     best = f"best {state.best.value:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
     job.progress(epoch * job.length.steps_per_epoch, job.length.steps, text)

@@ -1,7 +1,7 @@
 """The root of the formats: what a format promises."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use, use_of_file
 from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
+from eyas.data.tasks import IGNORED
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Listing:
     rows: NDArray[np.int64]
     """Position inside the file, or -1 where a file is one image."""
     labels: NDArray[np.int64]
-    """Position in ``classes``."""
+    """Position in ``classes``; :data:`eyas.data.tasks.IGNORED` where there are none."""
     classes: tuple[str, ...]
     named: bool = True
     """False where the source holds numbers alone and ``classes`` are made up from them."""
@@ -34,6 +35,10 @@ class Listing:
     """The source lists its class names by their numbers; else they are sorted."""
     masks: tuple[str, ...] = ()
     """By image the file that holds a class per pixel; none where an image has one label."""
+
+    def without_labels(self) -> "Listing":
+        """The same images, of which nothing says what they show."""
+        return replace(self, labels=np.full(len(self.rows), IGNORED, dtype=np.int64), classes=(), masks=())
 
 
 class Format(Component):

@@ -40,7 +40,7 @@ def read_layout(images: Sequence[str], class_level: int | None = None) -> Folder
     if not images or depth <= class_level:
         stray = next((name for name, folder in zip(images, folders, strict=True) if len(folder) <= class_level), None)
         fault = f"{stray} lies beside the class folders" if stray else "there is no image file"
-        msg = f"a folder per class was expected (class/image.jpg): {fault}"
+        msg = f"a folder per class was expected (class/image.jpg): {fault}; no label is read with `task` unlabelled"
         raise DataError(msg)
     told = parts[0] if parts else 0
     uses: dict[str, Use] = {name: part.use for name in names[told] if parts and (part := read_part_name(name))}
@@ -67,7 +67,8 @@ def _find_class_level(
         shallow = min(range(len(images)), key=lambda at: (len(folders[at]), images[at]))
         msg = (
             f"{images[shallow]} lies in no class folder: {', '.join(sorted(names[parts[-1]]))} are names of parts of a "
-            f"data set. Unlabelled images cannot be used: leave them out; or {_WAY_OUT}"
+            f"data set. Unlabelled images cannot be used beside labelled ones: leave them out, or read no label at all "
+            f"(`task` unlabelled); or {_WAY_OUT}"
         )
         raise DataError(msg)
     class_level = next((level for level in levels if len(names[level]) > 1), max(levels, default=0))

@@ -18,11 +18,26 @@ class Task(Component):
     """
 
     label_dims: ClassVar[int] = 1
-    """Dimensions of a tensor of labels."""
+    """Dimensions of a tensor of labels; 0 where no labels tell the task."""
     measure: ClassVar[str] = "accuracy"
     """What decides between two networks, as metrics call it."""
     words: ClassVar[str] = "accuracy"
     """The same in a sentence."""
+    labelled: ClassVar[bool] = True
+    """Whether images say what would be right."""
+
+    def of_part(self, name: str) -> "Task":
+        """The task of one part of the data, ``train`` or ``test``."""
+        del name
+        return self
+
+    def order(self, classes: tuple[str, ...]) -> tuple[str, ...]:
+        """The classes in the order of a network's outputs, from their names in the order of the data.
+
+        Raises:
+            DataError: the data has a class that the network lacks.
+        """
+        return classes
 
     @classmethod
     def of(cls, labels: Tensor) -> "Task":

@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from eyas.data.manifest import Manifest
+from eyas.deploy.artifact_gate import SHARES, judged_share
 from eyas.pruning.cost import Cost
 from eyas.pruning.plan import PruningPlan
 
@@ -41,7 +42,8 @@ class CardFacts:
     plan: PruningPlan
     """Which channels were kept."""
     files: Mapping[str, Mapping[str, Any]]
-    """By exported file: ``accuracy``, ``images`` and ``bytes``."""
+    """By exported file: ``accuracy`` (or what else :func:`eyas.deploy.artifact_gate.judged_share` knows), ``images``
+    and ``bytes``."""
     right: Sequence[tuple[int, int]]
     """By class: how many of its test images are answered rightly, and how many there are."""
     replayed: str
@@ -52,6 +54,16 @@ class CardFacts:
     """Why accuracies do not compare, where they do not."""
     version: str
     """Of eyas."""
+
+    @property
+    def measure(self) -> str:
+        """What was measured of the files, in words."""
+        return judged_share(next(iter(self.files.values())))[0]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the test images have labels."""
+        return self.measure == SHARES["accuracy"]
 
 
 def model_card(facts: CardFacts, data: Manifest) -> str:
@@ -64,7 +76,7 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
             f"Tells which of {len(data.classes)} classes an image shows: {classes}."
         ),
         "Use": USE,
-        "Accuracy": _accuracy(facts, data),
+        facts.measure.capitalize(): _accuracy(facts, data),
         "Data": _data(data),
         "Limits": "\n".join(f"- {line}" for line in _limits(facts, data)),
         "How it was made": _making(facts),
@@ -78,25 +90,27 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
 def _accuracy(facts: CardFacts, data: Manifest) -> str:
     """Of each file, and of each class."""
     rows = [
-        (f"`{file}`", f"{share(result['accuracy'], result['images'])}", f"{result['bytes']:,}")
+        (f"`{file}`", f"{share(judged_share(result)[1], result['images'])}", f"{result['bytes']:,}")
         for file, result in facts.files.items()
     ]
     notes = [f"Not comparable: {facts.caution}"] if facts.caution else []
     notes += ["`dense.onnx` is the network before pruning, which is not in the bundle."] * ("dense.onnx" in facts.files)
+    if not facts.labelled:
+        notes += ["The classes below are those that the dense network takes the images for."]
     by_class = list(zip(data.classes, facts.right, strict=True))
     title = "By class, `model.onnx`:"
     if len(by_class) > LISTED:
         by_class = sorted(by_class, key=lambda entry: entry[1][0] / max(entry[1][1], 1))[:LISTED]
-        title = f"The {LISTED} least accurate classes, `model.onnx`:"
+        title = f"The {LISTED} classes of least {facts.measure}, `model.onnx`:"
     classes = [(name, f"{right / of:.1%}" if of else "-", str(of)) for name, (right, of) in by_class]
     count = next(iter(facts.files.values()))["images"]
     return "\n\n".join(
         [
             f"On {count} test images, with one standard error:",
-            table(("file", "accuracy", "bytes"), rows),
+            table(("file", facts.measure, "bytes"), rows),
             *notes,
             title,
-            table(("class", "accuracy", "test images"), classes),
+            table(("class", facts.measure, "test images"), classes),
         ]
     )
 
@@ -109,7 +123,8 @@ def share(value: float, count: int) -> str:
 def _data(data: Manifest) -> str:
     """Where it came from: an address as it is, of a place on the machine that made this its name alone."""
     parts = [f"{part}: {public(address)}" for part, address in data.source.items()]
-    rows = [(split, str(sum(counts.values()))) for split, counts in data.splits.items()]
+    images = data.images or {split: sum(counts.values()) for split, counts in data.splits.items()}
+    rows = [(split, str(count)) for split, count in images.items()]
     return "\n\n".join([f"Source: {'; '.join(parts)}. Digest: `{data.digest}`.", table(("split", "images"), rows)])
 
 
@@ -121,7 +136,9 @@ def public(address: str) -> str:
 def _limits(facts: CardFacts, data: Manifest) -> Iterable[str]:
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[data.image.channels]
     yield "It names one of its classes whatever an image shows, and its probabilities are not calibrated."
-    yield "The accuracy holds for images like the test images; other cameras, light or places were not measured."
+    yield f"The {facts.measure} holds for images like these; other cameras, light or places were not measured."
+    if not facts.labelled:
+        yield "How often it is right is not known: no test image has a label."
     yield (
         f"It sees {data.image.size} x {data.image.size} {kind} pixels; smaller images are enlarged, which adds nothing."
         " Transparency is dropped, images of more than 8 bits per value are refused unless they are grey PNGs."

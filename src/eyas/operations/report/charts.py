@@ -148,13 +148,13 @@ def after_tuning(results: Results, candidate: Candidate) -> str:
     """What came of a candidate on the test images, in words; empty where that was not measured."""
     value, trained = finetuned(results, candidate), results.metrics["finetune"].get("epochs")
     words = "after fine-tuning" if trained else "not fine-tuned"
-    return "" if value is None else f"test {results.task.words} {percent(value)}, {words}"
+    return "" if value is None else f"test {results.test_task.words} {percent(value)}, {words}"
 
 
 def finetuned(results: Results, candidate: Candidate | None) -> float | None:
     """What decides, on the test images, after fine-tuning; None where that was not measured."""
     prefix = {results.uniform: "uniform_", results.winner: ""}.get(candidate) if candidate else None
-    return None if prefix is None else results.metrics["finetune"].get(f"{prefix}test_{results.task.measure}")
+    return None if prefix is None else results.metrics["finetune"].get(f"{prefix}test_{results.test_task.measure}")
 
 
 def _left_out(results: Results, shown: Sequence[Candidate]) -> tuple[str, ...]:

@@ -50,6 +50,8 @@ def diagnostic_values(results: Results) -> Iterator[tuple[str, str]]:
             continue
         inner = {f"{name}.{part}": one for part, one in value.items()} if isinstance(value, Mapping) else {name: value}
         for dotted, number in inner.items():
+            if number is None and dotted == "uniform.accuracy":  # no labels
+                continue
             note = results.comparability.note if dotted in _DENSE_ACCURACIES else ""
             yield dotted, f"{_short(number)}{note}"
 

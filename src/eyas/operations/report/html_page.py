@@ -9,11 +9,12 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report.charts import learning_chart, loss_chart, score_chart, shown_candidates
 from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
 from eyas.operations.report.diagnostic_words import MEANINGS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
-from eyas.operations.report.measured_facts import verdict_on
+from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.pictures import score_label
 from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
 from eyas.operations.report.results import Results
@@ -21,7 +22,8 @@ from eyas.operations.report.sentences import data_lines, diagnosis_lines, latenc
 from eyas.operations.report.svg_axes import ChartAxis, axis_over
 from eyas.operations.report.trade_offs import checked_files, trade_offs
 from eyas.operations.report.uniform_column import uniform_cells, uniform_note
-from eyas.operations.verdict import MARGIN, Verdict
+from eyas.operations.unknown_without_labels import unknown_without_labels
+from eyas.operations.verdict import AGREEMENT_MARGIN, MARGIN, Verdict
 
 PAGE = "report.html"
 _MOST_CHANGES = 20
@@ -56,14 +58,15 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"marked": marked, "count": count, "percent": percent}
-    verdict, decides = verdict_on(results), f"test {results.task.words}"
+    environment.filters |= {"marked": marked, "count": count, "percent": percent, "share": judged_share}
+    verdict, decides = verdict_on(results), f"test {results.test_task.words}"
     return environment.get_template("report.html.jinja").render(
         results=results,
         name=results.architecture.arguments.get("name", results.architecture.architecture),
         verdict=verdict,
         headline=verdict.headline.removesuffix(f": {verdict.comparison}"),
-        interval=interval_line(verdict),
+        interval=interval_line(verdict, MARGIN if results.test_task.labelled else AGREEMENT_MARGIN),
+        unknown=unknown_without_labels(measured_facts(results)),
         remark=remark(results),
         rows=[row for row in result_rows(results) if row not in recommended_row(results)],
         headlines=[row for row in result_rows(results) if row.name.startswith((decides, *HEADLINES))],
@@ -117,14 +120,17 @@ def _answers(results: Results, artifacts: Path) -> dict[str, Any]:
     }
 
 
-def interval_line(verdict: Verdict) -> IntervalLine | None:
-    """The paired interval in points; None where dense and pruned network were not compared."""
+def interval_line(verdict: Verdict, margin: float = MARGIN) -> IntervalLine | None:
+    """The paired interval in points; None where dense and pruned network were not compared.
+
+    A loss of ``margin`` counts as none.
+    """
     if verdict.test is None:
         return None
     low, high = (100 * end for end in verdict.test.interval())
-    axis = axis_over([low, high, 0.0, -200 * MARGIN, 50 * MARGIN], "points against the dense network")
+    axis = axis_over([low, high, 0.0, -200 * margin, 50 * margin], "points against the dense network")
     middle = 100 * verdict.test.difference
-    return IntervalLine(axis, axis.place(low), axis.place(middle), axis.place(high), axis.place(-100 * MARGIN))
+    return IntervalLine(axis, axis.place(low), axis.place(middle), axis.place(high), axis.place(-100 * margin))
 
 
 def marked(text: str) -> Markup:

@@ -32,7 +32,7 @@ class ShownImage:
 
     uri: str
     label: str
-    """Its true class; empty where each pixel has one."""
+    """Its true class; empty where each pixel has one, or none is known."""
     dense: str
     pruned: str
 
@@ -81,6 +81,9 @@ def _by_answer(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate],
     """A class per image: right or wrong; in the order of the split, which is random."""
     names, labels_N = results.manifest["classes"], answers.labels
     dense_N, pruned_N = answers.answers["dense"], answers.answers["pruned"]
+    if not results.test_task.labelled:  # which are those that labels would be worth most of
+        fate = _Fate("Answered otherwise after pruning", np.flatnonzero(dense_N != pruned_N))
+        return [fate], lambda index: ("", names[dense_N[index]], names[pruned_N[index]])
     dense, pruned = dense_N == labels_N, pruned_N == labels_N
     fates = [
         _Fate("Right before, wrong after pruning", np.flatnonzero(dense & ~pruned)),

@@ -22,23 +22,24 @@ def measured_facts(results: Results) -> ResultFacts:
     """What the stages measured, as far as their files say."""
     baseline, finetune = results.metrics["baseline"], results.metrics["finetune"]
     times = results.latency["milliseconds"]
-    task, images = results.task, results.split_images["test"]
+    task, images = results.test_task, results.split_images["test"]
     classes = results.manifest["splits"]["test"].values()
     return ResultFacts(
-        dense_accuracy=baseline[f"test_{task.measure}"],
+        dense_accuracy=baseline[f"test_{task.measure}"] if task.labelled else 1.0,
         pruned_accuracy=finetune[f"test_{task.measure}"],
         test=recorded(finetune, "test", "test_images"),
         measure=task.words,
+        score_measure=results.task.words,
         not_comparable=results.comparability.reason,
-        chance=max(classes) / images if sum(classes) == images else math.nan,
+        chance=max(classes) / images if sum(classes) == images and images else math.nan,
         test_images=images,
         repeated_test_images=(results.manifest.get("repeated") or {}).get("test", 0),
         finetuning=_training(results, "finetune"),
         dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
         adapted=_CHECKPOINT in baseline,
         recalibration=recorded(finetune, "score", "score_images"),
-        recalibrated_accuracy=finetune.get(f"recalibrated_score_{task.measure}", 0.0),
-        uniform=_uniform(results) if task.measure == "accuracy" else None,
+        recalibrated_accuracy=finetune.get(f"recalibrated_score_{results.task.measure}", 0.0),
+        uniform=_uniform(results) if results.task.measure == "accuracy" else None,
         finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
         pruned_times=RunTimes.of(times["model"]),

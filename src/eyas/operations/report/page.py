@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eyas.data.tasks import Task
+from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report import pictures
 from eyas.operations.report.diagnostic_words import diagnostic_values
 from eyas.operations.report.format_table import format_table
 from eyas.operations.report.html_page import write_html
-from eyas.operations.report.measured_facts import verdict_on
+from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.result_table import (
     NOT_COMPARABLE,
     count,
@@ -19,6 +21,7 @@ from eyas.operations.report.result_table import (
 )
 from eyas.operations.report.results import Results, read_results
 from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
+from eyas.operations.unknown_without_labels import unknown_without_labels
 from eyas.operations.verdict import Verdict
 
 PICTURES = {
@@ -27,6 +30,7 @@ PICTURES = {
     "widths": "Channels the winner keeps, per group.",
     "curves": "Training of the dense network and fine-tuning of the pruned one.",
 }
+_MEASURES = tuple(member.measure for member in Task.members().values())
 
 
 def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str] = ()) -> Path:
@@ -62,7 +66,8 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in _pictures(results).items()),
         "## Data",
         _data(results, params.get("baseline") or {}),
-        "## Accuracy along the way",
+        *_unknown(results),
+        f"## {'Accuracy' if results.test_task.labelled else 'Agreement'} along the way",
         _accuracies(results),
         "## The search",
         _search(results, params),
@@ -89,15 +94,21 @@ def verdict_markdown(verdict: Verdict) -> str:
     return "\n".join([f"**{verdict.headline}.**", *(f"- {remark.text}" for remark in verdict.remarks)])
 
 
+def _unknown(results: Results) -> list[str]:
+    lines = unknown_without_labels(measured_facts(results))
+    return ["## What is not known without labels", "\n".join(f"- {line}" for line in lines)] if lines else []
+
+
 def _accuracies(results: Results) -> str:
     """Every accuracy the stages reported, by stage and name."""
     rows = [
         f"| {stage} | {name.replace('_', ' ')} | {percent(value)} |"
         for stage in ("baseline", "score", "finetune")
         for name, value in results.metrics.get(stage, {}).items()
-        if "accuracy" in name or "mean_iou" in name
+        if any(measure in name for measure in _MEASURES)
     ]
-    return "\n".join([*_marked(results), "| stage | accuracy | value |", "| --- | --- | ---: |", *rows])
+    head = f"| stage | {'accuracy' if results.test_task.labelled else 'agreement'} | value |"
+    return "\n".join([*_marked(results), head, "| --- | --- | ---: |", *rows])
 
 
 def _marked(results: Results) -> list[str]:
@@ -129,12 +140,13 @@ def _frozen(entry: Mapping[str, Any]) -> str:
 
 def _parity(results: Results) -> str:
     slicing = results.parity["slicing"]
+    judged, _ = judged_share(results.parity["files"]["model.onnx"])
     rows = [_file_row(name, comparison) for name, comparison in results.parity["files"].items()]
     lines = [
         "Each file against PyTorch on real test images:",
         "",
         *_marked(results),
-        "| file | largest difference | relative | top-1 agreement | accuracy | size | images |",
+        f"| file | largest difference | relative | top-1 agreement | {judged} | size | images |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
         "",
@@ -149,7 +161,7 @@ def _parity(results: Results) -> str:
 
 def _file_row(name: str, comparison: Mapping[str, Any]) -> str:
     difference = f"{comparison['max_difference']:.2e} | {comparison['relative_difference']:.2e}"
-    shares = f"{percent(comparison['agreement'])} | {percent(comparison['accuracy'])}"
+    shares = f"{percent(comparison['agreement'])} | {percent(judged_share(comparison)[1])}"
     return f"| {name} | {difference} | {shares} | {count(comparison['bytes'])}B | {comparison['images']:,} |"
 
 

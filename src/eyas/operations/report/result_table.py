@@ -105,10 +105,21 @@ def _minus(text: str) -> str:
 
 
 def _accuracies(results: Results) -> list[ResultRow]:
-    """What decides and its interval; of pixels, the accuracy as well."""
-    task = results.task
-    rows = [_accuracy(results, task.measure, f"test {task.words}"), *_interval(verdict_on(results))]
+    """What decides and its interval; of pixels, the accuracy as well; agreement where there are no labels."""
+    task, verdict = results.test_task, verdict_on(results)
+    if not task.labelled:
+        return _agreement(results.metrics["finetune"], verdict)
+    rows = [_accuracy(results, task.measure, f"test {task.words}"), *_interval(verdict)]
     return rows if task.measure == "accuracy" else [*rows, _accuracy(results, "accuracy", "test pixel accuracy")]
+
+
+def _agreement(finetune: Mapping[str, float], verdict: Verdict) -> list[ResultRow]:
+    """How often the pruned network answers as the dense one, which has nothing to be compared with."""
+    rows = [ResultRow("test agreement", "", percent(finetune["test_agreement"]), "")]
+    if verdict.test is not None:
+        low, high = (100 * (1 + end) for end in verdict.test.interval())
+        rows.append(ResultRow("its 95 % interval", "", f"{low:.2f} to {min(high, 100):.2f} %", ""))
+    return rows
 
 
 def _accuracy(results: Results, measure: str, name: str) -> ResultRow:

@@ -10,12 +10,14 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from eyas.data.comparability import Comparability, read_comparability
-from eyas.data.manifest import images_per_split
+from eyas.data.manifest import images_per_split, task_of
 from eyas.data.tasks import Task
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
 from eyas.scoring.scorers import Scorer
 from eyas.training.recorded_answers import ANSWERS, RecordedAnswers, read_answers
 
+_SCORES = ("score_mean_iou", "score_agreement", "score_accuracy")
+"""Columns of a history, what decides first."""
 LATENCY = "latency.json"
 """Under ``artifacts``: measured times, which are no output of a stage because they never repeat."""
 
@@ -95,6 +97,11 @@ class Results:
         return Task.parse(self.manifest.get("task", "classification"))
 
     @property
+    def test_task(self) -> Task:
+        """What the labels of the test images are for; they may be the only ones."""
+        return task_of(self.task.kind, self.manifest["splits"]["test"])
+
+    @property
     def split_images(self) -> dict[str, int]:
         """Images per split."""
         return images_per_split(self.manifest)
@@ -137,10 +144,12 @@ def read_results(artifacts: Path) -> Results:
     if _ranked_by_accuracy(diagnostics):
         candidates = tuple(replace(candidate, score=candidate.accuracy) for candidate in candidates)
     checked, answers = artifacts / "export" / "files.json", artifacts / "finetune" / ANSWERS
+    manifest, exported = (_json(artifacts / stage / "manifest.json") for stage in ("fetch", "export"))
+    manifest["classes"] = manifest["classes"] or exported.get("classes", [])  # which only the network knows of
     return Results(
         metrics={path.parent.name: _json(path) for path in sorted(artifacts.glob("*/metrics.json"))},
         architecture=read_record(artifacts / "baseline"),
-        manifest=_json(artifacts / "fetch" / "manifest.json"),
+        manifest=manifest,
         dense_cost=space["dense"],
         groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),
         frozen=tuple(space.get("frozen", ())),
@@ -148,7 +157,7 @@ def read_results(artifacts: Path) -> Results:
         histories={stage: _history(artifacts / stage / "history.csv") for stage in ("baseline", "finetune")},
         parity=_json(artifacts / "export" / "parity.json"),
         latency=_json(artifacts / LATENCY),
-        files=_json(artifacts / "export" / "manifest.json")["files"],
+        files=exported["files"],
         diagnostics=diagnostics,
         latency_budget=_json(artifacts / LATENCY_BUDGET) if (artifacts / LATENCY_BUDGET).exists() else None,
         comparability=read_comparability(artifacts / "baseline"),
@@ -197,5 +206,5 @@ def _history(path: Path) -> TrainingCurve:
     return TrainingCurve(
         epoch=tuple(int(row["epoch"]) for row in rows),
         train_loss=tuple(float(row["train_loss"]) for row in rows),
-        score=tuple(float(row.get("score_mean_iou", row["score_accuracy"])) for row in rows),
+        score=tuple(float(next(row[name] for name in _SCORES if name in row)) for row in rows),
     )

@@ -23,7 +23,9 @@ def data_lines(results: Results, baseline: Mapping[str, Any]) -> list[str]:
     """Where the images come from; then what was left out, and whether the checkpoint has seen them."""
     manifest, image = results.manifest, results.manifest["image"]
     source = ", ".join(f"{part} `{address}`" for part, address in manifest["source"].items())
-    pixels = "" if results.task.kind == "classification" else f", one for each pixel ({results.task.kind})"
+    pixels = f", one for each pixel ({results.task.kind})" if results.task.kind == "segmentation" else ""
+    if not results.task.labelled:
+        pixels = f", no labels{' but those of the test images' if results.test_task.labelled else ''}"
     lines = [
         f"Source: {source}. {len(manifest['classes'])} classes{pixels}, images of {image['channels']} x "
         f"{image['size']} x {image['size']} (channels, height, width). Data set `{manifest['digest'][:16]}`."

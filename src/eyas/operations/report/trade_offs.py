@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from eyas.deploy.artifact_gate import DENSE_AGREEMENT
 from eyas.operations.report.charts import Chart, Ends, finetuned
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.pictures import unit
@@ -42,12 +43,12 @@ def trade_offs(results: Results) -> tuple[Chart, Chart]:
 
 def _networks(results: Results) -> Iterator[_Network]:
     """Further files of the pruned network, uniform widths, dense and pruned: the last lie on top."""
-    measure, times, winner = f"test_{results.task.measure}", results.latency["milliseconds"], results.winner
+    measure, times, winner = f"test_{results.test_task.measure}", results.latency["milliseconds"], results.winner
     dense, pruned = (results.metrics[stage].get(measure) for stage in ("baseline", "finetune"))
-    test = verdict_on(results).test
+    test, kept = verdict_on(results).test, results.test_task.measure if results.test_task.labelled else DENSE_AGREEMENT
     for name, facts in checked_files(results).items():
-        if name not in ("dense", "model") and results.task.measure in facts:
-            yield _Network("format", name, facts[results.task.measure], winner.macs, times.get(name))
+        if name not in ("dense", "model") and kept in facts:
+            yield _Network("format", name, facts[kept], winner.macs, times.get(name))
     uniform = finetuned(results, results.uniform) if results.uniform != winner else None
     if results.uniform and uniform is not None:
         yield _Network("uniform", "uniform widths", uniform, results.uniform.macs)
@@ -75,7 +76,7 @@ def _chart(results: Results, title: str, networks: list[_Network], places: dict[
     heights = [_PER_CENT * value for one in networks for value in (one.accuracy, *(one.interval or ()))]
     x = axis_over([0.0, *(value for place in places.values() for value in place)], title)
     x = replace(x, ticks=tuple(tick for tick in x.ticks if tick[0] >= x.place(0)))
-    empty = Chart("", x, axis_over(heights, f"test {results.task.words} (%)", most=_PER_CENT))
+    empty = Chart("", x, axis_over(heights, f"test {results.test_task.words} (%)", most=_PER_CENT))
     marks, legend = [], []
     for one in networks:
         low, middle, high = places[one.name]

@@ -12,7 +12,7 @@ def uniform_cells(results: Results) -> dict[str, str]:
         return {}
     accuracy = finetuned(results, uniform)
     return {
-        f"test {results.task.words}": "not fine-tuned" if accuracy is None else percent(accuracy),
+        f"test {results.test_task.words}": "not fine-tuned" if accuracy is None else percent(accuracy),
         MACS: count(uniform.macs),
         PARAMS: count(uniform.params),
         SCORE: signed(uniform.score),

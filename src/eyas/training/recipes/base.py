@@ -97,6 +97,15 @@ class Recipe(Component):
         """Whether :meth:`loss` uses the teacher's logits; without, the teacher is never run."""
         return False
 
+    def without_labels(self) -> "Recipe":
+        """This recipe where images have no labels: the teacher's outputs are all that its loss reads.
+
+        Raises:
+            ParameterError: its loss needs labels.
+        """
+        msg = f"recipe {self.kind} learns from labels, and there are none"
+        raise ParameterError(msg)
+
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """The recipe's own, over all parameters of ``model``."""
         if self.optimizer is None:

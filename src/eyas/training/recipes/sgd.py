@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.component import Options, nearest
+from eyas.errors import ParameterError
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 from eyas.training.recipes.base import Recipe
 from eyas.training.references import Reference, import_reference, is_reference
 
 _LARGE = 96  # from this edge on, objects vary in size enough for random crops
+_USUAL_ALPHA = 0.9
 _TINY = 16  # below this edge, a mirror image is hardly ever the same thing
 _AUGMENTATIONS = ("auto", "none", "shift", "shift_flip", "resized_crop_flip")
 
@@ -34,10 +36,16 @@ class Distillation(Options):
     Hinton et al. 2015 (arXiv:1503.02531); with a = 0.9 and T = 4 in TAS (arXiv:1905.09717).
     """
 
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.9
-    """Weight of the teacher's outputs; 1 ignores the labels, 0 the teacher."""
+    alpha: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Weight of the teacher's outputs; 1 ignores the labels, 0 the teacher. Without it 0.9, and 1 where images have no
+    labels."""
     temperature: Annotated[float, Field(gt=0)] = 4.0
     """Softens both outputs."""
+
+    @property
+    def weight(self) -> float:
+        """``alpha``, where there are labels."""
+        return _USUAL_ALPHA if self.alpha is None else self.alpha
 
     def __call__(self, student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
         """``T^2 KL(teacher || student)``, mean over N images; its gradient is ``T (p_s - p_t) / N``."""
@@ -106,7 +114,17 @@ class SGD(Recipe):
     @property
     def wants_teacher(self) -> bool:
         """Whether distillation has a weight."""
-        return self.distillation is not None and self.distillation.alpha > 0
+        return self.distillation is not None and self.distillation.weight > 0
+
+    def without_labels(self) -> "SGD":
+        """Distillation alone."""
+        if self.distillation is None or self.distillation.alpha not in {None, 1}:
+            weight = "is null" if self.distillation is None else f"has alpha {self.distillation.alpha:g}"
+            msg = f"without labels the dense network is all there is to learn from, and `distillation` {weight}"
+            raise ParameterError(f"{msg}: leave it out, or give alpha 1")
+        if self.loss_function is not None:
+            raise ParameterError("a loss of your own reads labels, and there are none: leave it out")
+        return self.model_copy(update={"distillation": self.distillation.model_copy(update={"alpha": 1.0})})
 
     def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
         """SGD with Nesterov momentum."""
@@ -151,7 +169,7 @@ class SGD(Recipe):
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
         if teacher_NK is None or self.distillation is None:
             return self._label_loss(logits_NK, labels_N)
-        alpha = self.distillation.alpha
+        alpha = self.distillation.weight
         loss = alpha * self.distillation(logits_NK, teacher_NK)
         if alpha < 1:
             loss = loss + (1 - alpha) * self._label_loss(logits_NK, labels_N)

@@ -1,0 +1,69 @@
+"""Images in any folders, whatever these are called: nothing says what an image shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from typing_extensions import override
+
+from eyas.data.formats.base import Format, Listing
+from eyas.data.formats.folder import is_image
+from eyas.data.left_out import by_suffix
+from eyas.data.limits import DEFAULT_LIMITS, Limits
+from eyas.data.part_names import Use
+from eyas.data.payload import Payload
+from eyas.data.remote_files import RemoteFiles
+from eyas.data.smallest_hashes import SmallestHashes
+from eyas.data.tasks import IGNORED
+from eyas.errors import DataError
+
+
+class Images(Format):
+    """Images side by side or in folders, one per file; no name of a file or a folder is read as anything."""
+
+    kind: Literal["images"] = "images"
+    priority: ClassVar[int] = 1
+    task: ClassVar[str] = "unlabelled"
+    expects: ClassVar[str] = "images in any folders"
+
+    @override
+    @classmethod
+    def recognises(cls, files: Sequence[str]) -> bool:
+        return any(map(is_image, files))
+
+    @override
+    def list_images(self, root: Path, files: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> Listing:
+        images = tuple(sorted(filter(is_image, files)))
+        if not images:
+            raise DataError(f"{root.name} holds no image: expected {self.expects}, one per file")
+        return Listing(
+            files=images,
+            file_indices=np.arange(len(images), dtype=np.int64),
+            rows=np.full(len(images), -1, dtype=np.int64),
+            labels=np.full(len(images), IGNORED, dtype=np.int64),
+            classes=(),
+        )
+
+    @override
+    def uses(self, files: Sequence[str]) -> list[Use]:
+        return ["train"] * len(files)
+
+    @override
+    def left_out(self, files: Sequence[str]) -> Mapping[str, int]:
+        return by_suffix(name for name in files if not is_image(name))
+
+    @override
+    def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
+        yield path.read_bytes()
+
+    @override
+    def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
+        smallest = SmallestHashes(count)
+        for name, data in files.contents():
+            if is_image(name):
+                smallest.offer(data, (name, data))
+        for name, data in smallest.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(data)
+        return True
