@@ -93,7 +93,7 @@ def print_summary(
     ]
     for number, line in enumerate(steps):
         console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
-    places = {"report": workspace.artifacts / "report" / "report.md"} | ({"log": log} if log else {})
+    places = {"report": workspace.artifacts / "report" / "report.html"} | ({"log": log} if log else {})
     shown = (f"{name:<6} {shown_path(path)}" for name, path in places.items())
     console.print("   ".join(shown), soft_wrap=True, markup=False)
 
@@ -122,7 +122,7 @@ def json_result(workspace: Workspace, version: str | None, run_id: str, log: Pat
         "verdict": verdict.lines,
         "metrics": results.metrics,
         "latency": results.latency,
-        "report": str(workspace.artifacts / "report" / "report.md"),
+        "report": str(workspace.artifacts / "report" / "report.html"),
         "log": str(log),
     }
 

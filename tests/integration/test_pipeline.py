@@ -38,7 +38,7 @@ def test_one_command_ends_with_a_table_and_a_registered_version(checkout: Checko
     for row in ("test accuracy", "MACs", "parameters", "file size", "latency", "AdaBN score"):
         assert row in first_run
     assert "tiny version 1, alias 'candidate'" in first_run
-    assert "report.md" in first_run
+    assert "report.html" in first_run
     artifacts = checkout.folder / "artifacts"
     for name in ("score/candidates.parquet", "finetune/model.safetensors", "export/model.onnx", "report/report.md"):
         assert (artifacts / name).stat().st_size > 0
