@@ -20,6 +20,7 @@ from eyas.data.tasks import IGNORED
 from eyas.deploy.bundle.verification import verify_bundle
 from eyas.errors import ParameterError, RefusedError
 from eyas.operations.report import markdown_table, read_results, result_rows, verdict_on, write_report
+from eyas.operations.report.headline import headline_metrics
 from eyas.progress import silent
 from eyas.storage.digests import file_sha256
 from tasks.baseline import baseline
@@ -149,6 +150,9 @@ def test_table_verdict_and_page_speak_of_agreement_and_of_what_is_not_known(root
     assert "as the dense network does; 95 % interval" in verdict.headline
     assert "not known without labels" in verdict.headline
     assert "accuracy" not in verdict.headline.lower()
+    headline = headline_metrics(results)
+    assert not [name for name in headline if "accuracy" in name]
+    assert headline["test_agreement_low"] < headline["test_agreement"] <= headline["test_agreement_high"]
     page = write_report(root / "artifacts", params={}).read_text()
     shown = (root / "artifacts/report/report.html").read_text()
     assert "What is not known without labels" in shown

@@ -36,7 +36,7 @@ class ComparedNetwork:
 
     @property
     def measure(self) -> str:
-        """What is compared, in words: accuracy, or the mean IoU of pixels."""
+        """What is compared, in words: accuracy, the mean IoU of pixels, or without labels the agreement."""
         return self._deciding("finetune")[0]
 
     @property
@@ -57,7 +57,7 @@ class ComparedNetwork:
     @property
     def interval(self) -> tuple[float, float]:
         """Where its accuracy on all such images lies in 95 of 100 cases; NaN of a mean IoU, which is no share."""
-        if self.measure != "accuracy" or not self.images:
+        if self.measure == "mean IoU" or not self.images:
             return math.nan, math.nan
         return wilson_interval(self.accuracy, self.images)
 

@@ -12,18 +12,12 @@ def headline_metrics(results: Results) -> dict[str, float]:
 
     ``accuracy_drop`` is what the pruned network lost against the dense one, with the ends of its 95 % interval;
     ``macs_ratio`` is a share of the dense network's, ``speedup`` how many times faster than that it is. Of pixels,
-    ``mean_iou`` stands in the place of ``accuracy``.
+    ``mean_iou`` stands in the place of ``accuracy``; without labels ``test_agreement`` with the dense network, and the
+    ends of its interval.
     """
-    measure, winner = results.task.measure, results.winner
-    dense, pruned = (results.metrics[stage][f"test_{measure}"] for stage in ("baseline", "finetune"))
-    times, test = results.latency["milliseconds"], verdict_on(results).test
-    low, high = test.interval() if test else (math.nan, math.nan)
-    drop = -test.difference if test else dense - pruned
+    winner, times = results.winner, results.latency["milliseconds"]
     numbers = {
-        f"test_{measure}": pruned,
-        f"{measure}_drop": drop if results.comparability.comparable else math.nan,
-        f"{measure}_drop_low": -high,
-        f"{measure}_drop_high": -low,
+        **_on_test_images(results),
         "macs_ratio": winner.macs / results.dense_cost["macs"],
         "params": winner.params,
         "file_bytes": results.files["model.onnx"]["bytes"],
@@ -33,6 +27,22 @@ def headline_metrics(results: Results) -> dict[str, float]:
         "agreement": results.metrics["export"].get("agreement", math.nan),
     }
     return {name: float(value) for name, value in numbers.items() if math.isfinite(value)}
+
+
+def _on_test_images(results: Results) -> dict[str, float]:
+    task, test = results.test_task, verdict_on(results).test
+    dense, pruned = (results.metrics[stage].get(f"test_{task.measure}", math.nan) for stage in ("baseline", "finetune"))
+    low, high = test.interval() if test else (math.nan, math.nan)
+    shares = {f"test_{task.measure}": pruned}
+    if not task.labelled:
+        return {**shares, "test_agreement_low": 1 + low, "test_agreement_high": min(1 + high, 1.0)}
+    drop = -test.difference if test else dense - pruned
+    return {
+        **shares,
+        f"{task.measure}_drop": drop if results.comparability.comparable else math.nan,
+        f"{task.measure}_drop_low": -high,
+        f"{task.measure}_drop_high": -low,
+    }
 
 
 def result_markdown(results: Results) -> str:
