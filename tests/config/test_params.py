@@ -56,7 +56,7 @@ def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
         ({"sample": {"criterion": {"kind": ["l1_norm"]}}}, ["sample.criterion", "['l1_norm']", "available", "l1_norm"]),
         (
             {"fetch": {"format": "tfrecord"}},
-            ["fetch.format", "'tfrecord'", "cifar, folder, idx, masks, parquet", "auto"],
+            ["fetch.format", "'tfrecord'", "cifar, folder, idx, images, masks, parquet", "auto"],
         ),
         ({"fetch": {"format": {"kind": "parquet", "column": "x"}}}, ["fetch.format.column", "label_column"]),
         ({"sample": {"criterion": {"kind": "l1_norm", "power": 3}}}, ["sample.criterion", "power"]),
