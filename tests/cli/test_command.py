@@ -256,8 +256,8 @@ def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
     names = [
-        *("init", "run", "retrain", "predict", "promote", "rollback", "status", "reproduce", "serve", "deploy"),
-        *("servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
+        *("init", "run", "retrain", "compare", "predict", "promote", "rollback", "status", "reproduce", "serve"),
+        *("deploy", "servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
     ]
     assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names
 

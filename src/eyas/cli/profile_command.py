@@ -9,7 +9,6 @@ import typer
 from eyas.cli.options import Name, Overrides, ParamsFile
 from eyas.cli.project import find_project, hand_over
 from eyas.errors import ParameterError
-from eyas.storage.local_files import require_folder, require_place
 
 
 def profile(
@@ -43,6 +42,8 @@ def profile(
       eyas profile --model resnet20 --input 1,3,32,32 --threads 4
       eyas profile --plan plan    # then, on the device: python plan/eyas_profile.py plan --out device.json
     """
+    from eyas.storage.local_files import require_folder, require_place
+
     if plan is None:
         require_place(out, "--out")
     else:
