@@ -50,11 +50,12 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     network = replace(network, constants=space.constants)
     share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     try_exporters(params, network, cost.macs, len(data.split("train")))
-    model, epochs, inputs = network.model, section.epochs, [artifacts / "fetch" / "manifest.json"]
+    model, recipe, epochs = network.model, section.recipe, section.epochs
+    inputs = [artifacts / "fetch" / "manifest.json"]
     compared = comparability(section, source, data.dataset)
     if source.weights is not None:
         load_checkpoint(model, source.weights, section.checkpoint_key)
-        epochs = section.adapt_epochs
+        epochs, recipe = section.adapt_epochs, recipe.for_trained(data.batch_size(recipe))
         inputs.append(source.weights)
         if epochs:
             metrics = _judge_checkpoint(data, network, compared.note)
@@ -63,7 +64,7 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(
-        model, section.recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
+        model, recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
     metrics |= _judge(data, network, result, compared.note)
     save_as_loaded(network, artifacts / "baseline")

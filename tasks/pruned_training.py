@@ -1,8 +1,9 @@
 """From a plan to the trained network: pruned, refitted, recalibrated, and trained, in one cut or more."""
 
+import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +64,12 @@ class PrunedTraining:
     """What ranked the candidates."""
 
     def run(self, plan: PruningPlan, folder: Path, progress: Progress) -> Finetuned:
-        """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``."""
+        """Prune to ``plan``, recalibrate, refit and train; goes on from ``folder``.
+
+        Where no epoch is better on the score split than what training began with, that is kept.
+        """
         small, refitted = self._pruned(self.dense.model, self.space, plan)
+        start, of_start = copy.deepcopy(small), refitted
         before = self.data.evaluate(small, "score", self.dense.output)
         _log.info(
             "before training: score %s %.4f, cross-entropy %.4f", before.words, before.value, before.cross_entropy
@@ -73,11 +78,19 @@ class PrunedTraining:
             result = self._train(small, folder, progress)
         else:
             small, refitted, result = self._train_in_cuts(plan, folder, progress)
+        if result.history and before.better_than(result.best):
+            _log.warning(
+                "no epoch is better than the network before training (score %s %.4f, at best %.4f after): it stays as "
+                "it was; lower finetune.recipe.learning_rate",
+                *(before.words, before.value, result.best.value),
+            )
+            small, refitted, result = start, of_start, replace(result, best_epoch=0, best=before)
         return Finetuned(small, refitted, before, result, self.data.evaluate(small, "test", self.dense.output))
 
     def _train(self, small: nn.Module, folder: Path, progress: Progress, span: range | None = None) -> TrainingResult:
         """Train a pruned network in place."""
         recipe, labelled = self.params.finetune.recipe, self.data.dataset.task.labelled
+        recipe = recipe.for_trained(self.data.batch_size(recipe))
         return self.data.train(
             small,
             recipe if labelled or self.params.finetune.epochs == 0 else recipe.without_labels(),

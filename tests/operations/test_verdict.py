@@ -213,6 +213,18 @@ def test_few_score_images_show_no_rise() -> None:
     assert not training(accuracies=(0.5, 0.6), images=0).still_rising
 
 
+def test_a_training_in_vain_is_told_and_no_longer_one_advised() -> None:
+    vain = replace(training(accuracies=(0.2, 0.5)), best_epoch=0)
+    facts = replace(GOOD, finetuning=vain, recalibration=PairedCounts(1000, 0, 0))
+    (remark,) = reach_verdict(facts).remarks
+    assert remark.name == "trained_in_vain"
+    assert "accuracy on the score images was 80.00%, and at best 50.00% after an epoch" in remark.words
+    assert "finetune.recipe.learning_rate" in remark.advice
+    lost = reach_verdict(replace(facts, test=PairedCounts(1000, 0, 200))).remarks
+    assert lost[0].name == "trained_in_vain"
+    assert not any("train longer" in remark.advice for remark in lost)
+
+
 def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
     facts = replace(GOOD, recalibration=PairedCounts(1000, 10, 110))
     (remark,) = reach_verdict(facts).remarks

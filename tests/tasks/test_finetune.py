@@ -103,6 +103,22 @@ def test_what_the_user_left_open_is_chosen_told_and_recorded(artifacts, caplog):
     assert make_params(artifacts, epochs=None).finetune.epochs is None
 
 
+@pytest.mark.parametrize("gradual", [None, {"cuts": 2}])
+def test_a_training_that_only_harms_leaves_the_network_as_it_was(artifacts, gradual, caplog):
+    untrained = finetune(make_params(artifacts, epochs=0), artifacts, silent)
+    kept = (artifacts / "finetune/model.safetensors").read_bytes()
+    how = {"gradual": gradual, "recipe": {"kind": "sgd", "learning_rate": 30.0, "batch_size": 128}}
+    metrics = finetune(make_params(artifacts, epochs=2, **how), artifacts, silent)
+    assert (artifacts / "finetune/model.safetensors").read_bytes() == kept
+    assert metrics["best_epoch"] == 0
+    assert metrics["epochs"] == 2
+    assert metrics["score_accuracy"] == metrics["recalibrated_score_accuracy"]
+    assert metrics["test_accuracy"] == untrained["test_accuracy"]
+    assert metrics["score_gained"] == metrics["score_lost"] == 0
+    (warning,) = [message for message in caplog.messages if "no epoch is better" in message]
+    assert "lower finetune.recipe.learning_rate" in warning
+
+
 def test_recalibration_is_what_the_score_stage_did(artifacts):
     """Without training: the plan's slice of the dense weights, with the statistics of the calibration split."""
     metrics = finetune(make_params(artifacts, epochs=0), artifacts, silent)

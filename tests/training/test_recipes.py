@@ -155,3 +155,20 @@ def test_wrong_options_are_refused(options):
 def test_unknown_kind_names_what_there_is():
     with pytest.raises(ParameterError, match=r"recipe kind 'adam'.*available: .*sgd"):
         Recipe.parse("adam")
+
+
+@pytest.mark.parametrize(
+    ("options", "batch_size", "rate"),
+    [
+        ({}, 16, 0.05 / 8),
+        ({}, 128, 0.05),
+        ({"momentum": 0.5}, 64, 0.025),
+        ({"learning_rate": 0.05}, 16, 0.05),
+        ({"batch_size": 16}, 16, 0.05),
+        ({"optimizer": "adamw"}, 16, 0.001),  # its own default
+    ],
+)
+def test_small_batches_that_were_chosen_train_a_trained_network_at_a_smaller_rate(options, batch_size, rate):
+    recipe = Recipe.parse({"kind": "sgd", **options})
+    assert recipe.for_trained(batch_size).learning_rate == pytest.approx(rate)
+    assert recipe.for_trained(batch_size).momentum == recipe.momentum

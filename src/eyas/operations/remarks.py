@@ -17,6 +17,8 @@ REPEATED = 0.05
 MOST_ABOVE = 0.1
 """Share of a limit of milliseconds that a measured time may lie above it."""
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
+_LOWER_RATE = "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0"
+_LESS_RATE = "loosen sample.budget, or train at a lower rate (finetune.recipe.learning_rate)"
 _TRAIN_AT_ALL = "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
 
 
@@ -81,9 +83,18 @@ def _dense(facts: ResultFacts) -> Iterator[Remark]:
 
 def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     training, recalibration = facts.finetuning, facts.recalibration
+    if training is not None and training.in_vain:
+        yield Remark(
+            "trained_in_vain",
+            f"no epoch of fine-tuning made it better, so that it is as it was before: its {facts.score_measure} on the "
+            f"score images was {facts.recalibrated_accuracy:.2%}, and at best {max(training.accuracies):.2%} after an "
+            "epoch",
+            _LOWER_RATE,
+        )
     if facts.chance_level(facts.pruned_accuracy, DEVIATIONS):
         yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _remedy(facts))
-    if training is not None and not facts.untrained and training.steps < MIN_STEPS and accuracy != "held":
+    trained = training is not None and not facts.untrained and not training.in_vain
+    if training is not None and trained and training.steps < MIN_STEPS and accuracy != "held":
         yield Remark("short", f"the pruned network was trained {_briefly(training)}", _lengthen("finetune"))
     if training is not None and training.still_rising:
         words = f"the pruned network was still improving in its last epoch ({training.epochs})"
@@ -94,7 +105,7 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
             "worse_than_recalibrated",
             f"fine-tuning made it worse: its {facts.score_measure} on the score images was "
             f"{facts.recalibrated_accuracy:.2%} when it was merely recalibrated, and {after:.2%} after training",
-            "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0",
+            _LOWER_RATE,
         )
 
 
@@ -143,7 +154,9 @@ def _by_chance(name: str, accuracy: float, chance: float) -> str:
 
 
 def _remedy(facts: ResultFacts) -> str:
-    return _TRAIN_AT_ALL if facts.untrained else _TRAIN_MORE
+    if facts.untrained:
+        return _TRAIN_AT_ALL
+    return _LESS_RATE if facts.finetuning is not None and facts.finetuning.in_vain else _TRAIN_MORE
 
 
 def _briefly(training: TrainingFacts) -> str:

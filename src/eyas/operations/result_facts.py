@@ -21,11 +21,18 @@ class TrainingFacts:
     accuracies: tuple[float, ...] = ()
     """On the score split, after each epoch."""
     score_images: int = 0
+    best_epoch: float | None = None
+    """Whose weights were kept; 0 where none was better than what training began with."""
+
+    @property
+    def in_vain(self) -> bool:
+        """It was trained, and is as it was before."""
+        return self.epochs > 0 and self.best_epoch == 0
 
     @property
     def still_rising(self) -> bool:
         """The last epoch is the best, and better by more than a standard error than a tenth of the epochs before."""
-        if len(self.accuracies) < 2 or not self.score_images:
+        if len(self.accuracies) < 2 or not self.score_images or self.in_vain:
             return False
         last, before = self.accuracies[-1], self.accuracies[-1 - max(1, len(self.accuracies) // _LAST_TENTH)]
         error = math.sqrt(max(last * (1 - last), before * (1 - before)) / self.score_images)

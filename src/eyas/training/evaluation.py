@@ -46,6 +46,10 @@ class Evaluation:
         """What decides between two networks: the mean IoU where there is one, else the accuracy."""
         return self.accuracy if self.mean_iou is None else self.mean_iou
 
+    def better_than(self, other: "Evaluation") -> bool:
+        """Which of two networks is kept: the one that is right more often, or as often and at less cross-entropy."""
+        return (self.value, -self.cross_entropy) > (other.value, -other.cross_entropy)
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """Accuracy, cross-entropy and, where there is one, mean IoU, named ``<prefix>_accuracy`` and so on."""
         numbers = {f"{prefix}_{self.measure}": self.accuracy, f"{prefix}_cross_entropy": self.cross_entropy}

@@ -133,7 +133,7 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
         train_loss = train_epoch(job, epoch)
     with job.average.applied() if job.average else nullcontext():
         evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
-        if state.best is None or _rank(evaluation) > _rank(state.best):
+        if state.best is None or evaluation.better_than(state.best):
             state.best_epoch, state.best = epoch, evaluation
             state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     rate = float(job.optimiser.param_groups[0]["lr"])
@@ -143,10 +143,6 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     best = f"best {state.best.value:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
     job.progress(epoch * job.length.steps_per_epoch, job.length.steps, text)
-
-
-def _rank(evaluation: Evaluation) -> tuple[float, float]:
-    return evaluation.value, -evaluation.cross_entropy
 
 
 def _to_device(model: nn.Module, device: torch.device) -> None:

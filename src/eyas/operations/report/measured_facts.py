@@ -65,6 +65,7 @@ def _training(results: Results, stage: str) -> TrainingFacts | None:
         steps_per_epoch=int(metrics["steps_per_epoch"]),
         accuracies=history.score,
         score_images=int(metrics["score_images"]),
+        best_epoch=metrics.get("best_epoch"),
     )
 
 

@@ -97,6 +97,14 @@ class Recipe(Component):
         """Whether :meth:`loss` uses the teacher's logits; without, the teacher is never run."""
         return False
 
+    def for_trained(self, batch_size: int) -> "Recipe":
+        """This recipe for a network that was trained before, in batches of ``batch_size``.
+
+        A rate that suits large batches and random weights can destroy what such a network knows.
+        """
+        del batch_size
+        return self
+
     def without_labels(self) -> "Recipe":
         """This recipe where images have no labels: the teacher's outputs are all that its loss reads.
 

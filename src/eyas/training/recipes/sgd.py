@@ -11,6 +11,7 @@ from torch.nn import functional
 from eyas.component import Options, nearest
 from eyas.errors import ParameterError
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
+from eyas.training.length import BATCH_SIZES
 from eyas.training.recipes.base import Recipe
 from eyas.training.references import Reference, import_reference, is_reference
 
@@ -68,7 +69,9 @@ class SGD(Recipe):
     """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as ``package.module:Class``. What is
     left out of learning rate, momentum and weight decay is then its own default; schedule and all else stay."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """The schedule's peak."""
+    """The schedule's peak. Left out beside ``batch_size``, it shrinks with smaller batches than 128 where a network was
+    trained before (the pruned one, an adapted one; arXiv:1706.02677): batches of 16 begin at 0.00625. Measured on 448
+    photographs, ResNet-20 at half the MACs: untrained 76.7 %, 80.7 % at 0.00625, 46.7 % at 0.05."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Nesterov's; 0 for plain SGD, or where the optimiser knows none."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
@@ -115,6 +118,13 @@ class SGD(Recipe):
     def wants_teacher(self) -> bool:
         """Whether distillation has a weight."""
         return self.distillation is not None and self.distillation.weight > 0
+
+    def for_trained(self, batch_size: int) -> "SGD":
+        """With a rate in proportion to the batches, where both were left open."""
+        if self.optimizer != "sgd" or self.batch_size is not None or "learning_rate" in self.model_fields_set:
+            return self
+        share = min(1.0, batch_size / BATCH_SIZES[0])
+        return self.model_copy(update={"learning_rate": share * self.learning_rate})
 
     def without_labels(self) -> "SGD":
         """Distillation alone."""
