@@ -18,7 +18,7 @@ from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
 from tasks.next_command import next_command, plain_command
-from tasks.report import json_result
+from tasks.report import json_result, print_verdict, shown_path
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -73,12 +73,15 @@ class Sweep:
         return EyasError.exit_status if self.failed else 0
 
     def print_summary(self, comparison: Comparison | None, log_file: Path) -> None:
-        """Table, what failed, and what to type next."""
+        """Table, what each is worth and why, what failed, and what to type next."""
         from rich.console import Console
 
         if comparison is not None:
             print_comparison(comparison)
         console = Console(highlight=False)
+        for workspace, label in self._done():
+            console.print(f"{label}, {shown_path(workspace.artifacts / 'report' / 'report.html')}", markup=False)
+            print_verdict(console, verdict_on(read_results(workspace.artifacts)))
         for workspace, label in zip(self.workspaces, self.labels, strict=True):
             if workspace.name in self.failed:
                 message = f"{label} failed: {self.failed[workspace.name]}"
@@ -101,10 +104,12 @@ class Sweep:
 
     def headlines(self) -> list[str]:
         """A line for each profile that ended well."""
-        done = (
-            (one, label) for one, label in zip(self.workspaces, self.labels, strict=True) if one.name in self.outcomes
-        )
-        return [f"{label}: {verdict_on(read_results(one.artifacts)).headline}" for one, label in done]
+        return [f"{label}: {verdict_on(read_results(one.artifacts)).headline}" for one, label in self._done()]
+
+    def _done(self) -> list[tuple[Workspace, str]]:
+        """The profiles that ended well, with what each sets."""
+        profiles = zip(self.workspaces, self.labels, strict=True)
+        return [(workspace, label) for workspace, label in profiles if workspace.name in self.outcomes]
 
     def as_json(self, comparison: Comparison | None, log_file: Path) -> str:
         """One object: every profile as ``run --json`` has it, what failed, and the comparison."""

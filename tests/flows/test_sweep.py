@@ -92,6 +92,8 @@ def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
     one.print_summary(None, Path("sweep.log"))
     printed = capsys.readouterr().out
     assert "score.seed=2 failed: the disk is full" in printed
+    assert printed.count("report.html") == 2
+    assert printed.count("test images (") == 2
     assert "run --params params.yaml --set score.seed=2\n" in printed
     assert f"--set {smallest.arguments[-1]} --version 7   (the smallest that succeeded)" in printed
     assert f"compare {workspaces[0].name} {workspaces[2].name} --html comparison.html" in printed
@@ -113,7 +115,7 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
     monkeypatch.setattr(comparison_commands, "ROOT", root)
     monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
     how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
-    with pytest.raises(ParameterError, match=r"sample.budgt: no such parameter, did you mean budget\? sample knows"):
+    with pytest.raises(ParameterError, match=r"sample.budgt: no such parameter \(did you mean 'budget'\?\); sample knows"):
         comparison_commands.sweep(None, [], ["sample.budgt.macs=0.5,0.25"], **how)
     with pytest.raises(ParameterError) as refused:
         comparison_commands.sweep(None, [], ["sample.budget.macs=0.5,-1,few"], **how)
