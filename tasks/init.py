@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import models
 from eyas.config import expand
-from eyas.data.comparability import FROM_TRAIN, INCLUDED, WORDS
+from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
 from eyas.errors import BadInputError, EyasError, ParameterError
 from eyas.networks.architectures import Architecture
@@ -175,8 +175,11 @@ class Init:
                 "IMAGES that they have not seen, --unseen if they have seen none, or --test from_train to go on"
             )
             raise BadInputError(msg)
-        question = "Test images (an address; unseen: the weights have seen none of these; from_train: go on)"
-        test = self.ask(question, self._test_answer, FROM_TRAIN)
+        question = (
+            "Test images, which the weights have not seen: a place; or unseen, if they have seen none of those above; "
+            "or from_train, and no accuracy compares"
+        )
+        test = self.ask(question, self._test_answer)
         return (None, True) if test == "unseen" else (test, False)
 
     def _test_answer(self, text: str) -> str:

@@ -115,7 +115,9 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
     monkeypatch.setattr(comparison_commands, "ROOT", root)
     monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
     how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
-    with pytest.raises(ParameterError, match=r"sample.budgt: no such parameter \(did you mean 'budget'\?\); sample knows"):
+    with pytest.raises(
+        ParameterError, match=r"sample.budgt: no such parameter \(did you mean 'budget'\?\); sample knows"
+    ):
         comparison_commands.sweep(None, [], ["sample.budgt.macs=0.5,0.25"], **how)
     with pytest.raises(ParameterError) as refused:
         comparison_commands.sweep(None, [], ["sample.budget.macs=0.5,-1,few"], **how)
