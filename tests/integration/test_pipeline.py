@@ -110,7 +110,7 @@ def test_a_failed_stage_fails_the_flow_with_its_own_message_and_the_next_run_con
     assert "Retry" not in printed
     assert "Traceback" not in printed
     status = checkout.run("flows", "status")
-    assert re.search(r"failed +broken +stage baseline failed", status), status
+    assert re.search(r"failed +broken · 50 % MACs +stage baseline failed", status), status
     options = ["--set", "finetune.epochs=1", "--name", "broken", "--no-register"]
     printed = checkout.run("flows", "run", *options, timeout=600)
     assert re.search(r"^fetch +\S+ unchanged", printed, re.MULTILINE)

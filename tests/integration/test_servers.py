@@ -131,10 +131,10 @@ def test_schedule_promotion_refusal_and_rollback(
     checkout.run("flows", "run", *worse, environment=servers)
     refused = checkout.run("flows", "promote", "--version", "2", environment=servers, status=3)
     assert "refused" in refused
-    assert versions(checkout, servers) == {"candidate": "2", "champion": "1"}
+    assert versions(checkout, servers) == {"candidate": "1", "champion": "1"}  # of another budget, no other candidate
 
     checkout.run("flows", "promote", "--version", "2", "--force", "to see the way back", environment=servers)
-    assert versions(checkout, servers) == {"candidate": "2", "champion": "2", "previous": "1"}
+    assert versions(checkout, servers) == {"candidate": "1", "champion": "2", "previous": "1"}
     checkout.run("flows", "rollback", "--reason", "it was worse", environment=servers)
     assert versions(checkout, servers)["champion"] == "1"
 

@@ -24,7 +24,7 @@ EXTRAS = {
 EXTRAS_OF_EYAS = ("openvino", "executorch", "ray")
 PROGRAMS = {
     "git": "versions then tell no commit: install git",
-    "make": "call .venv/bin/eyas where the guides say make",
+    "make": "type what the Makefile holds: it calls .venv/bin/eyas",
     "postgres": "only `eyas servers` needs PostgreSQL (or give it --database)",
 }
 
