@@ -38,7 +38,7 @@ class FirstParameters:
 
     def text(self, name: str) -> str:
         """The file's content."""
-        head = f"# Written by `eyas init`; `eyas run --params {name}` runs it. Every field: docs/reference.md"
+        head = f"# Written by eyas init. To run it: eyas run --params {name}. Every field: docs/reference.md"
         return "\n".join([head, *self._lines()]) + "\n"
 
     def _lines(self) -> Iterator[str]:

@@ -14,7 +14,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eyas.cli import main, profile_command, registry_commands, run_commands, server_commands
+from eyas.cli import (
+    compare_command,
+    init_command,
+    main,
+    predict_command,
+    profile_command,
+    registry_commands,
+    run_commands,
+    server_commands,
+)
 from eyas.cli.app import COMMANDS
 from eyas.errors import BusyError
 from tasks import promote as promote_task
@@ -23,7 +32,15 @@ from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = re.compile(r"(?:next: +|`|\.venv/bin/)(eyas [a-z][^`\n]*)")
-MODULES = (run_commands, registry_commands, server_commands, profile_command)
+MODULES = (
+    compare_command,
+    init_command,
+    predict_command,
+    run_commands,
+    registry_commands,
+    server_commands,
+    profile_command,
+)
 Pasted = Callable[[str], tuple[Any, ...]]
 VALUES = st.one_of(
     st.integers(1, 9), st.booleans(), st.text(st.characters(codec="ascii", exclude_characters="\0"), max_size=12)
