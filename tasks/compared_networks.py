@@ -6,10 +6,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 
+from eyas.component import nearest
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.data.index import dataset_digest, read_index
 from eyas.data.manifest import INDEX
@@ -140,8 +140,7 @@ class NetworkFinder:
     def _unknown(self, name: str) -> str:
         aliases = model_registry.list_aliases(self.store, self.model)
         numbers = [version.number for version in model_registry.list_versions(self.store, self.model)]
-        near = get_close_matches(name, [*self.profiles(), *aliases], n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
+        hint = nearest(name, [*self.profiles(), *aliases])
         return (
             f"{name} is no profile, version, alias or run{hint}: there are the profiles {_listed(self.profiles())}; "
             f"versions of {self.model}: {_listed(numbers)}; aliases: {_listed(sorted(aliases))}; a parameter file ends "

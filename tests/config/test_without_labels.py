@@ -53,7 +53,8 @@ def test_scorers_that_compare_with_the_dense_network_are_taken(kind: str) -> Non
 
 
 def test_a_recipe_that_is_not_used_may_need_labels() -> None:
-    parse_params({**GOOD, "finetune": {"epochs": 0, "recipe": {"kind": "sgd", "distillation": None}}})
+    params = parse_params({**GOOD, "finetune": {"epochs": 0, "recipe": {"kind": "sgd", "distillation": None}}})
+    assert params.finetune.recipe.distillation is None  # type: ignore[attr-defined]
 
 
 def test_a_checkpoint_that_may_have_seen_a_labelled_test_set_is_held_to_the_same() -> None:

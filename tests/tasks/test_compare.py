@@ -97,7 +97,7 @@ def test_a_name_that_leads_nowhere_is_told_with_what_there_is(setting: Setting, 
     entered(workspace)
     with pytest.raises(BadInputError) as refused:
         compare_named(workspace, ["default", "candidat"])
-    assert "candidat is no profile, version, alias or run (did you mean candidate?): there are" in str(refused.value)
+    assert "candidat is no profile, version, alias or run (did you mean 'candidate'?): there are" in str(refused.value)
     assert "profiles default; versions of" in str(refused.value)
     for names, why in (
         (["default", "7"], "has no version 7; registered versions: 1"),
