@@ -1,7 +1,7 @@
 """One folder per class, one image per file (ImageNet's layout)."""
 
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated, ClassVar, Literal
 
@@ -9,17 +9,15 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import override
 
-from eyas.data.formats.base import Format, Listing
+from eyas.data.formats.base import Listing
 from eyas.data.formats.folder_layout import read_layout
+from eyas.data.formats.image_files import ImageFiles, choose_images, is_image, write_images
 from eyas.data.left_out import by_suffix, in_words, is_hidden
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use
-from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
-from eyas.data.smallest_hashes import SmallestHashes
 from eyas.errors import DataError
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
 # Images that are not read: a class of nothing else would vanish without a word.
 _UNREAD_SUFFIXES = frozenset(
     {
@@ -29,12 +27,7 @@ _UNREAD_SUFFIXES = frozenset(
 )  # fmt: skip
 
 
-def is_image(name: str) -> bool:
-    """Whether a file name ends as images do; hidden files are none."""
-    return PurePosixPath(name).suffix.lower() in _SUFFIXES and not is_hidden(name)
-
-
-class Folder(Format):
+class Folder(ImageFiles):
     """Images at ``[prefix/]class/[...]image``; classes are sorted by name.
 
     A prefix that all files share (``train/``, ``dataset/images/``) is skipped, and so are folders that part a data set
@@ -82,27 +75,13 @@ class Folder(Format):
         return [use.get(name, "train") for name in files]
 
     @override
-    def left_out(self, files: Sequence[str]) -> Mapping[str, int]:
-        return by_suffix(name for name in files if not is_image(name))
-
-    @override
-    def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
-        yield path.read_bytes()
-
-    @override
     def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
-        smallest = SmallestHashes(count)
-        for name, data in files.contents():
-            if is_image(name):
-                smallest.offer(data, (name, data))
-        kept = dict(smallest.items())
+        kept = choose_images(files, count)
         before, after = (self.list_images(folder, list(names), limits).classes for names in (files.names, kept))
         if before != after:
             msg = f"class {min(set(before) - set(after))!r} has no image among the `max_images` {count}: allow more"
             raise DataError(msg)
-        for name, data in kept.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
+        write_images(kept, folder)
         return True
 
 

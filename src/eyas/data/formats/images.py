@@ -1,25 +1,22 @@
 """Images in any folders, whatever these are called: nothing says what an image shows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 from typing_extensions import override
 
-from eyas.data.formats.base import Format, Listing
-from eyas.data.formats.folder import is_image
-from eyas.data.left_out import by_suffix
+from eyas.data.formats.base import Listing
+from eyas.data.formats.image_files import ImageFiles, choose_images, is_image, write_images
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use
-from eyas.data.payload import Payload
 from eyas.data.remote_files import RemoteFiles
-from eyas.data.smallest_hashes import SmallestHashes
 from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 
 
-class Images(Format):
+class Images(ImageFiles):
     """Images side by side or in folders, one per file; no name of a file or a folder is read as anything."""
 
     kind: Literal["images"] = "images"
@@ -50,20 +47,6 @@ class Images(Format):
         return ["train"] * len(files)
 
     @override
-    def left_out(self, files: Sequence[str]) -> Mapping[str, int]:
-        return by_suffix(name for name in files if not is_image(name))
-
-    @override
-    def read(self, path: Path, rows: Sequence[int]) -> Iterator[Payload]:
-        yield path.read_bytes()
-
-    @override
     def write_subset(self, files: RemoteFiles, count: int, folder: Path, limits: Limits = DEFAULT_LIMITS) -> bool:
-        smallest = SmallestHashes(count)
-        for name, data in files.contents():
-            if is_image(name):
-                smallest.offer(data, (name, data))
-        for name, data in smallest.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(data)
+        write_images(choose_images(files, count), folder)
         return True

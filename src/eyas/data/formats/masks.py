@@ -10,7 +10,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from eyas.data.formats.base import Format, Listing
-from eyas.data.formats.folder import is_image
+from eyas.data.formats.image_files import is_image
 from eyas.data.left_out import by_suffix
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.part_names import Use, read_part_name

@@ -2,22 +2,20 @@
 
 from typing import ClassVar, Literal
 
-from torch import Tensor
-
 from eyas.data.tasks.base import Task
 from eyas.data.tasks.classification import Classification
-from eyas.data.tasks.tally import Tally, right_answers
+from eyas.data.tasks.tally import Tally
 from eyas.errors import DataError
 
 
-class Unlabelled(Task):
+class Unlabelled(Classification):
     """One class per image, and no image says which; the share of answers that are the dense network's decides.
 
     Every stage works without labels: candidates are scored against the dense network, the winner learns from it alone.
     How often the two are right is not known.
     """
 
-    kind: Literal["unlabelled"] = "unlabelled"
+    kind: Literal["unlabelled"] = "unlabelled"  # type: ignore[assignment]
     label_dims: ClassVar[int] = 0
     labelled: ClassVar[bool] = False
     measure: ClassVar[str] = "agreement"
@@ -38,16 +36,6 @@ class Unlabelled(Task):
             msg = f"the test set has a class {unknown[0]!r} that `class_names` lack: {', '.join(self.class_names)}"
             raise DataError(msg)
         return self.class_names or classes
-
-    def answer_shape(self, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
-        """Logits are ``(N, K)``."""
-        del image_shape
-        return ()
-
-    def tally(self, answers: Tensor, labels: Tensor, num_classes: int) -> Tally:
-        """Answers ``(N,)`` that are the dense network's, which ``labels`` are here."""
-        del num_classes
-        return right_answers(answers, labels)
 
     def value(self, tally: Tally) -> float:
         """Share of equal answers."""
