@@ -34,6 +34,7 @@ from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read
 from benchmarks.criteria import uniform_widths_parser
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 from eyas.sampling.search import SearchOptions
 from eyas.scoring import DEFAULT_RUNGS, Rung
 
@@ -80,14 +81,14 @@ def search(
     *,
     criterion: Any,
     refit: bool,
-    sampler: str = "evolution",
+    sampler: str | dict[str, Any] = "evolution",
     scorer: str | None = None,
     rungs: Sequence[Rung] | None = None,
 ) -> nn.Module:
     """One call of ours, its defaults where nothing else is named, and the winner built."""
     images, chosen = bench.images, Criterion.parse(criterion)
     data = (images.calibration, images.scoring, images.labels)
-    how: dict[str, Any] = {"criterion": chosen, "sampler": sampler, "seed": seed}
+    how: dict[str, Any] = {"criterion": chosen, "sampler": Sampler.parse(sampler), "seed": seed}
     options = SearchOptions(scorer=scorer, rungs=rungs)
     result = eyas.search(bench.model, bench.space, {"macs": share}, *data, **how, options=options)
     return result.build(refit=refit)
@@ -128,6 +129,11 @@ PLAIN: dict[str, Any] = {"sampler": "budget", "scorer": "cross_entropy", "rungs"
 """Of candidates as they are pruned; labels judge their answers."""
 METHODS = {
     "eyas": Method("**eyas**", functools.partial(search, criterion=CRITERION, refit=True), sampled=True),
+    "eyas_one_by_one": Method(
+        "eyas before: groups drawn one by one",
+        functools.partial(search, criterion=CRITERION, refit=True, sampler={"kind": "evolution", "alike": 0}),
+        sampled=True,
+    ),
     "eyas_cross_entropy": Method(
         "eyas as it was: random widths, cross-entropy",
         functools.partial(search, criterion=CRITERION, refit=True, **PLAIN),

@@ -11,6 +11,7 @@ class Group:
     name: str
     channels: int
     step: int = 1
+    layers: tuple[str, ...] = ()
 
 
 class Chain:

@@ -1,5 +1,7 @@
 """Evolution: children lie inside the budget, come from the best, and get better."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,6 +61,45 @@ def test_children_are_new_inside_the_band_and_above_the_floor(space):
     assert not {tuple(row) for row in children} & {tuple(row) for row in first}
     placement = Placement(space, budget)
     assert (children >= placement.widths(placement.floor(0.4 * placement.uniform_share())[None])).all()
+
+
+def spreads(widths):
+    """Widest less narrowest of the groups of each dense width, ``(n, 3)``."""
+    return np.stack([np.ptp(widths[:, channels == CHANNELS], axis=1) for channels in (16, 32, 64)], 1)
+
+
+def test_half_of_the_first_generation_has_one_share_for_groups_alike():
+    widths = Sampler.parse("evolution").ask(DEEP, Budget.of(DEEP, "macs", 0.5), 64, seed=0)
+    together = spreads(widths).max(1) <= 2  # single steps bring a row into the band
+    assert 20 <= together.sum() <= 40
+    assert spreads(widths[~together]).mean() > 15
+    shares = np.unique(widths[together][:, [0, 7, 13]] / [16, 32, 64], axis=0)
+    assert len(shares) > 20
+    assert (shares.max(1) == 1).sum() > 5, "some leave all channels of one kind"
+
+
+def test_groups_may_all_be_drawn_one_by_one():
+    widths = Sampler.parse({"kind": "evolution", "alike": 0}).ask(DEEP, Budget.of(DEEP, "macs", 0.5), 64, seed=0)
+    assert (spreads(widths[1:]).max(1) > 2).all(), "all but uniform widths"
+
+
+def test_groups_that_more_layers_make_are_not_alike():
+    blocks = Chain([16] * 12)
+    blocks.groups = tuple(replace(group, layers=("a",) * (1 + n % 2)) for n, group in enumerate(blocks.groups))
+    widths = Sampler.parse("evolution").ask(blocks, Budget.of(blocks, "macs", 0.5), 64, seed=0)
+    spread = np.stack([np.ptp(widths[:, parity::2], axis=1) for parity in (0, 1)])
+    together = spread.max(0) <= 1
+    assert 8 <= together.sum() < 40
+    assert np.abs(widths[together, 0] - widths[together, 1]).max() > 4
+
+
+def test_some_children_are_changed_in_all_groups_alike():
+    budget = Budget.of(DEEP, "macs", 0.5)
+    sampler = Sampler.parse({"kind": "evolution", "parents": 2})
+    uniform = sampler.ask(DEEP, budget, 1, seed=0)
+    children = sampler.ask(DEEP, budget, 32, seed=0, history=SearchHistory(uniform.repeat(2, 0), np.zeros(2)))
+    together = spreads(children).max(1) <= 2
+    assert 8 <= together.sum() < 32
 
 
 def test_children_resemble_the_best_rather_than_the_worst():

@@ -20,9 +20,10 @@ _BLOCKS = 8  # blocks of children before a generation is left smaller
 class EvolutionSampler(BudgetSampler):
     """Evolution over widths (Cai et al. 2020, arXiv:1908.09791, section 3.4), every child moved onto the budget.
 
-    The first generation is drawn as ``budget`` draws. Each later one comes from the best candidates so far: a child
-    takes every group's width from one of two of them, some groups are changed, and all are raised to one common power
-    so that the cost meets the budget again.
+    The first generation is drawn as ``budget`` draws, but half of it has one share for all groups alike, such as the
+    inner layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
+    from one of two of them, some groups are changed, alone or with all alike, and all are raised to one common power so
+    that the cost meets the budget again.
     """
 
     learns = True
@@ -32,6 +33,10 @@ class EvolutionSampler(BudgetSampler):
     """Candidates of the first generation."""
     generation: Annotated[int, Field(ge=1)] = 32
     """Candidates of each further one."""
+    alike: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of candidates whose groups alike (as wide, and made by as many layers) are drawn, or changed, together."""
+    whole: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Chance that groups drawn together keep all their channels."""
     parents: Annotated[int, Field(ge=2)] = 12
     """The best so far that have children."""
     mutated: Annotated[float, Field(gt=0, le=1)] = 0.3
@@ -54,18 +59,39 @@ class EvolutionSampler(BudgetSampler):
         for _ in range(_BLOCKS):
             if len(rows) >= wanted:
                 break
-            children_nG = self._children(shares_PG, 2 * wanted, rng)
+            children_nG = self._children(shares_PG, _parts(space, self._together(2 * wanted)), rng)
             positions, costs = placement.scale_to_budget(children_nG, floor)
             rows.add(placement.repair(positions, costs, floor, rng))
         return rows.widths()[:wanted]
 
-    def _children(self, shares_PG: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Shares of each group between the floor and all channels, ``(count, G)``, inside (0, 1)."""
-        groups = shares_PG.shape[1]
+    def _shares(self, placement: Placement, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """See the base; groups drawn together have one share, which may be all their channels."""
+        shares_nG = super()._shares(placement, count, rng)
+        together_n = self._together(count)
+        shares_nG[together_n[:, None] & (rng.random(shares_nG.shape) < self.whole)] = 1
+        return np.take_along_axis(shares_nG, _parts(placement.space, together_n), 1)
+
+    def _together(self, count: int) -> NDArray[np.bool_]:
+        """The rows whose groups alike are drawn, or changed, together, ``(count,)``: evenly among the others."""
+        return np.arange(count) * self.alike % 1 < self.alike
+
+    def _children(
+        self, shares_PG: NDArray[np.float64], parts_nG: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """Shares of each group between the floor and all channels, ``(n, G)``, above 0; parts are changed at once."""
+        count, groups = parts_nG.shape
         pairs_n2 = rng.integers(len(shares_PG), size=(count, 2))
         of_second_nG = rng.random((count, groups)) < 0.5
         mixed_nG = np.where(of_second_nG, shares_PG[pairs_n2[:, 1]], shares_PG[pairs_n2[:, 0]])
         changed_nG = rng.random((count, groups)) < self.mutated
-        changed_nG[np.arange(count), rng.integers(groups, size=count)] = True  # one at least
-        mixed_nG = mixed_nG + changed_nG * rng.normal(0, self.change, (count, groups))
-        return mixed_nG.clip(0.02, 0.98)
+        changed_nG[np.arange(count), rng.integers(parts_nG.max(1) + 1)] = True  # one at least
+        changes_nG = changed_nG * rng.normal(0, self.change, (count, groups))
+        mixed_nG = mixed_nG + np.take_along_axis(changes_nG, parts_nG, 1)
+        return mixed_nG.clip(0.02, 1)
+
+
+def _parts(space: "SearchSpace", together_n: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The part each group belongs to, by number, ``(n, G)``: all groups alike in the rows named, else its own."""
+    kinds = [(group.channels, len(group.layers)) for group in space.groups]
+    alike_G = np.unique(np.array(kinds), axis=0, return_inverse=True)[1].reshape(-1)
+    return np.where(together_n[:, None], alike_G, np.arange(len(alike_G)))

@@ -47,10 +47,25 @@ class BudgetSampler(Sampler):
         if placement.combinations() <= _LISTED_IN_FULL:
             rows.add(rng.permutation(_list_all(placement, floor)))
         else:
-            _draw(placement, floor, rows, count, rng)
+            self._draw(placement, floor, rows, count, rng)
         if not len(rows) and not len(scored):
             raise placement.no_candidate_error()
         return rows.widths()[:count]
+
+    def _draw(
+        self, placement: Placement, floor: Positions, rows: "DistinctRows", count: int, rng: np.random.Generator
+    ) -> None:
+        """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
+        empty_blocks = 0
+        while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:
+            draws = self._shares(placement, min(_ROWS_AT_ONCE, max(2 * (count - len(rows)), 64)), rng)
+            positions, costs = placement.scale_to_budget(draws, floor)
+            new = rows.add(placement.repair(positions, costs, floor, rng))
+            empty_blocks = empty_blocks + 1 if new < len(draws) / 1000 else 0
+
+    def _shares(self, placement: Placement, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Shares of each group between the floor and all channels before they are placed, ``(count, G)``, in (0, 1]."""
+        return rng.uniform(1e-12, 1, (count, len(placement.top)))
 
 
 def scored_widths(history: "SearchHistory | None", num_groups: int) -> NDArray[np.int64]:
@@ -91,16 +106,6 @@ class DistinctRows:
     def _fingerprint(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         mixed: NDArray[np.uint64] = (rows.astype(np.uint64) * self._keys).sum(1, dtype=np.uint64)
         return mixed ^ (mixed >> np.uint64(29))
-
-
-def _draw(placement: Placement, floor: Positions, rows: DistinctRows, count: int, rng: np.random.Generator) -> None:
-    """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
-    empty_blocks = 0
-    while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:
-        draws = rng.uniform(1e-12, 1, (min(_ROWS_AT_ONCE, max(2 * (count - len(rows)), 64)), len(placement.top)))
-        positions, costs = placement.scale_to_budget(draws, floor)
-        new = rows.add(placement.repair(positions, costs, floor, rng))
-        empty_blocks = empty_blocks + 1 if new < len(draws) / 1000 else 0
 
 
 def _list_all(placement: Placement, floor: Positions) -> Positions:
