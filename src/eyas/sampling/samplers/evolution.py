@@ -20,8 +20,8 @@ _BLOCKS = 8  # blocks of children before a generation is left smaller
 class EvolutionSampler(BudgetSampler):
     """Evolution over widths (Cai et al. 2020, arXiv:1908.09791, section 3.4), every child moved onto the budget.
 
-    The first generation is drawn as ``budget`` draws, but every second draw has one share for all groups alike, such as the
-    inner layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
+    The first generation is drawn as ``budget`` draws, but every second draw has one share for all groups alike, such as
+    the inner layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
     from one of two of them, some groups are changed, alone or with all alike, and all are raised to one common power so
     that the cost meets the budget again.
     """
