@@ -82,3 +82,114 @@ def test_a_layer_used_twice_pools_both_calls(images):
     second = (first - mean) / (var + net.norm.eps).sqrt() * 2 + 1
     both = torch.cat([first, second], 1)
     torch.testing.assert_close(net.norm.running_var.double(), both.var(1, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+def test_image_weighted_is_the_weighted_mean_of_what_batches_show(net, images):
+    batches = images.split([60, 30, 6])
+    Calibrator.parse("image_weighted")(net, batches)
+    values = [first_layer_values(net, batch) for batch in batches]
+    shares = np.array([60, 30, 6]) / 96
+    for buffer, estimate in ((net[1].running_mean, np.mean), (net[1].running_var, np.var)):
+        expected = sum(share * estimate(part, 0) for share, part in zip(shares, values, strict=True))
+        np.testing.assert_allclose(buffer, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_the_kappa_schedule_has_its_closed_form(kappa, count):
+    source, weights = Calibrator.parse({"kind": "kappa_schedule", "momentum": 0.2, "kappa": kappa}).weights(count)
+    eta, ratio = 0.2**kappa, 0.8**kappa
+    for _ in range(count - 1):
+        eta = eta / (eta + ratio)
+    np.testing.assert_allclose(weights, eta * ratio ** np.arange(count - 1, -1, -1), rtol=1e-12)
+    assert source + float(weights.sum()) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_window_of_the_kappa_schedule_is_the_published_one():
+    _, weights = Calibrator.parse({"kind": "kappa_schedule", "momentum": 0.1, "kappa": 0.5}).weights(2000)
+    assert 1 / float(weights[-1]) == pytest.approx(1 / (1 - 0.9**0.5), rel=1e-9)
+
+
+@pytest.mark.parametrize(("kappa", "same"), [(1, "moving_average"), (0, "cumulative")])
+def test_the_kappa_schedule_has_the_two_averages_as_its_ends(net, images, kappa, same):
+    other = copy.deepcopy(net)
+    Calibrator.parse({"kind": "kappa_schedule", "kappa": kappa})(net, images.split(16))
+    Calibrator.parse(same)(other, images.split(16))
+    for one, two in zip(net.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
+
+
+def test_source_mix_lies_between_what_was_and_what_is(net, images):
+    before, pooled, mixed = copy.deepcopy(net), copy.deepcopy(net), copy.deepcopy(net)
+    Calibrator.parse("pooled")(pooled, images.split(32))
+    Calibrator.parse({"kind": "source_mix", "source_weight": 0.25})(mixed, images.split(32))
+    for old, new, between in zip(before.buffers(), pooled.buffers(), mixed.buffers(), strict=True):
+        torch.testing.assert_close(between, (0.25 * old + 0.75 * new).to(old.dtype), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "same"),
+    [({"source_weight": 1}, None), ({"source_weight": 0}, "pooled"), ({"source_images": 0}, "pooled")],
+)
+def test_source_mix_has_both_as_its_ends(net, images, options, same):
+    other = copy.deepcopy(net)
+    Calibrator.parse({"kind": "source_mix"} | options)(net, images.split(32))
+    if same:
+        Calibrator.parse(same)(other, images.split(32))
+    for one, two in zip(net.buffers(), other.buffers(), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)
+
+
+def test_old_statistics_count_for_as_many_images_as_is_said():
+    mix = Calibrator.parse({"kind": "source_mix", "source_images": 300})
+    assert mix.weight(100) == 0.75
+    assert mix.weight(0) == 1
+
+
+def test_an_exact_mixture_has_the_variance_of_both_sets_of_values_together(net, images):
+    source, target = images[:48] * 2 + 1, images[48:]
+    Calibrator.parse("pooled")(net, [source])
+    Calibrator.parse({"kind": "source_mix", "exact": True})(net, [target])
+    values = first_layer_values(net, torch.cat([source, target]))
+    np.testing.assert_allclose(net[1].running_mean, values.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net[1].running_var, values.var(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [[96], [90, 6], [2] * 48])
+def test_layer_by_layer_holds_for_what_each_layer_sees_in_use(net, images, sizes):
+    Calibrator.parse("layer_by_layer")(net, images.split(sizes))
+    seen = {}
+    for layer in (net[1], net[5]):
+        layer.register_forward_pre_hook(lambda layer, inputs: seen.update({layer: inputs[0].double()}))
+    net(images)
+    for layer, inputs in seen.items():
+        values = inputs.transpose(0, 1).flatten(1)
+        torch.testing.assert_close(layer.running_mean.double(), values.mean(1), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(layer.running_var.double(), values.var(1, unbiased=False), rtol=1e-4, atol=1e-5)
+
+
+def test_pooled_of_deep_layers_depends_on_the_batches_and_layer_by_layer_does_not(net, images):
+    spread = {}
+    for kind in ("pooled", "layer_by_layer"):
+        nets = [copy.deepcopy(net), copy.deepcopy(net)]
+        for other, size in zip(nets, (96, 4), strict=True):
+            Calibrator.parse(kind)(other, images.split(size))
+        spread[kind] = float((nets[0][5].running_var - nets[1][5].running_var).abs().max())
+    assert spread["layer_by_layer"] < 1e-5 < spread["pooled"]
+
+
+def test_layer_by_layer_follows_the_order_in_which_layers_run(images):
+    class Backwards(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.last, self.never, self.first = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return self.last(self.first(x).relu())
+
+    net = Backwards()
+    never = copy.deepcopy(net.never.state_dict())
+    Calibrator.parse("layer_by_layer")(net, images.split(24))
+    hidden = net.eval().first(images).relu()
+    torch.testing.assert_close(net.last.running_mean, hidden.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(value, never[name]) for name, value in net.never.state_dict().items())

@@ -58,7 +58,7 @@ def test_what_cannot_be_done_is_said(net, images):
     for name, value in (("num_images", 1), ("num_images", -3), ("batch_size", 0), ("batch_size", -1)):
         with pytest.raises(ParameterError, match=f"`{name}` is {value}: .* at least 2"):
             eyas.recalibrate(net, images, **{name: value})
-    with pytest.raises(ParameterError, match="available: cumulative, moving_average, pooled"):
+    with pytest.raises(ParameterError, match="available: cumulative, image_weighted, .*pooled, source_mix"):
         eyas.recalibrate(net, images, calibrator="magic")
 
 

@@ -45,7 +45,7 @@ from tests.scoring.networks import images
         ({"scoring": 3.0}, DataError, "give one tensor"),
         ({"plans": np.ones((4, 2), int)}, PlanError, "WidthPlans"),
         ({"plans": [[5, 5]]}, PlanError, r"`plans`\[0\] is a list: make it a plan with space.plan"),
-        ({"calibrator": "magic"}, ParameterError, "available: cumulative, moving_average, pooled"),
+        ({"calibrator": "magic"}, ParameterError, "available: cumulative, image_weighted, .*pooled"),
     ],
 )
 def test_bad_input_is_refused_in_words(scene, change, error, words, monkeypatch):

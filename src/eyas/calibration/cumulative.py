@@ -14,6 +14,8 @@ class Cumulative(Calibrator):
 
     What ``torch.optim.swa_utils.update_bn`` and AttentiveNAS do, but with dropout and the like left in eval
     mode. Misses the spread of the batch means, so its variance is biased low; ``pooled`` does not.
+
+    Use it to compare with networks that were calibrated so.
     """
 
     kind: Literal["cumulative"] = "cumulative"

@@ -16,6 +16,8 @@ class MovingAverage(Calibrator):
 
     :math:`s \leftarrow (1 - m)s + m\,s_t` per batch: the dense statistics keep the weight :math:`(1-m)^T`
     after T batches, and no more than :math:`(2-m)/m` batches are ever averaged: 19 at m = 0.1.
+
+    Use it to repeat the published method.
     """
 
     kind: Literal["moving_average"] = "moving_average"

@@ -16,6 +16,8 @@ class Pooled(Calibrator):
     :math:`v = \sum n_t (v_t + (\mu_t - \mu)^2) / \sum n_t` with biased :math:`v_t` (Chan et al. 1979).
     Exact for what the layer saw; deeper layers see inputs normalised per batch, so the batch size is part of
     the estimate.
+
+    Use it for candidates and winners alike: exact for a fixed set of images in one pass.
     """
 
     kind: Literal["pooled"] = "pooled"

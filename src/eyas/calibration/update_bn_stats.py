@@ -22,6 +22,13 @@ class LayerStatistics:
     means: list[Tensor] = field(default_factory=list)
     variances: list[Tensor] = field(default_factory=list)
     counts: list[int] = field(default_factory=list)
+    source: tuple[Tensor, Tensor] = field(init=False)
+    """Mean and variance ``(C,)`` that the layer had before."""
+
+    def __post_init__(self) -> None:
+        assert self.layer.running_mean is not None
+        assert self.layer.running_var is not None
+        self.source = self.layer.running_mean.clone(), self.layer.running_var.clone()
 
     def record(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """Forward hook: with momentum 1 the running statistics are those of this very batch."""
@@ -42,6 +49,12 @@ class StackedStatistics:
     """Unbiased."""
     counts: Tensor
     """Values per channel behind each."""
+
+    @property
+    def source(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance ``(S,)`` that the layers had before; float64."""
+        means, variances = zip(*(entry.source for entry in self.records), strict=True)
+        return torch.cat(means).double(), torch.cat(variances).double()
 
     def write(self, mean_S: Tensor, variance_S: Tensor) -> None:
         """Put an estimate into the layers' buffers."""
