@@ -77,6 +77,7 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
     loss = labelled_loss(job.recipe, logits_NK, labels_N, teacher_NK)
     job.optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    job.recipe.clip(job.model)
     job.optimiser.step()
     if job.average is not None:
         job.average.update()

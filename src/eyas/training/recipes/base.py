@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.errors import ParameterError
+from eyas.training.gradient_clipping import clip_adaptively
 from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
 from eyas.training.references import is_reference
 
@@ -28,6 +29,11 @@ class Recipe(Component):
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Judge and keep an exponential moving average of weights and batch-norm statistics, with this decay per step (the
     first steps forget sooner); without it the weights themselves."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of all gradients together, in each step; larger ones are scaled down (arXiv:1211.5063)."""
+    adaptive_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest norm of a filter's gradient, as a share of the norm of its weights: 0.01 as published (arXiv:2102.06171),
+    up to 0.16 for small batches. Steadies networks of which much was pruned, and those without batch-norm."""
     optimizer: str | None = None
     """Another optimiser than the recipe's own: one of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as
     ``package.module:Class``. What is left out of learning rate, momentum and weight decay is then its own default."""
@@ -119,6 +125,13 @@ class Recipe(Component):
         if self.optimizer is None:
             raise NotImplementedError(f"{type(self).__name__} does not say how it steps")
         return self.named_optimiser(model)
+
+    def clip(self, model: nn.Module) -> None:
+        """Scale down gradients that are too large, in place."""
+        if self.adaptive_clip is not None:
+            clip_adaptively(model, self.adaptive_clip)
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
 
     def rate(self, epoch: float, epochs: int) -> float:
         """Learning rate after ``epoch`` (a fraction counts steps) of ``epochs`` passes."""
