@@ -29,10 +29,8 @@ def test_every_unit_is_scaled_to_the_share_of_its_weights(net):
     before = gradients(net)
     clip_adaptively(net, 0.01)
     for name, parameter in list(net.named_parameters())[:4]:
-        weights, after = parameter.detach(), parameter.grad
-        triples = (
-            [(before[name], weights, after)] if weights.ndim == 1 else zip(before[name], weights, after, strict=True)
-        )
+        parts = before[name], parameter.detach(), parameter.grad
+        triples = [parts] if parameter.ndim == 1 else zip(*parts, strict=True)
         for gradient, weight, clipped in triples:
             limit = 0.01 * max(float(weight.norm()), 1e-3)
             torch.testing.assert_close(clipped, gradient * min(1, limit / max(float(gradient.norm()), 1e-6)))
