@@ -48,6 +48,8 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     candidates = candidate_table(space, generations.budget, generations.first())
     pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(candidates)} candidates")
+    if settings.depth and not space.blocks:
+        _log.warning("sample.depth: this network has no residual block that can be left out; widths alone are searched")
     if len(candidates) < settings.candidates and not settings.sampler.learns:
         words = "%d candidates, not the %d asked for: sample.round_to, min_width and tolerance leave no more"
         _log.warning(words, len(candidates), settings.candidates)
@@ -58,6 +60,8 @@ def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.
     dense = space.cost()
     numbers: dict[str, float | int] = {"candidates": len(candidates), **_limits(space, budget, candidates)}
     numbers |= {"groups": len(space.groups), "frozen_groups": len(space.frozen)}
+    if space.blocks:
+        numbers["residual_blocks"] = len(space.blocks)
     for name in METRICS:
         values = candidates[name].to_numpy()
         numbers |= {

@@ -26,6 +26,7 @@ def trace_network(network: Network, params: SampleParams) -> SearchSpace:
         ignore=params.ignore,
         round_to=1 if params.round_to == "auto" else params.round_to,
         min_width=params.min_width,
+        depth=params.depth,
     )
 
 

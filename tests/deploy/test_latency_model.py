@@ -28,8 +28,9 @@ def space() -> SearchSpace:
     return eyas.trace(model.eval(), (torch.zeros(1, 1, 8, 8),))
 
 
-def summed(space: SearchSpace, rows: np.ndarray, milliseconds=bilinear) -> np.ndarray:
-    total, layers = np.zeros(len(rows)), priced_layers(space)
+def summed(space: SearchSpace, rows: np.ndarray, milliseconds=bilinear, without: tuple[str, ...] = ()) -> np.ndarray:
+    total = np.zeros(len(rows))
+    layers = [layer for layer in priced_layers(space) if layer.name not in without]
     units = space.legal.units(rows)
     for layer in layers:
         widths = zip(layer.inputs(units).tolist(), layer.outputs(units).tolist(), strict=True)
@@ -40,6 +41,14 @@ def summed(space: SearchSpace, rows: np.ndarray, milliseconds=bilinear) -> np.nd
 def test_times_that_are_bilinear_in_the_widths_are_predicted_exactly(space: SearchSpace) -> None:
     rows = spread_widths(space, 40, seed=1)
     assert LatencyModel(space, table_of(space)).milliseconds(rows) == pytest.approx(summed(space, rows))
+
+
+def test_layers_of_a_block_that_is_left_out_take_no_time(space: SearchSpace) -> None:
+    deep = eyas.trace(space.model, space.example[0], depth=True)
+    rows = spread_widths(deep, 8, seed=1)
+    rows[:, list(deep.blocks[0].groups)] = 0
+    expected = summed(deep, rows, without=deep.blocks[0].tensors)
+    assert LatencyModel(deep, table_of(space)).milliseconds(rows) == pytest.approx(expected)
 
 
 def test_widths_are_read_among_those_of_their_alignment(space: SearchSpace) -> None:

@@ -21,6 +21,7 @@ class Chain:
         self.groups = tuple(Group(f"g{i}", c, step) for i, c in enumerate(channels))
         self.sides = [max(side >> (3 * i // len(channels)), 1) for i in range(len(channels))]
         self.min_width = min_width
+        self.blocks = ()
 
     def legal_widths(self, group):
         return [w for w in range(group.step, group.channels + 1, group.step) if w >= self.min_width]

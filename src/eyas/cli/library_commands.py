@@ -24,6 +24,7 @@ def inspect(
     ] = None,
     round_to: Annotated[int, typer.Option(metavar="N", help="Widths become multiples of this.")] = 1,
     min_width: Annotated[int, typer.Option(metavar="N", help="No group is made smaller than this.")] = 1,
+    depth: Annotated[bool, typer.Option("--depth", help="Also the residual blocks that may be left out.")] = False,
     as_json: AsJson = False,
 ) -> int:
     """What of a network can be pruned, and what cannot and why.
@@ -37,7 +38,7 @@ def inspect(
 
     # Networks of the user lie beside them, those of a project in its models/.
     sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
-    limits = {"ignore": tuple(ignore or ()), "round_to": round_to, "min_width": min_width}
+    limits = {"ignore": tuple(ignore or ()), "round_to": round_to, "min_width": min_width, "depth": depth}
     typer.echo(search_space(model, inputs, arguments, num_classes, as_json=as_json, **limits))
     return 0
 

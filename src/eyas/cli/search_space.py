@@ -25,7 +25,7 @@ def search_space(
         arguments: of the factory, as JSON.
         num_classes: of a name in ``models/``.
         as_json: JSON instead of a table.
-        limits: what :func:`eyas.trace` takes (``ignore``, ``round_to``, ``min_width``).
+        limits: what :func:`eyas.trace` takes (``ignore``, ``round_to``, ``min_width``, ``depth``).
 
     Raises:
         ParameterError: the input's shape or the arguments cannot be read, or the factory is unknown.

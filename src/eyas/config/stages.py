@@ -168,6 +168,8 @@ class SampleParams(Section):
     """``device.json``, times of the layers on the device; ``eyas profile`` or, there, ``eyas_profile.py`` writes it."""
     min_width: Count = 1
     """No group is made smaller than this."""
+    depth: bool = False
+    """Whole residual blocks may be left out, too, where their shortcut is an identity."""
     ignore: tuple[str, ...] = ()
     """Layer names (shell patterns) or type names whose outputs stay whole."""
     seed: Seed = 0

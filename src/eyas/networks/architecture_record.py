@@ -33,6 +33,8 @@ class Pruning(BaseModel):
     """Kept indices of buffers that are in no state dict."""
     plan: str
     """Digest of the plan."""
+    dropped: list[tuple[list[str], list[str]]] = []
+    """Layers and tensors of each residual branch that was left out; not written where none was."""
 
 
 class Answers(BaseModel):
@@ -77,6 +79,8 @@ class ArchitectureRecord(BaseModel):
         """The record and its digest; equal records give equal text."""
         left_out = {name for name in ("output", "constants", "answers") if not getattr(self, name)}
         content = self.model_dump(mode="json", exclude=left_out)
+        if self.pruning is not None and not self.pruning.dropped:
+            del content["pruning"]["dropped"]
         return json.dumps({**content, "digest": content_digest(content)}, indent=1) + "\n"
 
 
@@ -113,5 +117,6 @@ def read_record(folder: Path) -> ArchitectureRecord:
 
 def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     """The record of a pruned network, which was flat; that of a dense one had no digests and no ``format``."""
-    rest = {name: value for name, value in content.items() if name not in Pruning.model_fields}
-    return {**rest, "format": 2, "pruning": {name: content[name] for name in Pruning.model_fields}}
+    fields = Pruning.model_fields.keys() - {"dropped"}
+    rest = {name: value for name, value in content.items() if name not in fields}
+    return {**rest, "format": 2, "pruning": {name: content[name] for name in fields}}

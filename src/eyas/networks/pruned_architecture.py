@@ -16,7 +16,7 @@ from eyas.networks.architecture_record import read_record
 from eyas.networks.architectures import Architecture, build_architecture, current_factory
 from eyas.networks.named_tensors import first_names, unique_tensors
 from eyas.networks.saved_network import load
-from eyas.networks.saved_network_checks import set_attributes
+from eyas.networks.saved_network_checks import branches_of, set_attributes
 from eyas.pruning.surgery import rebuild
 
 FACTORY = f"{__name__}:build"
@@ -36,7 +36,7 @@ def describe(folder: Path | str) -> dict[str, Any]:
         "shapes": {name: list(tensor.shape) for name, tensor in unique_tensors(small).items()},
         "attributes": pruning["attributes"],
         "transient": pruning["transient"],
-    }
+    } | ({"dropped": pruning["dropped"]} if pruning.get("dropped") else {})
 
 
 def dense_architecture(architecture: str, arguments: Mapping[str, Any]) -> Architecture:
@@ -54,6 +54,7 @@ def build(
     attributes: Sequence[tuple[str, str, int]],
     num_classes: int,
     transient: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
+    dropped: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
 ) -> nn.Module:
     """A network with the structure of a pruned one; what it computes comes with the weights.
 
@@ -63,6 +64,7 @@ def build(
         shapes: of every parameter and buffer.
         attributes: module, attribute and value that surgery set.
         transient: kept indices per dimension of buffers that no state dict holds.
+        dropped: layers and tensors of the residual branches that were left out.
         num_classes: must be what the pruned network answers with.
 
     Raises:
@@ -74,15 +76,19 @@ def build(
         raise ParameterError(msg)
     dense = build_architecture(architecture, arguments)
     names = first_names(dense)
-    if set(names.values()) != set(shapes):
-        differ = sorted(set(names.values()) ^ set(shapes))
+    expected = set(names.values()).difference(*(tensors for _, tensors in dropped))
+    if expected != set(shapes):
+        differ = sorted(expected ^ set(shapes))
         msg = f"{architecture} with {dict(arguments)} has other tensors than the pruned network: {differ[:5]}"
         raise ParameterError(msg)
 
     def take(tensor: Tensor) -> Tensor:
-        return _form(tensor, shapes[names[id(tensor)]], (transient or {}).get(names[id(tensor)], {}))
+        name = names[id(tensor)]
+        return _form(tensor, shapes.get(name, tuple(tensor.shape)), (transient or {}).get(name, {}))
 
     small = rebuild(dense, take)
+    for branch in branches_of(small, dropped):
+        branch.take_out()
     set_attributes(small, attributes)
     return small
 

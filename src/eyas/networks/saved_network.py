@@ -34,6 +34,7 @@ from eyas.networks.constants import checksums, require_constants
 from eyas.networks.exported_program import save_program
 from eyas.networks.named_tensors import first_names, state
 from eyas.networks.saved_network_checks import (
+    branches_of,
     check_attributes,
     check_dense,
     check_names,
@@ -194,7 +195,7 @@ def load_network(
         apply_weights(dense, weights, source=source)
     else:
         check_dense(dense, record.pruning.dense_shapes, f"{record.architecture} with {record.arguments}")
-        check_names(dense, weights, source)
+        check_names(dense, weights, source, {name for _, names in record.pruning.dropped for name in names})
         check_shapes(weights, record.pruning.dense_shapes)
         check_plan(plan, dense, record.pruning.dense_shapes, weights)
         model = _fill(dense, record.pruning, weights)
@@ -223,6 +224,7 @@ def _describe_pruning(small: nn.Module, space: "SearchSpace", plan: PruningPlan)
         attributes=sorted((module, name, value) for (module, name), value in attributes.items()),
         transient={name: {dim: kept.tolist() for dim, kept in dims.items()} for name, dims in slices.items()},
         plan=plan.digest,
+        dropped=[(list(block.layers), list(block.tensors)) for block in space.dropped(plan)],
     )
 
 
@@ -271,6 +273,8 @@ def _fill(dense: nn.Module, pruning: Pruning, weights: dict[str, Tensor]) -> nn.
         return nn.Parameter(value, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else value
 
     small = rebuild(dense, take)
+    for branch in branches_of(small, pruning.dropped):
+        branch.take_out()
     set_attributes(small, pruning.attributes)
     check_attributes(small, dense, pruning.attributes)
     return small

@@ -3,7 +3,7 @@
 Digests tell accidents. They are not keyed, so a record may also be forged: nothing in it is taken on trust.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from eyas.errors import CheckpointError, PlanError
 from eyas.networks.named_tensors import state_names, unique_tensors
+from eyas.pruning.dropped_layers import Branch, DroppedLayer
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.surgery import scratch_copy
 
@@ -66,6 +67,8 @@ def stale_attributes(small: nn.Module, dense: nn.Module) -> list[tuple[str, str,
     stale = []
     modules = dict(small.named_modules(remove_duplicate=False))
     for path, module in dense.named_modules(remove_duplicate=False):
+        if path not in modules or isinstance(modules[path], DroppedLayer):
+            continue
         told = told_by_shapes(modules[path])
         for name, value in told_by_shapes(module).items():
             now = getattr(modules[path], name)
@@ -121,13 +124,30 @@ def check_dense(dense: nn.Module, recorded: Shapes, factory: str) -> None:
         raise CheckpointError(msg)
 
 
-def check_names(dense: nn.Module, state: Iterable[str], source: str) -> None:
-    """Refuse weights of other names than the dense network's.
+def branches_of(model: nn.Module, dropped: Iterable[tuple[Sequence[str], Sequence[str]]]) -> list[Branch]:
+    """The branches that a record leaves out of a network, by their layers and tensors.
+
+    Raises:
+        CheckpointError: the network has no such layer or tensor.
+    """
+    modules, tensors = dict(model.named_modules(remove_duplicate=False)), unique_tensors(model)
+    branches = []
+    for layers, names in dropped:
+        unknown = [*(path for path in layers if not path or path not in modules), *(set(names) - tensors.keys())]
+        if unknown:
+            msg = f"the record leaves out {unknown[0]!r}, which the dense network does not have"
+            raise CheckpointError(msg)
+        branches.append(Branch(model, layers, names))
+    return branches
+
+
+def check_names(dense: nn.Module, state: Iterable[str], source: str, removed: Container[str] = ()) -> None:
+    """Refuse weights of other names than the dense network's without those that were ``removed``.
 
     Raises:
         CheckpointError: some are missing or unexpected.
     """
-    expected, names = state_names(dense), set(state)
+    expected, names = {name for name in state_names(dense) if name not in removed}, set(state)
     if names != expected:
         wrong = f"missing {sorted(expected - names)[:5]}, unexpected {sorted(names - expected)[:5]}"
         msg = f"{source} does not fit {type(dense).__name__}: {wrong}"
@@ -140,9 +160,14 @@ def check_pruned(small: nn.Module, space: "SearchSpace", plan: PruningPlan) -> N
     Raises:
         PlanError: a tensor has another shape than the plan gives it.
     """
-    slices = space.slices(plan)
+    slices, removed = space.slices(plan), space.removed(plan)
     shapes = {name: tuple(tensor.shape) for name, tensor in unique_tensors(small).items()}
+    if left := removed & shapes.keys():
+        msg = f"{min(left)} is there, the plan leaves its residual block out: save with its own plan"
+        raise PlanError(msg)
     for name, dense in space.layout.shapes.items():
+        if name in removed:
+            continue
         kept = slices.get(name, {})
         expected = tuple(len(kept[dim]) if dim in kept else size for dim, size in enumerate(dense))
         if shapes.get(name) != expected:
@@ -194,7 +219,7 @@ def check_plan(plan: PruningPlan, dense: nn.Module, record: Shapes, state: Mappi
     totals: dict[str, tuple[int, int]] = {}
     for group, kept in plan.kept.items():
         channels = plan.channels.get(group, 0)
-        if kept[0] < 0 or kept[-1] >= channels:
+        if kept and (kept[0] < 0 or kept[-1] >= channels):
             msg = f"the plan keeps channel {kept[-1]} of group {group!r}, which has {channels}"
             raise PlanError(msg)
         layer = group.partition("/")[0]

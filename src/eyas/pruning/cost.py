@@ -8,7 +8,7 @@ Shapes: N candidates, G groups, L linear forms of the kept units, T terms of a p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -92,10 +92,13 @@ class CostModel:
     base: NDArray[np.float64]
     """``(L,)``."""
     slope: NDArray[np.float64]
-    """``(G, L)``."""
+    """``(G, L)``; with switches ``(G + len(switches), L)``."""
     macs: Polynomial
     params: Polynomial
     activation_bytes: Polynomial
+    switches: tuple[int, ...] = ()
+    """A group of each residual block that may be left out; the last rows of ``slope``, one each, are multiplied by 1
+    where that group has units, else by 0."""
 
     def evaluate(self, units_NG: NDArray[np.int64]) -> Costs:
         """Costs of candidates from their kept units per group."""
@@ -104,8 +107,18 @@ class CostModel:
         return Costs(*joined)
 
     def _block(self, units_NG: NDArray[np.int64]) -> NDArray[np.int64]:
+        if self.switches:
+            units_NG = np.concatenate([units_NG, units_NG[:, self.switches] > 0], axis=1)
         forms_LN = np.ascontiguousarray((units_NG @ self.slope + self.base).T)
         return np.stack([poly.totals(forms_LN) for poly in (self.macs, self.params, self.activation_bytes)])
+
+    def without(self, gone: Sequence[int]) -> Self:
+        """The same costs where the groups of these numbers are gone."""
+        groups = len(self.slope) - len(self.switches)
+        number = {group: new for new, group in enumerate(g for g in range(groups) if g not in gone)}
+        left = [index for index, group in enumerate(self.switches) if group in number]
+        slope = self.slope[[*number, *(groups + index for index in left)]]
+        return replace(self, slope=slope, switches=tuple(number[self.switches[index]] for index in left))
 
     def to_json(self) -> dict[str, Any]:
         """Each form as a list: its constant, then pairs of a group's number and the entries per unit."""
@@ -115,16 +128,17 @@ class CostModel:
             "macs": self.macs.to_json(),
             "params": self.params.to_json(),
             "activation_bytes": self.activation_bytes.to_json(),
-        }
+        } | ({"switches": list(self.switches)} if self.switches else {})
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], num_groups: int) -> Self:
         """What :meth:`to_json` gave, for a network of ``num_groups`` groups."""
-        forms = content["forms"]
-        slope_LG = np.zeros((len(forms), num_groups))
+        forms, switches = content["forms"], tuple(content.get("switches", ()))
+        slope_LG = np.zeros((len(forms), num_groups + len(switches)))
         for slope_G, (_, *pairs) in zip(slope_LG, forms, strict=True):
             for group, entries in pairs:
                 slope_G[group] = entries
         base_L = np.array([base for base, *_ in forms], dtype=np.float64)
         names = ("macs", "params", "activation_bytes")
-        return cls(base_L, slope_LG.T.copy(), *(Polynomial.from_json(content[name]) for name in names))
+        macs, params, activation_bytes = (Polynomial.from_json(content[name]) for name in names)
+        return cls(base_L, slope_LG.T.copy(), macs, params, activation_bytes, switches)

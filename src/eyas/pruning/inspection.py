@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from eyas.pruning.cost import Cost
 from eyas.pruning.space import SearchSpace
 
@@ -23,6 +25,17 @@ class GroupRow:
     layers: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class BlockRow:
+    """One residual block that may be left out."""
+
+    name: str
+    macs_share: float
+    """Share of the dense MACs that goes with it."""
+    groups: tuple[str, ...]
+    """Groups that are 0 wide then."""
+
+
 def group_rows(space: SearchSpace) -> list[GroupRow]:
     """All prunable groups in order of execution."""
     dense = space.cost().macs or 1
@@ -36,8 +49,21 @@ def group_rows(space: SearchSpace) -> list[GroupRow]:
 
 
 def smallest(space: SearchSpace) -> Cost:
-    """Cost with every group at its smallest legal width: nothing cheaper can be reached."""
-    return space.cost([int(space.legal_widths(group)[0]) for group in space.groups])
+    """Cost with every group at its smallest legal width and no block that may go: nothing cheaper can be reached."""
+    widths = np.array([int(space.legal_widths(group)[0]) for group in space.groups], dtype=np.int64)
+    widths[space.legal.block_table.members.any(0)] = 0
+    return space.cost(widths)
+
+
+def block_rows(space: SearchSpace) -> list[BlockRow]:
+    """The residual blocks that may be left out, in order of execution."""
+    dense = space.cost()
+    rows = []
+    for block in space.blocks:
+        names = tuple(space.groups[number].name for number in block.groups)
+        left = space.cost(dict.fromkeys(names, 0))
+        rows.append(BlockRow(block.name, 1 - left.macs / (dense.macs or 1), names))
+    return rows
 
 
 def report(space: SearchSpace) -> dict[str, Any]:
@@ -45,6 +71,7 @@ def report(space: SearchSpace) -> dict[str, Any]:
     dense, least = asdict(space.cost()), asdict(smallest(space))
     return {
         "groups": [asdict(row) for row in group_rows(space)],
+        **({"blocks": [asdict(row) for row in block_rows(space)]} if space.blocks else {}),
         "frozen": [asdict(group) for group in space.frozen],
         "dense": dense,
         "smallest": least,
@@ -60,6 +87,10 @@ def render(space: SearchSpace, width: int = 100) -> str:
         for row in group_rows(space)
     ]
     lines = [*_table([head, *body]), ""]
+    if space.blocks:
+        lines.append("residual blocks that may be left out whole:")
+        lines += [f"  {row.name} ({row.macs_share:.1%} of the MACs)" for row in block_rows(space)]
+        lines.append("")
     if space.frozen:
         lines.append("frozen:")
         for frozen in space.frozen:

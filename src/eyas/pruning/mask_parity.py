@@ -4,7 +4,7 @@ Zeroing what makes a channel is not enough (batch-norm turns zero into its shift
 masked at the readers: every consumer's weights on removed channels are zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +86,7 @@ def check_parity(
         inputs, kwargs = drawn_inputs(model, space.example, seed)
     kwargs = dict(kwargs or {})
     sliced = prune(model, space, plan)
-    masked = mask_consumers(model, space, space.slices(plan))
+    masked = mask_consumers(model, space, space.slices(plan), space.removed(plan))
     if dtype is not None:
         masked, sliced = masked.to(dtype), sliced.to(dtype)
         inputs, kwargs = in_precision((inputs, kwargs), dtype)
@@ -151,8 +151,17 @@ def has_nan(tensors: Sequence[Tensor]) -> bool:
     return any(bool(_real(tensor).isnan().any()) for tensor in tensors if _is_inexact(tensor))
 
 
-def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, share: bool = False) -> nn.Module:
+def mask_consumers(
+    model: nn.Module,
+    space: "SearchSpace",
+    slices: Slices,
+    removed: Collection[str] = (),
+    *,
+    share: bool = False,
+) -> nn.Module:
     """A dense copy of ``model`` whose consumers do not read the channels that ``slices`` remove.
+
+    Tensors that are ``removed``, with all of a branch, are zero: weights, scales and shifts, so that its output is.
 
     With ``share``, tensors that are not masked are the original's own.
     """
@@ -161,7 +170,8 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
         for member in group.members:
             if member.role == "in" and member.dim in slices.get(member.parameter, {}):
                 readers.setdefault(member.parameter, []).append(member.dim)
-    masked = {id(t) for name, t in (*model.named_parameters(), *model.named_buffers()) if name in readers}
+    changed = readers.keys() | set(removed)
+    masked = {id(t) for name, t in (*model.named_parameters(), *model.named_buffers()) if name in changed}
 
     def take(tensor: Tensor) -> Tensor:
         if share and id(tensor) not in masked:
@@ -171,11 +181,12 @@ def mask_consumers(model: nn.Module, space: "SearchSpace", slices: Slices, *, sh
     copied = rebuild(model, take)
     with torch.no_grad():
         for name, parameter in (*copied.named_parameters(), *copied.named_buffers()):
+            if name in removed:
+                parameter.zero_()
             for dim in set(readers.get(name, [])):
                 mask = torch.zeros(parameter.shape[dim], dtype=torch.bool)
                 mask[torch.from_numpy(slices[name][dim])] = True
-                removed = torch.nonzero(~mask).ravel().to(parameter.device)
-                parameter.index_fill_(dim, removed, 0)
+                parameter.index_fill_(dim, torch.nonzero(~mask).ravel().to(parameter.device), 0)
     return copied
 
 

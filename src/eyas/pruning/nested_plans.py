@@ -37,7 +37,7 @@ def nested_plans(
         return [plan]
     rankings, targets = [], []
     for group, ranking in zip(space.groups, space.ranking(criterion, data=data), strict=True):
-        stays = kept_units(group, np.array(plan.kept[group.name]))
+        stays = kept_units(group, np.array(plan.kept[group.name], dtype=np.int64))
         rankings.append(np.concatenate([ranking[stays[ranking]], ranking[~stays[ranking]]]))
         targets.append((group.units, int(stays.sum()), group.step))
     planner = Planner(space.fingerprint, space.legal, rankings)

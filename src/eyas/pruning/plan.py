@@ -21,14 +21,14 @@ class PruningPlan(BaseModel):
     channels: dict[str, int]
     """Dense channels per group, in the space's order."""
     kept: dict[str, tuple[int, ...]]
-    """Kept channels per group, ascending, in the space's order."""
+    """Kept channels per group, ascending, in the space's order; none where a residual block is left out."""
 
     @field_validator("kept")
     @classmethod
     def _ascending(cls, kept: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
         for name, channels in kept.items():
-            if list(channels) != sorted(set(channels)) or not channels:
-                msg = f"group {name!r}: kept channels must be ascending, distinct and not empty"
+            if list(channels) != sorted(set(channels)):
+                msg = f"group {name!r}: kept channels must be ascending and distinct"
                 raise ValueError(msg)
         return kept
 

@@ -67,13 +67,13 @@ def kept_units(group: ChannelGroup, channels: Ints) -> NDArray[np.bool_]:
     """Which units the kept channels make up, ``(units,)``.
 
     Raises:
-        PlanError: a channel that the group does not have, a part of a unit, or nothing is kept.
+        PlanError: a channel that the group does not have, or a part of a unit, is kept.
     """
     if len(channels) and (channels[0] < 0 or channels[-1] >= group.channels):
         msg = f"group {group.name!r} has channels 0 to {group.channels - 1}, the plan keeps {channels[-1]}"
         raise PlanError(msg)
     counts = np.bincount(group.unit_of_channel[channels], minlength=group.units)
-    if ((counts != 0) & (counts != group.step)).any() or not counts.any():
-        msg = f"group {group.name!r}: the plan keeps a part of a unit of {group.step} channels, or nothing"
+    if ((counts != 0) & (counts != group.step)).any():
+        msg = f"group {group.name!r}: the plan keeps a part of a unit of {group.step} channels"
         raise PlanError(msg)
     return np.equal(counts, group.step)

@@ -12,13 +12,16 @@ from eyas.pruning.space import SearchSpace
 def pruned_space(space: SearchSpace, plan: PruningPlan, small: nn.Module) -> SearchSpace:
     """The search space of ``small``, which ``eyas.prune(model, space, plan)`` gave and which may have been trained.
 
-    Every group has the units that the plan keeps, in their order.
+    Every group has the units that the plan keeps, in their order; groups of blocks that it leaves out are gone.
 
     Raises:
         PlanError: the plan was made for another search space.
         CheckpointError: ``small`` is not what the plan keeps.
     """
     mask, layout, slices = space.mask(plan), space.layout, space.slices(plan)
+    removed = space.removed(plan)
+    numbers_left = {old: new for new, old in enumerate(n for n, g in enumerate(space.groups) if plan.kept[g.name])}
+    gone = [number for number in range(len(space.groups)) if number not in numbers_left]
     numbers = np.where(mask, np.cumsum(mask) - 1, FIXED)
     numbers[-1] = FIXED
 
@@ -26,23 +29,27 @@ def pruned_space(space: SearchSpace, plan: PruningPlan, small: nn.Module) -> Sea
         return numbers[units[mask[units]]]
 
     def smaller(group: ChannelGroup, number: int) -> ChannelGroup:
-        members = [(member.parameter, member.dim, member.role) for member in group.members]
+        members = [(m.parameter, m.dim, m.role) for m in group.members if m.parameter not in removed]
         fewest = group.floor // group.step
         return group_at(left, number, name=group.name, layers=group.layers, members=members, fewest_units=fewest)
 
     left = Layout(
-        slots={slot: kept(units) for slot, units in layout.slots.items()},
-        attributes={name: (kept(units), divisor) for name, (units, divisor) in layout.attributes.items()},
-        offsets=np.append(0, np.cumsum(mask))[layout.offsets],
+        slots={slot: kept(units) for slot, units in layout.slots.items() if slot[0] not in removed},
+        attributes={
+            key: (kept(layout.attributes[key][0]), layout.attributes[key][1]) for key in space.attributes(plan)
+        },
+        offsets=np.unique(np.append(0, np.cumsum(mask))[layout.offsets]),
         shapes={
             name: tuple(len(slices.get(name, {}).get(dim, range(size))) for dim, size in enumerate(shape))
             for name, shape in layout.shapes.items()
+            if name not in removed
         },
     )
-    groups = tuple(smaller(group, number) for number, group in enumerate(space.groups))
+    groups = tuple(smaller(space.groups[old], new) for old, new in numbers_left.items())
+    blocks = tuple(block.renumbered(numbers_left) for block in space.blocks if block.own[0] in numbers_left)
     inner = SearchSpace(
-        small, groups, space.frozen, left, space.cost_model,
-        example=space.example, round_to=space.round_to, min_width=space.min_width,
+        small, groups, space.frozen, left, space.cost_model.without(gone),
+        example=space.example, round_to=space.round_to, min_width=space.min_width, blocks=blocks,
     )  # fmt: skip
     inner.constants = space.constants
     inner.check_model(small)
@@ -68,5 +75,6 @@ def plan_inside(outer: PruningPlan, plan: PruningPlan, inner: SearchSpace) -> Pr
         if lost:
             msg = f"group {name!r}: the plan keeps channel {lost[0]}, which the network has lost already"
             raise PlanError(msg)
-        kept[name] = tuple(np.searchsorted(outer.kept[name], channels).tolist())
-    return PruningPlan(space=inner.fingerprint, channels=outer.widths, kept=kept)
+        if outer.kept[name]:
+            kept[name] = tuple(np.searchsorted(outer.kept[name], channels).tolist())
+    return PruningPlan(space=inner.fingerprint, channels={name: outer.widths[name] for name in kept}, kept=kept)

@@ -14,10 +14,12 @@ from torch import nn
 from eyas.errors import CheckpointError, PlanError
 from eyas.pruning import space_json
 from eyas.pruning.cost import Cost, CostModel, Costs
+from eyas.pruning.dropped_layers import is_below
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout
 from eyas.pruning.model_digests import code_digest, modules_digest
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.planner import Planner, kept_units, rank
+from eyas.pruning.residual_block import ResidualBlock, blocks_from_json, blocks_to_json
 from eyas.pruning.widths import LegalWidths, RoundTo, Widths, check_round_to
 
 if TYPE_CHECKING:
@@ -38,16 +40,22 @@ class SearchSpace:
         example: space_json.Example,
         round_to: RoundTo = 1,
         min_width: int = 1,
+        blocks: tuple[ResidualBlock, ...] = (),
     ) -> None:
         self.model, self.groups, self.frozen = model, groups, frozen
         self.layout, self.example = layout, example
         self.round_to, self.min_width = round_to, min_width
         self.constants: tuple[torch.Tensor, ...] = ()
         """Tensors that the forward code reads and that no state dict holds; known where the space was traced."""
-        self.cost_model, self.legal = costs, LegalWidths(groups, round_to, min_width)
+        self.cost_model, self.legal = costs, LegalWidths(groups, round_to, min_width, blocks)
 
     def __repr__(self) -> str:
         return f"SearchSpace({type(self.model).__name__}: {len(self.groups)} groups, {len(self.frozen)} frozen)"
+
+    @property
+    def blocks(self) -> tuple[ResidualBlock, ...]:
+        """Residual blocks that may be left out, in order of execution; none where depth is not searched."""
+        return self.legal.blocks
 
     @property
     def widths(self) -> dict[str, int]:
@@ -56,7 +64,7 @@ class SearchSpace:
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 over groups and shapes: equal for models of one architecture."""
+        """sha256 over groups and shapes: equal for models of one architecture, whether depth is searched or not."""
         content = {
             "groups": [[g.name, g.channels, g.step, list(g.layers)] for g in self.groups],
             "shapes": {name: list(shape) for name, shape in self.layout.shapes.items()},
@@ -87,7 +95,7 @@ class SearchSpace:
         check_round_to(round_to, self.groups)
         space = type(self)(
             self.model, self.groups, self.frozen, self.layout, self.cost_model,
-            example=self.example, round_to=round_to, min_width=self.min_width,
+            example=self.example, round_to=round_to, min_width=self.min_width, blocks=self.blocks,
         )  # fmt: skip
         space.constants = self.constants
         return space
@@ -161,29 +169,41 @@ class SearchSpace:
                 "version of the tracer; make it again with space.plan(widths)"
             )
             raise PlanError(msg)
+        if not all(plan.kept.values()):
+            self.vector(plan.widths)  # a group is 0 wide with a whole block
         mask = np.zeros(self.layout.offsets[-1] + 1, dtype=bool)
         mask[-1] = True
         for group, start in zip(self.groups, self.layout.offsets[:-1].tolist(), strict=True):
-            mask[start : start + group.units] = kept_units(group, np.array(plan.kept[group.name]))
+            mask[start : start + group.units] = kept_units(group, np.array(plan.kept[group.name], dtype=np.int64))
         return mask
 
+    def dropped(self, plan: PruningPlan) -> tuple[ResidualBlock, ...]:
+        """The residual blocks that a plan leaves out."""
+        names = list(self.widths)
+        return tuple(block for block in self.blocks if not plan.kept[names[block.own[0]]])
+
+    def removed(self, plan: PruningPlan) -> frozenset[str]:
+        """Parameters and buffers that go with the blocks that a plan leaves out."""
+        return frozenset(name for block in self.dropped(plan) for name in block.tensors)
+
     def slices(self, plan: PruningPlan) -> dict[str, dict[int, Ints]]:
-        """``{parameter or buffer name: {dimension: kept indices}}`` of all that becomes smaller."""
-        mask = self.mask(plan)
+        """``{parameter or buffer name: {dimension: kept indices}}`` of all that becomes smaller and stays."""
+        mask, removed = self.mask(plan), self.removed(plan)
         kept: dict[int, Ints] = {}
         slices: dict[str, dict[int, Ints]] = {}
         for (name, dim), units in self.layout.slots.items():
             if id(units) not in kept:
                 kept[id(units)] = np.flatnonzero(mask[units])
-            if len(kept[id(units)]) < len(units):
+            if len(kept[id(units)]) < len(units) and name not in removed:
                 slices.setdefault(name, {})[dim] = kept[id(units)]
         return slices
 
     def attributes(self, plan: PruningPlan) -> dict[tuple[str, str], int]:
         """``{(module, attribute): value}`` of the integer attributes that follow the channels."""
         mask = self.mask(plan)
+        gone = [layer for block in self.dropped(plan) for layer in block.layers]
         held = self.layout.attributes.items()
-        return {key: int(mask[units].sum()) // divisor for key, (units, divisor) in held}
+        return {key: int(mask[units].sum()) // divisor for key, (units, divisor) in held if not is_below(key[0], gone)}
 
     def check_model(self, model: nn.Module) -> None:
         """Refuse a model of another architecture.
@@ -224,7 +244,7 @@ class SearchSpace:
             "round_to": self.round_to if isinstance(self.round_to, int) else dict(self.round_to),
             "min_width": self.min_width,
             "fingerprint": self.fingerprint,
-        }
+        } | ({"blocks": blocks_to_json(self.blocks)} if self.blocks else {})
         return space_json.sealed(content)
 
     @classmethod
@@ -253,6 +273,7 @@ class SearchSpace:
                 example=space_json.example_from_json(content["example"], device),
                 round_to=content["round_to"],
                 min_width=content["min_width"],
+                blocks=blocks_from_json(content.get("blocks", ())),
             )
             expected = content["modules"], content["code"]
         space.check_model(model)

@@ -20,6 +20,7 @@ from eyas.errors import EyasError, ParameterError, PlanError, one_line
 from eyas.pruning.cost import Cost, CostModel
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout, group_at
 from eyas.pruning.plan import PruningPlan, canonical_json
+from eyas.pruning.residual_block import blocks_from_json
 from eyas.pruning.widths import LegalWidths
 from eyas.storage.json_text import parse_json
 
@@ -71,7 +72,8 @@ def cost_of(content: Mapping[str, Any] | str | bytes, plan: PruningPlan) -> Cost
     if content["fingerprint"] != plan.space:
         msg = f"the plan was made for search space {plan.space}, this one is {content['fingerprint']}"
         raise PlanError(msg)
-    legal = LegalWidths(groups_from_json(content["groups"], layout_from_json(content["layout"])))
+    groups = groups_from_json(content["groups"], layout_from_json(content["layout"]))
+    legal = LegalWidths(groups, blocks=blocks_from_json(content.get("blocks", ())))
     costs = CostModel.from_json(content["costs"], len(legal.groups))
     return costs.evaluate((legal.vector(plan.widths) // legal.steps)[None])[0]
 

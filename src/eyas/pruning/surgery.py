@@ -9,7 +9,7 @@ A module that pads channels with zeros (the option-A shortcut of He et al. 2015,
 
 import copy
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.pruning.bound_functions import bind_functions
+from eyas.pruning.dropped_layers import Branch
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
+    from eyas.pruning.residual_block import ResidualBlock
     from eyas.pruning.space import SearchSpace
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -41,7 +43,7 @@ def prune(model: Model, space: "SearchSpace", plan: "PruningPlan") -> Model:
     """
     model = uncompiled(model)
     space.check_model(model)
-    return slice_model(model, space.slices(plan), space.attributes(plan))
+    return slice_model(model, space.slices(plan), space.attributes(plan), space.dropped(plan))
 
 
 def uncompiled(model: Model) -> Model:
@@ -52,9 +54,16 @@ def uncompiled(model: Model) -> Model:
 
 
 def slice_model(
-    model: Model, slices: Slices, attributes: Mapping[tuple[str, str], int], *, share: bool = False
+    model: Model,
+    slices: Slices,
+    attributes: Mapping[tuple[str, str], int],
+    dropped: Sequence["ResidualBlock"] = (),
+    *,
+    share: bool = False,
 ) -> Model:
     """Rebuild ``model`` with sliced tensors; ``attributes`` are ``{(module, name): new value}``.
+
+    Without the branches of the blocks that are ``dropped``.
 
     With ``share``, tensors that stay whole are the original's own: for networks that only run.
     """
@@ -68,6 +77,8 @@ def slice_model(
         return done[id(tensor)]
 
     small = rebuild(model, take)
+    for branch in [Branch(small, block.layers, block.tensors) for block in dropped]:
+        branch.take_out()
     for (module, name), value in attributes.items():
         setattr(small.get_submodule(module), name, value)
     return small

@@ -1,7 +1,7 @@
 """Which widths the channel groups of a network may take, alone and as a vector."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from math import lcm
 
@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from eyas.errors import ParameterError, PlanError
 from eyas.pruning.groups import ChannelGroup, Ints
+from eyas.pruning.residual_block import BlockTable, ResidualBlock
 
 Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
 """Kept channels by group name, or of every group in order."""
@@ -24,6 +25,13 @@ class LegalWidths:
     groups: tuple[ChannelGroup, ...]
     round_to: RoundTo = 1
     min_width: int = 1
+    blocks: tuple[ResidualBlock, ...] = field(default=(), repr=False)
+    """Residual blocks that may be left out: their groups are 0 wide then, all of a block together."""
+
+    @cached_property
+    def block_table(self) -> BlockTable:
+        """Which groups go with which block."""
+        return BlockTable(self.blocks, len(self.groups))
 
     @cached_property
     def _index(self) -> dict[str, int]:
@@ -60,7 +68,7 @@ class LegalWidths:
         return lcm(group.step, round_to)
 
     def of(self, group: ChannelGroup) -> Ints:
-        """The widths proposed for a group, ascending; the dense width is always among them."""
+        """The widths proposed for a group that is there, ascending; the dense width is always among them."""
         multiple = self.multiple(group)
         widths = np.arange(multiple, group.channels, multiple, dtype=np.int64)
         return np.append(widths[widths >= max(self.min_width, group.floor)], group.channels)
@@ -72,16 +80,37 @@ class LegalWidths:
             PlanError: unknown group, wrong length, or a width that the network cannot have.
         """
         vector = self._as_vector(widths)
-        wrong = (vector < self._floors) | (vector > self.dense) | (vector % self.steps != 0)
+        wrong = self._wrong(vector, vector // self.steps)
         if wrong.any():
-            number = int(np.flatnonzero(wrong)[0])
-            group = self.groups[number]
-            msg = (
-                f"group {group.name!r} cannot have {vector[number]} channels: allowed are multiples of "
-                f"{group.step} from {max(group.step, group.floor)} to {group.channels}"
-            )
-            raise PlanError(msg)
+            raise PlanError(self._in_words(vector, int(np.flatnonzero(wrong)[0])))
         return vector
+
+    def dropped(self, widths: Ints) -> NDArray[np.bool_]:
+        """Which blocks are left out at ``(..., G)`` widths, ``(..., B)``."""
+        dropped: NDArray[np.bool_] = widths[..., self.block_table.leaders] == 0
+        return dropped
+
+    def _wrong(self, widths: Ints, units: Ints) -> NDArray[np.bool_]:
+        """Which of ``(..., G)`` widths the network cannot have."""
+        wrong: NDArray[np.bool_] = (widths < self._floors) | (widths > self.dense) | (units * self.steps != widths)
+        if not self.blocks:
+            return wrong
+        return np.where(self.block_table.groups_of(self.dropped(widths)), widths != 0, wrong)
+
+    def _in_words(self, vector: Ints, number: int) -> str:
+        """Why a group cannot have its width."""
+        group, homes = self.groups[number], [block for block in self.blocks if number in block.groups]
+        together = [f"{block.name!r} ({', '.join(self.groups[g].name for g in block.groups)})" for block in homes]
+        if vector[number] and self.block_table.groups_of(self.dropped(vector))[number]:
+            return (
+                f"group {group.name!r} cannot have {vector[number]} channels where the residual block around it is "
+                f"left out: groups go together, {' or '.join(together)}"
+            )
+        all_or_none = f"; 0 for all groups of a residual block together, {' or '.join(together)}" if homes else ""
+        return (
+            f"group {group.name!r} cannot have {vector[number]} channels: allowed are multiples of {group.step} from "
+            f"{max(group.step, group.floor)} to {group.channels}{all_or_none}"
+        )
 
     def _as_vector(self, widths: Widths | None) -> Ints:
         if widths is None:
@@ -108,7 +137,7 @@ class LegalWidths:
             msg = f"a width matrix has shape (candidates, {len(self.groups)}), not {matrix.shape}"
             raise PlanError(msg)
         units = matrix // self.steps if (self.steps > 1).any() else matrix
-        if len(matrix) and ((matrix < self._floors) | (matrix > self.dense) | (units * self.steps != matrix)).any():
+        if len(matrix) and self._wrong(matrix, units).any():
             for row in matrix:
                 self.vector(row)
         return units

@@ -78,7 +78,7 @@ def refit(
     """
     recovery = Recovery.parse(recovery)
     slices = space.slices(plan)
-    _check(model, small, space, slices, images)
+    _check(model, small, space, plan, images)
     readers, left = _readers(space, slices)
     if not readers:
         return RefitReport(left=left)
@@ -122,12 +122,14 @@ def _readers(space: "SearchSpace", slices: Slices) -> tuple[dict[str, Tensor | N
     return readers, left
 
 
-def _check(model: nn.Module, small: nn.Module, space: "SearchSpace", slices: Slices, images: Tensor) -> None:
+def _check(model: nn.Module, small: nn.Module, space: "SearchSpace", plan: "PruningPlan", images: Tensor) -> None:
     space.check_model(model)
-    sizes = {name: {dim: len(kept) for dim, kept in dims.items()} for name, dims in slices.items()}
+    removed = space.removed(plan)
+    sizes = {name: {dim: len(kept) for dim, kept in dims.items()} for name, dims in space.slices(plan).items()}
     expected = {
         name: tuple(sizes.get(name, {}).get(dim, size) for dim, size in enumerate(shape))
         for name, shape in space.layout.shapes.items()
+        if name not in removed
     }
     actual = {name: tuple(tensor.shape) for name, tensor in (*small.named_parameters(), *small.named_buffers())}
     wrong = [name for name in {**expected, **actual} if expected.get(name) != actual.get(name)]

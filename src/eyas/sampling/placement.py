@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Positions = NDArray[np.int64]
 Rows = NDArray[np.int64]
+ABSENT = -1
+"""The position of a group that goes with its residual block: no width at all."""
 _EVALUATIONS = 16
 _REPAIRS = 16
 _SHARES = 33
@@ -33,8 +35,8 @@ class Placement:
         legal: Sequence[NDArray[np.int64]] = [np.asarray(space.legal_widths(g), np.int64) for g in space.groups]
         self.legal = [np.sort(widths) for widths in legal]
         self.top: Positions = np.array([len(widths) - 1 for widths in self.legal], np.int64)
-        self._table = np.concatenate([*self.legal, np.empty(0, np.int64)])
-        self._start = np.concatenate([[0], np.cumsum(self.top + 1)[:-1]]).astype(np.int64)
+        self._table = np.concatenate([[], *(np.append(0, widths) for widths in self.legal)]).astype(np.int64)
+        self._start = np.concatenate([[0], np.cumsum(self.top + 2)[:-1]]).astype(np.int64) - ABSENT
 
     def widths(self, positions: Positions) -> Rows:
         """Positions to widths, ``(n, G)``."""
@@ -43,7 +45,7 @@ class Placement:
     def positions(self, widths: Rows) -> Positions:
         """Legal widths to positions, ``(n, G)``."""
         columns = [np.searchsorted(legal, column) for legal, column in zip(self.legal, widths.T, strict=True)]
-        return np.stack(columns, 1).astype(np.int64)
+        return np.where(widths == 0, ABSENT, np.stack(columns, 1).astype(np.int64))
 
     def costs(self, positions: Positions) -> NDArray[np.float64]:
         """Cost of each row, ``(n,)``."""
@@ -132,12 +134,14 @@ class Placement:
         uniform = self.uniform(self.uniform_share())[None]
         return self.repair(uniform, self.costs(uniform), np.zeros_like(self.top), rng)[:1]
 
-    def scale_to_budget(self, draws_nG: NDArray[np.float64], floor: Positions) -> tuple[Positions, NDArray[np.float64]]:
+    def scale_to_budget(
+        self, draws_nG: NDArray[np.float64], floor: Positions, gone_nG: NDArray[np.bool_] | None = None
+    ) -> tuple[Positions, NDArray[np.float64]]:
         """Raise each row of uniform draws to its own power so that its cost meets the budget.
 
         Position = floor + round((top - floor) u^gamma): gamma -> 0 is dense, gamma -> infinity the floor, and
         the cost falls in between, step by step; log gamma is found by secants inside a bracket, four or five
-        evaluations of the cost in the mean.
+        evaluations of the cost in the mean. The groups ``gone_nG`` are absent whatever was drawn.
         """
         log_u, span = np.log(draws_nG), (self.top - floor).astype(np.float64)
         positions, costs = np.empty(draws_nG.shape, np.int64), np.empty(len(draws_nG))
@@ -146,6 +150,8 @@ class Placement:
         for _ in range(_EVALUATIONS):
             shares = np.exp(np.exp(root.x)[:, None] * log_u[todo])
             positions[todo] = floor + np.rint(shares * span).astype(np.int64)
+            if gone_nG is not None:
+                positions[todo] = np.where(gone_nG[todo], ABSENT, positions[todo])
             costs[todo] = self.costs(positions[todo])
             outside = ~self.budget.holds(costs[todo])
             root.step(costs[todo] - self.budget.target)
@@ -182,15 +188,20 @@ class Placement:
         num_rows, num_groups = rows.shape
         direction = np.where(costs > self.budget.target, -1, 1)
         eye = np.eye(num_groups, dtype=np.int64)
-        moved: Positions = np.clip(rows[:, None] + direction[:, None, None] * eye, floor, self.top)
+        steps: Positions = direction[:, None, None] * eye
+        moved = self._within(rows[:, None] + steps, floor, rows[:, None])
         gaps = np.abs(self.costs(moved.reshape(-1, num_groups)).reshape(num_rows, num_groups) - self.budget.target)
         width = (self.budget.high - self.budget.low) / 2
         choice = (np.maximum(gaps, width) * rng.uniform(1, 1.05, gaps.shape)).argmin(1)
         stuck = gaps[np.arange(num_rows), choice] >= np.abs(costs - self.budget.target)
-        kicks = rows + rng.integers(-1, 2, rows.shape)
+        kicks: Positions = rows + rng.integers(-1, 2, rows.shape)
         best = moved[np.arange(num_rows), choice]
-        stepped: Positions = np.where(stuck[:, None], np.clip(kicks, floor, self.top), best)
+        stepped: Positions = np.where(stuck[:, None], self._within(kicks, floor, rows), best)
         return stepped
+
+    def _within(self, stepped: Positions, floor: Positions, rows: Positions) -> Positions:
+        """Positions between floor and top; what is absent in ``rows`` stays so."""
+        return np.where(rows == ABSENT, ABSENT, np.clip(stepped, floor, self.top))
 
     def _uniform_cost(self, share: float) -> float:
         return float(self.costs(self.uniform(share)[None])[0])

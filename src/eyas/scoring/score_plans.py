@@ -196,8 +196,10 @@ def _grown(plans: GrowingPlans, scores: NDArray[np.float64]) -> NDArray[np.int64
 
 
 def _log_widths(plans: "Sequence[PruningPlan]", numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Of some candidates, ``(n, G)``."""
-    return np.log(np.array([[*plans[number].widths.values()] for number in numbers.tolist()], np.float64))
+    """Of some candidates, ``(n, G)``; half a channel stands for none, where a residual block is left out."""
+    widths = np.array([[*plans[number].widths.values()] for number in numbers.tolist()], np.float64)
+    logs: NDArray[np.float64] = np.log(widths.clip(min=0.5))
+    return logs
 
 
 def _halved(batch_size: int, error: Exception) -> int:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from eyas.calibration.update_bn_stats import copy_without_waiting
+from eyas.pruning.dropped_layers import Branch
 from eyas.pruning.surgery import share_structure
 
 if TYPE_CHECKING:
@@ -53,11 +54,15 @@ class Slicer:
             (self.shell.get_submodule(module), name, array, divisor)
             for (module, name), (array, divisor) in space.layout.attributes.items()
         ]
+        self._branches = {block.name: Branch(self.shell, block.layers, block.tensors) for block in space.blocks}
+        self._taken_out: list[Branch] = []
 
     @torch.no_grad()
     def __call__(self, plan: "PruningPlan") -> nn.Module:
         """The tree cut down to ``plan``; equal to ``eyas.prune(model, space, plan)``."""
         mask = self.space.mask(plan)
+        for branch in self._taken_out:
+            branch.put_back()
         index = self._to_device([np.flatnonzero(mask[units]) for units in self._units])
         for entry, dims in self._held:
             tensor = entry.dense.detach()
@@ -68,6 +73,9 @@ class Slicer:
             self._create_actor(entry, tensor)
         for module, name, units, divisor in self._counted:
             setattr(module, name, int(np.count_nonzero(mask[units])) // divisor)
+        self._taken_out = [self._branches[block.name] for block in self.space.dropped(plan)]
+        for branch in self._taken_out:
+            branch.take_out()
         return self.shell
 
     def _create_actor(self, entry: SlicedTensor, tensor: Tensor) -> None:

@@ -91,3 +91,13 @@ def test_spectral_capacity_has_the_shapes_of_the_pruned_network(space, widths):
         rows, columns = np.array(shapes, float).T
         expected = log_det_expected(rows, columns).sum()
         assert Prior.parse("spectral_capacity")(space, row[None])[0] == pytest.approx(expected)
+
+
+def test_a_block_that_is_left_out_adds_nothing(space):
+    deep = eyas.trace(space.model, space.example[0], depth=True)
+    short = deep.vector({"layer1.0.conv1": 0})[None]
+    small = eyas.prune(deep.model, deep, deep.plan(short[0]))
+    expected = Prior.parse("spectral_capacity")(left := eyas.trace(small, space.example[0]), left.vector(None)[None])
+    assert Prior.parse("spectral_capacity")(deep, short) == pytest.approx(expected)
+    assert Prior.parse("log_widths")(deep, short) == 0
+    assert Prior.parse("narrowest_layer")(deep, short) == 1

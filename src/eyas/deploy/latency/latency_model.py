@@ -95,9 +95,12 @@ class LatencyModel:
     def sums(self, widths_nG: ArrayLike) -> Floats:
         """The layers' times added up, ``(n,)``."""
         units_nG = self.space.legal.units(widths_nG)
+        gone_nB = self.space.legal.dropped(units_nG)
+        units_nG = np.maximum(units_nG, 1)  # layers of a block that is left out are in the table at no width
         total_n = np.zeros(len(units_nG))
         for term, count in self._terms.items():
-            total_n += count * term(units_nG)
+            times_n = count * term(units_nG)
+            total_n += times_n if term.block is None else np.where(gone_nB[:, term.block], 0, times_n)
         return total_n
 
     def of_group(self, number: int, widths_n: Ints) -> Floats:
@@ -149,7 +152,9 @@ def rank_correlation(first_n: Floats, second_n: Floats) -> float:
 class _Term:
     """The time of one layer as a function of the kept units; equal layers are one term."""
 
-    def __init__(self, inputs: WidthForm, outputs: WidthForm, entry: LayerTimes) -> None:
+    def __init__(self, inputs: WidthForm, outputs: WidthForm, entry: LayerTimes, block: int | None) -> None:
+        self.block = block
+        """Number of the smallest residual block that it goes with."""
         self.inputs, self.outputs, self.layer = inputs, outputs, entry.layer
         self.axes = Axis(entry.inputs), Axis(entry.outputs)
         self.times = np.array(entry.milliseconds)
@@ -175,16 +180,17 @@ def _terms(space: SearchSpace, layers: Sequence[PricedLayer], times: Mapping[str
     Raises:
         DataError: they are not.
     """
-    counts = Counter((str(layer.shape), layer.inputs, layer.outputs) for layer in layers)
-    names = {(str(layer.shape), layer.inputs, layer.outputs): layer.name for layer in reversed(layers)}
+    keys = [(str(layer.shape), layer.inputs, layer.outputs, _block(space, layer)) for layer in layers]
+    counts = Counter(keys)
+    names = {key: layer.name for key, layer in zip(reversed(keys), reversed(layers), strict=True)}
     dense_G = space.legal.dense // space.legal.steps
     terms = {}
     for key, count in counts.items():
-        shape, inputs, outputs = key
+        shape, inputs, outputs, block = key
         if shape not in times:
             msg = f"the table lacks layer {names[key]!r} ({shape}): {_AGAIN}"
             raise DataError(msg)
-        term = _Term(inputs, outputs, times[shape])
+        term = _Term(inputs, outputs, times[shape], block)
         for what, form, axis in (("input", inputs, term.axes[0]), ("output", outputs, term.axes[1])):
             widths = form.reachable(dense_G)
             lacking = widths[~axis.knows(widths)]
@@ -193,3 +199,9 @@ def _terms(space: SearchSpace, layers: Sequence[PricedLayer], times: Mapping[str
                 raise DataError(msg)
         terms[term] = count
     return terms
+
+
+def _block(space: SearchSpace, layer: PricedLayer) -> int | None:
+    """The smallest residual block that may be left out with the layer."""
+    homes = [number for number, block in enumerate(space.blocks) if layer.name in block.tensors]
+    return min(homes, key=lambda number: len(space.blocks[number].tensors), default=None)

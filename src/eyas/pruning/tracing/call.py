@@ -132,7 +132,7 @@ class Call:
     def count(self, terms: list[Term], coefficient: int, factors: Sequence[Ids]) -> None:
         """Add a term to a cost, unless this graph only adds what the first one did not reach."""
         if self.trace.counting:
-            terms.append(Term(coefficient, tuple(factors)))
+            terms.append(Term(coefficient, tuple(factors), self.node))
 
 
 @cache

@@ -14,6 +14,7 @@ from eyas.pruning.space_json import Example
 from eyas.pruning.tracing.call import user_line
 from eyas.pruning.tracing.capture import Captured
 from eyas.pruning.tracing.interpreter import interpret
+from eyas.pruning.tracing.residual_branches import ResidualBranch
 from eyas.pruning.tracing.state import Trace, canonical_names
 
 Ignore = tuple[str | type[nn.Module], ...]
@@ -41,6 +42,8 @@ class CapturedNetwork:
     unused: Mapping[str, tuple[str, ...]]
     """Modules with parameters that no captured graph reads, and which; a bare parameter stands for itself."""
     min_width: int
+    branches: tuple[ResidualBranch, ...] = ()
+    """Residual branches that may be left out; none where depth is not searched."""
 
     def interpret(self, findings: Findings) -> Trace:
         """Interpret the captured graphs under the given findings."""

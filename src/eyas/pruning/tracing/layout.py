@@ -1,8 +1,9 @@
 """From a finished trace to the search space: groups, where they lie, what they cost."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.assemble import RawGroup, assemble, layer_of, layers_of
 from eyas.pruning.tracing.captured_network import CapturedNetwork
 from eyas.pruning.tracing.cost_terms import CostTerms, Monomial
+from eyas.pruning.tracing.residual_branches import residual_blocks
 from eyas.pruning.tracing.state import Term, Trace
 
 
@@ -25,10 +27,12 @@ def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
     units = _UnitArrays(trace, unit_of_root)
     layout = _layout(trace, units, offsets)
     groups = tuple(_named(_group(layout, number, group) for number, group in enumerate(prunable)))
-    costs = CostTerms(np.repeat(np.arange(len(groups)), np.diff(offsets)), len(groups)).cost_model(
-        [units.monomial(term) for term in trace.macs],
-        _parameter_monomials(trace, layout),
-        [units.monomial(term) for term in trace.activations],
+    blocks, smallest = residual_blocks(network.branches, groups)
+    switches = tuple(block.own[0] for block in blocks)
+    costs = CostTerms(np.repeat(np.arange(len(groups)), np.diff(offsets)), len(groups), switches).cost_model(
+        [units.monomial(term, smallest) for term in trace.macs],
+        _parameter_monomials(trace, layout, smallest),
+        [units.monomial(term, smallest) for term in trace.activations],
         batch=network.images,
     )
     return SearchSpace(
@@ -39,6 +43,7 @@ def space_of(trace: Trace, network: CapturedNetwork) -> SearchSpace:
         costs,
         example=network.example,
         min_width=network.min_width,
+        blocks=blocks,
     )
 
 
@@ -53,9 +58,9 @@ class _UnitArrays:
         units = self._unit_of_root[self._channels.canonical(ids)]
         return self._known.setdefault(units.tobytes(), units)
 
-    def monomial(self, term: Term) -> Monomial:
-        """A cost term in unit numbers."""
-        return Monomial(term.coefficient, tuple(self(ids) for ids in term.factors))
+    def monomial(self, term: Term, smallest: Mapping[Any, int]) -> Monomial:
+        """A cost term in unit numbers; ``smallest`` is the smallest residual block of each node."""
+        return Monomial(term.coefficient, tuple(self(ids) for ids in term.factors), smallest.get(term.node))
 
 
 def _layout(trace: Trace, units: _UnitArrays, offsets: Ints) -> Layout:
@@ -149,11 +154,11 @@ def _which(network: CapturedNetwork, layer: str) -> str:
     return few if len(unused) < own else "its parameters are"
 
 
-def _parameter_monomials(trace: Trace, layout: Layout) -> list[Monomial]:
+def _parameter_monomials(trace: Trace, layout: Layout, smallest: Mapping[Any, int]) -> list[Monomial]:
     """Entries of every parameter as a product of its lengths."""
     monomials = []
     for name, parameter in trace.model.named_parameters():
         held = {dim: layout.slots[name, dim] for dim in range(parameter.ndim) if (name, dim) in layout.slots}
         fixed = prod(size for dim, size in enumerate(parameter.shape) if dim not in held)
-        monomials.append(Monomial(fixed, tuple(held.values())))
+        monomials.append(Monomial(fixed, tuple(held.values()), smallest.get(name)))
     return monomials

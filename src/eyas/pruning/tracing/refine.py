@@ -1,16 +1,19 @@
 """Refine what static rules leave open: narrow the network, run it, read a line differently or freeze."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from eyas.pruning.groups import FIXED, ChannelGroup, Ints
+from eyas.pruning.plan import PruningPlan
+from eyas.pruning.residual_block import ResidualBlock
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.branches import branching
 from eyas.pruning.tracing.captured_network import CapturedNetwork, Findings
 from eyas.pruning.tracing.layout import space_of
 from eyas.pruning.tracing.state import Trace
-from eyas.pruning.tracing.verify import MAX_CHECKS, Prober
+from eyas.pruning.tracing.verify import MAX_CHECKS, Prober, plan_with
 
 
 def refine(network: CapturedNetwork) -> SearchSpace:
@@ -33,6 +36,22 @@ def refine(network: CapturedNetwork) -> SearchSpace:
         for name, reason in wrong.items():
             if not _reread(network, findings, trace, space.group(name), prober):
                 _freeze(findings, space.group(name), reason)
+
+
+def refine_depth(network: CapturedNetwork) -> SearchSpace:
+    """:func:`refine`, without the residual blocks that the network cannot do without as it is written."""
+    while True:
+        space = refine(network)
+        prober = Prober(network.model, network.example, network.random_line())
+        wrong = {block.name for block in space.blocks if prober.failure_of(space, _without(space, block))}
+        if not wrong:
+            return space
+        network = replace(network, branches=tuple(b for b in network.branches if b.name not in wrong))
+
+
+def _without(space: SearchSpace, block: ResidualBlock) -> PruningPlan:
+    """All channels but those of one residual block."""
+    return plan_with(space, {space.groups[number].name: 0 for number in block.groups})
 
 
 def _freeze(findings: Findings, group: ChannelGroup, reason: str) -> None:

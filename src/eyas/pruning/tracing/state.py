@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
 from eyas.pruning.groups import Role
 from eyas.pruning.tracing.union_find import Ids, UnionFind
@@ -41,6 +41,8 @@ class Term:
 
     coefficient: int
     factors: tuple[Ids, ...]
+    node: fx.Node | None = None
+    """What it is the cost of."""
 
 
 @dataclass

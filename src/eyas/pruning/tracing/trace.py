@@ -14,7 +14,8 @@ from eyas.pruning.tracing.capture import capture
 from eyas.pruning.tracing.captured_network import CapturedNetwork, doubled, ignored_modules, unread
 from eyas.pruning.tracing.foreign_weights import check_weights
 from eyas.pruning.tracing.image_batch import image_batch
-from eyas.pruning.tracing.refine import refine
+from eyas.pruning.tracing.refine import refine, refine_depth
+from eyas.pruning.tracing.residual_branches import residual_branches
 from eyas.pruning.widths import RoundTo, check_round_to
 
 
@@ -26,6 +27,7 @@ def trace(
     ignore: Sequence[str | type[nn.Module]] = (),
     round_to: RoundTo = 1,
     min_width: int = 1,
+    depth: bool = False,
 ) -> SearchSpace:
     """Find the channel groups of any network that ``torch.export`` can capture; the model is not touched.
 
@@ -36,6 +38,7 @@ def trace(
         ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
         round_to: widths are multiples of this, for devices that like aligned channels; of one per group, by its name.
         min_width: smallest width of a group.
+        depth: find the residual blocks, too, that can be left out whole (``space.blocks``).
 
     Raises:
         TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
@@ -56,7 +59,9 @@ def trace(
     check_weights(model, example, captured)
     unused = unread(model, captured)
     images, _ = image_batch(model, example)
-    space = refine(CapturedNetwork(model, example, images, tuple(captured), ignored, unused, min_width))
+    branches = residual_branches(model, captured[0], ignored) if depth else ()
+    network = CapturedNetwork(model, example, images, tuple(captured), ignored, unused, min_width, branches)
+    space = refine_depth(network) if branches else refine(network)
     space.constants = captured[0].constants
     return space if round_to == 1 else space.rounded(round_to)
 

@@ -107,8 +107,8 @@ class Prober:
         """Largest relative difference of the sliced from the masked network, at the outputs and after each layer."""
         share = dtype == torch.float32  # a change of precision is made in place
         slices = space.slices(plan)
-        sliced = slice_model(self._jittered, slices, space.attributes(plan), share=share)
-        masked = mask_consumers(self._jittered, space, slices, share=share)
+        sliced = slice_model(self._jittered, slices, space.attributes(plan), space.dropped(plan), share=share)
+        masked = mask_consumers(self._jittered, space, slices, space.removed(plan), share=share)
         example = self.example
         if not share:
             sliced, masked, example = sliced.to(dtype), masked.to(dtype), in_precision(example, dtype)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from eyas.sampling.placement import Placement
+from eyas.sampling.block_drops import BlockDrops
+from eyas.sampling.placement import ABSENT, Placement
 from eyas.sampling.samplers.random_widths import BudgetSampler, DistinctRows, scored_widths
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ class EvolutionSampler(BudgetSampler):
     The first generation is drawn as ``budget`` draws, but every second draw has one share for all groups alike, such as
     the inner layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
     from one of two of them, some groups are changed, alone or with all alike, and all are raised to one common power so
-    that the cost meets the budget again.
+    that the cost meets the budget again. Where depth is searched, a child has each residual block as one of its two
+    parents has it.
     """
 
     learns = True
@@ -43,6 +45,8 @@ class EvolutionSampler(BudgetSampler):
     """Chance of a group to be changed."""
     change: Annotated[float, Field(gt=0)] = 0.2
     """Standard deviation of a change, as a share of the widths between the floor and all channels."""
+    switched: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Where depth is searched, the chance of a residual block to be left out, or put back."""
 
     def ask(
         self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
@@ -54,13 +58,18 @@ class EvolutionSampler(BudgetSampler):
         floor = placement.floor(self.floor * placement.uniform_share())
         rng = np.random.default_rng([seed, len(scored)])
         span_G = np.maximum(placement.top - floor, 1)
-        shares_PG = ((placement.positions(history.best(self.parents)) - floor) / span_G).clip(0, 1)
+        drops, parents_PG = BlockDrops(placement, self.drop), placement.positions(history.best(self.parents))
+        shares_PG = ((parents_PG - floor) / span_G).clip(0, 1)
+        if space.blocks:  # a block that is put back has no widths to inherit
+            shares_PG = np.where(parents_PG == ABSENT, rng.random(shares_PG.shape), shares_PG)
         wanted, rows = min(count, self.generation), DistinctRows(placement, scored)
         for _ in range(_BLOCKS):
             if len(rows) >= wanted:
                 break
-            children_nG = self._children(shares_PG, _parts(space, self._together(2 * wanted)), rng)
-            positions, costs = placement.scale_to_budget(children_nG, floor)
+            pairs_n2 = rng.integers(len(shares_PG), size=(2 * wanted, 2))
+            children_nG = self._children(shares_PG, pairs_n2, _parts(space, self._together(2 * wanted)), rng)
+            gone_nG = drops.inherit(parents_PG, pairs_n2, self.switched, rng)
+            positions, costs = placement.scale_to_budget(children_nG, floor, gone_nG)
             rows.add(placement.repair(positions, costs, floor, rng))
         return rows.widths()[:wanted]
 
@@ -76,11 +85,14 @@ class EvolutionSampler(BudgetSampler):
         return np.arange(count) * self.alike % 1 < self.alike
 
     def _children(
-        self, shares_PG: NDArray[np.float64], parts_nG: NDArray[np.int64], rng: np.random.Generator
+        self,
+        shares_PG: NDArray[np.float64],
+        pairs_n2: NDArray[np.int64],
+        parts_nG: NDArray[np.int64],
+        rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         """Shares of each group between the floor and all channels, ``(n, G)``, above 0; parts are changed at once."""
         count, groups = parts_nG.shape
-        pairs_n2 = rng.integers(len(shares_PG), size=(count, 2))
         of_second_nG = rng.random((count, groups)) < 0.5
         mixed_nG = np.where(of_second_nG, shares_PG[pairs_n2[:, 1]], shares_PG[pairs_n2[:, 0]])
         changed_nG = rng.random((count, groups)) < self.mutated

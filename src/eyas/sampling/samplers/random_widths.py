@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from eyas.sampling.block_drops import BlockDrops
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.base import Sampler
 
@@ -25,13 +26,17 @@ class BudgetSampler(Sampler):
     Every group's share of channels is drawn uniformly between the floor and 1, then all shares of a candidate
     are raised to one common power so that its cost meets the budget; what coarse steps still miss is repaired
     by single steps. Where a space is small its legal widths are listed instead. The candidate with the same
-    share everywhere always comes first.
+    share everywhere always comes first. Where depth is searched (``sample.depth``), residual blocks are left out
+    before the widths of the others are scaled.
     """
 
     kind: Literal["budget"] = "budget"
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """No group keeps less than this share of what uniform widths would keep: thinner layers score well and
     never recover."""
+    drop: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Where depth is searched, a candidate leaves out each residual block with a chance between 0 and this, drawn for
+    every candidate: some keep all blocks and are narrow, some keep few and are wide."""
 
     def ask(
         self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
@@ -44,7 +49,7 @@ class BudgetSampler(Sampler):
         rows = DistinctRows(placement, scored)
         floor = placement.floor(self.floor * placement.uniform_share())
         rows.add(placement.uniform_in_band(rng))
-        if placement.combinations() <= _LISTED_IN_FULL:
+        if not space.blocks and placement.combinations() <= _LISTED_IN_FULL:
             rows.add(rng.permutation(_list_all(placement, floor)))
         else:
             self._draw(placement, floor, rows, count, rng)
@@ -56,10 +61,10 @@ class BudgetSampler(Sampler):
         self, placement: Placement, floor: Positions, rows: "DistinctRows", count: int, rng: np.random.Generator
     ) -> None:
         """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
-        empty_blocks = 0
+        drops, empty_blocks = BlockDrops(placement, self.drop), 0
         while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:
             draws = self._shares(placement, min(_ROWS_AT_ONCE, max(2 * (count - len(rows)), 64)), rng)
-            positions, costs = placement.scale_to_budget(draws, floor)
+            positions, costs = placement.scale_to_budget(draws, floor, drops.draw(len(draws), rng))
             new = rows.add(placement.repair(positions, costs, floor, rng))
             empty_blocks = empty_blocks + 1 if new < len(draws) / 1000 else 0
 

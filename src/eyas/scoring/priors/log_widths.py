@@ -12,12 +12,16 @@ if TYPE_CHECKING:
 
 
 class LogWidths(Prior):
-    r""":math:`\sum_g \log(w_g / C_g)` over all groups, :math:`C_g` dense: channels count more where they are few."""
+    r""":math:`\sum_g \log(w_g / C_g)` over all groups, :math:`C_g` dense: channels count more where they are few.
+
+    Groups of a residual block that is left out add nothing: the shortcut stands for them.
+    """
 
     kind: Literal["log_widths"] = "log_widths"
 
     def __call__(self, space: "SearchSpace", widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """At most 0, which is the dense network, ``(N,)``."""
         shares_NG = widths / np.array([group.channels for group in space.groups])
+        shares_NG[widths == 0] = 1
         total_N: NDArray[np.float64] = np.log(shares_NG).sum(1)
         return total_N

@@ -28,16 +28,14 @@ class SpectralCapacity(Prior):
     def __call__(self, space: "SearchSpace", widths: NDArray[np.int64]) -> NDArray[np.float64]:
         """In nats, summed over all weights with two dimensions or more, ``(N,)``."""
         weights = [(name, weight.shape) for name, weight in space.model.named_parameters() if weight.ndim > 1]
-        return sum(
-            (
-                log_det_expected(
-                    kept_entries(space, widths, name, 0, shape[0]),
-                    kept_entries(space, widths, name, 1, shape[1]) * float(np.prod(shape[2:])),
-                )
-                for name, shape in weights
-            ),
-            start=np.zeros(len(widths)),
-        )
+        dropped_NB, total_N = space.legal.dropped(widths), np.zeros(len(widths))
+        for name, shape in weights:
+            there_N = ~dropped_NB[:, [name in block.tensors for block in space.blocks]].any(1)
+            total_N[there_N] += log_det_expected(
+                kept_entries(space, widths[there_N], name, 0, shape[0]),
+                kept_entries(space, widths[there_N], name, 1, shape[1]) * float(np.prod(shape[2:])),
+            )
+        return total_N
 
 
 def kept_entries(
