@@ -65,6 +65,20 @@ def test_the_same_parameters_give_the_same_bytes(artifacts):
     assert written[0] == written[1]
 
 
+def test_blocks_are_left_out_where_depth_is_searched(artifacts, caplog):
+    metrics = sample(params(depth=True), artifacts, silent)
+    rows = pq.read_table(artifacts / "sample/candidates.parquet").to_pylist()
+    space = read_space(artifacts, load_network(artifacts / "baseline"))
+    assert metrics["residual_blocks"] == 1
+    assert [block.name for block in space.blocks] == ["layer1.0"]
+    assert 0 < sum(0 in row["widths"] for row in rows) < len(rows) == 50
+    assert all(abs(row["macs"] / space.cost().macs - 0.5) <= 0.01 for row in rows)
+    assert "residual" not in caplog.text
+    metrics = sample(params(depth=True, ignore=("layer1.0.*",)), artifacts, silent)
+    assert "no residual block that can be left out" in caplog.text
+    assert "residual_blocks" not in metrics
+
+
 def test_rounding_floor_and_ignored_layers_are_kept(artifacts):
     sample(params(round_to=4, min_width=4, ignore=["conv1"], tolerance=0.03), artifacts, silent)
     space = json.loads((artifacts / "sample/space.json").read_text())
