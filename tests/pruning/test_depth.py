@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import eyas
 from eyas.errors import CheckpointError, PlanError
+from eyas.networks.architecture_record import read_record
 from eyas.networks.pruned_architecture import build, describe
 from eyas.networks.saved_network_checks import branches_of
 from eyas.pruning.criteria.random import Random
@@ -369,6 +370,11 @@ def test_a_record_that_leaves_out_what_is_not_there_is_refused(tmp_path) -> None
         branches_of(model, [(["1.conv1", "1.elsewhere"], [])])
     with pytest.raises(CheckpointError, match="leaves out ''"):
         branches_of(model, [([""], [])])
+    record = read_record(tmp_path)
+    forged = record.model_copy(update={"pruning": record.pruning.model_copy(update={"dropped": []})})
+    (tmp_path / "architecture.json").write_text(forged.to_json())
+    with pytest.raises(PlanError, match="do not agree on whether residual blocks are left out"):
+        eyas.load(tmp_path, factory=lambda: between(PreActivation(8, 6)))
     with pytest.raises(PlanError, match="leaves its residual block out"):
         eyas.save(model, tmp_path / "other", space=space, plan=plan, architecture="tests.factory:build")
 

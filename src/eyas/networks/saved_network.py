@@ -255,6 +255,9 @@ def _read_plan(path: Path, pruning: Pruning) -> PruningPlan:
     if plan.digest != pruning.plan:
         msg = f"{path} is not the plan these weights were cut by: {plan.digest}, recorded {pruning.plan}"
         raise PlanError(msg)
+    if bool(pruning.dropped) == all(plan.kept.values()):
+        msg = f"{path} and {ARCHITECTURE} beside it do not agree on whether residual blocks are left out"
+        raise PlanError(msg)
     return plan
 
 
