@@ -18,6 +18,7 @@ from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import Network
 from eyas.sampling.placement import Placement
+from eyas.sampling.samplers import Sampler
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
@@ -180,7 +181,8 @@ def _look_inside(
         space = rounded(trace_network(network, params.sample), params.sample, root)
         budget = budget_of(space, params.sample, root)
         Placement(space, budget).check_reachable()
-        params.sample.sampler.ask(space, budget, 1, seed=params.sample.seed)
+        sampler = Sampler.parse("budget") if params.sample.sampler.needs_table else params.sample.sampler
+        sampler.ask(space, budget, 1, seed=params.sample.seed)  # nothing is measured before a run
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
     for exporter in params.export.chosen.values():
         with look.telling("export.exporters", export.FIELDS):

@@ -9,15 +9,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eyas.config import PipelineParams
+from eyas.data import open_dataset
+from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
+from eyas.sampling.error_table import ErrorTable
 from tasks import stage
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import candidate_table, generations_of, needs_words
+from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words
 from tasks.latency_profile import rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
+_IMAGES = 4096  # of the calibration split, at most: as many as rank channels in score where nothing else is said
 _log = logging.getLogger(__name__)
 
 FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
@@ -41,9 +45,12 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     """
     settings = params.sample
     progress(0, 2, "tracing the network")
-    space = rounded(trace_network(load_dense(params, artifacts), settings), settings)
+    network = load_dense(params, artifacts)
+    space = rounded(trace_network(network, settings), settings)
     stage.write_json(artifacts / SPACE, space.to_json())
-    generations = generations_of(space, settings)
+    table = _measured_errors(params, artifacts, network, space) if settings.sampler.needs_table else None
+    stage.write_json(artifacts / ERRORS, table.to_json() if table is not None else None)
+    generations = generations_of(space, settings, table)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
     candidates = candidate_table(space, generations.budget, generations.first())
     pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
@@ -54,6 +61,17 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
         words = "%d candidates, not the %d asked for: sample.round_to, min_width and tolerance leave no more"
         _log.warning(words, len(candidates), settings.candidates)
     return _metrics(space, generations.budget, candidates)
+
+
+def _measured_errors(
+    params: PipelineParams, artifacts: Path, network: Network, space: SearchSpace
+) -> ErrorTable | None:
+    """What the sampler needs to know of the dense network, on images of the calibration split."""
+    dataset = open_dataset(artifacts / "fetch")
+    images = dataset.normalise(dataset.split("calibration").images(limit=_IMAGES))
+    model = network.model.to(stage.device(params.runtime)).eval()
+    planner = space.planner(params.sample.criterion, model=model, data=images)
+    return params.sample.sampler.measure(model, space, planner, images, output=network.output)
 
 
 def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.Metrics:

@@ -33,7 +33,7 @@ from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.scorers import Scorer
 from tasks import stage
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import candidate_table, generations_of, needs_words
+from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words, read_error_table
 from tasks.measured_finalists import keep_latency
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
@@ -47,6 +47,7 @@ INPUTS = (
     "baseline/model.safetensors",
     SPACE,
     SAMPLED,
+    ERRORS,
 )
 FIELDS = {
     "model": "the network of baseline",
@@ -102,7 +103,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     calibration = _images(dataset, "calibration", params.score.calibration_images)
     ranked = on_device(network.model, stage.device(params.runtime))
     planner = space.planner(params.sample.criterion, model=ranked, data=calibration)
-    generations = generations_of(space, params.sample)
+    generations = generations_of(space, params.sample, read_error_table(artifacts))
     plans = GrowingPlans(widths, planner, generations)
     journal = journal_folder(params, artifacts)
     scorer = chosen_scorer(params, network, dataset)

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from eyas.sampling.error_table import ErrorTable
+
 
 @dataclass(frozen=True)
 class Group:
@@ -61,3 +63,19 @@ def params_by_hand(space, row):
 def activation_bytes_by_hand(space, row):
     """Four bytes for each output of every convolution."""
     return sum(4 * int(width) * side * side for width, side in zip(row, space.sides, strict=True))
+
+
+def error_table(space, levels=9):
+    """Convex curves, deeper groups less sensitive; what ``Sampler.measure`` would find of no real network."""
+    widths, errors = [], []
+    for number, group in enumerate(space.groups):
+        legal = np.array(space.legal_widths(group))
+        chosen = legal[np.unique(np.rint(np.linspace(0, len(legal) - 1, levels)).astype(int))]
+        widths.append(chosen.tolist())
+        errors.append(((1 - chosen / group.channels) ** 2 / (1 + number)).tolist())
+    return ErrorTable.from_json({"widths": widths, "errors": errors})
+
+
+def known(sampler, space):
+    """What ``ask`` takes beside space and budget."""
+    return {"table": error_table(space)} if sampler.needs_table else {}

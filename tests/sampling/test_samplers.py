@@ -9,7 +9,7 @@ from eyas.errors import BudgetError, ParameterError
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
-from tests.sampling.spaces import Chain, activation_bytes_by_hand, macs_by_hand, params_by_hand
+from tests.sampling.spaces import Chain, activation_bytes_by_hand, known, macs_by_hand, params_by_hand
 
 KINDS = sorted(Sampler.registry)
 DEEP = Chain([16] * 7 + [32] * 6 + [64] * 6)
@@ -19,7 +19,8 @@ STEPPED = Chain([64, 64, 128, 128, 256], step=8, min_width=16)
 
 def ask(space, share=0.5, count=200, *, kind="budget", tolerance=0.005, seed=0, history=None, metric="macs"):
     budget = Budget.of(space, metric, share, tolerance)
-    return budget, Sampler.parse(kind).ask(space, budget, count, seed=seed, history=history)
+    sampler = Sampler.parse(kind)
+    return budget, sampler.ask(space, budget, count, seed=seed, history=history, **known(sampler, space))
 
 
 def uniform_share(space, target):

@@ -3,7 +3,7 @@
 Shapes: n candidates, G channel groups in the order of ``space.groups``.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
+    from eyas.sampling.error_table import ErrorTable
     from eyas.sampling.samplers import Sampler
 
 
@@ -26,6 +27,7 @@ class Generations:
         sampler: who proposes.
         candidates: at most so many, of all generations together.
         seed: of the draws.
+        table: what :meth:`.Sampler.measure` gave, where the sampler needs it.
 
     Example::
 
@@ -35,10 +37,17 @@ class Generations:
     """
 
     def __init__(
-        self, space: "SearchSpace", budget: Budget, sampler: "Sampler", *, candidates: int, seed: int = 0
+        self,
+        space: "SearchSpace",
+        budget: Budget,
+        sampler: "Sampler",
+        *,
+        candidates: int,
+        seed: int = 0,
+        table: "ErrorTable | None" = None,
     ) -> None:
         self.space, self.budget, self.sampler = space, budget, sampler
-        self.candidates, self.seed = candidates, seed
+        self.candidates, self.seed, self.table = candidates, seed, table
 
     def first(self) -> Widths:
         """What is proposed before anything was scored, ``(n, G)``.
@@ -46,14 +55,14 @@ class Generations:
         Raises:
             BudgetError: no legal widths meet the budget.
         """
-        return self.sampler.ask(self.space, self.budget, self.candidates, seed=self.seed)
+        return self._ask(self.candidates)
 
     def __call__(self, widths: Widths, scores: NDArray[np.float64]) -> Widths:
         """What is proposed once all ``widths`` are scored, higher is better; no rows where that is all."""
         left = self.candidates - len(widths)
         if left <= 0 or not self.sampler.learns:
             return widths[:0]
-        return self.sampler.ask(self.space, self.budget, left, seed=self.seed, history=SearchHistory(widths, scores))
+        return self._ask(left, SearchHistory(widths, scores))
 
     def uniform(self) -> Widths:
         """The same share of every group, ``(1, G)``, which ``budget`` proposes first; no row where none fits."""
@@ -63,4 +72,9 @@ class Generations:
     @property
     def settings(self) -> str:
         """What proposals depend on, beside scores and the sampler's code."""
-        return f"{self.sampler.model_dump_json()} {self.budget} {self.candidates} {self.seed}"
+        table = f" {self.table.digest}" if self.table is not None else ""
+        return f"{self.sampler.model_dump_json()} {self.budget} {self.candidates} {self.seed}{table}"
+
+    def _ask(self, count: int, history: SearchHistory | None = None) -> Widths:
+        known: dict[str, Any] = {"table": self.table} if self.sampler.needs_table else {}
+        return self.sampler.ask(self.space, self.budget, count, seed=self.seed, history=history, **known)

@@ -234,9 +234,11 @@ def search(  # noqa: PLR0917
     scorer = options.scorer
     if scorer is None:
         scorer = search_scorer(dense, scoring[:EXAMPLES], scoring_labels, options.output)
-    generations = Generations(space, band, parse_component(Sampler, sampler), candidates=int(candidates), seed=seed)
+    proposer = parse_component(Sampler, sampler)
+    table = proposer.measure(dense, space, planner, scoring if data is None else data, output=options.output)
+    generations = Generations(space, band, proposer, candidates=int(candidates), seed=seed, table=table)
     plans = GrowingPlans(generations.first(), planner, generations)
-    table = score(
+    scores = score(
         model,
         space,
         plans,
@@ -250,10 +252,10 @@ def search(  # noqa: PLR0917
         scorer=scorer,
         options=options,
     )
-    plan = plans[table.winner]
+    plan = plans[scores.winner]
     return SearchResult(
         plan=plan,
-        table=table,
+        table=scores,
         candidates=plans,
         cost=space.cost(plan.widths),
         uniform=plans.uniform_plan(),

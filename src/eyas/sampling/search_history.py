@@ -25,3 +25,8 @@ class SearchHistory:
         """The widths of the ``count`` best, best first; NaN counts as worst."""
         order = np.argsort(-np.nan_to_num(self.scores, nan=-np.inf), kind="stable")
         return self.widths[order[:count]]
+
+    @property
+    def last_better(self) -> int:
+        """The number of the first of the best: since then nothing was better."""
+        return int(np.argmax(np.nan_to_num(self.scores, nan=-np.inf)))

@@ -9,8 +9,12 @@ from pydantic import BeforeValidator, SerializeAsAny
 from eyas.component import Component
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
+    from eyas.sampling.error_table import ErrorTable
     from eyas.sampling.search_history import SearchHistory
 
 
@@ -19,6 +23,28 @@ class Sampler(Component):
 
     learns: ClassVar[bool] = False
     """Whether proposals depend on the scores of those before: such a sampler is asked again while the race runs."""
+    needs_table: ClassVar[bool] = False
+    """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
+
+    def measure(
+        self,
+        model: "nn.Module",
+        space: "SearchSpace",
+        planner: "Planner",
+        images: "Tensor",
+        *,
+        output: int | str | None = None,
+    ) -> "ErrorTable | None":
+        """What proposals need to know of the dense network beside its search space: of most samplers nothing.
+
+        Args:
+            model: the dense network.
+            space: its search space.
+            planner: which channels stay at a width.
+            images: normalised calibration images ``(N, C, H, W)``; labels are not needed.
+            output: which output is judged where there are several.
+        """
+        return None
 
     def ask(
         self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None

@@ -1,0 +1,55 @@
+"""The widths of least summed distortion: error curves of single groups and dynamic programming on the budget."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyas.sampling.allocation import Allocation
+from eyas.sampling.error_table import Curves
+from eyas.sampling.placement import Placement, Positions
+from eyas.sampling.samplers.table import SpreadTableSampler, bisect_to_budget, marginal_costs
+
+_CHOICES = 33  # widths of a group that the programme chooses from
+_UNITS = 1000  # that the dearest choices cost together
+
+
+class DistortionDPSampler(SpreadTableSampler):
+    """Least sum of single-group distortions at a budget, solved exactly (Xu et al. 2023, arXiv:2308.10438, section 3).
+
+    Costs are those of one group with all others at uniform widths; of the optima at all budgets the one is taken whose
+    true cost is nearest. Further candidates are optima of curves times random factors, as far as one can trust curves.
+    """
+
+    kind: Literal["distortion_dp"] = "distortion_dp"
+
+    def allocate(
+        self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+    ) -> Positions:
+        """See the base: the optima whose true cost is nearest to the budget."""
+        return least_error(placement, curves, factors_nG, floor)
+
+
+def least_error(
+    placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+) -> Positions:
+    """Positions of least error, the sum of each group's curve times its factor, nearest to the budget, ``(n, G)``."""
+    choices = [
+        np.unique(np.rint(np.linspace(low, top, _CHOICES)).astype(np.int64))
+        for low, top in zip(floor, placement.top, strict=True)
+    ]
+    costs = [curve[chosen] for curve, chosen in zip(marginal_costs(placement), choices, strict=True)]
+    unit = sum(cost.max() - cost.min() for cost in costs) / _UNITS
+    weights = [np.rint((cost - cost.min()) / (unit or 1)).astype(np.int64) for cost in costs]
+    budget = sum(int(weight.max()) for weight in weights)
+    errors = [
+        factors_nG[:, group, None] * curve[chosen]
+        for group, (curve, chosen) in enumerate(zip(curves, choices, strict=True))
+    ]
+    allocation = Allocation(errors, weights, budget)
+
+    def positions_at(share_n: NDArray[np.float64]) -> Positions:
+        picked_nG = allocation.choices(np.rint(share_n * budget).astype(np.int64))
+        return np.stack([chosen[picked] for chosen, picked in zip(choices, picked_nG.T, strict=True)], 1)
+
+    return bisect_to_budget(placement, positions_at, len(factors_nG))
