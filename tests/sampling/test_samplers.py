@@ -1,14 +1,18 @@
 """Samplers: every row legal, inside the band, new, and the same again under the same seed."""
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 from eyas.errors import BudgetError, ParameterError
 from eyas.sampling.budget import Budget
+from eyas.sampling.error_table import ErrorTable
+from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
+from tests.sampling.latencies import Aligned
 from tests.sampling.spaces import Chain, activation_bytes_by_hand, known, macs_by_hand, params_by_hand
 
 KINDS = sorted(Sampler.registry)
@@ -64,6 +68,62 @@ def test_what_was_told_does_not_come_again(kind):
     assert len(told) > 5
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_several_limits_at_once_are_kept_and_one_is_met(kind):
+    budget, sampler = Budget.parse(DEEP, {"macs": 0.5, "params": 0.4}, 0.01), Sampler.parse(kind)
+    widths = sampler.ask(DEEP, budget, 24, seed=0, **known(sampler, DEEP))
+    assert len(widths) == 24
+    for row in widths:
+        costs = macs_by_hand(DEEP, row), params_by_hand(DEEP, row)
+        assert all(cost <= limit.high for cost, limit in zip(costs, budget.limits, strict=True))
+        assert any(cost >= limit.low for cost, limit in zip(costs, budget.limits, strict=True))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_milliseconds_that_do_not_rise_with_every_width_are_kept(kind):
+    latency, sampler = Aligned(STEPPED, lanes=16), Sampler.parse(kind)
+    budget = Budget.parse(STEPPED, {"latency": 0.6}, 0.02, latency)
+    widths = sampler.ask(STEPPED, budget, 24, seed=0, **known(sampler, STEPPED))
+    assert len(widths) > 4
+    assert (np.abs(latency.milliseconds(widths) / latency.dense_ms - 0.6) <= 0.02 + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_search_goes_on_from_its_history_as_if_it_had_never_stopped(kind):
+    """Each generation asked of a sampler and a table that were written down and read again."""
+    budget, sampler = Budget.of(DEEP, "macs", 0.5), Sampler.parse(kind)
+    generations = Generations(DEEP, budget, sampler, candidates=90, **known(sampler, DEEP))
+    widths, later = generations.first(), 0
+    while len(new := generations(widths, _score(widths))):
+        read = Sampler.parse(json.loads(sampler.model_dump_json()))
+        table = {name: ErrorTable.from_json(json.dumps(held.to_json())) for name, held in known(read, DEEP).items()}
+        again = Generations(DEEP, budget, read, candidates=90, **table)
+        assert again.settings == generations.settings
+        assert np.array_equal(again(widths, _score(widths)), new)
+        widths, later = np.concatenate([widths, new]), later + 1
+    assert len(np.unique(widths, axis=0)) == len(widths) == 90
+    assert (later > 0) == sampler.learns
+
+
+def _score(widths):
+    """More of every second group."""
+    return (widths[:, ::2] / [group.channels for group in DEEP.groups[::2]]).sum(1)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if Sampler.registry[kind].learns])
+def test_broken_candidates_have_no_part_in_what_comes_next(kind):
+    sampler = Sampler.parse(kind)
+    budget, drawn = ask(DEEP, count=40, kind=kind)
+    asked = []
+    for worst in (np.nan, -np.inf):
+        scores = np.where(np.arange(40) % 3 == 0, worst, _score(drawn))
+        history = SearchHistory(drawn, scores)
+        asked.append(sampler.ask(DEEP, budget, 8, seed=0, history=history, **known(sampler, DEEP)))
+    assert np.array_equal(*asked)
+    nothing = SearchHistory(drawn, np.full(40, np.nan))
+    assert len(sampler.ask(DEEP, budget, 8, seed=0, history=nothing, **known(sampler, DEEP))) == 8
+
+
 @pytest.mark.parametrize(
     ("metric", "by_hand"),
     [("macs", macs_by_hand), ("params", params_by_hand), ("activation_bytes", activation_bytes_by_hand)],
@@ -80,8 +140,9 @@ def test_an_absolute_budget_equals_its_share():
     assert Budget.of(DEEP, "macs", 0.5) == Budget.of(DEEP, "macs", 0.5 * dense)
 
 
-def test_uniform_widths_come_first():
-    budget, widths = ask(DEEP)
+@pytest.mark.parametrize("kind", KINDS)
+def test_uniform_widths_come_first(kind):
+    budget, widths = ask(DEEP, count=2, kind=kind)
     channels = np.array([g.channels for g in DEEP.groups])
     assert (np.abs(widths[0] - uniform_share(DEEP, budget.target) * channels) <= 1.5).all()
 
@@ -99,6 +160,13 @@ def test_a_band_with_few_rows_ends_with_those():
     budget, widths = ask(space, 0.5, count=5000, tolerance=0.01, kind={"kind": "budget", "floor": 0})
     grid = itertools.product(range(16, 65, 16), repeat=4)
     assert len(widths) == sum(budget.low <= macs_by_hand(space, row) <= budget.high for row in grid) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_group_falls_below_the_floor_of_any_sampler(kind):
+    budget, widths = ask(DEEP, 0.25, count=60, kind=kind)
+    floor = 0.4 * uniform_share(DEEP, budget.target) * np.array([g.channels for g in DEEP.groups])
+    assert (widths >= floor - 0.01).all()
 
 
 def test_no_group_falls_below_the_floor():
@@ -123,12 +191,13 @@ def test_all_groups_use_the_breadth_between_floor_and_dense():
     assert (np.quantile(shares, 0.9, axis=0) - np.quantile(shares, 0.1, axis=0) > 0.3).all()
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("share", [1e-9, 3e9])
-def test_a_budget_out_of_reach_states_the_range(share):
+def test_a_budget_out_of_reach_states_the_range(kind, share):
     least = f"{DEEP.costs(np.ones((1, 19), int)).macs[0]:,.0f}"
     most = f"{DEEP.cost().macs:,.0f}"
     with pytest.raises(BudgetError, match=rf"reachable is {least} to {most}"):
-        ask(DEEP, share, tolerance=1e-5)
+        ask(DEEP, share, tolerance=1e-5, kind=kind)
 
 
 @pytest.mark.parametrize("limit", [1, 1.0, float(DEEP.cost().macs)])
@@ -137,9 +206,10 @@ def test_a_budget_of_the_whole_network_prunes_nothing_and_is_refused(limit):
         ask(DEEP, limit)
 
 
-def test_a_band_between_two_steps_is_an_error_in_words():
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_band_between_two_steps_is_an_error_in_words(kind):
     with pytest.raises(BudgetError, match="jump over this band"):
-        ask(Chain([4], side=1), 0.6, tolerance=1e-6)
+        ask(Chain([4], side=1), 0.6, tolerance=1e-6, kind=kind)
 
 
 def test_a_space_without_groups_points_to_what_is_frozen():

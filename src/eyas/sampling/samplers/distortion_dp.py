@@ -12,13 +12,14 @@ from eyas.sampling.samplers.table import SpreadTableSampler, bisect_to_budget, m
 
 _CHOICES = 33  # widths of a group that the programme chooses from
 _UNITS = 1000  # that the dearest choices cost together
+_PASSES = 3  # at whose widths costs are taken
 
 
 class DistortionDPSampler(SpreadTableSampler):
     """Least sum of single-group distortions at a budget, solved exactly (Xu et al. 2023, arXiv:2308.10438, section 3).
 
-    Costs are those of one group with all others at uniform widths; of the optima at all budgets the one is taken whose
-    true cost is nearest. Further candidates are optima of curves times random factors, as far as one can trust curves.
+    The programme adds costs of single groups; of its optima at all budgets the one is taken whose true cost is nearest.
+    Further candidates are optima of curves times random factors, as far as one can trust curves.
     """
 
     kind: Literal["distortion_dp"] = "distortion_dp"
@@ -34,13 +35,33 @@ def least_error(
     placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
 ) -> Positions:
     """Positions of least error, the sum of each group's curve times its factor, nearest to the budget, ``(n, G)``."""
+    return _solve(placement, curves, factors_nG, floor, additive_costs(placement, curves, floor))
+
+
+def additive_costs(placement: Placement, curves: Curves, floor: Positions) -> Curves:
+    """What each legal width of a group costs, to be added up over groups, by group ``(P,)``.
+
+    A channel's cost depends on the widths of other groups: the mean of those at uniform widths and at the optima of the
+    plain curves that the mean of earlier passes led to.
+    """
+    costs, plain_1G = marginal_costs(placement, placement.uniform(placement.uniform_share())), np.ones((1, len(curves)))
+    for done in range(1, _PASSES):
+        there = marginal_costs(placement, _solve(placement, curves, plain_1G, floor, costs)[0])
+        costs = [(done * mean + cost) / (done + 1) for mean, cost in zip(costs, there, strict=True)]
+    return costs
+
+
+def _solve(
+    placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions, costs: Curves
+) -> Positions:
+    """The optima under additive costs, of which each row takes the one whose true cost is nearest to the budget."""
     choices = [
         np.unique(np.rint(np.linspace(low, top, _CHOICES)).astype(np.int64))
         for low, top in zip(floor, placement.top, strict=True)
     ]
-    costs = [curve[chosen] for curve, chosen in zip(marginal_costs(placement), choices, strict=True)]
-    unit = sum(cost.max() - cost.min() for cost in costs) / _UNITS
-    weights = [np.rint((cost - cost.min()) / (unit or 1)).astype(np.int64) for cost in costs]
+    dearer = [cost[chosen] - cost[chosen].min() for cost, chosen in zip(costs, choices, strict=True)]
+    unit = sum(cost.max() for cost in dearer) / _UNITS or 1.0
+    weights = [np.rint(cost / unit).astype(np.int64) for cost in dearer]
     budget = sum(int(weight.max()) for weight in weights)
     errors = [
         factors_nG[:, group, None] * curve[chosen]

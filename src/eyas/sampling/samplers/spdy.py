@@ -8,8 +8,8 @@ from pydantic import Field
 
 from eyas.sampling.error_table import Curves
 from eyas.sampling.placement import Placement, Positions
-from eyas.sampling.samplers.distortion_dp import least_error
-from eyas.sampling.samplers.table import TableSampler, marginal_costs
+from eyas.sampling.samplers.distortion_dp import additive_costs, least_error
+from eyas.sampling.samplers.table import TableSampler
 
 if TYPE_CHECKING:
     from eyas.sampling.search_history import SearchHistory
@@ -55,7 +55,8 @@ class SPDYSampler(TableSampler):
         drawn_nG = rng.uniform(_LEAST, 1, (count, len(curves)))
         if history is None or not np.isfinite(history.scores).any():
             return drawn_nG
-        best_G = coefficients(placement, curves, placement.positions(history.best(1))[0])
+        costs = additive_costs(placement, curves, placement.floor(self.floor * placement.uniform_share()))
+        best_G = coefficients(curves, costs, placement.positions(history.best(1))[0])
         anew = max(2, round(self.resampled * len(curves))) - (len(history) - 1 - history.last_better) // self.patience
         ranks_nG = rng.random(drawn_nG.shape).argsort(1)
         return np.where(ranks_nG < max(anew, 1), drawn_nG, best_G)
@@ -67,16 +68,16 @@ class SPDYSampler(TableSampler):
         return least_error(placement, curves, factors_nG, floor)
 
 
-def coefficients(placement: Placement, curves: Curves, positions_G: Positions) -> NDArray[np.float64]:
+def coefficients(curves: Curves, costs: Curves, positions_G: Positions) -> NDArray[np.float64]:
     """Coefficients up to 1 of the errors for which widths are optimal, as far as curves are convex, ``(G,)``.
 
     The slope of the cost over that of the error, each across the steps down and up from the width.
     """
     slopes = []
-    for curve, costs, at in zip(curves, marginal_costs(placement), positions_G.tolist(), strict=True):
+    for curve, cost, at in zip(curves, costs, positions_G.tolist(), strict=True):
         below, above = max(at - 1, 0), min(at + 1, len(curve) - 1)
         fallen = curve[below] - curve[above]
-        slopes.append((costs[above] - costs[below]) / fallen if fallen > 0 else np.inf)
+        slopes.append((cost[above] - cost[below]) / fallen if fallen > 0 else np.inf)
     slopes_G = np.array(slopes)
     largest = slopes_G[np.isfinite(slopes_G)].max(initial=0)
     scaled_G: NDArray[np.float64] = np.clip(slopes_G / (largest or 1), _LEAST, 1)

@@ -135,25 +135,18 @@ class SpreadTableSampler(TableSampler):
         return np.exp(rng.normal(0, self.spread, (count, len(curves))))
 
 
-def marginal_costs(placement: Placement) -> Curves:
-    """What each legal width of a group costs beside its cheapest, all others uniform, by group ``(P,)``.
+def marginal_costs(placement: Placement, positions_G: Positions) -> Curves:
+    """What each legal width of a group costs, all others at the positions, by group ``(P,)``.
 
-    In the unit of the limit that uniform widths meet.
+    In the unit of the limit that these positions meet.
     """
     space, budget = placement.space, placement.budget
-    uniform = placement.uniform(placement.uniform_share())
-    excess_L = [
-        (cost[0] - limit.target) / limit.half
-        for cost, limit in zip(
-            budget.costs_by_limit(space, placement.widths(uniform[None])), budget.limits, strict=True
-        )
-    ]
-    binding, curves = int(np.argmax(excess_L)), []
+    (binding,) = budget.binding(space, placement.widths(positions_G[None]))
+    limit, curves = budget.metrics.index(binding), []
     for group, top in enumerate(placement.top):
-        rows = np.tile(uniform, (top + 1, 1))
+        rows = np.tile(positions_G, (top + 1, 1))
         rows[:, group] = np.arange(top + 1)
-        costs_P = budget.costs_by_limit(space, placement.widths(rows))[binding]
-        curves.append(costs_P - costs_P.min())
+        curves.append(budget.costs_by_limit(space, placement.widths(rows))[limit])
     return curves
 
 
