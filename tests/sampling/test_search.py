@@ -78,6 +78,20 @@ def test_it_is_sampler_criterion_and_race(scene, criterion):
     assert np.array_equal(result.candidates.widths, widths)
 
 
+def test_an_error_table_is_measured_once_and_is_known_to_every_generation(scene):
+    """The same first generation as by hand; others are proposed with it."""
+    sampler = Sampler.parse({"kind": "spdy", "first": 8, "generation": 4, "levels": 4, "images": 64})
+    result = run(scene, sampler=sampler, candidates=16, criterion="l1_norm", seed=1)
+    planner = scene.space.planner(Criterion.parse("l1_norm"))
+    table = sampler.measure(scene.model, scene.space, planner, scene.calibration)
+    budget = Budget.of(scene.space, "macs", 0.5, 0.02)
+    first = sampler.ask(scene.space, budget, 16, seed=1, table=table)
+    widths = result.candidates.widths
+    assert np.array_equal(widths[:8], first)
+    assert 8 < len(widths) == len(np.unique(widths, axis=0)) <= 16
+    assert table.digest in result.candidates.propose.settings
+
+
 @pytest.mark.parametrize("labels", [True, False])
 def test_left_alone_it_evolves_refitted_candidates_by_their_features(scene, labels):
     """The same as everything that is the default said aloud."""

@@ -20,6 +20,10 @@ from eyas.errors import DataError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
+from eyas.sampling.budget import Budget
+from eyas.sampling.error_table import ErrorTable, measure_errors
+from eyas.sampling.generations import Generations
+from eyas.sampling.samplers import Sampler
 from eyas.scoring.engine import Engine
 from models import build
 from tasks.fetch import fetch
@@ -75,6 +79,40 @@ def test_the_table_holds_the_candidates_and_their_scores(artifacts):
     assert winner["score"] == max(row["score"] for row in rows if row["rung"] == 1)
     plan = eyas.PruningPlan.from_json((artifacts / "score/plan.json").read_text())
     assert list(plan.widths.values()) == winner["widths"]
+
+
+def test_a_sampler_by_an_error_table_is_asked_again_with_the_table_that_sample_measured(artifacts, params, tmp_path):
+    sampler = {"kind": "spdy", "first": 8, "generation": 4, "levels": 3, "images": 64}
+    settings = params.sample.model_copy(update={"sampler": Sampler.parse(sampler)})
+    mine = params.model_copy(update={"sample": settings})
+    for name in ("fetch", "baseline"):
+        shutil.copytree(artifacts / name, tmp_path / name)
+    for name in ("sample", "score"):
+        (tmp_path / name).mkdir()
+    sample(mine, tmp_path, silent)
+    assert len(pq.read_table(tmp_path / "sample/candidates.parquet")) == 8
+    score(mine, tmp_path, silent)
+    rows = pq.read_table(tmp_path / "score/candidates.parquet").to_pylist()
+    network = load_network(tmp_path / "baseline")
+    images = open_dataset(tmp_path / "fetch")
+    data = images.normalise(images.split("calibration").images())
+    space = eyas.trace(network.model, (network.example(),))
+    planner = space.planner(settings.criterion, data=data)
+    table = measure_errors(network.model, space, planner, data[:64], levels=3, refitted=True)
+    assert ErrorTable.from_json((tmp_path / "sample/error_table.json").read_text()) == table
+    budget = Budget.of(space, "macs", 0.5, 0.01)
+    generations = Generations(space, budget, settings.sampler, candidates=12, table=table)
+    widths = np.array([row["widths"] for row in rows])
+    assert np.array_equal(widths[:8], generations.first())
+    assert len(widths) == 12
+    assert budget.holds(budget.costs(space, widths)).all()
+    (tmp_path / "sample/error_table.json").unlink()
+    with pytest.raises(DataError, match=r"error_table\.json is missing: run the sample stage first"):
+        score(mine, tmp_path, silent)
+
+
+def test_other_samplers_have_no_error_table(artifacts):
+    assert (artifacts / "sample/error_table.json").read_text() == "null\n"
 
 
 def test_plot_data_follows_the_table(artifacts):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _BLOCK = 8192  # rows drawn at once
 _FITTED = 512  # draws nearest to the budget that marginals are fitted to, where fewer lie inside
-_REPAIRED = 1024  # rows that are moved inside where too few lie there
+_MOVED = 256  # rows that are moved inside where too few lie there, at least
 _EMPTY_BLOCKS = 4  # blocks in a row that brought nothing new
 
 
@@ -31,7 +31,7 @@ class ConditionalSampler(Sampler):
 
     Widths are drawn uniformly, and their costs computed; each group's widths among the draws inside the band, or among
     those nearest to it, are its marginal. Candidates are drawn from the marginals and kept where they lie inside; what
-    is still missing is moved inside by single steps. Uniform widths come first.
+    is still missing then is moved inside. Uniform widths come first.
     """
 
     kind: Literal["conditional"] = "conditional"
@@ -63,7 +63,7 @@ class ConditionalSampler(Sampler):
             share = 100 * inside / drawn  # low where widths depend on each other, of which marginals know nothing
             _log.info("%d of %d conditional draws lie inside the band (%.1f %%)", inside, drawn, share)
         if len(rows) < count:
-            rows.add(placement.repair(positions[:_REPAIRED], costs[:_REPAIRED], floor, rng))
+            rows.add(onto_budget(placement, draw_from(marginals, max(_MOVED, 2 * (count - len(rows))), rng), floor, rng))
         if not len(rows) and not len(scored):
             raise placement.no_candidate_error()
         return rows.widths()[:count]
@@ -91,3 +91,9 @@ def fit_marginals(placement: Placement, floor: Positions, draws: int, rng: np.ra
 def draw_from(marginals: Marginals, count: int, rng: np.random.Generator) -> Positions:
     """Positions of each group from its marginal, apart from all others, ``(count, G)``."""
     return np.stack([rng.choice(len(chances), count, p=chances) for chances in marginals], 1)
+
+
+def onto_budget(placement: Placement, positions: Positions, floor: Positions, rng: np.random.Generator) -> Positions:
+    """Rows with all groups made wider or narrower alike until they lie inside the band; those that get there."""
+    shares_nG = (positions - floor) / np.maximum(placement.top - floor, 1)
+    return placement.repair(*placement.scale_to_budget(shares_nG.clip(0.02, 0.98), floor), floor, rng)

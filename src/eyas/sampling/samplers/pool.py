@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from eyas.sampling.placement import Placement
-from eyas.sampling.samplers.conditional import ConditionalSampler, draw_from, fit_marginals
+from eyas.sampling.samplers.conditional import ConditionalSampler, draw_from, fit_marginals, onto_budget
 from eyas.sampling.samplers.random_widths import DistinctRows, scored_widths
 
 if TYPE_CHECKING:
@@ -51,17 +51,16 @@ class PoolSampler(ConditionalSampler):
         marginals = fit_marginals(placement, floor, self.draws, rng)
         heat = decayed(len(scored) / (len(scored) + count))
         members, chances = placement.positions(history.best(self.size)), priorities(history, self.size, heat)
-        wanted, span_G = min(count, self.generation), np.maximum(placement.top - floor, 1)
+        wanted = min(count, self.generation)
         for _ in range(_BLOCKS):
             if len(rows) >= wanted:
                 break
             fresh_nG = draw_from(marginals, 2 * wanted, rng)
             anew_nG = rng.random(fresh_nG.shape) < self.renewed
-            anew_nG[np.arange(len(fresh_nG)), rng.integers(len(span_G), size=len(fresh_nG))] = True  # one at least
+            anew_nG[np.arange(len(fresh_nG)), rng.integers(len(floor), size=len(fresh_nG))] = True  # one at least
             anew_nG |= rng.random((len(fresh_nG), 1)) < heat
             drawn_nG = np.where(anew_nG, fresh_nG, members[rng.choice(len(members), len(fresh_nG), p=chances)])
-            positions, costs = placement.scale_to_budget(((drawn_nG - floor) / span_G).clip(0.02, 0.98), floor)
-            rows.add(placement.repair(positions, costs, floor, rng))
+            rows.add(onto_budget(placement, drawn_nG, floor, rng))
         return rows.widths()[:wanted]
 
 
