@@ -56,9 +56,7 @@ def test_more_budget_has_less_error():
 
 
 def test_optima_of_random_factors_stay_near_the_optimum():
-    near, far = (
-        summed(DEEP, ask({"kind": "distortion_dp", "spread": spread}, count=24)[2:]) for spread in (0.1, 1.5)
-    )
+    near, far = (summed(DEEP, ask({"kind": "distortion_dp", "spread": spread}, count=24)[2:]) for spread in (0.1, 1.5))
     assert near.mean() < far.mean()
 
 
@@ -135,9 +133,7 @@ def test_searching_coefficients_beats_as_many_random_ones(seed):
     for first in (24, 96):
         sampler = Sampler.parse({"kind": "spdy", "first": first})
         table = error_table(DEEP)
-        generations = Generations(
-            DEEP, Budget.of(DEEP, "macs", 0.5), sampler, candidates=96, seed=seed, table=table
-        )
+        generations = Generations(DEEP, Budget.of(DEEP, "macs", 0.5), sampler, candidates=96, seed=seed, table=table)
         widths = generations.first()
         while len(new := generations(widths, score(widths))):
             widths = np.concatenate([widths, new])

@@ -15,8 +15,8 @@ Ints = NDArray[np.int64]
 class Allocation:
     r"""For every whole budget b the choices :math:`\arg\min \sum_g e_g(c_g)` with :math:`\sum_g w_g(c_g) \le b`.
 
-    :math:`f_g(b) = \min_c f_{g-1}(b - w_g(c)) + e_g(c)`, all budgets of a group at once (the knapsack of Xu et al. 2023,
-    arXiv:2308.10438, section 3.2, and of Frantar and Alistarh 2022, arXiv:2201.13096, section 3.2).
+    :math:`f_g(b) = \min_c f_{g-1}(b - w_g(c)) + e_g(c)`, all budgets of a group at once: the knapsack of Xu et al.
+    2023 (arXiv:2308.10438) and of Frantar and Alistarh 2022 (arXiv:2201.13096).
 
     Args:
         errors: by group, ``(n, C)``: of each choice in each problem.

@@ -39,7 +39,7 @@ class ErrorTable:
 
     :math:`e_g(w) = \operatorname{mean}_n \|z_n(g, w) - z_n\|^2 / \operatorname{mean}_n \|z_n - \bar z\|^2`, with
     :math:`z_n` the answer to image n, all other groups whole, statistics those of each batch (the distortion of Xu et
-    al. 2023, arXiv:2308.10438, section 3, with adaptive batch-norm).
+    al. 2023, arXiv:2308.10438, with adaptive batch-norm).
     """
 
     widths: tuple[tuple[int, ...], ...]
@@ -145,6 +145,7 @@ def measure_errors(
 def _answers(model: nn.Module, images: Tensor, output: int | str | None) -> Tensor:
     """Answers under the statistics of each batch, ``(N, K)``, in double precision."""
     with batch_statistics(model):
-        parts = [primary_output(model(batch), output).flatten(1).double() for batch in even_batches(images, _BATCH_SIZE)]
+        parts = [
+            primary_output(model(batch), output).flatten(1).double() for batch in even_batches(images, _BATCH_SIZE)
+        ]
     return torch.cat(parts)
-

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.base import Sampler
-from eyas.sampling.samplers.random_widths import DistinctRows, scored_widths
+from eyas.sampling.samplers.random_widths import BudgetSampler, DistinctRows, scored_widths
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
@@ -63,9 +63,11 @@ class ConditionalSampler(Sampler):
             share = 100 * inside / drawn  # low where widths depend on each other, of which marginals know nothing
             _log.info("%d of %d conditional draws lie inside the band (%.1f %%)", inside, drawn, share)
         if len(rows) < count:
-            rows.add(onto_budget(placement, draw_from(marginals, max(_MOVED, 2 * (count - len(rows))), rng), floor, rng))
+            rows.add(
+                onto_budget(placement, draw_from(marginals, max(_MOVED, 2 * (count - len(rows))), rng), floor, rng)
+            )
         if not len(rows) and not len(scored):
-            raise placement.no_candidate_error()
+            return BudgetSampler(floor=self.floor).ask(space, budget, count, seed=seed)
         return rows.widths()[:count]
 
 
@@ -77,11 +79,11 @@ def fit_marginals(placement: Placement, floor: Positions, draws: int, rng: np.ra
     """How often a group has each width among uniform draws at the budget; none from the floor on is impossible."""
     positions = rng.integers(floor, placement.top + 1, (draws, len(floor)))
     costs = placement.costs(positions)
-    held = placement.budget.holds(costs)
-    if held.sum() < _FITTED:
-        held = np.argsort(np.abs(costs - placement.budget.target), kind="stable")[:_FITTED]
+    inside = positions[placement.budget.holds(costs)]
+    if len(inside) < _FITTED:
+        inside = positions[np.argsort(np.abs(costs - placement.budget.target), kind="stable")[:_FITTED]]
     marginals = []
-    for column, low, top in zip(positions[held].T, floor, placement.top, strict=True):
+    for column, low, top in zip(inside.T, floor, placement.top, strict=True):
         counts = np.bincount(column, minlength=top + 1) + 1 / (top + 1)
         counts[:low] = 0
         marginals.append(counts / counts.sum())

@@ -16,7 +16,7 @@ _PASSES = 3  # at whose widths costs are taken
 
 
 class DistortionDPSampler(SpreadTableSampler):
-    """Least sum of single-group distortions at a budget, solved exactly (Xu et al. 2023, arXiv:2308.10438, section 3).
+    """Least sum of single-group distortions at a budget, solved exactly (Xu et al. 2023, arXiv:2308.10438).
 
     The programme adds costs of single groups; of its optima at all budgets the one is taken whose true cost is nearest.
     Further candidates are optima of curves times random factors, as far as one can trust curves.
@@ -31,9 +31,7 @@ class DistortionDPSampler(SpreadTableSampler):
         return least_error(placement, curves, factors_nG, floor)
 
 
-def least_error(
-    placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
-) -> Positions:
+def least_error(placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions) -> Positions:
     """Positions of least error, the sum of each group's curve times its factor, nearest to the budget, ``(n, G)``."""
     return _solve(placement, curves, factors_nG, floor, additive_costs(placement, curves, floor))
 

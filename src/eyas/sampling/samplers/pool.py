@@ -21,10 +21,10 @@ _BLOCKS = 8  # blocks of candidates before a generation is left smaller
 class PoolSampler(ConditionalSampler):
     r"""Prioritised sampling from a pool (Chen et al. 2021, arXiv:2109.05432), without its training.
 
-    The first generation is drawn as ``conditional`` draws. Of each later one a share p is drawn so, too; every other
-    candidate is a member of the pool, drawn with chances :math:`\operatorname{softmax}(z / t)` of its standardised score
-    z, of which some groups are drawn anew from the marginals and all moved onto the budget. Both p and t fall from 1 to
-    0.01 while the search runs.
+    The first generation is drawn as ``conditional`` draws. Of each later one a share p has all groups drawn so; every
+    other candidate is a member of the pool, drawn with chances :math:`\operatorname{softmax}(z / t)` of its
+    standardised score z, of which some groups are drawn anew. All are moved onto the budget. Both p and t fall from 1
+    to 0.01 while the search runs.
     """
 
     learns = True

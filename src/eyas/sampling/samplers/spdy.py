@@ -18,10 +18,10 @@ _LEAST = 1e-4  # coefficient: below it an error counts for nothing
 
 
 class SPDYSampler(TableSampler):
-    r"""Coefficients :math:`c \in (0, 1)^G` of the errors whose optimum scores best (Frantar and Alistarh 2022, section 3.3).
+    r"""Coefficients in (0, 1) of the errors whose optimum scores best (Frantar and Alistarh 2022, arXiv:2201.13096).
 
-    arXiv:2201.13096. The first generation has random coefficients; each later one those of the best candidate, a few of
-    them drawn anew, and fewer the longer nothing was better. The coefficients of widths are those that they are optimal
+    The first generation has random coefficients; each later one those of the best candidate, a few of them drawn anew,
+    and fewer the longer nothing was better. The coefficients of widths are those that they are optimal
     for, the marginal cost of a channel over its marginal error, so that nothing but widths and scores has to be kept.
     """
 

@@ -14,7 +14,7 @@ from eyas.errors import ParameterError
 from eyas.sampling.error_table import Curves, ErrorTable, measure_errors
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.base import Sampler
-from eyas.sampling.samplers.random_widths import DistinctRows, scored_widths
+from eyas.sampling.samplers.random_widths import BudgetSampler, DistinctRows, scored_widths
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,15 +84,17 @@ class TableSampler(Sampler):
         rng, rows = np.random.default_rng([seed, len(scored)]), DistinctRows(placement, scored)
         rows.add(placement.uniform_in_band(rng))
         floor, wanted = placement.floor(self.floor * placement.uniform_share()), self.wanted(count, history)
-        factors_nG, empty_blocks = np.ones((1, len(curves))), 0
+        block, empty_blocks = min(max(wanted, _FEWEST), _MOST), 0
+        factors_nG = self.factors(placement, curves, block, rng, history)
+        if not len(scored):
+            factors_nG[0] = 1
         while len(rows) < wanted and empty_blocks < _EMPTY_BLOCKS:
             positions = self.allocate(placement, curves, factors_nG, floor)
             new = rows.add(placement.repair(positions, placement.costs(positions), floor, rng))
             empty_blocks = 0 if new else empty_blocks + 1
-            block = min(max(wanted - len(rows), _FEWEST), _MOST)
             factors_nG = self.factors(placement, curves, block, rng, history)
         if not len(rows) and not len(scored):
-            raise placement.no_candidate_error()
+            return BudgetSampler(floor=self.floor).ask(space, budget, count, seed=seed)
         return rows.widths()[:wanted]
 
     def wanted(self, count: int, history: "SearchHistory | None") -> int:

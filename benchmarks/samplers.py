@@ -1,0 +1,160 @@
+"""Which sampler reaches the best score with equally many scored candidates?
+
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --seeds 0 1 2
+
+needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Same dense network, same criterion, same race of one rung:
+every candidate refitted and judged on the same 512 images by ``dense_probe``. A search is a line of
+``results/samplers.jsonl`` with all its scores in the order of proposal; what is there is not measured again.
+``--report`` writes the table of what is there.
+"""
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import eyas
+from benchmarks.candidates import WEIGHTS, Bench
+from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from eyas.pruning.criteria import Criterion
+from eyas.pruning.planner import Planner
+from eyas.sampling.budget import Budget
+from eyas.sampling.error_table import ErrorTable
+from eyas.sampling.generations import Generations
+from eyas.sampling.samplers import Sampler
+from eyas.scoring import GrowingPlans, Rung
+
+ROWS = RESULTS / "samplers.jsonl"
+KEY = ("model", "dense", "share", "sampler", "candidates", "seed")
+"""What makes a measurement."""
+CRITERION = {"kind": "weight_activation", "activation": "std"}
+RUNG = Rung(steps=0, mode="fused", images=512)
+"""Refitted, not trained: the first rung of the default race, and here the only one."""
+SMALL = {
+    "evolution": {"first": 40, "generation": 20},
+    "spdy": {"first": 40, "generation": 10},
+    "pool": {"first": 40, "generation": 20},
+    "surrogate": {"first": 40, "generation": 10},
+}
+"""Generations for a hundred candidates in all; everything else is the default."""
+
+
+def measure(bench: Bench, args: argparse.Namespace) -> None:
+    """Everything that is asked for and not there yet, every sampler once before any a second time."""
+    finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
+    planner = bench.space.planner(Criterion.parse(CRITERION), data=bench.images.calibration[:4096])
+    tables: dict[bool, tuple[ErrorTable | None, float]] = {}
+    for seed in args.seeds:
+        for share in args.shares:
+            for kind in args.samplers:
+                key = (args.model, args.dense, share, kind, args.candidates, seed)
+                if key in finished:
+                    continue
+                sampler = Sampler.parse({"kind": kind, **SMALL.get(kind, {})})
+                refitted = bool(getattr(sampler, "refitted", False))
+                if sampler.needs_table and refitted not in tables:
+                    start = time.process_time()
+                    errors = sampler.measure(bench.model, bench.space, planner, bench.images.calibration)
+                    tables[refitted] = (errors, time.process_time() - start)
+                errors, seconds = tables[refitted] if sampler.needs_table else (None, 0.0)
+                row = search(bench, planner, sampler, share, seed, candidates=args.candidates, errors=errors)
+                append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row, "table_seconds": seconds})
+
+
+def search(
+    bench: Bench,
+    planner: Planner,
+    sampler: Sampler,
+    share: float,
+    seed: int,
+    *,
+    candidates: int,
+    errors: ErrorTable | None,
+) -> dict[str, Any]:
+    """Scores of all candidates of one search, in the order of proposal, and its CPU seconds."""
+    start, images = time.process_time(), bench.images
+    budget = Budget.of(bench.space, "macs", share)
+    generations = Generations(bench.space, budget, sampler, candidates=candidates, seed=seed, table=errors)
+    plans = GrowingPlans(generations.first(), planner, generations)
+    scores = eyas.score(
+        bench.model,
+        bench.space,
+        plans,
+        images.calibration[:4096],
+        images.scoring[:4096],
+        None if images.labels is None else images.labels[:4096],
+        rungs=[RUNG],
+        scorer="dense_probe",
+    )
+    return {
+        "scores": [round(float(score), 5) for score in scores.score],
+        "accuracy": float(scores.accuracy[scores.winner]),
+        "winner": [int(width) for width in plans.widths[scores.winner]],
+        "seconds": round(time.process_time() - start, 1),
+    }
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Per sampler and budget: the best score, and how many candidates reach what ``budget`` ends with."""
+    shares = sorted({row["share"] for row in rows}, reverse=True)
+    header, lines = ["sampler"], []
+    for share in shares:
+        header += [f"best at {100 * share:g} % (range)", "all in the mean", "candidates to budget's best", "n"]
+    for kind in dict.fromkeys(row["sampler"] for row in rows):
+        cells: list[object] = [kind]
+        for share in shares:
+            same = [row for row in rows if (row["sampler"], row["share"]) == (kind, share)]
+            aim = [max(row["scores"]) for row in rows if (row["sampler"], row["share"]) == ("budget", share)]
+            cells += cells_of([row["scores"] for row in same], statistics.median(aim) if aim else None)
+        lines.append(cells)
+    notes = [
+        "score of `dense_probe` on 512 images after a refit, higher is better; every search scores as many candidates; "
+        "the median over n seeds, and the range where there are several",
+        "candidates that a search had scored when it first reached the median best of `budget`",
+    ]
+    publish("samplers", "Samplers at equally many scored candidates", notes, table(header, lines))
+
+
+def cells_of(searches: list[list[float]], aim: float | None) -> list[object]:
+    """Best, mean and the candidates that reach ``aim`` of the searches of one sampler at one budget."""
+    if not searches:
+        return ["", "", "", 0]
+    best = [max(scores) for scores in searches]
+    reached = [
+        next((at + 1 for at, score in enumerate(scores) if aim is not None and score >= aim), None)
+        for scores in searches
+    ]
+    last = f"> {max(map(len, searches))}"
+    words = ", ".join(last if count is None else str(count) for count in reached)
+    spread = f" ({min(best):.4f} to {max(best):.4f})" if len(best) > 1 else ""
+    mean = float(np.mean([np.mean(scores) for scores in searches]))
+    return [f"{statistics.median(best):.4f}{spread}", f"{mean:.4f}", words, len(best)]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
+    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--samplers", nargs="+", default=[*Sampler.members()], help="kinds")
+    parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25], help="of the dense MACs")
+    parser.add_argument("--candidates", type=int, default=100, help="that every search scores")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.report:
+        report(read_rows(ROWS))
+        return
+    args.dense = "adapted" if args.checkpoint else "public"
+    args.work.mkdir(parents=True, exist_ok=True)
+    measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+
+
+if __name__ == "__main__":
+    main()
