@@ -36,7 +36,7 @@ RUNG = Rung(steps=0, mode="fused", images=512)
 """Refitted, not trained: the first rung of the default race, and here the only one."""
 SMALL = {
     "evolution": {"first": 40, "generation": 20},
-    "spdy": {"first": 40, "generation": 10},
+    "spdy": {"first": 32, "generation": 8},
     "pool": {"first": 40, "generation": 20},
     "surrogate": {"first": 40, "generation": 10},
 }

@@ -121,22 +121,21 @@ def test_children_of_the_best_differ_in_few_groups_and_in_fewer_the_longer_nothi
     assert distances[1].tolist() == [3] * 50  # 7 times 5 candidates later
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_searching_coefficients_beats_as_many_random_ones(seed):
-    hidden = np.random.default_rng(seed).uniform(0.1, 1, len(DEEP.groups))
+def test_searching_coefficients_beats_as_many_random_ones():
+    """In the mean over two landscapes that the table knows nothing of."""
     channels = np.array([group.channels for group in DEEP.groups])
 
-    def score(widths):
-        return -(np.square(1 - widths / channels) * hidden).sum(1)
-
-    best = []
-    for first in (24, 96):
-        sampler = Sampler.parse({"kind": "spdy", "first": first})
-        table = error_table(DEEP)
+    def best(first, seed):
+        hidden = np.random.default_rng(seed).uniform(0.1, 1, len(channels))
+        sampler, table = Sampler.parse({"kind": "spdy", "first": first}), error_table(DEEP)
         generations = Generations(DEEP, Budget.of(DEEP, "macs", 0.5), sampler, candidates=96, seed=seed, table=table)
         widths = generations.first()
-        while len(new := generations(widths, score(widths))):
+        while len(new := generations(widths, score(widths, hidden))):
             widths = np.concatenate([widths, new])
         assert len(widths) == 96
-        best.append(score(widths).max())
-    assert best[0] > best[1]
+        return score(widths, hidden).max()
+
+    def score(widths, hidden):
+        return -(np.square(1 - widths / channels) * hidden).sum(1)
+
+    assert np.mean([best(24, seed) for seed in range(2)]) > np.mean([best(96, seed) for seed in range(2)]) + 0.05

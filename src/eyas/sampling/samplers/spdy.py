@@ -28,9 +28,9 @@ class SPDYSampler(TableSampler):
     learns = True
 
     kind: Literal["spdy"] = "spdy"
-    first: Annotated[int, Field(ge=2)] = 64
+    first: Annotated[int, Field(ge=2)] = 32
     """Candidates of the first generation."""
-    generation: Annotated[int, Field(ge=1)] = 16
+    generation: Annotated[int, Field(ge=1)] = 8
     """Candidates of each further one."""
     resampled: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Share of the coefficients that are drawn anew at first, at least two."""
