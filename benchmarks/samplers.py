@@ -3,7 +3,8 @@
     python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --seeds 0 1 2
 
 needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Same dense network, same criterion, same race of one rung:
-every candidate refitted and judged on the same 512 images by ``dense_probe``. A search is a line of
+every candidate judged on the same images by ``dense_probe``, with ``--refit`` after a refit as in the default race,
+which takes five times as long. A search is a line of
 ``results/samplers.jsonl`` with all its scores in the order of proposal; what is there is not measured again.
 ``--report`` writes the table of what is there.
 """
@@ -19,7 +20,8 @@ import torch
 
 import eyas
 from benchmarks.candidates import WEIGHTS, Bench
-from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from benchmarks.common import RESULTS, append_row, publish, read_rows
+from benchmarks.common import table as markdown
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.planner import Planner
 from eyas.sampling.budget import Budget
@@ -29,11 +31,11 @@ from eyas.sampling.samplers import Sampler
 from eyas.scoring import GrowingPlans, Rung
 
 ROWS = RESULTS / "samplers.jsonl"
-KEY = ("model", "dense", "share", "sampler", "candidates", "seed")
+KEY = ("model", "dense", "share", "sampler", "rung", "candidates", "seed")
 """What makes a measurement."""
 CRITERION = {"kind": "weight_activation", "activation": "std"}
-RUNG = Rung(steps=0, mode="fused", images=512)
-"""Refitted, not trained: the first rung of the default race, and here the only one."""
+RUNGS = {False: Rung(images=256), True: Rung(steps=0, mode="fused", images=512)}
+"""The only rung, without and with a refit."""
 SMALL = {
     "evolution": {"first": 40, "generation": 20},
     "spdy": {"first": 32, "generation": 8},
@@ -46,23 +48,34 @@ SMALL = {
 def measure(bench: Bench, args: argparse.Namespace) -> None:
     """Everything that is asked for and not there yet, every sampler once before any a second time."""
     finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
+    rung = RUNGS[args.refit]
     planner = bench.space.planner(Criterion.parse(CRITERION), data=bench.images.calibration[:4096])
-    tables: dict[bool, tuple[ErrorTable | None, float]] = {}
+    table: tuple[ErrorTable | None, float] | None = None  # of all samplers, budgets and seeds
     for seed in args.seeds:
         for share in args.shares:
             for kind in args.samplers:
-                key = (args.model, args.dense, share, kind, args.candidates, seed)
+                key = (args.model, args.dense, share, kind, words_of(rung), args.candidates, seed)
                 if key in finished:
                     continue
                 sampler = Sampler.parse({"kind": kind, **SMALL.get(kind, {})})
-                refitted = bool(getattr(sampler, "refitted", False))
-                if sampler.needs_table and refitted not in tables:
-                    start = time.process_time()
-                    errors = sampler.measure(bench.model, bench.space, planner, bench.images.calibration)
-                    tables[refitted] = (errors, time.process_time() - start)
-                errors, seconds = tables[refitted] if sampler.needs_table else (None, 0.0)
-                row = search(bench, planner, sampler, share, seed, candidates=args.candidates, errors=errors)
+                if sampler.needs_table:
+                    sampler = sampler.model_copy(update={"refitted": args.refit})
+                    table = table or timed_table(bench, planner, sampler)
+                errors, seconds = table if table and sampler.needs_table else (None, 0.0)
+                row = search(bench, planner, sampler, share, seed, rung=rung, candidates=args.candidates, errors=errors)
                 append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row, "table_seconds": seconds})
+
+
+def words_of(rung: Rung) -> str:
+    """What tells one rung from the other."""
+    return f"{rung.images} images{'' if rung.steps is None else ', refitted'}"
+
+
+def timed_table(bench: Bench, planner: Planner, sampler: Sampler) -> tuple[ErrorTable | None, float]:
+    """The error table, and its CPU seconds."""
+    start = time.process_time()
+    errors = sampler.measure(bench.model, bench.space, planner, bench.images.calibration)
+    return errors, round(time.process_time() - start, 1)
 
 
 def search(
@@ -72,6 +85,7 @@ def search(
     share: float,
     seed: int,
     *,
+    rung: Rung,
     candidates: int,
     errors: ErrorTable | None,
 ) -> dict[str, Any]:
@@ -87,7 +101,7 @@ def search(
         images.calibration[:4096],
         images.scoring[:4096],
         None if images.labels is None else images.labels[:4096],
-        rungs=[RUNG],
+        rungs=[rung],
         scorer="dense_probe",
     )
     return {
@@ -99,40 +113,39 @@ def search(
 
 
 def report(rows: list[dict[str, Any]]) -> None:
-    """Per sampler and budget: the best score, and how many candidates reach what ``budget`` ends with."""
-    shares = sorted({row["share"] for row in rows}, reverse=True)
-    header, lines = ["sampler"], []
-    for share in shares:
-        header += [f"best at {100 * share:g} % (range)", "all in the mean", "candidates to budget's best", "n"]
-    for kind in dict.fromkeys(row["sampler"] for row in rows):
-        cells: list[object] = [kind]
+    """Per rung, sampler and budget: the best score, and how many candidates reach what ``budget`` ends with."""
+    parts = []
+    for rung in dict.fromkeys(row["rung"] for row in rows):
+        measured = [row for row in rows if row["rung"] == rung]
+        shares = sorted({row["share"] for row in measured}, reverse=True)
+        header = ["sampler"]
         for share in shares:
-            same = [row for row in rows if (row["sampler"], row["share"]) == (kind, share)]
-            aim = [max(row["scores"]) for row in rows if (row["sampler"], row["share"]) == ("budget", share)]
-            cells += cells_of([row["scores"] for row in same], statistics.median(aim) if aim else None)
-        lines.append(cells)
+            header += [f"best at {100 * share:g} %", "mean of all", "candidates to the best of budget", "n"]
+        lines = []
+        for kind in dict.fromkeys(row["sampler"] for row in measured):
+            cells: list[object] = [kind]
+            for share in shares:
+                here = [row for row in measured if row["share"] == share]
+                aims = [max(row["scores"]) for row in here if row["sampler"] == "budget"]
+                cells += cells_of([row["scores"] for row in here if row["sampler"] == kind], aims)
+            lines.append(cells)
+        parts.append(f"**{rung}**\n\n{markdown(header, lines)}")
     notes = [
-        "score of `dense_probe` on 512 images after a refit, higher is better; every search scores as many candidates; "
-        "the median over n seeds, and the range where there are several",
-        "candidates that a search had scored when it first reached the median best of `budget`",
+        "scores of `dense_probe`, higher is better; the median over n seeds, and the range where there are several",
+        "candidates that each search had scored when it first reached the median best of `budget`",
     ]
-    publish("samplers", "Samplers at equally many scored candidates", notes, table(header, lines))
+    publish("samplers", "Samplers at equally many scored candidates", notes, "\n\n".join(parts))
 
 
-def cells_of(searches: list[list[float]], aim: float | None) -> list[object]:
-    """Best, mean and the candidates that reach ``aim`` of the searches of one sampler at one budget."""
+def cells_of(searches: list[list[float]], aims: list[float]) -> list[object]:
+    """Best, mean and the candidates that reach the median of ``aims``, of the searches of one sampler at one budget."""
     if not searches:
         return ["", "", "", 0]
-    best = [max(scores) for scores in searches]
-    reached = [
-        next((at + 1 for at, score in enumerate(scores) if aim is not None and score >= aim), None)
-        for scores in searches
-    ]
-    last = f"> {max(map(len, searches))}"
-    words = ", ".join(last if count is None else str(count) for count in reached)
+    best, aim = [max(scores) for scores in searches], statistics.median(aims) if aims else float("inf")
+    reached = [next((str(at + 1) for at, score in enumerate(row) if score >= aim), f"> {len(row)}") for row in searches]
     spread = f" ({min(best):.4f} to {max(best):.4f})" if len(best) > 1 else ""
     mean = float(np.mean([np.mean(scores) for scores in searches]))
-    return [f"{statistics.median(best):.4f}{spread}", f"{mean:.4f}", words, len(best)]
+    return [f"{statistics.median(best):.4f}{spread}", f"{mean:.4f}", ", ".join(reached), len(best)]
 
 
 def main() -> None:
@@ -143,6 +156,7 @@ def main() -> None:
     parser.add_argument("--samplers", nargs="+", default=[*Sampler.members()], help="kinds")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25], help="of the dense MACs")
     parser.add_argument("--candidates", type=int, default=100, help="that every search scores")
+    parser.add_argument("--refit", action="store_true", help="as in the default race")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")

@@ -32,6 +32,8 @@ class ConditionalSampler(Sampler):
     Widths are drawn uniformly, and their costs computed; each group's widths among the draws inside the band, or among
     those nearest to it, are its marginal. Candidates are drawn from the marginals and kept where they lie inside; what
     is still missing then is moved inside. Uniform widths come first.
+
+    Use it where candidates are to be spread as random networks of this cost are, to hold scorers against each other.
     """
 
     kind: Literal["conditional"] = "conditional"

@@ -20,6 +20,8 @@ class DistortionDPSampler(SpreadTableSampler):
 
     The programme adds costs of single groups; of its optima at all budgets the one is taken whose true cost is nearest.
     Further candidates are optima of curves times random factors, as far as one can trust curves.
+
+    Use it where few candidates can be scored: the second is the optimum of the table, the others lie around it.
     """
 
     kind: Literal["distortion_dp"] = "distortion_dp"

@@ -25,6 +25,8 @@ class PoolSampler(ConditionalSampler):
     other candidate is a member of the pool, drawn with chances :math:`\operatorname{softmax}(z / t)` of its
     standardised score z, of which some groups are drawn anew. All are moved onto the budget. Both p and t fall from 1
     to 0.01 while the search runs.
+
+    Use it where the search is to keep many good candidates in play and turns to the best only at its end.
     """
 
     learns = True

@@ -17,6 +17,8 @@ class SensitivitySampler(SpreadTableSampler):
 
     Every group takes its smallest width whose error is not above the threshold, as NVIDIA ModelOpt's FastNAS narrows
     its space by one. Further candidates have thresholds times random factors, another for each group.
+
+    Use it for a first answer without a search: it tells which groups the network can spare.
     """
 
     kind: Literal["sensitivity"] = "sensitivity"

@@ -23,6 +23,8 @@ class SPDYSampler(TableSampler):
     The first generation has random coefficients; each later one those of the best candidate, a few of them drawn anew,
     and fewer the longer nothing was better. The coefficients of widths are those that they are optimal
     for, the marginal cost of a channel over its marginal error, so that nothing but widths and scores has to be kept.
+
+    Use it where a hundred candidates and more can be scored, and random widths are too wild to be worth scoring.
     """
 
     learns = True
@@ -37,7 +39,7 @@ class SPDYSampler(TableSampler):
     patience: Annotated[int, Field(ge=1)] = 32
     """Candidates without a better one before one coefficient fewer is drawn anew."""
     refitted: bool = True
-    """See the samplers by error tables; the paper measures after a refit."""
+    """Whether layers that read a narrowed group are refitted before its error is measured, as in the paper."""
 
     def wanted(self, count: int, history: "SearchHistory | None") -> int:
         """See the base; one generation at a time."""

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 
 class SurrogateSampler(BudgetSampler):
-    """Expected improvement of a Bayesian ridge regression of scores on widths (Jones et al. 1998; DONNA, 2012.08859).
+    """Expected improvement of a Bayesian ridge regression of scores on widths (Jones et al. 1998).
 
-    Features are each group's share of channels and its square. The first generation is drawn as ``budget`` draws; for
-    each later one many are drawn, half of them at random and half as children of the best, and those with the largest
-    expected improvement on the best score are proposed. It needs scikit-learn (``eyas[pipeline]``).
+    As DONNA predicts accuracies (Moons et al. 2021, arXiv:2012.08859). Features are each group's share of channels and
+    its square. The first generation is drawn as ``budget`` draws; for each later one many are drawn, half of them at
+    random and half as children of the best, and those with the largest expected improvement on the best score are
+    proposed. It needs scikit-learn (``eyas[pipeline]``).
+
+    Use it where scoring one candidate takes much longer than fitting a regression: large networks, rungs that train.
     """
 
     learns = True
