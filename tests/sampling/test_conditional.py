@@ -11,7 +11,7 @@ from eyas.sampling.budget import Budget
 from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.samplers.conditional import draw_from, fit_marginals
-from eyas.sampling.samplers.pool import decayed, priorities
+from eyas.sampling.samplers.prioritised_pool import decayed, priorities
 from eyas.sampling.search_history import SearchHistory
 from tests.sampling.spaces import Chain
 
