@@ -28,6 +28,8 @@ FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "
     "latency": "sample.latency_profile",
     "table": "sample.latency_profile",
     "metric": "sample.budget",
+    "images": "the images of the calibration split",
+    "levels": "sample.sampler.levels",
     "example_inputs": EXAMPLE_INPUTS,
     "output": "baseline.output",
 }

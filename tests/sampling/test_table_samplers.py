@@ -35,7 +35,9 @@ def ask(kind, space=DEEP, share=0.5, count=2, **how):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_without_a_table_it_says_who_makes_one(kind):
-    with pytest.raises(ParameterError, match=f"sampler '{kind}' allocates by errors .*: give `table`, as `measure`"):
+    with pytest.raises(
+        ParameterError, match=f"sampler '{kind}' allocates by errors .*: give it the table that it measures"
+    ):
         Sampler.parse(kind).ask(DEEP, Budget.of(DEEP, "macs", 0.5), 2, seed=0)
 
 

@@ -76,7 +76,7 @@ class TableSampler(Sampler):
             ParameterError: there is no ``table``.
         """
         if table is None:
-            msg = f"sampler {self.kind!r} allocates by errors of the dense network: give `table`, as `measure` makes it"
+            msg = f"sampler {self.kind!r} allocates by errors of the dense network: give it the table that it measures"
             raise ParameterError(msg)
         placement = Placement(space, budget)
         placement.check_reachable()
