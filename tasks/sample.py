@@ -24,7 +24,7 @@ from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 _IMAGES = 4096  # of the calibration split, at most: as many as rank channels in score where nothing else is said
 _log = logging.getLogger(__name__)
 
-FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width")} | {
+FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "round_to", "min_width", "depth")} | {
     "latency": "sample.latency_profile",
     "table": "sample.latency_profile",
     "metric": "sample.budget",
