@@ -10,6 +10,7 @@ from typing import Any
 from rich.markup import escape
 
 from eyas.cli.run_view import RunView
+from eyas.config.override import Override
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.report import read_results, verdict_on
@@ -17,8 +18,8 @@ from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
-from tasks.next_command import next_command, plain_command
-from tasks.report import json_result, print_verdict, shown_path
+from tasks.next_command import next_command, plain_command, shown_path
+from tasks.report import json_result, print_verdict
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -133,7 +134,7 @@ def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
     return min(good, key=lambda pair: pair[1].winner.macs, default=(None, None))[0]
 
 
-def require_ready(workspaces: Sequence[Workspace], *, wait: bool) -> None:
+def require_ready(workspaces: Sequence[Workspace], overrides: Sequence[Sequence[Override]], *, wait: bool) -> None:
     """Refuse the whole sweep where one of its profiles could not run: before anything has.
 
     Raises:
@@ -143,9 +144,9 @@ def require_ready(workspaces: Sequence[Workspace], *, wait: bool) -> None:
     from tasks.preflight import look
 
     faults: list[str] = []
-    for workspace in workspaces:
+    for workspace, own in zip(workspaces, overrides, strict=True):
         try:
-            look(workspace).require()
+            look(workspace, own).require()
         except ParameterError as error:
             faults.append(str(error))
     if faults:

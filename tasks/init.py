@@ -9,13 +9,14 @@ import models
 from eyas.config import expand
 from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
-from eyas.errors import BadInputError, EyasError, ParameterError
+from eyas.errors import BadInputError, EyasError
 from eyas.networks.architectures import Architecture
 from eyas.storage.addresses import parse
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
 from tasks.images_look import ImagesLook, look_at_images, read_images
 from tasks.init_answers import Ask, InitAnswers, budget_limits, image_side
+from tasks.init_places import new_file
 from tasks.network_look import (
     KNOWN,
     Normalisation,
@@ -87,17 +88,7 @@ class Init:
         return check(default)
 
     def _new_file(self, text: str) -> Path:
-        path = (self.start / text).resolve()
-        if path.suffix not in {".yaml", ".yml"}:
-            msg = f"{text} is no name of a parameter file: let it end in .yaml"
-            raise ParameterError(msg)
-        if not path.parent.is_dir():
-            msg = f"{text}: there is no folder {path.parent}"
-            raise ParameterError(msg)
-        if path.exists() and not self.answers.force:
-            msg = f"{text} is there already: choose another name, or give --force to replace it"
-            raise ParameterError(msg)
-        return path
+        return new_file(self.start, text, force=self.answers.force)
 
     def _images(self, text: str) -> ImagesLook:
         return look_at_images(self._address(text), self.root)

@@ -1,7 +1,6 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +25,10 @@ from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import next_command
+from tasks.next_command import next_command, shown_path
 from tasks.prefect_pages import show_result
-from tasks.record import log_report, log_result, name_of, open_store
+from tasks.record import log_report, log_result, name_of
+from tasks.tracking_store import open_store
 from tasks.users_code import folders_of_code, with_python_path
 from tasks.workspace import Workspace
 
@@ -125,13 +125,6 @@ def json_result(workspace: Workspace, version: str | None, run_id: str, log: Pat
         "report": str(workspace.artifacts / "report" / "report.html"),
         "log": str(log),
     }
-
-
-def shown_path(path: Path) -> str:
-    """A path as seen from where the user stands, if it lies below."""
-    start = Path(os.environ.get("PWD", Path.cwd())).resolve()
-    resolved = path.resolve()
-    return os.path.relpath(resolved, start) if resolved.is_relative_to(start) else str(resolved)
 
 
 def next_step(workspace: Workspace, version: str) -> str:

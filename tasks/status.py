@@ -8,7 +8,7 @@ from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, read_status
-from tasks.record import open_store
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
 

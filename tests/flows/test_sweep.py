@@ -121,7 +121,8 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
         comparison_commands.sweep(None, [], ["sample.budgt.macs=0.5,0.25"], **how)
     with pytest.raises(ParameterError) as refused:
         comparison_commands.sweep(None, [], ["sample.budget.macs=0.5,-1,few"], **how)
-    assert "sample.budget.macs: Input should be greater than 0; given: -1" in str(refused.value)
+    typed = "--sweep sample.budget.macs=0.5,-1,few (sample.budget.macs=-1)"
+    assert f"{typed}: Input should be greater than 0; given: -1" in str(refused.value)
     assert "given: 'few'" in str(refused.value), "every wrong value is told"
 
 
@@ -133,9 +134,9 @@ def test_a_profile_that_could_not_run_or_is_held_refuses_the_whole_sweep(
     from tasks.preflight import Preflight
 
     faults = {workspaces[1].name: ("fetch.train: gone",)}
-    monkeypatch.setattr(preflight, "look", lambda one: Preflight(one.name, faults.get(one.name, ())))
+    monkeypatch.setattr(preflight, "look", lambda one, _: Preflight(one.name, faults.get(one.name, ())))
     with pytest.raises(ParameterError, match="fetch.train: gone"):
-        sweep.require_ready(workspaces, wait=False)
+        sweep.require_ready(workspaces, [()] * 3, wait=False)
     faults.clear()
     with workspaces[2]._held(wait=False), pytest.raises(BusyError):
-        sweep.require_ready(workspaces, wait=False)
+        sweep.require_ready(workspaces, [()] * 3, wait=False)

@@ -18,7 +18,7 @@ from eyas.operations.tracking import Version
 from tasks import compare
 from tasks.compare import compare_named, log_comparison
 from tasks.compared_networks import _said
-from tasks.record import open_store
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, enter, write_lock
 

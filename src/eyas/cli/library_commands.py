@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.cli.options import AsJson, ParamsFile
 from eyas.cli.project import find_project
 
@@ -34,6 +35,9 @@ def inspect(
       eyas inspect --model resnet20 --input 1,3,32,32
       eyas inspect --model my_package.networks:build --input 1,3,128,128 --ignore head.*
     """
+    parse_arguments(arguments)
+    for text in inputs:
+        parse_shape(text)
     from eyas.cli.search_space import search_space
 
     # Networks of the user lie beside them, those of a project in its models/.
@@ -44,7 +48,7 @@ def inspect(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Its folder, or its .tar.gz.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, help="Its folder, or its .tar.gz.")],
 ) -> int:
     """Whether a bundle is as it was made, and answers on this machine as it should.
 

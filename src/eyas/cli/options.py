@@ -18,6 +18,8 @@ ParamsFile = Annotated[
     typer.Option(
         "--params",
         metavar="FILE",
+        exists=True,
+        dir_okay=False,
         resolve_path=True,
         help="Parameters of a profile [default: the project's params.yaml].",
     ),

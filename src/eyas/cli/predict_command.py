@@ -12,7 +12,8 @@ from eyas.cli.project import hand_over
 def predict(
     *,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", resolve_path=True, help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGE...", exists=True, resolve_path=True, help="Image files, or folders of them."),
     ],
     params: ParamsFile = None,
     overrides: Overrides = None,
