@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,8 +48,10 @@ class Sweep:
             how: ``wait`` and ``register`` of the flow.
         """
         profiles = zip(self.workspaces, self.labels, overrides, strict=True)
+        start = time.monotonic()
         for number, (workspace, label, own) in enumerate(profiles, start=1):
-            view.show(f"[bold]{escape(label)}[/]  ({number} of {len(self.workspaces)})")
+            left = time_left(time.monotonic() - start, number - 1, len(self.workspaces))
+            view.show(f"[bold]{escape(label)}[/]  (profile {number} of {len(self.workspaces)}{left})")
             try:
                 with explained():
                     self.outcomes[workspace.name] = pipeline(params_file, own, None, **how)
@@ -125,6 +128,14 @@ class Sweep:
             "comparison": comparison.as_dict() if comparison else None,
         }
         return json.dumps(content, indent=2)
+
+
+def time_left(seconds: float, done: int, profiles: int) -> str:
+    """What the other profiles will take if they take as long as those that are done; empty before the first is."""
+    if not done:
+        return ""
+    minutes = seconds / done * (profiles - done) / 60
+    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
 
 
 def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:

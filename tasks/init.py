@@ -203,7 +203,15 @@ class Init:
             right = f"the weights are right for {100 * reading.accuracy:.1f} % of {reading.images} images"
             comments["mean"] = f"{way.name}: the best of {reading.tried} that were tried"
             comments["std"] = right
-            self.say(f"reading   {size} x {size}, mean and std {way.name}, the best of {reading.tried}: {right}")
+            second = f"{reading.next_best} {100 * reading.next_accuracy:.1f} %, {reading.margin:.1f} points behind"
+            chosen = f"mean and std {way.name}, the best of {reading.tried}"
+            self.say(f"reading   {size} x {size}, {chosen}: {right}; then {second}")
+            if reading.is_close:
+                comments["std"] = f"{right}; {reading.next_best} is too close to tell: see the training code"
+                self.say(
+                    f"caution   {reading.images} images do not tell the two apart: take mean and std from the code that "
+                    "trained the weights"
+                )
             if reading.accuracy < 2 / classes:
                 self.say(
                     "caution   that is little: is --image-size another, or the order of classes, than in training?"

@@ -23,6 +23,7 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, one_line
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS
+from tasks.status import what_is_known
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
@@ -117,7 +118,8 @@ def _network(workspace: Workspace, asked: str | None) -> Iterator[tuple[str, Seq
         if version is None:
             yield _last_run(workspace)
             return
-        yield str(version), *_opened(model_registry.download(store, version, Path(scratch)))
+        name = ", ".join([str(version), *what_is_known(version)])
+        yield name, *_opened(model_registry.download(store, version, Path(scratch)))
 
 
 def _version(store: MlflowStore, model: str, asked: str | None) -> Version | None:

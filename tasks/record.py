@@ -21,6 +21,7 @@ from eyas.operations.run_name import run_name
 from eyas.operations.tracking.live_stage import LiveStage
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs, end_stages
 from tasks.dvc_cli import StageError, StageResult
+from tasks.profile_name import profile_title
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
@@ -64,7 +65,8 @@ def start_run(workspace: Workspace) -> str:
 def name_of(workspace: Workspace) -> str:
     """What a run of the workspace is called, on MLflow's pages and on Prefect's."""
     params = workspace.params
-    return run_name(workspace.name, params.register_.model, params.sample.budget.limits)
+    spelt = profile_title(workspace.name, workspace.arguments, short=False)
+    return run_name(spelt, params.register_.model, params.sample.budget.limits)
 
 
 def shown_params(params: PipelineParams) -> dict[str, Any]:

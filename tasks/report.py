@@ -79,7 +79,7 @@ def print_summary(
     console.print()
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
-    console.print(console_table(result_rows(results), workspace.name))
+    console.print(console_table(result_rows(results), workspace.title))
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))

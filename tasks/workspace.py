@@ -29,7 +29,15 @@ from eyas.config.override import parse_overrides
 from eyas.config.plugins import find_modules_of
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
-from tasks.profile_name import DEFAULT, check_name, former_folder, profile_of, profile_overrides, workspace_folder
+from tasks.profile_name import (
+    DEFAULT,
+    check_name,
+    former_folder,
+    profile_of,
+    profile_overrides,
+    profile_title,
+    workspace_folder,
+)
 from tasks.workspace_files import require_origin, write_origin, write_workspace
 
 log = logging.getLogger(__name__)
@@ -64,6 +72,11 @@ class Workspace:
     def command(self) -> str:
         """What to type for the same run."""
         return shlex.join(["eyas", "run", *self.arguments])
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return profile_title(self.name, self.arguments)
 
     @property
     def artifacts(self) -> Path:

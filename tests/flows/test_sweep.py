@@ -57,7 +57,10 @@ def swept(
 def test_every_profile_runs_once_in_order(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     one, view, calls = swept(workspaces, monkeypatch, None)
     assert calls == [([seed], {"wait": False, "register": True}) for seed in SEEDS]
-    assert view.lines == [f"[bold]{seed}[/]  ({number} of 3)" for number, seed in enumerate(SEEDS, start=1)]
+    left = ["", *[", less than a minute left"] * 2]
+    assert view.lines == [
+        f"[bold]{seed}[/]  (profile {number} of 3{left[number - 1]})" for number, seed in enumerate(SEEDS, start=1)
+    ]
     assert (one.status, [*one.outcomes]) == (0, [workspace.name for workspace in workspaces])
 
 
@@ -140,3 +143,16 @@ def test_a_profile_that_could_not_run_or_is_held_refuses_the_whole_sweep(
     faults.clear()
     with workspaces[2]._held(wait=False), pytest.raises(BusyError):
         sweep.require_ready(workspaces, [()] * 3, wait=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "words"),
+    [
+        (0.0, 0, ""),
+        (300.0, 1, ", about 10 min left"),
+        (300.0, 2, ", about 2 min left"),
+        (9.0, 2, ", less than a minute left"),
+    ],
+)
+def test_the_time_that_a_sweep_will_still_take(seconds: float, done: int, words: str) -> None:
+    assert sweep.time_left(seconds, done, 3) == words

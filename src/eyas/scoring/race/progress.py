@@ -57,15 +57,16 @@ class RaceProgress:
 
     def text(self) -> str:
         """One line for a progress bar."""
-        best = f", best {self._leader[1]:.4f} (candidate {self._leader[0]})" if self._leader[0] >= 0 else ""
-        return f"rung {self._rung + 1}/{len(self._rungs)}, {self._pace()}{best}"
+        best = f", best {self._leader[1]:.4f}" if self._leader[0] >= 0 else ""
+        here = f"{self._entries[self._rung]} candidates on {self._rungs[self._rung].images} images"
+        return f"rung {self._rung + 1} of {len(self._rungs)} ({here}): {self._pace()}{best}"
 
     def _pace(self) -> str:
         if not self._measured:
             return f"{self._done} from the journal"
         seconds = max(self._seconds, 1e-9)
         left = self._images_left() * seconds / self._images
-        return f"{self._measured / seconds:.1f} candidates/s, {_duration(left)} left"
+        return f"{self._measured / seconds:.1f}/s, {_duration(left)} left"
 
     def _total(self) -> int:
         behind = self._done - self._done_here

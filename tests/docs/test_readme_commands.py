@@ -1,0 +1,103 @@
+"""The shell lines of README.md: the cheap ones run as printed, in a checkout of their own, on photographs of its own.
+
+Run: ``eyas init``, ``eyas run --check``, ``eyas inspect``, ``eyas doctor``. Only parsed, by the command's own parser and
+the names that its overrides may have: ``eyas run`` and ``eyas run --sweep`` (whole runs), ``eyas predict``, ``eyas
+promote`` and ``eyas compare`` (they need a version, or two results). Of ``make run`` and ``make test`` it is only asked
+whether make knows them.
+"""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+import yaml
+
+import models
+from eyas.cli.app import app
+from eyas.config import parse_params
+from eyas.config.first_look import look_at_names
+from tasks.sweep_values import sweep_items
+from tests.integration.conftest import ROOT, Checkout
+from tests.support.colour_bundle import photograph
+
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = [block for block in re.findall(r"```\n(.*?)```", TEXT, re.S) if re.match(r"make|\.venv/bin/eyas", block)]
+LINES = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [shlex.split(line)[1:] for line in LINES if line.startswith(".venv/bin/eyas ")]
+PACKAGE = """
+from torch import nn
+
+
+def build(num_classes=2):
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes)
+    )
+"""
+PARTS = ("flows", "tasks", "models", "src", "dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore")
+
+
+def cheap(words: list[str]) -> bool:
+    return words[0] in {"init", "inspect", "doctor"} or "--check" in words
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """What the commands need of the checkout, with photographs, weights and a package of the user's own."""
+    folder = tmp_path_factory.mktemp("readme") / "eyas"
+    for name in PARTS:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    for split, images in (("train", range(30)), ("test", range(30, 36))):
+        for colour in ("red", "green"):
+            place = folder / "photos" / split / colour
+            place.mkdir(parents=True)
+            for number in images:
+                photograph(colour, (16, 18), number).save(place / f"{number}.png")
+    photograph("red", (20, 20)).save(folder / "photo.png")
+    torch.save(models.build("resnet8", 2, width=4).state_dict(), folder / "dense.pt")
+    (folder / "my_package").mkdir()
+    (folder / "my_package" / "networks.py").write_text(PACKAGE)
+    return Checkout(folder)
+
+
+def test_the_cheap_ones_run_in_the_order_of_the_page(checkout: Checkout) -> None:
+    told = {words[0]: checkout.run("eyas.cli", *words) for words in COMMANDS if cheap(words)}
+    assert list(told) == ["init", "run", "inspect", "doctor"]
+    assert "\nwrote     mine.yaml\n" in told["init"]
+    assert told["run"].startswith("mine can run: looked at parameters, data, checkpoint")
+    assert "1 group" in told["inspect"]
+    assert told["doctor"].endswith("a run can start: eyas run\n")
+
+
+def test_every_one_is_understood(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(checkout.folder)
+    Path("mine.yaml").touch()
+    group = typer.main.get_command(app)
+    for words in COMMANDS:
+        name, command, rest = group.resolve_command(typer.Context(group), words)  # type: ignore[attr-defined]
+        read = command.make_context(name, rest).params
+        swept = [item for sweep in read.get("sweep") or () for item in sweep_items(sweep)]
+        look_at_names(Path("params.yaml"), [*(read.get("overrides") or ()), *swept])
+
+
+def test_make_knows_what_is_typed() -> None:
+    targets = [line.split()[1] for line in LINES if line.startswith("make ")]
+    assert targets == ["run", "test"]
+    for target in targets:
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+def test_the_parameter_file_is_one() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
+    assert parse_params(yaml.safe_load(block)).sample.budget.limits == {"macs": 0.4}
+
+
+def test_nothing_that_is_typed_is_left_out() -> None:
+    assert len(COMMANDS) == TEXT.count("\n.venv/bin/eyas ")
+    assert sum(map(cheap, COMMANDS)) == 4
+    assert len(BLOCKS) == 3
