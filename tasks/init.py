@@ -208,10 +208,8 @@ class Init:
             self.say(f"reading   {size} x {size}, {chosen}: {right}; then {second}")
             if reading.is_close:
                 comments["std"] = f"{right}; {reading.next_best} is too close to tell: see the training code"
-                self.say(
-                    f"caution   {reading.images} images do not tell the two apart: take mean and std from the code that "
-                    "trained the weights"
-                )
+                advice = "take mean and std from the code that trained the weights"
+                self.say(f"caution   {reading.images} images do not tell the two apart: {advice}")
             if reading.accuracy < 2 / classes:
                 self.say(
                     "caution   that is little: is --image-size another, or the order of classes, than in training?"

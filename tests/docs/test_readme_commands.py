@@ -1,9 +1,9 @@
 """The shell lines of README.md: the cheap ones run as printed, in a checkout of their own, on photographs of its own.
 
-Run: ``eyas init``, ``eyas run --check``, ``eyas inspect``, ``eyas doctor``. Only parsed, by the command's own parser and
-the names that its overrides may have: ``eyas run`` and ``eyas run --sweep`` (whole runs), ``eyas predict``, ``eyas
-promote`` and ``eyas compare`` (they need a version, or two results). Of ``make run`` and ``make test`` it is only asked
-whether make knows them.
+Run: ``eyas init``, ``eyas run --check``, ``eyas inspect``, ``eyas doctor``. Only parsed, by the command's own parser
+and the names that its overrides may have: ``eyas run`` and ``eyas run --sweep`` (whole runs), ``eyas predict``,
+``eyas promote`` and ``eyas compare`` (they need a version, or two results). Of ``make run`` and ``make test`` it is
+only asked whether make knows them.
 """
 
 import re
@@ -33,9 +33,8 @@ from torch import nn
 
 
 def build(num_classes=2):
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes)
-    )
+    features = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+    return nn.Sequential(features, nn.Flatten(), nn.Linear(8, num_classes))
 """
 PARTS = ("flows", "tasks", "models", "src", "dvc.yaml", "params.yaml", ".dvc/config", ".dvcignore")
 
