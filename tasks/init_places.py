@@ -24,7 +24,7 @@ def look_at_places(start: Path, said: Mapping[str, Any]) -> None:
         is_path = text and not text.startswith("$") and not set(text) & set(":*?[")
         is_word = option == "test" and text.isidentifier()  # such as from_train
         if is_path and not is_word and not (start / Path(text).expanduser()).exists():
-            msg = f"--{option}: {text} does not exist"
+            msg = f"--{option}: {text}: there is no such file or folder"
             raise BadInputError(msg)
 
 

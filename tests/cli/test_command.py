@@ -163,7 +163,6 @@ def test_a_network_beside_the_user_is_inspected_anywhere(tmp_path: Path) -> None
 
 
 def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
-    (project / "below" / "mine.yaml").write_text("")
     status, output, _ = call(project / "below", "run", "--params", "mine.yaml", "--no-register")
     assert status == 0
     _, arguments, options = json.loads(output)
@@ -176,7 +175,6 @@ def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["run", "--params", "nothing.yaml"],
         ["predict", "nothing.png"],
         ["bench", "nothing.onnx"],
         ["verify", "nothing"],
@@ -187,8 +185,7 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_handed_over(project
     (project / "flows" / "commands.py").write_text("raise AssertionError\n")
     status, output, errors = call(project, *arguments)
     assert (status, output) == (2, "")
-    assert re.search(rf"{re.escape(arguments[-1])}' does not exist", errors)
-    assert errors.startswith(f"Usage: eyas {arguments[0]}")
+    assert errors == f"error: {arguments[-1]}: there is no such file or folder\n"
 
 
 def test_an_interrupted_command_says_what_that_means(project: Path) -> None:
@@ -382,9 +379,8 @@ def test_every_command_of_the_project_takes_what_it_is_handed(
         monkeypatch.setattr(commands, name, stand_in(name))
     for name in (*names, "init"):
         assert main([name]) == 0
-    monkeypatch.chdir(tmp_path)
-    Path("cat.png").write_bytes(b"")
-    assert main(["predict", "cat.png", "--top", "2"]) == 0
+    (tmp_path / "cat.png").touch()
+    assert main(["predict", str(tmp_path / "cat.png"), "--top", "2"]) == 0
     assert asked["predict"].arguments["images"] == [tmp_path / "cat.png"]
     assert set(asked) == {*names, "init", "predict"}
     assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eyas.cli.options import require_there
 from eyas.cli.project import find_project
 from eyas.errors import ParameterError
 
@@ -19,9 +20,7 @@ def bench(
     *,
     files: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FILE...", exists=True, help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2."
-        ),
+        typer.Argument(metavar="FILE...", help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2."),
     ],
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each, after a tenth as many.")] = 100,
     threads: Annotated[
@@ -56,6 +55,7 @@ def bench(
         msg = f"--plot {plot}: give a name that ends in {' or '.join(PICTURES)}"
         raise ParameterError(msg)
     sizes = _sizes(shape)
+    require_there(*files)
     from rich.console import Console
 
     from eyas.deploy.latency.model_bench import bench as measure

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eyas.cli.network_arguments import parse_arguments, parse_shape
-from eyas.cli.options import AsJson, ParamsFile
+from eyas.cli.options import AsJson, ParamsFile, require_there
 from eyas.cli.project import find_project
 
 
@@ -48,7 +48,7 @@ def inspect(
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", exists=True, help="Its folder, or its .tar.gz.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Its folder, or its .tar.gz.")],
 ) -> int:
     """Whether a bundle is as it was made, and answers on this machine as it should.
 
@@ -60,6 +60,7 @@ def verify(
       eyas verify artifacts/export/bundle
       eyas verify bundle.tar.gz
     """
+    require_there(bundle)
     from eyas.deploy.bundle.verification import verify_bundle
 
     verified = verify_bundle(bundle)
@@ -92,6 +93,8 @@ def catalogue(
       eyas catalogue score
       eyas catalogue sampler --params mine.yaml
     """
+    if params:
+        require_there(params)
     from eyas.cli.api import api
     from eyas.cli.catalogue import chapters, find
     from eyas.cli.reference import details, listing, reference
