@@ -123,6 +123,11 @@ def promote(
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
+    if version and version.isdigit():  # one that is not there need not wait for Prefect
+        from eyas.operations.tracking.model_registry import get_version
+        from tasks.tracking_store import open_store
+
+        get_version(open_store(workspace), workspace.params.register_.model, version)
     from flows.promote import promote as flow
 
     attend(workspace)

@@ -113,5 +113,7 @@ def test_a_wrong_value_is_told_as_the_options_that_brought_it() -> None:
 
 def test_a_fault_of_a_whole_section_names_the_option_within_it() -> None:
     items = ["sample.budget.macs=1"]
-    with pytest.raises(ParameterError, match=r"^--set sample.budget.macs=1: sample.budget: macs 1 is all that"):
+    with pytest.raises(
+        ParameterError, match=r"^mine.yaml with --set sample.budget.macs=1: sample.budget: macs 1 is all that"
+    ):
         parse_params(apply_overrides({}, items), "mine.yaml", parse_overrides(items))

@@ -133,8 +133,10 @@ def _told(faults: Sequence[tuple[Loc, str]], where: str, overrides: Sequence[Ove
             of_file.append(f"  {place}: {reason}")
         elif all(".".join(override.place) == place for override in setting):
             of_options.append(f"{typed}: {reason}")
-        else:
+        elif any(len(override.place) <= len(loc) for override in setting):
             of_options.append(f"{typed}: {place}: {reason}")
+        else:  # the whole may be at odds without the option, too
+            of_options.append(f"{where} with {typed}: {place}: {reason}")
     return "\n".join([*of_options, *([f"{where}:", *of_file] if of_file else [])])
 
 
