@@ -114,7 +114,8 @@ def _swept(
     """Overrides and workspace of each profile of a sweep; every wrong value is told at once."""
     typed = _typed(sweeps)
     profiles = [[*overrides, *items] for items in swept_overrides(sweeps, overrides)]
-    look_at_names(parameter_file(params), [*overrides, *typed], typed)
+    named = {sweep_items(sweep)[0]: f"--sweep {sweep}" for sweep in sweeps}
+    look_at_names(parameter_file(params), [*overrides, *named], named)
     from tasks.workspace import open_workspace
 
     workspaces, faults = [], []

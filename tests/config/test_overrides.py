@@ -117,3 +117,12 @@ def test_a_fault_of_a_whole_section_names_the_option_within_it() -> None:
         ParameterError, match=r"^mine.yaml with --set sample.budget.macs=1: sample.budget: macs 1 is all that"
     ):
         parse_params(apply_overrides({}, items), "mine.yaml", parse_overrides(items))
+
+
+def test_a_name_that_there_is_not_is_the_options_alone() -> None:
+    items = ["smple.x=1", "finetune.recipe.bach_size=8"]
+    with pytest.raises(ParameterError) as told:
+        parse_params(apply_overrides({}, items), "mine.yaml", parse_overrides(items))
+    first, second = sorted(str(told.value).splitlines(), reverse=True)
+    assert first.startswith("--set smple.x=1: smple: no such parameter (did you mean 'sample'?)")
+    assert second.startswith("--set finetune.recipe.bach_size=8: no such parameter (did you mean 'batch_size'?)")

@@ -8,10 +8,10 @@ MARK = " left"
 
 
 class TimeLeft(TimeRemainingColumn):
-    """``0:01:40 left``, as the pace so far has it; nothing where that is unknown, or where the text says it."""
+    """``0:01:40 left``, as the pace so far has it; nothing where that is unknown or none, or where the text says it."""
 
     def render(self, task: Task) -> Text:
         """Beside one bar."""
-        if task.time_remaining is None or MARK in task.fields["text"]:
+        if not task.time_remaining or MARK in task.fields["text"]:
             return Text("")
         return super().render(task).append(MARK)

@@ -29,8 +29,8 @@ from eyas.errors import ParameterError
 from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
 
-Loc = tuple[str | int, ...]
-"""A place in the parameters, as pydantic tells it."""
+UNKNOWN = "extra_forbidden"
+"""What pydantic calls a name that there is not."""
 
 
 class PipelineParams(Section):
@@ -98,8 +98,7 @@ def parse_params(content: Any, where: str = "params", overrides: Sequence[Overri
         else:
             require_no_labels(params.fetch, params.baseline, params.score, params.finetune)
     except ValidationError as error:
-        faults = [(fault["loc"], _reason(fault, content)) for fault in error.errors()]
-        raise ParameterError(_told(faults, where, overrides)) from error
+        raise ParameterError(_told(error.errors(), content, where, overrides)) from error
     except ParameterError as error:
         options = "".join(f", {redact(override.typed)}" for override in overrides)
         raise ParameterError(f"{where}{options}:\n{error}") from error
@@ -123,27 +122,29 @@ def expand(address: str) -> str:
     return expanded
 
 
-def _told(faults: Sequence[tuple[Loc, str]], where: str, overrides: Sequence[Override]) -> str:
-    """A line per fault: first those of options, then those of the file."""
+def _told(faults: Sequence[Any], content: Any, where: str, overrides: Sequence[Override]) -> str:
+    """A line per fault of pydantic's: first those of options, then those of the file."""
     of_options, of_file = [], []
-    for loc, reason in faults:
+    for fault in faults:
+        loc, reason = fault["loc"], _reason(fault, content)
         place, setting = ".".join(map(str, loc)), [override for override in overrides if override.sets(loc)]
         typed = redact(", ".join(override.typed for override in setting))
+        above = all(len(override.place) > len(loc) for override in setting)
         if not setting:
             of_file.append(f"  {place}: {reason}")
         elif all(".".join(override.place) == place for override in setting):
             of_options.append(f"{typed}: {reason}")
-        elif any(len(override.place) <= len(loc) for override in setting):
-            of_options.append(f"{typed}: {place}: {reason}")
-        else:  # the whole may be at odds without the option, too
+        elif above and fault["type"] != UNKNOWN:  # the whole may be at odds without the option, too
             of_options.append(f"{where} with {typed}: {place}: {reason}")
+        else:
+            of_options.append(f"{typed}: {place}: {reason}")
     return "\n".join([*of_options, *([f"{where}:", *of_file] if of_file else [])])
 
 
 def _reason(fault: Any, content: Any) -> str:
     """One pydantic error in words: what was given, what is allowed."""
     loc = fault["loc"]
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] == UNKNOWN:
         return no_such_parameter(loc, fields_of(model_at(PipelineParams, loc[:-1], content)))
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_type":

@@ -55,6 +55,10 @@ class Generations:
             return widths[:0]
         return self.sampler.ask(self.space, self.budget, left, seed=self.seed, history=SearchHistory(widths, scores))
 
+    def most(self, first: int) -> int:
+        """How many there will be at most, where so many were ``first``: others come if the sampler learns."""
+        return max(first, self.candidates) if self.sampler.learns else first
+
     def uniform(self) -> Widths:
         """The same share of every group, ``(1, G)``, which ``budget`` proposes first; no row where none fits."""
         placement = Placement(self.space, self.budget)
