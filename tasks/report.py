@@ -143,6 +143,7 @@ def next_step(workspace: Workspace, version: str) -> str:
 def print_verdict(console: "Console", verdict: Verdict) -> None:
     """The headline in colour, then every remark, as a terminal shows them."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    console.print(verdict.headline, soft_wrap=True, style=f"bold {style}", markup=False)
+    whole = not console.is_terminal  # a terminal would break words
+    console.print(verdict.headline, soft_wrap=whole, style=f"bold {style}", markup=False)
     for one in verdict.remarks:
-        console.print(f"- {one.text}", soft_wrap=True, markup=False)
+        console.print(f"- {one.text}", soft_wrap=whole, markup=False)

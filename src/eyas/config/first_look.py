@@ -23,8 +23,8 @@ def look_at_names(path: Path, overrides: Sequence[str] = (), typed: Mapping[str,
     parsed = parse_overrides([*dict.fromkeys(overrides)], typed)
     lines = [f"{one.typed}: {wrong}" for one in parsed if (wrong := unknown_name(one.place))]
     content = read_sections(path)
-    places = [(str(name),) for name in content]
-    places += [(str(name), str(field)) for name, part in content.items() if isinstance(part, dict) for field in part]
+    places = [[str(name)] for name in content]
+    places += [[str(name), str(field)] for name, part in content.items() if isinstance(part, dict) for field in part]
     wrong_names = dict.fromkeys(filter(None, map(unknown_name, places)))
     if wrong_names:
         lines += [f"{path}:", *(f"  {wrong}" for wrong in wrong_names)]
