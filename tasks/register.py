@@ -25,7 +25,7 @@ from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
 from tasks.search_space import SPACE
 from tasks.stage_metrics import stage_metrics
-from tasks.tracking_store import open_store
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.users_code import PYTHON_PATH, folders_of_code
 from tasks.workspace import Workspace
 
@@ -96,12 +96,6 @@ def register(
         extra_files=extra_files,
         alias=alias,
     )
-
-
-def candidate_alias(workspace: Workspace) -> CandidateAlias:
-    """Which version is the candidate of this profile."""
-    params = workspace.params
-    return CandidateAlias(workspace.name, params.sample.budget.limits, params.register_.alias)
 
 
 def candidate_name(workspace: Workspace) -> str:

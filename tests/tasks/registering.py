@@ -14,9 +14,9 @@ from eyas.deploy.exporters import Exporter
 from eyas.operations.tracking import model_registry
 from eyas.storage.digests import file_sha256
 from tasks.record import start_run
-from tasks.register import candidate_alias, register, workspace_lineage
+from tasks.register import register, workspace_lineage
 from tasks.stage import write_json
-from tasks.tracking_store import open_store
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
 
 Setting = Callable[..., Workspace]
