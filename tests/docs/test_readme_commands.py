@@ -25,7 +25,8 @@ from tests.integration.conftest import ROOT, Checkout
 from tests.support.colour_bundle import photograph
 
 TEXT = (ROOT / "README.md").read_text()
-BLOCKS = [block for block in re.findall(r"```\n(.*?)```", TEXT, re.S) if re.match(r"make|\.venv/bin/eyas", block)]
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
+BLOCKS = [block for language, block in FENCED if not language and re.match(r"make|\.venv/bin/eyas", block)]
 LINES = [line.partition("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 COMMANDS = [shlex.split(line)[1:] for line in LINES if line.startswith(".venv/bin/eyas ")]
 PACKAGE = """
@@ -65,7 +66,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 def test_the_cheap_ones_run_in_the_order_of_the_page(checkout: Checkout) -> None:
-    told = {words[0]: checkout.run("eyas.cli", *words) for words in COMMANDS if cheap(words)}
+    here = {"PWD": str(checkout.folder)}
+    told = {words[0]: checkout.run("eyas.cli", *words, environment=here) for words in COMMANDS if cheap(words)}
     assert list(told) == ["init", "run", "inspect", "doctor"]
     assert "\nwrote     mine.yaml\n" in told["init"]
     assert told["run"].startswith("mine can run: looked at parameters, data, checkpoint")
@@ -92,7 +94,7 @@ def test_make_knows_what_is_typed() -> None:
 
 
 def test_the_parameter_file_is_one() -> None:
-    (block,) = re.findall(r"```yaml\n(.*?)```", TEXT, re.S)
+    (block,) = (block for language, block in FENCED if language == "yaml")
     assert parse_params(yaml.safe_load(block)).sample.budget.limits == {"macs": 0.4}
 
 
