@@ -9,7 +9,7 @@ import pytest
 
 from eyas.errors import ParameterError, StorageError
 from eyas.operations.report import read_results
-from flows import comparison_commands, sweep
+from flows import comparison_commands, named_profile, sweep
 from flows.pipeline import Outcome
 from flows.sweep import Sweep, smallest_success
 from tasks.workspace import Workspace, open_workspace
@@ -115,7 +115,8 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
     workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = workspaces[0].root
-    monkeypatch.setattr(comparison_commands, "ROOT", root)
+    for module in (comparison_commands, named_profile):
+        monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
     how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
     with pytest.raises(
