@@ -40,7 +40,7 @@ def build(num_classes=2):
 TOLD = {
     "init": "wrote     mine.yaml\n",
     "run": "mine can run: looked at parameters, data, checkpoint",
-    "inspect": "1 group",
+    "inspect": "reachable down to",
     "doctor": "a run can start: eyas run",
 }
 """What each of the cheap ones must say."""
