@@ -5,14 +5,16 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
+from eyas.config.parameter_file import read_sections
 from flows.environment import ROOT
+from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, require_prefect
+from tasks.init_places import look_at_places
 
 if TYPE_CHECKING:
     from tasks.init_answers import Ask
@@ -31,21 +33,22 @@ def run(
     as_json: bool,
 ) -> int:
     """Bring a profile up to date and print the result."""
+    look_at_typed(params, overrides, name)
     attend = begin_prefect()
-    workspace = _checked(params, overrides, name)
-    _look(workspace)
+    workspace = checked(params, overrides, name)
+    _look(workspace, overrides)
     if not wait:
         workspace.refuse_if_busy()
     with _view("run", workspace.name, verbose=verbose, quiet=quiet) as view:
         from flows.pipeline import pipeline
-        from tasks.record import open_store
         from tasks.report import print_json, print_quietly, print_summary
+        from tasks.tracking_store import open_store
 
         open_store(workspace)  # what takes time is loaded, MLflow's database made, while the server comes up
         attend(workspace)
         view.take_log(is_news)
         with explained():
-            outcome = pipeline(_relative(params), overrides, name, wait=wait, register=register)
+            outcome = pipeline(relative(params), overrides, name, wait=wait, register=register)
     if as_json:
         print_json(workspace, outcome.version, outcome.run_id, view.log)
     elif quiet:
@@ -57,6 +60,7 @@ def run(
 
 def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
     """Write a parameter file to start from."""
+    look_at_places(start, said)
     from tasks.init import Init
     from tasks.init_answers import InitAnswers
 
@@ -69,9 +73,10 @@ def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
 
 def check(params: Path | None, overrides: Sequence[str], name: str | None) -> int:
     """Look for everything that would stop a run, and start nothing."""
+    read_sections(parameter_file(params))
     from tasks.preflight import look_closely
 
-    seen = look_closely(ROOT, _file(params), overrides, name)
+    seen = look_closely(ROOT, parameter_file(params), overrides, name)
     seen.require()
     print(seen.line())
     return 0
@@ -87,7 +92,7 @@ def retrain(
 
     with _view("retrain", workspace.name) as view, explained():
         view.take_log(is_news)
-        decision = flow(_relative(params), overrides, name, reason, force=force)
+        decision = flow(relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
     else:
@@ -107,9 +112,10 @@ def promote(
     report: Path | None,
 ) -> int:
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
+    look_at_typed(params, overrides, name)
     if not dry_run:
         attend = begin_prefect()
-    workspace = _checked(params, overrides, name)
+    workspace = checked(params, overrides, name)
     if dry_run:
         from eyas.errors import RefusedError
         from tasks.promote import promote as judge
@@ -117,36 +123,42 @@ def promote(
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
+    if version and version.isdigit():  # one that is not there need not wait for Prefect
+        from eyas.operations.tracking.model_registry import get_version
+        from tasks.tracking_store import open_store
+
+        get_version(open_store(workspace), workspace.params.register_.model, version)
     from flows.promote import promote as flow
 
     attend(workspace)
     place = str(report) if report else None
     with _view("promote", workspace.name) as view, explained():
         view.take_log(is_news)
-        decision = flow(_relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
+        decision = flow(relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
     print(decision.message)
     return 0
 
 
 def rollback(params: Path | None, overrides: Sequence[str], name: str | None, reason: str) -> int:
     """Make the previous champion the champion again."""
+    look_at_typed(params, overrides, name)
     attend = begin_prefect()
-    workspace = _checked(params, overrides, name)
+    workspace = checked(params, overrides, name)
     from flows.rollback import rollback as flow
 
     attend(workspace)
     with _view("rollback", workspace.name) as view, explained():
         view.take_log(is_news)
-        message = flow(_relative(params), overrides, name, reason)
+        message = flow(relative(params), overrides, name, reason)
     print(message)
     return 0
 
 
 def status(params: Path | None, overrides: Sequence[str], name: str | None) -> int:
     """Champion, previous, candidate, the last runs, and why; with a Prefect server, also runs that nobody takes."""
+    workspace = checked(params, overrides, name)
     from tasks.status import status_lines
 
-    workspace = _checked(params, overrides, name)
     print("\n".join(status_lines(workspace)))
     if os.environ.get("PREFECT_API_URL"):
         from flows.schedule_guard import status_line
@@ -169,10 +181,11 @@ def predict(
     as_json: bool,
 ) -> int:
     """Classes of image files; 1 where some cannot be read."""
+    workspace = checked(params, overrides, name)
     from tasks.predict import predict as answer
     from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
 
-    answers = answer(_checked(params, overrides, name), images, version)
+    answers = answer(workspace, images, version)
     print(json.dumps(as_dict(answers), indent=2) if as_json else "\n".join(prediction_lines(answers, top)))
     for line in unreadable_lines(answers):
         print(line, file=sys.stderr)
@@ -183,27 +196,30 @@ def reproduce(
     params: Path | None, overrides: Sequence[str], name: str | None, version: str | None, *, as_json: bool
 ) -> int:
     """What it takes to make a version again, each part verified; 1 where something is missing."""
+    workspace = checked(params, overrides, name)
     from tasks.reproduce import reproduce as look
 
-    needs = look(_checked(params, overrides, name), version)
+    needs = look(workspace, version)
     print(json.dumps(needs.as_dict(), indent=2) if as_json else "\n".join(needs.lines()))
     return 0 if needs.ready else 1
 
 
 def serve(params: Path | None, prefect_port: int, webhook_port: int | None) -> int:
     """Run schedules and the webhook on this machine."""
+    look_at_typed(params)
     from flows.serve import serve_schedules
 
     require_prefect()
-    return serve_schedules(_file(params), prefect_port, webhook_port)
+    return serve_schedules(parameter_file(params), prefect_port, webhook_port)
 
 
 def deploy(params: Path | None) -> int:
     """Put the deployments on a Prefect server."""
+    look_at_typed(params)
     from flows.serve import deploy as put
 
     require_prefect()
-    return put(_file(params))
+    return put(parameter_file(params))
 
 
 def servers(
@@ -228,10 +244,11 @@ def profile(
     batch: int,
 ) -> int:
     """Measure the layers of the profile's network, or write what another device measures."""
+    workspace = checked(params, overrides, name)
     from eyas.cli.profile_report import profile_space
     from tasks.profiled_network import profiled_space
 
-    space, cache = profiled_space(_checked(params, overrides, name)), ROOT / ".eyas" / "latency"
+    space, cache = profiled_space(workspace), ROOT / ".eyas" / "latency"
     how = {"runtime": runtime, "threads": threads, "batch": batch}
     print(profile_space(space, cache=cache, out=out, plan=plan, **how))
     return 0
@@ -244,47 +261,31 @@ def ui(mlflow_port: int, prefect_port: int) -> int:
     return serve_pages(ROOT, mlflow_port, prefect_port)
 
 
-def _file(params: Path | None) -> Path:
-    """The parameter file that was named, or the checkout's own."""
-    return (params or ROOT / "params.yaml").resolve()
-
-
-def _relative(params: Path | None) -> str:
-    """As the flows take it: a deployment on another machine has another checkout."""
-    return os.path.relpath(_file(params), ROOT)
-
-
-def _checked(params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
-    """The workspace; a wrong parameter must not wait for Prefect to start."""
-    from tasks.workspace import open_workspace
-
-    return open_workspace(ROOT, _file(params), overrides, name=name)
-
-
 def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
-    attend = begin_prefect()
     try:
-        workspace = _checked(params, overrides, name)
+        look_at_typed(params, overrides, name)
+        attend = begin_prefect()
+        workspace = checked(params, overrides, name)
         attend(workspace)
     except EyasError as error:
         from flows.notify_hooks import tell_error
 
-        tell_error("retrain", _relative(params), overrides, name, event="failed", message=str(error))
+        tell_error("retrain", relative(params), overrides, name, event="failed", message=str(error))
         raise
     return workspace
 
 
 def _view(command: str, profile: str, *, verbose: bool = False, quiet: bool = False) -> RunView:
     """What shows a command's steps; its log has a file of its own."""
-    log = ROOT / ".eyas" / "logs" / f"{command}-{profile}-{datetime.now():%Y%m%d-%H%M%S}.log"
-    return RunView(log, verbose=verbose, quiet=quiet)
+    return RunView(log_file(f"{command}-{profile}"), verbose=verbose, quiet=quiet)
 
 
-def _look(workspace: "Workspace") -> None:
+def _look(workspace: "Workspace", overrides: Sequence[str]) -> None:
     """What would stop the run later is told before anything starts."""
+    from eyas.config.override import parse_overrides
     from tasks.preflight import look
 
-    look(workspace).require()
+    look(workspace, parse_overrides(overrides)).require()

@@ -2,14 +2,18 @@
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyas.cli.run_view import RunView
+from eyas.config.first_look import look_at_names
+from eyas.config.override import parse_overrides
 from eyas.errors import ParameterError
 from flows.environment import ROOT
+from flows.named_profile import log_file, parameter_file
 from flows.prefect_server import begin_prefect, is_news
+from tasks.compared_names import require_names
+from tasks.sweep_values import sweep_items, swept_overrides
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -28,10 +32,11 @@ def sweep(
 ) -> int:
     """Bring a profile for each combination of values up to date, and print how they compare."""
     profiles, workspaces = _swept(params, overrides, sweeps)
+    parsed = [parse_overrides(own, _typed(sweeps)) for own in profiles]
     attend = begin_prefect()
     from flows.sweep import Sweep, require_ready
 
-    require_ready(workspaces, wait=wait)
+    require_ready(workspaces, parsed, wait=wait)
     labels = [", ".join(own[len(overrides) :]) for own in profiles]
     swept = Sweep(tuple(workspaces), tuple(labels))
     with RunView(log_file("run-sweep"), verbose=verbose, quiet=quiet) as view:
@@ -50,9 +55,9 @@ def sweep(
 
 def check_sweep(params: Path | None, overrides: Sequence[str], sweeps: Sequence[str]) -> int:
     """Look for everything that would stop a profile of a sweep, and start nothing."""
+    profiles, _ = _swept(params, overrides, sweeps)
     from tasks.preflight import look_closely
 
-    profiles, _ = _swept(params, overrides, sweeps)
     faults = []
     for own in profiles:
         try:
@@ -76,15 +81,17 @@ def compare(
     log: bool,
 ) -> int:
     """Networks side by side: table, page, and a run of MLflow."""
+    from eyas.storage.local_files import require_place
+
+    look_at_names(parameter_file(params), overrides)
+    require_names(names)
+    if html:
+        require_place(html, "--html")
+    from eyas.operations.comparison.comparison_page import comparison_page
+    from tasks.compare import compare_named, log_comparison, print_comparison, title_of
     from tasks.workspace import open_workspace
 
     workspace = open_workspace(ROOT, parameter_file(params), overrides)
-    from eyas.operations.comparison.comparison_page import comparison_page
-    from eyas.storage.local_files import require_place
-    from tasks.compare import compare_named, log_comparison, print_comparison, title_of
-
-    if html:
-        require_place(html, "--html")
     with RunView(log_file("compare")):
         comparison = compare_named(workspace, names)
     if html:
@@ -105,14 +112,16 @@ def _swept(
     params: Path | None, overrides: Sequence[str], sweeps: Sequence[str]
 ) -> "tuple[list[list[str]], list[Workspace]]":
     """Overrides and workspace of each profile of a sweep; every wrong value is told at once."""
-    from tasks.sweep_values import swept_overrides
+    typed = _typed(sweeps)
+    profiles = [[*overrides, *items] for items in swept_overrides(sweeps, overrides)]
+    named = {sweep_items(sweep)[0]: f"--sweep {sweep}" for sweep in sweeps}
+    look_at_names(parameter_file(params), [*overrides, *named], named)
     from tasks.workspace import open_workspace
 
-    profiles = [[*overrides, *items] for items in swept_overrides(sweeps, overrides)]
     workspaces, faults = [], []
     for own in profiles:
         try:
-            workspaces.append(open_workspace(ROOT, parameter_file(params), own))
+            workspaces.append(open_workspace(ROOT, parameter_file(params), own, typed=typed))
         except ParameterError as error:
             faults.append(str(error))
     if faults:
@@ -120,11 +129,6 @@ def _swept(
     return profiles, workspaces
 
 
-def parameter_file(params: Path | None) -> Path:
-    """The parameter file that was named, or the checkout's own."""
-    return (params or ROOT / "params.yaml").resolve()
-
-
-def log_file(command: str) -> Path:
-    """A new one for a command."""
-    return ROOT / ".eyas" / "logs" / f"{command}-{datetime.now():%Y%m%d-%H%M%S}.log"
+def _typed(sweeps: Sequence[str]) -> dict[str, str]:
+    """What the user typed, by the override that it makes."""
+    return {item: f"--sweep {sweep} ({item})" for sweep in sweeps for item in sweep_items(sweep)}

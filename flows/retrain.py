@@ -24,9 +24,8 @@ from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names
 from tasks.fingerprint import STAGE_OF, code_files, recorded_sources, take_fingerprint
 from tasks.notify import tell
-from tasks.record import open_store
-from tasks.register import candidate_alias
 from tasks.report import next_step
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace, open_workspace
 
 WAIT_SECONDS = 5.0

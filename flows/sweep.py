@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from rich.markup import escape
 
 from eyas.cli.run_view import RunView
+from eyas.config.override import Override
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.report import read_results, verdict_on
@@ -17,8 +19,8 @@ from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
-from tasks.next_command import next_command, plain_command
-from tasks.report import json_result, print_verdict, shown_path
+from tasks.next_command import next_command, plain_command, shown_path
+from tasks.report import json_result, print_verdict
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -46,8 +48,10 @@ class Sweep:
             how: ``wait`` and ``register`` of the flow.
         """
         profiles = zip(self.workspaces, self.labels, overrides, strict=True)
+        start = time.monotonic()
         for number, (workspace, label, own) in enumerate(profiles, start=1):
-            view.show(f"[bold]{escape(label)}[/]  ({number} of {len(self.workspaces)})")
+            left = time_left(time.monotonic() - start, number - 1, len(self.workspaces))
+            view.show(f"[bold]{escape(label)}[/]  (profile {number} of {len(self.workspaces)}{left})")
             try:
                 with explained():
                     self.outcomes[workspace.name] = pipeline(params_file, own, None, **how)
@@ -126,6 +130,14 @@ class Sweep:
         return json.dumps(content, indent=2)
 
 
+def time_left(seconds: float, done: int, profiles: int) -> str:
+    """What the other profiles will take if they take as long as those that are done; empty before the first is."""
+    if not done:
+        return ""
+    minutes = seconds / done * (profiles - done) / 60
+    return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+
+
 def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
     """The one with the fewest MACs whose verdict is a success; None where there is none."""
     results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
@@ -133,7 +145,7 @@ def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
     return min(good, key=lambda pair: pair[1].winner.macs, default=(None, None))[0]
 
 
-def require_ready(workspaces: Sequence[Workspace], *, wait: bool) -> None:
+def require_ready(workspaces: Sequence[Workspace], overrides: Sequence[Sequence[Override]], *, wait: bool) -> None:
     """Refuse the whole sweep where one of its profiles could not run: before anything has.
 
     Raises:
@@ -143,9 +155,9 @@ def require_ready(workspaces: Sequence[Workspace], *, wait: bool) -> None:
     from tasks.preflight import look
 
     faults: list[str] = []
-    for workspace in workspaces:
+    for workspace, own in zip(workspaces, overrides, strict=True):
         try:
-            look(workspace).require()
+            look(workspace, own).require()
         except ParameterError as error:
             faults.append(str(error))
     if faults:

@@ -22,12 +22,12 @@ from eyas.operations.measured_network import MeasuredNetwork, compare_answers
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.tracking.comparison_run import record_comparison
 from eyas.storage.digests import file_sha256
+from tasks.compared_names import require_names
 from tasks.compared_networks import NetworkFinder, digest_of_test, fetched_folders, of_profile
 from tasks.judge_version import images_for
-from tasks.record import open_store
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
-FEWEST = 2
 ANSWERS = "answers"
 """Folder in a checkout's state: what networks answered, so that no one is asked twice."""
 
@@ -42,10 +42,7 @@ def compare_named(workspace: Workspace, names: Sequence[str]) -> Comparison:
     Raises:
         BadInputError: a name leads nowhere, or stands twice.
     """
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice or len(names) < FEWEST:
-        msg = f"{', '.join(twice)} is named twice" if twice else "one network alone compares with nothing"
-        raise BadInputError(f"{msg}: name at least {FEWEST} different ones")
+    require_names(names)
     with tempfile.TemporaryDirectory() as scratch:
         finder = NetworkFinder(workspace, Path(scratch))
         networks = [finder.network(name) for name in names]

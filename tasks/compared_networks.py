@@ -20,11 +20,12 @@ from eyas.operations.tracking import MlflowStore, Version, download_stage_file, 
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
 from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
+from tasks.compared_names import FILES
 from tasks.dvc_lock import require_as_made
 from tasks.profile_name import DEFAULT
-from tasks.record import open_store
-from tasks.register import stage_metrics
 from tasks.registered_checkpoint import SCHEME
+from tasks.stage_metrics import stage_metrics
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace, open_workspace
 from tasks.workspace_files import ORIGIN
 
@@ -62,7 +63,7 @@ class NetworkFinder:
         Raises:
             BadInputError: nothing has it, or what has it made no network; says what there is.
         """
-        if name.endswith((".yaml", ".yml")):
+        if name.endswith(FILES):
             opened = open_workspace(self.workspace.root, Path(name))
             return of_profile(opened.name, opened.folder)
         if name.startswith(SCHEME):

@@ -9,13 +9,14 @@ import models
 from eyas.config import expand
 from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
-from eyas.errors import BadInputError, EyasError, ParameterError
+from eyas.errors import BadInputError, EyasError
 from eyas.networks.architectures import Architecture
 from eyas.storage.addresses import parse
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
 from tasks.images_look import ImagesLook, look_at_images, read_images
 from tasks.init_answers import Ask, InitAnswers, budget_limits, image_side
+from tasks.init_places import new_file
 from tasks.network_look import (
     KNOWN,
     Normalisation,
@@ -87,17 +88,7 @@ class Init:
         return check(default)
 
     def _new_file(self, text: str) -> Path:
-        path = (self.start / text).resolve()
-        if path.suffix not in {".yaml", ".yml"}:
-            msg = f"{text} is no name of a parameter file: let it end in .yaml"
-            raise ParameterError(msg)
-        if not path.parent.is_dir():
-            msg = f"{text}: there is no folder {path.parent}"
-            raise ParameterError(msg)
-        if path.exists() and not self.answers.force:
-            msg = f"{text} is there already: choose another name, or give --force to replace it"
-            raise ParameterError(msg)
-        return path
+        return new_file(self.start, text, force=self.answers.force)
 
     def _images(self, text: str) -> ImagesLook:
         return look_at_images(self._address(text), self.root)
@@ -212,7 +203,13 @@ class Init:
             right = f"the weights are right for {100 * reading.accuracy:.1f} % of {reading.images} images"
             comments["mean"] = f"{way.name}: the best of {reading.tried} that were tried"
             comments["std"] = right
-            self.say(f"reading   {size} x {size}, mean and std {way.name}, the best of {reading.tried}: {right}")
+            second = f"{reading.next_best} {100 * reading.next_accuracy:.1f} %, {reading.margin:.1f} points behind"
+            chosen = f"mean and std {way.name}, the best of {reading.tried}"
+            self.say(f"reading   {size} x {size}, {chosen}: {right}; then {second}")
+            if reading.is_close:
+                comments["std"] = f"{right}; {reading.next_best} is too close to tell: see the training code"
+                advice = "take mean and std from the code that trained the weights"
+                self.say(f"caution   {reading.images} images do not tell the two apart: {advice}")
             if reading.accuracy < 2 / classes:
                 self.say(
                     "caution   that is little: is --image-size another, or the order of classes, than in training?"

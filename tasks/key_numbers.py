@@ -40,7 +40,9 @@ def _trained(metrics: Metrics) -> str:
 
 def _sample(metrics: Metrics) -> str:
     low, high = (count(metrics[f"macs_{end}"]) for end in ("min", "max"))
-    return f"{metrics['candidates']:,} candidates of {low} to {high} MACs in {metrics['groups']} groups"
+    number, most = metrics["candidates"], metrics.get("candidates_at_most", 0)
+    candidates = f"{number:,} candidates first, up to {most:,} in all," if most > number else f"{number:,} candidates"
+    return f"{candidates} of {low} to {high} MACs in {metrics['groups']} groups"
 
 
 def _score(metrics: Metrics) -> str:

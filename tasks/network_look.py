@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -63,6 +63,20 @@ class Reading:
     loss: float
     images: int
     tried: int
+    next_best: str = ""
+    """The other normalisation that is right most often."""
+    next_accuracy: float = 0.0
+
+    @property
+    def margin(self) -> float:
+        """Points between the two."""
+        return 100 * (self.accuracy - self.next_accuracy)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether so many images cannot tell the two apart: less than twice the standard error of the accuracy."""
+        error = 100 * math.sqrt(max(self.accuracy * (1 - self.accuracy), 1 / self.images) / self.images)
+        return bool(self.next_best) and self.margin < 2 * error
 
 
 def read_weights(path: Path) -> Weights:
@@ -109,7 +123,10 @@ def best_reading(
         for way in ways:
             accuracy, loss = _judge(model, images, way)
             readings.append(Reading(architecture, way, accuracy, loss, len(images.labels), len(ways)))
-    return max(readings, key=lambda reading: (reading.accuracy, -reading.loss))
+    ranked = sorted(readings, key=lambda reading: (-reading.accuracy, reading.loss))
+    best = ranked[0]
+    other = next((one for one in ranked if one.normalisation != best.normalisation), None)
+    return replace(best, next_best=other.normalisation.name, next_accuracy=other.accuracy) if other else best
 
 
 @torch.inference_mode()

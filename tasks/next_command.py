@@ -32,6 +32,13 @@ def plain_command(root: Path, command: str, *options: str) -> str:
     return shlex.join([*program(_start(root)), command, *options])
 
 
+def shown_path(path: Path) -> str:
+    """A path as seen from where the user stands, if it lies below."""
+    start = Path(os.environ.get("PWD", Path.cwd())).resolve()
+    resolved = path.resolve()
+    return os.path.relpath(resolved, start) if resolved.is_relative_to(start) else str(resolved)
+
+
 @contextmanager
 def completed_commands(workspace: Workspace) -> Iterator[None]:
     """Let errors of the library, which knows no profile, name whole commands where they say ``eyas`` in backticks."""

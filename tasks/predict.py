@@ -23,7 +23,8 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, one_line
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS
-from tasks.record import open_store
+from tasks.status import what_is_known
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
 LAST_RUN = "run"
@@ -110,12 +111,15 @@ def _network(workspace: Workspace, asked: str | None) -> Iterator[tuple[str, Seq
         if asked == LAST_RUN:
             yield _last_run(workspace)
             return
+        if asked is not None:
+            _require_name(asked)
         store = open_store(workspace)
         version = _version(store, workspace.params.register_.model, asked)
         if version is None:
             yield _last_run(workspace)
             return
-        yield str(version), *_opened(model_registry.download(store, version, Path(scratch)))
+        name = ", ".join([str(version), *what_is_known(version)])
+        yield name, *_opened(model_registry.download(store, version, Path(scratch)))
 
 
 def _version(store: MlflowStore, model: str, asked: str | None) -> Version | None:
@@ -124,15 +128,20 @@ def _version(store: MlflowStore, model: str, asked: str | None) -> Version | Non
         return next((version for version in known if version), None)
     if asked.isdigit():
         return model_registry.get_version(store, model, asked)
-    if asked not in ALIASES and not asked.startswith(CANDIDATE):  # a budget's candidate may have an alias of its own
-        msg = f"--version {asked}: give a number, {', '.join(ALIASES)}, or {LAST_RUN} (what the last run exported)"
-        raise BadInputError(msg)
     version = model_registry.get_alias(store, model, asked)
     if version is None:
         numbers = ", ".join(known.number for known in model_registry.list_versions(store, model)) or "none"
         msg = f"{model} has no {asked}; registered versions: {numbers}"
         raise BadInputError(msg)
     return version
+
+
+def _require_name(asked: str) -> None:
+    """Refuse what no version is called, before the store is asked."""
+    # a budget's candidate may have an alias of its own
+    if not asked.isdigit() and asked not in ALIASES and not asked.startswith(CANDIDATE):
+        msg = f"--version {asked}: give a number, {', '.join(ALIASES)}, or {LAST_RUN} (what the last run exported)"
+        raise BadInputError(msg)
 
 
 def _last_run(workspace: Workspace) -> tuple[str, Sequence[str], Answer]:

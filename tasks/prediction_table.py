@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tasks.next_command import shown_path
 from tasks.predict import Prediction, Predictions
-from tasks.report import shown_path
 
 HEADER = ("image", "class", "probability", "then")
 

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from eyas.config import PipelineParams, apply_overrides, read_sections
+from eyas.config.override import Override, parse_overrides
 from eyas.errors import EyasError, ParameterError
 from tasks import preflight_network, preflight_places
 from tasks.preflight_network import look_at_network
@@ -75,10 +76,10 @@ class Preflight:
         return [f"not looked at yet: {what}" for what in self.skipped]
 
 
-def look(workspace: Workspace) -> Preflight:
-    """The quick checks, as before every run."""
+def look(workspace: Workspace, overrides: Sequence[Override] = ()) -> Preflight:
+    """The quick checks, as before every run; a fault names the one of ``overrides`` that brought it."""
     faults = _faults(QUICK, workspace.params, workspace.root, workspace.artifacts)
-    return Preflight(workspace.name, tuple(faults))
+    return Preflight(workspace.name, tuple(_with_option(fault, overrides) for fault in faults))
 
 
 def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: str | None = None) -> Preflight:
@@ -92,7 +93,8 @@ def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: 
     place = (workspace.params, root, workspace.artifacts)
     faults += dict.fromkeys([*_faults(QUICK, *place), *_faults(SLOW, *place)])
     if faults:
-        return Preflight(workspace.name, tuple(faults), (f"{NETWORK}, for which the rest must be right",))
+        told = tuple(_with_option(fault, _parsed(overrides)) for fault in faults)
+        return Preflight(workspace.name, told, (f"{NETWORK}, for which the rest must be right",))
     network = look_at_network(*place)
     return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped))
 
@@ -103,6 +105,20 @@ def _faults(checks: Mapping[str, Check], params: PipelineParams, root: Path, art
             check(params, root, artifacts)
         except EyasError as error:
             yield f"{field}: {str(error).removeprefix(f'{field}: ')}"
+
+
+def _with_option(fault: str, overrides: Sequence[Override]) -> str:
+    """A fault of a field that an option set is told as that option's."""
+    field, colon, reason = fault.partition(": ")
+    typed = next((one.typed for one in reversed(overrides) if ".".join(one.place) == field), None)
+    return f"{typed}{colon}{reason}" if typed else fault
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return parse_overrides(overrides)
+    except ParameterError:  # told already, as a fault of its own
+        return []
 
 
 def _right_sections(params_file: Path, overrides: Sequence[str]) -> PipelineParams:

@@ -19,6 +19,7 @@ DEFAULT = "default"
 OPERATING = ("runtime.", "promote.", "schedule.", "notify.", "register.alias=")
 """Overrides that begin so say how a profile is worked on, judged, told of, named: no stage reads them, none is made."""
 MAX_LENGTH = 64
+MAX_TITLE = 48
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+=-]{{0,{MAX_LENGTH - 1}}}")
 _STEM = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OVERRIDE = re.compile(r"[a-z0-9_.]+=[a-z0-9._-]+")
@@ -58,6 +59,23 @@ def profile_name(params_file: Path, overrides: Sequence[str]) -> str:
     digest = hashlib.sha256(json.dumps([stem, *items]).encode()).hexdigest()[:_HASH_DIGITS]
     letters = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")
     return f"{letters[: MAX_LENGTH - _HASH_DIGITS - 1] or 'profile'}-{digest}"
+
+
+def profile_title(name: str, arguments: Sequence[str], *, short: bool = True) -> str:
+    """The name of a profile for people: no hash, but the file and what is set; ``--name`` is said as it is.
+
+    Args:
+        name: of the workspace.
+        arguments: what the profile is opened by: ``--params``, the file, ``--set`` with each override, ``--name``.
+        short: fields by their last names, at a length that fits a column.
+    """
+    if not arguments or "--name" in arguments:
+        return name
+    stem, items = Path(arguments[1]).stem, sorted(arguments[3::2], key=_field)
+    if not short:
+        return "+".join([stem, *items])
+    title = ", ".join([stem, *(item.partition("=")[0].rpartition(".")[2] + item[item.index("=") :] for item in items)])
+    return title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
 
 
 def former_folder(root: Path, params_file: Path, overrides: Sequence[str]) -> Path | None:

@@ -16,8 +16,7 @@ from eyas.storage.local_files import require_place
 from tasks.dvc_cli import stage_keys
 from tasks.judge_version import judge_version
 from tasks.next_command import completed_commands
-from tasks.record import open_store
-from tasks.register import candidate_alias
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
 
 

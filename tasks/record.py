@@ -13,7 +13,6 @@ from prefect.cache_policies import NO_CACHE
 from eyas.config import PipelineParams
 from eyas.config.changed_params import changed_params
 from eyas.data.comparability import read_comparability
-from eyas.errors import EyasError
 from eyas.operations import tracking
 from eyas.operations.lineage import git_state, params_digest
 from eyas.operations.report import LATENCY, Results, verdict_on
@@ -22,26 +21,14 @@ from eyas.operations.run_name import run_name
 from eyas.operations.tracking.live_stage import LiveStage
 from eyas.operations.tracking.orphaned_runs import WORKSPACE, end_orphaned_runs, end_stages
 from tasks.dvc_cli import StageError, StageResult
-from tasks.stage import name_fields
+from tasks.profile_name import profile_title
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
 
 _WITH_ACCURACIES = ("baseline", "score", "finetune", "export")
 """Stages whose numbers compare as far as the test images let them."""
-
-
-def open_store(workspace: Workspace) -> tracking.MlflowStore:
-    """The MLflow store that the workspace's parameters or the environment name."""
-    return open_store_of(workspace.params, workspace.root)
-
-
-def open_store_of(params: PipelineParams, root: Path) -> tracking.MlflowStore:
-    """:func:`open_store` of parameters that are no workspace's; ``root`` is the checkout."""
-    try:
-        return tracking.open_store(root, uri=params.runtime.tracking_uri, experiment=params.runtime.experiment)
-    except EyasError as error:
-        raise type(error)(name_fields(str(error), {"uri": "runtime.tracking_uri"})) from None
 
 
 def start_run(workspace: Workspace) -> str:
@@ -78,7 +65,8 @@ def start_run(workspace: Workspace) -> str:
 def name_of(workspace: Workspace) -> str:
     """What a run of the workspace is called, on MLflow's pages and on Prefect's."""
     params = workspace.params
-    return run_name(workspace.name, params.register_.model, params.sample.budget.limits)
+    spelt = profile_title(workspace.name, workspace.arguments, short=False)
+    return run_name(spelt, params.register_.model, params.sample.budget.limits)
 
 
 def shown_params(params: PipelineParams) -> dict[str, Any]:

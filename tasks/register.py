@@ -1,6 +1,5 @@
 """Registering the exported network: an MLflow model version with the alias of a candidate; outside state, no stage."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,10 +21,11 @@ from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
 from tasks.fingerprint import code_files, recorded_fingerprint
 from tasks.named_inputs import INPUTS, plugins
-from tasks.record import open_store
 from tasks.registry_source import made_from
 from tasks.run_stage import worth_retrying
 from tasks.search_space import SPACE
+from tasks.stage_metrics import stage_metrics
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.users_code import PYTHON_PATH, folders_of_code
 from tasks.workspace import Workspace
 
@@ -98,12 +98,6 @@ def register(
     )
 
 
-def candidate_alias(workspace: Workspace) -> CandidateAlias:
-    """Which version is the candidate of this profile."""
-    params = workspace.params
-    return CandidateAlias(workspace.name, params.sample.budget.limits, params.register_.alias)
-
-
 def candidate_name(workspace: Workspace) -> str:
     """The alias that this profile's version has."""
     return candidate_alias(workspace).name_in(open_store(workspace), workspace.params.register_.model)
@@ -134,12 +128,3 @@ def workspace_lineage(run_id: str, workspace: Workspace, code: Code | None = Non
         command=workspace.command,
         plugins="; ".join(sorted(set(plugins(workspace.params)))),
     )
-
-
-def stage_metrics(artifacts: Path) -> dict[str, float]:
-    """Every stage's ``metrics.json`` as ``<stage>.<name>``."""
-    metrics: dict[str, float] = {}
-    for path in sorted(artifacts.glob("*/metrics.json")):
-        numbers = json.loads(path.read_text())
-        metrics |= {f"{path.parent.name}.{name}": value for name, value in numbers.items()}
-    return metrics

@@ -11,7 +11,6 @@ from eyas.networks.architecture_record import ARCHITECTURE, PLAN, WEIGHTS
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks import dense_source
-from tasks.record import open_store, open_store_of
 from tasks.registered_checkpoint import (
     FOLDER,
     MADE_FROM,
@@ -21,6 +20,7 @@ from tasks.registered_checkpoint import (
 )
 from tasks.seen_images import DATA_SET, images_seen, own_comparability
 from tasks.source_version import SourceVersions
+from tasks.tracking_store import open_store, open_store_of
 from tasks.workspace import Workspace
 
 _FORM = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<number>\d+))")

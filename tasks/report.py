@@ -1,7 +1,6 @@
 """The report, rebuilt by the flow from the stages' files, and the table it prints at its end."""
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +25,10 @@ from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import next_command
+from tasks.next_command import next_command, shown_path
 from tasks.prefect_pages import show_result
-from tasks.record import log_report, log_result, name_of, open_store
+from tasks.record import log_report, log_result, name_of
+from tasks.tracking_store import open_store
 from tasks.users_code import folders_of_code, with_python_path
 from tasks.workspace import Workspace
 
@@ -79,7 +79,7 @@ def print_summary(
     console.print()
     for warning in warnings:
         console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
-    console.print(console_table(result_rows(results), workspace.name))
+    console.print(console_table(result_rows(results), workspace.title))
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
     print_verdict(console, verdict_on(results))
@@ -127,13 +127,6 @@ def json_result(workspace: Workspace, version: str | None, run_id: str, log: Pat
     }
 
 
-def shown_path(path: Path) -> str:
-    """A path as seen from where the user stands, if it lies below."""
-    start = Path(os.environ.get("PWD", Path.cwd())).resolve()
-    resolved = path.resolve()
-    return os.path.relpath(resolved, start) if resolved.is_relative_to(start) else str(resolved)
-
-
 def next_step(workspace: Workspace, version: str) -> str:
     """How a registered version is promoted; where the gates would refuse it for certain, what is missing."""
     command = ("promote", "--version", version)
@@ -150,6 +143,7 @@ def next_step(workspace: Workspace, version: str) -> str:
 def print_verdict(console: "Console", verdict: Verdict) -> None:
     """The headline in colour, then every remark, as a terminal shows them."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    console.print(verdict.headline, soft_wrap=True, style=f"bold {style}", markup=False)
+    whole = not console.is_terminal  # a terminal would break words
+    console.print(verdict.headline, soft_wrap=whole, style=f"bold {style}", markup=False)
     for one in verdict.remarks:
-        console.print(f"- {one.text}", soft_wrap=True, markup=False)
+        console.print(f"- {one.text}", soft_wrap=whole, markup=False)

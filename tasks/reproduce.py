@@ -22,11 +22,10 @@ from eyas.storage import Store, redacted
 from eyas.storage.digests import file_sha256, json_sha256
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_files
-from tasks.record import open_store
-from tasks.register import candidate_alias
 from tasks.registry_source import checkpoint_versions
 from tasks.reproduction import Check, Reproduction
 from tasks.source_version import SourceVersions, data_versions
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.users_code import PYTHON_PATH, folders_of_code, of_the_users_code, own_code_here, with_python_path
 from tasks.workspace import Workspace, open_workspace
 

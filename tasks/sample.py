@@ -62,7 +62,8 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     if len(candidates) < settings.candidates and not settings.sampler.learns:
         words = "%d candidates, not the %d asked for: sample.round_to, min_width and tolerance leave no more"
         _log.warning(words, len(candidates), settings.candidates)
-    return _metrics(space, generations.budget, candidates)
+    further = {"candidates_at_most": settings.candidates} if settings.sampler.learns else {}
+    return _metrics(space, generations.budget, candidates) | further
 
 
 def _measured_errors(
@@ -76,7 +77,7 @@ def _measured_errors(
     return params.sample.sampler.measure(model, space, planner, images, output=network.output)
 
 
-def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> stage.Metrics:
+def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> dict[str, float | int]:
     dense = space.cost()
     numbers: dict[str, float | int] = {"candidates": len(candidates), **_limits(space, budget, candidates)}
     numbers |= {"groups": len(space.groups), "frozen_groups": len(space.frozen)}

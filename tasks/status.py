@@ -1,6 +1,7 @@
 """What the registry holds and what happened last, as lines for the terminal."""
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from eyas.data.comparability import Comparability
@@ -8,7 +9,7 @@ from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, read_status
-from tasks.record import open_store
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
 
@@ -28,15 +29,18 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
 def _describe(version: Version | None) -> str:
     if version is None:
         return "none"
+    return f"{', '.join([f'version {version.number}', *what_is_known(version)])}; {_reason(version)}"
+
+
+def what_is_known(version: Version) -> list[str]:
+    """The budget of a version and what it is worth, as far as its tags say, in words."""
     seen = Comparability.from_tags(version.tags) or Comparability()
     caution = "" if seen.comparable else " on images that it may have seen"
-    try:
+    known = [budget_words(version)]
+    with suppress(KeyError):
         measure, value = deciding(version.metrics, "finetune.test_")
-        known = f", test {measure} {100 * value:.2f} %{caution}"
-    except KeyError:
-        known = ""
-    budget = budget_words(version)
-    return f"version {version.number}{f', {budget}' if budget else ''}{known}; {_reason(version)}"
+        known.append(f"test {measure} {100 * value:.2f} %{caution}")
+    return [words for words in known if words]
 
 
 def _reason(version: Version) -> str:

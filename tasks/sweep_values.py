@@ -28,14 +28,14 @@ def swept_overrides(sweeps: Sequence[str], overrides: Sequence[str] = ()) -> lis
         if fields.count(field) > 1 or field in fixed:
             msg = f"--sweep {field}: is {'set, too' if field in fixed else 'swept twice'}: say it once"
             raise ParameterError(msg)
-    grid = [list(items) for items in itertools.product(*map(_items, sweeps))]
+    grid = [list(items) for items in itertools.product(*map(sweep_items, sweeps))]
     if len(grid) > MOST_PROFILES:
         msg = f"--sweep: {len(grid)} profiles, at most {MOST_PROFILES} are run by one command: give fewer values"
         raise ParameterError(msg)
     return grid
 
 
-def _items(sweep: str) -> list[str]:
+def sweep_items(sweep: str) -> list[str]:
     """One override for each value."""
     field, sign, text = sweep.partition("=")
     values = load_yaml(f"[{text}]", f"--sweep {sweep}: the values") if sign else []

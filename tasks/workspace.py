@@ -25,10 +25,19 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from eyas.config import PipelineParams, PromoteParams, apply_overrides, parse_params, read_sections
+from eyas.config.override import parse_overrides
 from eyas.config.plugins import find_modules_of
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import BusyError, ParameterError
-from tasks.profile_name import DEFAULT, check_name, former_folder, profile_of, profile_overrides, workspace_folder
+from tasks.profile_name import (
+    DEFAULT,
+    check_name,
+    former_folder,
+    profile_of,
+    profile_overrides,
+    profile_title,
+    workspace_folder,
+)
 from tasks.workspace_files import require_origin, write_origin, write_workspace
 
 log = logging.getLogger(__name__)
@@ -63,6 +72,11 @@ class Workspace:
     def command(self) -> str:
         """What to type for the same run."""
         return shlex.join(["eyas", "run", *self.arguments])
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return profile_title(self.name, self.arguments)
 
     @property
     def artifacts(self) -> Path:
@@ -152,7 +166,12 @@ class Workspace:
 
 
 def open_workspace(
-    root: Path, params_file: Path | None = None, overrides: Sequence[str] = (), *, name: str | None = None
+    root: Path,
+    params_file: Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    name: str | None = None,
+    typed: Mapping[str, str] | None = None,
 ) -> Workspace:
     """Check the parameters and find the folder of their profile; :meth:`Workspace.locked` prepares it.
 
@@ -161,6 +180,7 @@ def open_workspace(
         params_file: another ``params.yaml``; without one (and without overrides) the checkout's own profile.
         overrides: ``section.field=value`` each, the value in YAML.
         name: of the workspace; without one it is made of the file's stem and the overrides.
+        typed: what the user typed, by override, where that was not ``--set``.
 
     Raises:
         ParameterError: names section, field, value and what is allowed.
@@ -173,8 +193,8 @@ def open_workspace(
     find_modules_of(path)
     runtime = [item for item in overrides if item.startswith("runtime.")]
     others = profile_overrides(overrides)
-    resolved = apply_overrides(content, overrides)
-    params = parse_params(resolved, str(path))
+    resolved = apply_overrides(content, overrides, typed)
+    params = parse_params(resolved, str(path), parse_overrides(overrides, typed))
     gates = tuple(item for item in overrides if item.startswith("promote.") and _changes(content, item))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})
     profile = profile_of(root, path, others, name)

@@ -172,6 +172,22 @@ def test_paths_are_those_of_where_the_user_stands(project: Path) -> None:
     assert (status, output) == (3, f"{project / 'below' / 'gate.md'}\n")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", "nothing.png"],
+        ["bench", "nothing.onnx"],
+        ["verify", "nothing"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_not_there_is_told_before_anything_is_handed_over(project: Path, arguments: list[str]) -> None:
+    (project / "flows" / "commands.py").write_text("raise AssertionError\n")
+    status, output, errors = call(project, *arguments)
+    assert (status, output) == (2, "")
+    assert errors == f"error: {arguments[-1]}: there is no such file or folder\n"
+
+
 def test_an_interrupted_command_says_what_that_means(project: Path) -> None:
     assert call(project, "status") == (130, "", f"stopped; go on with: {shlex.join(program(project))} status\n")
 
@@ -328,7 +344,7 @@ def test_what_is_handed_over_must_stand_in_a_project(tmp_path: Path, monkeypatch
 
 
 def test_every_command_of_the_project_takes_what_it_is_handed(
-    monkeypatch: pytest.MonkeyPatch, kept_process: None
+    monkeypatch: pytest.MonkeyPatch, kept_process: None, tmp_path: Path
 ) -> None:
     """The real flows: names and order of the arguments, without doing anything."""
     import inspect
@@ -363,8 +379,9 @@ def test_every_command_of_the_project_takes_what_it_is_handed(
         monkeypatch.setattr(commands, name, stand_in(name))
     for name in (*names, "init"):
         assert main([name]) == 0
-    assert main(["predict", "cat.png", "--top", "2"]) == 0
-    assert asked["predict"].arguments["images"] == [Path.cwd() / "cat.png"]
+    (tmp_path / "cat.png").touch()
+    assert main(["predict", str(tmp_path / "cat.png"), "--top", "2"]) == 0
+    assert asked["predict"].arguments["images"] == [tmp_path / "cat.png"]
     assert set(asked) == {*names, "init", "predict"}
     assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
     assert main(["reproduce", "--version", "7", "--name", "mine", "--json"]) == 0

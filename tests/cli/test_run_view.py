@@ -4,12 +4,14 @@ import io
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from eyas.cli import run_view
 from eyas.cli.run_view import KEPT_LOGS, RunView, step
+from eyas.cli.time_left import TimeLeft
 
 
 def plain(text: str) -> list[str]:
@@ -123,3 +125,16 @@ def test_the_log_goes_to_its_file_and_warnings_are_shown(tmp_path: Path, monkeyp
     assert not on_terminal.stream.getvalue()
     assert len([*tmp_path.glob("run-*.log")]) == KEPT_LOGS
     assert (tmp_path / "server.log").exists()
+
+
+def test_one_time_is_told_beside_a_bar(tmp_path: Path) -> None:
+    view, file = watched(tmp_path, terminal=True)
+    with view, step("score") as shown:
+        shown.update(100, 200, "2.0/s, 50 s left")
+    assert not re.search(r"\d:\d\d:\d\d", file.getvalue())
+    column, task = TimeLeft(), SimpleNamespace(id=1, fields={"text": "loss 2.3"}, time_remaining=None, finished=False)
+    assert column.render(task).plain == ""
+    task.time_remaining, task.total, task.elapsed = 100.0, 200, 1.0
+    assert column.render(task).plain == "0:01:40 left"
+    task.fields["text"] = "2.0/s, 50 s left"
+    assert column.render(task).plain == ""

@@ -3,6 +3,7 @@
 import pytest
 
 from eyas.config import apply_overrides, parse_params
+from eyas.config.override import parse_overrides
 from eyas.errors import ParameterError
 
 ITEM = "finetune.recipe.batch_size=16"
@@ -96,3 +97,32 @@ def test_a_wrong_name_brings_the_nearest(item: str, words: str) -> None:
 def test_what_has_no_fields_is_not_replaced_silently(content: dict[str, object], item: str, words: str) -> None:
     with pytest.raises(ParameterError, match=words):
         apply_overrides(content, [item])
+
+
+def test_a_wrong_value_is_told_as_the_options_that_brought_it() -> None:
+    content = {"score": {"seed": -1}}
+    items = ["sample.budget.macs=-1", "fetch.train=https://me:word@host/x"]
+    with pytest.raises(ParameterError) as told:
+        parse_params(apply_overrides(content, items), "mine.yaml", parse_overrides(items))
+    lines = str(told.value).splitlines()
+    assert any(line.startswith("--set sample.budget.macs=-1: Input should be greater than 0") for line in lines)
+    assert lines[-2] == "mine.yaml:"
+    assert lines[-1].startswith("  score.seed: Input should be greater than or equal to 0")
+    assert "me:word" not in str(told.value)
+
+
+def test_a_fault_of_a_whole_section_names_the_option_within_it() -> None:
+    items = ["sample.budget.macs=1"]
+    with pytest.raises(
+        ParameterError, match=r"^mine.yaml with --set sample.budget.macs=1: sample.budget: macs 1 is all that"
+    ):
+        parse_params(apply_overrides({}, items), "mine.yaml", parse_overrides(items))
+
+
+def test_a_name_that_there_is_not_is_the_options_alone() -> None:
+    items = ["smple.x=1", "finetune.recipe.bach_size=8"]
+    with pytest.raises(ParameterError) as told:
+        parse_params(apply_overrides({}, items), "mine.yaml", parse_overrides(items))
+    first, second = sorted(str(told.value).splitlines(), reverse=True)
+    assert first.startswith("--set smple.x=1: smple: no such parameter (did you mean 'sample'?)")
+    assert second.startswith("--set finetune.recipe.bach_size=8: no such parameter (did you mean 'batch_size'?)")

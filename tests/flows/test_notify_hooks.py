@@ -14,7 +14,7 @@ from prefect.states import Cancelling, Crashed, Failed
 from eyas.cli import main
 from eyas.errors import BadInputError, BusyError, EyasError, ParameterError, RefusedError, StorageError
 from eyas.operations.notify import Event
-from flows import commands, notify_hooks
+from flows import commands, named_profile, notify_hooks
 from flows import pipeline as pipeline_module
 from flows.notify_hooks import tell_ending
 from flows.pipeline import pipeline
@@ -131,6 +131,7 @@ def test_a_retraining_that_nobody_watches_tells_of_wrong_parameters(
     root: Path, notices: Notices, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(commands, "ROOT", root)
+    monkeypatch.setattr(named_profile, "ROOT", root)
     monkeypatch.setattr(commands, "begin_prefect", lambda: None)  # a server of its own would stay with pytest's process
     with pytest.raises(ParameterError, match="nothing"):
         commands.retrain(root / "params.yaml", ["score.nothing=1"], None, "asked", force=False, as_json=False)
@@ -180,7 +181,8 @@ def test_without_its_prefect_a_command_ends_in_one_line(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     monkeypatch.setattr(commands, "ROOT", root)
-    monkeypatch.setattr(commands, "_look", lambda _: None)
+    monkeypatch.setattr(named_profile, "ROOT", root)
+    monkeypatch.setattr(commands, "_look", lambda *_: None)
     parameters = ["--params", str(root / "params.yaml")]
     with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}):
         assert main([command, *parameters]) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from eyas.errors import ParameterError, StorageError
 from eyas.operations.report import read_results
-from flows import comparison_commands, sweep
+from flows import comparison_commands, named_profile, sweep
 from flows.pipeline import Outcome
 from flows.sweep import Sweep, smallest_success
 from tasks.workspace import Workspace, open_workspace
@@ -57,7 +57,10 @@ def swept(
 def test_every_profile_runs_once_in_order(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     one, view, calls = swept(workspaces, monkeypatch, None)
     assert calls == [([seed], {"wait": False, "register": True}) for seed in SEEDS]
-    assert view.lines == [f"[bold]{seed}[/]  ({number} of 3)" for number, seed in enumerate(SEEDS, start=1)]
+    left = ["", *[", less than a minute left"] * 2]
+    assert view.lines == [
+        f"[bold]{seed}[/]  (profile {number} of 3{left[number - 1]})" for number, seed in enumerate(SEEDS, start=1)
+    ]
     assert (one.status, [*one.outcomes]) == (0, [workspace.name for workspace in workspaces])
 
 
@@ -112,7 +115,8 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
     workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = workspaces[0].root
-    monkeypatch.setattr(comparison_commands, "ROOT", root)
+    for module in (comparison_commands, named_profile):
+        monkeypatch.setattr(module, "ROOT", root)
     monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
     how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
     with pytest.raises(
@@ -121,7 +125,8 @@ def test_a_wrong_field_or_value_is_refused_before_anything_runs(
         comparison_commands.sweep(None, [], ["sample.budgt.macs=0.5,0.25"], **how)
     with pytest.raises(ParameterError) as refused:
         comparison_commands.sweep(None, [], ["sample.budget.macs=0.5,-1,few"], **how)
-    assert "sample.budget.macs: Input should be greater than 0; given: -1" in str(refused.value)
+    typed = "--sweep sample.budget.macs=0.5,-1,few (sample.budget.macs=-1)"
+    assert f"{typed}: Input should be greater than 0; given: -1" in str(refused.value)
     assert "given: 'few'" in str(refused.value), "every wrong value is told"
 
 
@@ -133,9 +138,22 @@ def test_a_profile_that_could_not_run_or_is_held_refuses_the_whole_sweep(
     from tasks.preflight import Preflight
 
     faults = {workspaces[1].name: ("fetch.train: gone",)}
-    monkeypatch.setattr(preflight, "look", lambda one: Preflight(one.name, faults.get(one.name, ())))
+    monkeypatch.setattr(preflight, "look", lambda one, _: Preflight(one.name, faults.get(one.name, ())))
     with pytest.raises(ParameterError, match="fetch.train: gone"):
-        sweep.require_ready(workspaces, wait=False)
+        sweep.require_ready(workspaces, [()] * 3, wait=False)
     faults.clear()
     with workspaces[2]._held(wait=False), pytest.raises(BusyError):
-        sweep.require_ready(workspaces, wait=False)
+        sweep.require_ready(workspaces, [()] * 3, wait=False)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "done", "words"),
+    [
+        (0.0, 0, ""),
+        (300.0, 1, ", about 10 min left"),
+        (300.0, 2, ", about 2 min left"),
+        (9.0, 2, ", less than a minute left"),
+    ],
+)
+def test_the_time_that_a_sweep_will_still_take(seconds: float, done: int, words: str) -> None:
+    assert sweep.time_left(seconds, done, 3) == words

@@ -98,3 +98,22 @@ def test_a_look_that_fails_is_a_finding_and_the_others_go_on(tmp_path: Path, mon
     project, device, python = examine(tmp_path, tmp_path)
     assert (project.state, device.state, python.state) == ("good", "fault", "good")
     assert "libcuda is broken" in device.text
+
+
+def test_extras_are_two_lines_at_most_with_what_one_would_want_them_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"timm"}
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: object() if name in there else None)
+    monkeypatch.setattr(installation, "_version", lambda name: "1.0")
+    good, note = installation.look_at_extras(Path())
+    assert (good.state, good.text) == ("good", "timm 1.0")
+    assert note.state == "note"
+    assert note.text.startswith("not installed: openvino (Intel devices), executorch (")
+    assert note.advice == "only if wanted: pip install 'eyas[openvino]'"
+    there |= set(installation.EXTRAS)
+    assert len(list(installation.look_at_extras(Path()))) == 1
+
+
+def test_outside_of_a_project_no_run_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "LOOKS", {"runs": services.look_at_runs})
+    assert [finding.name for finding in examination.examine(None, tmp_path)] == ["project"]
+    assert [finding.name for finding in examination.examine(tmp_path, tmp_path)] == ["project", "runs"]

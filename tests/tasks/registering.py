@@ -13,9 +13,10 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.deploy.exporters import Exporter
 from eyas.operations.tracking import model_registry
 from eyas.storage.digests import file_sha256
-from tasks.record import open_store, start_run
-from tasks.register import candidate_alias, register, workspace_lineage
+from tasks.record import start_run
+from tasks.register import register, workspace_lineage
 from tasks.stage import write_json
+from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
 
 Setting = Callable[..., Workspace]

@@ -18,7 +18,7 @@ from eyas.operations.tracking import Version
 from tasks import compare
 from tasks.compare import compare_named, log_comparison
 from tasks.compared_networks import _said
-from tasks.record import open_store
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, enter, write_lock
 
@@ -105,6 +105,7 @@ def test_a_name_that_leads_nowhere_is_told_with_what_there_is(setting: Setting, 
         (["default", "models:/x"], "expected models:/NAME/NUMBER or models:/NAME@ALIAS"),
         (["default", "default"], "default is named twice"),
         (["default"], "one network alone compares with nothing"),
+        (["gone.yaml"], "gone.yaml does not exist: give a parameter file that is there, a profile"),
     ):
         with pytest.raises(BadInputError, match=why):
             compare_named(workspace, names)

@@ -1,6 +1,7 @@
 """``eyas init``: what is seen of images and weights, what is asked, and a file that a run would start with."""
 
 import importlib.util
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from tasks.fitting_architecture import fitting_architectures, spelt_out
 from tasks.images_look import ImagesLook, look_at_images
 from tasks.init import Init
 from tasks.init_answers import InitAnswers, budget_limits, image_side
+from tasks.init_places import look_at_places
+from tasks.network_look import KNOWN, Reading
 from tasks.preflight import Preflight
 
 CLASSES = ("cat", "dog")
@@ -72,7 +75,37 @@ def test_images_and_weights_make_a_file_that_a_run_would_start_with(project: Pat
     assert all("#" in line for line in out.read_text().splitlines() if "architecture" in line or "train:" in line)
     assert heard[0] == "images    60 images (folder) of 2 classes (30 each), 16 x 20 to 18 x 20, colour"
     assert heard[1] == "network   the weights fit resnet8 exactly, 2 classes"
-    assert heard[2].startswith("reading   16 x 16, mean and std ")
+    reading = r"reading   16 x 16, mean and std .*, the best of 5: .*; then .* [\d.]+ %, [\d.]+ points behind"
+    assert re.fullmatch(reading, heard[2])
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"images": "gone"}, "--images: gone: there is no such file or folder"),
+        ({"checkpoint": "gone.pt"}, "--checkpoint: gone.pt: there is no such file or folder"),
+        ({"test": "gone/test"}, "--test: gone/test: there is no such file or folder"),
+        ({"out": "net.txt"}, "--out: net.txt is no name of a parameter file: let it end in .yaml"),
+    ],
+)
+def test_places_alone_are_looked_at_before_anything_is_imported(
+    tmp_path: Path, said: dict[str, Any], message: str
+) -> None:
+    usual = {"images": "https://host/x", "checkpoint": "$WEIGHTS", "test": "from_train", "out": None, "force": False}
+    look_at_places(tmp_path, usual)
+    with pytest.raises(BadInputError, match=re.escape(message)):
+        look_at_places(tmp_path, usual | said)
+
+
+@pytest.mark.parametrize(
+    ("right", "other", "images", "close"), [(0.9, 0.5, 100, False), (0.9, 0.88, 100, True), (1.0, 1.0, 60, True)]
+)
+def test_two_normalisations_are_close_where_images_cannot_tell_them_apart(
+    right: float, other: float, images: int, close: bool
+) -> None:
+    reading = Reading(Architecture("resnet8", {}), KNOWN[0], right, 0.1, images, 5, KNOWN[1].name, other)
+    assert reading.is_close is close
+    assert reading.margin == pytest.approx(100 * (right - other))
 
 
 def test_a_file_that_is_there_stays_unless_it_is_forced(project: Path, heard: list[str], quick_check: None) -> None:

@@ -24,6 +24,11 @@ from tasks.key_numbers import key_numbers
             "200 candidates of 370 k to 377 k MACs in 6 groups",
         ),
         (
+            "sample",
+            {"candidates": 64, "candidates_at_most": 200, "macs_min": 370032, "macs_max": 377264, "groups": 6},
+            "64 candidates first, up to 200 in all, of 370 k to 377 k MACs in 6 groups",
+        ),
+        (
             "score",
             {"winner_score": -0.05893, "candidates": 200, "uniform_score": -0.1153},
             "best −0.0589 of 200 candidates, uniform widths −0.1153",

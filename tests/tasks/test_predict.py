@@ -37,7 +37,10 @@ def test_a_version_answers_as_its_bundle_does_and_names_what_it_cannot_read(
     classifier = Classifier(root / "artifacts/export/bundle", threads=1)
     expected = classifier(classifier.read(photos / "below/second.png"))
     answers = predict(workspace, [photos, photos / "gone.png"])
-    assert answers.network == f"{workspace.params.register_.model} version {number}"
+    name, budget, worth = answers.network.split(", ")
+    assert name == f"{workspace.params.register_.model} version {number}"
+    assert budget == "macs=0.5"
+    assert worth.startswith("test accuracy ")
     assert [one.file for one in answers.images] == [photos / "below/second.png", photos / "first.png"]
     told = answers.images[0].probabilities
     assert [told[name] for name in classifier.labels] == pytest.approx(expected.tolist())

@@ -99,7 +99,8 @@ def test_all_faults_are_told_at_once(closely: Look, closed_port: int, monkeypatc
 def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_ones(closely: Look) -> None:
     seen = closely(("fetch.train=nowhere",), score={"sed": 3}, finetune={"epochs": -1}, export={"exporters": ["x"]})
     told = "\n".join(seen.faults)
-    assert all(words in told for words in ("score.sed", "finetune.epochs", "export.exporters", "fetch.train: "))
+    fields = ("score.sed", "finetune.epochs", "export.exporters", "--set fetch.train=nowhere: ")
+    assert all(words in told for words in fields)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from tasks.profile_name import (
     former_folder,
     profile_name,
     profile_of,
+    profile_title,
     workspace_folder,
 )
 
@@ -171,3 +172,17 @@ def test_a_former_workspace_is_one_that_is_there_and_is_never_the_checkout(tmp_p
     assert former_folder(tmp_path, Path("...yaml"), []) is None
     (tmp_path / "workspaces" / "plain").mkdir()
     assert former_folder(tmp_path, Path("plain.yaml"), []) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "short", "title"),
+    [
+        ("default", (), True, "default"),
+        ("mine", ("--params", "a/net.yaml", "--set", "score.seed=3", "--name", "mine"), True, "mine"),
+        ("net-5d41402a", ("--params", "a/net.yaml", "--set", "score.seed=3"), True, "net, seed=3"),
+        ("net-5d41402a", ("--params", "a/net.yaml", "--set", "score.seed=3"), False, "net+score.seed=3"),
+        ("net-5d41402a", ("--params", "net.yaml", "--set", f"fetch.train={'x' * 80}"), True, f"net, train={'x' * 36}…"),
+    ],
+)
+def test_people_read_no_hash(name: str, arguments: tuple[str, ...], short: bool, title: str) -> None:
+    assert profile_title(name, arguments, short=short) == title

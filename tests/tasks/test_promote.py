@@ -25,9 +25,9 @@ from eyas.operations.tracking import alias_move, model_registry, promotion
 from eyas.storage.digests import file_sha256
 from flows import commands
 from tasks.promote import promote, roll_back
-from tasks.record import open_store
 from tasks.stage import write_json
 from tasks.status import status_lines
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, aliases, enter, write_lock
 
@@ -432,7 +432,7 @@ def test_the_command_line_of_a_dry_run(
 ) -> None:  # fmt: skip
     workspace = setting(min_accuracy=limit)
     enter(workspace)
-    monkeypatch.setattr(commands, "_checked", lambda *_: workspace)
+    monkeypatch.setattr(commands, "checked", lambda *_: workspace)
     report = tmp_path / "gate.md"
     arguments = ["promote", "--dry-run", "--version", "1", "--report", str(report)]
     assert main(arguments) == status

@@ -15,13 +15,15 @@ from eyas.data.comparability import Comparability
 from eyas.errors import ParameterError
 from eyas.operations import tracking
 from tasks.dvc_cli import StageResult
-from tasks.record import fail_run, finish_run, open_store, progress_of, record_stage, start_run
+from tasks.record import fail_run, finish_run, progress_of, record_stage, start_run
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace, open_workspace
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from tasks.record import open_store, start_run
+from tasks.record import start_run
+from tasks.tracking_store import open_store
 from tasks.workspace import open_workspace
 
 workspace = open_workspace(Path(sys.argv[1]))

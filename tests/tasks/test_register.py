@@ -15,10 +15,11 @@ from eyas.operations.report import read_results
 from eyas.operations.tracking import MlflowStore, model_registry
 from tasks import source_version
 from tasks.fingerprint import code_files, take_fingerprint
-from tasks.record import log_result, open_store, start_run
+from tasks.record import log_result, start_run
 from tasks.register import register_candidate, workspace_lineage
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.support.learning_sampler import Narrowing
 from tests.tasks.registering import Setting, aliases, enter, write_lock

@@ -6,8 +6,8 @@ import pytest
 
 from eyas.config import PipelineParams
 from eyas.data.comparability import Comparability
-from tasks.record import open_store
 from tasks.report import build_report, print_summary, reproduce_lines
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
 

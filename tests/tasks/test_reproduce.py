@@ -18,11 +18,12 @@ from eyas.storage.digests import file_sha256
 from tasks.dense_source import checkpoint_versions
 from tasks.fingerprint import code_files, recorded_fingerprint
 from tasks.named_inputs import own_code
-from tasks.record import log_report, open_store, start_run
+from tasks.record import log_report, start_run
 from tasks.register import register, workspace_lineage
 from tasks.reproduce import reproduce
 from tasks.source_version import SOURCE, data_versions
 from tasks.stage import write_json
+from tasks.tracking_store import open_store
 from tasks.users_code import PYTHON_PATH, folders_of_code
 from tasks.workspace import Workspace, open_workspace
 

@@ -19,8 +19,8 @@ from eyas.errors import CheckpointError, DataError, ParameterError, ParityError
 from eyas.operations.tracking import model_registry
 from eyas.progress import silent
 from tasks import baseline, export, finetune, sample, score
-from tasks.record import open_store
 from tasks.stage import name_fields, write_json
+from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import enter, write_lock
 from tests.tasks.several_outputs import build

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from eyas.cli.options import require_there
 from eyas.cli.project import find_project
 from eyas.errors import ParameterError
 
@@ -18,7 +19,8 @@ WIDE = 200
 def bench(
     *,
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE...", help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2.")
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2."),
     ],
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each, after a tenth as many.")] = 100,
     threads: Annotated[
@@ -44,10 +46,6 @@ def bench(
       eyas bench artifacts/export/dense.onnx artifacts/export/model.onnx
       eyas bench model.onnx model.int8.onnx --threads 1 --threads 2 --batch 8 --json bench.json
     """
-    from rich.console import Console
-
-    from eyas.deploy.latency.model_bench import bench as measure
-    from eyas.operations.report.bench_table import bench_table, draw_bench
     from eyas.storage.local_files import require_place
 
     for path, option in ((json_file, "--json"), (plot, "--plot")):
@@ -56,8 +54,15 @@ def bench(
     if plot and plot.suffix not in PICTURES:
         msg = f"--plot {plot}: give a name that ends in {' or '.join(PICTURES)}"
         raise ParameterError(msg)
+    sizes = _sizes(shape)
+    require_there(*files)
+    from rich.console import Console
+
+    from eyas.deploy.latency.model_bench import bench as measure
+    from eyas.operations.report.bench_table import bench_table, draw_bench
+
     settings = {"threads": list(dict.fromkeys(threads or [1])), "batches": list(dict.fromkeys(batch or [1]))}
-    result = measure(files, runs=runs, shape=_sizes(shape), **settings)
+    result = measure(files, runs=runs, shape=sizes, **settings)
     Console(width=None if sys.stdout.isatty() else WIDE).print(bench_table(result))
     if json_file:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")

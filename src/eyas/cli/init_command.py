@@ -55,7 +55,7 @@ def init(
       eyas init --images photos/ --checkpoint weights.pt --test from_train --budget macs=0.5 --out mine.yaml
       eyas init --images s3://bucket/train --test s3://bucket/test --architecture my_package.networks:build
     """
-    from eyas.cli.search_space import parse_arguments
+    from eyas.cli.network_arguments import parse_arguments
 
     said = {
         "images": images, "test": test, "unseen": unseen, "checkpoint": checkpoint, "architecture": architecture,

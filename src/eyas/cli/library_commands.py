@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, ParamsFile
+from eyas.cli.network_arguments import parse_arguments, parse_shape
+from eyas.cli.options import AsJson, ParamsFile, require_there
 from eyas.cli.project import find_project
 
 
@@ -34,6 +35,9 @@ def inspect(
       eyas inspect --model resnet20 --input 1,3,32,32
       eyas inspect --model my_package.networks:build --input 1,3,128,128 --ignore head.*
     """
+    parse_arguments(arguments)
+    for text in inputs:
+        parse_shape(text)
     from eyas.cli.search_space import search_space
 
     # Networks of the user lie beside them, those of a project in its models/.
@@ -56,6 +60,7 @@ def verify(
       eyas verify artifacts/export/bundle
       eyas verify bundle.tar.gz
     """
+    require_there(bundle)
     from eyas.deploy.bundle.verification import verify_bundle
 
     verified = verify_bundle(bundle)
@@ -88,6 +93,8 @@ def catalogue(
       eyas catalogue score
       eyas catalogue sampler --params mine.yaml
     """
+    if params:
+        require_there(params)
     from eyas.cli.api import api
     from eyas.cli.catalogue import chapters, find
     from eyas.cli.reference import details, listing, reference

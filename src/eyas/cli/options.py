@@ -1,11 +1,27 @@
 """Options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from eyas.errors import DataError
+
 LAST_PORT = 65535
+
+
+def require_there(*places: Path) -> None:
+    """Refuse what is not there, before anything is imported that takes seconds.
+
+    Raises:
+        DataError: names the first.
+    """
+    for place in places:
+        if not place.exists():
+            shown = os.path.relpath(place) if place.is_relative_to(Path.cwd()) else place
+            msg = f"{shown}: there is no such file or folder"
+            raise DataError(msg)
 
 
 def port(help_text: str) -> Any:

@@ -5,14 +5,15 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_there
 from eyas.cli.project import hand_over
 
 
 def predict(
     *,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", resolve_path=True, help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="IMAGE...", resolve_path=True, help="Image files, or folders of them."),
     ],
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -38,5 +39,6 @@ def predict(
       eyas predict photos/ --version candidate --json
       eyas predict cat.png --params mine.yaml --version 3
     """
+    require_there(*images)
     options = {"version": version, "top": top, "as_json": as_json}
     return hand_over("predict", params, overrides or [], name, images, **options)

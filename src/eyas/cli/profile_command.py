@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.cli.options import Name, Overrides, ParamsFile
 from eyas.cli.project import find_project, hand_over
 from eyas.errors import ParameterError
@@ -54,6 +55,8 @@ def profile(
     if shape is None:
         msg = f"--model {model}: give the shape of its input too, such as --input 1,3,224,224"
         raise ParameterError(msg)
+    parse_arguments(arguments)
+    parse_shape(shape)
     from eyas.cli.profile_report import profile_space
     from eyas.cli.search_space import traced
 

@@ -64,7 +64,9 @@ class RunView:
         self, log: Path, console: "Console | None" = None, *, verbose: bool = False, quiet: bool = False
     ) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+        from eyas.cli.time_left import TimeLeft
 
         self.log, self.verbose, self.quiet = log, verbose, quiet
         self.console = console or Console(stderr=True, highlight=False)
@@ -74,7 +76,7 @@ class RunView:
         self._signs = {"done": done, "failed": failed, "skipped": skipped}
         columns = (
             SpinnerColumn("line" if plain else "dots"), TextColumn("{task.description:<" + str(NAME_WIDTH) + "}"),
-            BarColumn(24), TextColumn("{task.fields[text]}"), TimeRemainingColumn(elapsed_when_finished=False),
+            BarColumn(24), TextColumn("{task.fields[text]}"), TimeLeft(),
         )  # fmt: skip
         live = self.console.is_terminal and not quiet
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not live)

@@ -1,13 +1,12 @@
 """``eyas inspect``: the search space of any network, without a run."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from eyas.errors import ParameterError
+from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.networks.architectures import build_architecture, build_model
 from eyas.pruning.inspection import render, report
 from eyas.pruning.space import SearchSpace
@@ -45,33 +44,3 @@ def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, 
         network = build_model(model, keywords, num_classes)
     examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)
     return trace(network.eval(), examples, **limits)
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """``1,3,224,224`` as a shape.
-
-    Raises:
-        ParameterError: it is not made of positive integers.
-    """
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts) or math.prod(int(part) for part in parts) == 0:
-        msg = f"--input {text}: expected positive integers such as 1,3,224,224 (batch, channels, height, width)"
-        raise ParameterError(msg)
-    return tuple(int(part) for part in parts)
-
-
-def parse_arguments(text: str) -> dict[str, Any]:
-    """The factory's keyword arguments from JSON.
-
-    Raises:
-        ParameterError: it is not a JSON object.
-    """
-    try:
-        arguments = json.loads(text)
-    except ValueError as error:
-        msg = f'--arguments {text}: not JSON ({error}); expected for instance {{"width": 16}}'
-        raise ParameterError(msg) from error
-    if not isinstance(arguments, dict):
-        msg = f'--arguments {text}: expected an object such as {{"width": 16}}'
-        raise ParameterError(msg)
-    return arguments

@@ -6,27 +6,30 @@ from typing import Any
 
 from eyas.component import Component
 from eyas.config.fields import fields_of, is_family, model_of
+from eyas.config.override import parse_overrides
 from eyas.config.pipeline import PipelineParams
-from eyas.config.safe_yaml import load_yaml
 from eyas.errors import ParameterError
 
 
-def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def apply_overrides(
+    content: Mapping[str, Any], overrides: Sequence[str], typed: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """``content`` with every ``section.field=value`` set; the original stays as it was.
 
     What stands beside a field stays: ``finetune.recipe.batch_size=16`` keeps the recipe's other options, also where the
     file names its kind alone, or leaves it to the default.
 
+    Args:
+        content: sections by name.
+        overrides: ``section.field=value`` each, the value in YAML.
+        typed: what the user typed, by override, where that was not ``--set``.
+
     Raises:
         ParameterError: an override is not of that form, or names a field of what has none.
     """
     result: dict[str, Any] = json.loads(json.dumps(content))
-    for item in overrides:
-        place, sign, value = item.partition("=")
-        if not sign or "." not in place:
-            msg = f"--set {item}: expected section.field=value, for instance score.seed=3"
-            raise ParameterError(msg)
-        *parents, last = place.split(".")
+    for override in parse_overrides(overrides, typed):
+        *parents, last = override.place
         target = result
         model: Any = PipelineParams
         for depth, parent in enumerate(parents, start=1):
@@ -34,12 +37,13 @@ def apply_overrides(content: Mapping[str, Any], overrides: Sequence[str]) -> dic
             inner = _options(target.get(parent), field)
             if inner is None:
                 whole, there = ".".join(parents[:depth]), target[parent]
-                msg = f"--set {item}: {whole} is {there!r} and has no fields: replace it whole, as in --set {whole}=..."
+                ways = f"replace it whole, as in --set {whole}=..."
+                msg = f"{override.typed}: {whole} is {there!r} and has no fields: {ways}"
                 raise ParameterError(msg)
             target[parent] = inner
             target = inner
             model = model_of(field.annotation, inner) if field else None
-        target[last] = load_yaml(value, f"--set {item}: the value")
+        target[last] = override.value
     return result
 
 

@@ -2,17 +2,18 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, ValidationError
 
-from eyas.component import nearest
+from eyas.config.field_names import known_names, no_such_parameter
 from eyas.config.fields import fields_of, model_at
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
+from eyas.config.override import Override
+from eyas.config.parameter_file import read_sections
 from eyas.config.plugins import ModuleNames, find_modules_of, import_plugins
-from eyas.config.safe_yaml import load_yaml
 from eyas.config.section import Section
 from eyas.config.stages import (
     BaselineParams,
@@ -27,6 +28,9 @@ from eyas.config.without_labels import require_no_labels
 from eyas.errors import ParameterError
 from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
+
+UNKNOWN = "extra_forbidden"
+"""What pydantic calls a name that there is not."""
 
 
 class PipelineParams(Section):
@@ -68,26 +72,6 @@ def load_params(path: Path | str = "params.yaml", *, runtime: Mapping[str, Any] 
     return parse_params(content, str(path))
 
 
-def read_sections(path: Path) -> dict[str, Any]:
-    """A parameter file as it stands, unchecked but for its form.
-
-    Raises:
-        ParameterError: the file is missing, is no YAML, or does not hold sections.
-    """
-    try:
-        content = load_yaml(path.read_text(), str(path)) or {}
-    except FileNotFoundError as error:
-        msg = f"{path} does not exist: give --params FILE, or start in a checkout that holds params.yaml"
-        raise ParameterError(msg) from error
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{path} cannot be read: {error}"
-        raise ParameterError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"{path} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
-        raise ParameterError(msg)
-    return content
-
-
 def import_plugins_of(path: Path) -> None:
     """Import what is installed and what a parameter file names under ``plugins``, whatever else it holds.
 
@@ -98,10 +82,13 @@ def import_plugins_of(path: Path) -> None:
     import_plugins(read_sections(path).get("plugins"), str(path))
 
 
-def parse_params(content: Any, where: str = "params") -> PipelineParams:
-    """Check parameters that were read already; ``where`` names them in the message."""
+def parse_params(content: Any, where: str = "params", overrides: Sequence[Override] = ()) -> PipelineParams:
+    """Check parameters that were read already; ``where`` names them in the message.
+
+    What one of ``overrides`` set is told as that option's.
+    """
     if not isinstance(content, Mapping):
-        msg = f"{where} must hold sections ({', '.join(_sections())}), not {type(content).__name__}"
+        msg = f"{where} must hold sections ({', '.join(fields_of(PipelineParams))}), not {type(content).__name__}"
         raise ParameterError(msg)
     import_plugins(content.get("plugins"), where)
     try:
@@ -111,10 +98,10 @@ def parse_params(content: Any, where: str = "params") -> PipelineParams:
         else:
             require_no_labels(params.fetch, params.baseline, params.score, params.finetune)
     except ValidationError as error:
-        lines = [_explain(fault, content) for fault in error.errors()]
-        raise ParameterError("\n".join([f"{where}:", *lines])) from error
+        raise ParameterError(_told(error.errors(), content, where, overrides)) from error
     except ParameterError as error:
-        raise ParameterError(f"{where}:\n{error}") from error
+        options = "".join(f", {redact(override.typed)}" for override in overrides)
+        raise ParameterError(f"{where}{options}:\n{error}") from error
     return params
 
 
@@ -135,26 +122,32 @@ def expand(address: str) -> str:
     return expanded
 
 
-def _sections() -> list[str]:
-    return list(fields_of(PipelineParams))
+def _told(faults: Sequence[Any], content: Any, where: str, overrides: Sequence[Override]) -> str:
+    """A line per fault of pydantic's: first those of options, then those of the file."""
+    of_options, of_file = [], []
+    for fault in faults:
+        loc, reason = fault["loc"], _reason(fault, content)
+        place, setting = ".".join(map(str, loc)), [override for override in overrides if override.sets(loc)]
+        typed = redact(", ".join(override.typed for override in setting))
+        above = all(len(override.place) > len(loc) for override in setting)
+        if not setting:
+            of_file.append(f"  {place}: {reason}")
+        elif all(".".join(override.place) == place for override in setting):
+            of_options.append(f"{typed}: {reason}")
+        elif above and fault["type"] != UNKNOWN:  # the whole may be at odds without the option, too
+            of_options.append(f"{where} with {typed}: {place}: {reason}")
+        else:
+            of_options.append(f"{typed}: {place}: {reason}")
+    return "\n".join([*of_options, *([f"{where}:", *of_file] if of_file else [])])
 
 
-def _explain(fault: Any, content: Any) -> str:
-    """One pydantic error as a line: section.field, what was given, what is allowed."""
-    place = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        *above, name = fault["loc"]
-        near = nearest(name, fields_of(model_at(PipelineParams, above, content)))
-        return f"  {place}: no such parameter{near}; {_allowed_names(tuple(above), content)}"
+def _reason(fault: Any, content: Any) -> str:
+    """One pydantic error in words: what was given, what is allowed."""
+    loc = fault["loc"]
+    if fault["type"] == UNKNOWN:
+        return no_such_parameter(loc, fields_of(model_at(PipelineParams, loc[:-1], content)))
     reason = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "model_type":
-        reason = f"expected fields, as in {place}: {{field: value}}; {_allowed_names(fault['loc'], content)}"
-    return f"  {place}: {reason}; given: {redact(repr(fault['input']))}"
-
-
-def _allowed_names(loc: tuple[str | int, ...], content: Any) -> str:
-    """The field names allowed at ``loc``, as a phrase; of a component, those of the kind that was given."""
-    names = list(fields_of(model_at(PipelineParams, loc, content)))
-    if not loc:
-        return f"sections are {', '.join(names)}"
-    return f"{'.'.join(map(str, loc))} knows {', '.join(names)}" if names else "see src/eyas/config/"
+        names, place = fields_of(model_at(PipelineParams, loc, content)), ".".join(map(str, loc))
+        reason = f"expected fields, as in {place}: {{field: value}}; {known_names(loc, names)}"
+    return f"{reason}; given: {redact(repr(fault['input']))}"

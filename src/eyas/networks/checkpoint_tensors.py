@@ -11,7 +11,7 @@ from eyas.errors import CheckpointError
 _LOG = logging.getLogger(__name__)
 OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _STATISTICS = ("running_mean", "running_var")
-_SHOWN = 5  # names given per kind of mismatch; the rest is counted
+_SHOWN = 2  # names given per kind of mismatch; the rest is counted, and logged
 _NAMES = "Check `architecture`, `arguments` and the number of classes"
 _KINDS = "Save the plain tensors that the network computes with (quantised ones by dequantize(), sparse by to_dense())"
 _TIES = "The network ties what was apart when it was saved: check `architecture`, or make the weights equal"
@@ -45,7 +45,9 @@ def require_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
             _list("with two values for one tensor of the network", ties),
         ]
         advice = _NAMES if missing or unexpected or shapes else _KINDS if kinds else _TIES
-        msg = f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. {advice}"
+        every = {"missing": missing, "unexpected": unexpected, "shapes": shapes, "kinds": kinds, "ties": ties}
+        _LOG.info("%s does not fit: %s", source, every)
+        msg = f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}\n{advice}"
         raise CheckpointError(msg)
 
 

@@ -64,6 +64,10 @@ class Generations:
             return widths[:0]
         return self._ask(left, SearchHistory(widths, scores))
 
+    def most(self, first: int) -> int:
+        """How many there will be at most, where so many were ``first``: others come if the sampler learns."""
+        return max(first, self.candidates) if self.sampler.learns else first
+
     def uniform(self) -> Widths:
         """The same share of every group, ``(1, G)``, which ``budget`` proposes first; no row where none fits."""
         placement = Placement(self.space, self.budget)

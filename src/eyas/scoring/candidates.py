@@ -50,6 +50,9 @@ class Proposer(Protocol):
     def settings(self) -> str:
         """What proposals depend on, beside scores and the code of :attr:`sampler`."""
 
+    def most(self, first: int) -> int:
+        """How many candidates there will be at most, where so many were ``first``."""
+
     def uniform(self) -> NDArray[np.int64]:
         """The widths that keep the same share of every group, ``(1, G)``; no row where the budget leaves none."""
 

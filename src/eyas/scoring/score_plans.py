@@ -175,7 +175,9 @@ def _race(job: _ScoringJob, spec: RaceSpec, engine: Engine, journal: RaceJournal
     try:
         while True:
             try:
-                progress = RaceProgress(job.options.progress, spec.rungs, len(spec.distinct))
+                first, plans = len(spec.distinct), job.plans
+                most = plans.propose.most(first) if isinstance(plans, GrowingPlans) else first
+                progress = RaceProgress(job.options.progress, spec.rungs, most)
                 result = race(spec, executor, journal, progress)
                 table = summarise(result.spec, result, engine, seed=job.seed, warnings=warnings)
                 uniform = job.plans.uniform if isinstance(job.plans, GrowingPlans) else None

@@ -45,6 +45,8 @@ def test_class_names_with_probabilities_and_an_unreadable_file_among_them(bundle
     assert sum(shares) == pytest.approx(1, abs=1e-3)
     told = done.stderr.splitlines()
     assert [line.split(": ")[0] for line in told] == [str(tmp_path / name) for name in files[1:4]]
+    assert told[2].endswith("missing.png: No such file or directory")
+    assert "Errno" not in done.stderr
 
 
 def test_good_files_alone_end_with_0(made: Made, tmp_path: Path) -> None:

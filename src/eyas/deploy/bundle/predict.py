@@ -15,7 +15,7 @@ def answer(classifier: Classifier, file: Path) -> int:
     try:
         p_K = classifier(classifier.read(file))
     except Exception as error:  # Pillow raises nearly anything for a damaged file
-        print(f"{file}: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(f"{file}:", ", ".join(f"{classifier.labels[k]} {p_K[k]:.4f}" for k in np.argsort(-p_K)[:5]), flush=True)
     return 0

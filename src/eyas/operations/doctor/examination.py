@@ -20,6 +20,8 @@ LOOKS: dict[str, Look] = {
     "servers": services.look_at_servers,
     "runs": services.look_at_runs,
 }
+OF_PROJECT = ("runs",)
+"""Looks that say nothing outside of a checkout."""
 
 
 def examine(project: Path | None, here: Path) -> list[Finding]:
@@ -34,7 +36,8 @@ def examine(project: Path | None, here: Path) -> list[Finding]:
         first = Finding("project", "fault", f"none at or above {here}", advice)
     else:
         first = Finding("project", "good", str(project))
-    return [first, *(finding for name, look in LOOKS.items() for finding in _guarded(name, look, project or here))]
+    looks = {name: look for name, look in LOOKS.items() if project or name not in OF_PROJECT}
+    return [first, *(finding for name, look in looks.items() for finding in _guarded(name, look, project or here))]
 
 
 def _guarded(name: str, look: Look, folder: Path) -> list[Finding]:

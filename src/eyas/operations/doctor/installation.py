@@ -14,13 +14,13 @@ OLDEST = (3, 11)
 LOCK = "requirements.lock"
 SHOWN = 5
 EXTRAS = {
-    "openvino": "export.exporters: openvino",
-    "executorch": "export.exporters: executorch",
-    "ray": "runtime.cluster",
-    "torchvision": "architectures torchvision/NAME",
-    "timm": "architectures timm/NAME",
+    "openvino": "Intel devices",
+    "executorch": "phones and microcontrollers",
+    "ray": "scoring on a cluster",
+    "torchvision": "its architectures",
+    "timm": "its architectures",
 }
-"""What each optional package is for."""
+"""What one would want each optional package for."""
 EXTRAS_OF_EYAS = ("openvino", "executorch", "ray")
 PROGRAMS = {
     "git": "versions then tell no commit: install git",
@@ -63,14 +63,15 @@ def look_at_packages(project: Path) -> Iterator[Finding]:
 
 
 def look_at_extras(_: Path) -> Iterator[Finding]:
-    """What is optional."""
-    for name, purpose in EXTRAS.items():
-        version = _version(name) if importlib.util.find_spec(name) else None
-        package = f"'eyas[{name}]'" if name in EXTRAS_OF_EYAS else name
-        if version:
-            yield Finding(name, "good", version)
-        else:
-            yield Finding(name, "note", f"not installed, only for {purpose}", f"pip install {package}")
+    """What is optional: those that are there, and those that are not, with what they would be wanted for."""
+    there = {name: _version(name) for name in EXTRAS if importlib.util.find_spec(name)}
+    if there:
+        yield Finding("extras", "good", ", ".join(f"{name} {version or ''}".strip() for name, version in there.items()))
+    missing = [name for name in EXTRAS if name not in there]
+    if missing:
+        uses = ", ".join(f"{name} ({EXTRAS[name]})" for name in missing)
+        first = f"eyas[{missing[0]}]" if missing[0] in EXTRAS_OF_EYAS else missing[0]
+        yield Finding("extras", "note", f"not installed: {uses}", f"only if wanted: pip install '{first}'")
 
 
 def look_at_programs(_: Path) -> Iterator[Finding]:

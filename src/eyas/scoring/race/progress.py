@@ -16,7 +16,7 @@ class RaceProgress:
     Args:
         report: whom to tell.
         rungs: of the race; the time left weighs candidates by the images they will see.
-        count: distinct candidates on the first rung.
+        count: distinct candidates on the first rung, of all generations together at most.
         clock: seconds, for tests.
     """
 
@@ -25,17 +25,18 @@ class RaceProgress:
     ) -> None:
         self._report, self._rungs, self._clock = report, rungs, clock
         self._entries = _expected(rungs, count)
-        self._rung, self._done, self._done_here = 0, 0, 0
+        self._rung, self._done, self._done_here = -1, 0, 0
         self._last_record = self._last_report = clock()
         self._measured, self._seconds, self._images = 0, 0.0, 0  # by this run, without what the journal held
         self._leader = (-1, float("-inf"))
 
     def start_rung(self, rung: int, candidates: int) -> None:
-        """A rung begins, perhaps with fewer than foreseen."""
-        self._rung, self._done_here = rung, 0
-        self._entries[rung] = candidates
-        self._entries[rung + 1 :] = _expected(self._rungs[rung:], candidates)[1:]
-        self._leader = (-1, float("-inf"))
+        """A rung begins, perhaps with fewer than foreseen; or goes on, with a further generation."""
+        if rung != self._rung:
+            self._rung, self._done_here, self._leader = rung, 0, (-1, float("-inf"))
+        entered = self._done_here + candidates
+        self._entries[rung] = max(entered, self._entries[0]) if rung == 0 else entered
+        self._entries[rung + 1 :] = _expected(self._rungs[rung:], self._entries[rung])[1:]
 
     def record(self, rung: int, candidate: int, measurement: Measurement, *, replayed: bool = False) -> None:
         """Count a candidate; report where the last report is old enough, or the rung is done.
@@ -57,15 +58,16 @@ class RaceProgress:
 
     def text(self) -> str:
         """One line for a progress bar."""
-        best = f", best {self._leader[1]:.4f} (candidate {self._leader[0]})" if self._leader[0] >= 0 else ""
-        return f"rung {self._rung + 1}/{len(self._rungs)}, {self._pace()}{best}"
+        best = f", best {self._leader[1]:.4f}" if self._leader[0] >= 0 else ""
+        here = f"{self._done_here} of {self._entries[self._rung]} on {self._rungs[self._rung].images} images"
+        return f"rung {self._rung + 1} of {len(self._rungs)} ({here}): {self._pace()}{best}"
 
     def _pace(self) -> str:
         if not self._measured:
             return f"{self._done} from the journal"
         seconds = max(self._seconds, 1e-9)
         left = self._images_left() * seconds / self._images
-        return f"{self._measured / seconds:.1f} candidates/s, {_duration(left)} left"
+        return f"{self._measured / seconds:.1f}/s, {_duration(left)} left"
 
     def _total(self) -> int:
         behind = self._done - self._done_here
