@@ -22,6 +22,7 @@ from eyas.scoring.finalist import held_out_losses, loss_scorer
 from eyas.scoring.scorers import Scorer
 from eyas.training import Evaluation, TrainingResult, choose_length
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
+from tasks.criterion_data import criterion_data
 from tasks.training_support import TrainingData
 
 _log = logging.getLogger(__name__)
@@ -110,7 +111,8 @@ class PrunedTraining:
         settings = self.params.finetune
         gradual = settings.gradual
         assert gradual is not None
-        plans = nested_plans(self.space, plan, gradual.cuts, criterion=gradual.criterion, data=self._images())
+        rated_by = criterion_data(gradual.criterion, self.data.dataset, self._images(), self.dense.output)
+        plans = nested_plans(self.space, plan, gradual.cuts, criterion=gradual.criterion, data=rated_by)
         epochs = choose_length(len(self.data.split("train")), settings.recipe.batch_size, settings.epochs).epochs
         spans = divide_epochs(epochs, gradual.cuts, gradual.share)
         cuts = [Cut(number, *cut) for number, cut in enumerate(zip(plans, spans, strict=True), start=1)]

@@ -32,6 +32,7 @@ from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.scorers import Scorer
 from tasks import stage
+from tasks.criterion_data import criterion_data, criterion_metrics
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words, read_error_table
 from tasks.measured_finalists import keep_latency
@@ -102,7 +103,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     torch.set_num_threads(threads)
     calibration = _images(dataset, "calibration", params.score.calibration_images)
     ranked = on_device(network.model, stage.device(params.runtime))
-    planner = space.planner(params.sample.criterion, model=ranked, data=calibration)
+    rated_by = criterion_data(params.sample.criterion, dataset, calibration, network.output)
+    planner = space.planner(params.sample.criterion, model=ranked, data=rated_by)
     generations = generations_of(space, params.sample, read_error_table(artifacts))
     plans = GrowingPlans(widths, planner, generations)
     journal = journal_folder(params, artifacts)
@@ -125,7 +127,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     _write(folder, plans, candidates, table)
     _write_diagnostics(folder, space, plans, table, budget=generations.budget, passed_over=passed_over)
     shutil.rmtree(journal, ignore_errors=True)
-    return _metrics(candidates, table)
+    return _metrics(candidates, table) | criterion_metrics(params.sample.criterion, rated_by)
 
 
 def _race(

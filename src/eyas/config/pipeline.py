@@ -96,7 +96,7 @@ def parse_params(content: Any, where: str = "params", overrides: Sequence[Overri
         if params.fetch.task.labelled:
             require_test_set(params.fetch, params.baseline)
         else:
-            require_no_labels(params.fetch, params.baseline, params.score, params.finetune)
+            require_no_labels(params.fetch, params.baseline, params.sample, params.score, params.finetune)
     except ValidationError as error:
         raise ParameterError(_told(error.errors(), content, where, overrides)) from error
     except ParameterError as error:

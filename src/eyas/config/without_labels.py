@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from eyas.config.stages import BaselineParams, FetchParams, FinetuneParams, ScoreParams
+from eyas.config.stages import BaselineParams, FetchParams, FinetuneParams, SampleParams, ScoreParams
 from eyas.config.test_set import require_test_set
 from eyas.errors import ParameterError
+from eyas.pruning.criteria import Criterion
 from eyas.scoring.scorers import Scorer
 
 
 def require_no_labels(
-    fetch: FetchParams, baseline: BaselineParams, score: ScoreParams, finetune: FinetuneParams
+    fetch: FetchParams, baseline: BaselineParams, sample: SampleParams, score: ScoreParams, finetune: FinetuneParams
 ) -> None:
     """Refuse parameters that ask for labels of unlabelled images.
 
@@ -18,7 +19,7 @@ def require_no_labels(
     Raises:
         ParameterError: names every field that does, and what would do without.
     """
-    faults = [f"  {fault}" for fault in _faults(fetch, baseline, score, finetune)]
+    faults = [f"  {fault}" for fault in _faults(fetch, baseline, sample, score, finetune)]
     if faults:
         raise ParameterError("\n".join(faults))
     if fetch.task.of_part("test").labelled:
@@ -26,7 +27,7 @@ def require_no_labels(
 
 
 def _faults(
-    fetch: FetchParams, baseline: BaselineParams, score: ScoreParams, finetune: FinetuneParams
+    fetch: FetchParams, baseline: BaselineParams, sample: SampleParams, score: ScoreParams, finetune: FinetuneParams
 ) -> Iterator[str]:
     without = f"fetch.task is {fetch.task.kind}"
     if baseline.checkpoint is None:
@@ -38,6 +39,12 @@ def _faults(
     if score.scorer is not None and score.scorer.needs_labels:
         able = ", ".join(kind for kind, member in Scorer.members().items() if not member.needs_labels)
         yield f"score.scorer: {without}, and {score.scorer.kind} reads labels; these do not: {able}"
+    rating: dict[str, Criterion] = {"sample.criterion": sample.criterion}
+    if finetune.gradual is not None:
+        rating["finetune.gradual.criterion"] = finetune.gradual.criterion
+    for field, criterion in rating.items():
+        if criterion.reads_labels:
+            yield f"{field}: {without}, and {criterion.kind} with labels: true reads labels; leave labels out"
     if finetune.epochs != 0:
         try:
             finetune.recipe.without_labels()

@@ -6,6 +6,7 @@ Shapes: N images, C channels; sums are float64.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ class ChannelMoments:
     total: Tensor | float = 0.0
     magnitude: Tensor | float = 0.0
     squares: Tensor | float = 0.0
+    active: Tensor | float = 0.0
+    """Values that are not zero."""
 
     def add(self, tensor: Tensor, channel: int) -> None:
         """Count what a layer read or made, with its channels along dimension ``channel``."""
@@ -34,10 +37,15 @@ class ChannelMoments:
         self.total = self.total + _sum(tensor, dims)
         self.magnitude = self.magnitude + _sum(tensor.abs(), dims)
         self.squares = self.squares + _sum(tensor.square(), dims)
+        self.active = self.active + _sum(tensor != 0, dims)
 
     def mean(self) -> Tensor:
         """Mean magnitude per channel, ``(C,)``."""
         return torch.as_tensor(self.magnitude).cpu() / self.values
+
+    def active_share(self) -> Tensor:
+        """Share of values that are not zero, ``(C,)``."""
+        return torch.as_tensor(self.active).cpu() / self.values
 
     def rms(self) -> Tensor:
         """Root mean square per channel, ``(C,)``."""
@@ -104,11 +112,20 @@ def batches_for(model: nn.Module, images: Tensor, size: int, num_images: int | N
     Raises:
         DataError: there are no images, or they are no floats.
     """
+    return (like_weights(model, batch) for batch in torch.split(require_images(images)[:num_images], size))
+
+
+def require_images(images: Any) -> Tensor:
+    """Calibration images, checked.
+
+    Raises:
+        DataError: there are none, or they are no floats.
+    """
     if not isinstance(images, Tensor) or not images.is_floating_point() or not images.ndim or not len(images):
         shown = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
         msg = f"calibration images are {shown}: give one tensor (N, C, H, W) of normalised floats, not empty"
         raise DataError(msg)
-    return (like_weights(model, batch) for batch in torch.split(images[:num_images], size))
+    return images
 
 
 def like_weights(model: nn.Module, images: Tensor) -> Tensor:

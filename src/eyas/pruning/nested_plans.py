@@ -24,7 +24,7 @@ def nested_plans(
         plan: where the last cut leads to.
         cuts: how many.
         criterion: which channels go first; their L1 norm without it.
-        data: normalised calibration images ``(N, C, H, W)`` for criteria that look at activations.
+        data: what the criterion looks at, as :meth:`.SearchSpace.ranking` takes it.
 
     Raises:
         PlanError: the plan is of another search space, or there is no cut.

@@ -146,7 +146,11 @@ class SearchSpace:
     ) -> tuple[Ints, ...]:
         """Units of each group, the most important first; ties keep the order of the channels.
 
-        ``data`` are normalised calibration images ``(N, C, H, W)`` for criteria that look at activations.
+        ``data`` are normalised calibration images ``(N, C, H, W)`` for criteria that look at any; with labels, as a
+        :class:`~eyas.pruning.calibration_set.CalibrationSet`.
+
+        Raises:
+            DataError: the criterion lacks what it reads.
         """
         if criterion is None:
             from eyas.pruning.criteria.l1_norm import L1Norm

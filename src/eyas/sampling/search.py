@@ -19,6 +19,7 @@ from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.sampling.budget import Budget, PredictsLatency
+from eyas.sampling.criterion_images import criterion_images
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
@@ -58,6 +59,8 @@ class SearchOptions(ScoreOptions):
     """Who re-estimates the statistics in held-out rungs, and of the network that is built."""
     tolerance: float = 0.005
     """Half the width of the band around the budget, as a share of the dense cost; see :meth:`.Budget.parse`."""
+    calibration_labels: Tensor | None = None
+    """Integers, one per calibration image, for a criterion that reads labels; no other reads them."""
     latency: PredictsLatency | None = None
     """What predicts milliseconds where the budget limits them: a :class:`~eyas.deploy.latency.LatencyModel`."""
 
@@ -225,7 +228,7 @@ def search(  # noqa: PLR0917
         calibration = _images(model, "calibration_images", calibration_images)
     check_alike("calibration_images", calibration, scoring)
     chosen = parse_component(Criterion, criterion)
-    data = calibration if len(calibration) else None
+    data = criterion_images(chosen, calibration, scoring, labels=options.calibration_labels, output=options.output)
     local = device if options.cluster is None else "cpu"
     dense = on_device(model, local)
     if len(scoring):

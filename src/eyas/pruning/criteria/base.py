@@ -18,9 +18,15 @@ class Criterion(Component):
         Args:
             group: the channels.
             model: the dense network.
-            data: normalised calibration images ``(N, C, H, W)``, or what :meth:`prepare` made of them.
+            data: a :class:`~eyas.pruning.calibration_set.CalibrationSet`, its normalised images ``(N, C, H, W)`` alone,
+                or what :meth:`prepare` made of them.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it rates channels")
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether calibration images need labels."""
+        return False
 
     def prepare(self, model: nn.Module, data: Any) -> Any:
         """What all groups need of the calibration images, made once per ranking and passed as ``data``."""

@@ -8,14 +8,27 @@ from torch import Tensor, nn
 from eyas.pruning.groups import ChannelGroup, Member, Role
 
 
-def aggregate(group: ChannelGroup, model: nn.Module, role: Role, rate: Callable[[Tensor], Tensor]) -> Tensor:
-    """Ratings of a group's channels, summed over its members of one role, each normalised to mean 1.
+def to_mean_one(rating_U: Tensor) -> Tensor:
+    """Divided by the mean, so that members of any scale have an equal say."""
+    mean = rating_U.mean()
+    return rating_U / mean if mean > 0 else rating_U
+
+
+def aggregate(
+    group: ChannelGroup,
+    model: nn.Module,
+    role: Role,
+    rate: Callable[[Tensor], Tensor],
+    normalise: Callable[[Tensor], Tensor] = to_mean_one,
+) -> Tensor:
+    """Ratings of a group's channels, summed over its members of one role, each normalised.
 
     Args:
         group: the channels to rate.
         model: the network that holds the weights; not changed.
         role: which members count (see :class:`eyas.pruning.groups.Member`).
         rate: takes a weight with the channels first, ``(channels, ...)``, gives one number each.
+        normalise: makes the ratings of the units by one member comparable to those by another.
 
     Returns:
         Shape ``(group.channels,)``, float64 on the CPU; zeros where the group has no such member.
@@ -25,7 +38,7 @@ def aggregate(group: ChannelGroup, model: nn.Module, role: Role, rate: Callable[
         for member in group.members
         if member.role == role
     )
-    return per_channel(group, map(to_mean_one, ratings))
+    return per_channel(group, map(normalise, ratings))
 
 
 def group_norm_of(group: ChannelGroup, model: nn.Module, order: int, role: Role = "out") -> Tensor:
@@ -38,12 +51,6 @@ def channels_first(model: nn.Module, member: Member) -> Tensor:
     path, _, leaf = member.parameter.rpartition(".")
     weight: Tensor = getattr(model.get_submodule(path), leaf)
     return weight.detach().transpose(0, member.dim)
-
-
-def to_mean_one(rating_U: Tensor) -> Tensor:
-    """Divided by the mean, so that members of any scale have an equal say."""
-    mean = rating_U.mean()
-    return rating_U / mean if mean > 0 else rating_U
 
 
 def per_channel(group: ChannelGroup, ratings: Iterable[Tensor]) -> Tensor:

@@ -1,22 +1,22 @@
 """The weights that read a channel, times how strongly it is active on calibration images."""
 
 import logging
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.pruning.activations import Activations, LayerActivations, record_activations
-from eyas.pruning.criteria.base import Criterion
+from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria.group_norm import GroupNorm
+from eyas.pruning.criteria.image_criterion import ImageCriterion
 from eyas.pruning.criteria.norms import channels_first, group_norm_of, per_channel, to_mean_one
 from eyas.pruning.groups import ChannelGroup, Member
 
 _log = logging.getLogger(__name__)
 
 
-class WeightActivation(Criterion):
+class WeightActivation(ImageCriterion):
     r"""What the layers that read a channel receive from it: norm of their weights times its activation; no labels.
 
     The product that Wanda (Sun et al. 2023, arXiv:2306.11695, equation 1) takes per weight, carried over to coupled
@@ -33,19 +33,19 @@ class WeightActivation(Criterion):
     """Every reading layer to mean 1; every channel it makes to variance 1, as batch-norm will; or nothing."""
     producers: bool = False
     """Add the norms of the filters that make a channel, each layer normalised to mean 1."""
-    images: Annotated[int, Field(ge=1)] = 512
-    """At most so many calibration images."""
 
-    def prepare(self, model: nn.Module, data: Any) -> Activations:
-        """The activations of all layers, in one pass over the images; none without images."""
-        if data is None:
-            _log.warning("criterion %s has no calibration images: the weights of all members decide", self.kind)
-            return {}
-        return data if isinstance(data, dict) else record_activations(model, data, num_images=self.images)
+    def without_images(self) -> Activations:
+        """Nothing: the weights of all members decide."""
+        _log.warning("criterion %s has no calibration images: the weights of all members decide", self.kind)
+        return {}
+
+    def observe(self, model: nn.Module, data: CalibrationSet) -> Activations:
+        """The activations of all layers, in one pass over the images."""
+        return record_activations(model, data.images)
 
     def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
         """Importance of each channel, shape ``(group.channels,)``; ``data`` are images, or what ``prepare`` gave."""
-        activations = data if isinstance(data, dict) else self.prepare(model, data)
+        activations = self.prepare(model, data)
         readers = [member for member in group.members if member.role == "in"]
         if not readers or not activations:
             return GroupNorm()(group, model)

@@ -1,0 +1,34 @@
+"""What criteria may look at: calibration images, and their labels where a criterion reads them."""
+
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from eyas.errors import DataError
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Images that rate channels; none of them may score the candidates that are made of the rating."""
+
+    images: Tensor
+    """Normalised floats ``(N, C, H, W)``."""
+    labels: Tensor | None = None
+    """Class of each image ``(N,)``, or of each pixel ``(N, H, W)``, -100 where it has none."""
+    output: int | str | None = None
+    """Which of several outputs answers, by position, name or path; without it ``logits``, ``out`` or the first."""
+
+    def __post_init__(self) -> None:
+        """Refuse labels that do not align.
+
+        Raises:
+            DataError: there is not one label (or one map) per image.
+        """
+        if self.labels is not None and (self.labels.is_floating_point() or len(self.labels) != len(self.images)):
+            msg = f"{len(self.labels)} labels of {self.labels.dtype} for {len(self.images)} images: one integer each"
+            raise DataError(msg)
+
+    def first(self, count: int) -> "CalibrationSet":
+        """At most ``count`` images, from the front."""
+        labels = None if self.labels is None else self.labels[:count]
+        return replace(self, images=self.images[:count], labels=labels)

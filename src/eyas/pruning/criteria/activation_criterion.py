@@ -1,0 +1,50 @@
+"""What the criteria share that rate a channel by what its readers see of it, whatever they weigh it."""
+
+import logging
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyas.pruning.activations import Activations, ChannelMoments, record_activations
+from eyas.pruning.calibration_set import CalibrationSet
+from eyas.pruning.criteria.image_criterion import ImageCriterion
+from eyas.pruning.criteria.norms import per_channel, to_mean_one
+from eyas.pruning.groups import ChannelGroup, Member
+
+_log = logging.getLogger(__name__)
+
+
+class ActivationCriterion(ImageCriterion):
+    """A statistic of a channel at the input of every layer that reads it, each normalised to mean 1 and summed."""
+
+    @abstractmethod
+    def statistic(self, moments: ChannelMoments) -> Tensor:
+        """Of each channel that a layer reads, ``(C,)``."""
+
+    def observe(self, model: nn.Module, data: CalibrationSet) -> Activations:
+        """The activations of all layers, in one pass over the images."""
+        return record_activations(model, data.images)
+
+    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+        """Importance of each channel, shape ``(group.channels,)``; ``data`` are images, or what ``prepare`` gave.
+
+        What no layer reads by its weight is rated where it is made.
+        """
+        activations = self.prepare(model, data)
+        moments = _inputs(group, activations) or _outputs(group, activations)
+        if not moments:
+            _log.warning("criterion %s sees no layer that makes or reads %s: all alike", self.kind, group.name)
+        ratings = (self.statistic(seen)[torch.from_numpy(member.positions)].mean(1) for member, seen in moments)
+        return per_channel(group, map(to_mean_one, ratings))
+
+
+def _inputs(group: ChannelGroup, activations: Activations) -> list[tuple[Member, ChannelMoments]]:
+    members = [member for member in group.members if member.role == "in" and member.parameter in activations]
+    return [(member, activations[member.parameter].inputs) for member in members]
+
+
+def _outputs(group: ChannelGroup, activations: Activations) -> list[tuple[Member, ChannelMoments]]:
+    members = [member for member in group.members if member.role == "out" and member.parameter in activations]
+    return [(member, activations[member.parameter].outputs) for member in members]

@@ -1,0 +1,22 @@
+"""How strongly a channel is active."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from eyas.pruning.activations import ChannelMoments
+from eyas.pruning.criteria.activation_criterion import ActivationCriterion
+
+
+class ActivationMean(ActivationCriterion):
+    """Mean magnitude of a channel where it is read (Molchanov et al. 2017, arXiv:1611.06440).
+
+    For comparison with the literature: what the next layer weighs it by does not count (``weight_activation`` has
+    both), so it depends on the scale between two layers. Reads images, no labels.
+    """
+
+    kind: Literal["activation_mean"] = "activation_mean"
+
+    def statistic(self, moments: ChannelMoments) -> Tensor:
+        """Mean magnitude."""
+        return moments.mean()

@@ -1,0 +1,36 @@
+"""The magnitude of a filter as a share of what would be left of its layer."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from eyas.pruning.criteria.base import Criterion
+from eyas.pruning.criteria.norms import aggregate
+from eyas.pruning.groups import ChannelGroup
+
+
+class Lamp(Criterion):
+    r"""Squared norm of a filter over that of all filters of its layer no smaller (LAMP, arXiv:2010.07611).
+
+    For ratings that compare between layers: the largest filter of any layer has 1, whatever the layer's scale. Reads
+    no images. Lee et al. 2021 rate single weights so; here a filter is the unit. Within one layer the order is that of
+    ``l2_norm``; where several layers make a channel, the sum of
+    :math:`\|W_c\|^2 / \sum_{j: \|W_j\| \ge \|W_c\|} \|W_j\|^2` over these decides.
+    """
+
+    kind: Literal["lamp"] = "lamp"
+
+    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+        """Importance of each channel, shape ``(group.channels,)``."""
+        return aggregate(group, model, "out", _squared_norms, normalise=_share_of_those_left)
+
+
+def _squared_norms(weight: Tensor) -> Tensor:
+    return weight.flatten(1).double().square().sum(1)
+
+
+def _share_of_those_left(square_U: Tensor) -> Tensor:
+    """Each over the sum of those at least as large; zeros stay."""
+    left_U = torch.where(square_U >= square_U[:, None], square_U, 0).sum(1)
+    return torch.where(left_U > 0, square_U / left_U, left_U)
