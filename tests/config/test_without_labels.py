@@ -29,6 +29,16 @@ def test_a_labelled_test_set_is_taken() -> None:
         ("baseline", {"checkpoint": "a.pt", "adapt_epochs": 2}, "baseline.adapt_epochs: .* adapted by labels"),
         ("score", {"scorer": "cross_entropy"}, "score.scorer: .* cross_entropy reads labels; these do not: dense_kl"),
         ("score", {"scorer": "top1"}, "score.scorer: .* top1 reads labels"),
+        (
+            "sample",
+            {"criterion": {"kind": "taylor", "labels": True}},
+            "sample.criterion: .*taylor with labels: true reads",
+        ),
+        (
+            "finetune",
+            {"gradual": {"cuts": 2, "criterion": {"kind": "diagonal_fisher", "labels": True}}},
+            "finetune.gradual.criterion: .*diagonal_fisher with labels: true reads labels; leave labels out",
+        ),
         ("finetune", {"recipe": {"kind": "sgd", "distillation": None}}, "finetune.recipe: .*`distillation` is null"),
         ("finetune", {"recipe": {"kind": "sgd", "distillation": {"alpha": 0.9}}}, "finetune.recipe: .*give alpha 1"),
         ("fetch", {**WITH_TEST, "test": "included"}, "fetch.test: .*labelled_test speaks of a test set with labels"),

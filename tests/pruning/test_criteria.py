@@ -155,8 +155,8 @@ def test_a_channel_of_zeros_in_every_layer_ranks_last(
 
 
 def test_one_layer_is_rated_by_its_filters() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 2, 1))
-    space = eyas.trace(model, FLOATS)
+    model = nn.Sequential(nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 2, 1)).double()
+    space = eyas.trace(model, IMAGES)
     weight = model[0].weight.detach()
     for criterion, norms in (
         (L1Norm(), weight.abs().sum((1, 2, 3))),

@@ -19,6 +19,7 @@ from eyas.data import open_dataset
 from eyas.errors import DataError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
+from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.error_table import ErrorTable, measure_errors
@@ -156,6 +157,26 @@ def test_after_an_interruption_it_goes_on_and_ends_alike(artifacts, params, monk
     uniform = read_uniform(artifacts)["rung"] == 0  # it left early, and is measured once more on the last rung
     assert len(calls) == 10 + 12 + 4 + uniform - 9
     assert read(artifacts) == before
+
+
+@pytest.mark.parametrize(("labels", "read"), [(True, 150), (False, 0)])
+def test_a_criterion_gets_the_calibration_split_and_the_metrics_say_so(artifacts, params, tmp_path, labels, read):
+    """Images and labels of the split that scores nothing."""
+    criterion = Criterion.parse({"kind": "taylor", "labels": labels, "images": 150, "batch_size": 50})
+    other = params.model_copy(update={"sample": params.sample.model_copy(update={"criterion": criterion})})
+    copied = shutil.copytree(artifacts, tmp_path / "artifacts")
+    metrics = score(other, copied, silent)
+    assert (metrics["criterion_images"], metrics["criterion_labels"]) == (150, read)
+    dataset, network = open_dataset(copied / "fetch"), load_network(copied / "baseline")
+    split = dataset.split("calibration")
+    data = CalibrationSet(dataset.normalise(split.images(150)), split.first_labels(150) if labels else None)
+    plan = eyas.PruningPlan.from_json((copied / "score/plan.json").read_text())
+    space = eyas.trace(network.model, (data.images[:2],))
+    assert plan.kept == space.plan(plan.widths, criterion, data=data).kept
+    rated, scored = (
+        {image.numpy().tobytes() for image in dataset.split(name).images()} for name in ("calibration", "score")
+    )
+    assert rated.isdisjoint(scored)
 
 
 def test_another_race_has_another_journal(artifacts, params):

@@ -17,7 +17,7 @@ from eyas.pruning.groups import ChannelGroup
 class Taylor(ImageCriterion):
     r"""Squared first-order change of the loss without a channel (Molchanov et al. 2019, arXiv:1906.10771).
 
-    For what a channel is worth to the answers, and not to the next layer alone; a pass back per batch of images.
+    For what a channel is worth to the answers, and not to the next layer alone; a pass back per image.
     :math:`s_c = \mathrm{mean}_b (\sum_w w\, \partial L_b / \partial w)^2` over all weights that read the channel, in
     whichever layers, or make it where none reads it; ratings of all groups are of one unit. Without ``labels`` the
     answers of the dense network itself stand in: classes drawn as likely as it says.
@@ -26,8 +26,8 @@ class Taylor(ImageCriterion):
     kind: Literal["taylor"] = "taylor"
     labels: bool = False
     """Read the labels of the calibration images."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    """Images per gradient."""
+    batch_size: Annotated[int, Field(ge=1)] = 1
+    """Images per gradient; more are faster, and say less."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the classes that are drawn."""
 
