@@ -19,11 +19,11 @@ from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.sampling.budget import Budget, PredictsLatency
-from eyas.sampling.criterion_images import criterion_images
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
 from eyas.scoring.candidates import GrowingPlans
+from eyas.scoring.criterion_images import criterion_images
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.engine import EXAMPLES

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 from eyas.pruning.activations import batches_for
 from eyas.pruning.calibration_set import CalibrationSet
@@ -20,6 +19,8 @@ from eyas.pruning.surgery import rebuild
 
 PerEntry = dict[tuple[str, int], Tensor]
 """A number for each entry along a parameter's dimension, by both."""
+IGNORED = -100
+"""What PyTorch's cross-entropy takes for no class."""
 
 
 def answer_gradients(
