@@ -76,6 +76,9 @@ def test_a_new_member_appears_with_its_paper_and_options() -> None:
         """Round (Newton 1687).
 
         After arXiv:1234.56789.
+
+        Use it raw, or
+        with ``sugar``.
         """
 
         kind: Literal["apple"] = "apple"
@@ -87,9 +90,17 @@ def test_a_new_member_appears_with_its_paper_and_options() -> None:
     assert (chapter.title, chapter.about) == ("fruit", "A family.")
     assert (entry.name, entry.summary, entry.papers) == ("apple", "Round (Newton 1687).", ("1234.56789",))
     assert [(one.name, one.meaning) for one in entry.parameters] == [("weight", "In kilograms.")]
+    assert entry.use == "Use it raw, or with ``sugar``."
+    assert "  Use it raw, or with sugar.\n" in details(entry)
     page = reference([chapter])
+    assert "\nUse it raw, or with `sugar`.\n" in page
     assert "See [arXiv:1234.56789](https://arxiv.org/abs/1234.56789)." in page
     assert "| `weight` | number > 0 | `0.1` | In kilograms. |" in page
+
+
+def test_every_criterion_says_when_to_use_it() -> None:
+    entries = family_chapter(families()["criterion"]).entries
+    assert [entry.name for entry in entries if not entry.use and not entry.origin] == []
 
 
 @pytest.fixture(scope="module")

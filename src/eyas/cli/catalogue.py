@@ -28,6 +28,8 @@ class CatalogueEntry:
     parameters: tuple[Parameter, ...] = ()
     papers: tuple[str, ...] = ()
     """arXiv identifiers in its docstring."""
+    use: str = ""
+    """When to choose it: the paragraph of its docstring that begins with "Use it"."""
     help: str = ""
     """Of a command, what ``--help`` prints."""
     origin: str = ""
@@ -73,7 +75,8 @@ def _member(kind: str, member: type[Component]) -> CatalogueEntry:
     papers = tuple(dict.fromkeys(PAPER.findall(member.__doc__ or "")))
     own = member.__module__.partition(".")[0] == Component.__module__.partition(".")[0]
     origin = "" if own else member.__module__
-    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers, origin=origin)
+    use = next((text for text in paragraphs(member) if text.startswith("Use it ")), "")
+    return CatalogueEntry(kind, summary(member), tuple(parameters(member)), papers, use, origin=origin)
 
 
 def sections() -> Chapter:
@@ -125,4 +128,9 @@ def _tree(error: type[EyasError]) -> Iterator[type[EyasError]]:
 
 def summary(documented: object) -> str:
     """The first paragraph of a docstring, on one line."""
-    return " ".join((inspect.getdoc(documented) or "").split("\n\n")[0].split())
+    return paragraphs(documented)[0]
+
+
+def paragraphs(documented: object) -> list[str]:
+    """Those of a docstring, each on one line; one at least."""
+    return [" ".join(text.split()) for text in (inspect.getdoc(documented) or "").split("\n\n")]

@@ -27,7 +27,9 @@ def details(entry: CatalogueEntry) -> str:
     if entry.help:
         return entry.help
     papers = [f"  https://arxiv.org/abs/{paper}" for paper in entry.papers]
-    return "\n".join([f"{entry.name}: {plain(entry.summary)}{_origin(entry)}", *papers, *map(_line, entry.parameters)])
+    use = [f"  {plain(entry.use)}"] if entry.use else []
+    first = f"{entry.name}: {plain(entry.summary)}{_origin(entry)}"
+    return "\n".join([first, *use, *papers, *map(_line, entry.parameters)])
 
 
 def _origin(entry: CatalogueEntry) -> str:
@@ -49,6 +51,8 @@ def _section(entry: CatalogueEntry) -> Iterator[str]:
         yield f"```\n{entry.help}\n```\n"
         return
     yield f"{markdown(entry.summary)}\n"
+    if entry.use:
+        yield f"{markdown(entry.use)}\n"
     papers = [f"arXiv:{paper}" for paper in entry.papers if paper not in entry.summary]
     if papers:
         yield markdown(f"See {', '.join(papers)}.\n")

@@ -11,8 +11,8 @@ from eyas.pruning.criteria.activation_criterion import ActivationCriterion
 class ActivationMean(ActivationCriterion):
     """Mean magnitude of a channel where it is read (Molchanov et al. 2017, arXiv:1611.06440).
 
-    For comparison with the literature: what the next layer weighs it by does not count (``weight_activation`` has
-    both), so it depends on the scale between two layers. Reads images, no labels.
+    Use it to compare with the literature: what the next layer weighs a channel by does not count (in
+    ``weight_activation`` it does), so that it depends on the scale between two layers. Reads no labels.
     """
 
     kind: Literal["activation_mean"] = "activation_mean"

@@ -15,8 +15,8 @@ _log = logging.getLogger(__name__)
 class Apoz(ActivationCriterion):
     """Share of positions where a channel is not zero: one minus APoZ (Hu et al. 2016, arXiv:1607.03250).
 
-    For networks with ReLU, whose channels are zero at many positions: those that nearly always are go. Behind other
-    activations nothing is zero, all channels are alike, and the log says so. Reads images, no labels.
+    Use it to compare with the literature, where ReLU leaves channels at zero in many positions: those go that nearly
+    always are. Behind other activations all channels are alike, and the log says so. Reads no labels.
     """
 
     kind: Literal["apoz"] = "apoz"

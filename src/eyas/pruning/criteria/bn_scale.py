@@ -12,6 +12,8 @@ from eyas.pruning.groups import ChannelGroup
 class BnScale(Criterion):
     """Absolute batch-norm scale ``|gamma|`` (Liu et al. 2017, arXiv:1708.06519, section 3).
 
+    Use it after a training that shrank the scales; those of another say little.
+
     Summed over all normalisations of a coupled group, each normalised to mean 1; a group without a
     normalisation is rated by the L1 norm of its filters.
     """

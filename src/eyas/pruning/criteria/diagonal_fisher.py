@@ -15,11 +15,13 @@ from eyas.pruning.groups import ChannelGroup
 class DiagonalFisher(ImageCriterion):
     r"""Rise of the loss without a channel by a diagonal Fisher matrix (Theis et al. 2018, arXiv:1801.05787).
 
-    For what a channel is worth to the answers, with a curvature per weight; a pass back per image, so the slowest.
+    Use it to compare with the literature: a curvature per weight, blind to how weights of a channel go together
+    (``taylor`` is not). A pass back per image; ratings compare between layers. Labels are read only if asked for.
+
     Optimal brain damage with the squared gradient as the curvature: :math:`s_c = \frac12 \sum_w w^2\, E[g_w^2]` over
-    all weights that go with the channel: those that make, scale, shift and read it; ratings of all groups are of one
-    unit. Without ``labels`` the dense network's own answers stand in: classes drawn as likely as it says, so that
-    this is the curvature of the divergence from it.
+    all weights that go with the channel: those that make, scale, shift and read it. Without ``labels`` the dense
+    network's own answers stand in: classes drawn as likely as it says, so that this is the curvature of the divergence
+    from it.
     """
 
     kind: Literal["diagonal_fisher"] = "diagonal_fisher"

@@ -13,9 +13,11 @@ from eyas.pruning.groups import ChannelGroup
 class GeometricMedian(Criterion):
     """Sum of a filter's distances to all filters of its layer (FPGM, He et al. 2019, arXiv:1811.00250).
 
-    For layers whose filters are of like norms: the filters near the geometric median go, which the others can stand
-    in for, and not the small ones. Reads no images. ``s_c = sum_j ||W[c] - W[j]||_2`` per layer that makes channels of
-    the group, normalised to mean 1 and summed over these layers.
+    Use it where the filters of a layer are of like norms, and no images are at hand: those near the geometric median
+    go, which the others can stand in for, and not the small ones.
+
+    ``s_c = sum_j ||W[c] - W[j]||_2`` per layer that makes channels of the group, normalised to mean 1 and summed over
+    these layers.
     """
 
     kind: Literal["geometric_median"] = "geometric_median"

@@ -12,6 +12,8 @@ from eyas.pruning.groups import ChannelGroup
 class L1Norm(Criterion):
     """Sum of absolute weights per filter (Li et al. 2017, arXiv:1608.08710, section 3.1).
 
+    Use it to compare with the literature, or without images.
+
     ``s_c = sum_l ||W_l[c]||_1 / mean_c' ||W_l[c']||_1`` over all layers l that make channels of the group,
     so that no layer of a coupled group decides alone.
     """

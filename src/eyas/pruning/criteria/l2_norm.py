@@ -10,7 +10,10 @@ from eyas.pruning.groups import ChannelGroup
 
 
 class L2Norm(Criterion):
-    """Euclidean norm per filter (He et al. 2018, arXiv:1808.06866, equation 2), summed like the L1 norm."""
+    """Euclidean norm per filter (He et al. 2018, arXiv:1808.06866, equation 2), summed like the L1 norm.
+
+    Use it to compare with the literature.
+    """
 
     kind: Literal["l2_norm"] = "l2_norm"
 

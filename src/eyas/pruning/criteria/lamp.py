@@ -13,9 +13,10 @@ from eyas.pruning.groups import ChannelGroup
 class Lamp(Criterion):
     r"""Squared norm of a filter over that of all filters of its layer no smaller (LAMP, arXiv:2010.07611).
 
-    For ratings that compare between layers: the largest filter of any layer has 1, whatever the layer's scale. Reads
-    no images. Lee et al. 2021 rate single weights so; here a filter is the unit. Within one layer the order is that of
-    ``l2_norm``; where several layers make a channel, the sum of
+    Use it where ratings are compared between layers: the largest filter of any has 1, whatever the layer's scale.
+    Within one layer the order is that of ``l2_norm``. Reads no images.
+
+    Lee et al. 2021 rate single weights so; here a filter is the unit. Where several layers make a channel, the sum of
     :math:`\|W_c\|^2 / \sum_{j: \|W_j\| \ge \|W_c\|} \|W_j\|^2` over these decides.
     """
 

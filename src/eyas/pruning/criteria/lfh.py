@@ -17,7 +17,9 @@ from eyas.pruning.groups import ChannelGroup
 class Lfh(ImageCriterion):
     r"""Label-free Hessian: how much the answers move with a filter's weights, times their mean square (Sony's MCT).
 
-    For answers that are no classes, too (boxes, values): no labels, no softmax; a pass back per batch and probe.
+    Use it where answers are no classes (boxes, values): no labels, no softmax. A pass back per batch and probe;
+    ratings compare between layers.
+
     :math:`s_c = \mathrm{tr}(H_c)\, \|w_c\|^2 / |w_c|` per filter, summed over the layers that make the channel, where
     H is the Hessian of the squared distance from the dense network's answers, that is :math:`J^T J`; its trace is
     estimated by probes of random signs (Hutchinson 1990): :math:`E \|J_c^T v\|^2`.

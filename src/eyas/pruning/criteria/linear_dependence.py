@@ -20,10 +20,11 @@ from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 class LinearDependence(ImageCriterion):
     r"""What a channel adds to those chosen before it, by pivoted QR of what is read (LinDeps, arXiv:2507.21573).
 
-    For layers whose channels repeat one another, before a refit: least squares lets the readers take what they lost
-    from the channels that are left, and what depends on them linearly costs nothing. The next channel is the one of
-    which most is left, :math:`s_c = \|x_c - P x_c\|`, P the projection onto the channels before it; readers are
-    normalised to the same mean energy. Reads images, no labels. A group that nothing reads by weights is rated by
+    Use it where channels repeat one another, before a refit: least squares takes from the channels that are left what
+    the readers lost, and what depends on them linearly costs nothing. One pass over few images; reads no labels.
+
+    The next channel is the one of which most is left, :math:`s_c = \|x_c - P x_c\|`, P the projection onto the channels
+    before it; readers are normalised to the same mean energy. A group that nothing reads by weights is rated by
     ``group_norm``.
     """
 

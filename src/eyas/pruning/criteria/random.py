@@ -11,7 +11,10 @@ from eyas.pruning.groups import ChannelGroup
 
 
 class Random(Criterion):
-    """Uniform random numbers, one per channel, from the seed and the group's name alone."""
+    """Uniform random numbers, one per channel, from the seed and the group's name alone.
+
+    Use it as what any other has to beat.
+    """
 
     kind: Literal["random"] = "random"
     seed: int = 0

@@ -17,10 +17,12 @@ from eyas.pruning.groups import ChannelGroup
 class Taylor(ImageCriterion):
     r"""Squared first-order change of the loss without a channel (Molchanov et al. 2019, arXiv:1906.10771).
 
-    For what a channel is worth to the answers, and not to the next layer alone; a pass back per image.
+    Use it for what a channel is worth to the answers, and not to the next layer alone, where a pass back per image is
+    affordable (``batch_size`` makes it cheaper). Ratings compare between layers. Labels are read only if asked for.
+
     :math:`s_c = \mathrm{mean}_b (\sum_w w\, \partial L_b / \partial w)^2` over all weights that read the channel, in
-    whichever layers, or make it where none reads it; ratings of all groups are of one unit. Without ``labels`` the
-    answers of the dense network itself stand in: classes drawn as likely as it says.
+    whichever layers, or make it where none reads it. Without ``labels`` the answers of the dense network itself stand
+    in: classes drawn as likely as it says.
     """
 
     kind: Literal["taylor"] = "taylor"

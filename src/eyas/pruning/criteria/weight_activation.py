@@ -19,6 +19,8 @@ _log = logging.getLogger(__name__)
 class WeightActivation(ImageCriterion):
     r"""What the layers that read a channel receive from it: norm of their weights times its activation; no labels.
 
+    Use it first: the default, ahead of the norms wherever these were measured; one pass over the images.
+
     The product that Wanda (Sun et al. 2023, arXiv:2306.11695, equation 1) takes per weight, carried over to coupled
     channels: :math:`s_c = \sum_r \|W_r[:, c]\|_2\, a_{r,c} / \mathrm{mean}_{c'}(\ldots)` over all layers r that read
     the channel, :math:`a_{r,c}` its root mean square at the input of r in the dense network. Where a unit of the group
