@@ -3,7 +3,7 @@
 Shapes: N images, C channels; sums are float64.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -69,7 +69,6 @@ Activations = dict[str, LayerActivations]
 """By the weight's name in the network."""
 
 
-@torch.no_grad()
 def record_activations(
     model: nn.Module, images: Tensor, *, num_images: int | None = None, batch_size: int = 64
 ) -> Activations:
@@ -84,7 +83,6 @@ def record_activations(
     Raises:
         DataError: there are no images, or they are no floats.
     """
-    batches = batches_for(model, images, batch_size, num_images)
     recorded: Activations = {}
 
     def record(call: LayerCall) -> Tensor:
@@ -94,11 +92,28 @@ def record_activations(
         layer.outputs.add(output, call.channel_dim(output))
         return output
 
-    watched = with_own_buffers(model)
+    watch_layers(model, images, record, num_images=num_images, batch_size=batch_size)
+    return recorded
+
+
+@torch.no_grad()
+def watch_layers(
+    model: nn.Module,
+    images: Tensor,
+    record: Callable[[LayerCall], Tensor],
+    *,
+    num_images: int | None = None,
+    batch_size: int = 64,
+) -> None:
+    """One pass in eval mode in which ``record`` takes the place of every layer call; the network stays as it was.
+
+    Raises:
+        DataError: there are no images, or they are no floats.
+    """
+    batches, watched = batches_for(model, images, batch_size, num_images), with_own_buffers(model)
     with evaluation_mode(watched), WatchedCalls(watched, record):
         for batch in batches:
             watched(batch)
-    return recorded
 
 
 def with_own_buffers(model: nn.Module) -> nn.Module:

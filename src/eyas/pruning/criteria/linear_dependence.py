@@ -7,14 +7,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import evaluation_mode
-from eyas.pruning.activations import batches_for, with_own_buffers
+from eyas.pruning.activations import watch_layers
 from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.image_criterion import ImageCriterion
 from eyas.pruning.criteria.norms import channels_first, per_channel
 from eyas.pruning.groups import ChannelGroup, Member
-from eyas.pruning.layer_calls import LayerCall, WatchedCalls
+from eyas.pruning.layer_calls import LayerCall
+
+_BATCH = 64
 
 
 class LinearDependence(ImageCriterion):
@@ -42,18 +43,15 @@ class LinearDependence(ImageCriterion):
         """Inputs of all layers at positions drawn evenly, ``(rows, channels)``, in one pass over the images."""
         rows: dict[str, list[Tensor]] = defaultdict(list)
         generator = torch.Generator().manual_seed(0)
+        batches = -(-len(data.images) // _BATCH)
 
         def record(call: LayerCall) -> Tensor:
             input_RC = call.input.detach().movedim(call.channel_dim(call.input), -1).flatten(0, -2)
-            count = -(-self.positions * len(batch) // len(data.images))
-            chosen_R = torch.randperm(len(input_RC), generator=generator)[:count]
+            chosen_R = torch.randperm(len(input_RC), generator=generator)[: -(-self.positions // batches)]
             rows[call.name].append(input_RC[chosen_R.to(input_RC.device)].cpu())
             return call()
 
-        watched = with_own_buffers(model)
-        with torch.no_grad(), evaluation_mode(watched), WatchedCalls(watched, record):
-            for batch in batches_for(model, data.images, 64):
-                watched(batch)
+        watch_layers(model, data.images, record, batch_size=_BATCH)
         return {name: torch.cat(parts) for name, parts in rows.items()}
 
     def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
