@@ -29,4 +29,4 @@ class GeometricMedian(Criterion):
 
 def _total_distances(weight: Tensor) -> Tensor:
     rows = weight.flatten(1).double()
-    return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").sum(1)
+    return torch.cdist(rows, rows).sum(1)
