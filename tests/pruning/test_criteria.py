@@ -91,6 +91,23 @@ def test_finite_shaped_and_without_side_effects(space: eyas.SearchSpace, options
     assert all(weight.grad is None for weight in model.parameters())
 
 
+def test_a_criterion_without_wishes_of_its_own_gets_the_images(space: eyas.SearchSpace) -> None:
+    """Whatever a caller knows beside them: one of the user's own need not know of labels."""
+    seen: list[Any] = []
+
+    class Watching(Criterion):
+        def __call__(self, group: eyas.ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+            seen.append(data)
+            return torch.ones(group.channels)
+
+    for data in (SEEN, SEEN.images, None):
+        space.ranking(Watching(), data=data)
+    images = seen[:: len(space.groups)]
+    assert torch.equal(images[0], SEEN.images)
+    assert torch.equal(images[1], SEEN.images)
+    assert images[2] is None
+
+
 @pytest.mark.parametrize("kind", NEED_IMAGES)
 def test_without_the_images_that_it_needs_a_criterion_refuses(space: eyas.SearchSpace, kind: str) -> None:
     with pytest.raises(DataError, match=f"criterion {kind} rates channels on calibration images, and has none: give"):

@@ -27,8 +27,8 @@ def criterion_images(
         return None
     if labels is None or not criterion.reads_labels:
         return CalibrationSet(calibration, None, output)
-    scored = {image.numpy().tobytes() for image in scoring.cpu()}
-    shared = sum(image.numpy().tobytes() in scored for image in calibration.cpu())
+    scored = {image.numpy().tobytes() for image in scoring.float().cpu()}
+    shared = sum(image.numpy().tobytes() in scored for image in calibration.float().cpu())
     if shared:
         msg = (
             f"{shared} of `calibration_images` are among `scoring_images`, and criterion {criterion.kind} reads their "

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.component import Component
+from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.groups import ChannelGroup
 
 
@@ -29,8 +30,8 @@ class Criterion(Component):
         return False
 
     def prepare(self, model: nn.Module, data: Any) -> Any:
-        """What all groups need of the calibration images, made once per ranking and passed as ``data``."""
-        return data
+        """What all groups need of the calibration images, made once per ranking and passed as ``data``: the images."""
+        return data.images if isinstance(data, CalibrationSet) else data
 
 
 AnyCriterion = Annotated[SerializeAsAny[Criterion], BeforeValidator(Criterion.parse)]
