@@ -34,7 +34,7 @@ def kept(strengths: list[float], mass: float) -> set[int]:
     return chosen
 
 
-@pytest.mark.parametrize("mass", [0.5, 0.9])
+@pytest.mark.parametrize("mass", [0.5, 0.7])
 def test_image_by_image(mass: float) -> None:
     torch.manual_seed(0)
     model = prepared(TwoReaders())
@@ -44,7 +44,7 @@ def test_image_by_image(mass: float) -> None:
     images = [read.abs().flatten(2).amax(2).tolist() for read in (torch.relu(made), made)]
     expected = [sum(c in kept(image, mass) for read in images for image in read) / 140 for c in range(5)]
     assert KeepFrequency(mass=mass)(group, model, IMAGES).tolist() == pytest.approx(expected)
-    assert len(set(expected)) > 2
+    assert min(expected) < max(expected)
 
 
 def test_by_hand_and_at_the_ends() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from eyas.pruning.criteria.norms import per_channel, to_mean_one
 from eyas.pruning.groups import ChannelGroup, Member
 
 _log = logging.getLogger(__name__)
+_Seen = tuple[Member, ChannelMoments]
 
 
 class ActivationCriterion(ImageCriterion):
@@ -33,18 +34,14 @@ class ActivationCriterion(ImageCriterion):
         What no layer reads by its weight is rated where it is made.
         """
         activations = self.prepare(model, data)
-        moments = _inputs(group, activations) or _outputs(group, activations)
+        moments = _moments(group, activations, "in") or _moments(group, activations, "out")
         if not moments:
             _log.warning("criterion %s sees no layer that makes or reads %s: all alike", self.kind, group.name)
         ratings = (self.statistic(seen)[torch.from_numpy(member.positions)].mean(1) for member, seen in moments)
         return per_channel(group, map(to_mean_one, ratings))
 
 
-def _inputs(group: ChannelGroup, activations: Activations) -> list[tuple[Member, ChannelMoments]]:
-    members = [member for member in group.members if member.role == "in" and member.parameter in activations]
-    return [(member, activations[member.parameter].inputs) for member in members]
-
-
-def _outputs(group: ChannelGroup, activations: Activations) -> list[tuple[Member, ChannelMoments]]:
-    members = [member for member in group.members if member.role == "out" and member.parameter in activations]
-    return [(member, activations[member.parameter].outputs) for member in members]
+def _moments(group: ChannelGroup, activations: Activations, role: Literal["in", "out"]) -> list[_Seen]:
+    """What the group's members of one role read or make, of those whose calls were seen."""
+    seen = ((member, activations.get(member.parameter)) for member in group.members if member.role == role)
+    return [(member, layer.inputs if role == "in" else layer.outputs) for member, layer in seen if layer is not None]
