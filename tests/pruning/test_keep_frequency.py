@@ -48,20 +48,18 @@ def test_image_by_image(mass: float) -> None:
 
 
 def test_by_hand_and_at_the_ends() -> None:
-    strengths = torch.tensor([[4.0, 3, 2, 1, 0], [0, 0, 9, 1, 0], [0, 0, 0, 0, 0]])
-    assert kept_by_mass(strengths, 0.69).tolist()[:2] == [
-        [True, True, False, False, False],
-        [False, False, True, False, False],
-    ]
-    assert torch.equal(kept_by_mass(strengths, 1.0), strengths > 0)
+    strengths = torch.tensor([[4.0, 3, 2, 1, 0], [0, 0, 9, 1, 0], [0, 0, 0, 0, 0]], dtype=torch.float64)
+    assert kept_by_mass(strengths, 0.69).tolist() == [[1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]]
+    assert torch.equal(kept_by_mass(strengths, 1.0), (strengths > 0).double())
     assert kept_by_mass(strengths, 1e-9).sum(1).tolist() == [1, 1, 0]
 
 
-def test_more_mass_keeps_more() -> None:
-    strengths = torch.rand(40, 12, generator=torch.Generator().manual_seed(0))
-    counts = torch.stack([kept_by_mass(strengths, mass / 20).sum(1) for mass in range(1, 21)])
-    assert (counts.diff(dim=0) >= 0).all()
-    assert counts[-1].tolist() == [12] * 40
+def test_more_mass_keeps_more_and_without_one_it_is_the_mean_over_all() -> None:
+    strengths = torch.rand(40, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    kept = torch.stack([kept_by_mass(strengths, mass / 500) for mass in range(1, 501)])
+    assert (kept.sum(2).diff(dim=0) >= 0).all()
+    assert (kept[-1] == 1).all()
+    torch.testing.assert_close(kept_by_mass(strengths, None), kept.mean(0), atol=1 / 500, rtol=0)
 
 
 def test_what_decides_for_some_images_stays_before_what_is_middling_for_all() -> None:

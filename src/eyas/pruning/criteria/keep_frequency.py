@@ -15,6 +15,8 @@ from eyas.pruning.criteria.norms import per_channel
 from eyas.pruning.groups import ChannelGroup
 from eyas.pruning.layer_calls import LayerCall
 
+_TINY = torch.finfo(torch.float64).tiny
+
 
 class KeepFrequency(ImageCriterion):
     r"""Share of images on which pruning by the input would keep a channel (FTWT, arXiv:2110.08232).
@@ -22,14 +24,15 @@ class KeepFrequency(ImageCriterion):
     Use it where images differ much in which channels they need, so that a mean over them says little: a channel that
     is decisive for some stays before one that is middling for all. Reads no labels.
 
-    Of each image the channels that a layer reads are kept by falling :math:`\max |x_c|`, until these sum up to more
-    than ``mass`` of all; the frequency is a mean over images and over the layers that read the channel. A group that
+    Of each image the channels that a layer reads are kept by falling :math:`\max |x_c|`, until these sum up to
+    ``mass`` of all; the frequency is a mean over images and over the layers that read the channel. A group that
     nothing reads by weights is rated by ``group_norm``.
     """
 
     kind: Literal["keep_frequency"] = "keep_frequency"
-    mass: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Share of the summed activation that is kept of each image."""
+    mass: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the summed activation that is kept of each image; without it the mean over all shares, which leaves no
+    ties among channels that a single one keeps on every image."""
 
     def observe(self, model: nn.Module, data: CalibrationSet) -> dict[str, Tensor]:
         """The largest magnitude of each channel that a layer reads, on each image: ``(images, channels)``."""
@@ -50,13 +53,16 @@ class KeepFrequency(ImageCriterion):
         if not readers:
             return GroupNorm()(group, model)
         units = (strengths[member.parameter][:, torch.from_numpy(member.positions)].amax(2) for member in readers)
-        frequencies = [kept_by_mass(strength_NU.double(), self.mass).double().mean(0) for strength_NU in units]
+        frequencies = [kept_by_mass(strength_NU.double(), self.mass).mean(0) for strength_NU in units]
         return per_channel(group, [torch.stack(frequencies).mean(0)])
 
 
-def kept_by_mass(strength_NU: Tensor, mass: float) -> Tensor:
-    """The fewest channels of each image, strongest first, that sum up to ``mass`` of its total; never one of zero."""
+def kept_by_mass(strength_NU: Tensor, mass: float | None) -> Tensor:
+    """Whether each channel of each image is kept, 0 or 1: the fewest, strongest first, that sum up to ``mass`` of all.
+
+    Without ``mass`` the share of masses from 0 to 1 at which it is. A channel of strength zero is never kept.
+    """
     falling_NU, order_NU = strength_NU.sort(stable=True, dim=1, descending=True)
-    before_NU = falling_NU.cumsum(1) - falling_NU
-    kept_NU = (before_NU < mass * falling_NU.sum(1, keepdim=True)) & (falling_NU > 0)
-    return torch.zeros_like(kept_NU).scatter(1, order_NU, kept_NU)
+    stronger_NU = (falling_NU.cumsum(1) - falling_NU) / falling_NU.sum(1, keepdim=True).clamp(min=_TINY)
+    kept_NU = 1 - stronger_NU if mass is None else (stronger_NU < mass).to(strength_NU.dtype)
+    return torch.zeros_like(strength_NU).scatter(1, order_NU, torch.where(falling_NU > 0, kept_NU, 0))
