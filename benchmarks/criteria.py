@@ -26,7 +26,8 @@ from eyas.pruning.plan import PruningPlan
 
 ROWS = RESULTS / "criteria.jsonl"
 KEY = ("model", "dense", "share", "criterion", "recovery", "steps", "order")
-"""What makes a measurement; rows from before there was a choice of recovery have none."""
+"""What makes a measurement; rows from before there was a choice of recovery have none, rows that
+``benchmarks/refit.py`` measured say so."""
 UNTRAINED_IMAGES = 2000
 PRODUCT = "weight_activation"
 CRITERIA: dict[str, Any] = {
