@@ -16,6 +16,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import METRICS, Budget
 from eyas.sampling.error_table import ErrorTable
 from tasks import stage
+from tasks.criterion_data import criterion_data
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words
 from tasks.latency_profile import rounded
@@ -73,7 +74,8 @@ def _measured_errors(
     dataset = open_dataset(artifacts / "fetch")
     images = dataset.normalise(dataset.split("calibration").images(limit=_IMAGES))
     model = network.model.to(stage.device(params.runtime)).eval()
-    planner = space.planner(params.sample.criterion, model=model, data=images)
+    rated_by = criterion_data(params.sample.criterion, dataset, images, network.output)
+    planner = space.planner(params.sample.criterion, model=model, data=rated_by)
     return params.sample.sampler.measure(model, space, planner, images, output=network.output)
 
 

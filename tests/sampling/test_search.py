@@ -79,7 +79,6 @@ def test_it_is_sampler_criterion_and_race(scene, criterion):
     assert np.array_equal(result.candidates.widths, widths)
 
 
-<<<<<<< HEAD
 def test_an_error_table_is_measured_once_and_is_known_to_every_generation(scene):
     """The same first generation as by hand; others are proposed with it."""
     sampler = Sampler.parse({"kind": "spdy", "first": 8, "generation": 4, "levels": 4, "images": 64})
@@ -92,7 +91,8 @@ def test_an_error_table_is_measured_once_and_is_known_to_every_generation(scene)
     assert np.array_equal(widths[:8], first)
     assert 8 < len(widths) == len(np.unique(widths, axis=0)) <= 16
     assert table.digest in result.candidates.propose.settings
-=======
+
+
 def test_a_criterion_that_reads_labels_gets_those_of_calibration_images_that_score_nothing(scene):
     criterion, budget = Criterion.parse({"kind": "taylor", "labels": True, "images": 40}), {"macs": 0.5}
     labels = torch.arange(len(scene.calibration)) % 3
@@ -107,7 +107,6 @@ def test_a_criterion_that_reads_labels_gets_those_of_calibration_images_that_sco
         eyas.search(scene.model, scene.space, budget, both, scene.scoring, scene.labels, **how)
     with pytest.raises(DataError, match="criterion taylor with labels: true has none of the calibration images"):
         run(scene, criterion=criterion)
->>>>>>> 464c4fa (Checks of the criteria against brute force, autograd and closed forms; labels of calibration images in search and stages)
 
 
 @pytest.mark.parametrize("labels", [True, False])
