@@ -13,7 +13,7 @@ from eyas.storage.json_text import parse_json
 from eyas.storage.local_files import appearing, walk
 
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
-COMPILED = "__pycache__/classifier.*.pyc"
+COMPILED = tuple(f"__pycache__/{name}.*.pyc" for name in ("answers", "classifier", "masks", "pixels"))
 """What Python leaves beside ``predict.py`` when it runs."""
 
 
@@ -37,7 +37,7 @@ def check_contents(folder: Path) -> str:
         msg = f"{folder} is no bundle: it holds no {LIST}"
         raise DataError(msg)
     listed = _read_list(path)
-    present = {name: file for name, file in walk(folder) if name != LIST and not fnmatch(name, COMPILED)}
+    present = {name: file for name, file in walk(folder) if name != LIST and not _compiled(name)}
     faults = [f"{name} is missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name} is not listed" for name in sorted(present.keys() - listed)]
     faults += [
@@ -63,6 +63,10 @@ def pack(folder: Path, path: Path) -> Path:
             with file.open("rb") as content:
                 tar.addfile(member, content)
     return path
+
+
+def _compiled(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in COMPILED)
 
 
 def _facts(path: Path) -> dict[str, Any]:
