@@ -19,7 +19,7 @@ from eyas.data.formats.folder import is_image
 from eyas.data.left_out import is_hidden
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.contents import BUNDLE, check_contents
-from eyas.deploy.bundle.masks import shares_of
+from eyas.deploy.bundle.mask_pictures import shares_of
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, one_line
 from eyas.operations.tracking import MlflowStore, Version, model_registry

@@ -20,7 +20,7 @@ from eyas.data import Dataset
 from eyas.data.decoding import Preprocessing
 from eyas.data.limits import UNLIMITED
 from eyas.deploy.bundle.classifier import Classifier
-from eyas.deploy.bundle.masks import picture_of
+from eyas.deploy.bundle.mask_pictures import picture_of
 from eyas.deploy.logit_parity import LogitParity, compare_logits
 from eyas.deploy.named_outputs import outputs_of
 from eyas.deploy.runtimes import LOGITS

@@ -9,14 +9,14 @@ from torch import nn
 
 from eyas.data import Dataset, pixels
 from eyas.deploy.bundle.classifier import Classifier
-from eyas.deploy.bundle.contents import pack, write_list
+from eyas.deploy.bundle.contents import MODULES, pack, write_list
 from eyas.deploy.bundle.golden_pairs import golden_pairs
 from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
 from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
 from eyas.deploy.logit_parity import LogitParity
 
 COPIED = (NETWORK, "formats", "bn_statistics.safetensors")
-PROGRAMS = [Path(__file__).with_name(f"{name}.py") for name in ("predict", "answers", "classifier", "masks")]
+PROGRAMS = [Path(__file__).with_name(f"{name}.py") for name in ("predict", *MODULES) if name != "pixels"]
 PROGRAMS += [Path(pixels.__file__)]
 LICENCE = """\
 The network, that is all files but those that end in .py: {network}

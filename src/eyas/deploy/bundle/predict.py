@@ -6,8 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from answers import answer
 from classifier import Classifier
+from image_answers import answer
 
 
 def watch(classifier: Classifier, folder: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-PROGRAMS = ("classifier", "masks", "pixels")
+PROGRAMS = ("classifier", "mask_pictures", "pixels")
 
 
 class ServedBundle:
@@ -25,7 +25,7 @@ class ServedBundle:
     def __init__(self, folder: Path) -> None:
         with _programs_of(folder):
             self.classifier = importlib.import_module("classifier").Classifier(folder, threads=1)
-            self.masks = importlib.import_module("masks")
+            self.masks = importlib.import_module("mask_pictures")
 
     def predict(self, images: Any) -> list[dict[str, Any]]:
         """Answer a table with the column ``image``.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from classifier import Classifier
-from masks import picture_on, shares_of
+from mask_pictures import picture_on, shares_of
 
 MASKS = Path("masks")
 """Where masks go, below the folder that the program was started in."""

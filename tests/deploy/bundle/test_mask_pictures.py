@@ -24,7 +24,7 @@ from eyas.data.tasks import Task
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.contents import BUNDLE, write_list
 from eyas.deploy.bundle.make_bundle import make_bundle
-from eyas.deploy.bundle.masks import UNSEEN, picture_on
+from eyas.deploy.bundle.mask_pictures import UNSEEN, picture_on
 from eyas.deploy.bundle.served_bundle import PROGRAMS, ServedBundle
 from eyas.deploy.bundle.verification import verify_bundle
 from eyas.errors import ParityError
@@ -121,8 +121,10 @@ def test_what_the_crop_leaves_out_has_no_class() -> None:
 
 def test_golden_masks_are_replayed_and_another_answer_is_told(made: Made, tmp_path: Path) -> None:
     assert made.parity.agreement > 0.99
-    assert verify_bundle(made.folder).pairs == 8
     bundle = Path(shutil.copytree(made.folder, tmp_path / "bundle"))
+    subprocess.run([sys.executable, "predict.py", "golden/0.png"], check=True, capture_output=True, cwd=bundle)
+    assert (bundle / "masks/golden/0.png.png").exists()
+    assert verify_bundle(bundle).pairs == 8  # what was answered there is no fault
     golden = json.loads((bundle / "golden/expected.json").read_text())
     (bundle / "golden/expected.json").write_text(json.dumps(golden | {"tolerance": 1}))
     Image.fromarray(np.full((SIZE, SIZE), 2, np.uint8)).save(bundle / "golden/3.mask.png")
