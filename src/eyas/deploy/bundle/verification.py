@@ -21,7 +21,9 @@ class Verified:
     pairs: int
     """Golden pairs that were replayed."""
     max_difference: float
-    """Largest difference of a probability; where each pixel has a class, largest share of pixels of another one."""
+    """Largest difference of a probability; of ``masks``, largest share of pixels of another class."""
+    masks: bool = False
+    """Whether each pixel has a class."""
 
 
 def verify_bundle(place: Path) -> Verified:
@@ -44,7 +46,7 @@ def verify_bundle(place: Path) -> Verified:
             classifier = Classifier(folder, threads=1)
             most = OTHER_PIXELS if classifier.masks else TOLERANCE
             classifier.golden["tolerance"] = min(classifier.golden["tolerance"], most)
-            return Verified(digest, len(classifier.pairs), classifier.check())
+            return Verified(digest, len(classifier.pairs), classifier.check(), classifier.masks)
         except Exception as error:  # Pillow and ONNX Runtime raise what they like
             msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
             raise ParityError(msg) from error
