@@ -207,9 +207,7 @@ def test_without_labels_the_dense_network_alone_teaches(scene, training):
     alone = scene.score(
         scene.plans[:6], rungs=[Rung(steps=5, distillation=1, **TRAINING)], training=training, threads=1
     )
-    unlabelled = scene.score(
-        scene.plans[:6], rungs=[Rung(steps=5, **TRAINING)], training=training[0], threads=1
-    )
+    unlabelled = scene.score(scene.plans[:6], rungs=[Rung(steps=5, **TRAINING)], training=training[0], threads=1)
     assert columns(alone) == columns(unlabelled)
 
 

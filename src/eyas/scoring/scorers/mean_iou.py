@@ -9,10 +9,11 @@ from eyas.scoring.scorers.base import Outputs, Scorer
 
 
 class MeanIoU(Scorer):
-    """Intersection over union of answer and label, averaged over the classes that either has in the image.
+    """Intersection over union of answer and label, over an image's classes: where rare ones matter in a segmentation.
 
-    The mean per image of Wang et al. 2023, arXiv:2310.19252, section 3: rare classes and small objects weigh as much as
-    large ones, which they do not in the share of right pixels. Where an image has one class, it is top-1 accuracy.
+    The mean per image of Wang et al. 2023, arXiv:2310.19252, section 3: of the classes that answer or label has there.
+    Small ones weigh as much as large ones, which they do not in the share of right pixels. Of one class per image it
+    is top-1 accuracy.
     """
 
     kind: Literal["mean_iou"] = "mean_iou"
