@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from eyas.config import PipelineParams
 from eyas.data import Dataset
 from eyas.data.comparability import read_comparability
+from eyas.data.tasks import class_overlap
 from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
 from eyas.deploy.bundle.make_bundle import make_bundle
 from eyas.deploy.bundle.model_card import CardFacts, model_card
@@ -34,7 +35,7 @@ def write_bundle(
     networks: tuple[Network, nn.Module],
     files: dict[str, Any],
 ) -> Metrics:
-    """Write ``export/bundle`` and its tar; both stay empty where none is wanted, or the network is no classifier.
+    """Write ``export/bundle`` and its tar; both stay empty where none is wanted, or the network answers otherwise.
 
     Args:
         params: of the pipeline.
@@ -51,7 +52,10 @@ def write_bundle(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
-    reason = why_none(exported, images_NCHW, dataset.num_classes) if settings.bundle else "export.bundle is false"
+    pixels = dataset.task.answer_shape(dataset.image_shape)
+    reason = "export.bundle is false"
+    if settings.bundle:
+        reason = why_none(exported, images_NCHW, (dataset.num_classes, *pixels))
     if reason:
         log.info("no bundle: %s", reason)
         pack(folder, export / TAR)
@@ -82,19 +86,27 @@ def write_bundle(
     }
 
 
-def why_none(exported: nn.Module, images_NCHW: Tensor, classes: int) -> str | None:
-    """Why the network makes no bundle; a bundle answers with one probability per class."""
+def why_none(exported: nn.Module, images_NCHW: Tensor, answer: tuple[int, ...]) -> str:
+    """Why the network makes no bundle, which gives an ``answer`` of that shape to an image; empty if it does."""
     shape = tuple(outputs_of(exported, images_NCHW[:2])[LOGITS].shape)
-    if shape == (min(2, len(images_NCHW)), classes):
-        return None
+    if shape == (min(2, len(images_NCHW)), *answer):
+        return ""
+    pixels = " and pixel" if answer[1:] else ""
     return (
-        f"the network answers with {shape} to two images, a bundle with one probability for each of {classes} classes"
+        f"the network answers with {shape} to two images, a bundle with one probability for each of {answer[0]} "
+        f"classes{pixels}"
     )
 
 
 def right_by_class(export: Path, dataset: Dataset, images_NCHW: Tensor) -> list[tuple[int, int]]:
-    """For each class how many of its test images ``model.onnx`` answers rightly, and how many there are."""
+    """For each class how many of its test images ``model.onnx`` answers rightly, and how many there are.
+
+    Where each pixel has a class: the pixels that answer and label share, and those that either has.
+    """
     answers = Runtime.parse("onnx").open(export / "model.onnx").logits(images_NCHW).argmax(1)
     labels = dataset.split("test").labels[: len(answers)]
+    if labels.ndim > 1:
+        shared_K, either_K = class_overlap(answers, labels.long(), dataset.num_classes).sum(1).tolist()
+        return list(zip(shared_K, either_K, strict=True))
     counts = (torch.bincount(chosen, minlength=dataset.num_classes) for chosen in (labels[answers == labels], labels))
     return list(zip(*(count.tolist() for count in counts), strict=True))

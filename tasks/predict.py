@@ -19,6 +19,7 @@ from eyas.data.formats.folder import is_image
 from eyas.data.left_out import is_hidden
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.contents import BUNDLE, check_contents
+from eyas.deploy.bundle.mask_pictures import shares_of
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, one_line
 from eyas.operations.tracking import MlflowStore, Version, model_registry
@@ -157,7 +158,12 @@ def _opened(folder: Path) -> tuple[Sequence[str], Answer]:
     if (folder / BUNDLE / "labels.json").exists():
         check_contents(folder / BUNDLE)
         classifier = Classifier(folder / BUNDLE, threads=1)
-        return classifier.labels, lambda file: np.asarray(classifier(classifier.read(file)), np.float32)
+
+        def classify(file: Path) -> NDArray[np.float32]:
+            answer = classifier(classifier.read(file))
+            return np.asarray(shares_of(answer) if classifier.masks else answer, np.float32)
+
+        return classifier.labels, classify
     model = ExportedModel.open(folder)
     channels, size, _ = model.shape
     read = Preprocessing(channels, size, model.resize)

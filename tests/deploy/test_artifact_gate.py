@@ -10,7 +10,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact
+from eyas.deploy.artifact_gate import ArtifactLimits, compare_artifact, judged_share
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.first_divergence import first_divergence
 from eyas.errors import ParityError
@@ -65,6 +65,27 @@ def test_one_image_may_be_lost_and_a_second_one_only_within_the_limit() -> None:
         else:
             with pytest.raises(ParityError, match=r"a drop of at most .* points \(`max_accuracy_drop`\)"):
                 parity.require("model.int8.onnx", limits, str)
+
+
+def test_of_pixels_agreement_is_per_pixel_and_mean_iou_decides() -> None:
+    labels = torch.zeros(4, 5, 5, dtype=torch.int64)
+    labels[:, 0, 0] = 1
+    expected = torch.nn.functional.one_hot(labels, 2).permute(0, 3, 1, 2).float()
+    actual = expected.clone()
+    actual[2, :, 0, 0] = torch.tensor([1.0, 0.0])  # 1 pixel of 100, and 1 of 4 of its class
+    parity = compare_artifact({"logits": expected}, {"logits": actual}, labels)
+    told = parity.as_dict()
+    assert (told["agreement"], told["accuracy"], parity.worst) == (0.99, 0.99, 2)
+    mean_iou = (96 / 97 + 3 / 4) / 2
+    assert told["mean_iou"] == pytest.approx(mean_iou)
+    assert told["mean_iou_change"] == pytest.approx(mean_iou - 1)
+    assert judged_share(told) == ("mean IoU", told["mean_iou"])
+    parity.require("model.int8.onnx", ArtifactLimits(None, None, 0.99, 0.14), str)
+    words = r"model\.int8\.onnx has a mean IoU of 86\.98 % \(of 4 test images\), PyTorch of 100\.00 %; .* 12 points"
+    with pytest.raises(ParityError, match=words):
+        parity.require("model.int8.onnx", ArtifactLimits(None, None, 0.0, 0.12), str)
+    with pytest.raises(ParityError, match="top-1 agreement 0.9900"):
+        parity.require("model.int8.onnx", ArtifactLimits(None, None, 0.995, 1.0), str)
 
 
 def test_another_number_of_outputs_is_refused() -> None:

@@ -113,8 +113,10 @@ def test_a_runtime_that_is_not_here_says_how_to_install_it(space: SearchSpace, m
     monkeypatch.setattr(layer_runtimes.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"openvino is not installed: pip install 'eyas\[openvino\]'"):
         profile(space, runtime="openvino")
-    with pytest.raises(ParameterError, match="`runtime` 'pt2': layers can be measured in onnx, openvino"):
-        profile(space, runtime="pt2")
+    for kind in ("pt2", "executorch"):
+        words = f"`runtime` '{kind}': layers can be measured in onnx, openvino; whole files of {kind} by `eyas bench`$"
+        with pytest.raises(ParameterError, match=words):
+            profile(space, runtime=kind)
 
 
 @pytest.mark.parametrize(

@@ -291,6 +291,9 @@ def test_what_cannot_be_refitted_is_refused_by_name() -> None:
     for images in (IMAGES[:1], IMAGES.to(torch.uint8), [IMAGES]):
         with pytest.raises(DataError, match="`images` is .*: give one tensor"):
             eyas.refit(model, small, space, plan, images)
+    for images in (IMAGES[:, :1], IMAGES[:, 0], IMAGES[:, None]):
+        with pytest.raises(DataError, match=r"`images` is \(.*\), and the network was traced with \("):
+            eyas.refit(model, small, space, plan, images)
     with pytest.raises(ParameterError, match="unknown recovery kind 'prayer'"):
         eyas.refit(model, small, space, plan, IMAGES, recovery="prayer")
 

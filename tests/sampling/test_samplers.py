@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 
 import numpy as np
 import pytest
@@ -228,3 +229,29 @@ def test_an_unknown_metric_lists_those_known():
 def test_history_ranks_nan_last():
     history = SearchHistory(np.array([[1], [2], [3]]), np.array([0.5, np.nan, 0.9]))
     assert history.best(3).tolist() == [[3], [1], [2]]
+
+
+@pytest.mark.parametrize("channels", [[16], [16, 24]])
+@pytest.mark.parametrize("share", [0.15, 0.31, 0.62, 0.93])
+def test_budget_and_tolerance_that_a_band_without_candidates_names_reach_one(channels, share):
+    space = Chain(channels)
+    with pytest.raises(BudgetError, match="jump over this band. Next to it: ") as raised:
+        ask(space, share, tolerance=1e-6)
+    sides = [float(cost) for cost in re.findall(r"\{macs: (\d+)\}", str(raised.value))]
+    assert len(sides) == 2
+    assert sides[0] < share * space.cost().macs < sides[1]
+    for cost in sides:
+        _, widths = ask(space, cost, tolerance=1e-6)
+        assert space.costs(widths).macs == pytest.approx(cost, abs=1)
+    _, widths = ask(space, share, tolerance=float(re.search(r"`tolerance` ([\de.-]+) reaches", str(raised.value))[1]))
+    assert set(space.costs(widths).macs) & set(sides)
+
+
+def test_nothing_pruned_is_no_candidate():
+    space = Chain([16])
+    with pytest.raises(BudgetError, match=r"Next to it: \{macs: \d+\} \(`tolerance` 0\.0\d+ reaches [\d,]+\)"):
+        ask(space, 0.9999)
+    dense = np.array([g.channels for g in DEEP.groups])
+    _, widths = ask(DEEP, 0.9999)
+    assert len(widths)
+    assert (widths < dense).any(1).all()

@@ -207,9 +207,7 @@ def test_without_labels_the_dense_network_alone_teaches(scene, training):
     alone = scene.score(
         scene.plans[:6], rungs=[Rung(steps=5, distillation=1, **TRAINING)], training=training, threads=1
     )
-    unlabelled = scene.score(
-        scene.plans[:6], rungs=[Rung(steps=5, **TRAINING)], training=(training[0], None), threads=1
-    )
+    unlabelled = scene.score(scene.plans[:6], rungs=[Rung(steps=5, **TRAINING)], training=training[0], threads=1)
     assert columns(alone) == columns(unlabelled)
 
 
@@ -344,7 +342,12 @@ class FailsInTraining(Net):
     [
         ({"training": None}, "train for up to 3 steps, on 0 images: give `training`"),
         ({"training": (torch.zeros(1, 3, 8, 8), None)}, "on 1 images"),
-        ({"training": torch.zeros(2, 3, 8, 8)}, "`training` is a Tensor: give \\(images, labels\\)"),
+        (
+            {"training": {"images": torch.zeros(2, 3, 8, 8)}},
+            "`training` is a dict: give images, or \\(images, labels\\)",
+        ),
+        ({"training": torch.zeros(1, 3, 8, 8)}, "on 1 images"),
+        ({"training": (torch.zeros(2, 3, 8, 8),)}, "`training` is a tuple: give images"),
         ({"training": (torch.zeros(9, 4, 8, 8), None)}, "`training` have shape \\(4, 8, 8\\)"),
         ({"training": (torch.zeros(9, 3, 8, 8), torch.zeros(8).long())}, "8 `training` of torch.int64 for 9 images"),
         ({"training": (torch.zeros(9, 3, 8, 8), torch.full((9,), 5))}, "`training` hold 5 where the network has 5"),

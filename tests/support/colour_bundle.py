@@ -19,6 +19,7 @@ from eyas.deploy.logit_parity import LogitParity
 
 COLOURS = {"blue": (0.1, 0.3, 0.9), "green": (0.2, 0.8, 0.1), "red": (0.9, 0.2, 0.2)}
 SIZE, MEAN, STD = 16, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+MEANS, STDS = {1: MEAN[:1], 3: MEAN, 4: (*MEAN, 0.5)}, {1: STD[:1], 3: STD, 4: (*STD, 0.3)}
 
 
 def photograph(colour: str, size: tuple[int, int], seed: int = 0) -> Image.Image:
@@ -27,25 +28,30 @@ def photograph(colour: str, size: tuple[int, int], seed: int = 0) -> Image.Image
     return Image.fromarray((255 * noise * np.array(COLOURS[colour])).astype(np.uint8))
 
 
-def colour_dataset(folder: Path, resize: int | None) -> Dataset:
-    """JPEG files of many sizes."""
+def colour_dataset(folder: Path, resize: int | None, channels: int = 3) -> Dataset:
+    """JPEG files of many sizes; PNGs whose transparency varies where that is a channel."""
     rng = np.random.default_rng(1)
     for label in COLOURS:
         place = folder / "files/train" / label
         place.mkdir(parents=True)
         for number in range(24):
             width, height = (int(edge) for edge in rng.integers(10, 60, 2))
-            photograph(label, (width, height), number).save(place / f"{number}.jpg")
-    prepared = Preprocessing(3, SIZE, resize)
-    make_dataset(folder, DatasetOptions(prepared, MEAN, STD, 0.2, 0.2, 0.4), {"train": "/home/someone/colours"})
+            image = photograph(label, (width, height), number)
+            if channels == 4:
+                image.putalpha(Image.fromarray(rng.integers(0, 256, (height, width), np.uint8)))
+            image.save(place / f"{number}.{'png' if channels == 4 else 'jpg'}")
+    mean, std = MEANS[channels], STDS[channels]
+    prepared = Preprocessing(channels, SIZE, resize)
+    make_dataset(folder, DatasetOptions(prepared, mean, std, 0.2, 0.2, 0.4), {"train": "/home/someone/colours"})
     return open_dataset(folder)
 
 
-def colour_network() -> nn.Module:
-    """Reads the mean of every channel: blue, green or red."""
-    network = nn.Sequential(nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).eval()
+def colour_network(channels: int = 3) -> nn.Module:
+    """Reads the mean of every channel: blue, green or red; with one channel, how bright."""
+    layers = nn.BatchNorm2d(channels), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 3)
+    network = nn.Sequential(*layers).eval()
     with torch.no_grad():
-        network[3].weight.copy_(torch.eye(3).flip(0) * 2)
+        network[3].weight.copy_(torch.eye(3).flip(0).repeat(1, 2)[:, :channels] * 2)
         network[3].bias.zero_()
     return network
 
@@ -63,12 +69,17 @@ class Made:
         return self.export / BUNDLE
 
 
-def make_colours(place: Path, *, in_graph: bool = True, resize: int | None = None) -> Made:
+def make_colours(place: Path, *, in_graph: bool = True, resize: int | None = None, channels: int = 3) -> Made:
     """Make it below ``place``."""
-    dataset, network, export = colour_dataset(place / "fetch", resize), colour_network(), place / "export"
+    dataset, network = colour_dataset(place / "fetch", resize, channels), colour_network(channels)
+    return make(place / "export", dataset, network, in_graph=in_graph)
+
+
+def make(export: Path, dataset: Dataset, network: nn.Module, *, in_graph: bool) -> Made:
+    """Make the bundle of a network in the folder ``export``."""
     (export / "formats").mkdir(parents=True)
     (export / BUNDLE).mkdir()
-    Exporter.parse("onnx")(network, torch.zeros(2, 3, SIZE, SIZE), export / "model.onnx")
+    Exporter.parse("onnx")(network, torch.zeros(2, *dataset.image_shape), export / "model.onnx")
     write_statistics(network, 100, export / "bn_statistics.safetensors")
     options = {"in_graph": in_graph, "licence": "CC0-1.0"}
     parity = make_bundle(export, export / BUNDLE, dataset, network, card=lambda _: "# colours\n", **options)

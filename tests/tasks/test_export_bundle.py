@@ -117,11 +117,13 @@ class PerPixel(nn.Module):
 
 def test_a_network_that_gives_no_probability_per_class_has_no_bundle() -> None:
     images = torch.zeros(5, 1, 8, 8)
-    reason = why_none(PerPixel(several=False), images, 10)
+    reason = why_none(PerPixel(several=False), images, (10,))
     assert (
         reason
         == "the network answers with (2, 10, 8, 8) to two images, a bundle with one probability for each of 10 classes"
     )
     judged = NamedOutputs(PerPixel(several=True), images[:2], 1)
-    assert why_none(judged, images, 10) is None
-    assert "for each of 7 classes" in (why_none(judged, images, 7) or "")
+    assert why_none(judged, images, (10,)) == ""
+    assert "for each of 7 classes" in why_none(judged, images, (7,))
+    assert why_none(PerPixel(several=False), images, (10, 8, 8)) == ""
+    assert "for each of 9 classes and pixel" in why_none(PerPixel(several=False), images, (9, 8, 8))

@@ -64,9 +64,12 @@ def verify(
     from eyas.deploy.bundle.verification import verify_bundle
 
     verified = verify_bundle(bundle)
+    most = f"a probability is {verified.max_difference:.2g} off at most"
+    if verified.masks:
+        most = f"at most {verified.max_difference:.2%} of a mask's pixels have another class"
     typer.echo(
         f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; {verified.pairs} golden pairs "
-        f"are answered as expected, a probability is {verified.max_difference:.2g} off at most"
+        f"are answered as expected, {most}"
     )
     return 0
 

@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.payload import Payload
+from eyas.data.pixels import WHITE, crop_box, edges_before_crop, in_colours, turn_upright, white_of
 from eyas.errors import DataError, one_line
 
 _FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # none that starts another program
@@ -28,8 +29,6 @@ DAMAGE = (
 )
 """What Pillow raises for bytes that are no image, of whatever kind."""
 _PILLOWS_LIMIT = threading.Lock()
-_WHITE = 65535  # of 16 bits
-_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF (TIFF 6.0, section 8)
 
 
 class Decoded(NamedTuple):
@@ -98,9 +97,9 @@ class Preprocessing:
         try:
             with open_image(payload) as image:
                 self.limits.check_pixels(*image.size)
-                _turn_upright(image)
+                turn_upright(image)
                 peak, stored = _peak(image), image.size
-                pixels = np.asarray(fit(_colour(image, MODES[self.channels])))
+                pixels = np.asarray(fit(in_colours(image, MODES[self.channels])))
         except DAMAGE as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else one_line(error)
             msg = f"{name} does not decode: {reason}"
@@ -109,17 +108,11 @@ class Preprocessing:
 
     def fit(self, image: Image.Image, how: Image.Resampling = Image.Resampling.BILINEAR) -> Image.Image:
         """Resize (antialiased, where ``how`` is) and crop to the network's size."""
-        if self.resize is None:
-            target = (self.size, self.size)
-            return image if image.size == target else image.resize(target, how)
-        width, height = image.size
-        short = min(width, height)
-        scaled = (self.resize * width // short, self.resize * height // short)
-        self.limits.check_pixels(*scaled)
-        if scaled != image.size:
-            image = image.resize(scaled, how)
-        left, top = round((scaled[0] - self.size) / 2), round((scaled[1] - self.size) / 2)
-        return image.crop((left, top, left + self.size, top + self.size))
+        edges = edges_before_crop(image.size, self.size, self.resize)
+        self.limits.check_pixels(*edges)
+        if edges != image.size:
+            image = image.resize(edges, how)
+        return image if edges == (self.size, self.size) else image.crop(crop_box(edges, self.size))
 
 
 def open_image(payload: Payload) -> Image.Image:
@@ -134,53 +127,6 @@ def open_image(payload: Payload) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(payload))
 
 
-def _turn_upright(image: Image.Image) -> None:
-    """Apply the EXIF orientation; a block of EXIF that is damaged tells none, and is no fault of the pixels."""
-    image.load()
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except (struct.error, SyntaxError, ValueError, TypeError, KeyError, IndexError, OSError):
-        return
-    if orientation in range(2, 9):
-        ImageOps.exif_transpose(image, in_place=True)
-
-
-def _colour(image: Image.Image, mode: str) -> Image.Image:
-    """Convert the colour mode; grey of 16 bits or floats is scaled (Pillow would clip it)."""
-    if image.mode == mode:
-        return image
-    if image.mode.startswith("I"):
-        image = _scaled(image, _white(image))
-    elif image.mode == "F":
-        image = _scaled(image, 1)
-    if "transparency" in image.info:
-        image = image.convert("RGBA")
-    return image.convert(mode)
-
-
 def _peak(image: Image.Image) -> int | None:
     """The largest value of an image of 16 bits."""
-    return int(np.asarray(image).max()) if image.mode.startswith("I") and _white(image) == _WHITE else None
-
-
-def _white(image: Image.Image) -> int:
-    """The value of white in grey of more than 8 bits: a TIFF may say that it has 12."""
-    return 4095 if _tiff_tag(image, _BITS) == (12,) else _WHITE
-
-
-def _scaled(image: Image.Image, white: int) -> Image.Image:
-    """Grey values from 0 to ``white`` as unsigned bytes; where a TIFF says that 0 is white, the other way round."""
-    values = np.asarray(image)
-    low, high = values.min(), values.max()
-    if not (low >= 0 and high <= white):  # also where there is a NaN
-        msg = f"its values go from {low:g} to {high:g}; of its kind ({image.mode}) 0 to {white} are understood"
-        raise ValueError(msg)
-    if _tiff_tag(image, _PHOTOMETRIC) == 0:
-        values = white - values
-    scaled = values.astype(np.int32) * 255 // white if white > 1 else np.rint(values * 255)
-    return Image.fromarray(scaled.astype(np.uint8))
-
-
-def _tiff_tag(image: Image.Image, number: int) -> object:
-    """A tag of a TIFF; None where it has none, or the image is no TIFF."""
-    return getattr(image, "tag_v2", {}).get(number)
+    return int(np.asarray(image).max()) if image.mode.startswith("I") and white_of(image) == WHITE else None

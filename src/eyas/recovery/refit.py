@@ -145,3 +145,7 @@ def _check(model: nn.Module, small: nn.Module, space: "SearchSpace", plan: "Prun
             f"`images` is {shown}: give one tensor (N, C, H, W) of normalised floats, two at least, better some dozens"
         )
         raise DataError(msg)
+    traced = next(iter(space.example[0]), None)
+    if isinstance(traced, Tensor) and (images.ndim, images.shape[1]) != (traced.ndim, traced.shape[1]):
+        msg = f"`images` is {tuple(images.shape)}, and the network was traced with {tuple(traced.shape)}"
+        raise DataError(msg)

@@ -59,6 +59,10 @@ class Limit:
         """Half the width of the band."""
         return (self.high - self.low) / 2
 
+    def tolerance_to(self, cost: float, dense: float) -> float:
+        """A tolerance whose band reaches a cost, rounded up to two digits."""
+        return float(f"{1.05 * abs(cost - self.target) / min(dense, NARROW * self.target):.1e}")
+
 
 @dataclass(frozen=True)
 class Budget:

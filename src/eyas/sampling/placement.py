@@ -23,6 +23,7 @@ ABSENT = -1
 """The position of a group that goes with its residual block: no width at all."""
 _EVALUATIONS = 16
 _REPAIRS = 16
+_LISTED_IN_FULL = 100_000
 _SHARES = 33
 """Uniform widths that tell the reachable range, and shares that a floor may be lowered to."""
 
@@ -51,9 +52,15 @@ class Placement:
         """Cost of each row, ``(n,)``."""
         return self.budget.costs(self.space, self.widths(positions))
 
-    def combinations(self) -> float:
-        """How many width vectors are legal at all."""
-        return float(np.prod(self.top.astype(float) + 1))
+    @property
+    def is_listed(self) -> bool:
+        """Whether there are so few legal width vectors that all are looked at; not where blocks may go."""
+        return not self.space.blocks and float(np.prod(self.top.astype(float) + 1)) <= _LISTED_IN_FULL
+
+    def grid(self, floor: Positions) -> Positions:
+        """Every legal row from ``floor`` on, ``(n, G)``."""
+        axes = [np.arange(low, top + 1) for low, top in zip(floor, self.top, strict=True)]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
 
     def check_reachable(self) -> None:
         """Refuse limits beyond what the smallest and the dense widths cost, or that the dense ones meet.
@@ -75,9 +82,24 @@ class Placement:
         if missed or (not several and self.budget.low > ranges[0][2]):
             raise BudgetError(self._unreachable(missed=missed))
 
-    def no_candidate_error(self) -> BudgetError:
-        """The error for a band that lies in reach but holds no legal widths that were found."""
-        return BudgetError(self._unreachable(", in steps that jump over this band"))
+    def no_candidate_error(self, floor: Positions) -> BudgetError:
+        """The error for a band that lies in reach but holds no widths from ``floor`` on that prune anything."""
+        return BudgetError(self._unreachable(f", in steps that jump over this band{self._nearest(floor)}"))
+
+    def _nearest(self, floor: Positions) -> str:
+        """The costs next to the band on both sides, as budgets, and the tolerance that reaches the nearer one."""
+        if not self.is_listed or len(self.budget.limits) > 1:
+            return ""
+        rows, (limit,) = self.grid(floor), self.budget.limits
+        costs = self.costs(rows[(rows < self.top).any(1)])
+        sides = [*np.sort(costs[costs < limit.low])[-1:], *np.sort(costs[costs > limit.high])[:1]]
+        if not sides:
+            return ""
+        named = " and ".join(f"{{{limit.metric}: {cost:.10g}}}" for cost in sides)
+        nearer, dense = min(sides, key=lambda cost: abs(cost - limit.target)), float(self.costs(self.top[None])[0])
+        tolerance = limit.tolerance_to(nearer, dense)
+        wider = f" (`tolerance` {tolerance:g} reaches {number_in_words(nearer)})" if tolerance <= 1 else ""
+        return f". Next to it: {named}{wider}"
 
     def median_step(self) -> float:
         """How far one step of one group moves the cost at uniform widths, in the median over groups that move it."""
@@ -97,7 +119,11 @@ class Placement:
 
     def _unreachable(self, reason: str = "", missed: Sequence[str] = ()) -> str:
         """What no candidate can have, with the reachable range of every limit, and the limits beyond theirs."""
-        wanted = ", and ".join(_in_words(limit, least, most, reason) for limit, least, most in self._ranges())
+        ranges = self._ranges()
+        if len(ranges) == 1:
+            _, least, most = ranges[0]
+            reason = f" (shares from {least / most:.3g} on){reason}"
+        wanted = ", and ".join(_in_words(limit, least, most, reason) for limit, least, most in ranges)
         alone = " and ".join(missed) if len(self.budget.limits) > 1 else ""
         return (
             f"no candidate can have {wanted}. {f'Out of reach by itself: {alone}. ' if alone else ''}"
@@ -130,9 +156,13 @@ class Placement:
         return np.array(nearest, np.int64)
 
     def uniform_in_band(self, rng: np.random.Generator) -> Positions:
-        """The same share everywhere, moved by single steps into the band, ``(1, G)``; no row where that fails."""
+        """The same share everywhere, moved by single steps into the band, ``(1, G)``; no row where that fails.
+
+        Nor where nothing would be pruned.
+        """
         uniform = self.uniform(self.uniform_share())[None]
-        return self.repair(uniform, self.costs(uniform), np.zeros_like(self.top), rng)[:1]
+        rows = self.repair(uniform, self.costs(uniform), np.zeros_like(self.top), rng)[:1]
+        return rows[(rows < self.top).any(1)]
 
     def scale_to_budget(
         self, draws_nG: NDArray[np.float64], floor: Positions, gone_nG: NDArray[np.bool_] | None = None

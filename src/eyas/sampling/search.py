@@ -164,7 +164,7 @@ def search(  # noqa: PLR0917
     scoring_images: Tensor,
     scoring_labels: Tensor | None = None,
     *,
-    training: tuple[Tensor, Tensor | None] | None = None,
+    training: tuple[Tensor, Tensor | None] | Tensor | None = None,
     criterion: Criterion | str = "weight_activation",
     sampler: Sampler | str = "evolution",
     candidates: int = 200,
@@ -184,7 +184,7 @@ def search(  # noqa: PLR0917
             criterion looks at activations, and refit; None only where one fused rung is raced.
         scoring_images: normalised floats ``(M, C, H, W)``, disjoint from them.
         scoring_labels: integers ``(M,)``; without them candidates are compared to the dense network's outputs.
-        training: images and labels, or None for those, apart from both: finalists are trained on them for a few
+        training: images, alone or with labels, apart from both: finalists are trained on them for a few
             steps before they are judged; rungs with steps need them.
         criterion: which channels of a group are kept.
         sampler: who proposes widths; one that learns is asked again while the race runs.

@@ -26,7 +26,7 @@ def image_sets_from(
         scoring: images.
         labels: of the scoring images, or None.
         seed: shuffles.
-        training: images and their labels, or None for these; None for none.
+        training: images, alone or with their labels; None for none.
 
     Raises:
         DataError: they cannot be used.
@@ -43,8 +43,10 @@ def image_sets_from(
 
 def _as_training(model: nn.Module, training: Any, scoring: Tensor) -> tuple[Tensor, Tensor | None]:
     """Images like the scoring images, in the dtype of the weights, and their labels."""
+    if isinstance(training, Tensor):
+        training = training, None
     if not isinstance(training, (tuple, list)) or len(training) != 2:
-        msg = f"`training` is a {type(training).__name__}: give (images, labels), with None for labels without any"
+        msg = f"`training` is a {type(training).__name__}: give images, or (images, labels)"
         raise DataError(msg)
     images, labels = as_images("training", training[0]), training[1]
     check_alike("training", images, scoring)

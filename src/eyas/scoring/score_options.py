@@ -13,8 +13,8 @@ from eyas.scoring.priors import Prior
 class ScoreOptions:
     """Options of :func:`eyas.score`. Scores depend on the first five and not, beyond rounding, on the others."""
 
-    training: tuple[Tensor, Tensor | None] | None = None
-    """Normalised images ``(N, C, H, W)`` and their labels ``(N,)``, or None where there are none: what rungs with
+    training: tuple[Tensor, Tensor | None] | Tensor | None = None
+    """Normalised images ``(N, C, H, W)``, alone or with their labels ``(N,)``, or None for these: what rungs with
     ``steps`` train on, disjoint from the scoring images; as many as their longest one takes are used."""
     batch_size: int = 128
     """Images per batch of the statistics, at least 2: part of the score."""

@@ -1,6 +1,9 @@
 """What the bundle reads is what the network was trained on, whatever kind of file it comes in."""
 
 import io
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from PIL import Image
 
 from eyas.data.decoding import Preprocessing
 from eyas.deploy.bundle.classifier import Classifier
-from tests.support.colour_bundle import MEAN, SIZE, STD, Made, colour_network, photograph
+from tests.support.colour_bundle import SIZE, Made, colour_network, make_colours, photograph
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -38,15 +41,18 @@ def palette() -> bytes:
     return saved(photograph("red", (30, 24)).quantize(8), "PNG", transparency=3)
 
 
-def deep_grey() -> bytes:
-    return saved(Image.fromarray(np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)), "PNG")
-
-
+RAMP = np.linspace(0, 65535, 600).astype(np.uint16).reshape(20, 30)
 KINDS = {
     **{f"orientation {number}": turned(number) for number in (1, 3, 6, 8)},
     **{mode: transparent(mode) for mode in ("RGBA", "LA")},
     "palette": palette(),
-    "16 bits": deep_grey(),
+    "16 bits": saved(Image.fromarray(RAMP), "PNG"),
+    "16 bits, TIFF": saved(Image.fromarray(RAMP), "TIFF"),
+    "16 bits, white is 0": saved(Image.fromarray(RAMP), "TIFF", tiffinfo={262: 0}),
+    "32 bits": saved(Image.fromarray(RAMP.astype(np.int32)), "TIFF"),
+    "floats": saved(Image.fromarray((RAMP / 65535).astype(np.float32)), "TIFF"),
+    "bilevel": saved(Image.fromarray(RAMP > 30000), "PNG"),
+    "EXIF that is damaged": turned(6).replace(b"MM\x00*", b"MM\xff*"),
     "grey": saved(photograph("blue", (9, 31)).convert("L"), "PNG"),
     "CMYK": saved(photograph("blue", (31, 9)).convert("CMYK"), "JPEG"),
     "one pixel": saved(photograph("blue", (1, 1)), "BMP"),
@@ -54,28 +60,48 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("where", ["made", "made_as_data"])
-def test_answers_are_pytorchs_on_the_pipelines_own_pixels(
-    kind: str, where: str, request: pytest.FixtureRequest
-) -> None:
-    made: Made = request.getfixturevalue(where)
-    classifier = Classifier(made.folder, threads=1)
-    content = KINDS[kind]
-    resize = made.dataset.manifest.image.resize
-    pixels = torch.from_numpy(Preprocessing(3, SIZE, resize)(content, kind).copy()) / 255
-    normalised = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+SHAPES = {(1, True): None, (1, False): 20, (3, True): 20, (3, False): None, (4, False): 20}
+"""Shorter edge before the crop, by channels and whether the graph resizes."""
+ALONE = """
+import io, json, sys
+sys.modules |= dict.fromkeys(("torch", "eyas", "onnx", "pydantic"))  # importing these fails
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from classifier import Classifier
+classifier = Classifier(Path(sys.argv[1]), threads=1)
+files = map(Path, sys.argv[2:])
+print(json.dumps({file.name: classifier(classifier.read(file)).tolist() for file in files}))
+"""
+
+
+@pytest.fixture(scope="module", params=SHAPES, ids=str)
+def made_of(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Bundles of networks for grey, RGB and RGBA."""
+    (channels, in_graph), resize = request.param, SHAPES[request.param]
+    return make_colours(tmp_path_factory.mktemp("made"), in_graph=in_graph, resize=resize, channels=channels)
+
+
+def test_alone_it_answers_as_pytorch_does_on_the_pipelines_own_pixels(made_of: Made, tmp_path: Path) -> None:
+    for kind, content in KINDS.items():
+        (tmp_path / kind).write_bytes(content)
+    command = [sys.executable, "-c", ALONE, str(made_of.folder), *(str(tmp_path / kind) for kind in KINDS)]
+    answers = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    image = made_of.dataset.manifest.image
+    read, network = Preprocessing(image.channels, SIZE, image.resize), colour_network(image.channels)
+    pixels = torch.from_numpy(np.stack([read(content, kind) for kind, content in KINDS.items()]))
     with torch.inference_mode():
-        expected = colour_network()(normalised[None]).softmax(1)[0].numpy()
-    actual = classifier(classifier.read(io.BytesIO(content)))
-    assert expected.max() > 0.35
-    np.testing.assert_allclose(actual, expected, atol=2e-3)
+        expected = network(made_of.dataset.normalise(pixels)).softmax(1).numpy()
+    assert list(answers) == list(KINDS)
+    assert expected.max(1).min() > 0.34
+    in_graph = json.loads((made_of.folder / "preprocessing.json").read_text())["in_graph"]
+    np.testing.assert_allclose(np.array([*answers.values()]), expected, atol=2e-3 if in_graph else 1e-5)
 
 
-def test_values_of_more_than_8_bits_are_refused_where_their_range_is_unknown(made: Made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [1.5, -0.1, np.nan])
+def test_values_beyond_what_is_known_of_their_kind_are_refused(made: Made, tmp_path: Path, value: float) -> None:
     path = tmp_path / "deep.tiff"
-    Image.fromarray(np.full((20, 20), 0.5, np.float32)).save(path)
-    with pytest.raises(ValueError, match="TIFF of more than 8 bits per value: save it with 8"):
+    Image.fromarray(np.full((20, 20), value, np.float32)).save(path)
+    with pytest.raises(ValueError, match=r"its values go from .*; of its kind \(F\) 0 to 1 are understood"):
         Classifier(made.folder, threads=1).read(path)
 
 

@@ -51,6 +51,24 @@ def test_of_many_classes_the_worst_are_listed(made: Made) -> None:
     assert "| class 6 | 85.7% | 7 |" not in rows
 
 
+def test_of_pixels_it_tells_mean_iou_and_the_overlap_of_each_class(made: Made) -> None:
+    files = {"model.onnx": {"accuracy": 0.9, "mean_iou": 0.75, "images": 30, "bytes": 2000}}
+    text = model_card(replace(FACTS, files=files, right=[(900, 1000), (0, 0), (60, 100)]), made.dataset.manifest)
+    for told in (
+        *(
+            "classes each pixel of an image shows",
+            "## Mean IoU",
+            "On 30 test images:",
+            "| `model.onnx` | 75.00% | 2,000 |",
+        ),
+        *("| class | IoU | pixels labelled or answered |", "| blue | 90.0% | 1000 |", "| green | - | 0 |"),
+        *("masks/cat.png.png", "logits `(N, K, H, W)`", "masks that PyTorch gives", "whatever a pixel shows"),
+    ):
+        assert told in text, told
+    assert "standard error" not in text
+    assert "not known" not in text
+
+
 @pytest.mark.parametrize(
     ("address", "shown"),
     [

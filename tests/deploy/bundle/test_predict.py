@@ -22,7 +22,7 @@ def predict(bundle: Path, *words: object, **environment: str) -> subprocess.Comp
 
 
 def test_script_is_short_and_needs_three_packages(made: Made) -> None:
-    for name in ("predict.py", "classifier.py"):
+    for name in ("predict.py", "image_answers.py", "classifier.py", "mask_pictures.py"):
         assert len((made.folder / name).read_text().splitlines()) < 60
     code = f"import sys; sys.path.insert(0, {str(made.folder)!r}); import predict; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -10,22 +10,28 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
+from torch import nn
 
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking import MlflowStore, model_registry
 from eyas.operations.tracking.publish import REQUIREMENTS, register_version
 from eyas.storage.digests import file_sha256
-from tests.support.colour_bundle import Made, make_colours, photograph
+from tests.support.colour_bundle import Made, colour_dataset, make, make_colours, photograph
 
 KEYS = {"fetch": "1" * 64, "export": "5" * 64}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    made = make_colours(tmp_path_factory.mktemp("colours"))
-    listed = [path for path in made.export.rglob("*") if path.is_file() and path.name != "bundle.tar.gz"]
-    files = {path.relative_to(made.export).as_posix(): {"sha256": file_sha256(path)} for path in listed}
-    (made.export / "manifest.json").write_text(json.dumps({"version": 1, "files": files}))
+    return listed(make_colours(tmp_path_factory.mktemp("colours")))
+
+
+def listed(made: Made, **facts: str) -> Made:
+    """With its manifest, which tells more facts."""
+    paths = [path for path in made.export.rglob("*") if path.is_file() and path.name != "bundle.tar.gz"]
+    files = {path.relative_to(made.export).as_posix(): {"sha256": file_sha256(path)} for path in paths}
+    (made.export / "manifest.json").write_text(json.dumps({"version": 1, "files": files, **facts}))
     return made
 
 
@@ -60,6 +66,25 @@ def test_version_answers_with_class_names_from_image_bytes(model_folder: Path) -
     assert (column.name, str(column.type)) == ("image", "DataType.binary")
     requirements = (model_folder / "requirements.txt").read_text().split()
     assert {name for name in requirements if not name.startswith("mlflow")} == set(REQUIREMENTS)
+
+
+def test_a_version_of_a_network_of_pixels_answers_with_masks(store: MlflowStore, make_lineage, tmp_path: Path) -> None:
+    import mlflow.artifacts
+    import mlflow.pyfunc
+
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)).eval()
+    made = make(tmp_path / "export", colour_dataset(tmp_path / "fetch", None), network, in_graph=True)
+    version = register_version(
+        store, "pixels", listed(made, task="segmentation").export, make_lineage(KEYS), shape=(3, 16, 16)
+    )
+    place = {"artifact_uri": version.source, "dst_path": str(tmp_path / "down"), "tracking_uri": store.uri}
+    model = mlflow.pyfunc.load_model(mlflow.artifacts.download_artifacts(**place))
+    (answer,) = model.predict(pd.DataFrame({"image": [jpeg("red", (40, 25))]}))
+    with Image.open(io.BytesIO(base64.b64decode(answer["mask"]))) as mask:
+        assert (mask.size, mask.mode) == ((40, 25), "P")
+    assert list(answer["shares"]) == ["blue", "green", "red"]
+    assert sum(answer["shares"].values()) == pytest.approx(1)
+    assert [column.name for column in model.metadata.signature.outputs.inputs] == ["mask", "shares"]
 
 
 def test_the_network_itself_is_still_there(model_folder: Path, made: Made) -> None:

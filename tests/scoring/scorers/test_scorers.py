@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 from eyas.scoring.scorers import Outputs, Scorer
 
@@ -14,7 +15,8 @@ LABELS = torch.randint(0, 7, (40,), generator=G)
 FEATURES = torch.randn(40, 5, generator=G) + torch.nn.functional.one_hot(LABELS % 5, 5)
 OUTPUTS = Outputs(LOGITS, LABELS, DENSE, FEATURES)
 KINDS = sorted(Scorer.registry)
-PER_PIXEL = sorted(kind for kind, member in Scorer.registry.items() if not member.needs_features)
+PER_PIXEL = sorted({kind for kind, member in Scorer.registry.items() if not member.needs_features} - {"mean_iou"})
+"""Those that average over pixels; intersections and unions are summed first."""
 
 
 def in_float64(outputs):
@@ -75,6 +77,27 @@ def test_answers_per_pixel_are_averaged(kind):
     per_pixel = scorer(OUTPUTS).view(10, 4).mean(1)
     got = scorer(Outputs(maps.transpose(1, 2), labels, dense.transpose(1, 2)))
     torch.testing.assert_close(got, per_pixel)
+
+
+def test_mean_iou_by_hand():
+    labels = torch.tensor([[[0, 0, 1], [0, IGNORED, 1]], [[2, 2, 2], [2, 2, 2]]])
+    answers = torch.tensor([[[0, 1, 1], [0, 1, 1]], [[2, 2, 2], [2, 0, 0]]])
+    logits = torch.nn.functional.one_hot(answers, 4).permute(0, 3, 1, 2).float()
+    expected = torch.tensor([(2 / 3 + 2 / 3) / 2, (0 + 4 / 6) / 2])  # the ignored pixel counts nowhere
+    torch.testing.assert_close(Scorer.parse("mean_iou")(Outputs(logits, labels)), expected)
+
+
+def test_mean_iou_weighs_a_rare_class_as_much_as_a_common_one():
+    labels = torch.zeros(2, 10, 10, dtype=torch.int64)
+    labels[:, 0, :2] = 1  # 2 of 100 pixels
+    answers = labels.clone()
+    answers[0, 0, :2] = 0  # the rare class is lost
+    answers[1, 5, :2] = 1  # as many pixels are wrong, and it is seen
+    outputs = Outputs(torch.nn.functional.one_hot(answers, 2).permute(0, 3, 1, 2).float(), labels)
+    first, second = Scorer.parse("top1")(outputs)
+    assert first == second
+    first, second = Scorer.parse("mean_iou")(outputs)
+    assert first < second - 0.2
 
 
 @pytest.mark.parametrize("width", [3, 39, 40, 64])

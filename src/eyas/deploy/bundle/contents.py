@@ -12,9 +12,10 @@ from eyas.storage.digests import file_sha256, json_sha256
 from eyas.storage.json_text import parse_json
 from eyas.storage.local_files import appearing, walk
 
+MODULES = ("classifier", "image_answers", "mask_pictures", "pixels")
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
-COMPILED = "__pycache__/classifier.*.pyc"
-"""What Python leaves beside ``predict.py`` when it runs."""
+LEFT = ("masks/*.png", *(f"__pycache__/{name}.*.pyc" for name in MODULES))
+"""What ``predict.py`` leaves beside itself when it runs there, and Python."""
 
 
 def write_list(folder: Path) -> Path:
@@ -37,7 +38,7 @@ def check_contents(folder: Path) -> str:
         msg = f"{folder} is no bundle: it holds no {LIST}"
         raise DataError(msg)
     listed = _read_list(path)
-    present = {name: file for name, file in walk(folder) if name != LIST and not fnmatch(name, COMPILED)}
+    present = {name: file for name, file in walk(folder) if name != LIST and not _left(name)}
     faults = [f"{name} is missing" for name in sorted(listed.keys() - present)]
     faults += [f"{name} is not listed" for name in sorted(present.keys() - listed)]
     faults += [
@@ -63,6 +64,10 @@ def pack(folder: Path, path: Path) -> Path:
             with file.open("rb") as content:
                 tar.addfile(member, content)
     return path
+
+
+def _left(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in LEFT)
 
 
 def _facts(path: Path) -> dict[str, Any]:

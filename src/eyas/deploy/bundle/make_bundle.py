@@ -7,20 +7,21 @@ from pathlib import Path
 
 from torch import nn
 
-from eyas.data import Dataset
+from eyas.data import Dataset, pixels
 from eyas.deploy.bundle.classifier import Classifier
-from eyas.deploy.bundle.contents import pack, write_list
+from eyas.deploy.bundle.contents import MODULES, pack, write_list
 from eyas.deploy.bundle.golden_pairs import golden_pairs
 from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
 from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
 from eyas.deploy.logit_parity import LogitParity
 
 COPIED = (NETWORK, "formats", "bn_statistics.safetensors")
-PROGRAMS = ("predict.py", "classifier.py")
+PROGRAMS = [Path(__file__).with_name(f"{name}.py") for name in ("predict", *MODULES) if name != "pixels"]
+PROGRAMS += [Path(pixels.__file__)]
 LICENCE = """\
-The network, that is all files but predict.py and classifier.py: {network}
+The network, that is all files but those that end in .py: {network}
 
-predict.py and classifier.py: licensed under the Apache License, Version 2.0; you may obtain a copy of it at
+Files that end in .py: licensed under the Apache License, Version 2.0; you may obtain a copy of it at
 http://www.apache.org/licenses/LICENSE-2.0
 """
 
@@ -41,7 +42,7 @@ def make_bundle(
         export: the folder of the exported files.
         folder: where the bundle goes; its tar lies beside it.
         dataset: what the network was made for.
-        network: the exported one; its ``logits`` are ``(N, K)``.
+        network: the exported one; its ``logits`` are ``(N, K)``, or ``(N, K, H, W)`` where each pixel has a class.
         in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself, where that can be.
         licence: of the network.
         card: makes ``README.md`` of how the bundle compares.
@@ -55,8 +56,8 @@ def make_bundle(
             shutil.copyfile(source, folder / name)
         elif any(source.iterdir()):  # DVC keeps no empty folders
             shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
-    for name in PROGRAMS:
-        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+    for program in PROGRAMS:
+        shutil.copyfile(program, folder / program.name)
     record = preprocessing_of(dataset, in_graph=in_graph)
     if record.in_graph:
         write_end_to_end(folder / NETWORK, record, folder / END_TO_END)

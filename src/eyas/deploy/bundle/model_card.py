@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from eyas.data.manifest import Manifest
-from eyas.deploy.artifact_gate import SHARES, judged_share
+from eyas.deploy.artifact_gate import DENSE_AGREEMENT, MEAN_IOU, SHARES, judged_share
 from eyas.pruning.cost import Cost
 from eyas.pruning.plan import PruningPlan
 
@@ -15,18 +15,20 @@ LISTED = 100
 """Classes up to which each has its line; of more, the least accurate ones."""
 USE = """\
     pip install onnxruntime numpy pillow
-    python predict.py cat.png        # the likeliest classes with their probabilities
+    python predict.py cat.png        # {answer}
     python predict.py --check        # replays the golden pairs: does this machine compute what it should?
     python predict.py --camera DIR   # answers the images in a folder, and those that come into it
 
 A program of your own: `Classifier(folder)` in `classifier.py`, or the files of `preprocessing.json`."""
+ANSWER = "the likeliest classes with their probabilities"
+MASK = "each class's share of the pixels, and a mask: masks/cat.png.png"
 FILES = """\
 | file | |
 |---|---|
-| `model.onnx`, `formats/` | normalised images `(N, C, H, W)` in float32 to logits `(N, K)`; the same in other formats |
-| `end_to_end.onnx` | where it is there: uint8 images `(N, H, W, C)` of any size to probabilities `(N, K)` |
+| `model.onnx`, `formats/` | normalised images `(N, C, H, W)` to logits `(N, K{pixels})`, in float32 and other formats |
+| `end_to_end.onnx` | where it is there: uint8 images `(N, H, W, C)` of any size to probabilities `(N, K{pixels})` |
 | `preprocessing.json`, `labels.json` | what comes before `model.onnx`, as data; names by class number |
-| `golden/` | test images and the probabilities that PyTorch gives for them |
+| `golden/` | test images and {golden} that PyTorch gives for them |
 | `bn_statistics.safetensors` | what every batch-norm layer holds, for calibrating again on the device's data |
 | `manifest.json` | sha256 of every file, which the command verify of eyas holds them against |"""
 
@@ -45,7 +47,8 @@ class CardFacts:
     """By exported file: ``accuracy`` (or what else :func:`eyas.deploy.artifact_gate.judged_share` knows), ``images``
     and ``bytes``."""
     right: Sequence[tuple[int, int]]
-    """By class: how many of its test images are answered rightly, and how many there are."""
+    """By class: how many of its test images are answered rightly, and how many there are; where each pixel has a class,
+    pixels that answer and label share, and those that either has."""
     replayed: str
     """How the bundle compares with PyTorch, in words."""
     licence: str
@@ -61,9 +64,14 @@ class CardFacts:
         return judged_share(next(iter(self.files.values())))[0]
 
     @property
+    def masks(self) -> bool:
+        """Whether each pixel has a class."""
+        return self.measure == SHARES[MEAN_IOU]
+
+    @property
     def labelled(self) -> bool:
         """Whether the test images have labels."""
-        return self.measure == SHARES["accuracy"]
+        return self.measure != SHARES[DENSE_AGREEMENT]
 
 
 def model_card(facts: CardFacts, data: Manifest) -> str:
@@ -73,14 +81,14 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
     classes = ", ".join(data.classes[:12]) + (", ..." if len(data.classes) > 12 else "")
     sections = {
         f"{name}, pruned to {pruned.macs / dense.macs:.1%} of its multiply-adds": (
-            f"Tells which of {len(data.classes)} classes an image shows: {classes}."
+            f"Tells which of {len(data.classes)} classes {'each pixel of ' * facts.masks}an image shows: {classes}."
         ),
-        "Use": USE,
-        facts.measure.capitalize(): _accuracy(facts, data),
+        "Use": USE.format(answer=MASK if facts.masks else ANSWER),
+        facts.measure[0].upper() + facts.measure[1:]: _accuracy(facts, data),
         "Data": _data(data),
         "Limits": "\n".join(f"- {line}" for line in _limits(facts, data)),
         "How it was made": _making(facts),
-        "Files": FILES,
+        "Files": FILES.format(pixels=", H, W" * facts.masks, golden="masks" if facts.masks else "the probabilities"),
         "Licence": facts.licence,
     }
     text = "\n\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
@@ -89,16 +97,14 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
 
 def _accuracy(facts: CardFacts, data: Manifest) -> str:
     """Of each file, and of each class."""
-    rows = [
-        (f"`{file}`", f"{share(judged_share(result)[1], result['images'])}", f"{result['bytes']:,}")
-        for file, result in facts.files.items()
-    ]
+    rows = [(f"`{file}`", _judged(facts, result), f"{result['bytes']:,}") for file, result in facts.files.items()]
     notes = [f"Not comparable: {facts.caution}"] if facts.caution else []
     notes += ["`dense.onnx` is the network before pruning, which is not in the bundle."] * ("dense.onnx" in facts.files)
     if not facts.labelled:
         notes += ["The classes below are those that the dense network takes the images for."]
     by_class = list(zip(data.classes, facts.right, strict=True))
     title = "By class, `model.onnx`:"
+    counted = "pixels labelled or answered" if facts.masks else "test images"
     if len(by_class) > LISTED:
         by_class = sorted(by_class, key=lambda entry: entry[1][0] / max(entry[1][1], 1))[:LISTED]
         title = f"The {LISTED} classes of least {facts.measure}, `model.onnx`:"
@@ -106,13 +112,19 @@ def _accuracy(facts: CardFacts, data: Manifest) -> str:
     count = next(iter(facts.files.values()))["images"]
     return "\n\n".join(
         [
-            f"On {count} test images, with one standard error:",
+            f"On {count} test images{'' if facts.masks else ', with one standard error'}:",
             table(("file", facts.measure, "bytes"), rows),
             *notes,
             title,
-            table(("class", facts.measure, "test images"), classes),
+            table(("class", "IoU" if facts.masks else facts.measure, counted), classes),
         ]
     )
+
+
+def _judged(facts: CardFacts, result: Mapping[str, Any]) -> str:
+    """What was measured of a file; mean IoU is no share of images, and has no error as simple as theirs."""
+    value = judged_share(result)[1]
+    return f"{value:.2%}" if facts.masks else share(value, result["images"])
 
 
 def share(value: float, count: int) -> str:
@@ -135,13 +147,14 @@ def public(address: str) -> str:
 
 def _limits(facts: CardFacts, data: Manifest) -> Iterable[str]:
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}[data.image.channels]
-    yield "It names one of its classes whatever an image shows, and its probabilities are not calibrated."
+    what = "a pixel" if facts.masks else "an image"
+    yield f"It names one of its classes whatever {what} shows, and its probabilities are not calibrated."
     yield f"The {facts.measure} holds for images like these; other cameras, light or places were not measured."
     if not facts.labelled:
         yield "How often it is right is not known: no test image has a label."
     yield (
         f"It sees {data.image.size} x {data.image.size} {kind} pixels; smaller images are enlarged, which adds nothing."
-        " Transparency is dropped, images of more than 8 bits per value are refused unless they are grey PNGs."
+        f"{' Transparency is dropped.' * (kind != 'RGBA')} Grey of 16 bits is scaled to 8 as it was for training."
     )
     yield facts.replayed
 

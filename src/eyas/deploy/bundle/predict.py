@@ -1,4 +1,4 @@
-"""Classes of images with probabilities: ``python predict.py cat.png``. Needs onnxruntime, numpy and Pillow alone."""
+"""Classes of images, or of their pixels: ``python predict.py cat.png``. Needs onnxruntime, numpy and Pillow alone."""
 
 import argparse
 import contextlib
@@ -6,19 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 from classifier import Classifier
-
-
-def answer(classifier: Classifier, file: Path) -> int:
-    """Print the likeliest classes of an image; 2 where the file cannot be read, else 0."""
-    try:
-        p_K = classifier(classifier.read(file))
-    except Exception as error:  # Pillow raises nearly anything for a damaged file
-        print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(f"{file}:", ", ".join(f"{classifier.labels[k]} {p_K[k]:.4f}" for k in np.argsort(-p_K)[:5]), flush=True)
-    return 0
+from image_answers import answer
 
 
 def watch(classifier: Classifier, folder: Path) -> None:

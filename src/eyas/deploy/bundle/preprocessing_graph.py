@@ -18,10 +18,11 @@ IMAGES, PROBABILITIES = "images", "probabilities"
 
 
 def write_end_to_end(network: Path, record: PreprocessingRecord, path: Path) -> Path:
-    """Write the network with its preprocessing: ``images`` uint8 ``(N, H, W, C)`` to ``probabilities`` ``(N, K)``.
+    """Write the network with its preprocessing: ``images`` uint8 ``(N, H, W, C)`` to ``probabilities``.
 
     Args:
-        network: an ONNX file of the judged output ``logits`` ``(N, K)`` from normalised images; other outputs go.
+        network: an ONNX file of the judged output ``logits``, ``(N, K)`` or per pixel ``(N, K, size, size)``, from
+            normalised images; other outputs go.
         record: the preprocessing that it expects.
         path: of the file to write.
 

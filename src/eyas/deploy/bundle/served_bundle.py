@@ -5,22 +5,27 @@ This file is copied into the registered model; beside MLflow it needs what the b
 """
 
 import base64
-import importlib.util
+import importlib
 import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PROGRAMS = ("classifier", "mask_pictures", "pixels")
+
 
 class ServedBundle:
-    """Answers with ``class``, ``probability`` and ``probabilities`` by class name for each image."""
+    """Answers with ``class``, ``probability`` and ``probabilities`` by class name for each image.
+
+    Where each pixel has a class: with ``mask``, a PNG in base64 as large as the image, and ``shares`` by class name.
+    """
 
     def __init__(self, folder: Path) -> None:
-        spec = importlib.util.spec_from_file_location("bundle_classifier", folder / "classifier.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        self.classifier = module.Classifier(folder, threads=1)
+        with _programs_of(folder):
+            self.classifier = importlib.import_module("classifier").Classifier(folder, threads=1)
+            self.masks = importlib.import_module("mask_pictures")
 
     def predict(self, images: Any) -> list[dict[str, Any]]:
         """Answer a table with the column ``image``.
@@ -33,14 +38,36 @@ class ServedBundle:
     def _answer(self, row: int, image: bytes | str) -> dict[str, Any]:
         try:
             content = base64.b64decode(image, validate=True) if isinstance(image, str) else image
-            probabilities = self.classifier(self.classifier.read(io.BytesIO(content))).tolist()
+            opened = self.classifier.read(io.BytesIO(content))
+            probabilities = self.classifier(opened)
         except Exception as error:  # Pillow raises nearly anything for a damaged file
             msg = f"image {row} cannot be read: {' '.join(str(error).split())}"
             raise ValueError(msg) from error
-        best = max(range(len(probabilities)), key=probabilities.__getitem__)
-        labels = self.classifier.labels
-        by_name = dict(zip(labels, probabilities, strict=True))
-        return {"class": labels[best], "probability": probabilities[best], "probabilities": by_name}
+        if self.classifier.masks:
+            return self._mask(opened, probabilities)
+        by_name = dict(zip(self.classifier.labels, probabilities.tolist(), strict=True))
+        best = max(by_name, key=by_name.__getitem__)
+        return {"class": best, "probability": by_name[best], "probabilities": by_name}
+
+    def _mask(self, image: Any, probabilities_KHW: Any) -> dict[str, Any]:
+        picture, shares = io.BytesIO(), self.masks.shares_of(probabilities_KHW).tolist()
+        self.masks.picture_on(probabilities_KHW.argmax(0), image.size, self.classifier.how).save(picture, "PNG")
+        by_name = dict(zip(self.classifier.labels, shares, strict=True))
+        return {"mask": base64.b64encode(picture.getvalue()).decode(), "shares": by_name}
+
+
+@contextmanager
+def _programs_of(folder: Path) -> Iterator[None]:
+    """Import from a bundle; no module stays behind that could be taken for another bundle's, or anybody's."""
+    others = {name: sys.modules.pop(name) for name in PROGRAMS if name in sys.modules}
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name in PROGRAMS:
+            sys.modules.pop(name, None)
+        sys.modules.update(others)
 
 
 def _load_pyfunc(folder: str) -> ServedBundle:

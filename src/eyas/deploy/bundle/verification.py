@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eyas.data.archives import is_archive, unpack
 from eyas.deploy.bundle.contents import BUNDLE, check_contents
-from eyas.deploy.bundle.golden_pairs import TOLERANCE
+from eyas.deploy.bundle.golden_pairs import OTHER_PIXELS, TOLERANCE
 from eyas.errors import DataError, MissingExtraError, ParityError, one_line
 
 
@@ -21,7 +21,9 @@ class Verified:
     pairs: int
     """Golden pairs that were replayed."""
     max_difference: float
-    """Largest difference of a probability."""
+    """Largest difference of a probability; of ``masks``, largest share of pixels of another class."""
+    masks: bool = False
+    """Whether each pixel has a class."""
 
 
 def verify_bundle(place: Path) -> Verified:
@@ -42,8 +44,9 @@ def verify_bundle(place: Path) -> Verified:
             raise MissingExtraError(msg) from error
         try:
             classifier = Classifier(folder, threads=1)
-            classifier.golden["tolerance"] = min(classifier.golden["tolerance"], TOLERANCE)
-            return Verified(digest, len(classifier.golden["probabilities"]), classifier.check())
+            most = OTHER_PIXELS if classifier.masks else TOLERANCE
+            classifier.golden["tolerance"] = min(classifier.golden["tolerance"], most)
+            return Verified(digest, len(classifier.pairs), classifier.check(), classifier.masks)
         except Exception as error:  # Pillow and ONNX Runtime raise what they like
             msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
             raise ParityError(msg) from error

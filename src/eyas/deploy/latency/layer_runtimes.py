@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eyas.deploy.latency.eyas_profile import Opener, Run, onnx_version, open_onnx
+from eyas.deploy.runtimes import Runtime
 from eyas.deploy.runtimes.openvino_runtime import OpenvinoRuntime
 from eyas.errors import MissingExtraError, ParameterError
 
@@ -53,7 +54,8 @@ def layer_runtime(kind: str) -> LayerRuntime:
         MissingExtraError: it is not installed.
     """
     if kind not in _RUNTIMES:
-        msg = f"`runtime` {kind!r}: layers can be measured in {', '.join(_RUNTIMES)}"
+        whole = f"; whole files of {kind} by `eyas bench`" if kind in Runtime.members() else ""
+        msg = f"`runtime` {kind!r}: layers can be measured in {', '.join(_RUNTIMES)}{whole}"
         raise ParameterError(msg)
     runtime = _RUNTIMES[kind]
     if importlib.util.find_spec(runtime.package) is None:

@@ -80,7 +80,7 @@ def register_version(
                 folder = _model_folder(Path(scratch) / "model", export, shape)
                 _add_files(folder / FILES, export, manifest, lineage, extra_files)
                 if (folder / FILES / BUNDLE).is_dir():
-                    _serve_bundle(folder)
+                    _serve_bundle(folder, masks="task" in manifest)
                 version = _create(store, name, folder, lineage.run_id, tags=all_tags, metrics=headline or {})
         elif tags:
             tag_version(store, version, tags)
@@ -125,8 +125,8 @@ def _model_folder(folder: Path, export: Path, shape: Sequence[int]) -> Path:
     return folder
 
 
-def _serve_bundle(folder: Path) -> None:
-    """Let the model's ``python_function`` be the bundle among its files: class names from images.
+def _serve_bundle(folder: Path, *, masks: bool) -> None:
+    """Let the model's ``python_function`` be the bundle among its files: class names from images, or ``masks``.
 
     The ONNX flavour stays as it is, for those who ask the network itself.
     """
@@ -143,6 +143,8 @@ def _serve_bundle(folder: Path) -> None:
     mlflow.pyfunc.add_to_model(model, **served, conda_env=environment["conda"], python_env=environment["virtualenv"])
     answer = [ColSpec(DataType.string, "class"), ColSpec(DataType.double, "probability")]
     answer.append(ColSpec(Map(DataType.double), "probabilities"))
+    if masks:
+        answer = [ColSpec(DataType.string, "mask"), ColSpec(Map(DataType.double), "shares")]
     model.signature = ModelSignature(Schema([ColSpec(DataType.binary, "image")]), Schema(answer))
     model.save(folder / "MLmodel")
 

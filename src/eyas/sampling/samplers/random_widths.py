@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from eyas.sampling.search_history import SearchHistory
 
 _ROWS_AT_ONCE = 8192  # rows placed at once: what they need stays in the cache
-_LISTED_IN_FULL = 100_000  # spaces up to this size are listed in full
 _EMPTY_BLOCKS = 4  # blocks in a row that found nothing new
 
 
@@ -49,12 +48,13 @@ class BudgetSampler(Sampler):
         rows = DistinctRows(placement, scored)
         floor = placement.floor(self.floor * placement.uniform_share())
         rows.add(placement.uniform_in_band(rng))
-        if not space.blocks and placement.combinations() <= _LISTED_IN_FULL:
-            rows.add(rng.permutation(_list_all(placement, floor)))
+        if placement.is_listed:
+            grid = placement.grid(floor)
+            rows.add(rng.permutation(grid[placement.budget.holds(placement.costs(grid))]))
         else:
             self._draw(placement, floor, rows, count, rng)
         if not len(rows) and not len(scored):
-            raise placement.no_candidate_error()
+            raise placement.no_candidate_error(floor)
         return rows.widths()[:count]
 
     def _draw(
@@ -79,13 +79,14 @@ def scored_widths(history: "SearchHistory | None", num_groups: int) -> NDArray[n
 
 
 class DistinctRows:
-    """Distinct rows in the order they were found, none of them scored before."""
+    """Distinct rows in the order they were found, none of them scored before, nor the dense network's."""
 
     def __init__(self, placement: Placement, scored: NDArray[np.int64]) -> None:
         self._placement = placement
         # 64-bit fingerprints: a collision would only drop a candidate, about once in 10^9 runs of 10^5
         self._keys = np.random.default_rng(0).integers(1, 2**63, len(placement.top), np.uint64) | np.uint64(1)
-        self._seen = np.sort(self._fingerprint(scored))
+        dense = placement.widths(placement.top[None])
+        self._seen = np.sort(self._fingerprint(np.concatenate([scored, dense])))
         self._rows: list[NDArray[np.int64]] = []
         self._count = 0
 
@@ -97,8 +98,8 @@ class DistinctRows:
         rows = self._placement.widths(positions)
         prints = self._fingerprint(rows)
         unique, first = np.unique(prints, return_index=True)
-        at = np.searchsorted(self._seen, unique).clip(max=max(len(self._seen) - 1, 0))
-        new = unique != self._seen[at] if len(self._seen) else np.ones(len(unique), bool)
+        at = np.searchsorted(self._seen, unique).clip(max=len(self._seen) - 1)
+        new = unique != self._seen[at]
         self._rows.append(rows[np.sort(first[new])])
         self._seen = np.sort(np.concatenate([self._seen, unique[new]]))
         self._count += int(new.sum())
@@ -111,10 +112,3 @@ class DistinctRows:
     def _fingerprint(self, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
         mixed: NDArray[np.uint64] = (rows.astype(np.uint64) * self._keys).sum(1, dtype=np.uint64)
         return mixed ^ (mixed >> np.uint64(29))
-
-
-def _list_all(placement: Placement, floor: Positions) -> Positions:
-    """Every legal row inside the band, ``(n, G)``."""
-    axes = [np.arange(low, top + 1) for low, top in zip(floor, placement.top, strict=True)]
-    grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, len(axes))
-    return grid[placement.budget.holds(placement.costs(grid))]
