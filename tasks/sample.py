@@ -31,6 +31,7 @@ FIELDS = {name: f"sample.{name}" for name in ("budget", "tolerance", "ignore", "
     "metric": "sample.budget",
     "images": "the images of the calibration split",
     "levels": "sample.sampler.levels",
+    "sampler": "sample.sampler",
     "example_inputs": EXAMPLE_INPUTS,
     "output": "baseline.output",
 }

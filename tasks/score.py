@@ -284,13 +284,12 @@ def _metrics(candidates: pa.Table, table: ScoreTable) -> stage.Metrics:
         numbers[f"winner_{name}"] = float(getattr(table, name)[winner])
     for name in (*COSTS, *(name for name in ("file_bytes", "latency_ms") if name in candidates.column_names)):
         numbers[f"winner_{name}"] = candidates[name][winner].as_py()
-    for name in ("score_spread", "median_standard_error", "paired_error", "tied_share"):
-        numbers[name] = float(table.diagnostics[name])
+    for name in ("score_spread", "median_standard_error", "paired_error", "tied_share", "at_chance"):
+        if name in table.diagnostics:
+            numbers[name] = float(table.diagnostics[name])
     numbers["warnings"] = len(table.warnings)
     if "images_forwarded" in table.diagnostics:
         numbers["images_forwarded"] = sum(table.diagnostics["images_forwarded"])
-    if "at_chance" in table.diagnostics:
-        numbers["at_chance"] = float(table.diagnostics["at_chance"])
     for part in ("probe", "uniform"):
         for name, value in table.diagnostics.get(part, {}).items():
             numbers[f"{part}_{name}"] = value

@@ -114,7 +114,7 @@ def test_a_runtime_that_is_not_here_says_how_to_install_it(space: SearchSpace, m
     with pytest.raises(MissingExtraError, match=r"openvino is not installed: pip install 'eyas\[openvino\]'"):
         profile(space, runtime="openvino")
     for kind in ("pt2", "executorch"):
-        words = f"`runtime` '{kind}': layers can be measured in onnx, openvino; whole files of {kind} by `eyas bench`$"
+        words = f"`runtime` '{kind}': layers can be measured in onnx, openvino; whole files of {kind} by eyas bench$"
         with pytest.raises(ParameterError, match=words):
             profile(space, runtime=kind)
 

@@ -73,7 +73,7 @@ def test_another_architecture_is_refused_by_names(source):
     assert "checkpoint w.pt does not fit CifarResNet" in message
     assert "60 unexpected: layer1.1.conv1.weight" in message
     assert "missing" not in message
-    assert len(message.splitlines()) == 2, "what is wrong, and what to do"
+    assert "\n" not in message
     assert len(message) < 250
     with pytest.raises(CheckpointError, match=r"60 missing: layer1.1.conv1.weight, .*, \.\.\."):
         apply_weights(other, source.state_dict())

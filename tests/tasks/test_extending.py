@@ -185,7 +185,9 @@ print(parse_params({"sample": {"sampler": "near_uniform"}}).sample.sampler)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(tmp_path)])}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.splitlines() == ["kind='largest_weight' power=1.0", "kind='near_uniform' floor=0.8"], done.stderr
+    assert done.stdout.splitlines() == ["kind='largest_weight' power=1.0", "kind='near_uniform' floor=0.8 drop=0.5"], (
+        done.stderr
+    )
     (tmp_path / "my_pruning/sampler.py").write_text("import nowhere\n")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "ParameterError: entry point mine of mine: my_pruning fails with ModuleNotFoundError" in done.stderr

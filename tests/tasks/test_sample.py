@@ -79,6 +79,12 @@ def test_blocks_are_left_out_where_depth_is_searched(artifacts, caplog):
     assert "residual_blocks" not in metrics
 
 
+def test_a_sampler_that_leaves_no_block_out_is_refused_beside_depth(artifacts):
+    with pytest.raises(ParameterError, match="`sampler` 'spdy' leaves no residual block out: .* budget, evolution"):
+        sample(params(depth=True, sampler="spdy"), artifacts, silent)
+    sample(params(depth=True, sampler="spdy", ignore=("layer1.0.*",)), artifacts, silent)
+
+
 def test_rounding_floor_and_ignored_layers_are_kept(artifacts):
     sample(params(round_to=4, min_width=4, ignore=["conv1"], tolerance=0.03), artifacts, silent)
     space = json.loads((artifacts / "sample/space.json").read_text())

@@ -32,7 +32,7 @@ def params_of(artifacts, **finetune):
     return parse_params(
         {
             "baseline": BASELINE,
-            "sample": {"candidates": 12, "tolerance": 0.01},
+            "sample": {"candidates": 12, "tolerance": 0.01, "sampler": "budget"},
             "score": {"rungs": RUNGS, "batch_size": 64},
             "finetune": {"epochs": 3, "recipe": recipe, "compare_uniform": True, **finetune},
             "runtime": {"state": str(artifacts.parent / "state"), "device": "cpu", "threads": 1},

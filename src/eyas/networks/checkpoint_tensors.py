@@ -47,7 +47,7 @@ def require_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
         advice = _NAMES if missing or unexpected or shapes else _KINDS if kinds else _TIES
         every = {"missing": missing, "unexpected": unexpected, "shapes": shapes, "kinds": kinds, "ties": ties}
         _LOG.info("%s does not fit: %s", source, every)
-        msg = f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}\n{advice}"
+        msg = f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. {advice}"
         raise CheckpointError(msg)
 
 

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.errors import ParameterError
 from eyas.sampling.budget import Budget, Widths
 from eyas.sampling.placement import Placement
+from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.error_table import ErrorTable
-    from eyas.sampling.samplers import Sampler
 
 
 class Generations:
@@ -29,6 +30,9 @@ class Generations:
         seed: of the draws.
         table: what :meth:`.Sampler.measure` gave, where the sampler needs it.
 
+    Raises:
+        ParameterError: the space has residual blocks to leave out, and the sampler leaves none out.
+
     Example::
 
         generations = Generations(space, budget, sampler, candidates=200)
@@ -40,12 +44,16 @@ class Generations:
         self,
         space: "SearchSpace",
         budget: Budget,
-        sampler: "Sampler",
+        sampler: Sampler,
         *,
         candidates: int,
         seed: int = 0,
         table: "ErrorTable | None" = None,
     ) -> None:
+        if space.blocks and not sampler.drops_blocks:
+            able = ", ".join(kind for kind, member in Sampler.members().items() if member.drops_blocks)
+            msg = f"`sampler` {sampler.kind!r} leaves no residual block out: give no `depth`, or one of {able}"
+            raise ParameterError(msg)
         self.space, self.budget, self.sampler = space, budget, sampler
         self.candidates, self.seed, self.table = candidates, seed, table
 

@@ -54,7 +54,7 @@ def layer_runtime(kind: str) -> LayerRuntime:
         MissingExtraError: it is not installed.
     """
     if kind not in _RUNTIMES:
-        whole = f"; whole files of {kind} by `eyas bench`" if kind in Runtime.members() else ""
+        whole = f"; whole files of {kind} by eyas bench" if kind in Runtime.members() else ""
         msg = f"`runtime` {kind!r}: layers can be measured in {', '.join(_RUNTIMES)}{whole}"
         raise ParameterError(msg)
     runtime = _RUNTIMES[kind]

@@ -23,6 +23,8 @@ class Sampler(Component):
 
     learns: ClassVar[bool] = False
     """Whether proposals depend on the scores of those before: such a sampler is asked again while the race runs."""
+    drops_blocks: ClassVar[bool] = False
+    """Whether candidates may leave out residual blocks, where the search space has such."""
     needs_table: ClassVar[bool] = False
     """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
 

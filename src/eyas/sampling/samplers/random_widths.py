@@ -29,6 +29,8 @@ class BudgetSampler(Sampler):
     before the widths of the others are scaled.
     """
 
+    drops_blocks = True
+
     kind: Literal["budget"] = "budget"
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """No group keeps less than this share of what uniform widths would keep: thinner layers score well and
