@@ -83,8 +83,8 @@ def test_every_argument_that_an_error_names_is_translated(stage):
 def test_every_argument_that_sample_passes_to_trace_and_budget_has_its_field():
     passed = {*inspect.signature(eyas.trace).parameters, *inspect.signature(Budget.of).parameters}
     of_the_network = {"output", "table"}  # which load_dense and the latency profile look for
-    of_the_errors = {"images", "levels"}  # that a sampler's table is measured on
-    expected = passed - {"model", "example_kwargs", "space", "value"} | {"budget"} | of_the_network | of_the_errors
+    of_the_sampler = {"sampler", "images", "levels"}  # who proposes, and what its table is measured on
+    expected = passed - {"model", "example_kwargs", "space", "value"} | {"budget"} | of_the_network | of_the_sampler
     assert expected == sample.FIELDS.keys()
 
 
