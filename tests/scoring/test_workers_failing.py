@@ -107,7 +107,7 @@ def wait_until(true, seconds=60):
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_parent_leaves_neither_files_nor_workers(tmp_path, how):
     process = run_script(tmp_path, GUARD)
-    wait_until(lambda: "candidates/s" in (tmp_path / "said").read_text())
+    wait_until(lambda: "/s, " in (tmp_path / "said").read_text())
     workers = children(process)
     assert len(workers) >= 2
     process.send_signal(how)
