@@ -162,6 +162,8 @@ def test_a_network_that_nobody_asked_to_train_is_not_told_that_its_training_was_
     (worse,) = verdict.remarks
     assert worse.name == "worse_than_dense"
     assert worse.advice == "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
+    (worse,) = reach_verdict(replace(GOOD, test=LOST, finetuning=UNTRAINED, refitted=True)).remarks
+    assert worse.advice == "loosen sample.budget, or train (finetune.epochs)", "no advice that is followed already"
 
 
 @given(COUNTS, st.sampled_from(["", "the checkpoint may have seen the test images"]))

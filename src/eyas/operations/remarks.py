@@ -19,6 +19,7 @@ MOST_ABOVE = 0.1
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
 _LOWER_RATE = "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0"
 _LESS_RATE = "loosen sample.budget, or train at a lower rate (finetune.recipe.learning_rate)"
+_TRAIN = "loosen sample.budget, or train (finetune.epochs)"
 _TRAIN_AT_ALL = "loosen sample.budget, refit (finetune.recovery), or train (finetune.epochs)"
 
 
@@ -155,7 +156,7 @@ def _by_chance(name: str, accuracy: float, chance: float) -> str:
 
 def _remedy(facts: ResultFacts) -> str:
     if facts.untrained:
-        return _TRAIN_AT_ALL
+        return _TRAIN if facts.refitted else _TRAIN_AT_ALL
     return _LESS_RATE if facts.finetuning is not None and facts.finetuning.in_vain else _TRAIN_MORE
 
 

@@ -84,6 +84,8 @@ class ResultFacts:
     """On the score images, from the recalibrated to the fine-tuned network."""
     recalibrated_accuracy: float = math.nan
     """On the score images."""
+    refitted: bool = False
+    """Layers of the pruned network were refitted before it was trained, or in place of that."""
     uniform: UniformFacts | None = None
     finetuned_uniform: PairedDifference | None = None
     """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""

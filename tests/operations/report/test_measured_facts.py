@@ -54,6 +54,12 @@ def test_a_checkpoint_that_was_taken_as_it_is_was_not_trained(artifacts: Path) -
     assert measured_facts(read_results(artifacts)).adapted
 
 
+def test_a_refit_is_known_by_its_layers(artifacts: Path) -> None:
+    for layers, refitted in ((12, True), (0, False), (None, False)):
+        change(artifacts, "finetune", refitted_layers=layers)
+        assert measured_facts(read_results(artifacts)).refitted == refitted
+
+
 def test_what_an_earlier_version_did_not_measure_is_not_judged(artifacts: Path) -> None:
     change(artifacts, "finetune", test_gained=None, score_lost=None, steps=None)
     verdict = verdict_on(read_results(artifacts))

@@ -39,6 +39,7 @@ def measured_facts(results: Results) -> ResultFacts:
         adapted=_CHECKPOINT in baseline,
         recalibration=recorded(finetune, "score", "score_images"),
         recalibrated_accuracy=finetune.get(f"recalibrated_score_{results.task.measure}", 0.0),
+        refitted=bool(finetune.get("refitted_layers")),
         uniform=_uniform(results) if results.task.measure == "accuracy" else None,
         finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
