@@ -20,6 +20,8 @@ MACS, PARAMS, SCORE = "MACs per image", "parameters", "AdaBN score of the winner
 HEADLINES = (MACS, PARAMS, "file size", "latency")
 """What the names of the rows begin with that a reader looks for first, beside what decides."""
 _BOTH = ("dense", "model")
+_NAMED = 3
+"""Residual blocks that are named; of more the number is told."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,22 @@ def result_rows(results: Results) -> list[ResultRow]:
         *_accuracies(results),
         _count(MACS, cost["macs"], winner.macs),
         _count(PARAMS, cost["params"], winner.params),
+        *_blocks(results),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
         *_latency(results),
         *_limits(results),
         *recommended_row(results),
         ResultRow(SCORE, "", signed(winner.score), _rank(results)),
     ]
+
+
+def _blocks(results: Results) -> list[ResultRow]:
+    """Which residual blocks the winner leaves out, where depth was searched."""
+    if not results.blocks:
+        return []
+    first, left = results.left_out[:_NAMED], len(results.left_out)
+    names = ", ".join(first) + (f" and {left - _NAMED} more" if left > _NAMED else "")
+    return [ResultRow("residual blocks left out", "", names or "none", f"{left} of {len(results.blocks)}")]
 
 
 def recommended_row(results: Results) -> list[ResultRow]:

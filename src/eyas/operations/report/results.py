@@ -90,6 +90,10 @@ class Results:
     """Of the export stage, by the artifact's name: what its gate measured; empty where that was not kept."""
     answers: RecordedAnswers | None = None
     """To the test images; None where they were not kept."""
+    blocks: tuple[str, ...] = ()
+    """Residual blocks that candidates may leave out; none where depth is not searched."""
+    left_out: tuple[str, ...] = ()
+    """Those of them that the winner leaves out."""
 
     @property
     def task(self) -> Task:
@@ -138,7 +142,7 @@ def read_results(artifacts: Path) -> Results:
     space = _json(artifacts / "sample" / "space.json")
     candidates = _candidates(artifacts / "score" / "candidates.parquet")
     winner = min(candidates, key=lambda candidate: candidate.rank)
-    groups = zip(space["groups"], winner.widths, strict=True)
+    groups, blocks = zip(space["groups"], winner.widths, strict=True), space.get("blocks", ())
     path = artifacts / "score" / "diagnostics.json"
     diagnostics = _json(path) if path.exists() else {}
     if _ranked_by_accuracy(diagnostics):
@@ -153,6 +157,8 @@ def read_results(artifacts: Path) -> Results:
         dense_cost=space["dense"],
         groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),
         frozen=tuple(space.get("frozen", ())),
+        blocks=tuple(block["name"] for block in blocks),
+        left_out=tuple(block["name"] for block in blocks if not any(winner.widths[g] for g in block["own"])),
         candidates=candidates,
         histories={stage: _history(artifacts / stage / "history.csv") for stage in ("baseline", "finetune")},
         parity=_json(artifacts / "export" / "parity.json"),
