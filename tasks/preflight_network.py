@@ -181,6 +181,8 @@ def _look_inside(
         space = rounded(trace_network(network, params.sample), params.sample, root)
         budget = budget_of(space, params.sample, root)
         Placement(space, budget).check_reachable()
+        with look.telling("sample.sampler", sample.FIELDS):
+            params.sample.sampler.check_space(space)
         sampler = Sampler.parse("budget") if params.sample.sampler.needs_table else params.sample.sampler
         sampler.ask(space, budget, 1, seed=params.sample.seed)  # nothing is measured before a run
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))

@@ -51,6 +51,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     progress(0, 2, "tracing the network")
     network = load_dense(params, artifacts)
     space = rounded(trace_network(network, settings), settings)
+    settings.sampler.check_space(space)
     stage.write_json(artifacts / SPACE, space.to_json())
     table = _measured_errors(params, artifacts, network, space) if settings.sampler.needs_table else None
     stage.write_json(artifacts / ERRORS, table.to_json() if table is not None else None)

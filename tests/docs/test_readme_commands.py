@@ -85,6 +85,7 @@ def test_every_one_is_understood(checkout: Checkout, monkeypatch: pytest.MonkeyP
     group = typer.main.get_command(app)
     for words in COMMANDS:
         name, command, rest = group.resolve_command(typer.Context(group), words)  # type: ignore[attr-defined]
+        assert name == words[0]
         read = command.make_context(name, rest).params
         swept = [item for sweep in read.get("sweep") or () for item in sweep_items(sweep)]
         look_at_names(Path("params.yaml"), [*(read.get("overrides") or ()), *swept])

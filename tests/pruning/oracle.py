@@ -22,6 +22,18 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
+class ReadByNoLayer(nn.Module):
+    """What the convolution makes is read by a product of parameters, which is nobody's weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.w = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(N, 2)``."""
+        return nn.functional.linear(torch.relu(self.a(x)).mean((2, 3)), 2 * self.w)
+
+
 def prepared(model: nn.Module, seed: int = 0) -> nn.Module:
     """Double precision, eval mode, and batch-norms that do something."""
     generator = torch.Generator().manual_seed(seed)

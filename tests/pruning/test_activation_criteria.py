@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import eyas
 from eyas.pruning.criteria.activation_mean import ActivationMean
 from eyas.pruning.criteria.apoz import Apoz
-from tests.pruning.oracle import prepared
+from tests.pruning.oracle import ReadByNoLayer, prepared
 
 IMAGES = torch.randn(10, 3, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -73,15 +73,7 @@ def test_by_hand() -> None:
 
 
 def test_what_nothing_reads_by_weights_is_rated_where_it_is_made() -> None:
-    class Pooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.w = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(2, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.linear(torch.relu(self.a(x)).mean((2, 3)), 2 * self.w)
-
-    model = Pooled().double()
+    model = ReadByNoLayer().double()
     group = eyas.trace(model, (IMAGES[:2],)).groups[0]
     with torch.no_grad():
         made = model.a(IMAGES).abs().mean((0, 2, 3))

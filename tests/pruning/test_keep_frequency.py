@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import eyas
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.keep_frequency import KeepFrequency, kept_by_mass
-from tests.pruning.oracle import prepared
+from tests.pruning.oracle import ReadByNoLayer, prepared
 
 IMAGES = torch.randn(70, 3, 6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -73,14 +73,6 @@ def test_what_decides_for_some_images_stays_before_what_is_middling_for_all() ->
 
 
 def test_what_nothing_reads_by_weights_is_rated_by_all_its_weights() -> None:
-    class Pooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.w = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(2, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.linear(torch.relu(self.a(x)).mean((2, 3)), 2 * self.w)
-
-    model = Pooled().double()
+    model = ReadByNoLayer().double()
     group = eyas.trace(model, (IMAGES[:2],)).groups[0]
     torch.testing.assert_close(KeepFrequency()(group, model, IMAGES), GroupNorm()(group, model))

@@ -9,6 +9,7 @@ import eyas
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.linear_dependence import LinearDependence, pivoted_norms
 from eyas.pruning.criteria.weight_activation import WeightActivation
+from tests.pruning.oracle import ReadByNoLayer
 
 IMAGES = torch.randn(12, 3, 6, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
@@ -121,14 +122,6 @@ def test_positions_are_bounded_and_drawn_alike_each_time() -> None:
 
 
 def test_what_nothing_reads_by_weights_is_rated_by_all_its_weights() -> None:
-    class Pooled(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.w = nn.Conv2d(3, 4, 1), nn.Parameter(torch.randn(2, 4))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.linear(torch.relu(self.a(x)).mean((2, 3)), 2 * self.w)
-
-    model = Pooled().double()
+    model = ReadByNoLayer().double()
     group = eyas.trace(model, (IMAGES[:2],)).groups[0]
     torch.testing.assert_close(LinearDependence()(group, model, IMAGES), GroupNorm()(group, model))

@@ -129,6 +129,7 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         ({"sample": {"budget": {"params": 1e12}}}, "sample.budget", "reachable"),
         ({"sample": {"budget": {"macs": 0.1}, "min_width": 8}}, "sample.budget", r"sample\.min_width"),
         ({"sample": {"ignore": ["no_layer"]}}, "sample.budget", r"sample\.ignore"),
+        ({"sample": {"depth": True, "sampler": "spdy"}}, "sample.sampler", "leaves no residual block out: .*budget"),
         (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
             "export.exporters",

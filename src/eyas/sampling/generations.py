@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.errors import ParameterError
 from eyas.sampling.budget import Budget, Widths
 from eyas.sampling.placement import Placement
-from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.error_table import ErrorTable
+    from eyas.sampling.samplers import Sampler
 
 
 class Generations:
@@ -44,16 +43,13 @@ class Generations:
         self,
         space: "SearchSpace",
         budget: Budget,
-        sampler: Sampler,
+        sampler: "Sampler",
         *,
         candidates: int,
         seed: int = 0,
         table: "ErrorTable | None" = None,
     ) -> None:
-        if space.blocks and not sampler.drops_blocks:
-            able = ", ".join(kind for kind, member in Sampler.members().items() if member.drops_blocks)
-            msg = f"`sampler` {sampler.kind!r} leaves no residual block out: give no `depth`, or one of {able}"
-            raise ParameterError(msg)
+        sampler.check_space(space)
         self.space, self.budget, self.sampler = space, budget, sampler
         self.candidates, self.seed, self.table = candidates, seed, table
 

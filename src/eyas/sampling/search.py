@@ -238,6 +238,7 @@ def search(  # noqa: PLR0917
     if scorer is None:
         scorer = search_scorer(dense, scoring[:EXAMPLES], scoring_labels, options.output)
     proposer = parse_component(Sampler, sampler)
+    proposer.check_space(space)
     table = proposer.measure(dense, space, planner, scoring if data is None else data.images, output=options.output)
     generations = Generations(space, band, proposer, candidates=int(candidates), seed=seed, table=table)
     plans = GrowingPlans(generations.first(), planner, generations)

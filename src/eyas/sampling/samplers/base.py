@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, SerializeAsAny
 
 from eyas.component import Component
+from eyas.errors import ParameterError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,6 +28,17 @@ class Sampler(Component):
     """Whether candidates may leave out residual blocks, where the search space has such."""
     needs_table: ClassVar[bool] = False
     """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
+
+    def check_space(self, space: "SearchSpace") -> None:
+        """Refuse a search space with residual blocks to leave out, where candidates leave none out.
+
+        Raises:
+            ParameterError: names the samplers that do.
+        """
+        if space.blocks and not self.drops_blocks:
+            able = ", ".join(kind for kind, member in Sampler.members().items() if member.drops_blocks)
+            msg = f"`sampler` {self.kind!r} leaves no residual block out: give no `depth`, or one of {able}"
+            raise ParameterError(msg)
 
     def measure(
         self,

@@ -110,13 +110,13 @@ class TableSampler(Sampler):
         history: "SearchHistory | None",
     ) -> NDArray[np.float64]:
         """Factors of further candidates, ``(count, G)``, above 0."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say how it draws factors")
 
     def allocate(
         self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
     ) -> Positions:
         """Positions of each row of factors, ``(n, G)``, as near to the budget as the allocation gets."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say how it allocates")
 
 
 class SpreadTableSampler(TableSampler):
