@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from eyas.deploy.latency import model_bench
 from eyas.deploy.latency.interleaved_timing import time_interleaved
-from eyas.deploy.latency.model_bench import bench, unique_names
+from eyas.deploy.latency.model_bench import bench, model_files, unique_names
 from eyas.deploy.latency.peak_memory import peak_memory
 from eyas.errors import DataError, ExportError, MissingExtraError, ParameterError
 
@@ -65,6 +65,17 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
     assert list(unique_names(files[:1])) == ["model.onnx"]
     with pytest.raises(ParameterError, match="a file is named twice"):
         unique_names([files[0], files[0]])
+
+
+def test_a_folder_gives_its_models_and_what_lies_beside_a_model_is_left_out(tmp_path: Path) -> None:
+    names = ("model.bin", "model.int8.layers.json", "model.int8.onnx", "model.xml", "notes.txt")
+    for name in names:
+        (tmp_path / name).touch()
+    models = [tmp_path / "model.int8.onnx", tmp_path / "model.xml"]
+    assert model_files([tmp_path]) == models
+    assert model_files([tmp_path / name for name in names]) == [*models, tmp_path / "notes.txt"]  # refused by its name
+    with pytest.raises(DataError, match=r"model\.bin: no exported model there"):
+        model_files([tmp_path / "model.bin"])
 
 
 def test_what_cannot_be_measured_is_refused_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,9 @@ def bench(
     *,
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Exported models: .onnx, .xml (with its .bin), .pte, .pt2."),
+        typer.Argument(
+            metavar="FILE...", help="Exported models, or folders of them: .onnx, .xml (with its .bin), .pte, .pt2."
+        ),
     ],
     runs: Annotated[int, typer.Option(min=1, metavar="N", help="Timed runs of each, after a tenth as many.")] = 100,
     threads: Annotated[
@@ -44,6 +46,7 @@ def bench(
     \b
     Examples:
       eyas bench artifacts/export/dense.onnx artifacts/export/model.onnx
+      eyas bench artifacts/export/formats
       eyas bench model.onnx model.int8.onnx --threads 1 --threads 2 --batch 8 --json bench.json
     """
     from eyas.storage.local_files import require_place
@@ -59,10 +62,11 @@ def bench(
     from rich.console import Console
 
     from eyas.deploy.latency.model_bench import bench as measure
+    from eyas.deploy.latency.model_bench import model_files
     from eyas.operations.report.bench_table import bench_table, draw_bench
 
     settings = {"threads": list(dict.fromkeys(threads or [1])), "batches": list(dict.fromkeys(batch or [1]))}
-    result = measure(files, runs=runs, shape=sizes, **settings)
+    result = measure(model_files(files), runs=runs, shape=sizes, **settings)
     Console(width=None if sys.stdout.isatty() else WIDE).print(bench_table(result))
     if json_file:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")

@@ -13,6 +13,9 @@ from eyas.deploy.runtimes import Runtime, Session
 from eyas.errors import DataError, ParameterError
 from eyas.parallel import cores
 
+BESIDE_MODELS = (".bin", ".layers.json")
+"""What exporters write beside a model: the weights of an ``.xml``, which layers stayed in float."""
+
 
 @dataclass(frozen=True)
 class BenchRow:
@@ -56,6 +59,27 @@ class Bench:
             numbers |= {f"{prefix}.{name}_ms": value for name, value in row.milliseconds.items()}
             numbers |= {f"{prefix}.peak_bytes": row.peak_bytes, f"{row.file}.bytes": row.bytes}
         return numbers
+
+
+def model_files(paths: Sequence[Path]) -> list[Path]:
+    """The models among ``paths``, as a shell's ``formats/*`` has them, and all models of a folder.
+
+    Left out are :data:`BESIDE_MODELS`; any other file stays, for :meth:`Runtime.of` to refuse by name.
+
+    Raises:
+        DataError: a folder holds no model, or nothing else was named.
+    """
+    known = tuple(suffix for runtime in Runtime.members().values() for suffix in runtime.suffixes)
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += [file for file in sorted(path.iterdir()) if file.name.endswith(known)]
+        elif not path.name.endswith(BESIDE_MODELS):
+            files.append(path)
+    if not files:
+        msg = f"{', '.join(map(str, paths))}: no exported model there"
+        raise DataError(msg)
+    return files
 
 
 def bench(
