@@ -24,7 +24,7 @@ class Example:
     """The smallest new member of a family, in one file."""
 
     parameter: str
-    """Where ``params.yaml`` names a member: ``section.field``."""
+    """Where ``params.yaml`` names a member: ``section.field``; empty where only a call names it."""
     contract: str
     """The tests that every member passes."""
     source: str
@@ -32,11 +32,26 @@ class Example:
     @property
     def choice(self) -> dict[str, dict[str, object]]:
         """``params.yaml`` that chooses the new member."""
+        if not self.parameter:
+            return {}
         section, field = self.parameter.split(".")
         return {section: {field: ["new"] if field.endswith("s") else "new"}}
 
 
 EXAMPLES = {
+    "adapter": Example(
+        "",
+        "tests/adaptation/adapters/test_contract.py",
+        """
+from typing import Literal
+
+from eyas.adaptation.adapters.ada_bn import AdaBn
+
+
+class New(AdaBn):
+    kind: Literal["new"] = "new"
+""",
+    ),
     "calibrator": Example(
         "score.calibrator",
         "tests/calibration/test_contract.py",
@@ -296,7 +311,7 @@ def test_a_new_member_can_be_chosen_and_is_in_the_catalogue(checkout: Path) -> N
         for section, fields in example.choice.items():
             content.setdefault(section, {}).update(fields)
     (checkout / "params.yaml").write_text(yaml.safe_dump(content))
-    parameters = [example.parameter for example in EXAMPLES.values()]
+    parameters = [example.parameter for example in EXAMPLES.values() if example.parameter]
     done = python(checkout, "-c", CHOOSE, *parameters)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)

@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eyas.adaptation.adapt import adapt
     from eyas.calibration.recalibrate import recalibrate
     from eyas.networks.saved_network import load, save
     from eyas.pruning.cost import Cost
@@ -32,6 +33,7 @@ __all__ = [
     "SearchOptions",
     "SearchResult",
     "SearchSpace",
+    "adapt",
     "check_parity",
     "load",
     "prune",
@@ -53,6 +55,7 @@ _MODULE_OF = {
     "SearchOptions": "eyas.sampling.search",
     "SearchResult": "eyas.sampling.search",
     "SearchSpace": "eyas.pruning.space",
+    "adapt": "eyas.adaptation.adapt",
     "check_parity": "eyas.pruning.mask_parity",
     "load": "eyas.networks.saved_network",
     "prune": "eyas.pruning.surgery",

@@ -1,0 +1,25 @@
+"""All statistics replaced by those of the field."""
+
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
+
+
+class AdaBn(Adapter):
+    """Batch-norm statistics of the field's images instead of the training's (Li et al. 2016, arXiv:1603.04779).
+
+    Mean and variance are pooled over all images so far, each layer behind layers that are corrected already.
+
+    Use it where the field has moved far and several hundred images of all classes are there; with fewer, or where it
+    has hardly moved, ``alpha_bn`` loses less.
+    """
+
+    kind: Literal["ada_bn"] = "ada_bn"
+    min_batch: ClassVar[int] = 2
+
+    def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:
+        """See the base for the promise."""
+        return PooledAdaptation(self, model)

@@ -1,0 +1,197 @@
+"""The root of the adapters: what an adapter promises, and the adaptation that it starts."""
+
+import copy
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import BeforeValidator, SerializeAsAny
+from torch import Tensor, nn
+
+from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
+from eyas.component import Component
+from eyas.errors import DataError, ParameterError, one_line
+
+_DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smaller than", "too small")
+"""What torch says of images that do not go through a network."""
+
+
+class Adapter(Component):
+    """Lets a trained network follow images of the field that have no labels; the network itself never changes."""
+
+    needs_labels: ClassVar[bool] = False
+    """Reads labels of the field's images."""
+    needs_source: ClassVar[bool] = False
+    """Reads images of the network's training, without labels."""
+    needs_backward: ClassVar[bool] = False
+    """Takes gradients; all others run where there are none, as under ``torch.inference_mode``."""
+    foldable: ClassVar[bool] = True
+    """Ends in fixed numbers: ``finalise`` gives a plain network, whose batch-norm folds into its convolutions."""
+    min_batch: ClassVar[int] = 1
+    """The fewest images that it can look at at once."""
+    assumes_iid: ClassVar[bool] = True
+    """Expects all classes in each batch: not for streams that are sorted by class."""
+
+    def prepare(
+        self,
+        model: nn.Module,
+        statistics: Mapping[str, Tensor] | None = None,
+        source: Tensor | None = None,
+        seed: int = 0,
+    ) -> "Adaptation":
+        """An adaptation that starts from a copy of ``model``.
+
+        Args:
+            model: a trained network; it is not changed.
+            statistics: what its batch-norm layers hold, as ``bn_statistics.safetensors`` of an export has it; without
+                it what they hold now.
+            source: images of its training, normalised, ``(N, C, H, W)``; where the adapter ``needs_source``.
+            seed: of all that is drawn.
+
+        Raises:
+            ParameterError: ``model`` has no batch-norm, or ``source`` is missing.
+            DataError: ``statistics`` or those of ``model`` are none, or do not fit.
+        """
+        twin = copy.deepcopy(model).eval()
+        if statistics is not None:
+            put_statistics(twin, statistics)
+        if not named_batch_norms(twin):
+            msg = (
+                "`model` has no batch-norm with running statistics: there is nothing to adapt; where it was folded "
+                "into the convolutions, give the network before that"
+            )
+            raise ParameterError(msg)
+        check_statistics(twin, "model")
+        if self.needs_source and source is None:
+            msg = f"`source` is missing: {self.kind} reads images of the training; give some hundred, or take alpha_bn"
+            raise ParameterError(msg)
+        if source is not None:
+            check_images(source, "source", self.min_batch)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.start(twin, source)
+
+    def require_foldable(self) -> None:
+        """Refuse an adapter that keeps looking at images while it answers: no plain network does what it does.
+
+        Raises:
+            ParameterError: it is one.
+        """
+        if not self.foldable:
+            msg = (
+                f"`adapter` {self.kind} looks at images while it answers: it ends in no plain network; use observe, or "
+                "another adapter"
+            )
+            raise ParameterError(msg)
+
+    def start(self, model: nn.Module, source: Tensor | None) -> "Adaptation":
+        """The adaptation of ``model``, a copy in eval mode; random numbers are seeded."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it adapts")
+
+
+AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.parse)]
+
+
+class Adaptation:
+    """A network that follows the images it is shown: `observe` them, go back by `restore`, end by `finalise`."""
+
+    def __init__(self, adapter: Adapter, model: nn.Module) -> None:
+        self.adapter = adapter
+        self.model = model
+        self._learnable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+        model.requires_grad_(requires_grad=False)
+        self.memory: dict[str, Tensor] = {}
+        """What is remembered beside the network, by name; changed in place."""
+        self.image_shape: torch.Size | None = None
+
+    def observe(self, images: Tensor) -> Tensor:
+        """Learn from a batch ``(N, C, H, W)``, and answer it: logits ``(N, K)`` of the network as it then is.
+
+        Raises:
+            DataError: the images are too few, no finite floats, or of another shape than the network or those before.
+        """
+        check_images(images, "images", self.adapter.min_batch)
+        if self.image_shape is not None and images.shape[1:] != self.image_shape:
+            shapes = f"{tuple(images.shape[1:])} and those before {tuple(self.image_shape)}"
+            raise DataError(f"`images` have the shape {shapes}: an adaptation takes images of one shape")
+        device = next(iter(self.model.state_dict().values())).device
+        before = self.snapshot() if self.image_shape is None else {}
+        try:
+            logits = self.step(images.to(device))
+        except RuntimeError as error:
+            if before:
+                self.restore(before)
+            if not any(words in str(error) for words in _DOES_NOT_FIT):
+                raise
+            msg = f"`images` of the shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
+            raise DataError(msg) from error
+        self.image_shape = images.shape[1:]
+        return logits.detach()
+
+    def step(self, images: Tensor) -> Tensor:
+        """What a member does with a batch that was looked at: learn, and answer."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it learns")
+
+    def state(self) -> dict[str, Tensor]:
+        """All tensors that say where the adaptation stands: those of the network, and what is remembered beside it."""
+        network = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        return network | {f"memory.{name}": tensor for name, tensor in self.memory.items()}
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of where the adaptation stands; tensors by name, as a safetensors file takes them."""
+        return {name: tensor.detach().clone() for name, tensor in self.state().items()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to where a snapshot was taken; what follows is the same, bit for bit.
+
+        Raises:
+            DataError: ``state`` is of another adaptation, or damaged; nothing has changed then.
+        """
+        here = self.state()
+        wrong = here.keys() ^ state.keys()
+        # A tensor whose size only the images tell is empty before the first of them.
+        sized = [name for name in here.keys() & state.keys() if here[name].numel() and state[name].numel()]
+        wrong |= {name for name in sized if state[name].shape != here[name].shape}
+        wrong |= {name for name, tensor in state.items() if not torch.isfinite(tensor).all()}
+        if wrong:
+            msg = f"`state` is no snapshot of this adaptation, or damaged ({sorted(wrong)[0]}): take another"
+            raise DataError(msg)
+        with torch.no_grad():
+            for name, tensor in here.items():
+                if tensor.shape != state[name].shape:
+                    tensor.resize_(state[name].shape)
+                tensor.copy_(state[name])
+
+    def finalise(self) -> nn.Module:
+        """The adapted network: a copy of the class that was adapted, in eval mode, without hooks or wrappers.
+
+        Raises:
+            ParameterError: the adapter keeps looking at images while it answers; no plain network does what it does.
+        """
+        self.adapter.require_foldable()
+        return self.plain(self.model)
+
+    def plain(self, model: nn.Module) -> nn.Module:
+        """A copy of ``model`` whose parameters can be trained if those of the adapted network could."""
+        for parameter in model.parameters():
+            parameter.grad = None
+        copied = copy.deepcopy(model)
+        for name, parameter in copied.named_parameters():
+            parameter.requires_grad_(name in self._learnable)
+        return copied
+
+
+def check_images(images: Tensor, name: str, fewest: int) -> None:
+    """Refuse what is no batch of finite, normalised images.
+
+    Raises:
+        DataError: with the argument's ``name``.
+    """
+    if not images.is_floating_point() or images.ndim != 4:
+        msg = f"`{name}` are {images.dtype} of the shape {tuple(images.shape)}: give normalised floats (N, C, H, W)"
+        raise DataError(msg)
+    if len(images) < fewest:
+        msg = f"`{name}` holds {len(images)} images at once: this adapter needs at least {fewest}"
+        raise DataError(msg)
+    if not torch.isfinite(images).all():
+        raise DataError(f"`{name}` holds values that are not finite: look at how images are decoded and normalised")
