@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from eyas.calibration.base import Calibrator
 from eyas.calibration.batchnorm import track_statistics
 from eyas.calibration.pooled import pooled
-from eyas.calibration.update_bn_stats import LayerStatistics, forward_batches, stack_layers
+from eyas.calibration.update_bn_stats import LayerStatistics, StackedStatistics, forward_batches, stack_layers
 
 
 class LayerByLayer(Calibrator):
@@ -28,21 +28,27 @@ class LayerByLayer(Calibrator):
         """Write the exact statistics; see the base for the promise."""
         batches = list(batches)
         with track_statistics(model, momentum=1.0) as layers:
-            images, order = _order(model, layers, batches)
+            images, order = call_order(model, layers, batches)
             for layer in order:
-                record = LayerStatistics(layer)
-                handle = layer.register_forward_hook(record.record)
-                try:
-                    forward_batches(model, batches)
-                finally:
-                    handle.remove()
-                for stacked in stack_layers([record]):
-                    stacked.write(*pooled(stacked))
+                stacked = record_layer(model, layer, batches)
+                stacked.write(*pooled(stacked))
                 layer.training = False
         return images
 
 
-def _order(model: nn.Module, layers: list[_BatchNorm], batches: list[Tensor]) -> tuple[int, list[_BatchNorm]]:
+def record_layer(model: nn.Module, layer: _BatchNorm, batches: list[Tensor]) -> StackedStatistics:
+    """What one layer sees, within :func:`eyas.calibration.batchnorm.track_statistics` of momentum 1."""
+    record = LayerStatistics(layer)
+    handle = layer.register_forward_hook(record.record)
+    try:
+        forward_batches(model, batches)
+    finally:
+        handle.remove()
+    (stacked,) = stack_layers([record])
+    return stacked
+
+
+def call_order(model: nn.Module, layers: list[_BatchNorm], batches: list[Tensor]) -> tuple[int, list[_BatchNorm]]:
     """The number of images, and the layers that run, the first first."""
     called: dict[nn.Module, None] = {}
     handles = [layer.register_forward_hook(lambda layer, *_: called.setdefault(layer)) for layer in layers]

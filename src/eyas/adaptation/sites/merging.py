@@ -1,0 +1,43 @@
+"""Statistics of several sites merged exactly, as if all their images were in one place."""
+
+from collections.abc import Sequence
+from functools import reduce
+
+from eyas.adaptation.sites.site_message import COORDINATOR
+from eyas.adaptation.sites.site_statistics import Moments, SiteStatistics
+from eyas.errors import DataError
+
+
+def merge(statistics: Sequence[SiteStatistics], before: SiteStatistics | None = None) -> SiteStatistics:
+    """Those of all sites' images together, however they are spread; with ``before``, of the rounds before, too.
+
+    Raises:
+        DataError: there are none, a site stands twice, or sites have other networks or layers, or a merged layer.
+    """
+    if not statistics:
+        msg = "there are no statistics to merge: let each site collect them"
+        raise DataError(msg)
+    if len({one.site for one in statistics}) < len(statistics):
+        msg = f"a site stands twice among {', '.join(sorted(one.site for one in statistics))}: a site counts once"
+        raise DataError(msg)
+    first, known = statistics[0], before.layers if before else {}
+    for one in statistics:
+        _require_alike(first, one)
+        if before and one.network != before.network:
+            msg = f"the statistics of {one.site} are about another network than those merged before"
+            raise DataError(msg)
+        if merged := known.keys() & one.layers.keys():
+            msg = f"{min(merged)} of {one.site} is merged already: let it collect the next layer"
+            raise DataError(msg)
+    layers = {name: reduce(Moments.__add__, (one.layers[name] for one in statistics)) for name in first.layers}
+    images = sum(one.images for one in statistics)
+    return SiteStatistics(first.network, COORDINATOR, images, {**known, **layers}, "merged")
+
+
+def _require_alike(first: SiteStatistics, one: SiteStatistics) -> None:
+    if one.network != first.network:
+        msg = f"the statistics of {one.site} are about another network ({one.network[:12]}) than {first.network[:12]}"
+        raise DataError(msg)
+    if lone := one.layers.keys() ^ first.layers.keys():
+        msg = f"sites {first.site} and {one.site} do not have the same layers: only one of them has {min(lone)}"
+        raise DataError(msg)
