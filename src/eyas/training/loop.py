@@ -22,6 +22,7 @@ from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.length import TrainingLength, choose_length
+from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
@@ -100,18 +101,19 @@ def train(
         msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
         raise ParameterError(msg)
     _log.info("training: %s", length.text)
+    networks = Networks(model, _prepare_teacher(teacher, recipe, device), output, num_logits, recipe.precision)
+    optimiser = recipe.make_optimiser(model)
     job = TrainingJob(
         model=model,
-        teacher=_prepare_teacher(teacher, recipe, device),
         recipe=recipe,
-        optimiser=recipe.make_optimiser(model),
+        step=recipe.make_step(networks, optimiser),
+        optimiser=optimiser,
         split=train_split,
         length=length,
         device=device,
         seed=seed,
         progress=progress,
         output=output,
-        num_logits=num_logits,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eyas.component import Component
 from eyas.errors import ParameterError
 from eyas.training.gradient_clipping import clip_adaptively
+from eyas.training.optimiser_step import Networks, Objective, OptimiserStep, RecipesLoss, Step, WeightedLabels
 from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
 from eyas.training.references import is_reference
 
@@ -154,6 +155,19 @@ class Recipe(Component):
             msg = f"recipe {self.kind} changes images and not their masks: give it augment_with_masks, or take another"
             raise ParameterError(msg)
         return images_NCHW, masks_NHW
+
+    def mix(self, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, WeightedLabels]:
+        """Images of a batch mixed with each other, and the labels of each by weight; here as they are."""
+        del generator
+        return images_NCHW, ((labels_N, 1.0),)
+
+    def objective(self, networks: Networks) -> Objective:
+        """What a step minimises: :meth:`loss` of both networks' logits. Called once, before the first step."""
+        return RecipesLoss(self, networks)
+
+    def make_step(self, networks: Networks, optimiser: torch.optim.Optimizer) -> Step:
+        """What takes a step on a batch; called once, before the first."""
+        return OptimiserStep(self, self.objective(networks), networks.model, optimiser)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """What is minimised: a scalar, the mean over N images."""
