@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from sklearn.datasets import load_digits
 
 from eyas.cli.catalogue import find
 from eyas.cli.reference import details
@@ -19,6 +21,8 @@ from eyas.component import families
 from eyas.config import load_params, parse_params
 from eyas.config.plugins import find_modules_of
 from eyas.errors import ParameterError
+from eyas.training import TensorSplit, train
+from eyas.training.recipes.sgd import SGD
 from tasks.named_inputs import own_code, write_inputs
 from tasks.named_inputs import plugins as plugins_in
 from tasks.users_code import of_the_users_code
@@ -40,7 +44,7 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Modules and members of the page leave no trace in this process."""
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] in {"my_pruning", "my_training"}]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"my_pruning", "my_training", "my_steps"}]:
         del sys.modules[name]
     for family, kind in KINDS.items():
         families()[family].registry.pop(kind, None)
@@ -108,12 +112,38 @@ def test_what_is_edited_makes_the_stages_stale_that_use_it(checkout: Path) -> No
         "scorer": {"score", "finetune"},
         "recipe": {"finetune"},
         "my_training": {"finetune"},
+        "my_steps": set(),  # nothing names it
     }
     assert set(plugins_in(workspace.params)) == {
         f"{family} {kind} of my_pruning.{family}" for family, kind in KINDS.items()
     }
     code = {"own": {name: digest for part in own_code(workspace).values() for name, digest in part.items()}}
     assert [check.holds for check in of_the_users_code(workspace, code, "")] == [True]
+
+
+@pytest.mark.usefixtures("_forgotten")
+def test_steps_of_ones_own_train_in_the_loop(checkout: Path) -> None:
+    """By the option that the page prints; the radius 0 is plain descent, and a larger one is not."""
+    (option,) = re.findall(r"--set '(finetune\.recipe=.*)'", TEXT)
+    workspace = opened(checkout, option, "finetune.recipe.learning_rate=0.5")
+    workspace.folder.mkdir(parents=True)
+    assert "my_steps.py" in write_inputs(workspace)["finetune"]
+    recipe = workspace.params.finetune.recipe
+    assert recipe.model_dump()["arguments"] == {"radius": 0.02}
+    digits = load_digits()
+    data = TensorSplit(
+        torch.tensor(digits.images[:512, None], dtype=torch.float32) / 16, torch.tensor(digits.target[:512])
+    )
+    plain = SGD(learning_rate=0.5, distillation=None)
+    weights = []
+    for way in (plain, recipe.model_copy(update={"arguments": {"radius": 0.0}}), recipe):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        losses = [epoch.train_loss for epoch in train(model, data, data, recipe=way, epochs=3).history]
+        assert losses[-1] < 0.6 * losses[0]
+        weights.append(model[1].weight.detach())
+    assert torch.allclose(weights[0], weights[1], atol=1e-6)
+    assert not torch.allclose(weights[0], weights[2], atol=1e-4)
 
 
 @pytest.mark.usefixtures("_forgotten")

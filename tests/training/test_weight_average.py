@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from eyas.training import evaluate, train
+from eyas.training import EpochStore, evaluate, train
 from eyas.training.recipes import Recipe
 from eyas.training.recipes.sgd import SGD
 from eyas.training.weight_average import WeightAverage
@@ -18,37 +18,57 @@ def copies(model):
 
 
 @pytest.fixture
-def trained(digits, tiny):
-    """A network trained for an epoch with the average, what it started as, and its own weights after each step."""
+def trained(digits, tiny, tmp_path):
+    """A network trained for an epoch with the average: it, the average, what it started as, its weights after steps."""
     model, after = tiny(), []
     start = copies(model)
     handle = register_optimizer_step_post_hook(lambda *_: after.append(copies(model)))
-    result = train(model, *digits[:2], recipe=AVERAGED, epochs=1)
+    train(model, *digits[:2], recipe=AVERAGED, epochs=1, resume_folder=tmp_path)
     handle.remove()
-    return model, start, after, result
+    return model, EpochStore(tmp_path).load("cpu")["average"]["tensors"], start, after
 
 
 def test_the_average_follows_its_recurrence(trained):
-    model, start, after, _ = trained
+    _, followed, start, after = trained
     assert len(after) == 8
     average = {name: value.double() for name, value in start.items() if value.is_floating_point()}
     for step, weights in enumerate(after, start=1):
         decay = min(0.7, (1 + step) / (10 + step))
         average = {name: decay * value + (1 - decay) * weights[name] for name, value in average.items()}
-    for name, value in model.state_dict().items():
+    for name, value in followed.items():
         expected = average.get(name, after[-1][name])
         torch.testing.assert_close(value.double(), expected.double(), rtol=0, atol=1e-6)
-    assert not torch.allclose(model.bn.running_mean, after[-1]["bn.running_mean"], atol=1e-4)
-    assert int(model.bn.num_batches_tracked) == 8
+    assert not torch.allclose(followed["bn.running_mean"], after[-1]["bn.running_mean"], atol=1e-4)
+    assert int(followed["bn.num_batches_tracked"]) == 8
 
 
-def test_the_average_is_judged_and_training_goes_on_from_the_weights(digits, tiny, trained):
-    model, _, after, result = trained
-    assert result.best == evaluate(model, digits[1])
+def test_training_goes_on_from_the_weights(digits, tiny, trained):
     plain = tiny()
     train(plain, *digits[:2], recipe=RECIPE, epochs=1)
-    assert all(torch.equal(after[-1][name], value) for name, value in plain.state_dict().items())
-    assert state_hash(plain) != state_hash(model)
+    assert all(torch.equal(trained[3][-1][name], value) for name, value in plain.state_dict().items())
+
+
+@pytest.mark.parametrize(("spoiled", "kept"), [(False, "weights"), (True, "average")])
+def test_the_better_of_weights_and_average_is_kept(spoiled, kept, digits, tiny, tmp_path):
+    model, steps = tiny(), []
+
+    def spoil(*_):
+        steps.append(None)
+        if spoiled and len(steps) == 8:  # half of the average is what was before
+            torch.nn.init.zeros_(model.linear.weight)
+
+    handle = register_optimizer_step_post_hook(spoil)
+    result = train(model, *digits[:2], recipe=AVERAGED, epochs=1, resume_folder=tmp_path)
+    handle.remove()
+    saved = EpochStore(tmp_path).load("cpu")
+    judged = {}
+    for name, weights in (("weights", saved["model"]), ("average", saved["average"]["tensors"])):
+        model.load_state_dict(weights)
+        judged[name] = evaluate(model, digits[1])
+    other = next(evaluation for name, evaluation in judged.items() if name != kept)
+    assert judged[kept].better_than(other)
+    assert result.best == judged[kept]
+    assert result.history[0].score_accuracy == judged[kept].accuracy
 
 
 def test_a_long_average_is_the_decays_alone():

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.progress import Progress
-from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.training.labelled_images import LabelledImages
-from eyas.training.labelled_pixels import augmented, labelled_loss
+from eyas.training.labelled_pixels import augmented
 from eyas.training.length import TrainingLength
+from eyas.training.optimiser_step import Step
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
 from eyas.training.weight_average import WeightAverage
@@ -26,8 +26,8 @@ class TrainingJob:
     """What stays the same from step to step."""
 
     model: nn.Module
-    teacher: nn.Module | None
     recipe: Recipe
+    step: Step
     optimiser: torch.optim.Optimizer
     split: LabelledImages
     length: TrainingLength
@@ -35,9 +35,7 @@ class TrainingJob:
     seed: int
     progress: Progress
     output: int | str | None = None
-    """Which output is trained, and distilled from the teacher's, where there are several."""
-    num_logits: int | None = None
-    """How many numbers that output has; None is any."""
+    """Which output is judged, where there are several."""
     average: WeightAverage | None = None
     """What is judged and kept instead of the model's own weights."""
 
@@ -66,22 +64,11 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
     images_NCHW = job.split.prepare(images_NCHW.to(job.device, non_blocking=True))
     labels_N = labels_N.to(job.device, non_blocking=True)
     images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
-    images_NCHW = images_NCHW.contiguous(memory_format=torch.channels_last)
-    with torch.autocast(job.device.type, torch.bfloat16, enabled=job.recipe.precision == "bfloat16"):
-        teacher_NK = None
-        if job.teacher is not None:
-            with torch.no_grad():
-                teacher_NK = primary_output(job.teacher(images_NCHW), job.output)
-        logits_NK = trained_output(job.model(images_NCHW), job.output, job.num_logits)
-    logits_NK, teacher_NK = logits_NK.float(), None if teacher_NK is None else teacher_NK.float()
-    loss = labelled_loss(job.recipe, logits_NK, labels_N, teacher_NK)
-    job.optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    job.recipe.clip(job.model)
-    job.optimiser.step()
+    images_NCHW, answers = job.recipe.mix(images_NCHW, labels_N, generator)
+    loss = job.step(images_NCHW.contiguous(memory_format=torch.channels_last), answers)
     if job.average is not None:
         job.average.update()
-    return loss.detach()
+    return loss
 
 
 def _check_finite(total: Tensor, job: TrainingJob, epoch: int) -> None:

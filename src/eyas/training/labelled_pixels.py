@@ -3,21 +3,27 @@
 N images, C channels, H x W pixels, K classes, M labelled pixels.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from eyas.data.tasks import IGNORED
-from eyas.training.recipes import Recipe
+
+if TYPE_CHECKING:
+    from eyas.training.recipes import Recipe
 
 
-def augmented(recipe: Recipe, images_NCHW: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def augmented(
+    recipe: "Recipe", images_NCHW: Tensor, labels: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Images as the recipe changes them, and their labels; masks are moved as their images are."""
     if labels.ndim == 1:
         return recipe.augment(images_NCHW, generator), labels
     return recipe.augment_with_masks(images_NCHW, labels, generator)
 
 
-def labelled_loss(recipe: Recipe, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+def labelled_loss(recipe: "Recipe", logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
     """The recipe's loss, a mean over images ``(N,)`` or over the labelled pixels of ``(N, H, W)``; 0 where none is."""
     if labels.ndim == 1:
         return recipe.loss(logits, labels, teacher)

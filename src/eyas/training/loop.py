@@ -6,7 +6,7 @@ epoch) alone, so that a run that was killed and resumed ends as an unbroken one 
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.length import TrainingLength, choose_length
+from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
@@ -63,7 +64,8 @@ def train(
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
     The best epoch has the highest accuracy (where each pixel has a class, mean IoU) on ``score_split``; ties go to the
-    lower cross-entropy, then to the earlier epoch. With ``recipe.ema_decay`` the moving average is judged and left.
+    lower cross-entropy, then to the earlier epoch. With ``recipe.ema_decay`` the moving average is judged beside the
+    weights, and the better of the two counts.
 
     Args:
         model: any network from ``(N, C, H, W)`` to logits ``(N, K)`` or ``(N, K, H, W)``, or to several outputs, one of
@@ -100,18 +102,19 @@ def train(
         msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
         raise ParameterError(msg)
     _log.info("training: %s", length.text)
+    networks = Networks(model, _prepare_teacher(teacher, recipe, device), output, num_logits, recipe.precision)
+    optimiser = recipe.make_optimiser(model)
     job = TrainingJob(
         model=model,
-        teacher=_prepare_teacher(teacher, recipe, device),
         recipe=recipe,
-        optimiser=recipe.make_optimiser(model),
+        step=recipe.make_step(networks, optimiser),
+        optimiser=optimiser,
         split=train_split,
         length=length,
         device=device,
         seed=seed,
         progress=progress,
         output=output,
-        num_logits=num_logits,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
@@ -131,11 +134,11 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
     with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
         train_loss = train_epoch(job, epoch)
-    with job.average.applied() if job.average else nullcontext():
-        evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
-        if state.best is None or evaluation.better_than(state.best):
-            state.best_epoch, state.best = epoch, evaluation
-            state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
+    evaluation = _judge(job, epoch, state, score_split)
+    if job.average is not None:
+        with job.average.applied():
+            averaged = _judge(job, epoch, state, score_split)
+        evaluation = averaged if averaged.better_than(evaluation) else evaluation
     rate = float(job.optimiser.param_groups[0]["lr"])
     quality = (evaluation.accuracy, rate, evaluation.cross_entropy, evaluation.mean_iou)
     state.history.append(EpochRecord(epoch, train_loss, *quality))
@@ -143,6 +146,15 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     best = f"best {state.best.value:.4f} in epoch {state.best_epoch}" if state.best else ""
     _log.info("%s, %s", text, best)
     job.progress(epoch * job.length.steps_per_epoch, job.length.steps, text)
+
+
+def _judge(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> Evaluation:
+    """How good the network is as it stands; its weights are kept if they are the best so far."""
+    evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+    if state.best is None or evaluation.better_than(state.best):
+        state.best_epoch, state.best = epoch, evaluation
+        state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
+    return evaluation
 
 
 def _to_device(model: nn.Module, device: torch.device) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eyas.component import Component
 from eyas.errors import ParameterError
 from eyas.training.gradient_clipping import clip_adaptively
+from eyas.training.optimiser_step import Networks, Objective, OptimiserStep, RecipesLoss, Step, WeightedLabels
 from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
 from eyas.training.references import is_reference
 
@@ -27,8 +28,9 @@ class Recipe(Component):
     """Of forward and backward passes; weights, statistics, loss and evaluation stay float32. Faster on GPUs, and on
     CPUs with AVX512-BF16 or AMX (ResNet-20: 539 against 349 images per second and core); slow on others."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Judge and keep an exponential moving average of weights and batch-norm statistics, with this decay per step (the
-    first steps forget sooner); without it the weights themselves."""
+    """Judge after every epoch an exponential moving average of weights and batch-norm statistics, too, with this decay
+    per step (the first steps forget sooner), and keep it where it is better than the weights themselves. For long
+    trainings at a high rate; where the rate falls to zero the weights hardly differ from their average."""
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of all gradients together, in each step; larger ones are scaled down (arXiv:1211.5063)."""
     adaptive_clip: Annotated[float, Field(gt=0)] | None = None
@@ -154,6 +156,19 @@ class Recipe(Component):
             msg = f"recipe {self.kind} changes images and not their masks: give it augment_with_masks, or take another"
             raise ParameterError(msg)
         return images_NCHW, masks_NHW
+
+    def mix(self, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, WeightedLabels]:
+        """Images of a batch mixed with each other, and the labels of each by weight; here as they are."""
+        del generator
+        return images_NCHW, ((labels_N, 1.0),)
+
+    def objective(self, networks: Networks) -> Objective:
+        """What a step minimises: :meth:`loss` of both networks' logits. Called once, before the first step."""
+        return RecipesLoss(self, networks)
+
+    def make_step(self, networks: Networks, optimiser: torch.optim.Optimizer) -> Step:
+        """What takes a step on a batch; called once, before the first."""
+        return OptimiserStep(self, self.objective(networks), networks.model, optimiser)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """What is minimised: a scalar, the mean over N images."""

@@ -1,32 +1,17 @@
 """Stochastic gradient descent with Nesterov momentum, a warmed-up cosine schedule, and distillation."""
 
-import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import torch
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
-from torch import Tensor, nn
+from pydantic import ConfigDict, Field, model_validator
+from torch import Tensor
 from torch.nn import functional
 
-from eyas.component import Options, nearest
+from eyas.component import Options
 from eyas.errors import ParameterError
-from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
-from eyas.training.length import BATCH_SIZES
-from eyas.training.recipes.base import Recipe
-from eyas.training.references import Reference, import_reference, is_reference
+from eyas.training.recipes.scheduled import ScheduledRecipe
+from eyas.training.references import Reference, import_reference
 
-_LARGE = 96  # from this edge on, objects vary in size enough for random crops
 _USUAL_ALPHA = 0.9
-_TINY = 16  # below this edge, a mirror image is hardly ever the same thing
-_AUGMENTATIONS = ("auto", "none", "shift", "shift_flip", "resized_crop_flip")
-
-
-def _known_augmentation(name: str) -> str:
-    if name not in _AUGMENTATIONS and not is_reference(name):
-        known = f"{', '.join(_AUGMENTATIONS)}, or your own as package.module:function"
-        msg = f"augmentation {name!r} is not known{nearest(name, _AUGMENTATIONS)}: give {known}"
-        raise ValueError(msg)
-    return name
 
 
 class Distillation(Options):
@@ -59,50 +44,25 @@ class Distillation(Options):
         return divergence * self.temperature**2
 
 
-class SGD(Recipe):
+class SGD(ScheduledRecipe):
     """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (arXiv:1608.03983, no restarts)."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     kind: Literal["sgd"] = "sgd"
-    optimizer: str = "sgd"
-    """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as ``package.module:Class``. What is
-    left out of learning rate, momentum and weight decay is then its own default; schedule and all else stay."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    """The schedule's peak. Left out beside ``batch_size``, it shrinks with smaller batches than 128 where a network was
-    trained before (the pruned one, an adapted one; arXiv:1706.02677): batches of 16 begin at 0.00625. Measured on 448
-    photographs, ResNet-20 at half the MACs: untrained 76.7 %, 80.7 % at 0.00625, 46.7 % at 0.05."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """Nesterov's; 0 for plain SGD, or where the optimiser knows none."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    """L2 penalty."""
-    decay: Literal["weights", "all"] = "weights"
-    """What decays: the weights of convolutions and linear layers, or also biases and batch-norm."""
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    """Passes over which the rate rises from zero; half of all passes at most."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the label's mass that is spread over all classes."""
     loss_function: Reference | None = Field(default=None, alias="loss")
     """Instead of cross-entropy, ``package.module:function`` of logits (N, K) and labels (N,), which returns the mean
     over N. Distillation joins it as it joins cross-entropy."""
-    augmentation: Annotated[str, AfterValidator(_known_augmentation)] = "auto"
-    """``none``, ``shift``, ``shift_flip``, ``resized_crop_flip``; ``auto``: shifts; mirror images too for colour images
-    above 16 pixels; random crops from 96 pixels on. Or ``package.module:function``, of normalised images (N, C, H, W)
-    and a generator, which returns images of the same shape; of images, masks (N, H, W) and a generator, which returns
-    both, where each pixel has a class."""
-    shift: Annotated[int, Field(ge=0)] | None = None
-    """Largest shift in pixels; without it an eighth of the image's edge."""
-    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
-    """Smallest share of the area that a random crop keeps."""
     distillation: Distillation | None = Distillation()
     """Learn from the dense network where there is one (fine-tuning)."""
 
     def check(self) -> None:
         """Import the functions that it names."""
         super().check()
-        for reference in filter(None, (self.loss_function, self.augmentation)):
-            if is_reference(reference):
-                import_reference(reference)
+        if self.loss_function is not None:
+            import_reference(self.loss_function)
 
     @model_validator(mode="after")
     def _loss_counts(self) -> Self:
@@ -119,13 +79,6 @@ class SGD(Recipe):
         """Whether distillation has a weight."""
         return self.distillation is not None and self.distillation.weight > 0
 
-    def for_trained(self, batch_size: int) -> "SGD":
-        """With a rate in proportion to the batches, where both were left open."""
-        if self.optimizer != "sgd" or self.batch_size is not None or "learning_rate" in self.model_fields_set:
-            return self
-        share = min(1.0, batch_size / BATCH_SIZES[0])
-        return self.model_copy(update={"learning_rate": share * self.learning_rate})
-
     def without_labels(self) -> "SGD":
         """Distillation alone."""
         if self.distillation is None or self.distillation.alpha not in {None, 1}:
@@ -135,45 +88,6 @@ class SGD(Recipe):
         if self.loss_function is not None:
             raise ParameterError("a loss of your own reads labels, and there are none: leave it out")
         return self.model_copy(update={"distillation": self.distillation.model_copy(update={"alpha": 1.0})})
-
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
-        """SGD with Nesterov momentum."""
-        if self.optimizer == "sgd":
-            return self.named_optimiser(model, nesterov=self.momentum > 0)
-        return self.named_optimiser(model)
-
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
-        """All parameters; those with one dimension (biases, batch-norm) decay only if told to."""
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        decays = [p for p in parameters if self.decay == "all" or p.ndim > 1]
-        rest = [p for p in parameters if self.decay != "all" and p.ndim <= 1]
-        return [{"params": decays}, {"params": rest, "weight_decay": 0.0}]
-
-    def rate(self, epoch: float, epochs: int) -> float:
-        """``peak * epoch / warmup``, then ``peak * (1 + cos(pi * share of the rest)) / 2``."""
-        warmup = min(self.warmup_epochs, epochs / 2)
-        if epoch < warmup:
-            return self.learning_rate * epoch / warmup
-        share = (epoch - warmup) / (epochs - warmup)
-        return self.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
-
-    def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
-        """Shifted, mirrored or cropped images, as ``augmentation`` says."""
-        if is_reference(self.augmentation):
-            return import_reference(self.augmentation)(images_NCHW, generator)  # type: ignore[no-any-return]
-        return self._changed(images_NCHW, self._augmentation(images_NCHW), generator)
-
-    def augment_with_masks(
-        self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
-        if is_reference(self.augmentation):
-            return import_reference(self.augmentation)(images_NCHW, masks_NHW, generator)  # type: ignore[no-any-return]
-        how, start = self._augmentation(images_NCHW), generator.get_state()
-        images_NCHW = self._changed(images_NCHW, how, generator)
-        generator.set_state(start)
-        moved_N1HW = self._changed(masks_NHW[:, None].float(), how, generator, mode="nearest")
-        return images_NCHW, moved_N1HW[:, 0].to(masks_NHW.dtype)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
@@ -189,21 +103,3 @@ class SGD(Recipe):
         if self.loss_function is None:
             return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
         return import_reference(self.loss_function)(logits_NK, labels_N)  # type: ignore[no-any-return]
-
-    def _changed(self, images_NCHW: Tensor, how: str, generator: torch.Generator, mode: str = "bilinear") -> Tensor:
-        if how == "none":
-            return images_NCHW
-        if how == "resized_crop_flip":
-            return resized_crop_and_flip(images_NCHW, self.smallest_crop, flip=True, generator=generator, mode=mode)
-        pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
-        return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
-
-    def _augmentation(self, images_NCHW: Tensor) -> str:
-        """``augmentation``, with ``auto`` decided by the images."""
-        if self.augmentation != "auto":
-            return self.augmentation
-        _, channels, height, width = images_NCHW.shape
-        edge = min(height, width)
-        if channels == 1 or edge <= _TINY:
-            return "shift"
-        return "resized_crop_flip" if edge >= _LARGE else "shift_flip"
