@@ -1,0 +1,173 @@
+"""What images of the field are compared with: made once from images of the training's kind, kept beside the network.
+
+Shapes: M images, C channels, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from eyas.adaptation.drift.class_balance import confusion_matrix
+from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
+from eyas.adaptation.drift.observation import Observation, observe, require_images
+from eyas.errors import DataError, ParameterError
+
+FEWEST_IMAGES = 100
+FEWEST_IN_WINDOW = 8
+_KEY = "eyas.drift_reference"
+
+
+@dataclass(frozen=True)
+class DriftReference:
+    """How clean images look and are answered, and what the batch-norm layers hold."""
+
+    image_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    window: int
+    """Images behind each of the distances in ``clean``."""
+    numbers: dict[str, NDArray[np.float64]]
+    """Per image, ``(M,)``, by name: see :class:`eyas.adaptation.drift.observation.Observation`."""
+    predicted: NDArray[np.int64]
+    layers: dict[str, LayerMoments]
+    """What the batch-norm layers hold, in the order of the network; empty without batch-norm."""
+    clean: dict[str, float]
+    """By layer, the largest symmetric KL divergence of a window of clean images."""
+    counts: NDArray[np.int64]
+    """How often each class was predicted."""
+    confusion: NDArray[np.int64] | None = None
+    """True classes in rows, predicted ones in columns; None without labels."""
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor | None = None,
+        *,
+        statistics: dict[str, Tensor] | None = None,
+        window: int = 128,
+        batch_size: int = 256,
+    ) -> "DriftReference":
+        """Look at clean images; best are some thousand that the network was not trained on.
+
+        Those it was trained on are answered too surely, and every clean image of the field seems strange beside them.
+
+        Args:
+            model: the network; it is left as it was.
+            images: normalised floats ``(M, C, H, W)``, at least 100.
+            labels: ``(M,)``, for estimates of the class balance.
+            statistics: what the batch-norm layers held when the network was exported; without them the model's own.
+            window: as many images as a window of the field will have.
+            batch_size: images per forward pass.
+
+        Raises:
+            DataError: images, labels or statistics do not fit.
+            ParameterError: the window is too small.
+        """
+        require_images(images, FEWEST_IMAGES)
+        if window < FEWEST_IN_WINDOW:
+            msg = f"`window` is {window}: give at least {FEWEST_IN_WINDOW} images"
+            raise ParameterError(msg)
+        held = held_moments(model, statistics)
+        windows = images.tensor_split(max(1, len(images) // window))
+        seen = [observe(model, part, held, batch_size) for part in windows]
+        clean = {name: max(held[name].symmetric_kl(one.layers[name]) for one in seen) for name in seen[0].layers}
+        predicted = torch.cat([one.predicted for one in seen]).numpy()
+        counts = torch.stack([one.counts for one in seen]).sum(0).numpy()
+        confusion = None if labels is None else confusion_matrix(_whole(labels), predicted, len(counts))
+        return cls(
+            image_shape=(images.shape[1], images.shape[2], images.shape[3]),
+            window=min(window, len(images)),
+            numbers={name: values.numpy() for name, values in Observation.merge_numbers(seen).items()},
+            predicted=predicted,
+            layers={name: held[name] for name in seen[0].layers},
+            clean=clean,
+            counts=counts,
+            confusion=confusion,
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write one safetensors file; the same reference gives the same bytes."""
+        tensors = {f"numbers.{name}": torch.from_numpy(values) for name, values in self.numbers.items()}
+        tensors |= {"predicted": torch.from_numpy(self.predicted), "counts": torch.from_numpy(self.counts)}
+        if self.confusion is not None:
+            tensors["confusion"] = torch.from_numpy(self.confusion)
+        for at, layer in enumerate(self.layers.values()):
+            tensors |= {f"layers.{at}.mean": layer.mean, f"layers.{at}.var": layer.variance}
+        facts = _Facts(
+            image_shape=self.image_shape,
+            window=self.window,
+            numbers=tuple(self.numbers),
+            layers=tuple((name, layer.eps, self.clean[name]) for name, layer in self.layers.items()),
+        )
+        path, whole = Path(path), {name: tensor.contiguous() for name, tensor in tensors.items()}
+        path.write_bytes(save(whole, {_KEY: facts.model_dump_json()}))
+        return path
+
+    @classmethod
+    def load(cls, path: Path | str) -> "DriftReference":
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            DataError: there is no such file, it is damaged, or no images could have made what it says.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                facts = _Facts.model_validate_json((file.metadata() or {})[_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            reference = cls._of_file(facts, tensors)
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
+            reason = str(error) if isinstance(error, DataError) else f"{type(error).__name__}: {error}"
+            msg = f"{path} is no drift reference ({reason}): make it again with DriftReference.of and save"
+            raise DataError(msg) from error
+        return reference
+
+    @classmethod
+    def _of_file(cls, facts: "_Facts", tensors: dict[str, Tensor]) -> "DriftReference":
+        layers = {}
+        for at, (name, eps, _) in enumerate(facts.layers):
+            layers[name] = LayerMoments(tensors[f"layers.{at}.mean"], tensors[f"layers.{at}.var"], eps)
+            require_moments(name, layers[name])
+        numbers = {name: tensors[f"numbers.{name}"].numpy() for name in facts.numbers}
+        predicted, counts = tensors["predicted"].numpy(), tensors["counts"].numpy()
+        if any(values.shape != predicted.shape or not np.isfinite(values).all() for values in numbers.values()):
+            raise DataError("numbers are missing or not finite")
+        if not np.array_equal(np.bincount(predicted, minlength=len(counts)), counts):
+            raise DataError("predictions and their counts do not agree")
+        return cls(
+            image_shape=facts.image_shape,
+            window=facts.window,
+            numbers=numbers,
+            predicted=predicted,
+            layers=layers,
+            clean={name: distance for name, _, distance in facts.layers},
+            counts=counts,
+            confusion=tensors["confusion"].numpy() if "confusion" in tensors else None,
+        )
+
+
+class _Facts(BaseModel):
+    """What stands beside the tensors in the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    version: Literal[1] = 1
+    image_shape: tuple[int, int, int]
+    window: int
+    numbers: tuple[str, ...]
+    layers: tuple[tuple[str, float, float], ...]
+    """Name, ``eps`` and ``clean`` of each."""
+
+
+def _whole(labels_N: Tensor) -> NDArray[np.int64]:
+    if labels_N.is_floating_point() or labels_N.is_complex():
+        msg = f"`labels` are {labels_N.dtype}: give whole numbers"
+        raise DataError(msg)
+    return labels_N.cpu().numpy().astype(np.int64)

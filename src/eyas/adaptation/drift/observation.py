@@ -1,0 +1,144 @@
+"""One pass over images: what they look like, what the network answers, and what its batch-norm layers see.
+
+Shapes: N images, C channels, H height, W width, K classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
+from eyas.adaptation.drift.layer_moments import LayerMoments, Layers, MomentSum
+from eyas.calibration.batchnorm import batch_norms, evaluation_mode
+from eyas.errors import DataError
+from eyas.pruning.output_paths import primary_output
+
+BATCH, SMALLEST_EDGE = 256, 4
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What there is to say of some images and a network's answers to them."""
+
+    numbers: dict[str, Tensor]
+    """Per image ``(N,)``: the image statistics, ``entropy`` and ``confidence``, and of a network with batch-norm
+    ``layers``, how far an image's channel means are from those held, squared, in variances, mean over all layers."""
+    probabilities: Tensor
+    """Softmax of the logits; where each pixel is answered, its mean over the pixels."""
+    layers: dict[str, LayerMoments]
+    """What reached each batch-norm layer."""
+
+    @property
+    def predicted(self) -> Tensor:
+        """Likeliest class of each image."""
+        return self.probabilities.argmax(1)
+
+    @property
+    def counts(self) -> Tensor:
+        """How often each class was predicted."""
+        return torch.bincount(self.predicted, minlength=self.probabilities.shape[1])
+
+    @staticmethod
+    def merge_numbers(parts: "Sequence[Observation]") -> dict[str, Tensor]:
+        """The numbers of all images of several observations, in their order."""
+        return {name: torch.cat([part.numbers[name] for part in parts]) for name in parts[0].numbers}
+
+
+@torch.inference_mode()
+def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int = BATCH) -> Observation:
+    """Run the network in eval mode, its statistics as they are, and look at everything once.
+
+    Args:
+        model: the network; it is left as it was.
+        images_NCHW: normalised floats.
+        held: what the batch-norm layers are compared with, by name.
+        batch_size: images per forward pass; changes nothing else.
+
+    Raises:
+        DataError: there is no image, they are no finite floats, or the network does not take them.
+    """
+    require_images(images_NCHW)
+    device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), images_NCHW.device)
+    sums = {name: MomentSum(moments) for name, moments in held.items()}
+    parts: dict[str, list[Tensor]] = {}
+    probabilities = []
+    with evaluation_mode(model):
+        for batch in torch.split(images_NCHW, batch_size):
+            shifts: list[Tensor] = []
+            with _watching(model, sums, shifts):
+                probabilities.append(_answers(model, batch.to(device)))
+            numbers = {name: statistic(batch) for name, statistic in IMAGE_STATISTICS.items()}
+            numbers |= _certainty(probabilities[-1])
+            if shifts:
+                numbers["layers"] = torch.stack(shifts).mean(0)
+            for name, values in numbers.items():
+                parts.setdefault(name, []).append(values.cpu().double())
+    seen = {name: total.moments() for name, total in sums.items() if total.images}
+    return Observation({name: torch.cat(values) for name, values in parts.items()}, torch.cat(probabilities), seen)
+
+
+def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
+    """Refuse what is no batch of normalised images.
+
+    Raises:
+        DataError: says what was given and what to give.
+    """
+    shape = tuple(images_NCHW.shape)
+    if images_NCHW.ndim != 4 or min(shape[2:]) < SMALLEST_EDGE:
+        msg = f"`images` have shape {shape}: give (N, C, H, W), each edge at least {SMALLEST_EDGE}"
+        raise DataError(msg)
+    if len(images_NCHW) < at_least:
+        msg = f"`images` holds {len(images_NCHW)}: give at least {at_least}"
+        raise DataError(msg)
+    if not images_NCHW.is_floating_point():
+        msg = f"`images` are {images_NCHW.dtype}: give normalised floats, as the network was trained on"
+        raise DataError(msg)
+    if not bool(images_NCHW.isfinite().all()):
+        msg = "`images` hold values that are not finite: leave damaged images out"
+        raise DataError(msg)
+
+
+def _answers(model: nn.Module, batch_NCHW: Tensor) -> Tensor:
+    try:
+        logits = primary_output(model(batch_NCHW)).float()
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        msg = (
+            f"{type(model).__name__} does not take images of shape {tuple(batch_NCHW.shape[1:])} (C, H, W): "
+            f"{type(error).__name__}: {error}"
+        )
+        raise DataError(msg) from error
+    if logits.ndim < 2 or not bool(logits.isfinite().all()):
+        what = f"shape {tuple(logits.shape)}" if logits.ndim < 2 else "values that are not finite"
+        msg = f"{type(model).__name__} answers with {what}: give a network that answers with logits (N, K)"
+        raise DataError(msg)
+    return logits.softmax(1).flatten(2).mean(2).cpu() if logits.ndim > 2 else logits.softmax(1).cpu()
+
+
+def _certainty(probabilities_NK: Tensor) -> dict[str, Tensor]:
+    return {
+        "entropy": torch.special.entr(probabilities_NK.double()).sum(1),
+        "confidence": probabilities_NK.amax(1),
+    }
+
+
+@contextmanager
+def _watching(model: nn.Module, sums: dict[str, MomentSum], shifts: list[Tensor]) -> Iterator[None]:
+    """Hooks that gather what reaches the layers; ``shifts`` gets each image's distance at every layer, ``(N,)``."""
+
+    def gather(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values = inputs[0].float()
+        shifts.append(sums[name].add(values.flatten(2) if values.ndim > 2 else values[..., None]))
+
+    norms = {id(layer) for layer in batch_norms(model)}  # a folded layer's name may still stand, for an identity
+    layers = {name: module for name, module in model.named_modules() if name in sums and id(module) in norms}
+    handles = [layer.register_forward_pre_hook(partial(gather, name)) for name, layer in layers.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,88 @@
+"""Whether a window of images could come from where the reference came from, at a stated rate of false alarms.
+
+Shapes: M reference images, N images of the window, K classes.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyas.errors import DataError
+
+FEWEST_OF_A_CLASS = 20
+"""Reference images that a class needs to stand for its own; images of rarer classes meet the whole reference."""
+_CHUNK, _EXCEEDED = 500, 20
+"""Permutations at a time, and how many that are as unbalanced as the window end them early."""
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+def class_weights(reference_M: Counts, window_N: Counts) -> Values:
+    """Weights ``(M,)``, summing to 1, that give the reference the window's mixture of predicted classes.
+
+    What differs after that is no change of the class balance alone.
+    """
+    classes = int(max(reference_M.max(), window_N.max())) + 1
+    own, wanted = (np.bincount(classes_of, minlength=classes) for classes_of in (reference_M, window_N))
+    shares = wanted / len(window_N)
+    known = own >= FEWEST_OF_A_CLASS
+    by_class = np.where(known, shares / np.maximum(own, 1), 0.0)
+    return np.asarray(by_class[reference_M] + shares[~known].sum() / len(reference_M))
+
+
+def weighted_kolmogorov_smirnov(reference_M: Values, weights_M: Values, window_N: Values) -> tuple[float, float]:
+    r"""Largest distance of two distribution functions, and how probable it is without a difference.
+
+    The reference counts with weights as so many images as :math:`1 / \sum w^2` (Kish 1965), so that with N images of
+    the window :math:`n = 1 / (1/N + \sum w^2)` stand behind the distance; its p-value is that of the one-sample test
+    with n images. Where classes differ in the feature, the weights make the test err on the quiet side.
+
+    Raises:
+        DataError: there are no images on one side.
+    """
+    from scipy.stats import kstwo
+
+    if not len(reference_M) or not len(window_N):
+        msg = f"{len(reference_M)} reference values and {len(window_N)} of the window: give some of both"
+        raise DataError(msg)
+    values = np.concatenate([reference_M, window_N])
+    steps = np.concatenate([-weights_M, np.full(len(window_N), 1 / len(window_N))])
+    order = np.argsort(values, kind="stable")
+    gaps = np.cumsum(steps[order])
+    last_of_equals = np.append(values[order][1:] != values[order][:-1], True)
+    distance = float(np.abs(gaps[last_of_equals]).max())
+    effective = 1 / (1 / len(window_N) + float((weights_M**2).sum()))
+    return distance, float(kstwo.sf(distance, max(1, math.floor(effective))))
+
+
+def class_balance_test(
+    reference_K: Counts, window_K: Counts, *, smallest: float = 1e-4, seed: int = 0
+) -> tuple[float, float]:
+    """Total variation between the shares of predicted classes, and the p-value of the permutation test.
+
+    The window's images are drawn anew from window and reference together (counts are multivariate hypergeometric), and
+    the chi-squared distances compared. Draws end early where enough exceed the window's, which keeps the p-value valid
+    (Besag and Clifford 1991).
+
+    Args:
+        reference_K: predictions of clean images.
+        window_K: predictions of the window's.
+        smallest: there are enough draws for p-values of this size.
+        seed: of the draws.
+    """
+    distance = float(np.abs(reference_K / reference_K.sum() - window_K / window_K.sum()).sum() / 2)
+    pooled, images = reference_K + window_K, int(window_K.sum())
+    expected = np.maximum(pooled * images / pooled.sum(), 1e-12)
+
+    def unbalance(counts: NDArray[np.int64]) -> Values:
+        return np.asarray(((counts - expected) ** 2 / expected).sum(-1))
+
+    random, own, exceeded = np.random.default_rng(seed), float(unbalance(window_K)), 0
+    chunks = math.ceil(2 / smallest / _CHUNK)
+    for chunk in range(1, chunks + 1):
+        draws = random.multivariate_hypergeometric(pooled, images, size=_CHUNK, method="marginals")
+        exceeded += int((unbalance(draws) >= own * (1 - 1e-9)).sum())
+        if exceeded >= _EXCEEDED:
+            return distance, exceeded / (chunk * _CHUNK)
+    return distance, (exceeded + 1) / (chunks * _CHUNK + 1)

@@ -1,0 +1,126 @@
+"""What drifted is told in words, clean windows are quiet, and what cannot be used is refused."""
+
+import copy
+import json
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from eyas.adaptation.drift import DriftReference, detect_drift
+from eyas.errors import DataError, ParameterError
+
+
+def noisy(images: Tensor) -> Tensor:
+    return images + 0.5 * torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_clean_windows_are_quiet(spots: nn.Module, reference: DriftReference, draw) -> None:
+    for seed in range(10, 30):
+        report = detect_drift(spots, draw(96, seed)[0], reference)
+        assert not report.drift, report.sentence
+        assert (report.changes, report.adapt) == ((), False)
+        assert report.sentence.startswith("no drift in 96 images: the smallest of 11 p-values is ")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (noisy, "more noise"),
+        (lambda images: images + 1.5, "brighter images"),
+        (lambda images: images / 3, "less contrast"),
+        (lambda images: images + torch.tensor([1.0, 0.0, -1.0]).view(3, 1, 1), "warmer colours"),
+    ],
+)
+def test_a_change_is_called_by_its_name(spots: nn.Module, reference: DriftReference, draw, change, word: str) -> None:
+    report = detect_drift(spots, change(draw(128, 40)[0]), reference)
+    assert report.changes[0] == word
+    assert f"drift in 128 images: {word}" in report.sentence
+    assert any(layer.symmetric_kl > 2 * layer.clean_kl for layer in report.layers)
+    assert report.adapt, report.advice
+
+
+def test_blur_is_called_blur(spots: nn.Module, reference: DriftReference, draw, blur) -> None:
+    assert detect_drift(spots, blur(draw(128, 41)[0]), reference).changes[0] == "blur"
+
+
+def test_other_classes_alone_are_told_and_advise_against(spots: nn.Module, reference: DriftReference, draw) -> None:
+    images, labels = draw(128, 42, classes=(0, 0, 0, 0, 0, 1, 2, 3))
+    report = detect_drift(spots, images, reference)
+    assert report.changes == ("another balance of classes",)
+    assert not report.adapt
+    assert "other classes are more frequent" in report.advice
+    true = (labels.bincount(minlength=4) / 128).tolist()
+    assert report.balance.estimated == pytest.approx(true, abs=0.12)
+
+
+def test_the_network_is_as_before_and_answers_twice_alike(spots: nn.Module, reference: DriftReference, draw) -> None:
+    network, images = copy.deepcopy(spots).train(), noisy(draw(64, 43)[0])
+    first = detect_drift(network, images, reference)
+    assert network.training
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), spots.state_dict().values(), strict=True)
+    )
+    assert detect_drift(network, images, reference) == first
+
+
+def test_a_report_reads_as_json_as_text_and_as_a_picture(
+    spots: nn.Module, reference: DriftReference, draw, tmp_path
+) -> None:
+    report = detect_drift(spots, noisy(draw(128, 44)[0]), reference)
+    told = json.loads(report.to_json())
+    assert told["drift"] is True
+    assert [layer["name"] for layer in told["layers"]] == ["features.1", "features.4"]
+    assert report.lines()[0] == report.sentence
+    assert any(line.startswith("noise") and line.endswith("changed") for line in report.lines())
+    picture = report.draw(tmp_path / "drift.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_batch_norm_the_images_still_tell(draw) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    report = detect_drift(network, noisy(draw(64, 46)[0]), DriftReference.of(network, draw(256, 45)[0]))
+    assert report.layers == ()
+    assert "more noise" in report.changes
+    assert "no batch-norm" in report.advice
+    assert report.balance.estimated is None
+    assert report.balance.reason == "the reference was made without labels"
+
+
+def test_a_pixel_network_is_judged_by_its_mean_answer(draw) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
+    reference = DriftReference.of(network, draw(200, 47)[0])
+    assert detect_drift(network, noisy(draw(64, 48)[0]), reference).drift
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (torch.zeros(0, 3, 20, 20), "`images` holds 0: give at least 8"),
+        (torch.zeros(1, 3, 20, 20), "`images` holds 1: give at least 8"),
+        (torch.zeros(16, 3, 8, 8), r"`images` are \(3, 8, 8\) \(C, H, W\), those of the reference \(3, 20, 20\)"),
+        (torch.zeros(16, 1, 20, 20), r"`images` are \(1, 20, 20\)"),
+        (torch.zeros(3, 20, 20), "give .N, C, H, W."),
+        (torch.zeros(16, 3, 20, 20, dtype=torch.uint8), "give normalised floats"),
+        (torch.full((16, 3, 20, 20), torch.nan), "not finite"),
+    ],
+)
+def test_images_that_cannot_be_used_are_refused(
+    spots: nn.Module, reference: DriftReference, images: Tensor, told: str
+) -> None:
+    with pytest.raises(DataError, match=told):
+        detect_drift(spots, images, reference)
+
+
+def test_another_network_or_a_folded_one_is_refused(spots: nn.Module, reference: DriftReference, draw) -> None:
+    images, folded, other = draw(64, 49)[0], copy.deepcopy(spots), copy.deepcopy(spots)
+    folded.features[4] = nn.Identity()
+    with pytest.raises(DataError, match="no batch-norm layer features.4"):
+        detect_drift(folded, images, reference)
+    other.head = nn.Linear(32, 7)
+    with pytest.raises(DataError, match="answers with 7 classes, the network of the reference with 4"):
+        detect_drift(other, images, reference)
+    with pytest.raises(ParameterError, match="`false_alarm_rate` is 2"):
+        detect_drift(spots, images, reference, false_alarm_rate=2)

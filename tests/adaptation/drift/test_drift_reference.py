@@ -1,0 +1,69 @@
+"""A reference comes back from its file as it was; a damaged or impossible one does not."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from eyas.adaptation.drift import DriftReference, detect_drift
+from eyas.errors import DataError, ParameterError
+
+
+def test_what_was_saved_reports_the_same(spots: nn.Module, reference: DriftReference, draw, tmp_path: Path) -> None:
+    first, again = reference.save(tmp_path / "a"), reference.save(tmp_path / "b")
+    assert first.read_bytes() == again.read_bytes()
+    loaded, images = DriftReference.load(first), draw(64, 50)[0]
+    assert detect_drift(spots, images, loaded) == detect_drift(spots, images, reference)
+
+
+def test_labels_make_the_confusion_matrix(spots: nn.Module, reference: DriftReference, draw) -> None:
+    images, labels = draw(1024, 2)
+    with torch.inference_mode():
+        right = (spots(images).argmax(1) == labels).sum()
+    assert reference.confusion is not None
+    assert int(np.trace(reference.confusion)) == int(right)
+    assert int(reference.confusion.sum()) == 1024
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "missing", "nan", "negative", "counts", "version", "other"])
+def test_a_damaged_file_is_refused(reference: DriftReference, tmp_path: Path, damage: str) -> None:
+    path = reference.save(tmp_path / "reference.safetensors")
+    tensors = load_file(path)
+    facts = json.loads(safe_open(path, "pt").metadata()["eyas.drift_reference"])
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "text":
+        path.write_text("no reference")
+    elif damage == "missing":
+        path.unlink()
+    else:
+        if damage == "nan":
+            tensors["numbers.noise"][3] = torch.nan
+        elif damage == "negative":
+            tensors["layers.0.var"][0] = -1
+        elif damage == "counts":
+            tensors["counts"][0] += 1
+        elif damage == "version":
+            facts["version"] = 2
+        save_file(tensors, path, {} if damage == "other" else {"eyas.drift_reference": json.dumps(facts)})
+    with pytest.raises(DataError, match="is no drift reference"):
+        DriftReference.load(path)
+
+
+def test_what_cannot_be_a_reference_is_refused(spots: nn.Module, draw) -> None:
+    images, labels = draw(128, 51)
+    with pytest.raises(DataError, match="`images` holds 99: give at least 100"):
+        DriftReference.of(spots, images[:99])
+    with pytest.raises(DataError, match="`labels` hold 100 for 128 images"):
+        DriftReference.of(spots, images, labels[:100])
+    with pytest.raises(DataError, match=r"`labels` are torch.float32: give whole numbers"):
+        DriftReference.of(spots, images, labels.float())
+    with pytest.raises(ParameterError, match="`window` is 4"):
+        DriftReference.of(spots, images, window=4)
+    with pytest.raises(DataError, match=r"Spots does not take images of shape \(1, 20, 20\)"):
+        DriftReference.of(spots, images[:, :1])
