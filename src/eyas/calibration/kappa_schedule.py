@@ -38,8 +38,13 @@ class KappaSchedule(Calibrator):
         for batch in range(count):
             source, weights = source * (1 - step), weights * (1 - step)
             weights[batch] = step
-            step /= step + (1 - self.momentum) ** self.kappa
+            step = self.next_step(step)
         return source, weights
+
+    def next_step(self, step: float) -> float:
+        r""":math:`\eta_t` after :math:`\eta_{t-1}`."""
+        after: float = step / (step + (1 - self.momentum) ** self.kappa)
+        return after
 
     def _average(self, stacked: StackedStatistics) -> tuple[Tensor, Tensor]:
         source, weights_T = self.weights(len(stacked.means))
