@@ -274,6 +274,7 @@ def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[
     names = [
         *("init", "run", "retrain", "compare", "predict", "promote", "rollback", "status", "reproduce", "serve"),
         *("deploy", "servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
+        "sites",
     ]
     assert [line.split()[0] for line in printed.partition("Commands:\n")[2].splitlines()] == names
 

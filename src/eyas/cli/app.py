@@ -24,6 +24,7 @@ from eyas.cli import (
     registry_commands,
     run_commands,
     server_commands,
+    sites_commands,
 )
 from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.cli.program import program
@@ -79,6 +80,7 @@ app = typer.Typer(
 )
 for _command in COMMANDS:
     app.command()(_command)
+app.add_typer(sites_commands.sites, name="sites")
 
 
 def _version(asked: bool) -> None:

@@ -100,13 +100,22 @@ def commands() -> Chapter:
 
     group: Any = typer.main.get_command(app)
     above = typer.Context(group, info_name="eyas", terminal_width=HELP_WIDTH, **group.context_settings)
-    entries = []
-    for name, command in group.commands.items():
-        context = typer.Context(command, info_name=name, parent=above)
-        entries.append(CatalogueEntry(name, summary(command.callback), help=command.get_help(context)))
     return Chapter(
-        "commands", "Exit status: 0 done, 1 failed, 2 bad input, 3 refused by a gate, 130 interrupted.", tuple(entries)
+        "commands",
+        "Exit status: 0 done, 1 failed, 2 bad input, 3 refused by a gate, 130 interrupted.",
+        tuple(_entries(above)),
     )
+
+
+def _entries(above: typer.Context, before: str = "") -> Iterator[CatalogueEntry]:
+    """The commands of a group, those of a group inside it behind its name."""
+    group: Any = above.command
+    for name, command in group.commands.items():
+        context, grouped = typer.Context(command, info_name=name, parent=above), hasattr(command, "commands")
+        first = command.help.partition("\n\n")[0] if grouped else summary(command.callback)
+        yield CatalogueEntry(before + name, " ".join(first.split()), help=command.get_help(context))
+        if grouped:
+            yield from _entries(context, f"{before}{name} ")
 
 
 def error_chapter() -> Chapter:

@@ -103,8 +103,11 @@ def test_what_does_not_belong_together_is_not_merged(net, images):
     ]:
         with pytest.raises(DataError, match=message):
             merge(told)
-    with pytest.raises(DataError, match="1 of one is merged already: let it collect the next layer"):
+    with pytest.raises(DataError, match="the statistics of one are not those of this round: let it collect again"):
         merge([one_layer], merge([one_layer]))
+    next_layer = collect(net, images, "one", exact=True, merged=merge([one_layer]))
+    with pytest.raises(DataError, match="the statistics of one are not those of this round"):
+        merge([next_layer])
     with pytest.raises(DataError, match="those of another network"):
         other.write_to(net)
 

@@ -21,7 +21,7 @@ def told(net, images) -> SiteStatistics:
 
 def changed(told: SiteStatistics, tensors=None, **header) -> bytes:
     """The message with other tensors (None: without) or another header, as a faulty site may send it."""
-    message = SiteMessage.decode(told.encode(), "statistics", told.network)
+    message = SiteMessage.decode(told.encode())
     values = {**message.tensors, **(tensors or {})}
     values = {name: tensor for name, tensor in values.items() if tensor is not None}
     text = json.dumps({**message.header.model_dump(), **header})

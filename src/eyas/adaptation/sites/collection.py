@@ -62,7 +62,8 @@ def collect(
     else:
         update_bn_stats(private, batches, keep)
     moments = {name: seen[layer] for name, layer in tracked_layers(private).items() if layer in seen}
-    statistics = SiteStatistics(network_digest(model), site, len(images), moments)
+    behind = merged.digest if exact and merged else None
+    statistics = SiteStatistics(network_digest(model), site, len(images), moments, behind=behind)
     return SiteStatistics.decode(statistics.encode(), model)  # a site refuses its own as a coordinator would
 
 

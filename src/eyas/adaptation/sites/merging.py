@@ -9,10 +9,14 @@ from eyas.errors import DataError
 
 
 def merge(statistics: Sequence[SiteStatistics], before: SiteStatistics | None = None) -> SiteStatistics:
-    """Those of all sites' images together, however they are spread; with ``before``, of the rounds before, too.
+    """Those of all sites' images together, however they are spread.
+
+    Args:
+        statistics: of each site.
+        before: where a round gives one layer, those merged in the rounds before.
 
     Raises:
-        DataError: there are none, a site stands twice, or sites have other networks or layers, or a merged layer.
+        DataError: there are none, a site stands twice, or sites have other networks, layers or rounds.
     """
     if not statistics:
         msg = "there are no statistics to merge: let each site collect them"
@@ -23,11 +27,8 @@ def merge(statistics: Sequence[SiteStatistics], before: SiteStatistics | None = 
     first, known = statistics[0], before.layers if before else {}
     for one in statistics:
         _require_alike(first, one)
-        if before and one.network != before.network:
-            msg = f"the statistics of {one.site} are about another network than those merged before"
-            raise DataError(msg)
-        if merged := known.keys() & one.layers.keys():
-            msg = f"{min(merged)} of {one.site} is merged already: let it collect the next layer"
+        if one.behind != (before.digest if before else None):
+            msg = f"the statistics of {one.site} are not those of this round: let it collect again"
             raise DataError(msg)
     layers = {name: reduce(Moments.__add__, (one.layers[name] for one in statistics)) for name in first.layers}
     images = sum(one.images for one in statistics)

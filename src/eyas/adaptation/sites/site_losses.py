@@ -1,7 +1,6 @@
 """How a network with merged statistics answers at one site, and the order of candidates over all sites."""
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +45,7 @@ class SiteLosses:
         Raises:
             DataError: it is no such message, or its numbers are impossible; one line.
         """
-        message = SiteMessage.decode(content, "losses", network)
+        message = SiteMessage.decode(content).require("losses", network)
         header, tensors = message.header, message.tensors
         types = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
         if types != {"cross_entropy": (torch.float64, ()), "correct": (torch.int64, ())}:
@@ -98,12 +97,7 @@ def judge(model: nn.Module, images: Tensor, labels: Tensor, site: str, merged: S
         raise DataError(msg)
     loss = float(functional.cross_entropy(logits_NK.double(), labels.long(), reduction="sum"))
     correct = int((logits_NK.argmax(1) == labels).sum())
-    return SiteLosses(network_digest(model), site, len(images), loss, correct, digest_of(merged))
-
-
-def digest_of(merged: SiteStatistics) -> str:
-    """What losses name the merged statistics by."""
-    return hashlib.sha256(merged.encode()).hexdigest()
+    return SiteLosses(network_digest(model), site, len(images), loss, correct, merged.digest)
 
 
 def rank(candidates: Sequence[Sequence[SiteLosses]]) -> list[RankedCandidate]:

@@ -39,7 +39,7 @@ class Header(Options):
     images: Annotated[int, Field(ge=1, lt=MAX_COUNT)]
     """That the numbers stand on."""
     merged: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    """sha256 of the merged statistics that losses were measured with."""
+    """sha256 of the merged statistics that losses were measured with, or a layer's statistics were collected behind."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +57,11 @@ class SiteMessage:
         return content
 
     @classmethod
-    def decode(cls, content: bytes, kind: Kind, network: str) -> "SiteMessage":
+    def decode(cls, content: bytes) -> "SiteMessage":
         """Read what a stranger may have written.
 
-        Args:
-            content: of the file or the call.
-            kind: what is expected.
-            network: digest of the one that it must be about.
-
         Raises:
-            DataError: it is too large, no message, of another kind, format or network, or holds a number that is not
-                finite; one line.
+            DataError: it is too large, no message, of another format, or holds a number that is not finite; one line.
         """
         if len(content) > MAX_BYTES:
             msg = f"the message has {len(content):,} bytes: at most {MAX_BYTES:,} are taken"
@@ -79,17 +73,26 @@ class SiteMessage:
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             msg = f"this is no message of a site: {_reason(error)}"
             raise DataError(msg) from error
-        if header.kind != kind:
-            msg = f"these are {header.kind} of {header.site}: {kind} are expected"
-            raise DataError(msg)
-        if header.network != network:
-            msg = f"the {kind} of {header.site} are about another network ({header.network[:12]}) than {network[:12]}"
-            raise DataError(msg)
         for name, tensor in tensors.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-                msg = f"the {kind} of {header.site} have values of {name} that are not finite (NaN or infinite)"
+                msg = f"the {header.kind} of {header.site} have values of {name} that are not finite (NaN or infinite)"
                 raise DataError(msg)
         return cls(header, tensors)
+
+    def require(self, kind: Kind, network: str) -> "SiteMessage":
+        """The message, if it is of this kind and about the network of this digest.
+
+        Raises:
+            DataError: it is not.
+        """
+        told, site = self.header, self.header.site
+        if told.kind != kind:
+            msg = f"these are {told.kind} of {site}: {kind} are expected"
+            raise DataError(msg)
+        if told.network != network:
+            msg = f"the {kind} of {site} are about another network ({told.network[:12]}) than this one ({network[:12]})"
+            raise DataError(msg)
+        return self
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """Batch-norm statistics as sites share them, C channels each; a message that holds anything else is refused."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -46,6 +47,13 @@ class SiteStatistics:
     layers: Mapping[str, Moments]
     """By the layer's name."""
     kind: Kind = "statistics"
+    behind: str | None = None
+    """sha256 of the merged statistics that the layers before used, where a round gives one layer."""
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the message."""
+        return hashlib.sha256(self.encode()).hexdigest()
 
     def encode(self) -> bytes:
         """As a message."""
@@ -53,7 +61,8 @@ class SiteStatistics:
         for name, moments in self.layers.items():
             count = torch.tensor(moments.count)
             tensors |= {f"{name}.mean": moments.mean, f"{name}.var": moments.variance, f"{name}.count": count}
-        header = Header(kind=self.kind, network=self.network, site=self.site, images=self.images)
+        told = {"kind": self.kind, "network": self.network, "site": self.site, "images": self.images}
+        header = Header(**told, merged=self.behind)
         return SiteMessage(header, tensors).encode()
 
     @classmethod
@@ -63,7 +72,7 @@ class SiteStatistics:
         Raises:
             DataError: it is no such message, or holds what cannot be statistics of this network; one line.
         """
-        message = SiteMessage.decode(content, kind, network_digest(model))
+        message = SiteMessage.decode(content).require(kind, network_digest(model))
         header, channels = message.header, {name: layer.num_features for name, layer in tracked_layers(model).items()}
         names = {name.rpartition(".")[0] for name in message.tensors}
         unknown = sorted(set(message.tensors) - {f"{name}.{part}" for name in channels for part in PARTS})
@@ -72,7 +81,7 @@ class SiteStatistics:
             msg = f"the statistics of {header.site} hold {what}"
             raise DataError(msg)
         layers = {name: _moments(message, name, size) for name, size in channels.items() if name in names}
-        return cls(header.network, header.site, header.images, layers, kind)
+        return cls(header.network, header.site, header.images, layers, kind, header.merged)
 
     def write_to(self, model: nn.Module) -> None:
         """Put mean and variance into the layers' running statistics; ``num_batches_tracked`` stays.

@@ -20,13 +20,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from eyas.errors import BadInputError
 from eyas.operations.servers.bounded_http import serve_bounded
-from eyas.operations.signing import ReplayGuard, SignatureError, verify
+from eyas.operations.servers.signed_calls import CallRefusedError, SignedCalls
+from eyas.operations.signing import ReplayGuard, Signature
 
 MAX_BODY_BYTES = 16 * 1024
 SECRET_VARIABLE = "EYAS_WEBHOOK_SECRET"  # noqa: S105
@@ -66,24 +66,13 @@ def create_app(
         clock: Unix seconds.
     """
 
-    async def retrain(request: Request) -> Response:
-        try:
-            body = await _read(request)
-            signature = verify(secret, request.headers, body, now=clock())
-            params_file, reason = _parse(body, allowed)
-            with guard.spending(signature, clock()):
-                pid = start(params_file, reason)
-                if pid is None:
-                    raise _RefusalError(409, "a retraining still runs: call again when it has ended")
-        except _RefusalError as refusal:
-            return _refuse(request, refusal.status, str(refusal))
-        except ClientDisconnect:
-            return _refuse(request, 400, "the call ended before its body")
-        except SignatureError as error:
-            return _refuse(request, 401, str(error))
-        except OSError:
-            logger.exception("nothing was started")
-            return _refuse(request, 503, "it could not be started: see the server's log")
+    @SignedCalls(secret, MAX_BODY_BYTES, logger, clock)
+    def retrain(body: bytes, signature: Signature) -> Response:
+        params_file, reason = _parse(body, allowed)
+        with guard.spending(signature, clock()):
+            pid = start(params_file, reason)
+            if pid is None:
+                raise CallRefusedError(409, "a retraining still runs: call again when it has ended")
         logger.info("retraining started (process %d): %s, %s", pid, params_file, reason)
         return JSONResponse({"started": pid, "params": params_file}, status_code=202)
 
@@ -93,46 +82,22 @@ def create_app(
     return Starlette(routes=[Route("/retrain", retrain, methods=["POST"]), Route("/health", health)])
 
 
-class _RefusalError(BadInputError):
-    """A request that is answered with ``status``."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-async def _read(request: Request) -> bytes:
-    """The body, never more than the limit of it."""
-    body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise _RefusalError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")
-    return body
-
-
 def _parse(body: bytes, allowed: Sequence[str]) -> tuple[str, str]:
     """Parameter file and reason of a request whose signature was right."""
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise _RefusalError(400, "the body is not JSON") from error
+        raise CallRefusedError(400, "the body is not JSON") from error
     if not isinstance(content, dict) or set(content) - {"reason", "params"}:
-        raise _RefusalError(400, 'expected {"reason": "...", "params": "..."}, both optional')
+        raise CallRefusedError(400, 'expected {"reason": "...", "params": "..."}, both optional')
     params_file, reason = content.get("params", allowed[0]), content.get("reason", "webhook")
     if not (isinstance(params_file, str) and isinstance(reason, str)):
-        raise _RefusalError(400, "params and reason are texts; leave out what you do not name")
+        raise CallRefusedError(400, "params and reason are texts; leave out what you do not name")
     if params_file not in allowed:
-        raise _RefusalError(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
+        raise CallRefusedError(403, f"{params_file!r} is not served here; served: {', '.join(allowed)}")
     # Nothing that a process cannot be given, such as a NUL, and nothing that starts a line in a log.
     readable = "".join(letter if letter.isprintable() else " " for letter in reason)
     return params_file, " ".join(readable.split())[:200]
-
-
-def _refuse(request: Request, status: int, message: str) -> Response:
-    client = request.client.host if request.client else "unknown"
-    logger.warning("refused (%d) a call from %s: %s", status, client, message)
-    return JSONResponse({"error": message}, status_code=status)
 
 
 def main(port: str, *params_files: str) -> None:

@@ -1,0 +1,72 @@
+"""What the coordinator does with the messages that lie in an exchange; a faulty one is refused with its file's name."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TypeVar
+
+from torch import nn
+
+from eyas.adaptation.sites.exchange import FolderExchange
+from eyas.adaptation.sites.merging import merge
+from eyas.adaptation.sites.network_digest import network_digest
+from eyas.adaptation.sites.site_losses import RankedCandidate, SiteLosses, rank
+from eyas.adaptation.sites.site_message import Kind
+from eyas.adaptation.sites.site_statistics import SiteStatistics
+from eyas.errors import DataError
+
+Told = TypeVar("Told", SiteStatistics, SiteLosses)
+
+
+def merge_candidate(exchange: FolderExchange, model: nn.Module, *, exact: bool = False) -> dict[str, int]:
+    """Merge what all sites told of a network and leave it in the exchange; returns images by site.
+
+    Raises:
+        DataError: a message is faulty, or they do not belong together.
+    """
+    network = network_digest(model)
+    told = _messages(exchange, "statistics", network, partial(SiteStatistics.decode, model=model))
+    before = exchange.merged(network) if exact else None
+    known = None if before is None else SiteStatistics.decode(before, model, "merged")
+    exchange.put(merge(told, known).encode())
+    return {one.site: one.images for one in told}
+
+
+def rank_candidates(exchange: FolderExchange, models: Mapping[str, nn.Module]) -> dict[str, RankedCandidate]:
+    """Networks by cross-entropy over all sites' images, the best first, under the names that they have in ``models``.
+
+    Raises:
+        DataError: a message is faulty, two networks are the same, or sites have not judged all of them.
+    """
+    names = {network_digest(model): name for name, model in models.items()}
+    if len(names) < len(models):
+        msg = f"two of {', '.join(models)} are the same network: name each once"
+        raise DataError(msg)
+    losses = []
+    for network, name in names.items():
+        merged = require_merged(exchange.merged(network), models[name], name).digest
+        read = partial(SiteLosses.decode, network=network, merged=merged)
+        losses.append(_messages(exchange, "losses", network, read))
+    return {names[candidate.network]: candidate for candidate in rank(losses)}
+
+
+def require_merged(content: bytes | None, model: nn.Module, name: str) -> SiteStatistics:
+    """The merged statistics of a network.
+
+    Raises:
+        DataError: there are none yet, or they are faulty.
+    """
+    if content is None:
+        msg = f"{name}: its statistics are not merged yet"
+        raise DataError(msg)
+    return SiteStatistics.decode(content, model, "merged")
+
+
+def _messages(exchange: FolderExchange, kind: Kind, network: str, read: Callable[[bytes], Told]) -> list[Told]:
+    told = []
+    for path, content in exchange.messages(kind, network):
+        try:
+            told.append(read(content))
+        except DataError as error:
+            msg = f"{path}: {error}"
+            raise DataError(msg) from error
+    return told

@@ -1,0 +1,216 @@
+"""``eyas sites``: statistics and losses of sites that cannot share images; a command for each step."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eyas.cli.options import AsJson, port, require_there
+from eyas.cli.project import find_project
+from eyas.errors import DataError, ParameterError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from eyas.adaptation.sites.exchange import Exchange
+
+sites = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Choose among networks by images that stay at their sites.
+
+    A site collects batch-norm statistics, the coordinator merges them, the site judges the networks with the merged
+    ones, the coordinator ranks. What they tell each other lies in an exchange: a folder, or the address of
+    eyas sites serve.
+
+    \b
+    Examples:
+      eyas sites collect exchange candidates/* --site north --images photos --bundle bundle
+      eyas sites merge exchange candidates/*
+      eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
+      eyas sites rank exchange candidates/*
+    """,
+)
+
+Place = Annotated[str, typer.Argument(metavar="EXCHANGE", help="A folder, or http(s)://host:port of the coordinator.")]
+Folder = Annotated[Path, typer.Argument(metavar="EXCHANGE", help="The folder that messages lie in.")]
+Networks = Annotated[list[Path], typer.Argument(metavar="NETWORK...", help="Folders that eyas.save or a run wrote.")]
+Site = Annotated[str, typer.Option("--site", metavar="NAME", help="Of this site: letters, digits, - and _.")]
+Images = Annotated[Path, typer.Option("--images", metavar="FOLDER", help="This site's images.")]
+Bundle = Annotated[
+    Path, typer.Option("--bundle", metavar="FOLDER", help="A bundle: how images are read, and what classes are called.")
+]
+Exact = Annotated[bool, typer.Option("--exact", help="A layer per round: exact at any depth.")]
+
+
+@sites.command()
+def collect(
+    exchange: Place, networks: Networks, site: Site, images: Images, bundle: Bundle, *, exact: Exact = False
+) -> int:
+    """Leave the statistics of this site's images.
+
+    For each network; labels are not needed.
+
+    \b
+    Examples:
+      eyas sites collect exchange candidates/* --site north --images photos --bundle bundle
+      EYAS_SITES_SECRET=... eyas sites collect https://coordinator:8910 candidates/* --site north \\
+          --images photos --bundle bundle
+    """
+    require_there(images, bundle, *networks)
+    place = _exchange(exchange, site)
+    from eyas.adaptation.sites import collection, coordinator, network_digest, site_images
+
+    pixels = site_images.read_images(images, bundle)
+    for name, model in _load(networks).items():
+        known = place.merged(network_digest.network_digest(model)) if exact else None
+        merged = coordinator.require_merged(known, model, name) if known else None
+        told = collection.collect(model, pixels, site, exact=exact, merged=merged)
+        place.put(told.encode())
+        what = ", ".join(told.layers) if exact else f"{len(told.layers)} layers"
+        typer.echo(f"{name}: statistics of {what} on {told.images} images of {site}")
+    return 0
+
+
+@sites.command()
+def merge(exchange: Folder, networks: Networks, *, exact: Exact = False) -> int:
+    """Merge what the sites told, for each network.
+
+    \b
+    Examples:
+      eyas sites merge exchange candidates/*
+    """
+    require_there(exchange, *networks)
+    from eyas.adaptation.sites.coordinator import merge_candidate
+    from eyas.adaptation.sites.exchange import FolderExchange
+
+    for name, model in _load(networks).items():
+        images = merge_candidate(FolderExchange(exchange), model, exact=exact)
+        typer.echo(f"{name}: merged {', '.join(f'{site} ({count} images)' for site, count in images.items())}")
+    return 0
+
+
+@sites.command()
+def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundle: Bundle) -> int:
+    """Leave the losses of this site's images.
+
+    Of each network with its merged statistics; images lie in a folder per class.
+
+    \b
+    Examples:
+      eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
+    """
+    require_there(images, bundle, *networks)
+    place = _exchange(exchange, site)
+    from eyas.adaptation.sites import coordinator, network_digest, site_images, site_losses
+
+    pixels, labels = site_images.read_labelled_images(images, bundle)
+    for name, model in _load(networks).items():
+        merged = coordinator.require_merged(place.merged(network_digest.network_digest(model)), model, name)
+        told = site_losses.judge(model, pixels, labels, site, merged)
+        place.put(told.encode())
+        loss, share = told.cross_entropy / told.images, told.correct / told.images
+        typer.echo(f"{name}: cross-entropy {loss:.4f}, accuracy {share:.2%} on {told.images} images of {site}")
+    return 0
+
+
+@sites.command()
+def rank(exchange: Folder, networks: Networks, *, as_json: AsJson = False) -> int:
+    """Networks by cross-entropy over all sites' images.
+
+    \b
+    Examples:
+      eyas sites rank exchange candidates/*
+    """
+    require_there(exchange, *networks)
+    from eyas.adaptation.sites.coordinator import rank_candidates
+    from eyas.adaptation.sites.exchange import FolderExchange
+
+    ranked = rank_candidates(FolderExchange(exchange), _load(networks))
+    if as_json:
+        import json
+        from dataclasses import asdict
+
+        typer.echo(json.dumps([{"name": name, **asdict(candidate)} for name, candidate in ranked.items()], indent=1))
+        return 0
+    for place, (name, one) in enumerate(ranked.items(), 1):
+        by_site = ", ".join(f"{site} {loss:.4f}" for site, loss in one.by_site.items())
+        typer.echo(
+            f"{place}. {name}: cross-entropy {one.cross_entropy:.4f} ({by_site}), accuracy {one.accuracy:.2%} "
+            f"on {one.images} images"
+        )
+    return 0
+
+
+@sites.command()
+def serve(
+    exchange: Folder, networks: Networks, *, listen: Annotated[int, port("On the loopback address.")] = 8910
+) -> int:
+    """Let sites in by HTTP, until Ctrl-C.
+
+    Their messages are left in the exchange, merged statistics are given out. Put your proxy with TLS before it.
+
+    \b
+    Examples:
+      EYAS_SITES_SECRET=... eyas sites serve exchange candidates/*
+    """
+    require_there(*networks)
+    secret = _secret()
+    from eyas.adaptation.sites.exchange import FolderExchange
+    from eyas.operations.servers.bounded_http import serve_bounded
+    from eyas.operations.servers.site_server import create_site_server
+    from eyas.operations.signing import ReplayGuard
+
+    guard = ReplayGuard(exchange / "accepted.json")
+    app = create_site_server(secret, FolderExchange(exchange), _load(networks).values(), guard)
+    typer.echo(f"http://127.0.0.1:{listen}")
+    serve_bounded(app, "127.0.0.1", listen)
+    return 0
+
+
+def _exchange(place: str, site: str) -> "Exchange":
+    """The exchange that the command line names; looks at the site's name too, before any work.
+
+    Raises:
+        ParameterError: neither can be.
+    """
+    from eyas.adaptation.sites.exchange import FolderExchange
+    from eyas.adaptation.sites.site_message import COORDINATOR, SITE
+    from eyas.operations.servers.http_exchange import HttpExchange
+
+    if not SITE.fullmatch(site) or site == COORDINATOR:
+        msg = f"--site {site}: give 1 to 63 letters, digits, - and _, and not {COORDINATOR}"
+        raise ParameterError(msg)
+    if "://" not in place:
+        return FolderExchange(Path(place))
+    if not place.startswith(("http://", "https://")):
+        msg = f"{place}: give a folder, or an address that starts with http:// or https://"
+        raise ParameterError(msg)
+    return HttpExchange(place, _secret())
+
+
+def _secret() -> bytes:
+    from eyas.operations.servers.site_server import SITES_SECRET
+    from eyas.operations.signing import MIN_SECRET_BYTES
+
+    secret = os.environ.get(SITES_SECRET, "").encode()
+    if len(secret) < MIN_SECRET_BYTES:
+        msg = f"set {SITES_SECRET} to a secret of at least {MIN_SECRET_BYTES} bytes that coordinator and sites share"
+        raise ParameterError(msg)
+    return secret
+
+
+def _load(folders: list[Path]) -> Mapping[str, "nn.Module"]:
+    """The networks by folder, as they were typed."""
+    from eyas import load
+
+    # Networks of the user lie beside them, those of a project in its models/.
+    sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
+    models = {str(folder): load(folder) for folder in folders}
+    if len(models) < len(folders):
+        msg = f"a network is named twice among {', '.join(map(str, folders))}"
+        raise DataError(msg)
+    return models

@@ -1,0 +1,156 @@
+"""``eyas sites`` as sites and coordinator type it: two networks, two sites, digits as pictures."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from eyas.adaptation.sites.site_message import MAX_BYTES
+from eyas.cli import main
+from eyas.networks.saved_network import Network, save_network
+from models import build
+
+CLASSES = ["one", "three", "zero"]
+NUMBERS = {"zero": 0, "one": 1, "three": 3}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks, what a bundle says of images, and images: ``south`` has one class, and brighter."""
+    folder = tmp_path_factory.mktemp("sites")
+    for width in (4, 8):
+        arguments = {"name": "resnet8", "num_classes": 3, "width": width, "in_channels": 1}
+        network = Network(build(**arguments).eval(), "models:build", arguments, (1, 8, 8))
+        save_network(network, folder / f"width{width}")
+    (folder / "bundle").mkdir()
+    (folder / "bundle/labels.json").write_text(json.dumps(CLASSES))
+    how = {
+        "model": "model.onnx",
+        "in_graph": False,
+        "mode": "L",
+        "resize": None,
+        "size": 8,
+        "mean": [0.3],
+        "std": [0.4],
+    }
+    (folder / "bundle/preprocessing.json").write_text(json.dumps(how))
+    digits = load_digits()
+    for name, number in NUMBERS.items():
+        for at, pixels in enumerate(digits.images[digits.target == number][:12]):
+            site, light = ("south", 60) if name == "three" else ("north", 0)
+            path = folder / site / name / f"{at}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.minimum(pixels * 12 + light, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with all of it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def eyas(capsys: pytest.CaptureFixture[str], line: str) -> tuple[int, list[str], str]:
+    """Status, lines printed, and what went to standard error."""
+    status = main(["sites", *line.split()])
+    printed = capsys.readouterr()
+    return status, printed.out.splitlines(), printed.err.strip()
+
+
+def of(site: str) -> str:
+    return f"exchange width4 width8 --site {site} --images {site} --bundle bundle"
+
+
+def test_two_sites_choose_a_network(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for site in ("north", "south"):
+        status, lines, _ = eyas(capsys, f"collect {of(site)}")
+        assert status == 0
+        assert lines[0] == f"width4: statistics of 7 layers on {24 if site == 'north' else 12} images of {site}"
+    assert eyas(capsys, "merge exchange width4 width8") == (
+        0,
+        [f"width{width}: merged north (24 images), south (12 images)" for width in (4, 8)],
+        "",
+    )
+    for site in ("north", "south"):
+        status, lines, _ = eyas(capsys, f"judge {of(site)}")
+        assert (status, len(lines)) == (0, 2)
+    status, lines, _ = eyas(capsys, "rank exchange width4 width8 --json")
+    ranked = json.loads("\n".join(lines))
+    assert [one["images"] for one in ranked] == [36, 36]
+    assert ranked[0]["cross_entropy"] < ranked[1]["cross_entropy"]
+    for one in ranked:
+        by_site = one["by_site"]
+        assert one["cross_entropy"] == pytest.approx((24 * by_site["north"] + 12 * by_site["south"]) / 36)
+    status, lines, _ = eyas(capsys, "rank exchange width8 width4")
+    assert lines[0].startswith(f"1. {ranked[0]['name']}: cross-entropy {ranked[0]['cross_entropy']:.4f} (north ")
+    assert len(list(Path("exchange").iterdir())) == 10  # 2 networks: merged, and 2 sites' statistics and losses
+
+
+def test_layer_by_layer_takes_a_round_per_layer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = "exchange width4 --site {0} --images {0} --bundle bundle --exact"
+    for _ in range(2):
+        for site in ("north", "south"):
+            assert eyas(capsys, f"collect {one.format(site)}")[0] == 0
+        assert eyas(capsys, "merge exchange width4 --exact")[0] == 0
+    status, _, told = eyas(capsys, "merge exchange width4 --exact")
+    assert (status, told) == (2, "error: the statistics of north are not those of this round: let it collect again")
+    status, _, told = eyas(capsys, "judge exchange width4 --site north --images north --bundle bundle")
+    assert status == 2
+    assert "the merged statistics lack 5 layers" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("collect {north} --site ../x", "--site ../x: give 1 to 63 letters"),
+        ("collect {north} --site coordinator", "and not coordinator"),
+        ("collect {north} --images nowhere", "nowhere: there is no such file or folder"),
+        ("collect {north} --images width4", "width4 holds no image"),
+        ("collect {north} --bundle width4", "name the bundle of the network"),
+        ("judge {north}", "width4: its statistics are not merged yet"),
+        (
+            "judge {north} --images .",
+            "'north' is no class of the network; expected a folder for each of one",
+        ),
+        ("merge exchange width4", "exchange: there is no such file or folder"),
+        ("merge south width4", "there are no statistics to merge: let each site collect them"),
+        ("rank south width4", "width4: its statistics are not merged yet"),
+        ("rank south width4 ./width4", "a network is named twice among width4, width4"),
+        ("collect ftp://x width4 --site n --images north --bundle bundle", "http:// or https://"),
+        ("collect http://x width4 --site n --images north --bundle bundle", "set EYAS_SITES_SECRET to a secret"),
+        ("serve exchange width4", "set EYAS_SITES_SECRET to a secret of at least 16 bytes"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_line(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: str, message: str
+) -> None:
+    monkeypatch.delenv("EYAS_SITES_SECRET", raising=False)
+    status, _, told = eyas(capsys, line.replace("{north}", of("north")))
+    assert status == 2
+    assert message in told
+    assert "\n" not in told
+
+
+def test_a_faulty_file_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert eyas(capsys, f"collect {of('north')}")[0] == 0
+    file = min(Path("exchange").glob("*.statistics.north.safetensors"))
+    content = file.read_bytes()
+    for spoilt, message in [
+        (content[: len(content) // 2], "this is no message of a site"),
+        (bytes(MAX_BYTES + 1), "has 16,777,217 bytes: a message has at most"),
+    ]:
+        file.write_bytes(spoilt)
+        status, _, told = eyas(capsys, "merge exchange width4 width8")
+        assert status == 2
+        assert f"{file}" in told
+        assert message in told
+    file.write_bytes(content)
+    shutil.copy(file, str(file).replace("north", "south"))
+    status, _, told = eyas(capsys, "merge exchange width4 width8")
+    assert (status, told) == (2, "error: a site stands twice among north, north: a site counts once")
