@@ -93,7 +93,7 @@ def check_recipe_on(recipe: Recipe, dataset: Dataset) -> None:
 
 def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
-    options = ("learning_rate", "warmup_epochs", "precision", "distillation")
+    options = ("learning_rate", "warmup_epochs", "precision", "distillation", "rand_augment", "guidance", "factory")
     return {name: f"{stage_name}.recipe.{name}" for name in options} | {
         "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",
