@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from eyas.component import Options
 from eyas.errors import ParameterError
+from eyas.training.guidance import Guidance, GuidedLoss
 from eyas.training.mixing import cutmix, mixup
-from eyas.training.optimiser_step import WeightedLabels
+from eyas.training.optimiser_step import Networks, Objective, WeightedLabels
 from eyas.training.recipes.scheduled import ScheduledRecipe
 from eyas.training.references import Reference, import_reference
 
@@ -66,6 +67,9 @@ class SGD(ScheduledRecipe):
     ``mixup`` a coin decides for each batch."""
     distillation: Distillation | None = Distillation()
     """Learn from the dense network where there is one (fine-tuning)."""
+    guidance: Guidance | None = None
+    """Learn from the dense network's features, too, where there is one: for networks that lost most of their channels
+    and have little time or data to learn."""
 
     def check(self) -> None:
         """Import the functions that it names."""
@@ -85,8 +89,8 @@ class SGD(ScheduledRecipe):
 
     @property
     def wants_teacher(self) -> bool:
-        """Whether distillation has a weight."""
-        return self.distillation is not None and self.distillation.weight > 0
+        """Whether distillation has a weight, or features guide."""
+        return self.guidance is not None or (self.distillation is not None and self.distillation.weight > 0)
 
     def without_labels(self) -> "SGD":
         """Distillation alone."""
@@ -108,6 +112,12 @@ class SGD(ScheduledRecipe):
             return mixup(images_NCHW, labels_N, self.mixup, generator)
         assert self.cutmix is not None
         return cutmix(images_NCHW, labels_N, self.cutmix, generator)
+
+    def objective(self, networks: Networks) -> Objective:
+        """The loss of the answers, and of the features where ``guidance`` asks for them."""
+        if self.guidance is None or networks.teacher is None:
+            return super().objective(networks)
+        return GuidedLoss(self, networks, self.guidance)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
