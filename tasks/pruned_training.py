@@ -21,6 +21,7 @@ from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import held_out_losses, loss_scorer
 from eyas.scoring.scorers import Scorer
 from eyas.training import Evaluation, TrainingResult, choose_length
+from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks.criterion_data import criterion_data
 from tasks.training_support import TrainingData
@@ -76,7 +77,7 @@ class PrunedTraining:
             "before training: score %s %.4f, cross-entropy %.4f", before.words, before.value, before.cross_entropy
         )
         if self.params.finetune.gradual is None:
-            result = self._train(small, folder, progress)
+            result = self._train(small, plan, folder, progress)
         else:
             small, refitted, result = self._train_in_cuts(plan, folder, progress)
         if result.history and before.better_than(result.best):
@@ -88,8 +89,10 @@ class PrunedTraining:
             small, refitted, result = start, of_start, replace(result, best_epoch=0, best=before)
         return Finetuned(small, refitted, before, result, self.data.evaluate(small, "test", self.dense.output))
 
-    def _train(self, small: nn.Module, folder: Path, progress: Progress, span: range | None = None) -> TrainingResult:
-        """Train a pruned network in place."""
+    def _train(
+        self, small: nn.Module, plan: PruningPlan, folder: Path, progress: Progress, span: range | None = None
+    ) -> TrainingResult:
+        """Train the network of ``plan`` in place."""
         recipe, labelled = self.params.finetune.recipe, self.data.dataset.task.labelled
         recipe = recipe.for_trained(self.data.batch_size(recipe))
         return self.data.train(
@@ -99,7 +102,7 @@ class PrunedTraining:
             seed=self.params.finetune.seed,
             folder=folder,
             progress=progress,
-            teacher=self.dense.model,
+            teacher=DenseTeacher(self.dense.model, self.space, plan),
             output=self.dense.output,
             span=span,
         )
@@ -126,7 +129,7 @@ class PrunedTraining:
         def train(small: nn.Module, cut: Cut) -> TrainingResult:
             macs = self.space.cost(cut.plan.widths).macs / self.space.cost().macs
             _log.info("cut %d of %d, to %.1f %% of the MACs", cut.number, len(cuts), 100 * macs)
-            return self._train(small, folder / f"cut-{cut.number}", progress, cut.epochs)
+            return self._train(small, cut.plan, folder / f"cut-{cut.number}", progress, cut.epochs)
 
         small, result = train_in_cuts(self.dense.model, self.space, cuts, prune=prune, train=train)
         return small, reports[-1], result

@@ -17,6 +17,7 @@ from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
 from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
+from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.recipes import Recipe
 from eyas.training.trial_batch import check_recipe
 from eyas.training.trial_step import check_learns
@@ -59,7 +60,7 @@ class TrainingData:
 
     def train(
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
-        teacher: nn.Module | None = None, output: str | None = None, span: range | None = None,
+        teacher: nn.Module | DenseTeacher | None = None, output: str | None = None, span: range | None = None,
     ) -> TrainingResult:  # fmt: skip
         """Train on ``train``, judge epochs on ``score``; continues from ``folder``. ``span``: see :func:`train`.
 
@@ -93,7 +94,7 @@ def check_recipe_on(recipe: Recipe, dataset: Dataset) -> None:
 
 def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
-    options = ("learning_rate", "warmup_epochs", "precision", "distillation")
+    options = ("learning_rate", "warmup_epochs", "precision", "distillation", "rand_augment", "guidance", "factory")
     return {name: f"{stage_name}.recipe.{name}" for name in options} | {
         "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",

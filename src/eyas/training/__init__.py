@@ -1,5 +1,6 @@
 """Training and evaluating networks: the loop, what it reads, and how it resumes."""
 
+from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.evaluation import Evaluation, evaluate
 from eyas.training.history import EpochRecord, write_history
 from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
@@ -8,6 +9,7 @@ from eyas.training.loop import TrainingResult, train
 from eyas.training.resume import EpochStore, derive_seed, resume_key
 
 __all__ = [
+    "DenseTeacher",
     "EpochRecord",
     "EpochStore",
     "Evaluation",

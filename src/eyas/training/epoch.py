@@ -61,7 +61,8 @@ def train_epoch(job: TrainingJob, epoch: int) -> float:
 
 def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> Tensor:
     """One step of the optimiser; its loss, without waiting for it."""
-    images_NCHW = job.split.prepare(images_NCHW.to(job.device, non_blocking=True))
+    images_NCHW = job.recipe.augment_stored(images_NCHW.to(job.device, non_blocking=True), generator)
+    images_NCHW = job.split.prepare(images_NCHW)
     labels_N = labels_N.to(job.device, non_blocking=True)
     images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
     images_NCHW, answers = job.recipe.mix(images_NCHW, labels_N, generator)

@@ -17,6 +17,7 @@ from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
+from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
@@ -53,7 +54,7 @@ def train(
     *,
     recipe: Recipe,
     epochs: int | None,
-    teacher: nn.Module | None = None,
+    teacher: nn.Module | DenseTeacher | None = None,
     device: torch.device | str = "cpu",
     seed: int = 0,
     progress: Progress = silent,
@@ -75,7 +76,8 @@ def train(
         recipe: optimiser, schedule, loss, augmentation.
         epochs: passes over ``train_split``; 0 reads none of it and only evaluates, None leaves it to
             :func:`choose_length`, as no ``recipe.batch_size`` does.
-        teacher: its logits join the loss where the recipe wants them; stays as it is.
+        teacher: its logits join the loss where the recipe wants them, its features as a :class:`DenseTeacher`; stays
+            as it is.
         device: where to work.
         seed: of order, augmentation and dropout.
         progress: called with steps done and in all.
@@ -102,7 +104,9 @@ def train(
         msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
         raise ParameterError(msg)
     _log.info("training: %s", length.text)
-    networks = Networks(model, _prepare_teacher(teacher, recipe, device), output, num_logits, recipe.precision)
+    dense, slices = (teacher.model, teacher.slices) if isinstance(teacher, DenseTeacher) else (teacher, None)
+    dense = _prepare_teacher(dense, recipe, device)
+    networks = Networks(model, dense, output, num_logits, recipe.precision, slices)
     optimiser = recipe.make_optimiser(model)
     job = TrainingJob(
         model=model,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.pruning.output_paths import primary_output, trained_output
+from eyas.pruning.surgery import Slices
 from eyas.training.labelled_pixels import labelled_loss
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Networks:
     """How many numbers that output has; None is any."""
     precision: str = "float32"
     """Of forward passes."""
+    slices: Slices | None = None
+    """Which of the teacher's channels the network in training keeps, by parameter and dimension, where it is known."""
 
     def logits(self, images_NCHW: Tensor) -> Tensor:
         """What the network in training answers, in float32."""

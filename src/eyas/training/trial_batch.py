@@ -41,6 +41,7 @@ def check_recipe(
         logits = torch.randn(_IMAGES, num_classes, *answer_shape, generator=generator).requires_grad_()
         teacher = logits.detach().flip(0) if recipe.wants_teacher else None
         with _telling(f"recipe {recipe.kind}: its augmentation"):
+            recipe.augment_stored(torch.zeros(_IMAGES, *image_shape, dtype=torch.uint8), generator)
             _check_images(*augmented(recipe, images_NCHW, labels, generator), images_NCHW, labels)
         if type(recipe).loss is Recipe.loss:  # it takes its own steps
             return

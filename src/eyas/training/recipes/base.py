@@ -139,6 +139,11 @@ class Recipe(Component):
         """Learning rate after ``epoch`` (a fraction counts steps) of ``epochs`` passes."""
         raise NotImplementedError(f"{type(self).__name__} has no schedule")
 
+    def augment_stored(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """Changed images as they are stored, before they are normalised; of the same shape and type."""
+        del generator
+        return images_NCHW
+
     def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Changed images of the same shape; all randomness from ``generator`` (on the CPU)."""
         del generator

@@ -8,8 +8,10 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from eyas.component import nearest
+from eyas.errors import ParameterError
 from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 from eyas.training.length import BATCH_SIZES
+from eyas.training.rand_augment import RandAugment
 from eyas.training.recipes.base import Recipe
 from eyas.training.references import import_reference, is_reference
 
@@ -53,6 +55,9 @@ class ScheduledRecipe(Recipe):
     """Largest shift in pixels; without it an eighth of the image's edge."""
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.35
     """Smallest share of the area that a random crop keeps."""
+    rand_augment: RandAugment | None = None
+    """A few random changes of colour and shape before that (arXiv:1909.13719), for long trainings that learn their
+    images by heart; not where each pixel has a class."""
 
     def check(self) -> None:
         """Import the augmentation, where it is the user's own."""
@@ -88,6 +93,10 @@ class ScheduledRecipe(Recipe):
         share = (epoch - warmup) / (epochs - warmup)
         return self.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
+    def augment_stored(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+        """As ``rand_augment`` says."""
+        return images_NCHW if self.rand_augment is None else self.rand_augment(images_NCHW, generator)
+
     def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
         """Shifted, mirrored or cropped images, as ``augmentation`` says."""
         if is_reference(self.augmentation):
@@ -98,6 +107,8 @@ class ScheduledRecipe(Recipe):
         self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
+        if self.rand_augment is not None:
+            raise ParameterError("moves images and not their masks: leave `rand_augment` out")
         if is_reference(self.augmentation):
             return import_reference(self.augmentation)(images_NCHW, masks_NHW, generator)  # type: ignore[no-any-return]
         how, start = self._augmentation(images_NCHW), generator.get_state()

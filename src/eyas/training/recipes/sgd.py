@@ -2,12 +2,16 @@
 
 from typing import Annotated, Literal, Self
 
+import torch
 from pydantic import ConfigDict, Field, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from eyas.component import Options
 from eyas.errors import ParameterError
+from eyas.training.guidance import Guidance, GuidedLoss
+from eyas.training.mixing import cutmix, mixup
+from eyas.training.optimiser_step import Networks, Objective, WeightedLabels
 from eyas.training.recipes.scheduled import ScheduledRecipe
 from eyas.training.references import Reference, import_reference
 
@@ -55,8 +59,17 @@ class SGD(ScheduledRecipe):
     loss_function: Reference | None = Field(default=None, alias="loss")
     """Instead of cross-entropy, ``package.module:function`` of logits (N, K) and labels (N,), which returns the mean
     over N. Distillation joins it as it joins cross-entropy."""
+    mixup: Annotated[float, Field(gt=0)] | None = None
+    """Blends the images of a batch in pairs, by shares of Beta(a, a) with this a (arXiv:1710.09412: 0.2 to 1). For long
+    trainings that learn their images by heart; the dense network is asked about the blends."""
+    cutmix: Annotated[float, Field(gt=0)] | None = None
+    """Takes a box of each image from another, by shares of Beta(a, a) with this a (arXiv:1905.04899: 1). Beside
+    ``mixup`` a coin decides for each batch."""
     distillation: Distillation | None = Distillation()
     """Learn from the dense network where there is one (fine-tuning)."""
+    guidance: Guidance | None = None
+    """Learn from the dense network's features, too, where there is one: for networks that lost most of their channels
+    and have little time or data to learn."""
 
     def check(self) -> None:
         """Import the functions that it names."""
@@ -76,8 +89,8 @@ class SGD(ScheduledRecipe):
 
     @property
     def wants_teacher(self) -> bool:
-        """Whether distillation has a weight."""
-        return self.distillation is not None and self.distillation.weight > 0
+        """Whether distillation has a weight, or features guide."""
+        return self.guidance is not None or (self.distillation is not None and self.distillation.weight > 0)
 
     def without_labels(self) -> "SGD":
         """Distillation alone."""
@@ -88,6 +101,23 @@ class SGD(ScheduledRecipe):
         if self.loss_function is not None:
             raise ParameterError("a loss of your own reads labels, and there are none: leave it out")
         return self.model_copy(update={"distillation": self.distillation.model_copy(update={"alpha": 1.0})})
+
+    def mix(self, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, WeightedLabels]:
+        """As ``mixup`` and ``cutmix`` say."""
+        if self.mixup is None and self.cutmix is None:
+            return images_NCHW, ((labels_N, 1.0),)
+        both = self.mixup is not None and self.cutmix is not None
+        blend = self.cutmix is None or (both and float(torch.rand((), generator=generator)) < 0.5)
+        if blend and self.mixup is not None:
+            return mixup(images_NCHW, labels_N, self.mixup, generator)
+        assert self.cutmix is not None
+        return cutmix(images_NCHW, labels_N, self.cutmix, generator)
+
+    def objective(self, networks: Networks) -> Objective:
+        """The loss of the answers, and of the features where ``guidance`` asks for them."""
+        if self.guidance is None or networks.teacher is None:
+            return super().objective(networks)
+        return GuidedLoss(self, networks, self.guidance)
 
     def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
