@@ -3,13 +3,15 @@
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from eyas.errors import BudgetError, ParameterError
-from eyas.sampling.budget import Budget
+from eyas.sampling.budget import Budget, Limit
 from eyas.sampling.error_table import ErrorTable
+from eyas.sampling.file_size import FileSize
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
@@ -87,6 +89,28 @@ def test_milliseconds_that_do_not_rise_with_every_width_are_kept(kind):
     widths = sampler.ask(STEPPED, budget, 24, seed=0, **known(sampler, STEPPED))
     assert len(widths) > 4
     assert (np.abs(latency.milliseconds(widths) / latency.dense_ms - 0.6) <= 0.02 + 1e-9).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_file_bytes_milliseconds_and_macs_at_once_are_kept_and_one_is_met(kind):
+    latency, sampler = Aligned(STEPPED), Sampler.parse(kind)
+    size = FileSize(1000.0, np.ones(len(STEPPED.groups)))
+    dense = np.array([group.channels for group in STEPPED.groups])
+    largest = float(size.bytes(STEPPED.cost().params, dense))
+    bytes_limit = Limit("file_bytes", 0.5 * largest, 0.48 * largest, 0.52 * largest)
+    others = Budget.parse(STEPPED, {"macs": 0.6, "latency": 0.6}, 0.02, latency)
+    budget = replace(others, limits=(*others.limits, bytes_limit), file_size=size)
+    widths = sampler.ask(STEPPED, budget, 24, seed=0, **known(sampler, STEPPED))
+    assert len(widths) > 4
+    costs_Ln = [
+        [macs_by_hand(STEPPED, row) for row in widths],
+        latency.milliseconds(widths),
+        [1000 + 4 * (params_by_hand(STEPPED, row) - row.sum()) for row in widths],
+    ]
+    highs, lows = zip(*[(limit.high, limit.low) for limit in budget.limits], strict=True)
+    costs_nL = np.array(costs_Ln).T
+    assert (costs_nL <= highs).all()
+    assert (costs_nL >= lows).any(1).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

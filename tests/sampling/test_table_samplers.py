@@ -12,12 +12,13 @@ from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.samplers.distortion_dp import additive_costs, least_error
 from eyas.sampling.samplers.spdy import coefficients
+from eyas.sampling.samplers.table import TableSampler
 from eyas.sampling.search_history import SearchHistory
 from tests.sampling.spaces import Chain, error_table
 
 DEEP = Chain([16] * 7 + [32] * 6 + [64] * 6)
 SMALL = Chain([10, 12, 14, 16], side=8)
-KINDS = sorted(kind for kind, member in Sampler.members().items() if member.needs_table)
+KINDS = sorted(kind for kind, member in Sampler.members().items() if issubclass(member, TableSampler))
 
 
 def summed(space, widths, table=None):
@@ -50,6 +51,35 @@ def test_the_programme_is_nearly_the_best_of_all_widths_in_the_band(share):
     best = summed(SMALL, ask({"kind": "distortion_dp", "floor": 0}, SMALL, share)[1])
     assert best < np.quantile(every, 0.03)
     assert best - every.min() < 0.1 * (np.median(every) - every.min())
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"macs": 0.5, "params": 0.3},
+        {"params": 0.3, "activation_bytes": 0.7},
+        {"macs": 0.4, "params": 0.6, "activation_bytes": 0.7},
+    ],
+)
+def test_of_several_limits_it_is_nearly_the_best_of_all_widths_within_them(limits):
+    budget = Budget.parse(SMALL, limits)
+    grid = np.array(list(itertools.product(*[SMALL.legal_widths(group) for group in SMALL.groups])))
+    costs_Ln = budget.costs_by_limit(SMALL, grid)
+    within = np.all([costs <= limit.high for costs, limit in zip(costs_Ln, budget.limits, strict=True)], 0)
+    every = summed(SMALL, grid[within])
+    sampler = Sampler.parse({"kind": "distortion_dp", "floor": 0})
+    best = summed(SMALL, sampler.ask(SMALL, budget, 2, seed=0, table=error_table(SMALL))[1:])[0]
+    assert best - every.min() < 0.05 * (np.median(every) - every.min())
+
+
+def test_limits_are_weighed_in_their_own_units():
+    """A limit that never binds changes nothing, whatever its unit."""
+    one, both = ({"macs": 0.4}, {"macs": 0.4, "activation_bytes": 0.95})
+    asked = [
+        Sampler.parse("distortion_dp").ask(DEEP, Budget.parse(DEEP, limits), 2, seed=0, table=error_table(DEEP))[1]
+        for limits in (one, both)
+    ]
+    assert np.abs(asked[0] - asked[1]).max() <= 3
 
 
 def test_more_budget_has_less_error():

@@ -26,8 +26,11 @@ class Sampler(Component):
     """Whether proposals depend on the scores of those before: such a sampler is asked again while the race runs."""
     drops_blocks: ClassVar[bool] = False
     """Whether candidates may leave out residual blocks, where the search space has such."""
-    needs_table: ClassVar[bool] = False
-    """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
+
+    @property
+    def needs_table(self) -> bool:
+        """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
+        return False
 
     def check_space(self, space: "SearchSpace") -> None:
         """Refuse a search space with residual blocks to leave out, where candidates leave none out.

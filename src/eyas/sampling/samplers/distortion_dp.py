@@ -1,5 +1,6 @@
 """The widths of least summed distortion: error curves of single groups and dynamic programming on the budget."""
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -42,11 +43,33 @@ def additive_costs(placement: Placement, curves: Curves, floor: Positions) -> Cu
     """What each legal width of a group costs, to be added up over groups, by group ``(P,)``.
 
     A channel's cost depends on the widths of other groups: the mean of those at uniform widths and at the optima of the
-    plain curves that the mean of earlier passes led to.
+    plain curves that the mean of earlier passes led to. Several limits are weighed, one multiplier each, as leads to
+    the least error within all of them.
     """
-    costs, plain_1G = marginal_costs(placement, placement.uniform(placement.uniform_share())), np.ones((1, len(curves)))
+    weighed = [_weighed_costs(placement, curves, floor, weights_L) for weights_L in multipliers(placement)]
+    plain_1G, errors, outside = np.ones((1, len(curves))), [], []
+    for costs in weighed:
+        optimum_1G = _solve(placement, curves, plain_1G, floor, costs)
+        outside.append(not placement.budget.holds(placement.costs(optimum_1G))[0])
+        errors.append(sum(curve[at] for curve, at in zip(curves, optimum_1G[0], strict=True)))
+    return weighed[int(np.lexsort((errors, outside))[0])]
+
+
+def multipliers(placement: Placement) -> NDArray[np.float64]:
+    """Weights of the limits that sum to 1, on a grid: 1 alone for one limit, ``(m, L)``."""
+    limits = len(placement.budget.limits)
+    steps = 4 if limits == 2 else 2
+    grid = itertools.combinations_with_replacement(range(limits), steps)
+    rows = [np.bincount(picked, minlength=limits) / steps for picked in grid]
+    return np.unique(rows, axis=0)
+
+
+def _weighed_costs(placement: Placement, curves: Curves, floor: Positions, weights_L: NDArray[np.float64]) -> Curves:
+    """:func:`additive_costs` under such weights of the limits."""
+    plain_1G = np.ones((1, len(curves)))
+    costs = marginal_costs(placement, placement.uniform(placement.uniform_share()), weights_L)
     for done in range(1, _PASSES):
-        there = marginal_costs(placement, _solve(placement, curves, plain_1G, floor, costs)[0])
+        there = marginal_costs(placement, _solve(placement, curves, plain_1G, floor, costs)[0], weights_L)
         costs = [(done * mean + cost) / (done + 1) for mean, cost in zip(costs, there, strict=True)]
     return costs
 

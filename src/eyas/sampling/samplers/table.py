@@ -36,8 +36,6 @@ class TableSampler(Sampler):
     exact cost.
     """
 
-    needs_table = True
-
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """No group keeps less than this share of what uniform widths would keep."""
     levels: Annotated[int, Field(ge=2)] = 9
@@ -46,6 +44,11 @@ class TableSampler(Sampler):
     """Calibration images that they are measured on."""
     refitted: bool = False
     """Whether layers that read a narrowed group are refitted before its error is measured, as the race refits."""
+
+    @property
+    def needs_table(self) -> bool:
+        """See the base."""
+        return True
 
     def measure(
         self,
@@ -137,18 +140,17 @@ class SpreadTableSampler(TableSampler):
         return np.exp(rng.normal(0, self.spread, (count, len(curves))))
 
 
-def marginal_costs(placement: Placement, positions_G: Positions) -> Curves:
+def marginal_costs(placement: Placement, positions_G: Positions, weights_L: NDArray[np.float64]) -> Curves:
     """What each legal width of a group costs, all others at the positions, by group ``(P,)``.
 
-    In the unit of the limit that these positions meet.
+    The weighed sum over the budget's limits, each as a share of its target.
     """
-    space, budget = placement.space, placement.budget
-    (binding,) = budget.binding(space, placement.widths(positions_G[None]))
-    limit, curves = budget.metrics.index(binding), []
+    space, budget, curves = placement.space, placement.budget, []
+    targets_L = np.array([limit.target for limit in budget.limits])
     for group, top in enumerate(placement.top):
         rows = np.tile(positions_G, (top + 1, 1))
         rows[:, group] = np.arange(top + 1)
-        curves.append(budget.costs_by_limit(space, placement.widths(rows))[limit])
+        curves.append((weights_L / targets_L) @ budget.costs_by_limit(space, placement.widths(rows)))
     return curves
 
 
