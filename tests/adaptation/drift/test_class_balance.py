@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
-from eyas.adaptation.drift.class_balance import confusion_matrix, estimate_balance
+from eyas.adaptation.drift.class_balance import estimate_balance
+from eyas.adaptation.drift.labels import whole_labels
 from eyas.errors import DataError
 
 
@@ -43,8 +45,9 @@ def test_it_says_when_it_cannot(confusion: list[list[int]], reason: str) -> None
 
 
 def test_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(DataError, match=r"`labels` hold 2 for 3 images"):
-        confusion_matrix(np.array([0, 1]), np.array([0, 1, 1]), 2)
+    with pytest.raises(DataError, match=r"`labels` have shape \(2,\) for 3 images"):
+        whole_labels(torch.tensor([0, 1]), 3, 2)
     for wrong in (2, -1):
         with pytest.raises(DataError, match=r"classes 0 to 1"):
-            confusion_matrix(np.array([0, wrong]), np.array([0, 1]), 2)
+            whole_labels(torch.tensor([0, wrong]), 2, 2)
+    assert whole_labels(torch.tensor([0, -1]), 2, 2, unknown=-1).tolist() == [0, -1]

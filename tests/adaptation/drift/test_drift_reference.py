@@ -59,7 +59,7 @@ def test_what_cannot_be_a_reference_is_refused(spots: nn.Module, draw) -> None:
     images, labels = draw(128, 51)
     with pytest.raises(DataError, match="`images` holds 99: give at least 100"):
         DriftReference.of(spots, images[:99])
-    with pytest.raises(DataError, match="`labels` hold 100 for 128 images"):
+    with pytest.raises(DataError, match=r"`labels` have shape \(100,\) for 128 images"):
         DriftReference.of(spots, images, labels[:100])
     with pytest.raises(DataError, match=r"`labels` are torch.float32: give whole numbers"):
         DriftReference.of(spots, images, labels.float())

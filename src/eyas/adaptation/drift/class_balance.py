@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.errors import DataError
-
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
 FEWEST_LABELS = 10
@@ -30,17 +28,7 @@ class BalanceEstimate:
 
 
 def confusion_matrix(labels_N: Counts, predicted_N: Counts, classes: int) -> Counts:
-    """Counts ``(K, K)`` of labelled images.
-
-    Raises:
-        DataError: labels and images are not equally many, or a label is no class of the network.
-    """
-    if labels_N.shape != predicted_N.shape:
-        msg = f"`labels` hold {labels_N.size} for {predicted_N.size} images: give one each"
-        raise DataError(msg)
-    if labels_N.size and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < classes:
-        msg = f"`labels` lie in {labels_N.min()} to {labels_N.max()}: the network has the classes 0 to {classes - 1}"
-        raise DataError(msg)
+    """Counts ``(K, K)`` of labelled images."""
     return np.bincount(labels_N * classes + predicted_N, minlength=classes**2).reshape(classes, classes)
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.class_balance import confusion_matrix
+from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.errors import DataError, ParameterError
@@ -82,7 +83,9 @@ class DriftReference:
         clean = {name: max(held[name].symmetric_kl(one.layers[name]) for one in seen) for name in seen[0].layers}
         predicted = torch.cat([one.predicted for one in seen]).numpy()
         counts = torch.stack([one.counts for one in seen]).sum(0).numpy()
-        confusion = None if labels is None else confusion_matrix(_whole(labels), predicted, len(counts))
+        confusion = None
+        if labels is not None:
+            confusion = confusion_matrix(whole_labels(labels, len(images), len(counts)).numpy(), predicted, len(counts))
         return cls(
             image_shape=(images.shape[1], images.shape[2], images.shape[3]),
             window=min(window, len(images)),
@@ -164,10 +167,3 @@ class _Facts(BaseModel):
     numbers: tuple[str, ...]
     layers: tuple[tuple[str, float, float], ...]
     """Name, ``eps`` and ``clean`` of each."""
-
-
-def _whole(labels_N: Tensor) -> NDArray[np.int64]:
-    if labels_N.is_floating_point() or labels_N.is_complex():
-        msg = f"`labels` are {labels_N.dtype}: give whole numbers"
-        raise DataError(msg)
-    return labels_N.cpu().numpy().astype(np.int64)
