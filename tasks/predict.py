@@ -67,7 +67,8 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
         ChecksumError: its files are not what was made.
     """
     images, unreadable = [], {}
-    with _network(workspace, version) as (name, labels, answer):
+    with exported_files(workspace, version) as (name, folder):
+        labels, answer = _opened(folder)
         for file in list_images(places):
             try:
                 probabilities = answer(file)
@@ -106,8 +107,8 @@ def _reason(file: Path, error: Exception) -> str:
 
 
 @contextmanager
-def _network(workspace: Workspace, asked: str | None) -> Iterator[tuple[str, Sequence[str], Answer]]:
-    """Which network answers, the names of its classes, and how it is asked."""
+def exported_files(workspace: Workspace, asked: str | None) -> Iterator[tuple[str, Path]]:
+    """Which network it is, in words, and the folder of its verified files; ``asked`` as in :func:`predict`."""
     with tempfile.TemporaryDirectory() as scratch:
         if asked == LAST_RUN:
             yield _last_run(workspace)
@@ -120,7 +121,7 @@ def _network(workspace: Workspace, asked: str | None) -> Iterator[tuple[str, Seq
             yield _last_run(workspace)
             return
         name = ", ".join([str(version), *what_is_known(version)])
-        yield name, *_opened(model_registry.download(store, version, Path(scratch)))
+        yield name, model_registry.download(store, version, Path(scratch))
 
 
 def _version(store: MlflowStore, model: str, asked: str | None) -> Version | None:
@@ -145,13 +146,13 @@ def _require_name(asked: str) -> None:
         raise BadInputError(msg)
 
 
-def _last_run(workspace: Workspace) -> tuple[str, Sequence[str], Answer]:
+def _last_run(workspace: Workspace) -> tuple[str, Path]:
     folder = workspace.artifacts / "export"
     if not (folder / "manifest.json").exists():
         msg = f"{workspace.name} has no version and no exported network yet: `{workspace.command}` makes both"
         raise BadInputError(msg)
     model_registry.read_manifest(folder)
-    return f"the last run of {workspace.name}", *_opened(folder)
+    return f"the last run of {workspace.name}", folder
 
 
 def _opened(folder: Path) -> tuple[Sequence[str], Answer]:

@@ -25,6 +25,7 @@ from eyas.cli import (
     run_commands,
     server_commands,
     sites_commands,
+    watch_command,
 )
 from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.cli.program import program
@@ -32,6 +33,7 @@ from eyas.errors import EyasError
 
 COMMANDS = (
     *(init_command.init, run_commands.run, run_commands.retrain, compare_command.compare, predict_command.predict),
+    watch_command.watch,
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),

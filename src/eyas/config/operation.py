@@ -77,7 +77,7 @@ class NotifyParams(Section):
     """The environment variable that holds the webhook's address; not set, nobody is told."""
     style: Literal["json", "slack"] = "json"
     """Every field, or Slack's form."""
-    events: tuple[Event, ...] = ("late", "failed", "refused", "cancelled")
+    events: tuple[Event, ...] = ("late", "failed", "refused", "cancelled", "drift")
     """What is worth telling."""
 
 

@@ -97,13 +97,13 @@ class ExportedModel:
             raise DataError(msg)
         opened = Runtime.of(self.folder / file).open(self.folder / file)
         batches = torch.split(pixels_NCHW, BATCH)
-        parts = [opened.logits(self._normalise(part)).argmax(1).numpy() for part in batches]
+        parts = [opened.logits(self.normalise(part)).argmax(1).numpy() for part in batches]
         return np.concatenate(parts).astype(np.int64)
 
     def probabilities(self, pixels_NCHW: Tensor, file: str = "model.onnx") -> NDArray[np.float32]:
         """How probable each class is, ``(N, K)``; where each pixel is answered, the class's share of the pixels."""
         opened = Runtime.of(self.folder / file).open(self.folder / file)
-        answers = opened.logits(self._normalise(pixels_NCHW)).float()
+        answers = opened.logits(self.normalise(pixels_NCHW)).float()
         if answers.ndim == 2:
             return answers.softmax(1).numpy()
         classes = torch.arange(answers.shape[1])
@@ -117,7 +117,8 @@ class ExportedModel:
         parity = json.loads(path.read_text())["files"]["model.onnx"]
         return bool(parity["max_difference"] <= max_difference and parity["agreement"] >= min_agreement)
 
-    def _normalise(self, pixels_NCHW: Tensor) -> Tensor:
+    def normalise(self, pixels_NCHW: Tensor) -> Tensor:
+        """Unsigned bytes as the floats that this version was trained with, same shape."""
         shape = (-1, 1, 1)
         mean, std = (torch.tensor(self.manifest["input"][name]).view(shape) for name in ("mean", "std"))
         return (pixels_NCHW.to(torch.float32) / 255 - mean) / std

@@ -1,4 +1,4 @@
-"""Tell people: one webhook call for a run that came late, failed, was refused or cancelled."""
+"""Tell people: one webhook call for a run that came late, failed, was refused or cancelled, and for drift."""
 
 import os
 import time
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from eyas.errors import BadInputError
 from eyas.storage.retry import Retry, TransientError
 
-Event = Literal["late", "failed", "refused", "cancelled", "promoted", "rolled_back"]
+Event = Literal["late", "failed", "refused", "cancelled", "promoted", "rolled_back", "drift"]
 TIMEOUT_SECONDS = 10.0
 ATTEMPTS = 4
 RETRIED_CLIENT_ERRORS = (408, 429)

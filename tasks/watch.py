@@ -1,0 +1,205 @@
+"""Images of the field, window by window: whether they drifted from what a version, or the last run, knows."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
+from eyas.adaptation.drift.drift_reference import FEWEST_IN_WINDOW
+from eyas.data import open_dataset
+from eyas.data.decoding import Preprocessing
+from eyas.deploy.exported_model import ExportedModel
+from eyas.errors import BadInputError, CheckpointError, DataError
+from eyas.networks.architecture_record import read_record
+from eyas.networks.architectures import find_architecture
+from eyas.networks.pruned_architecture import dense_architecture
+from eyas.networks.saved_network import load
+from eyas.operations.notify import Notice
+from eyas.storage.digests import file_sha256
+from tasks.notify import tell
+from tasks.predict import exported_files, list_images
+from tasks.workspace import Workspace
+
+log = logging.getLogger(__name__)
+REFERENCE = "drift_reference.safetensors"
+"""Beside a version's files, where it has one of its own."""
+REFERENCE_IMAGES = 4096
+"""Of the score split, at most."""
+SETTLED_SECONDS = 2.0
+"""A file that was written later may not be whole yet."""
+
+
+@dataclass(frozen=True)
+class WatchedWindow:
+    """What became of one window of images."""
+
+    number: int
+    files: tuple[Path, ...]
+    report: DriftReport
+    unreadable: dict[Path, str] = field(default_factory=dict)
+
+    def line(self) -> str:
+        """All that a person needs to know."""
+        ends = f"{self.files[0].name} to {self.files[-1].name}"
+        advice = f"; {self.report.advice}" if self.report.drift else ""
+        return f"window {self.number} ({ends}): {self.report.sentence}{advice}"
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """A network, what its images are compared with, and how they are read."""
+
+    name: str
+    model: nn.Module
+    exported: ExportedModel
+    reference: DriftReference
+    false_alarm_rate: float
+
+    def look(self, number: int, files: Sequence[Path]) -> WatchedWindow:
+        """Compare a window; images that cannot be read are left out and named.
+
+        Raises:
+            DataError: too few can be read.
+        """
+        channels, size, _ = self.exported.shape
+        read = Preprocessing(channels, size, self.exported.resize)
+        pixels: dict[Path, Tensor] = {}
+        unreadable = {}
+        for file in files:
+            try:
+                pixels[file] = torch.from_numpy(read(file.read_bytes(), file.name).copy())
+            except (DataError, OSError) as error:
+                unreadable[file] = str(error)
+        if len(pixels) < FEWEST_IN_WINDOW:
+            told = "".join(f"; {why}" for why in list(unreadable.values())[:1])
+            msg = f"{len(pixels)} of {len(files)} images can be read{told}: a window needs at least {FEWEST_IN_WINDOW}"
+            raise DataError(msg)
+        images = self.exported.normalise(torch.stack([*pixels.values()]))
+        report = detect_drift(self.model, images, self.reference, false_alarm_rate=self.false_alarm_rate)
+        return WatchedWindow(number, tuple(pixels), report, unreadable)
+
+
+@contextmanager
+def open_watcher(
+    workspace: Workspace, version: str | None, reference: Path | None, *, window: int, false_alarm_rate: float
+) -> Iterator[Watcher]:
+    """The network that a version names, and what its images are compared with.
+
+    That is the reference that was named, else the version's own, else one made of the score split and kept under
+    ``.eyas``.
+
+    Args:
+        workspace: names the registered model, its store, and the last run.
+        version: as for ``eyas predict``.
+        reference: a file that :meth:`DriftReference.save` wrote.
+        window: images per window.
+        false_alarm_rate: how often a clean window may be called drift.
+
+    Raises:
+        BadInputError: there is no such version, or nothing to compare with.
+        CheckpointError: the version is of another architecture than the profile.
+    """
+    with exported_files(workspace, version) as (name, folder):
+        exported, model = ExportedModel.open(folder), _load(workspace, folder)
+        known = _reference(workspace, folder, model, reference, window)
+        if known.image_shape != exported.shape:
+            msg = f"{name} takes images of {exported.shape} (C, H, W), the reference is of {known.image_shape}"
+            raise DataError(msg)
+        yield Watcher(name, model, exported, known, false_alarm_rate)
+
+
+def look_once(watcher: Watcher, folder: Path, window: int) -> Iterator[WatchedWindow]:
+    """All images that are there, in the order of their names, in windows as even as can be.
+
+    Raises:
+        BadInputError: there is none.
+        DataError: too few can be read.
+    """
+    files = list_images([folder])
+    count = max(1, len(files) // window)
+    ends = [len(files) * at // count for at in range(count + 1)]
+    for number, (start, end) in enumerate(pairwise(ends), 1):
+        yield watcher.look(number, files[start:end])
+
+
+def look_on(
+    watcher: Watcher, folder: Path, window: int, seconds: float, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[WatchedWindow]:
+    """Whatever is in a folder and comes into it, as soon as a window is full, in the order it came; without an end."""
+    seen: set[Path] = set()
+    waiting: list[Path] = []
+    number = 0
+    while True:
+        fresh = [file for file in _settled(folder) if file not in seen]
+        seen.update(fresh)
+        waiting += fresh
+        while len(waiting) >= window:
+            number, files, waiting = number + 1, waiting[:window], waiting[window:]
+            try:
+                yield watcher.look(number, files)
+            except DataError as error:  # one bad delivery does not end the watch
+                log.error("window %d: %s", number, error)
+        sleep(seconds)
+
+
+def raise_alarm(workspace: Workspace, window: WatchedWindow, before: DriftReport | None) -> bool:
+    """Tell people where drift begins, and not again as long as it stays; True where somebody took the notice."""
+    if not window.report.drift or (before is not None and before.drift):
+        return False
+    return tell(workspace.params.notify, Notice("drift", "watch", window.line(), workspace.name))
+
+
+def _settled(folder: Path) -> list[Path]:
+    """Images whose files are whole by now, the oldest first."""
+    try:
+        files = list_images([folder])
+    except BadInputError:  # none yet
+        return []
+    times = {file: os.stat(file).st_mtime for file in files}
+    return sorted((file for file in files if time.time() - times[file] >= SETTLED_SECONDS), key=lambda one: times[one])
+
+
+def _load(workspace: Workspace, folder: Path) -> nn.Module:
+    """The network in PyTorch; only the factory that the profile names is called."""
+    record = read_record(folder)
+    dense, section = dense_architecture(record.architecture, record.arguments), workspace.params.baseline
+    named = find_architecture(section.architecture, section.arguments, dense.arguments.get("num_classes", 0))
+    if dense.factory != named.factory:
+        msg = f"the version is built by {dense.factory}, the profile names {named.factory}: give its profile (--params)"
+        raise CheckpointError(msg)
+    return load(folder, allowed=(record.architecture,))
+
+
+def _reference(workspace: Workspace, folder: Path, model: nn.Module, named: Path | None, window: int) -> DriftReference:
+    own = named or folder / REFERENCE
+    if own.exists():
+        return DriftReference.load(own)
+    fetched = workspace.artifacts / "fetch"
+    if not (fetched / "manifest.json").exists():
+        msg = (
+            f"{workspace.name} has no images to compare with: name a reference (--reference), or `{workspace.command}`"
+        )
+        raise BadInputError(msg)
+    digests = [file_sha256(folder / "manifest.json"), file_sha256(fetched / "manifest.json")]
+    kept = workspace.state / "drift" / f"{'-'.join(digest[:16] for digest in digests)}-{window}.safetensors"
+    if kept.exists():
+        return DriftReference.load(kept)
+    dataset = open_dataset(fetched)
+    split = dataset.split("score")
+    images, labelled = dataset.normalise(split.images(REFERENCE_IMAGES)), dataset.task_of("score").labelled
+    one_each = labelled and not dataset.task.answer_shape(dataset.image_shape)
+    labels = split.first_labels(len(images)) if one_each else None
+    reference = DriftReference.of(model, images, labels, window=window)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = kept.with_suffix(f".{os.getpid()}")
+    reference.save(unfinished).replace(kept)
+    log.info("%d images of the score split are the reference, kept in %s", len(images), kept)
+    return reference

@@ -1,0 +1,159 @@
+"""Images of a folder against a registered version: windows in a line each, an alarm where drift begins, refusals."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyas.adaptation.drift import DriftReference
+from eyas.data import open_dataset
+from eyas.errors import BadInputError, CheckpointError, DataError
+from flows import watch_commands
+from tasks import watch
+from tasks.watch import Watcher, look_on, look_once, open_watcher, raise_alarm
+from tests.tasks.registering import Setting, enter
+
+HOW = {"window": 64, "false_alarm_rate": 0.001}
+
+
+def write_images(folder: Path, images_NHW: np.ndarray, first: int = 0) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, image in enumerate(images_NHW, first):
+        Image.fromarray(image).save(folder / f"{number:04d}.png")
+
+
+@pytest.fixture(scope="module")
+def digits(root: Path) -> np.ndarray:
+    """Test images of 8 x 8, unsigned bytes."""
+    return open_dataset(root / "artifacts/fetch").split("test").images()[:128, 0].numpy()
+
+
+def darker(images: np.ndarray) -> np.ndarray:
+    return (images // 3).astype(np.uint8)
+
+
+@pytest.fixture
+def watcher(setting: Setting) -> Iterator[Watcher]:
+    with open_watcher(setting(), "run", None, **HOW) as opened:
+        yield opened
+
+
+def test_clean_images_are_quiet_and_darker_ones_are_told_once(
+    watcher: Watcher, setting: Setting, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "field", np.concatenate([digits[:64], darker(digits)]))
+    (tmp_path / "field/0003.png").write_bytes(b"\x89PNG")
+    windows = list(look_once(watcher, tmp_path / "field", 64))
+    assert [window.report.drift for window in windows] == [False, True, True]
+    assert windows[0].line().startswith("window 1 (0000.png to 0063.png): no drift in 63 images")
+    assert "darker images" in windows[1].line()
+    assert list(windows[0].unreadable) == [tmp_path / "field/0003.png"]
+    told = []
+    monkeypatch.setattr(watch, "tell", lambda params, notice: told.append(notice) or True)
+    before = [None, *(window.report for window in windows)]
+    assert [raise_alarm(setting(), window, last) for window, last in zip(windows, before[:-1], strict=True)] == [
+        False,
+        True,
+        False,
+    ]
+    (notice,) = told
+    assert (notice.event, notice.flow, notice.message) == ("drift", "watch", windows[1].line())
+    assert "drift" in setting().params.notify.events
+
+
+def test_a_version_is_watched_by_a_reference_that_is_made_once(
+    setting: Setting, digits: np.ndarray, tmp_path: Path
+) -> None:
+    workspace = setting()
+    number = enter(workspace).number
+    shutil.rmtree(workspace.state / "drift", ignore_errors=True)
+    for _ in range(2):
+        with open_watcher(workspace, number, None, **HOW) as opened:
+            assert f"version {number}" in opened.name
+        (kept,) = (workspace.state / "drift").iterdir()
+        assert DriftReference.load(kept).image_shape == (1, 8, 8)
+    kept.write_bytes(b"broken")
+    with pytest.raises(DataError, match="is no drift reference"), open_watcher(workspace, number, None, **HOW):
+        pass
+    kept.unlink()
+
+
+def test_windows_come_as_images_do(watcher: Watcher, digits: np.ndarray, tmp_path: Path) -> None:
+    folder, looks = tmp_path / "camera", []
+    folder.mkdir()
+
+    def bring(_: float) -> None:
+        """Eight more than a window; only those are looked at that were written a while ago."""
+        looks.append(len(looks))
+        write_images(folder, digits[:36], 36 * len(looks))
+        for file in folder.iterdir():
+            os.utime(file, (1e9 + int(file.stem), 1e9 + int(file.stem)))
+        write_images(folder, digits[:1], 9000 + len(looks))
+
+    windows = look_on(watcher, folder, 64, 1.0, bring)
+    first, second = next(windows), next(windows)
+    assert (first.number, second.number) == (1, 2)
+    assert [file.stem for file in (first.files[0], first.files[-1], second.files[0])] == ["0036", "0099", "0100"]
+    assert len(looks) == 4
+
+
+def test_a_bad_delivery_does_not_end_the_watch(
+    watcher: Watcher, digits: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_images(tmp_path / "camera", digits[:64], 64)
+    for number in range(64):
+        (tmp_path / f"camera/{number:04d}.png").write_bytes(b"")
+    for file in (tmp_path / "camera").iterdir():
+        os.utime(file, (1e9 + int(file.stem), 1e9 + int(file.stem)))
+    assert next(look_on(watcher, tmp_path / "camera", 64, 1.0, lambda _: None)).number == 2
+    assert "window 1: 0 of 64 images can be read" in caplog.text
+
+
+def test_the_command_tells_each_window_and_ends_with_three(
+    setting: Setting, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(watch_commands, "checked", lambda *_: setting())
+    write_images(tmp_path / "clean", digits[:64])
+    write_images(tmp_path / "dark", darker(digits[:64]))
+    (tmp_path / "out").mkdir()
+    options = {"version": "run", "reference": None, "once": True, "seconds": 1.0, **HOW}
+    assert watch_commands.watch(None, [], None, tmp_path / "clean", out=None, as_json=False, **options) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert f"watches {tmp_path / 'clean'}" in captured.err
+    assert watch_commands.watch(None, [], None, tmp_path / "dark", out=tmp_path / "out", as_json=True, **options) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["window"], told["drift"], told["images"]) == (1, True, 64)
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        *("window-0001.json", "window-0001.png", "window-0001.txt"),
+    ]
+
+
+def test_what_cannot_be_watched_is_refused(
+    setting: Setting, watcher: Watcher, digits: np.ndarray, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "few", digits[:5])
+    with pytest.raises(DataError, match=r"5 of 5 images can be read: a window needs at least 8"):
+        list(look_once(watcher, tmp_path / "few", 64))
+    (tmp_path / "none").mkdir()
+    with pytest.raises(BadInputError, match="holds no image"):
+        list(look_once(watcher, tmp_path / "none", 64))
+    reference = DriftReference(
+        **{**watcher.reference.__dict__, "image_shape": (3, 32, 32)},
+    ).save(tmp_path / "colour.safetensors")
+    with (
+        pytest.raises(DataError, match=r"takes images of \(1, 8, 8\) \(C, H, W\), the reference is of \(3, 32, 32\)"),
+        open_watcher(setting(), "run", reference, **HOW),
+    ):
+        pass
+    workspace = setting()
+    baseline = workspace.params.baseline.model_copy(update={"architecture": "models:other"})
+    params = workspace.params.model_copy(update={"baseline": baseline})
+    other = type(workspace)(workspace.root, workspace.folder, workspace.name, params)
+    with pytest.raises(CheckpointError, match=r"give its profile"), open_watcher(other, "run", None, **HOW):
+        pass
