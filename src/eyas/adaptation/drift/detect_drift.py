@@ -45,17 +45,29 @@ def detect_drift(
         DataError: the images cannot be used, are of another size than the reference's, or the network is another one.
         ParameterError: the rate is none.
     """
-    if not 0 < false_alarm_rate < 1:
-        msg = f"`false_alarm_rate` is {false_alarm_rate:g}: give a share between 0 and 1, as 0.001"
-        raise ParameterError(msg)
     require_images(images, FEWEST_IN_WINDOW)
     if tuple(images.shape[1:]) != reference.image_shape:
         msg = f"`images` are {tuple(images.shape[1:])} (C, H, W), those of the reference {reference.image_shape}"
         raise DataError(msg)
     seen = observe(model, images, reference.layers, batch_size)
+    return compare(seen, reference, false_alarm_rate=false_alarm_rate, seed=seed)
+
+
+def compare(
+    seen: Observation, reference: DriftReference, *, false_alarm_rate: float = 0.001, seed: int = 0
+) -> DriftReport:
+    """:func:`detect_drift` of images that the network has answered already.
+
+    Raises:
+        DataError: another network than the reference's answered.
+        ParameterError: the rate is none.
+    """
+    if not 0 < false_alarm_rate < 1:
+        msg = f"`false_alarm_rate` is {false_alarm_rate:g}: give a share between 0 and 1, as 0.001"
+        raise ParameterError(msg)
     _require_same_network(seen, reference)
     weights = class_weights(reference.predicted, seen.predicted.numpy())
-    tests = len(reference.numbers) + 1
+    tests, images = len(reference.numbers) + 1, len(seen.probabilities)
     numbers = tuple(
         _test_number(name, values, weights, seen.numbers[name].numpy(), (tests, false_alarm_rate))
         for name, values in reference.numbers.items()
@@ -71,15 +83,15 @@ def detect_drift(
         )
         for name, held in reference.layers.items()
     )
-    adapt, advice = expect_help(numbers, layers, balance, len(images))
+    adapt, advice = expect_help(numbers, layers, balance, images)
     smallest = min(balance.p_value, *(one.p_value for one in numbers))
-    told = f"no drift in {len(images)} images: the smallest of {tests} p-values is {smallest:.2g}"
+    told = f"no drift in {images} images: the smallest of {tests} p-values is {smallest:.2g}"
     if changes:
-        told = f"drift in {len(images)} images: {', '.join(changes)} (p {_bounded(smallest)})"
+        told = f"drift in {images} images: {', '.join(changes)} (p {_bounded(smallest)})"
     return DriftReport(
         sentence=told,
         drift=bool(changes),
-        images=len(images),
+        images=images,
         changes=changes,
         adapt=adapt,
         advice=advice,

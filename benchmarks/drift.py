@@ -1,0 +1,326 @@
+"""Drift and the revert rule, measured: false alarms, power, and what the rule keeps of the gain and spares of the harm.
+
+    python -m benchmarks.drift --baseline artifacts/baseline --fetch artifacts/fetch --part alarms power rule [--report]
+
+CIFAR-10 test images: the first half is the reference and the canary, the second the field. Every measurement is a line
+of ``results/drift.jsonl``; what is there is not measured again. ``--report`` writes the tables of what is there. On one
+idle core alarms take two minutes, power two, the rule some ten.
+"""
+
+import argparse
+import itertools
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import eyas
+from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from benchmarks.corruptions import CORRUPTIONS, corrupt
+from eyas.adaptation.adapters import Adapter
+from eyas.adaptation.drift import DriftReference
+from eyas.adaptation.drift.detect_drift import compare
+from eyas.adaptation.drift.layer_moments import held_moments
+from eyas.adaptation.drift.observation import Observation, observe
+from eyas.adaptation.revert_rule import judge
+from eyas.data import Dataset, open_dataset
+from eyas.networks.saved_network import load_network
+
+ROWS = RESULTS / "drift.jsonl"
+KEY = ("part", "reference", "what", "severity", "stream", "adapter", "images", "block")
+HALF, CANARY, ADAPTED, JUDGED, ANSWERED = 5000, 200, 256, 128, 400
+WINDOWS, BLOCK, SIZES = 1000, 100, (64, 128, 256)
+SEVERITIES = (1, 3, 5)
+ADAPTERS: dict[str, Any] = {"ada_bn": "ada_bn", "alpha_bn": "alpha_bn", "tent": {"kind": "tent", "loss": "entropy"}}
+STREAMS = {"one class": (3,), "two classes": (1, 8)}
+STREAMED = (("clean", 0), ("gaussian_noise", 3), ("defocus_blur", 5), ("contrast", 3), ("jpeg_compression", 3))
+POINTS = 100.0
+
+
+@dataclass
+class Setting:
+    """The network, its images as bytes, and the clean ones as it read them."""
+
+    model: nn.Module
+    dataset: Dataset
+    corrupted: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+
+    @cached_property
+    def pixels(self) -> Tensor:
+        """All test images, unsigned bytes."""
+        return self.dataset.split("test").images()
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Theirs."""
+        return self.dataset.split("test").labels
+
+    def images(self, what: str, severity: int, chosen: Tensor) -> Tensor:
+        """Normalised images of one condition."""
+        pixels = self.pixels[chosen]
+        if what != "clean":
+            names = list(CORRUPTIONS) if what == "mixed" else [what]
+            arrays = np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+            for number, name in enumerate(names):
+                arrays[number :: len(names)] = corrupt(arrays[number :: len(names)], name, severity)
+            pixels = torch.from_numpy(arrays).permute(0, 3, 1, 2)
+        return self.dataset.normalise(pixels.contiguous())
+
+    @cached_property
+    def reference(self) -> DriftReference:
+        """Of test images, which no training has seen."""
+        half = torch.arange(HALF)
+        return DriftReference.of(self.model, self.images("clean", 0, half), self.labels[:HALF])
+
+    @cached_property
+    def training_reference(self) -> DriftReference:
+        """Of images that the network was trained on: what not to do."""
+        split = self.dataset.split("train")
+        return DriftReference.of(self.model, self.dataset.normalise(split.images(HALF)), split.labels[:HALF])
+
+    @cached_property
+    def canary(self) -> tuple[Tensor, Tensor]:
+        """Clean images and their labels."""
+        return self.images("clean", 0, torch.arange(CANARY)), self.labels[:CANARY]
+
+    @cached_property
+    def clean(self) -> Observation:
+        """The field's images as they are."""
+        return observe(self.model, self.images("clean", 0, torch.arange(HALF, 2 * HALF)), held_moments(self.model))
+
+
+def main() -> None:
+    """Measure what is asked for and not there yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("baseline", "fetch"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--part", nargs="*", choices=PARTS, default=[])
+    parser.add_argument("--report", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.part:
+        setting = Setting(load_network(arguments.baseline).model, open_dataset(arguments.fetch))
+        finished = {key_of(row) for row in read_rows(ROWS)}
+        for part in arguments.part:
+            for row in PARTS[part](setting, lambda **key: key_of(key) in finished):
+                append_row(ROWS, row)
+    if arguments.report:
+        report(read_rows(ROWS))
+
+
+def key_of(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes a measurement."""
+    return tuple(row.get(name) for name in KEY)
+
+
+Known = Callable[..., bool]
+
+
+def alarms(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
+    """Windows of clean images, drawn anew each time."""
+    for name, size in (*(("test", size) for size in SIZES), ("train", 128)):
+        reference = setting.reference if name == "test" else setting.training_reference
+        for block in range(WINDOWS // BLOCK):
+            key = {"part": "alarms", "reference": name, "images": size, "block": block}
+            if known(**key):
+                continue
+            told, random = [], np.random.default_rng([size, block])
+            for _ in range(BLOCK):
+                seen = chosen(setting.clean, random.choice(HALF, size, replace=False))
+                told.append(compare(seen, reference).changes)
+            yield {**key, "windows": BLOCK, "alarms": sum(map(bool, told)), "told": list(filter(None, told))}
+
+
+def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
+    """Windows of corrupted images, five of 128 and ten of 64."""
+    for what, severity in itertools.product(CORRUPTIONS, SEVERITIES):
+        keys = [{"part": "power", "what": what, "severity": severity, "images": size} for size in (64, 128)]
+        if all(known(**key) for key in keys):
+            continue
+        places = torch.arange(HALF, HALF + 640)
+        whole = observe(setting.model, setting.images(what, severity, places), setting.reference.layers)
+        for key in keys:
+            size = key["images"]
+            seen = [chosen(whole, np.arange(start, start + size)) for start in range(0, 640, size)]
+            reports = [compare(one, setting.reference) for one in seen]
+            words = Counter(word for one in reports for word in one.changes[:1])
+            yield {
+                **key,
+                "windows": len(reports),
+                "drifted": sum(one.drift for one in reports),
+                "words": dict(words.most_common()),
+                "all_words": dict(Counter(word for one in reports for word in one.changes).most_common()),
+                "adapt": sum(one.adapt for one in reports),
+            }
+
+
+def chosen(seen: Observation, places: np.ndarray[Any, np.dtype[np.int64]]) -> Observation:
+    """Some of the images that were seen; the layers' statistics stay those of all."""
+    numbers = {name: values[places] for name, values in seen.numbers.items()}
+    return replace(seen, numbers=numbers, probabilities=seen.probabilities[places])
+
+
+def rule(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
+    """Adapters on 256 images, judged on 128 others, answered on 400 more; also when the field is clean again."""
+    shuffled = [(what, severity, "shuffled") for severity in SEVERITIES for what in CORRUPTIONS]
+    shuffled += [("clean", 0, "shuffled"), ("mixed", 3, "shuffled")]
+    streamed = [(what, severity, stream) for what, severity in STREAMED for stream in STREAMS]
+    for what, severity, stream in (*streamed, *shuffled):
+        names = [name for name in ADAPTERS if not known(**rule_key(what, severity, stream, name))]
+        if not names:
+            continue
+        places = torch.arange(HALF, 2 * HALF)
+        if stream in STREAMS:
+            places = places[torch.isin(setting.labels[places], torch.tensor(STREAMS[stream]))]
+        _, judged, answered = cut(places[: ADAPTED + JUDGED + ANSWERED])
+        parts = cut(setting.images(what, severity, places[: ADAPTED + JUDGED + ANSWERED]))
+        labels = setting.labels
+        before = accuracy(setting.model, parts[2], labels[answered])
+        advice = compare(observe(setting.model, parts[0], setting.reference.layers), setting.reference)
+        for name in names:
+            network = eyas.adapt(setting.model, parts[0], Adapter.parse(ADAPTERS[name]))
+            verdict = judge(setting.model, network, parts[1], setting.canary)
+            labelled = judge(setting.model, network, parts[1], setting.canary, labels[judged])
+            row = {
+                "keep": verdict.keep,
+                "failed": [one.name for one in verdict.reasons if not one.holds],
+                "reasons": {one.name: one.text for one in verdict.reasons},
+                "keep_by_labels": labelled.keep,
+                "advice": advice.adapt,
+                "before": before,
+                "after": accuracy(network, parts[2], labels[answered]),
+            }
+            if severity == max(SEVERITIES):
+                clean = [setting.images("clean", 0, some) for some in (judged, answered)]
+                row["clean_again"] = {
+                    "keep": judge(setting.model, network, clean[0], setting.canary).keep,
+                    "before": accuracy(setting.model, clean[1], labels[answered]),
+                    "after": accuracy(network, clean[1], labels[answered]),
+                }
+            yield {**rule_key(what, severity, stream, name), **row}
+
+
+def cut(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is adapted to, judged on, and answered."""
+    return values[:ADAPTED], values[ADAPTED : ADAPTED + JUDGED], values[ADAPTED + JUDGED :]
+
+
+def rule_key(what: str, severity: int, stream: str, adapter: str) -> dict[str, Any]:
+    """Of a row of the rule's."""
+    return {"part": "rule", "what": what, "severity": severity, "stream": stream, "adapter": adapter}
+
+
+@torch.inference_mode()
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Top-1."""
+    answers = torch.cat([model(batch).argmax(1) for batch in images.split(64)])
+    return float((answers == labels).double().mean())
+
+
+PARTS = {"alarms": alarms, "power": power, "rule": rule}
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """The tables of what is there."""
+    parts = {part: [row for row in rows if row["part"] == part] for part in PARTS}
+    body = [
+        *("## False alarms\n", alarm_table(parts["alarms"])),
+        *("\n## Power\n", power_table(parts["power"])),
+        *("\n## The revert rule\n", rule_table(parts["rule"])),
+    ]
+    publish("drift", "Drift, its false alarms, and the rule that takes an adaptation back", NOTES, "\n".join(body))
+
+
+NOTES = (
+    "ResNet-20 on the JPEG copies of CIFAR-10; the first 5,000 test images are the reference (train: 5,000 training "
+    "images instead), windows come from the other 5,000; allowed false alarms 0.1 % of the windows",
+    "power: share of ten windows of 64 and five of 128 images that are called drift; the word is the first one told, "
+    "most often",
+    "rule: adapters follow 256 images, the rule judges on 128 others, accuracy is that of 400 more, in points; its "
+    "standard error is about 2 for one condition",
+    "harm: conditions with more than one point less than no adaptation; best: by the adapter that labels would choose",
+)
+
+
+def alarm_table(rows: list[dict[str, Any]]) -> str:
+    """A line per reference and size."""
+    body = []
+    for name, size in dict.fromkeys((row["reference"], row["images"]) for row in rows):
+        own = [row for row in rows if (row["reference"], row["images"]) == (name, size)]
+        windows, count = (sum(row[what] for row in own) for what in ("windows", "alarms"))
+        body.append((name, size, windows, count, f"{POINTS * count / windows:.1f}"))
+    return table(("reference", "images", "windows", "alarms", "rate (%)"), body)
+
+
+def power_table(rows: list[dict[str, Any]]) -> str:
+    """Detected share by severity and size, and the word."""
+    shares = {(row["what"], row["severity"], row["images"]): row["drifted"] / row["windows"] for row in rows}
+    words = {(row["what"], row["severity"], row["images"]): next(iter(row["words"]), "") for row in rows}
+    columns = list(itertools.product(SEVERITIES, (64, 128)))
+    body = [
+        (what, *(f"{POINTS * shares[what, *column]:.0f}" for column in columns if (what, *column) in shares),
+         words.get((what, 5, 128), ""))
+        for what in dict.fromkeys(row["what"] for row in rows)
+    ]  # fmt: skip
+    header = ("corruption", *(f"severity {severity}, {size} images" for severity, size in columns), "called")
+    return table(header, body)
+
+
+def rule_table(rows: list[dict[str, Any]]) -> str:
+    """What each adapter gains without the rule and with it, and how often it harms."""
+    body = []
+    for stream in dict.fromkeys(row["stream"] for row in rows):
+        own = [row for row in rows if row["stream"] == stream]
+        best: dict[tuple[str, int], float] = {}
+        for row in own:
+            place = row["what"], row["severity"]
+            best[place] = max(best.get(place, 0.0), gain(row))
+        for adapter in dict.fromkeys(row["adapter"] for row in own):
+            mine = [row for row in own if row["adapter"] == adapter]
+            kept = [gain(row) if row["keep"] else 0.0 for row in mine]
+            body.append(
+                (stream, adapter, len(mine), mean(gain(row) for row in mine), mean(best.values()),
+                 mean(kept), sum(row["keep"] for row in mine), harms(map(gain, mine)), harms(kept), f"{min(kept):+.1f}")
+            )  # fmt: skip
+    header = ("stream", "adapter", "conditions", "gain", "best", "gain by the rule", "kept", "harm", "harm by the rule",
+              "worst by the rule")  # fmt: skip
+    return f"{table(header, body)}\n\n{clean_again(rows)}"
+
+
+def clean_again(rows: list[dict[str, Any]]) -> str:
+    """What becomes of adaptations when the field is clean again."""
+    body = []
+    for adapter in dict.fromkeys(row["adapter"] for row in rows):
+        own = [row["clean_again"] for row in rows if row["adapter"] == adapter and "clean_again" in row]
+        gains = [POINTS * (one["after"] - one["before"]) for one in own]
+        kept = [value for one, value in zip(own, gains, strict=True) if one["keep"]]
+        worst = f"{min(kept):+.1f}" if kept else "none kept"
+        body.append((adapter, len(own), mean(gains), sum(not one["keep"] for one in own), worst))
+    return table(("adapter, clean again", "conditions", "gain", "reverted", "worst that is kept"), body)
+
+
+def gain(row: dict[str, Any]) -> float:
+    """In points."""
+    return POINTS * float(row["after"] - row["before"])
+
+
+def harms(gains: Any) -> int:
+    """How many lose more than a point."""
+    return sum(value < -1 for value in gains)
+
+
+def mean(values: Any) -> str:
+    """Signed, of some."""
+    listed = list(values)
+    return f"{sum(listed) / max(len(listed), 1):+.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
