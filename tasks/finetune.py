@@ -80,7 +80,7 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
         _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
     _save(artifacts / "finetune", winner.model, space, plan, dense)
-    write_history(winner.result.history, artifacts / "finetune" / "history.csv", best.measure)
+    write_history(winner.history, artifacts / "finetune" / "history.csv", best.measure)
     write_answers(artifacts / "finetune" / ANSWERS, data.split("test"), tests)
     for folder in folders:
         EpochStore(folder).clear()
@@ -92,6 +92,7 @@ def _metrics(winner: Finetuned, dense_test: Evaluation, cost: Cost) -> dict[str,
         **winner.accuracies,
         "test_images": winner.test.images,
         **_paired("test", dense_test, winner.test),
+        **_paired("finetuning", winner.test_before, winner.test),
         "score_images": winner.before.images,
         **_paired("score", winner.before, winner.result.best),
         **({"refitted_layers": len(winner.refitted.layers)} if winner.refitted else {}),

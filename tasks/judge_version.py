@@ -10,19 +10,22 @@ from torch import Tensor
 from eyas.config import ExportParams
 from eyas.data import Split, open_dataset
 from eyas.data.held_out import HeldOutImages
+from eyas.data.manifest import MANIFEST
 from eyas.deploy import latency
 from eyas.deploy.exported_model import ExportedModel
-from eyas.errors import EyasError
+from eyas.errors import BadInputError, EyasError
 from eyas.operations.gate import Gate
 from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
 from tasks.dvc_lock import require_as_written
+from tasks.profile_name import DEFAULT, workspace_folder
 from tasks.recorded_gates import as_recorded
 from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
 
+FETCHED = Path("artifacts", "fetch")
 Networks = dict[str, tuple[ExportedModel, str]]
 """By role (candidate, dense, champion): the version's files, and which ONNX file of them."""
 
@@ -33,15 +36,17 @@ def judge_version(
     """Evaluate and judge; changes nothing.
 
     Raises:
+        BadInputError: there are no test images here to judge it on.
         ChecksumError: the test images or their labels are not what ``fetch`` wrote.
     """
-    require_as_written(workspace.folder, "fetch")
+    folder = folder_with_images(workspace, version)
+    require_as_written(folder, "fetch")
     settings = workspace.params.export
     with tempfile.TemporaryDirectory() as scratch:
         candidate = download_export(store, version, Path(scratch))
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
         special = never_rolled_back(version)
-        fetched = workspace.artifacts / "fetch"
+        fetched = folder / FETCHED
         dataset = open_dataset(fetched)
         test, labelled = dataset.split("test"), dataset.task_of("test").labelled
         if champion is not None:
@@ -75,7 +80,26 @@ def judge_version(
         taken_as_is=version.metrics.get("baseline.epochs") == 0,
     )
     number = champion.number if champion else None
-    return PromotionDecision(version.name, version.number, number, (*special, *gates), numbers, force)
+    judged_on = "" if folder == workspace.folder else version.tags["eyas.profile"]
+    return PromotionDecision(
+        version.name, version.number, number, (*special, *gates), numbers, force, judged_on=judged_on
+    )
+
+
+def folder_with_images(workspace: Workspace, version: Version) -> Path:
+    """Of the workspace whose test images decide: its own or, where that fetched none, that of the version's run.
+
+    Raises:
+        BadInputError: neither has any.
+    """
+    root, made_by = workspace.root, version.tags.get("eyas.profile", DEFAULT)
+    folders = (workspace.folder, root if made_by == DEFAULT else workspace_folder(root, made_by))
+    folder = next((one for one in folders if (one / FETCHED / MANIFEST).exists()), None)
+    if folder is None:
+        command = version.tags.get("eyas.command", "eyas run")
+        msg = f"there are no test images here to judge {version} on: repeat the run that made it, {command}"
+        raise BadInputError(msg)
+    return folder
 
 
 def download_export(store: MlflowStore, version: Version, scratch: Path) -> ExportedModel:

@@ -20,7 +20,7 @@ from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import held_out_losses, loss_scorer
 from eyas.scoring.scorers import Scorer
-from eyas.training import Evaluation, TrainingResult, choose_length
+from eyas.training import EpochRecord, Evaluation, TrainingResult, choose_length
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks.criterion_data import criterion_data
@@ -40,6 +40,16 @@ class Finetuned:
     """Recalibrated, on the score split."""
     result: TrainingResult
     test: Evaluation
+    test_before: Evaluation
+    """Recalibrated, on the test split; of an untrained network what :attr:`test` is."""
+    in_cuts: bool
+    """It was pruned further while it was trained."""
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """Every epoch, and before the first what it began with, unless channels went in between."""
+        epochs = self.result.history
+        return (EpochRecord.before_training(self.before), *epochs) if epochs and not self.in_cuts else epochs
 
     @property
     def accuracies(self) -> dict[str, float]:
@@ -47,6 +57,7 @@ class Finetuned:
         return {
             **self.before.metrics("recalibrated_score"),
             **self.result.best.metrics("score"),
+            **self.test_before.metrics("recalibrated_test"),
             **self.test.metrics("test"),
             "best_epoch": self.result.best_epoch,
         }
@@ -87,7 +98,11 @@ class PrunedTraining:
                 *(before.words, before.value, result.best.value),
             )
             small, refitted, result = start, of_start, replace(result, best_epoch=0, best=before)
-        return Finetuned(small, refitted, before, result, self.data.evaluate(small, "test", self.dense.output))
+        test = self.data.evaluate(small, "test", self.dense.output)
+        test_before = self.data.evaluate(start, "test", self.dense.output) if result.best_epoch else test
+        gradual = self.params.finetune.gradual
+        in_cuts = gradual is not None and gradual.cuts > 1
+        return Finetuned(small, refitted, before, result, test, test_before, in_cuts)
 
     def _train(
         self, small: nn.Module, plan: PruningPlan, folder: Path, progress: Progress, span: range | None = None

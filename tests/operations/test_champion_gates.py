@@ -79,7 +79,7 @@ def test_the_margin_by_hand() -> None:
     assert gate.value == pytest.approx(-15 / 2002 - math.sqrt(16 - 225 / 2002) / 2002)
     assert gate.reason == (
         "gain over the champion −0.75 points (0 gained, 15 lost of 2,000 test images), at worst −0.948 (1 standard "
-        "error lower): needs at least −1"
+        "error lower): needs at least −1 points"
     )
     assert refusals(network(15, share=SMALL), standard_errors=1.64) == {"not_worse"}
     assert refusals(network(15, share=SMALL), standard_errors=1.64, margin=0.02) == set()
@@ -158,6 +158,7 @@ def test_a_refusal_says_why_it_is_neither_better_nor_smaller() -> None:
     assert "gain over the champion −5 points (0 gained, 100 lost of 2,000 test images)" in gate.reason
     assert "nor is it smaller: has 99.5% of the champion's bytes and 99.5% of the champion's MACs: needs" in gate.reason
     assert "would" not in gate.reason  # no number of images makes a loss a gain
+    assert gate.reason.endswith("(promote.preset)")
 
 
 @pytest.mark.parametrize("params", [PromoteParams(), PromoteParams(preset="not_worse_and_smaller")])
@@ -170,7 +171,7 @@ def test_a_refusal_for_want_of_images_says_how_many_and_which_margin_would_do(pa
     (gate, *_) = (gate for gate in gates_against(params, candidate, champion) if not gate.passed)
     assert gate.reason == (
         "gain over the champion −0.2 points (16 gained, 17 lost of 500 test images), at worst −1.36 (1 standard error "
-        "lower): needs at least −1, misses it by 0.36; at these rates about 1,100 test images would decide; "
+        "lower): needs at least −1 points, misses it by 0.36; at these rates about 1,100 test images would decide; "
         "promote.margin=0.014 would allow it"
     )
     assert len(gate.reason.split()) < 45

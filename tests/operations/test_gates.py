@@ -169,8 +169,23 @@ def decide(*, forced: str = "", wrong: int = 30) -> PromotionDecision:
 def test_decision_says_which_gate_refused_and_why() -> None:
     decision = decide()
     assert (decision.outcome, decision.promoted) == ("refused", False)
-    assert "loss of accuracy against the dense network 0.13: allowed at most 0.05" in decision.message
+    words = "loss of accuracy against the dense network 13 points: allowed at most 5 points (promote.max_drop)"
+    assert words in decision.message
     assert decision.as_dict()["numbers"]["accuracy"] == pytest.approx(0.85)
+
+
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [
+        ({"min_accuracy": 0.9}, "test accuracy 85 %: needs at least 90 % (promote.min_accuracy)"),
+        ({"max_latency": 0.5}, "median latency 1.25 ms: allowed at most 0.5 ms (promote.max_latency)"),
+        ({"max_bytes": 9_000}, "size of the file 12,000 bytes: allowed at most 9,000 bytes (promote.max_bytes)"),
+    ],
+)
+def test_each_refusal_has_its_unit_and_the_field_to_change(limit: dict[str, float], words: str) -> None:
+    candidate = replace(answering(range(30), latency=1.25), bytes=12_000)
+    gates, _ = judge(OPEN.model_copy(update=limit), candidate, dense=DENSE, champion=None, parity=True)
+    assert [gate.reason for gate in gates if not gate.passed] == [words]
 
 
 def test_a_dry_run_does_not_claim_to_have_decided() -> None:

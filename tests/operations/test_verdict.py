@@ -237,6 +237,58 @@ def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
     assert names(replace(GOOD, recalibration=None)) == set()
 
 
+BROKEN = replace(
+    GOOD,
+    test=PairedCounts(150, 2, 17),
+    finetuning=replace(
+        training(accuracies=(0.5, 0.38, 0.88, 0.87), images=95), start=0.8, learning_rate=0.00625, best_epoch=3
+    ),
+    recalibration=PairedCounts(95, 10, 2),
+    recalibrated_accuracy=0.8,
+    tuning=PairedCounts(150, 9, 9),
+)
+"""448 training images: from 80 to 38 and to 88 % on the score images, and on the test images what it was before."""
+
+
+def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_set() -> None:
+    (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "broken_first"]
+    assert "accuracy on the score images fell from 80.00% to 38.00% in epoch 2" in remark.words
+    assert remark.advice == "set finetune.recipe.learning_rate to 0.002 (it rose to 0.00625)"
+    unknown = replace(BROKEN, finetuning=replace(BROKEN.finetuning, learning_rate=math.nan))  # type: ignore[type-var]
+    (remark,) = [one for one in reach_verdict(unknown).remarks if one.name == "broken_first"]
+    assert remark.advice == "lower finetune.recipe.learning_rate"
+
+
+def test_a_score_that_rose_without_the_test_is_told_with_both() -> None:
+    (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "no_gain_on_test"]
+    assert "from 80.00% to 88.42%" in remark.words
+    assert "on the test images it brought nothing sure (9 gained, 9 lost of 150 test images)" in remark.words
+    assert "finetune.epochs to 0" in remark.advice
+
+
+WITHOUT_GAIN = {"broken_first", "no_gain_on_test"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, WITHOUT_GAIN),
+        ({"tuning": PairedCounts(150, 30, 9)}, set()),  # the test images surely gained: a fall on the way is no fault
+        ({"tuning": None}, set()),
+        ({"test": PairedCounts(2000, 10, 10)}, set()),  # the accuracy held
+        ({"not_comparable": "the checkpoint may have seen the test images"}, set()),
+        ({"recalibration": PairedCounts(95, 4, 2)}, {"broken_first"}),  # a rise by chance
+        ({"finetuning": replace(LONG, start=0.89)}, {"no_gain_on_test"}),  # less than a tenth below
+        ({"finetuning": replace(LONG, start=0.92, score_images=50)}, {"no_gain_on_test"}),  # by chance
+        ({"finetuning": LONG}, {"no_gain_on_test"}),  # it is not known what training began with
+    ],
+)
+def test_training_that_brought_something_is_not_held_to_its_first_epochs(
+    change: dict[str, object], told: set[str]
+) -> None:
+    assert names(replace(BROKEN, **change)) & WITHOUT_GAIN == told  # type: ignore[arg-type]
+
+
 def test_a_dense_network_that_was_hardly_trained_makes_no_success() -> None:
     facts = replace(GOOD, test=PairedCounts(2000, 300, 10), dense_training=training(45))
     (remark,) = reach_verdict(facts).remarks

@@ -16,6 +16,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.recovery.base import Recovery
 from eyas.recovery.dense_targets import DenseTargets
 from eyas.recovery.least_squares import LeastSquares
+from eyas.recovery.refit import undone_words
 from tests.pruning.networks import (
     Bottleneck,
     CifarResNet,
@@ -251,7 +252,11 @@ def test_what_leads_the_answers_away_is_undone(
     assert set(report.left.values()) == {"undone: the answers were led away from the dense network's"}
     assert report.error_after == pytest.approx(report.error_before, rel=1e-4)
     assert all(torch.equal(before[name], weight) for name, weight in small.named_parameters())
-    assert "the refit is undone" in caplog.text
+    (message,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert message.startswith(undone_words(report.undone))
+    assert "give more calibration images (64 or more), or refit nothing" in message
+    assert {f"{name}.weight" for name in report.undone} == set(report.left)
+    assert undone_words(["a", "b", "c", "d", "e"]).startswith("the refit of a, b, c and 2 more is undone: ")
 
 
 def test_a_layer_used_twice_is_fitted_to_both_calls_at_once() -> None:

@@ -1,6 +1,7 @@
 """The error table: what single groups do to the answers, held against networks pruned and run by hand."""
 
 import copy
+import logging
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import eyas
 from eyas.errors import DataError, ParameterError
 from eyas.pruning.criteria import Criterion
+from eyas.recovery.least_squares import LeastSquares
 from eyas.sampling.budget import Budget
 from eyas.sampling.error_table import ErrorTable, measure_errors
 from eyas.sampling.placement import Placement
@@ -49,6 +51,16 @@ def test_it_holds_the_distance_of_answers_by_group_and_width(scene):
         for width, told in zip(widths[:-1], errors[:-1], strict=True):
             assert told == pytest.approx(error(scene, {group.name: width}), rel=1e-3)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_refits_that_were_undone_are_told_once_with_their_layers(scene, monkeypatch, caplog):
+    model, space, planner, images = scene
+    monkeypatch.setattr(LeastSquares, "__call__", lambda self, layer: -0.9 * layer.weight)
+    measure_errors(model, space, planner, images[:32], levels=3, refitted=True)
+    (message,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    assert message.startswith("the refit of ")
+    assert "is undone in some of the networks that the error table is measured on" in message
+    assert "more calibration images" in message
 
 
 def test_errors_of_several_groups_are_nearly_their_sum(scene):

@@ -68,7 +68,10 @@ def test_the_winner_is_trained_and_loads_again(artifacts):
     dense = load_network(artifacts / "baseline").model
     assert metrics["params"] < sum(parameter.numel() for parameter in dense.parameters()) / 2
     with (artifacts / "finetune/history.csv").open() as file:
-        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2", "3"]
+    assert float(rows[0]["score_accuracy"]) == metrics["recalibrated_score_accuracy"]
+    assert (rows[0]["train_loss"], rows[0]["learning_rate"]) == ("", "")
 
 
 def test_images_that_only_one_network_answers_right_are_counted(artifacts):
@@ -87,6 +90,10 @@ def test_images_that_only_one_network_answers_right_are_counted(artifacts):
     assert metrics["test_gained"] == len(right["pruned"] - right["dense"]) > 0
     assert metrics["test_lost"] == len(right["dense"] - right["pruned"]) > 0
     assert kept.labels.tolist() == part.labels.tolist()
+    gained = metrics["finetuning_gained"] - metrics["finetuning_lost"]
+    difference = metrics["test_accuracy"] - metrics["recalibrated_test_accuracy"]
+    assert gained / metrics["test_images"] == pytest.approx(difference)
+    assert difference != 0
     gained = metrics["score_gained"] - metrics["score_lost"]
     difference = metrics["score_accuracy"] - metrics["recalibrated_score_accuracy"]
     assert gained / metrics["score_images"] == pytest.approx(difference)
@@ -113,7 +120,8 @@ def test_a_training_that_only_harms_leaves_the_network_as_it_was(artifacts, grad
     assert metrics["best_epoch"] == 0
     assert metrics["epochs"] == 2
     assert metrics["score_accuracy"] == metrics["recalibrated_score_accuracy"]
-    assert metrics["test_accuracy"] == untrained["test_accuracy"]
+    assert metrics["test_accuracy"] == metrics["recalibrated_test_accuracy"] == untrained["test_accuracy"]
+    assert untrained["recalibrated_test_accuracy"] == untrained["test_accuracy"]
     assert metrics["score_gained"] == metrics["score_lost"] == 0
     (warning,) = [message for message in caplog.messages if "no epoch is better" in message]
     assert "lower finetune.recipe.learning_rate" in warning

@@ -111,6 +111,27 @@ def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, sp
     assert aliases(workspace)["champion"] == "2"
 
 
+def test_a_version_of_another_profile_is_judged_on_the_images_of_the_run_that_made_it(
+    setting: Setting, root: Path
+) -> None:
+    made = setting()
+    made = replace(made, folder=root / "workspaces" / "mine+seed=1", name="mine+seed=1")
+    shutil.copytree(root / "artifacts", made.artifacts)
+    for name in ("dvc.lock", "dvc.yaml"):
+        shutil.copy(root / name, made.folder)
+    enter(made)
+    asked = replace(made, folder=root / "workspaces" / "mine", name="mine")
+    asked.folder.mkdir()
+    decision = promote(asked, number="1", dry_run=True)
+    assert decision.message == (
+        f"{asked.params.register_.model} version 1 would be promoted (no champion yet), judged on the test images of "
+        "mine+seed=1: every gate held"
+    )
+    shutil.rmtree(made.artifacts / "fetch")
+    with pytest.raises(BadInputError, match=r"no test images here to judge .* repeat the run that made it, eyas run"):
+        promote(asked, number="1", dry_run=True)
+
+
 def write_input(workspace: Workspace, **changes: object) -> None:
     """Let the exported network say something else of the images that it takes; "unknown" leaves a field out."""
     file = workspace.artifacts / "export/manifest.json"

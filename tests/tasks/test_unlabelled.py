@@ -174,7 +174,7 @@ def test_the_bundle_verifies_and_calls_classes_by_numbers(root: Path) -> None:
 def test_gates_hold_agreement_against_its_limit(root: Path, source: Path) -> None:
     reached = metrics_of(root / "artifacts")["finetune.test_agreement"]
     enter(workspace(root, source))
-    with pytest.raises(RefusedError, match=r"agreement with the dense network 0\.\d+: needs at least 1"):
+    with pytest.raises(RefusedError, match=r"dense network [\d.]+ %: needs at least 100 % \(promote\.min_agreement\)"):
         promote(workspace(root, source, min_agreement=1.0))
     with pytest.raises(RefusedError, match="accuracy is not known without labels"):
         promote(workspace(root, source, min_agreement=None, min_accuracy=0.1))

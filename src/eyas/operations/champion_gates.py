@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
-from eyas.operations.gate import Gate, at_most, not_above
+from eyas.operations.gate import Gate, at_most, not_above, percent
 from eyas.operations.measured_network import MIN_SAVING, MeasuredNetwork, churn, compare_answers
 from eyas.operations.paired_counts import about
 from eyas.operations.paired_difference import PairedDifference
@@ -14,11 +14,19 @@ from eyas.operations.promote_params import Preset, PromoteParams
 def gates_against(params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork) -> Iterator[Gate]:
     """Every gate that needs a champion."""
     if params.max_churn is not None:
-        yield at_most("churn", churn(candidate, champion), params.max_churn, "share of changed answers")
+        changed = churn(candidate, champion)
+        words = "share of answers that are not the champion's"
+        yield at_most("churn", changed, params.max_churn, words, field="max_churn", shown=percent)
     if params.min_gain is not None:
-        yield _gain(params, candidate, champion, params.min_gain)
+        yield _told(_gain(params, candidate, champion, params.min_gain), "min_gain")
     if params.rule is not None:
-        yield from _preset(params.rule, params, candidate, champion)
+        yield from (_told(gate, "preset") for gate in _preset(params.rule, params, candidate, champion))
+
+
+def _told(gate: Gate, field: str) -> Gate:
+    """With the field to change, where it did not hold and names none."""
+    silent = gate.passed or "promote." in gate.reason
+    return gate if silent else replace(gate, reason=f"{gate.reason} (promote.{field})")
 
 
 def _preset(
@@ -70,7 +78,7 @@ def _at_worst(params: PromoteParams, counts: PairedDifference, least: float) -> 
     low, errors = gain_at_worst(params, counts), params.standard_errors
     text = (
         f"gain over the champion {_points(counts.difference)} points ({counts.words}), at worst {_points(low)} "
-        f"({errors:g} standard error{'' if errors == 1 else 's'} lower): needs at least {_points(least)}"
+        f"({errors:g} standard error{'' if errors == 1 else 's'} lower): needs at least {_points(least)} points"
     )
     if not not_above(least, low):
         text += f", misses it by {100 * (least - low):.2g}"

@@ -1,6 +1,7 @@
 """One rule of a promotion: its value, its limit, whether it held, and in which words."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -15,18 +16,35 @@ class Gate:
     reason: str
 
 
-def at_least(name: str, value: float, limit: float, words: str) -> Gate:
-    """A rule that a value must reach."""
-    return Gate(
-        name, float(value), float(limit), not_above(limit, value), f"{words} {value:.4g}: needs at least {limit:g}"
-    )
+def at_least(name: str, value: float, limit: float, words: str, *, field: str, shown: Callable[[float], str]) -> Gate:
+    """A rule that a value must reach.
+
+    Args:
+        name: of the gate.
+        value: what was measured.
+        limit: what is asked for.
+        words: what was measured, in words.
+        field: of the section ``promote``, which sets the limit.
+        shown: a value with its unit.
+    """
+    reason = f"{words} {shown(value)}: needs at least {shown(limit)} (promote.{field})"
+    return Gate(name, float(value), float(limit), not_above(limit, value), reason)
 
 
-def at_most(name: str, value: float, limit: float, words: str) -> Gate:
-    """A rule that a value must not exceed."""
-    return Gate(
-        name, float(value), float(limit), not_above(value, limit), f"{words} {value:.4g}: allowed at most {limit:g}"
-    )
+def at_most(name: str, value: float, limit: float, words: str, *, field: str, shown: Callable[[float], str]) -> Gate:
+    """A rule that a value must not exceed; the arguments are those of :func:`at_least`."""
+    reason = f"{words} {shown(value)}: allowed at most {shown(limit)} (promote.{field})"
+    return Gate(name, float(value), float(limit), not_above(value, limit), reason)
+
+
+def percent(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.4g} %"
+
+
+def points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share:.4g} points"
 
 
 def not_above(low: float, high: float) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 from eyas.data.comparability import Comparability
 from eyas.operations import beaten_checkpoint
 from eyas.operations.champion_gates import gain_at_worst, gates_against
-from eyas.operations.gate import Gate, at_least, at_most
+from eyas.operations.gate import Gate, at_least, at_most, percent, points
 from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
@@ -34,6 +34,8 @@ class PromotionDecision:
     """Only judged: nothing was recorded, nothing moved."""
     limits: tuple[str, ...] = ()
     """``promote.field=value``: limits of this call that are not the profile's."""
+    judged_on: str = ""
+    """Whose test images decided, where that is another profile than the one that was asked."""
 
     @property
     def passed(self) -> bool:
@@ -64,6 +66,7 @@ class PromotionDecision:
         limits = f", with {', '.join(self.limits)} for this call" if self.limits else ""
         head = f"{self.model} version {self.candidate} {verb} ({against}){limits}"
         reasons = [gate.reason for gate in self.gates if not gate.passed]
+        head += f", judged on the test images of {self.judged_on}" if self.judged_on else ""
         tail = f"; overridden because: {self.forced}" if self.outcome == "forced" else ""
         return f"{head}: {'; '.join(reasons) or 'every gate held'}{tail}"
 
@@ -152,18 +155,21 @@ def _own(
         yield from _agreement(params, candidate, own)
     elif params.min_accuracy is not None:
         words = f"test {measure}" + ("" if own.comparable else ", on images that it may have seen,")
-        yield at_least("accuracy", accuracy, params.min_accuracy, words)
+        yield at_least("accuracy", accuracy, params.min_accuracy, words, field="min_accuracy", shown=percent)
     if params.max_drop is not None and candidate.labelled and not own.comparable:
         yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
     elif params.max_drop is not None and candidate.labelled:
-        yield at_most("drop", drop, params.max_drop, f"loss of {measure} against the dense network")
+        words = f"loss of {measure} against the dense network"
+        yield at_most("drop", drop, params.max_drop, words, field="max_drop", shown=points)
         if taken_as_is and beaten_checkpoint.is_beaten(counts := compare_answers(candidate, dense)):
             reason = f"{beaten_checkpoint.WORDS} ({counts.words}): {beaten_checkpoint.ADVICE}; {_WITHOUT_DENSE}"
             yield Gate("sound_dense", counts.interval()[0], beaten_checkpoint.RARE_GAIN, False, reason)
     if params.max_latency is not None:
-        yield at_most("latency", candidate.latency, params.max_latency, "median latency in ms")
+        words, limit = "median latency", params.max_latency
+        yield at_most("latency", candidate.latency, limit, words, field="max_latency", shown="{:.4g} ms".format)
     if params.max_bytes is not None:
-        yield at_most("bytes", candidate.bytes, params.max_bytes, "bytes of the file")
+        words, limit = "size of the file", params.max_bytes
+        yield at_most("bytes", candidate.bytes, limit, words, field="max_bytes", shown="{:,} bytes".format)
 
 
 def _agreement(params: PromoteParams, candidate: MeasuredNetwork, own: Comparability) -> Iterator[Gate]:
@@ -175,7 +181,7 @@ def _agreement(params: PromoteParams, candidate: MeasuredNetwork, own: Comparabi
         yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
     elif params.min_agreement is not None:
         words = "agreement with the dense network"
-        yield at_least("agreement", candidate.value, params.min_agreement, words)
+        yield at_least("agreement", candidate.value, params.min_agreement, words, field="min_agreement", shown=percent)
 
 
 def _not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:

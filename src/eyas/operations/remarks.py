@@ -3,6 +3,7 @@
 Epochs, and the network as it was only recalibrated, are judged on the score split. What was not measured is not judged.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from eyas.training.length import MIN_STEPS
 
 DEVIATIONS = 3.0
 """So many standard errors apart are two accuracies that were not measured image by image."""
+LOWER = 4
+"""How many times lower a learning rate is advised where the first epochs broke the network."""
 REPEATED = 0.05
 """Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
 MOST_ABOVE = 0.1
@@ -92,6 +95,8 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
             "epoch",
             _LOWER_RATE,
         )
+    if accuracy != "held" and facts.tuning is not None and not facts.tuning.interval()[0] > 0:
+        yield from _without_gain(facts)
     if facts.chance_level(facts.pruned_accuracy, DEVIATIONS):
         yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _remedy(facts))
     trained = training is not None and not facts.untrained and not training.in_vain
@@ -107,6 +112,34 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
             f"fine-tuning made it worse: its {facts.score_measure} on the score images was "
             f"{facts.recalibrated_accuracy:.2%} when it was merely recalibrated, and {after:.2%} after training",
             _LOWER_RATE,
+        )
+
+
+def _without_gain(facts: ResultFacts) -> Iterator[Remark]:
+    """Training that brought nothing sure on the test images, although it was kept."""
+    training, recalibration, tuning = facts.finetuning, facts.recalibration, facts.tuning
+    if training is None or training.in_vain or tuning is None or facts.not_comparable:
+        return
+    fall = training.first_fall(DEVIATIONS)
+    if fall is not None:
+        rate = training.learning_rate
+        way = "lower finetune.recipe.learning_rate"
+        if math.isfinite(rate):
+            way = f"set finetune.recipe.learning_rate to {rate / LOWER:.1g} (it rose to {rate:.3g})"
+        yield Remark(
+            "broken_first",
+            f"fine-tuning broke the network before it mended it: its {facts.score_measure} on the score images fell "
+            f"from {training.start:.2%} to {fall[0]:.2%} in epoch {fall[1]}",
+            way,
+        )
+    if recalibration is not None and recalibration.interval()[0] > 0:
+        after = facts.recalibrated_accuracy + recalibration.difference
+        yield Remark(
+            "no_gain_on_test",
+            f"fine-tuning raised its {facts.score_measure} on the score images from {facts.recalibrated_accuracy:.2%} "
+            f"to {after:.2%}, and on the test images it brought nothing sure ({tuning.words}): the best of "
+            f"{training.epochs} epochs was chosen by the former",
+            "believe the test images; give more images to train on (fetch.train), or set finetune.epochs to 0",
         )
 
 

@@ -7,6 +7,8 @@ from eyas.data.tasks.unlabelled import Unlabelled
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.run_times import RunTimes
 
+FALL = 0.1
+"""An accuracy that fell by more in some epoch was broken first and learned again."""
 _LAST_TENTH = 10
 """Of the epochs: the schedule is all but done there, so that who still improves needs a longer one."""
 
@@ -21,6 +23,10 @@ class TrainingFacts:
     accuracies: tuple[float, ...] = ()
     """On the score split, after each epoch."""
     score_images: int = 0
+    start: float = math.nan
+    """On the score split, before the first epoch; NaN where it is not known, or the network was pruned meanwhile."""
+    learning_rate: float = math.nan
+    """The highest."""
     best_epoch: float | None = None
     """Whose weights were kept; 0 where none was better than what training began with."""
 
@@ -28,6 +34,14 @@ class TrainingFacts:
     def in_vain(self) -> bool:
         """It was trained, and is as it was before."""
         return self.epochs > 0 and self.best_epoch == 0
+
+    def first_fall(self, deviations: float) -> tuple[float, int] | None:
+        """The lowest accuracy and its epoch, where it lies so many standard errors below what training began with."""
+        start, lowest = self.start, min(self.accuracies, default=math.nan)
+        if not start - lowest > FALL or not self.score_images:
+            return None
+        error = math.sqrt((start * (1 - start) + lowest * (1 - lowest)) / self.score_images)
+        return (lowest, self.accuracies.index(lowest) + 1) if start - lowest > deviations * error else None
 
     @property
     def still_rising(self) -> bool:
@@ -82,6 +96,8 @@ class ResultFacts:
     """The training of the dense network went on from a checkpoint."""
     recalibration: PairedDifference | None = None
     """On the score images, from the recalibrated to the fine-tuned network."""
+    tuning: PairedDifference | None = None
+    """The same on the test images."""
     recalibrated_accuracy: float = math.nan
     """On the score images."""
     refitted: bool = False

@@ -5,6 +5,7 @@ single batch whose statistics batch-norm takes, meets the layers in order of exe
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,9 +25,11 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
 
 _log = logging.getLogger(__name__)
+_SHOWN = 3
 _TWICE = "its weight is read along two dimensions"
 _UNCALLED = "no layer was called with it as its weight"
 _OTHERWISE = "something else than a layer's output is computed from it, too"
+_UNDONE = "undone: the answers were led away from the dense network's"
 _GROUPED = "a grouped convolution loses its inputs with its outputs: what it still makes, it makes of what it did"
 
 
@@ -38,6 +41,11 @@ class RefitReport(FitReport):
     """Squared error of the network's answers on held-out images, relative to the dense network's, recalibrated only."""
     error_after: float = 0.0
     """The same after the refit."""
+
+    @property
+    def undone(self) -> list[str]:
+        """Layers that were fitted and put back."""
+        return [name.removesuffix(".weight") for name, why in self.left.items() if why == _UNDONE]
 
 
 def refit(
@@ -52,7 +60,8 @@ def refit(
 ) -> RefitReport:
     """Refit a pruned network in place, without labels or training; batch-norm statistics become those of ``images``.
 
-    Where its answers on held-out images are further from the dense network's than before, all weights are put back.
+    Where its answers on held-out images are further from the dense network's than before, all weights are put back,
+    and a warning says so.
 
     Args:
         model: the dense network; not touched.
@@ -76,6 +85,37 @@ def refit(
         eyas.refit(model, small, space, plan, images)
         eyas.recalibrate(small, calibration_images)
     """
+    report = refit_silently(model, small, space, plan, images, recovery=recovery, targets=targets)
+    if report.undone:
+        _log.warning("%s", undone_words(report.undone))
+    return report
+
+
+def undone_words(layers: Sequence[str], where: str = "") -> str:
+    """That refits were undone, and what to do.
+
+    Args:
+        layers: that keep their weights.
+        where: in which of several networks.
+    """
+    shown = ", ".join(layers[:_SHOWN]) + (f" and {len(layers) - _SHOWN} more" if len(layers) > _SHOWN else "")
+    return (
+        f"the refit of {shown} is undone{where}: on held-out images it led the answers away from the dense network's; "
+        "give more calibration images (64 or more), or refit nothing"
+    )
+
+
+def refit_silently(
+    model: nn.Module,
+    small: nn.Module,
+    space: "SearchSpace",
+    plan: "PruningPlan",
+    images: Tensor,
+    *,
+    recovery: Recovery | str = "least_squares",
+    targets: DenseTargets | None = None,
+) -> RefitReport:
+    """:func:`refit` for whoever refits many networks: the report alone says what was undone."""
     recovery = Recovery.parse(recovery)
     slices = space.slices(plan)
     _check(model, small, space, plan, images)
@@ -96,10 +136,9 @@ def refit(
     fit = FitInOrder(small, wanted, recovery, targets.normalised)
     after, fitted = targets.error(fit(images)), fit.report
     if not after <= before:
-        _log.warning("the refit is undone: it led the answers on held-out images away from the dense network's")
         for name, weight in small.named_parameters():
             weight.data.copy_(kept[name])
-        left |= dict.fromkeys(fitted.layers, "undone: the answers were led away from the dense network's")
+        left |= dict.fromkeys(fitted.layers, _UNDONE)
         fitted.layers, after = {}, targets.error(recalibrated_answer(small, images))
     left |= fitted.left | dict.fromkeys(readers.keys() - calls.keys(), _UNCALLED)
     left |= dict.fromkeys(sorted(targets.grouped & slices.keys()), _GROUPED)

@@ -5,6 +5,7 @@ Shapes: N images, K values of an answer, G channel groups in the order of ``spac
 
 import hashlib
 import json
+import logging
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -20,12 +21,13 @@ from eyas.errors import DataError, ParameterError
 from eyas.pruning.output_paths import primary_output
 from eyas.pruning.planner import Planner
 from eyas.pruning.surgery import prune
-from eyas.recovery.refit import refit
+from eyas.recovery.refit import refit_silently, undone_words
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.placement import Placement
 
+_log = logging.getLogger(__name__)
 Curves = list[NDArray[np.float64]]
 """An error at each legal width of each group, ascending widths: G arrays ``(P,)`` that never rise."""
 _BATCH_SIZE = 128
@@ -126,7 +128,7 @@ def measure_errors(
     if not spread > 0:
         msg = "the network answers every image alike: there is nothing to hold an error against"
         raise DataError(msg)
-    widths, errors = [], []
+    widths, errors, undone = [], [], list[str]()
     for group in space.groups:
         legal = space.legal_widths(group)
         chosen = [int(legal[at]) for at in np.unique(np.rint(np.linspace(0, len(legal) - 1, levels)).astype(int))]
@@ -135,10 +137,13 @@ def measure_errors(
             plan = planner({group.name: width})
             small = prune(model, space, plan)
             if refitted:
-                refit(model, small, space, plan, images)
+                undone += refit_silently(model, small, space, plan, images).undone
             row.append(float((_answers(small, images, output) - dense_NK).square().mean()) / spread)
         widths.append(tuple(chosen))
         errors.append((*row, 0.0))
+    if undone:
+        words = " in some of the networks that the error table is measured on"
+        _log.warning("%s", undone_words(list(dict.fromkeys(undone)), words))
     return ErrorTable.from_json({"widths": widths, "errors": errors})
 
 

@@ -3,6 +3,7 @@
 N images of a batch, K classes.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from eyas.pruning.output_paths import trained_output
 from eyas.pruning.surgery import prune
 from eyas.recovery import Recovery
 from eyas.recovery.dense_targets import DenseTargets
-from eyas.recovery.refit import refit
+from eyas.recovery.refit import refit_silently, undone_words
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.memory import is_out_of_memory
 from eyas.scoring.race.rungs import Rung
@@ -27,6 +28,8 @@ from eyas.training.recipes.sgd import SGD, Distillation
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
     from eyas.pruning.space import SearchSpace
+
+_log = logging.getLogger(__name__)
 
 
 class ShortTraining:
@@ -54,6 +57,7 @@ class ShortTraining:
         self._model, self._space, self._output, self._num_logits = model, space, output, num_logits
         self._precision, self._calibrate = precision, calibrate
         self._targets: dict[tuple[Recovery, int], DenseTargets] = {}
+        self._told = False
         self._readers = {m.parameter for group in space.groups for m in group.members if m.role == "in"}
 
     def __call__(self, plan: "PruningPlan", rung: Rung, images: ImageSets, batch_size: int) -> nn.Module:
@@ -98,7 +102,11 @@ class ShortTraining:
         if key not in self._targets:
             kept = images[: recovery.images]
             self._targets = {key: DenseTargets.record(self._model, kept, self._readers, recovery)}
-        refit(self._model, small, self._space, plan, images, recovery=recovery, targets=self._targets[key])
+        targets = self._targets[key]
+        report = refit_silently(self._model, small, self._space, plan, images, recovery=recovery, targets=targets)
+        if report.undone and not self._told:
+            _log.warning("%s", undone_words(report.undone, " in a candidate, and perhaps in others"))
+            self._told = True
 
     def _train(self, small: nn.Module, rung: Rung, images: ImageSets, batch_size: int) -> None:
         """Train in place; dropout is drawn alike for every candidate, and torch's generators come back as they were."""

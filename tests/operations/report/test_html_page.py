@@ -15,7 +15,7 @@ from eyas.data.comparability import Comparability
 from eyas.data.decoding import Preprocessing
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.operations.report import read_results, write_report
-from eyas.operations.report.charts import score_chart
+from eyas.operations.report.charts import learning_chart, loss_chart, score_chart
 from eyas.operations.report.class_changes import class_changes, confusion_matrix, confusions
 from eyas.operations.report.diagnostic_words import MEANINGS
 from eyas.operations.report.html_page import marked, render_html
@@ -28,6 +28,7 @@ from tests.support.workspace import write_workspace
 
 EVIL = "<script>alert(1)</script>"
 PARAMS = {"sample": {"budget": {"macs": 0.5}}}
+CURVES = (learning_chart, loss_chart)
 LABELS, DENSE, PRUNED = [0, 0, 1, 1, 2, 2], [0, 0, 1, 2, 2, 2], [0, 1, 1, 1, 2, 0]
 
 
@@ -115,6 +116,12 @@ def test_marks_stand_where_their_values_are(artifacts: Path) -> None:
     assert dense.y < pruned.y
     assert pruned.y_bar is not None
     assert pruned.y_bar[0] < pruned.y < pruned.y_bar[1]
+
+
+def test_curves_begin_with_what_training_began_with(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    first = {chart: [mark.tip for mark in chart(results).marks if "epoch 0" in mark.tip] for chart in CURVES}
+    assert first == {learning_chart: ["pruned network, fine-tuned\nepoch 0: 71"], loss_chart: []}
 
 
 def test_files_of_other_formats_are_points_where_they_were_measured(artifacts: Path) -> None:

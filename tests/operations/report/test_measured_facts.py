@@ -38,6 +38,10 @@ def change(artifacts: Path, stage: str, **metrics: float | None) -> None:
 def test_facts_are_those_of_the_files(artifacts: Path) -> None:
     facts = measured_facts(read_results(artifacts))
     assert (facts.dense_accuracy, facts.pruned_accuracy) == (0.9722, 0.9667)
+    assert facts.tuning == PairedCounts(360, 100, 4)
+    assert facts.finetuning is not None
+    assert (len(facts.finetuning.accuracies), facts.finetuning.start) == (15, 0.71)
+    assert facts.finetuning.learning_rate == pytest.approx(0.1 * 14 / 15)
     assert facts.test == PairedCounts(360, 3, 5)
     assert facts.recalibration == PairedCounts(210, 60, 4)
     assert (facts.chance, facts.test_images) == (0.1, 360)

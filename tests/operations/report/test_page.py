@@ -33,6 +33,15 @@ def test_table_holds_what_the_stages_wrote(artifacts: Path) -> None:
     assert rows["latency (batch 1, 1 thread)"].change == "1.38 x faster"
 
 
+def test_what_fine_tuning_began_with_is_a_row_only_where_there_was_any(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    (row,) = (row for row in result_rows(results) if row.name == "before fine-tuning")
+    assert (row.dense, row.pruned, row.change) == ("", "70.00 %", "−27.22 points")
+    untrained = results.metrics["finetune"] | {"epochs": 0}
+    rows = result_rows(replace(results, metrics=results.metrics | {"finetune": untrained}))
+    assert "before fine-tuning" not in [row.name for row in rows]
+
+
 def test_a_pruned_network_that_is_slower_is_called_so(artifacts: Path) -> None:
     results = read_results(artifacts)
     times = {"dense": {"median": 0.5, "p95": 0.6}, "model": {"median": 0.55, "p95": 0.6}}

@@ -38,6 +38,7 @@ def measured_facts(results: Results) -> ResultFacts:
         dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
         adapted=_CHECKPOINT in baseline,
         recalibration=recorded(finetune, "score", "score_images"),
+        tuning=recorded(finetune, "finetuning", "test_images"),
         recalibrated_accuracy=finetune.get(f"recalibrated_score_{results.task.measure}", 0.0),
         refitted=bool(finetune.get("refitted_layers")),
         uniform=_uniform(results) if results.task.measure == "accuracy" else None,
@@ -60,11 +61,14 @@ def _training(results: Results, stage: str) -> TrainingFacts | None:
     metrics, history = results.metrics[stage], results.histories[stage]
     if "steps" not in metrics:
         return None
+    score = dict(zip(history.epoch, history.score, strict=True))
     return TrainingFacts(
         epochs=int(metrics["epochs"]),
         steps=int(metrics["steps"]),
         steps_per_epoch=int(metrics["steps_per_epoch"]),
-        accuracies=history.score,
+        accuracies=tuple(score[epoch] for epoch in history.epoch if epoch),
+        start=score.get(0, math.nan),
+        learning_rate=max(filter(math.isfinite, history.learning_rate), default=math.nan),
         score_images=int(metrics["score_images"]),
         best_epoch=metrics.get("best_epoch"),
     )

@@ -1,7 +1,7 @@
 """The result in one table: dense against pruned, as Markdown and for the terminal."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eyas.operations.report.measured_facts import verdict_on
@@ -15,7 +15,7 @@ HEADER = ("", "dense", "pruned", "change")
 NOT_COMPARABLE = "not comparable"
 NOISY = 2.0
 """A 95th percentile that is so many times its median tells of the machine, not of the network."""
-MACS, PARAMS, SCORE = "MACs per image", "parameters", "AdaBN score of the winner"
+BEFORE, MACS, PARAMS, SCORE = "before fine-tuning", "MACs per image", "parameters", "AdaBN score of the winner"
 """Names of rows."""
 HEADLINES = (MACS, PARAMS, "file size", "latency")
 """What the names of the rows begin with that a reader looks for first, beside what decides."""
@@ -120,8 +120,8 @@ def _accuracies(results: Results) -> list[ResultRow]:
     """What decides and its interval; of pixels, the accuracy as well; agreement where there are no labels."""
     task, verdict = results.test_task, verdict_on(results)
     if not task.labelled:
-        return _agreement(results.metrics["finetune"], verdict)
-    rows = [_accuracy(results, task.measure, f"test {task.words}"), *_interval(verdict)]
+        return [*_agreement(results.metrics["finetune"], verdict), *_untrained(results)]
+    rows = [_accuracy(results, task.measure, f"test {task.words}"), *_interval(verdict), *_untrained(results)]
     return rows if task.measure == "accuracy" else [*rows, _accuracy(results, "accuracy", "test pixel accuracy")]
 
 
@@ -134,8 +134,21 @@ def _agreement(finetune: Mapping[str, float], verdict: Verdict) -> list[ResultRo
     return rows
 
 
-def _accuracy(results: Results, measure: str, name: str) -> ResultRow:
-    dense, pruned = (results.metrics[stage][f"test_{measure}"] for stage in ("baseline", "finetune"))
+def _untrained(results: Results) -> list[ResultRow]:
+    """The same before fine-tuning, refitted and recalibrated; nothing where nothing was trained."""
+    task, finetune = results.test_task, results.metrics["finetune"]
+    before = f"recalibrated_test_{task.measure}"
+    if before not in finetune or not finetune.get("epochs"):
+        return []
+    if not task.labelled:
+        return [ResultRow(BEFORE, "", percent(finetune[before]), "")]
+    row = _accuracy(results, task.measure, BEFORE, pruned=finetune[before])
+    return [replace(row, dense="")]
+
+
+def _accuracy(results: Results, measure: str, name: str, pruned: float | None = None) -> ResultRow:
+    dense, trained = (results.metrics[stage][f"test_{measure}"] for stage in ("baseline", "finetune"))
+    pruned = trained if pruned is None else pruned
     change = f"{points(pruned - dense)} points" if results.comparability.comparable else NOT_COMPARABLE
     return ResultRow(name, percent(dense), percent(pruned), change)
 

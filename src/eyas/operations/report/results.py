@@ -58,9 +58,13 @@ class TrainingCurve:
     """One training: a column per quantity, aligned with ``epoch``."""
 
     epoch: tuple[int, ...]
+    """0 is what training began with, where that was measured."""
     train_loss: tuple[float, ...]
+    """NaN before the first epoch."""
     score: tuple[float, ...]
     """Accuracy on the score split or, of pixels, mean IoU."""
+    learning_rate: tuple[float, ...] = ()
+    """At the last step of each epoch; NaN before the first."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ def _history(path: Path) -> TrainingCurve:
             rows = list(csv.DictReader(file))
     return TrainingCurve(
         epoch=tuple(int(row["epoch"]) for row in rows),
-        train_loss=tuple(float(row["train_loss"]) for row in rows),
+        train_loss=tuple(float(row["train_loss"] or "nan") for row in rows),
         score=tuple(float(next(row[name] for name in _SCORES if name in row)) for row in rows),
+        learning_rate=tuple(float(row.get("learning_rate") or "nan") for row in rows),
     )
