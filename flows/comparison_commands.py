@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from eyas.cli.run_view import RunView
 from eyas.config.first_look import look_at_names
 from eyas.config.override import parse_overrides
+from eyas.config.parameter_file import read_sections
 from eyas.errors import ParameterError
 from flows.environment import ROOT
 from flows.named_profile import log_file, parameter_file
 from flows.prefect_server import begin_prefect, is_news
 from tasks.compared_names import require_names
-from tasks.sweep_values import sweep_items, swept_overrides
+from tasks.sweep_values import budget_sweep, sweep_items, swept_overrides
 
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
@@ -23,6 +24,7 @@ def sweep(
     params: Path | None,
     overrides: Sequence[str],
     sweeps: Sequence[str],
+    budgets: str | None = None,
     *,
     wait: bool,
     register: bool,
@@ -30,7 +32,8 @@ def sweep(
     quiet: bool,
     as_json: bool,
 ) -> int:
-    """Bring a profile for each combination of values up to date, and print how they compare."""
+    """Bring a profile for each combination of values up to date, and show how they compare, also as a page."""
+    sweeps = _with_budgets(params, overrides, sweeps, budgets)
     profiles, workspaces = _swept(params, overrides, sweeps)
     parsed = [parse_overrides(own, _typed(sweeps)) for own in profiles]
     attend = begin_prefect()
@@ -53,9 +56,11 @@ def sweep(
     return swept.status
 
 
-def check_sweep(params: Path | None, overrides: Sequence[str], sweeps: Sequence[str]) -> int:
+def check_sweep(
+    params: Path | None, overrides: Sequence[str], sweeps: Sequence[str], budgets: str | None = None
+) -> int:
     """Look for everything that would stop a profile of a sweep, and start nothing."""
-    profiles, _ = _swept(params, overrides, sweeps)
+    profiles, _ = _swept(params, overrides, _with_budgets(params, overrides, sweeps, budgets))
     from tasks.preflight import look_closely
 
     faults = []
@@ -106,6 +111,14 @@ def compare(
     if run_id:
         print(f"MLflow run {run_id}")
     return 0
+
+
+def _with_budgets(
+    params: Path | None, overrides: Sequence[str], sweeps: Sequence[str], budgets: str | None
+) -> list[str]:
+    """The sweeps, ``--budgets`` as the first of them."""
+    limited = [] if budgets is None else [budget_sweep(budgets, read_sections(parameter_file(params)), overrides)]
+    return [*limited, *sweeps]
 
 
 def _swept(

@@ -12,18 +12,22 @@ from rich.markup import escape
 
 from eyas.cli.run_view import RunView
 from eyas.config.override import Override
+from eyas.config.plugins import WORKSPACES
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
+from eyas.operations.comparison.comparison_page import comparison_page
 from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
-from tasks.compare import compare_profiles, log_comparison, print_comparison
+from tasks.compare import compare_profiles, log_comparison, print_comparison, title_of
 from tasks.next_command import next_command, plain_command, shown_path
 from tasks.report import json_result, print_verdict
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
+PAGE = "comparison.html"
+"""Of the last sweep, beside its workspaces."""
 
 
 @dataclass
@@ -37,6 +41,8 @@ class Sweep:
     """By workspace's name."""
     failed: dict[str, str] = field(default_factory=dict)
     """Messages by workspace's name."""
+    page: Path | None = None
+    """Where the comparison lies as a page."""
 
     def run(self, params_file: str, overrides: Sequence[Sequence[str]], view: RunView, **how: bool) -> None:
         """Bring each profile up to date.
@@ -62,11 +68,13 @@ class Sweep:
                 view.warn(f"{label} failed: {self.failed[workspace.name]}")
 
     def compare(self) -> Comparison | None:
-        """The profiles that ended well beside each other, also as a run of MLflow; None where none did."""
+        """The profiles that ended well beside each other, also as a page and a run of MLflow; None where none did."""
         done = {one.name: one.artifacts.parent for one in self.workspaces if one.name in self.outcomes}
         if not done:
             return None
         comparison = compare_profiles(self.workspaces[0], done)
+        self.page = self.workspaces[0].root / WORKSPACES / PAGE
+        self.page.write_text(comparison_page(comparison, title_of(comparison)))
         with attempt("recording the comparison"):
             log_comparison(self.workspaces[0], comparison)
         return comparison
@@ -90,6 +98,8 @@ class Sweep:
             if workspace.name in self.failed:
                 message = f"{label} failed: {self.failed[workspace.name]}"
                 console.print(message, soft_wrap=True, markup=False, style="bold red")
+        if self.page is not None:
+            console.print(f"page   {shown_path(self.page)}", soft_wrap=True, markup=False)
         for number, line in enumerate(self._next_steps()):
             console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
         console.print(f"log    {log_file}", soft_wrap=True, markup=False)

@@ -2,8 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from eyas.config.override import parse_overrides
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import ParameterError
 from tasks.profile_name import profile_overrides
@@ -51,6 +53,40 @@ def sweep_items(sweep: str) -> list[str]:
         msg = f"--sweep {sweep}: {twice} stands there twice"
         raise ParameterError(msg)
     return items
+
+
+def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[str] = ()) -> str:
+    """``--budgets 0.75,0.5,0.25`` as the sweep that it is short for.
+
+    Args:
+        budgets: numbers, apart by commas.
+        content: the parameter file's sections, which name the cost that is limited; ``macs`` where they name none.
+        overrides: ``section.field=value`` each, which may name another.
+
+    Raises:
+        ParameterError: they are no numbers, or several costs are limited.
+    """
+    values = load_yaml(f"[{budgets}]", f"--budgets {budgets}: the values")
+    if not values or any(isinstance(one, bool) or not isinstance(one, (int, float)) or one <= 0 for one in values):
+        msg = f"--budgets {budgets}: expected numbers above 0, such as 0.75,0.5,0.25 (up to 1 shares of the dense cost)"
+        raise ParameterError(msg)
+    limited = _mapping(_mapping(content.get("sample")).get("budget"))
+    for one in parse_overrides(overrides):
+        if one.place == ("sample", "budget"):
+            limited = _mapping(one.value)
+        elif one.place[:-1] == ("sample", "budget"):
+            limited[one.place[-1]] = one.value
+    names = [name for name, value in limited.items() if value is not None] or ["macs"]
+    if len(names) > 1:
+        example = f"--sweep sample.budget.{names[0]}={budgets}"
+        msg = f"--budgets {budgets}: sample.budget limits {' and '.join(names)}; say which one changes, as in {example}"
+        raise ParameterError(msg)
+    return f"sample.budget.{names[0]}={budgets}"
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """What a section holds; nothing where it is none, which is told where the file is checked."""
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _written(value: object) -> str:

@@ -320,15 +320,63 @@ def test_a_new_member_can_be_chosen_and_is_in_the_catalogue(checkout: Path) -> N
     assert {name: set(answer["catalogue"][name]) for name in known} == known
 
 
+def tested_new(report: Path) -> set[str]:
+    """The files of tests that the member ``new`` passed."""
+    return {
+        case.attrib["classname"].removesuffix(".TestContract").replace(".", "/") + ".py"
+        for case in ElementTree.parse(report).iter("testcase")
+        if re.search(r"\bnew\b", case.attrib["name"].partition("[")[2]) and case.find("skipped") is None
+    }
+
+
 def test_a_new_member_is_tested_by_its_familys_contract_and_passes(checkout: Path) -> None:
     contracts = [example.contract for example in EXAMPLES.values()]
     options = ["-q", "-k", "new", "-p", "no:cacheprovider", "--junitxml", "report.xml"]
     done = python(checkout, "-m", "pytest", *options, *contracts)
     assert done.returncode == 0, done.stdout
-    cases = ElementTree.parse(checkout / "report.xml").iter("testcase")
-    tested = {
-        case.attrib["classname"].removesuffix(".TestContract")
-        for case in cases
-        if re.search(r"\bnew\b", case.attrib["name"].partition("[")[2]) and case.find("skipped") is None
-    }
-    assert tested == {contract.removesuffix(".py").replace("/", ".") for contract in contracts}
+    assert tested_new(checkout / "report.xml") == set(contracts)
+
+
+THREE = ("calibrator", "criterion", "sampler")
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A package of someone else's, one new file for each of three families; the checkout is not edited."""
+    folder = tmp_path_factory.mktemp("elsewhere")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "__init__.py").touch()
+    for name in THREE:
+        (folder / "mine" / f"{name}.py").write_text(EXAMPLES[name].source)
+    return folder
+
+
+def python_with(plugin: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run Python on the checkout with the package beside it."""
+    places = [str(ROOT / "src"), str(ROOT), str(plugin)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(places)}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_files_of_a_plugin_can_be_chosen_and_are_in_the_catalogue(plugin: Path) -> None:
+    content: dict[str, object] = {"plugins": ["mine"]}
+    for name in THREE:
+        for section, fields in EXAMPLES[name].choice.items():
+            content[section] = {**content.get(section, {}), **fields}  # type: ignore[dict-item]
+    (plugin / "params.yaml").write_text(yaml.safe_dump(content))
+    done = python_with(plugin, "-c", CHOOSE, *[EXAMPLES[name].parameter for name in THREE], cwd=plugin)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["chosen"] == {EXAMPLES[name].parameter: "new" for name in THREE}
+    assert all("new" in answer["catalogue"][name] for name in THREE)
+
+
+def test_files_of_a_plugin_are_tested_by_their_families_contracts_and_pass(plugin: Path) -> None:
+    modules = [option for name in THREE for option in ("-p", f"mine.{name}")]
+    report = plugin / "report.xml"
+    options = ["-q", "-k", "new", "-p", "no:cacheprovider", "--junitxml", str(report), *modules]
+    contracts = [EXAMPLES[name].contract for name in THREE]
+    done = python_with(plugin, "-m", "pytest", *options, *contracts, cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+    assert tested_new(report) == set(contracts)

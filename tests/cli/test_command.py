@@ -103,12 +103,20 @@ def test_a_sweep_is_handed_over_with_the_options_of_a_run(project: Path) -> None
     status, output, errors = call(project, "run", "--set", "sample.candidates=9", *sweep, "--no-register", "--json")
     assert (status, errors) == (0, "")
     arguments, options = json.loads(output)
-    assert arguments == [None, ["sample.candidates=9"], ["sample.budget.macs=0.5,0.25", "score.seed=1,2"]]
+    assert arguments == [None, ["sample.candidates=9"], ["sample.budget.macs=0.5,0.25", "score.seed=1,2"], None]
     assert options == {"wait": False, "register": False, "verbose": False, "quiet": False, "as_json": True}
-    assert json.loads(call(project, "run", "--check", *sweep)[1])[0] == [None, [], [*sweep[1::2]]]
+    assert json.loads(call(project, "run", "--check", *sweep)[1])[0] == [None, [], [*sweep[1::2]], None]
     status, output, errors = call(project, "run", "--name", "mine", *sweep)
     assert (status, output) == (2, "")
     assert errors == "error: --name names one workspace, --sweep makes several: leave --name out\n"
+
+
+def test_budgets_are_handed_over_beside_sweeps(project: Path) -> None:
+    assert json.loads(call(project, "run", "--budgets", "0.5,0.25")[1])[0] == [None, [], [], "0.5,0.25"]
+    checked = call(project, "run", "--check", "--budgets", "0.5", "--sweep", "score.seed=1,2")[1]
+    assert json.loads(checked)[0] == [None, [], ["score.seed=1,2"], "0.5"]
+    status, _, errors = call(project, "run", "--name", "mine", "--budgets", "0.5")
+    assert (status, errors) == (2, "error: --name names one workspace, --budgets makes several: leave --name out\n")
 
 
 def test_files_among_what_is_compared_are_seen_from_where_the_user_stands(project: Path) -> None:

@@ -106,6 +106,36 @@ def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
     assert content["failed"] == one.failed
 
 
+def test_what_ended_well_is_compared_on_a_page_beside_the_workspaces(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _, _ = swept(workspaces, monkeypatch, StorageError("the disk is full"))
+    for number, workspace in enumerate(workspaces):
+        write_workspace(workspace.artifacts, seed=number)
+    monkeypatch.setattr(sweep, "log_comparison", lambda *_: None)
+    comparison = one.compare()
+    page = workspaces[0].root / "workspaces" / "comparison.html"
+    assert one.page == page
+    text = page.read_text()
+    assert "seed=1" in text
+    assert "seed=2" not in text, "it failed"
+    one.print_summary(comparison, Path("sweep.log"))
+    assert f"page   {sweep.shown_path(page)}\n" in capsys.readouterr().out
+
+
+def test_budgets_that_make_no_sense_are_refused_before_anything_starts(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (comparison_commands, named_profile):
+        monkeypatch.setattr(module, "ROOT", workspaces[0].root)
+    monkeypatch.setattr(comparison_commands, "begin_prefect", lambda: pytest.fail("nothing is started"))
+    how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
+    with pytest.raises(ParameterError, match="--budgets half: expected numbers above 0"):
+        comparison_commands.sweep(None, [], [], "half", **how)
+    with pytest.raises(ParameterError, match=r"--sweep sample\.budget\.macs: is set, too: say it once"):
+        comparison_commands.sweep(None, ["sample.budget.macs=0.5"], [], "0.5,0.25", **how)
+
+
 def test_ctrl_c_ends_all(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         swept(workspaces, monkeypatch, KeyboardInterrupt())

@@ -3,7 +3,7 @@
 import pytest
 
 from eyas.errors import ParameterError
-from tasks.sweep_values import MOST_PROFILES, swept_overrides
+from tasks.sweep_values import MOST_PROFILES, budget_sweep, swept_overrides
 
 
 def test_a_value_is_a_profile_and_several_sweeps_are_multiplied() -> None:
@@ -53,3 +53,36 @@ def test_what_makes_no_sweep_is_refused(sweeps: list[str], overrides: list[str],
     with pytest.raises(ParameterError) as refused:
         swept_overrides(sweeps, overrides)
     assert why in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "overrides", "field"),
+    [
+        ({}, [], "macs"),
+        ({"sample": {"budget": {"params": 0.4}}}, [], "params"),
+        ({"sample": {"budget": {"params": 0.4}}}, ["sample.budget={latency_ms: 4}"], "latency_ms"),
+        ({"sample": {"budget": {"params": 0.4}}}, ["sample.budget.params=null", "sample.budget.macs=0.5"], "macs"),
+        ({"sample": {"candidates": 9}}, ["sample.budget.file_bytes=0.5"], "file_bytes"),
+        ({"sample": ["no section"]}, [], "macs"),
+    ],
+)
+def test_budgets_are_a_sweep_of_the_cost_that_is_limited(
+    section: dict[str, object], overrides: list[str], field: str
+) -> None:
+    assert budget_sweep("0.75,0.5,0.25", section, overrides) == f"sample.budget.{field}=0.75,0.5,0.25"
+
+
+@pytest.mark.parametrize("budgets", ["", "half", "0.5,true", "0.5,-1", "0.5,,0.25"])
+def test_budgets_that_are_no_numbers_are_refused(budgets: str) -> None:
+    with pytest.raises(ParameterError, match=f"--budgets {budgets}: "):
+        budget_sweep(budgets, {})
+
+
+def test_of_several_limits_one_must_be_named() -> None:
+    both = {"sample": {"budget": {"macs": 0.5, "latency_ms": 4}}}
+    with pytest.raises(ParameterError) as refused:
+        budget_sweep("0.5,0.25", both)
+    assert str(refused.value) == (
+        "--budgets 0.5,0.25: sample.budget limits macs and latency_ms; say which one changes, as in "
+        "--sweep sample.budget.macs=0.5,0.25"
+    )

@@ -26,6 +26,13 @@ def run(
             help="A profile for each value, compared at the end; may be repeated: all combinations, at most 32.",
         ),
     ] = None,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VALUE,VALUE",
+            help="A model for each budget, of the cost that the parameter file limits: short for a sweep of it.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """Bring every stage up to date, record, report, register.
@@ -35,21 +42,23 @@ def run(
       eyas run
       eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
       eyas run --params mine.yaml --check
-      eyas run --sweep sample.budget.macs=0.75,0.5,0.25
+      eyas run --budgets 0.75,0.5,0.25
+      eyas run --sweep sample.budget.macs=0.5,0.25 --sweep finetune.seed=0,1
     """
     if verbose and quiet:
         msg = "--verbose and --quiet: give one of them"
         raise BadInputError(msg)
-    if sweep and name:
-        msg = "--name names one workspace, --sweep makes several: leave --name out"
+    several = "--sweep" if sweep else "--budgets"
+    if (sweep or budgets) and name:
+        msg = f"--name names one workspace, {several} makes several: leave --name out"
         raise BadInputError(msg)
-    if sweep and check:
-        return hand_over("comparison_commands.check_sweep", params, overrides or [], sweep)
+    if (sweep or budgets) and check:
+        return hand_over("comparison_commands.check_sweep", params, overrides or [], sweep or [], budgets)
     if check:
         return hand_over("check", params, overrides or [], name)
     how = {"wait": wait, "register": not no_register, "verbose": verbose, "quiet": quiet, "as_json": as_json}
-    if sweep:
-        return hand_over("comparison_commands.sweep", params, overrides or [], sweep, **how)
+    if sweep or budgets:
+        return hand_over("comparison_commands.sweep", params, overrides or [], sweep or [], budgets, **how)
     return hand_over("run", params, overrides or [], name, **how)
 
 
