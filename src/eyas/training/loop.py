@@ -23,6 +23,7 @@ from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
+from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength, choose_length
 from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
@@ -121,15 +122,20 @@ def train(
         seed=seed,
         progress=progress,
         output=output,
+        frozen=FrozenBlocks(recipe.layer_freezing, model, optimiser, seed) if recipe.layer_freezing else None,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
-    for epoch in span[resumed_from:]:
-        _run_epoch(job, epoch, state, score_split)
-        if store is not None:
-            store.save(snapshot(job, state))
+    try:
+        for epoch in span[resumed_from:]:
+            _run_epoch(job, epoch, state, score_split)
+            if store is not None:
+                store.save(snapshot(job, state))
+    finally:
+        if job.frozen is not None:
+            job.frozen.release()
     assert state.best is not None
     model.load_state_dict(state.best_weights)
     model.eval()

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from eyas.component import Component
 from eyas.errors import ParameterError
 from eyas.training.gradient_clipping import clip_adaptively
+from eyas.training.layer_freezing import LayerFreezing
 from eyas.training.optimiser_step import Networks, Objective, OptimiserStep, RecipesLoss, Step, WeightedLabels
 from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
 from eyas.training.references import is_reference
@@ -39,6 +40,9 @@ class Recipe(Component):
     adaptive_clip: Annotated[float, Field(gt=0)] | None = None
     """Largest norm of a filter's gradient, as a share of the norm of its weights: 0.01 as published (arXiv:2102.06171),
     up to 0.16 for small batches. Steadies networks of which much was pruned, and those without batch-norm."""
+    layer_freezing: LayerFreezing | None = None
+    """Lets few blocks learn at a time, drawn anew at times (arXiv:2403.17919): for a device whose memory does not hold
+    gradients and moments of all; what it costs in accuracy grows with what is frozen."""
     optimizer: str | None = None
     """Another optimiser than the recipe's own: one of ``torch.optim`` by name (``adamw``, ``rmsprop``), ``lars`` or
     ``lamb`` for batches of thousands, or a class as ``package.module:Class``. What is left out of learning rate,
