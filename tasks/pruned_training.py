@@ -20,7 +20,7 @@ from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import held_out_losses, loss_scorer
 from eyas.scoring.scorers import Scorer
-from eyas.training import EpochRecord, Evaluation, TrainingResult, choose_length
+from eyas.training import EpochRecord, Evaluation, TrainingResult
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks.criterion_data import criterion_data
@@ -131,7 +131,7 @@ class PrunedTraining:
         assert gradual is not None
         rated_by = criterion_data(gradual.criterion, self.data.dataset, self._images(), self.dense.output)
         plans = nested_plans(self.space, plan, gradual.cuts, criterion=gradual.criterion, data=rated_by)
-        epochs = choose_length(len(self.data.split("train")), settings.recipe.batch_size, settings.epochs).epochs
+        epochs = self.data.length(settings.recipe, settings.epochs).epochs
         spans = divide_epochs(epochs, gradual.cuts, gradual.share)
         cuts = [Cut(number, *cut) for number, cut in enumerate(zip(plans, spans, strict=True), start=1)]
         reports: list[RefitReport | None] = []

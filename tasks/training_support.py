@@ -16,7 +16,8 @@ from eyas.networks.saved_network import Network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
-from eyas.training import Evaluation, StoredSplit, TrainingResult, choose_length, evaluate, train
+from eyas.training import Evaluation, StoredSplit, TrainingLength, TrainingResult, choose_length, evaluate, train
+from eyas.training.class_subset import part_of
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.recipes import Recipe
 from eyas.training.trial_batch import check_recipe
@@ -56,7 +57,11 @@ class TrainingData:
 
     def batch_size(self, recipe: Recipe) -> int:
         """Of a training with ``recipe``."""
-        return choose_length(len(self.split("train")), recipe.batch_size).batch_size
+        return self.length(recipe).batch_size
+
+    def length(self, recipe: Recipe, epochs: int | None = None) -> TrainingLength:
+        """Of a training with ``recipe``."""
+        return choose_length(len(part_of(self.split("train"), recipe.fraction)), recipe.batch_size, epochs)
 
     def train(
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,

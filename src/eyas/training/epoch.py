@@ -12,6 +12,7 @@ from eyas.errors import ParameterError
 from eyas.progress import Progress
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.labelled_pixels import augmented
+from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength
 from eyas.training.optimiser_step import Step
 from eyas.training.recipes import Recipe
@@ -36,6 +37,8 @@ class TrainingJob:
     progress: Progress
     output: int | str | None = None
     """Which output is judged, where there are several."""
+    frozen: FrozenBlocks | None = None
+    """Which blocks do not learn, step by step."""
     average: WeightAverage | None = None
     """What is judged and kept instead of the model's own weights."""
 
@@ -51,6 +54,9 @@ def train_epoch(job: TrainingJob, epoch: int) -> float:
         rate = job.recipe.rate(epoch - 1 + (step + 1) / (steps + 1), epochs)
         for group in job.optimiser.param_groups:
             group["lr"] = rate
+        if job.frozen is not None:
+            job.model.train()
+            job.frozen.choose((epoch - 1) * steps + step)
         total += _step(job, images_NCHW, labels_N, generator)
         if (step + 1) % _REPORT_EVERY == 0:
             _check_finite(total, job, epoch)

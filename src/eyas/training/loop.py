@@ -17,11 +17,13 @@ from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
+from eyas.training.class_subset import part_of
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
 from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
+from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength, choose_length
 from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
@@ -71,7 +73,7 @@ def train(
     Args:
         model: any network from ``(N, C, H, W)`` to logits ``(N, K)`` or ``(N, K, H, W)``, or to several outputs, one of
             them logits.
-        train_split: at least two images; shuffled in each epoch.
+        train_split: at least two images; shuffled in each epoch, where ``recipe.fraction`` says so a part of them.
         score_split: judges the epochs, is never trained on.
         recipe: optimiser, schedule, loss, augmentation.
         epochs: passes over ``train_split``; 0 reads none of it and only evaluates, None leaves it to
@@ -79,7 +81,7 @@ def train(
         teacher: its logits join the loss where the recipe wants them, its features as a :class:`DenseTeacher`; stays
             as it is.
         device: where to work.
-        seed: of order, augmentation and dropout.
+        seed: of order, augmentation and dropout, and of that part.
         progress: called with steps done and in all.
         resume_folder: holds the epoch checkpoint; where there is one, training continues from it.
         output: which of several outputs is trained, judged, and distilled from the teacher's, as in :func:`eyas.score`.
@@ -96,7 +98,8 @@ def train(
         length = choose_length(len(train_split), recipe.batch_size, 0)
         _log.info("no training: 0 epochs were asked for")
         return TrainingResult((), 0, evaluate(model, score_split.to(device), device=device, output=output), 0, length)
-    train_split, score_split = train_split.to(device), score_split.to(device)
+    train_split = part_of(train_split, recipe.fraction, seed).to(device)
+    score_split = score_split.to(device)
     num_logits = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
     span = range(1, length.epochs + 1) if span is None else span
@@ -119,15 +122,20 @@ def train(
         seed=seed,
         progress=progress,
         output=output,
+        frozen=FrozenBlocks(recipe.layer_freezing, model, optimiser, seed) if recipe.layer_freezing else None,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
-    for epoch in span[resumed_from:]:
-        _run_epoch(job, epoch, state, score_split)
-        if store is not None:
-            store.save(snapshot(job, state))
+    try:
+        for epoch in span[resumed_from:]:
+            _run_epoch(job, epoch, state, score_split)
+            if store is not None:
+                store.save(snapshot(job, state))
+    finally:
+        if job.frozen is not None:
+            job.frozen.release()
     assert state.best is not None
     model.load_state_dict(state.best_weights)
     model.eval()

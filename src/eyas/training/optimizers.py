@@ -9,6 +9,7 @@ from torch import nn
 
 from eyas.component import nearest
 from eyas.errors import ParameterError, one_line
+from eyas.training.large_batch import Lamb, Lars
 from eyas.training.references import import_reference, is_reference
 
 SHARED = {"learning_rate": "lr", "momentum": "momentum", "weight_decay": "weight_decay"}
@@ -17,11 +18,11 @@ _BY_NAME = {
     name.lower(): member
     for name, member in vars(torch.optim).items()
     if isinstance(member, type) and issubclass(member, torch.optim.Optimizer) and member is not torch.optim.Optimizer
-}
+} | {"lamb": Lamb, "lars": Lars}
 
 
 def find_optimizer(name: str) -> Callable[..., torch.optim.Optimizer]:
-    """The class of ``torch.optim`` that has this name, in whatever case, or the one that a reference names.
+    """The class of ``torch.optim`` that has this name, in whatever case, LARS, LAMB, or the one that a reference names.
 
     Raises:
         ParameterError: there is none; says which there are.

@@ -32,8 +32,9 @@ class ScheduledRecipe(Recipe):
     """Optimiser, schedule and augmentation; what is minimised is the member's."""
 
     optimizer: str = "sgd"
-    """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), or a class as ``package.module:Class``. What is
-    left out of learning rate, momentum and weight decay is then its own default; schedule and all else stay."""
+    """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), ``lars`` (arXiv:1708.03888) or ``lamb``
+    (arXiv:1904.00962) for batches of thousands, or a class as ``package.module:Class``. What is left out of learning
+    rate, momentum and weight decay is then its own default; schedule and all else stay."""
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
     """The schedule's peak. Left out beside ``batch_size``, it shrinks with smaller batches than 128 where a network was
     trained before (the pruned one, an adapted one; arXiv:1706.02677): batches of 16 begin at 0.00625. Measured on 448

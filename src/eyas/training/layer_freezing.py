@@ -1,0 +1,64 @@
+"""Layers frozen in turn, so that few gradients and moments are held at a time."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from eyas.calibration.batchnorm import batch_norms
+from eyas.component import Options
+from eyas.training.blocks import middle_blocks
+from eyas.training.resume import derive_seed
+
+
+class LayerFreezing(Options):
+    """LISA (Pan et al. 2024, arXiv:2403.17919): stem and head learn, and some blocks of the rest, drawn anew at times.
+
+    Batch-norm of a frozen block uses its running statistics and keeps them; moments of a block that is frozen again are
+    dropped.
+    """
+
+    trained: Annotated[int, Field(ge=1)] = 2
+    """How many blocks learn at a time."""
+    period: Annotated[int, Field(ge=1)] = 20
+    """Steps until others are drawn."""
+
+
+class FrozenBlocks:
+    """Freezes a network's blocks as a training goes on; what is frozen at a step follows from seed and step alone.
+
+    Args:
+        settings: how many learn, and how long.
+        model: parameters that do not learn before stay so.
+        optimiser: its moments.
+        seed: of the draws.
+    """
+
+    def __init__(self, settings: LayerFreezing, model: nn.Module, optimiser: torch.optim.Optimizer, seed: int) -> None:
+        self._settings, self._optimiser, self._seed = settings, optimiser, seed
+        self._blocks = [[model.get_submodule(name) for name in names] for names in middle_blocks(model)]
+        self._learn = [
+            [p for module in block for p in module.parameters() if p.requires_grad] for block in self._blocks
+        ]
+
+    def choose(self, step: int) -> None:
+        """Freeze all but the blocks that learn at a step, counted from 0 over the whole training."""
+        period = step // self._settings.period
+        generator = torch.Generator().manual_seed(derive_seed(self._seed, period, "blocks"))
+        learning = set(torch.randperm(len(self._blocks), generator=generator)[: self._settings.trained].tolist())
+        for number, (block, parameters) in enumerate(zip(self._blocks, self._learn, strict=True)):
+            for parameter in parameters:
+                parameter.requires_grad_(number in learning)
+                if number not in learning:
+                    parameter.grad = None
+                    self._optimiser.state.pop(parameter, None)
+            if number not in learning:
+                for norm in (norm for module in block for norm in batch_norms(module)):
+                    norm.eval()
+
+    def release(self) -> None:
+        """Let every block learn again."""
+        for parameters in self._learn:
+            for parameter in parameters:
+                parameter.requires_grad_()
