@@ -280,7 +280,19 @@ def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[
     assert main([]) == 2
     printed = "".join(capsys.readouterr())
     names = [
-        *("init", "run", "retrain", "compare", "predict", "promote", "rollback", "status", "reproduce", "serve"),
+        *(
+            "init",
+            "run",
+            "retrain",
+            "compare",
+            "predict",
+            "watch",
+            "promote",
+            "rollback",
+            "status",
+            "reproduce",
+            "serve",
+        ),
         *("deploy", "servers", "ui", "inspect", "profile", "bench", "verify", "doctor", "catalogue", "completion"),
         "sites",
     ]
