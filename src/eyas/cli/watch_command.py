@@ -17,7 +17,7 @@ def watch(
     name: Name = None,
     version: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Whose images they are, as for `eyas predict` [default: the champion]."),
+        typer.Option(metavar="VERSION", help="Number, or alias, of the model version [default: the champion]."),
     ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Look at what is there, and end: status 0 without drift, 3 with.")
