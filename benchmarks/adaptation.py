@@ -239,8 +239,10 @@ class Results:
         lines = []
         for what in CORRUPTIONS:
             before = self.held_out("none", what, severity, 0)
+            if before is None:
+                continue
             gains = [_points(self.gains(adapter, severity, images, [what])) for adapter in self.adapters]
-            lines.append([what, _percent([] if before is None else [before]), *gains])
+            lines.append([what, _percent([before]), *gains])
         return table(["", "none", *self.adapters], lines)
 
     def streams(self) -> str:
