@@ -17,7 +17,7 @@ import eyas
 import models
 from eyas.calibration import Calibrator
 from eyas.config import FetchParams, PipelineParams
-from eyas.data import open_dataset
+from eyas.data import Dataset, open_dataset
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.progress import silent
 from eyas.pruning.criteria import Criterion
@@ -70,24 +70,29 @@ class Bench:
         arguments: dict[str, Any] | None = None,
     ) -> "Bench":
         """Fetch CIFAR-10 once into ``work``, load the network, draw ``count`` candidates at ``share`` of its MACs."""
-        root = Path(os.environ["EYAS_DATA"])
-        source = FetchParams(
-            train=str(root / "cifar10_jpeg/train.parquet"),
-            test=str(root / "cifar10_jpeg/test.parquet"),
-            calibration_fraction=0.27,
-            score_fraction=0.21,
-        )
-        if not (work / "fetch/manifest.json").exists():
-            fetch(PipelineParams(fetch=source), work, silent)
-        dataset = open_dataset(work / "fetch")
+        dataset = cifar10(work)
         parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
         data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
         model = models.build(name, 10, **(arguments or {}))
-        load_checkpoint(model, checkpoint or root / "weights" / WEIGHTS[name])
+        load_checkpoint(model, checkpoint or Path(os.environ["EYAS_DATA"]) / "weights" / WEIGHTS[name])
         space = eyas.trace(model.eval(), (data["test"][0][:1],))
         scoring, labels = (part[:10_000] for part in data["score"])
         images = prepare_images(data["calibration"][0], scoring, labels, seed=0).to("cpu")
         return cls(model, space, draw(space, share, count, seed), images, data["train"], data["test"])
+
+
+def cifar10(work: Path) -> Dataset:
+    """CIFAR-10 as JPEG, fetched once into ``work``."""
+    root = Path(os.environ["EYAS_DATA"]) / "cifar10_jpeg"
+    source = FetchParams(
+        train=str(root / "train.parquet"),
+        test=str(root / "test.parquet"),
+        calibration_fraction=0.27,
+        score_fraction=0.21,
+    )
+    if not (work / "fetch/manifest.json").exists():
+        fetch(PipelineParams(fetch=source), work, silent)
+    return open_dataset(work / "fetch")
 
 
 def draw(space: SearchSpace, share: float, count: int, seed: int) -> WidthPlans:

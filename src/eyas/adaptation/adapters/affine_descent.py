@@ -1,6 +1,7 @@
 """Adaptation of batch-norm's weights and biases by the gradient of a loss without labels, over pooled statistics."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +43,7 @@ class AffineAdaptation(PooledAdaptation):
         return logits
 
 
-def remembered_adam(parameters: dict[str, Tensor], rate: float, memory: dict[str, Tensor]) -> torch.optim.Adam:
+def remembered_adam(parameters: Mapping[str, Tensor], rate: float, memory: dict[str, Tensor]) -> torch.optim.Adam:
     """Adam whose moments stand in ``memory``, so that snapshots hold them."""
     optimiser = torch.optim.Adam(parameters.values(), rate, foreach=False)
     for name, parameter in parameters.items():

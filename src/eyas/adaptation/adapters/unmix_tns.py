@@ -105,8 +105,14 @@ class _Unmixed(Adaptation):
 
 
 def initial_components(mean_C: Tensor, variance_C: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Means and variances ``(K, C)`` whose mixture is expected to have the mean and the variance of a layer."""
-    share = 0.5 if count > 1 else 0.0
+    """Means and variances ``(K, C)`` whose mixture has the mean and the variance of a layer.
+
+    The draws are standardised over the components. As published they are not, and 16 of them shift each mean by a fifth
+    of the deviation: a ResNet-20 then loses nine points on images as in training.
+    """
     noise_KC = torch.randn(count, len(mean_C), dtype=mean_C.dtype).to(mean_C.device)
-    spread = (share * count / max(count - 1, 1)) ** 0.5
-    return mean_C + spread * variance_C.sqrt() * noise_KC, (1 - share) * variance_C.expand_as(noise_KC).clone()
+    if count == 1:
+        return mean_C.expand_as(noise_KC).clone(), variance_C.expand_as(noise_KC).clone()
+    deviation_C, noise_mean_C = torch.std_mean(noise_KC, 0, correction=0)
+    noise_KC = (noise_KC - noise_mean_C) / deviation_C
+    return mean_C + (variance_C / 2).sqrt() * noise_KC, (variance_C / 2).expand_as(noise_KC).clone()

@@ -1,0 +1,339 @@
+r"""Adapters in the field: what each gains over no adaptation, on corrupted images and streams, dense and pruned.
+
+    python -m benchmarks.adaptation --checkpoint ADAPTED.safetensors [--pruned FOLDER] [--adapters osuda conv_lora]
+
+needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights) and SciPy. Every measurement is a line of
+``results/adaptation.jsonl``; what is there is not measured again. ``--report`` writes the tables of what is there.
+
+Of 2,000 test images one half is answered by the adapted network, N of the other half have adapted it. A stream is
+1,000 images that are answered while they are learnt from. The adapters of the default take some 25 CPU minutes per
+network; each of the others a minute or two with ``--severities 5 --images 512``.
+"""
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import eyas
+import models
+from benchmarks.candidates import WEIGHTS, accuracy, cifar10
+from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from benchmarks.corruptions import CORRUPTIONS, corrupt
+from eyas.adaptation.adapters import Adaptation, Adapter
+from eyas.calibration.recalibrate import even_batches
+from eyas.data import Dataset
+from eyas.networks.checkpoint import load_checkpoint
+
+ROWS = RESULTS / "adaptation.jsonl"
+KEY = ("network", "adapter", "what", "severity", "images", "stream")
+"""What makes a measurement; ``what`` is a corruption, clean or mixed; ``stream`` is empty for held-out images."""
+HALF, BATCH, SINGLES = 1000, 64, 250
+HARM = 0.01
+"""A loss of accuracy that counts as harm."""
+ALPHA = "alpha_bn"
+ADAPTERS: dict[str, Any] = {
+    **{kind: kind for kind in Adapter.members() if kind not in {ALPHA, "tent"}},
+    f"{ALPHA}:by_size": ALPHA,
+    **{f"{ALPHA}:{weight}": {"kind": ALPHA, "source_weight": weight} for weight in (0.5, "chosen")},
+    **{f"tent:{loss}": {"kind": "tent", "loss": loss} for loss in ("entropy", "class_confusion")},
+}
+"""What ``--adapters`` may name."""
+DEFAULT = ("none", "ada_bn", f"{ALPHA}:by_size", f"{ALPHA}:chosen", "tent:class_confusion", "unmix_tns")
+SORTED = ("clean", "gaussian_noise", "fog", "jpeg_compression")
+STREAM_SEVERITY = 3
+
+
+class Field:
+    """Test images as bytes, and corrupted ones as the network reads them; the last condition is kept."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        split, self.dataset = dataset.split("test"), dataset
+        self.bytes = split.images(2 * HALF).permute(0, 2, 3, 1).contiguous().numpy()
+        self.labels = split.labels[: 2 * HALF]
+        self.source = dataset.normalise(dataset.split("train").images(512))
+        self.kept: tuple[tuple[str, int], Tensor] | None = None
+
+    def images(self, what: str, severity: int) -> Tensor:
+        """All images under one corruption, normalised."""
+        if self.kept is None or self.kept[0] != (what, severity):
+            changed = self.bytes if what == "clean" else self.changed(what, severity)
+            tensor = torch.from_numpy(np.ascontiguousarray(changed)).permute(0, 3, 1, 2)
+            self.kept = (what, severity), self.dataset.normalise(tensor.contiguous())
+        return self.kept[1]
+
+    def changed(self, what: str, severity: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        """Corrupted bytes; ``mixed`` are all corruptions in turn."""
+        if what != "mixed":
+            return corrupt(self.bytes, what, severity)
+        changed = self.bytes.copy()
+        for number, name in enumerate(CORRUPTIONS):
+            changed[number :: len(CORRUPTIONS)] = corrupt(self.bytes[number :: len(CORRUPTIONS)], name, severity)
+        return changed
+
+    def stream(self, what: str, stream: str) -> tuple[Tensor, Tensor]:
+        """The judged half of the images, and their labels: sorted by class where the stream is."""
+        images, labels = self.images(what, STREAM_SEVERITY)[:HALF], self.labels[:HALF]
+        order = labels.argsort(stable=True) if stream == "sorted" else torch.arange(HALF)
+        return images[order], labels[order]
+
+
+def observe(adaptation: Adaptation, images: Tensor, size: int = BATCH) -> Tensor:
+    """Logits of all images as the adaptation goes over them."""
+    batches = images.split(1) if size == 1 else even_batches(images, size)
+    return torch.cat([adaptation.observe(batch) for batch in batches])
+
+
+def prepare(name: str, model: nn.Module, field: Field) -> Adaptation:
+    """An adapter by its name here."""
+    adapter = Adapter.parse(ADAPTERS[name])
+    return adapter.prepare(model, source=field.source if adapter.needs_source else None)
+
+
+def held_out(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> float:
+    """Accuracy on one half after following images of the other; where nothing is kept fixed, while it goes on."""
+    images = field.images(key["what"], key["severity"])
+    adaptation = prepare(name, model, field)
+    if key["images"]:
+        observe(adaptation, images[HALF : HALF + key["images"]])
+    if adaptation.adapter.foldable:
+        return accuracy(adaptation.finalise(), images[:HALF], field.labels[:HALF])
+    answers = observe(adaptation, images[:HALF]).argmax(1)
+    return float((answers == field.labels[:HALF]).double().mean())
+
+
+def along(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> float:
+    """Accuracy of the answers that a stream gets while it is learnt from."""
+    images, labels = field.stream(key["what"], key["stream"])
+    if key["images"] == 1:
+        order = torch.arange(0, HALF, HALF // SINGLES)  # every so many, all classes
+        images, labels = images[order], labels[order]
+    answers = observe(prepare(name, model, field), images, key["images"]).argmax(1)
+    return float((answers == labels).double().mean())
+
+
+def cost(name: str, model: nn.Module, field: Field) -> dict[str, float]:
+    """Seconds and peak MiB per image, batches of 64, in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_cost, args=(name, model, field, sender))
+    child.start()
+    seconds, mebibytes = receiver.recv()
+    child.join()
+    return {"seconds_per_image": seconds, "mebibytes_per_image": mebibytes}
+
+
+def _cost(name: str, model: nn.Module, field: Field, sender: Connection) -> None:
+    images = field.images("clean", 0)[: 4 * BATCH]
+    adaptation = prepare(name, model, field)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
+    before, start = _status("VmRSS"), time.process_time()
+    observe(adaptation, images)
+    sender.send(((time.process_time() - start) / len(images), (_status("VmHWM") - before) / 1024 / BATCH))
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def keys(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """What is asked of each adapter, one condition after the other."""
+    names = ("what", "severity", "images", "stream")
+    conditions = [("clean", 0), *itertools.product(args.corruptions, args.severities)]
+    for (what, severity), images in itertools.product(conditions, args.images):
+        yield dict(zip(names, (what, severity, images, ""), strict=True))
+    for what in ("mixed", *SORTED):
+        streams = ("shuffled",) if what == "mixed" else ("shuffled", "sorted")
+        for stream in streams:
+            yield dict(zip(names, (what, STREAM_SEVERITY, BATCH, stream), strict=True))
+    yield dict(zip(names, ("clean", STREAM_SEVERITY, 1, "sorted"), strict=True))
+    yield dict(zip(names, ("cost", 0, BATCH, "cost"), strict=True))
+
+
+def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespace) -> None:
+    """Everything that is asked for and not there yet."""
+    finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
+    for condition, name in itertools.product(list(keys(args)), args.adapters):
+        key = {"network": network, "adapter": name, **condition}
+        if name == "none" and not key["stream"]:
+            key["images"] = 0  # none are learnt from
+        smallest = Adapter.parse(ADAPTERS[name]).min_batch
+        if tuple(key[part] for part in KEY) in finished or (key["stream"] and key["images"] < smallest):
+            continue
+        finished.add(tuple(key[part] for part in KEY))
+        if key["stream"] == "cost":
+            append_row(ROWS, {**key, **cost(name, model, field)})
+        else:
+            start = time.process_time()
+            right = (along if key["stream"] else held_out)(name, model, field, key)
+            append_row(ROWS, {**key, "accuracy": right, "seconds": time.process_time() - start})
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured of one network."""
+
+    rows: list[dict[str, Any]]
+
+    def held_out(self, adapter: str, what: str, severity: int, images: int) -> float | None:
+        """Accuracy on held-out images; None where it was not measured."""
+        key = (adapter, what, severity, images, "")
+        matching = [row["accuracy"] for row in self.rows if tuple(row[name] for name in KEY[1:]) == key]
+        return matching[-1] if matching else None
+
+    def gains(self, adapter: str, severity: int, images: int, whats: Sequence[str]) -> list[float]:
+        """Over no adaptation, for each corruption that was measured."""
+        pairs = [
+            (self.held_out(adapter, what, severity, images), self.held_out("none", what, severity, 0)) for what in whats
+        ]
+        return [after - before for after, before in pairs if after is not None and before is not None]
+
+    def values(self, name: str, *, streams: bool = False) -> list[Any]:
+        """The different values of a field, in order of measurement."""
+        return list(dict.fromkeys(row[name] for row in self.rows if bool(row["stream"]) == streams))
+
+    @property
+    def adapters(self) -> list[str]:
+        """All but none."""
+        return [name for name in self.values("adapter") if name != "none"]
+
+    @property
+    def severities(self) -> list[int]:
+        """Of corruptions."""
+        return sorted(set(self.values("severity")) - {0})
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of images that were followed."""
+        return sorted(set(self.values("images")) - {0})
+
+    def by_severity(self) -> str:
+        """Mean gain over corruptions, and how often there was harm."""
+        clean = self.held_out("none", "clean", 0, 0)
+        plain = [self.held_out("none", what, severity, 0) for severity in self.severities for what in CORRUPTIONS]
+        means = [_percent([value for value in row if value is not None]) for row in batched(plain, len(CORRUPTIONS))]
+        lines: list[list[object]] = [["none", "", _percent([] if clean is None else [clean]), *means, ""]]
+        for adapter, images in itertools.product(self.adapters, self.numbers):
+            by_severity = [self.gains(adapter, severity, images, [*CORRUPTIONS]) for severity in self.severities]
+            every = [gain for gains in by_severity for gain in gains]
+            cells = [_points(self.gains(adapter, 0, images, ["clean"])), *map(_points, by_severity)]
+            lines.append([adapter, images, *cells, f"{sum(gain < -HARM for gain in every)} of {len(every)}"])
+        return table(
+            ["adapter", "N", "clean", *(f"severity {severity}" for severity in self.severities), "harm"], lines
+        )
+
+    def by_corruption(self, severity: int, images: int) -> str:
+        """Gain under each corruption."""
+        lines = []
+        for what in CORRUPTIONS:
+            before = self.held_out("none", what, severity, 0)
+            if before is None:
+                continue
+            gains = [_points(self.gains(adapter, severity, images, [what])) for adapter in self.adapters]
+            lines.append([what, _percent([before]), *gains])
+        return table(["", "none", *self.adapters], lines)
+
+    def streams(self) -> str:
+        """Accuracy of the answers that were given on the way."""
+        accuracies = {
+            (row["adapter"], (row["what"], row["stream"], row["images"])): row["accuracy"]
+            for row in self.rows
+            if row["stream"] not in {"", "cost"}
+        }
+        conditions = list(dict.fromkeys(condition for _, condition in accuracies))
+        names = [f"{what}, {stream}" + (", one by one" if images == 1 else "") for what, stream, images in conditions]
+        lines = []
+        for adapter in self.values("adapter", streams=True):
+            known = [accuracies.get((adapter, condition)) for condition in conditions]
+            lines.append([adapter, *(_percent([] if value is None else [value]) for value in known)])
+        return table(["adapter", *names], lines)
+
+    def costs(self) -> str:
+        """Time and memory of following."""
+        costs = [row for row in self.rows if row["stream"] == "cost"]
+        lines = [[row["adapter"], 1000 * row["seconds_per_image"], row["mebibytes_per_image"]] for row in costs]
+        return table(["adapter", "CPU ms per image", "MiB per image at the peak"], lines)
+
+    def page(self) -> str:
+        """All tables."""
+        worst, most = self.severities[-1], self.numbers[-1]
+        parts = {
+            "Accuracy of none, gain of the others:": self.by_severity(),
+            f"By corruption, severity {worst}, N = {most}:": self.by_corruption(worst, most),
+            "Streams, accuracy:": self.streams(),
+            "Cost of following:": self.costs(),
+        }
+        return "\n\n".join(f"{title}\n\n{body}" for title, body in parts.items())
+
+
+def _percent(values: list[float]) -> str:
+    return f"{100 * statistics.mean(values):.1f}" if values else ""
+
+
+def _points(gains: list[float]) -> str:
+    return f"{100 * statistics.mean(gains):+.1f}" if gains else ""
+
+
+def batched(values: list[Any], size: int) -> list[list[Any]]:
+    """Lists of so many values each."""
+    return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Gains by severity and images, by corruption, of streams, and what they cost; a chapter per network."""
+    networks = dict.fromkeys(row["network"] for row in rows)
+    pages = [f"## {name}\n\n{Results([row for row in rows if row['network'] == name]).page()}" for name in networks]
+    notes = [
+        f"{HALF} CIFAR-10 test images are answered; N others, of the same corruption, were followed: percent correct",
+        "gain: over no adaptation on the same images, in points; its standard error is about 1 for a single "
+        "corruption, 0.3 for the mean of fifteen",
+        f"harm: of all corruptions and severities, how many lose more than {100 * HARM:g} point",
+        f"a stream is answered while it is learnt from, severity {STREAM_SEVERITY}, in batches of {BATCH}; mixed: "
+        f"another corruption for each image; sorted: class after class; one by one: {SINGLES} images",
+        "corruptions by benchmarks/corruptions.py: published constants, own definitions, frost a drawn texture",
+        "memory: resident set at its peak, over that before, by the images of a batch; in a process of its own",
+    ]
+    publish("adaptation", "Adapters on corrupted images and streams", notes, "\n\n".join(pages))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20", choices=[*WEIGHTS])
+    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--pruned", type=Path, help="a folder that eyas.save wrote, instead of the dense one")
+    parser.add_argument("--name", help="of the network in rows and tables; without it dense, or the folder's name")
+    parser.add_argument("--adapters", nargs="+", default=DEFAULT, choices=[*ADAPTERS])
+    parser.add_argument("--corruptions", nargs="+", default=[*CORRUPTIONS], choices=[*CORRUPTIONS])
+    parser.add_argument("--severities", type=int, nargs="+", default=[1, 3, 5])
+    parser.add_argument("--images", type=int, nargs="+", default=[64, 512], help="that are followed")
+    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    parser.add_argument("--report", action="store_true", help="measure nothing: write the tables of what is there")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if args.report:
+        return report(read_rows(ROWS))
+    args.work.mkdir(parents=True, exist_ok=True)
+    if args.pruned:
+        model = eyas.load(args.pruned)
+    else:
+        model = models.build(args.model, 10)
+        load_checkpoint(model, args.checkpoint or Path(os.environ["EYAS_DATA"]) / "weights" / WEIGHTS[args.model])
+    network = args.name or (args.pruned.name if args.pruned else "dense")
+    return measure(network, model.eval(), Field(cifar10(args.work)), args)
+
+
+if __name__ == "__main__":
+    main()
