@@ -289,6 +289,35 @@ def test_training_that_brought_something_is_not_held_to_its_first_epochs(
     assert names(replace(BROKEN, **change)) & WITHOUT_GAIN == told  # type: ignore[arg-type]
 
 
+FEW = replace(
+    GOOD,
+    test=PairedCounts(150, 2, 17),
+    finetuning=replace(LONG, score_images=95),
+    scorer="dense_probe",
+    calibration_images=57,
+    training_images=600,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, {"few_score_images", "few_calibration_images"}),
+        ({"scorer": "cross_entropy"}, {"few_calibration_images"}),
+        ({"calibration_images": 64}, {"few_score_images"}),
+        ({"calibration_images": 50, "training_images": 200}, {"few_score_images"}),  # a quarter: no more can be spared
+        ({"finetuning": LONG}, {"few_calibration_images"}),
+        ({"test": PairedCounts(2000, 10, 10)}, set()),
+    ],
+)
+def test_a_search_on_few_images_without_success_names_what_to_set(change: dict[str, object], told: set[str]) -> None:
+    remarks = [one for one in reach_verdict(replace(FEW, **change)).remarks if one.name.startswith("few_")]  # type: ignore[arg-type]
+    assert {one.name for one in remarks} == told
+    advice = {"few_score_images": "set score.scorer to cross_entropy"}
+    advice |= {"few_calibration_images": "set fetch.calibration_fraction to 0.14"}
+    assert [one.advice for one in remarks] == [advice[one.name] for one in remarks]
+
+
 def test_a_dense_network_that_was_hardly_trained_makes_no_success() -> None:
     facts = replace(GOOD, test=PairedCounts(2000, 300, 10), dense_training=training(45))
     (remark,) = reach_verdict(facts).remarks

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eyas.operations import beaten_checkpoint
+from eyas.operations import beaten_checkpoint, few_images
 from eyas.operations.result_facts import ResultFacts, TrainingFacts
 from eyas.training.length import MIN_STEPS
 
@@ -51,6 +51,7 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     yield from _dense(facts)
     yield from _finetuning(facts, accuracy)
     yield from _search(facts)
+    yield from _few_images(facts, accuracy)
     yield from _latency(facts)
     if facts.repeated_test_images > REPEATED * facts.test_images:
         words = f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images repeat the pixels of another"
@@ -159,6 +160,21 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
             f"fine-tuned alike, the winner {trained.standing} than uniform widths of the same cost",
             "set sample.candidates to 1, which leaves uniform widths alone, or raise sample.sampler.floor",
         )
+
+
+def _few_images(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
+    """A search on few images that came to no success."""
+    score = facts.finetuning.score_images if facts.finetuning else 0
+    if accuracy not in {"lost", "undecided"}:
+        return
+    if facts.scorer == few_images.PROBE and 0 < score < few_images.SCORE_IMAGES and facts.labelled:
+        words = f"{score} score images hardly tell candidates apart by {few_images.PROBE}"
+        yield Remark("few_score_images", words, f"set score.scorer to {few_images.SCORER}")
+    share = few_images.fraction_for_refit(facts.training_images)
+    is_more = facts.calibration_images < share * facts.training_images
+    if 0 < facts.calibration_images < few_images.REFIT_IMAGES and is_more:
+        words = f"{facts.calibration_images} calibration images are few: the refit wants {few_images.REFIT_IMAGES}"
+        yield Remark("few_calibration_images", words, f"set fetch.calibration_fraction to {share:g}")
 
 
 def _latency(facts: ResultFacts) -> Iterator[Remark]:
