@@ -220,7 +220,7 @@ def test_a_training_in_vain_is_told_and_no_longer_one_advised() -> None:
     facts = replace(GOOD, finetuning=vain, recalibration=PairedCounts(1000, 0, 0))
     (remark,) = reach_verdict(facts).remarks
     assert remark.name == "trained_in_vain"
-    assert "accuracy on the score images was 80.00%, and at best 50.00% after an epoch" in remark.words
+    assert "accuracy on the score images was 80.00 %, and at best 50.00 % after an epoch" in remark.words
     assert "finetune.recipe.learning_rate" in remark.advice
     lost = reach_verdict(replace(facts, test=PairedCounts(1000, 0, 200))).remarks
     assert lost[0].name == "trained_in_vain"
@@ -231,7 +231,7 @@ def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
     facts = replace(GOOD, recalibration=PairedCounts(1000, 10, 110))
     (remark,) = reach_verdict(facts).remarks
     assert remark.name == "worse_than_recalibrated"
-    assert "accuracy on the score images was 80.00% when it was merely recalibrated, and 70.00% after" in remark.words
+    assert "accuracy on the score images was 80.00 % when it was merely recalibrated, and 70.00 % after" in remark.words
     assert "finetune.recipe.learning_rate" in remark.advice
     assert names(replace(GOOD, recalibration=PairedCounts(1000, 10, 12))) == set()  # as good as by chance
     assert names(replace(GOOD, recalibration=None)) == set()
@@ -252,7 +252,7 @@ BROKEN = replace(
 
 def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_set() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "broken_first"]
-    assert "accuracy on the score images fell from 80.00% to 38.00% in epoch 2" in remark.words
+    assert "accuracy on the score images fell from 80.00 % to 38.00 % in epoch 2" in remark.words
     assert remark.advice == "set finetune.recipe.learning_rate to 0.002 (it rose to 0.00625)"
     unknown = replace(BROKEN, finetuning=replace(BROKEN.finetuning, learning_rate=math.nan))  # type: ignore[type-var]
     (remark,) = [one for one in reach_verdict(unknown).remarks if one.name == "broken_first"]
@@ -261,7 +261,7 @@ def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_s
 
 def test_a_score_that_rose_without_the_test_is_told_with_both() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "no_gain_on_test"]
-    assert "from 80.00% to 88.42%" in remark.words
+    assert "from 80.00 % to 88.42 %" in remark.words
     assert "on the test images it brought nothing sure (9 gained, 9 lost of 150 test images)" in remark.words
     assert "finetune.epochs to 0" in remark.advice
 
@@ -388,7 +388,7 @@ def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() 
 def test_a_limit_of_milliseconds_may_be_missed_by_a_tenth() -> None:
     (remark,) = reach_verdict(replace(GOOD, limit_ms=4.0, kept_ms=4.6)).remarks
     assert remark.name == "over_latency"
-    assert "it takes 4.6 ms, 15% above the limit of 4 ms" in remark.text
+    assert "it takes 4.6 ms, 15 % above the limit of 4 ms" in remark.text
     assert names(replace(GOOD, limit_ms=4.0, kept_ms=4.39)) == set()
     assert names(replace(GOOD, limit_ms=4.0)) == set()
 
