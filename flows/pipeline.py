@@ -95,7 +95,8 @@ def registered(run_id: str, workspace: Workspace, code: dict[str, str]) -> str:
     """The number of the candidate that the run made."""
     with step("register") as shown:
         version = register_candidate(run_id, workspace, code)
-        shown.note = f"{workspace.params.register_.model} version {version}, alias '{candidate_name(workspace)}'"
+        tried = " (only tried? --no-register makes none)" if "--set" in workspace.arguments else ""
+        shown.note = f"{workspace.params.register_.model} version {version}, alias '{candidate_name(workspace)}'{tried}"
     return version
 
 

@@ -1,12 +1,13 @@
 """A parameter file to start from, with a comment at each line that says why it is so."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from eyas.networks.architectures import Architecture
+from eyas.operations.few_images import Setting
 from tasks.images_look import ImagesLook
 from tasks.network_look import Normalisation
 
@@ -33,6 +34,8 @@ class FirstParameters:
     unseen: bool = False
     """The checkpoint has seen no image of train."""
     latency_profile: str | None = None
+    few: Sequence[Setting] = ()
+    """What is worth setting because there are few images."""
     comments: Mapping[str, str] = field(default_factory=dict)
     """By field: why it is so."""
 
@@ -49,6 +52,7 @@ class FirstParameters:
         yield self._line("image_size", self.image_size, "height and width that the network sees")
         yield self._line("mean", list(self.normalisation.mean), self.normalisation.name)
         yield self._line("std", list(self.normalisation.std))
+        yield from self._settings("fetch")
         yield "baseline:"
         yield self._line("architecture", self.architecture.factory)
         if self.architecture.arguments:
@@ -64,9 +68,17 @@ class FirstParameters:
         if self.latency_profile:
             yield self._line("latency_profile", self.latency_profile)
         yield "  # round_to: 8              (widths that the device likes)"
+        if any(one.section == "score" for one in self.few):
+            yield "score:"
+            yield from self._settings("score")
         yield "# finetune: {epochs: 30}     (epochs and batch size go by the number of images where they are left out)"
         yield "register:"
         yield self._line("model", self.model, "its name in the model registry")
+
+    def _settings(self, section: str) -> Iterator[str]:
+        for one in self.few:
+            if one.section == section:
+                yield self._line(one.field, yaml.safe_load(one.value), one.why)
 
     def _line(self, name: str, value: Any, why: str = "") -> str:
         dumped = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import models
-from eyas.config import expand
+from eyas.config import FetchParams, expand
 from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
 from eyas.errors import BadInputError, EyasError
 from eyas.networks.architectures import Architecture
+from eyas.operations.few_images import Setting, settings_for_few
 from eyas.storage.addresses import parse
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
@@ -66,8 +67,9 @@ class Init:
         test, unseen = self._test(images, weights)
         parameters = self._look_at_network(images, weights, architectures, why, model=_model_name(out))
         limits = self._answer("budget", "Budget, such as macs=0.5 or params=200000", budget_limits, "macs=0.5")
+        few = self._settings_for_few(images)
         content = FirstParameters(
-            **parameters, budget=limits, test=test, unseen=unseen, latency_profile=self._profile(limits)
+            **parameters, budget=limits, test=test, unseen=unseen, latency_profile=self._profile(limits), few=few
         ).text(self._relative(out))
         self._write(out, content)
         return out
@@ -229,6 +231,17 @@ class Init:
             "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model,
             "checkpoint": weights[0] if weights else None, "comments": comments,
         }  # fmt: skip
+
+    def _settings_for_few(self, images: ImagesLook) -> list[Setting]:
+        """What the file sets because there are few images; said, too."""
+        if not images.is_here:
+            return []
+        fetch = FetchParams()
+        shares = {"calibration_fraction": fetch.calibration_fraction, "score_fraction": fetch.score_fraction}
+        few = settings_for_few(sum(images.counts), **shares, scorer=None)
+        for number, one in enumerate(few):
+            self.say(f"{'' if number else 'few':9} {one.section}.{one.field}: {one.value}, for {one.why}")
+        return few
 
     def _profile(self, limits: Mapping[str, float]) -> str | None:
         said = self.answers.latency_profile

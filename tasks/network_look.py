@@ -108,7 +108,7 @@ def own_normalisation(images: TriedImages) -> Normalisation:
     """That of the images themselves."""
     by_channel = images.images.transpose(0, 1).flatten(1)
     mean, std = ([round(float(one), 4) for one in values] for values in (by_channel.mean(1), by_channel.std(1)))
-    return Normalisation("of these images", tuple(mean), tuple(max(one, 0.001) for one in std))
+    return Normalisation("these images'", tuple(mean), tuple(max(one, 0.001) for one in std))
 
 
 def best_reading(

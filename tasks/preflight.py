@@ -14,7 +14,9 @@ from pydantic import ValidationError
 from eyas.config import PipelineParams, apply_overrides, read_sections
 from eyas.config.override import Override, parse_overrides
 from eyas.errors import EyasError, ParameterError
+from eyas.operations.few_images import Setting, settings_for_few
 from tasks import preflight_network, preflight_places
+from tasks.preflight_data import count_training_images
 from tasks.preflight_network import look_at_network
 from tasks.workspace import Workspace, open_workspace
 
@@ -56,6 +58,8 @@ class Preflight:
     """Each with its field."""
     skipped: tuple[str, ...] = ()
     """What could not be looked at yet, and why."""
+    advice: tuple[str, ...] = ()
+    """What is worth setting, although nothing would stop the run."""
 
     def require(self) -> None:
         """Refuse the run, with every fault.
@@ -68,9 +72,10 @@ class Preflight:
             raise ParameterError("\n".join([f"{self.profile} cannot run:", *lines]))
 
     def line(self) -> str:
-        """What was looked at, where there are no faults."""
+        """What was looked at, where there are no faults; then, a line each, what is worth setting."""
         seen = LOOKED_AT if self.skipped else f"{LOOKED_AT}, {NETWORK}"
-        return "; ".join([f"{self.profile} can run: looked at {seen}", *self._not_yet()])
+        can_run = "; ".join([f"{self.profile} can run: looked at {seen}", *self._not_yet()])
+        return "\n".join([can_run, *(f"advice: {one}" for one in self.advice)])
 
     def _not_yet(self) -> list[str]:
         return [f"not looked at yet: {what}" for what in self.skipped]
@@ -96,7 +101,24 @@ def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: 
         told = tuple(_with_option(fault, _parsed(overrides)) for fault in faults)
         return Preflight(workspace.name, told, (f"{NETWORK}, for which the rest must be right",))
     network = look_at_network(*place)
-    return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped))
+    advice = () if network.faults else tuple(one.text for one in _settings_for_few(workspace))
+    return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped), advice)
+
+
+def _settings_for_few(workspace: Workspace) -> list[Setting]:
+    fetch, scorer = workspace.params.fetch, workspace.params.score.scorer
+    images = count_training_images(workspace.params, workspace.root)
+    return (
+        []
+        if images is None
+        else settings_for_few(
+            images if fetch.max_images is None else min(images, fetch.max_images),
+            calibration_fraction=fetch.calibration_fraction,
+            score_fraction=fetch.score_fraction,
+            scorer=scorer.kind if scorer else None,
+            labelled=fetch.task.kind == "classification",
+        )
+    )
 
 
 def _faults(checks: Mapping[str, Check], params: PipelineParams, root: Path, artifacts: Path) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """Looking before a run at the data, as far as it lies on this machine: what fetching it would refuse."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from eyas.config import PipelineParams, expand
@@ -25,10 +27,8 @@ def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | 
     Raises:
         DataError: fetching would refuse it.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        files = Path(scratch)
-        here = [_link(place, root, files / part) for part, place in params.fetch.addresses.items()]
-        if not all(here):
+    with _linked(params, root) as files:
+        if files is None:
             known = fetched(params, root, artifacts)
             return len(known.classes) if known else None
         names = list(list_files_below(files, params))
@@ -36,6 +36,25 @@ def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | 
         if any(map(is_archive, names)):
             return None
         return _read(params, files, names)
+
+
+def count_training_images(params: PipelineParams, root: Path) -> int | None:
+    """How many images the training data has before it is split; None where only fetching it can tell."""
+    with _linked(params, root) as files:
+        if files is None or any(map(is_archive, list_files_below(files, params))):
+            return None
+        options = fetch.dataset_options(params.fetch, 1)
+        partitions, _ = read_partitions(files, options, tuple(params.fetch.addresses))
+        return partitions["train"].is_test.count(False)
+
+
+@contextmanager
+def _linked(params: PipelineParams, root: Path) -> Iterator[Path | None]:
+    """A folder that shows all parts of the data; None where one is not on this machine."""
+    with tempfile.TemporaryDirectory() as scratch:
+        files = Path(scratch)
+        here = [_link(place, root, files / part) for part, place in params.fetch.addresses.items()]
+        yield files if all(here) else None
 
 
 def list_files_below(files: Path, params: PipelineParams) -> list[str]:

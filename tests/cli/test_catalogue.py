@@ -128,6 +128,10 @@ def test_an_entry_is_shown_by_its_name() -> None:
     assert len(find("scorer")) == len(families()["scorer"].members())
     with pytest.raises(BadInputError, match="nothing is called 'nothing'.*pooled"):
         find("nothing")
+    with pytest.raises(
+        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); there is"
+    ):
+        find("calibrater")
 
 
 def test_every_public_name_is_on_the_page_of_the_api() -> None:

@@ -220,7 +220,7 @@ def test_a_training_in_vain_is_told_and_no_longer_one_advised() -> None:
     facts = replace(GOOD, finetuning=vain, recalibration=PairedCounts(1000, 0, 0))
     (remark,) = reach_verdict(facts).remarks
     assert remark.name == "trained_in_vain"
-    assert "accuracy on the score images was 80.00%, and at best 50.00% after an epoch" in remark.words
+    assert "accuracy on the score images was 80.00 %, and at best 50.00 % after an epoch" in remark.words
     assert "finetune.recipe.learning_rate" in remark.advice
     lost = reach_verdict(replace(facts, test=PairedCounts(1000, 0, 200))).remarks
     assert lost[0].name == "trained_in_vain"
@@ -231,7 +231,7 @@ def test_worse_than_merely_recalibrated_is_told_with_both_accuracies() -> None:
     facts = replace(GOOD, recalibration=PairedCounts(1000, 10, 110))
     (remark,) = reach_verdict(facts).remarks
     assert remark.name == "worse_than_recalibrated"
-    assert "accuracy on the score images was 80.00% when it was merely recalibrated, and 70.00% after" in remark.words
+    assert "accuracy on the score images was 80.00 % when it was merely recalibrated, and 70.00 % after" in remark.words
     assert "finetune.recipe.learning_rate" in remark.advice
     assert names(replace(GOOD, recalibration=PairedCounts(1000, 10, 12))) == set()  # as good as by chance
     assert names(replace(GOOD, recalibration=None)) == set()
@@ -252,7 +252,7 @@ BROKEN = replace(
 
 def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_set() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "broken_first"]
-    assert "accuracy on the score images fell from 80.00% to 38.00% in epoch 2" in remark.words
+    assert "accuracy on the score images fell from 80.00 % to 38.00 % in epoch 2" in remark.words
     assert remark.advice == "set finetune.recipe.learning_rate to 0.002 (it rose to 0.00625)"
     unknown = replace(BROKEN, finetuning=replace(BROKEN.finetuning, learning_rate=math.nan))  # type: ignore[type-var]
     (remark,) = [one for one in reach_verdict(unknown).remarks if one.name == "broken_first"]
@@ -261,7 +261,7 @@ def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_s
 
 def test_a_score_that_rose_without_the_test_is_told_with_both() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "no_gain_on_test"]
-    assert "from 80.00% to 88.42%" in remark.words
+    assert "from 80.00 % to 88.42 %" in remark.words
     assert "on the test images it brought nothing sure (9 gained, 9 lost of 150 test images)" in remark.words
     assert "finetune.epochs to 0" in remark.advice
 
@@ -287,6 +287,35 @@ def test_training_that_brought_something_is_not_held_to_its_first_epochs(
     change: dict[str, object], told: set[str]
 ) -> None:
     assert names(replace(BROKEN, **change)) & WITHOUT_GAIN == told  # type: ignore[arg-type]
+
+
+FEW = replace(
+    GOOD,
+    test=PairedCounts(150, 2, 17),
+    finetuning=replace(LONG, score_images=95),
+    scorer="dense_probe",
+    calibration_images=57,
+    training_images=600,
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, {"few_score_images", "few_calibration_images"}),
+        ({"scorer": "cross_entropy"}, {"few_calibration_images"}),
+        ({"calibration_images": 64}, {"few_score_images"}),
+        ({"calibration_images": 50, "training_images": 200}, {"few_score_images"}),  # a quarter: no more can be spared
+        ({"finetuning": LONG}, {"few_calibration_images"}),
+        ({"test": PairedCounts(2000, 10, 10)}, set()),
+    ],
+)
+def test_a_search_on_few_images_without_success_names_what_to_set(change: dict[str, object], told: set[str]) -> None:
+    remarks = [one for one in reach_verdict(replace(FEW, **change)).remarks if one.name.startswith("few_")]  # type: ignore[arg-type]
+    assert {one.name for one in remarks} == told
+    advice = {"few_score_images": "set score.scorer to cross_entropy"}
+    advice |= {"few_calibration_images": "set fetch.calibration_fraction to 0.14"}
+    assert [one.advice for one in remarks] == [advice[one.name] for one in remarks]
 
 
 def test_a_dense_network_that_was_hardly_trained_makes_no_success() -> None:
@@ -359,7 +388,7 @@ def test_a_winner_that_uniform_widths_beat_after_the_same_fine_tuning_is_told() 
 def test_a_limit_of_milliseconds_may_be_missed_by_a_tenth() -> None:
     (remark,) = reach_verdict(replace(GOOD, limit_ms=4.0, kept_ms=4.6)).remarks
     assert remark.name == "over_latency"
-    assert "it takes 4.6 ms, 15% above the limit of 4 ms" in remark.text
+    assert "it takes 4.6 ms, 15 % above the limit of 4 ms" in remark.text
     assert names(replace(GOOD, limit_ms=4.0, kept_ms=4.39)) == set()
     assert names(replace(GOOD, limit_ms=4.0)) == set()
 

@@ -77,6 +77,12 @@ def test_images_and_weights_make_a_file_that_a_run_would_start_with(project: Pat
     assert heard[1] == "network   the weights fit resnet8 exactly, 2 classes"
     reading = r"reading   16 x 16, mean and std .*, the best of 5: .*; then .* [\d.]+ %, [\d.]+ points behind"
     assert re.fullmatch(reading, heard[2])
+    assert params.fetch.calibration_fraction == 0.25
+    assert params.score.scorer is not None
+    assert params.score.scorer.kind == "cross_entropy"
+    few = [line for line in heard if "calibrat" in line or "judge" in line]
+    assert few[0].startswith("few       fetch.calibration_fraction: 0.25, for about 15 images calibrate then")
+    assert few[1].startswith("          score.scorer: cross_entropy, for about 9 images judge the candidates")
 
 
 @pytest.mark.parametrize(

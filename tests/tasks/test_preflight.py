@@ -65,14 +65,20 @@ def only_fault(seen: Preflight) -> str:
     return fault
 
 
-def test_what_is_right_is_one_line_and_leaves_nothing(closely: Look, checkout: Path) -> None:
+def test_what_is_right_is_one_line_with_advice_for_few_images_and_leaves_nothing(closely: Look, checkout: Path) -> None:
     before = set(checkout.rglob("*"))
     seen = closely(baseline=THREE)
     assert (seen.faults, seen.skipped) == ((), ())
-    assert seen.line() == (
+    can_run, *advice = seen.line().splitlines()
+    assert can_run == (
         "default can run: looked at parameters, data, checkpoint, packages, device, disk, servers, network, budget and "
         "export"
     )
+    calibration, scorer = advice  # of 240 images
+    assert calibration.startswith("advice: set fetch.calibration_fraction to 0.25: about 60 images calibrate then")
+    assert scorer.startswith("advice: set score.scorer to cross_entropy: about 36 images judge the candidates")
+    set_both = {"fetch": FETCH | {"calibration_fraction": 0.25}, "score": {"scorer": "cross_entropy"}}
+    assert closely(baseline=THREE, **set_both).advice == ()
     assert set(checkout.rglob("*")) - before == {checkout / "params.yaml"}
 
 

@@ -10,7 +10,7 @@ import typer
 
 from eyas import errors
 from eyas.cli.parameters import Parameter, parameters
-from eyas.component import Component, families
+from eyas.component import Component, families, nearest
 from eyas.errors import BadInputError, EyasError
 
 PAPER = re.compile(r"arXiv:\s?(\d{4}\.\d{4,5})")
@@ -59,8 +59,8 @@ def find(name: str) -> list[CatalogueEntry]:
     known = [(chapter, entry) for chapter in chapters() for entry in chapter.entries]
     matching = [entry for chapter, entry in known if name in {entry.name, chapter.title}]
     if not matching:
-        names = ", ".join(dict.fromkeys(text for chapter, entry in known for text in (chapter.title, entry.name)))
-        msg = f"nothing is called {name!r}; there is: {names}"
+        names = dict.fromkeys(text for chapter, entry in known for text in (chapter.title, entry.name))
+        msg = f"nothing is called {name!r}{nearest(name, names)}; there is: {', '.join(names)}"
         raise BadInputError(msg)
     return matching
 

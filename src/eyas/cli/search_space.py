@@ -7,10 +7,14 @@ from typing import Any
 import torch
 
 from eyas.cli.network_arguments import parse_arguments, parse_shape
+from eyas.errors import ParameterError, TraceError
 from eyas.networks.architectures import build_architecture, build_model
 from eyas.pruning.inspection import render, report
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
+
+_IMAGE = 3
+"""Numbers in the shape of an image alone."""
 
 
 def search_space(
@@ -43,4 +47,12 @@ def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, 
     else:
         network = build_model(model, keywords, num_classes)
     examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)
-    return trace(network.eval(), examples, **limits)
+    try:
+        return trace(network.eval(), examples, **limits)
+    except TraceError as error:
+        without_batch = [text for text in inputs if len(parse_shape(text)) == _IMAGE]
+        if not without_batch:
+            raise
+        shape = without_batch[0]
+        msg = f"--input {shape} has no number for the batch: give 1,{shape} (batch, channels, height, width); {error}"
+        raise ParameterError(msg) from error

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eyas.operations import beaten_checkpoint
+from eyas.operations import beaten_checkpoint, few_images
 from eyas.operations.result_facts import ResultFacts, TrainingFacts
 from eyas.training.length import MIN_STEPS
 
@@ -51,6 +51,7 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     yield from _dense(facts)
     yield from _finetuning(facts, accuracy)
     yield from _search(facts)
+    yield from _few_images(facts, accuracy)
     yield from _latency(facts)
     if facts.repeated_test_images > REPEATED * facts.test_images:
         words = f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images repeat the pixels of another"
@@ -87,12 +88,12 @@ def _dense(facts: ResultFacts) -> Iterator[Remark]:
 
 def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     training, recalibration = facts.finetuning, facts.recalibration
+    before = _percent(facts.recalibrated_accuracy)
     if training is not None and training.in_vain:
         yield Remark(
             "trained_in_vain",
             f"no epoch of fine-tuning made it better, so that it is as it was before: its {facts.score_measure} on the "
-            f"score images was {facts.recalibrated_accuracy:.2%}, and at best {max(training.accuracies):.2%} after an "
-            "epoch",
+            f"score images was {before}, and at best {_percent(max(training.accuracies))} after an epoch",
             _LOWER_RATE,
         )
     if accuracy != "held" and facts.tuning is not None and not facts.tuning.interval()[0] > 0:
@@ -110,7 +111,7 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         yield Remark(
             "worse_than_recalibrated",
             f"fine-tuning made it worse: its {facts.score_measure} on the score images was "
-            f"{facts.recalibrated_accuracy:.2%} when it was merely recalibrated, and {after:.2%} after training",
+            f"{before} when it was merely recalibrated, and {_percent(after)} after training",
             _LOWER_RATE,
         )
 
@@ -129,16 +130,16 @@ def _without_gain(facts: ResultFacts) -> Iterator[Remark]:
         yield Remark(
             "broken_first",
             f"fine-tuning broke the network before it mended it: its {facts.score_measure} on the score images fell "
-            f"from {training.start:.2%} to {fall[0]:.2%} in epoch {fall[1]}",
+            f"from {_percent(training.start)} to {_percent(fall[0])} in epoch {fall[1]}",
             way,
         )
     if recalibration is not None and recalibration.interval()[0] > 0:
         after = facts.recalibrated_accuracy + recalibration.difference
         yield Remark(
             "no_gain_on_test",
-            f"fine-tuning raised its {facts.score_measure} on the score images from {facts.recalibrated_accuracy:.2%} "
-            f"to {after:.2%}, and on the test images it brought nothing sure ({tuning.words}): the best of "
-            f"{training.epochs} epochs was chosen by the former",
+            f"fine-tuning raised its {facts.score_measure} on the score images from "
+            f"{_percent(facts.recalibrated_accuracy)} to {_percent(after)}, and on the test images it brought nothing "
+            f"sure ({tuning.words}): the best of {training.epochs} epochs was chosen by the former",
             "believe the test images; give more images to train on (fetch.train), or set finetune.epochs to 0",
         )
 
@@ -148,8 +149,8 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
     if uniform is not None and uniform.surely_better(DEVIATIONS):
         yield Remark(
             "worse_than_uniform",
-            f"before fine-tuning, uniform widths of the same cost were right on {uniform.uniform:.2%} of "
-            f"{uniform.images:,} score images, the winner on {uniform.winner:.2%}",
+            f"before fine-tuning, uniform widths of the same cost were right on {_percent(uniform.uniform)} of "
+            f"{uniform.images:,} score images, the winner on {_percent(uniform.winner)}",
             "set score.scorer to top1, raise the images of score.rungs, or raise sample.sampler.floor",
         )
     trained = None if facts.not_comparable else facts.finetuned_uniform
@@ -159,6 +160,21 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
             f"fine-tuned alike, the winner {trained.standing} than uniform widths of the same cost",
             "set sample.candidates to 1, which leaves uniform widths alone, or raise sample.sampler.floor",
         )
+
+
+def _few_images(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
+    """A search on few images that came to no success."""
+    score = facts.finetuning.score_images if facts.finetuning else 0
+    if accuracy not in {"lost", "undecided"}:
+        return
+    if facts.scorer == few_images.PROBE and 0 < score < few_images.SCORE_IMAGES and facts.labelled:
+        words = f"{score} score images hardly tell candidates apart by {few_images.PROBE}"
+        yield Remark("few_score_images", words, f"set score.scorer to {few_images.SCORER}")
+    share = few_images.fraction_for_refit(facts.training_images)
+    is_more = facts.calibration_images < share * facts.training_images
+    if 0 < facts.calibration_images < few_images.REFIT_IMAGES and is_more:
+        words = f"{facts.calibration_images} calibration images are few: the refit wants {few_images.REFIT_IMAGES}"
+        yield Remark("few_calibration_images", words, f"set fetch.calibration_fraction to {share:g}")
 
 
 def _latency(facts: ResultFacts) -> Iterator[Remark]:
@@ -174,16 +190,20 @@ def _latency(facts: ResultFacts) -> Iterator[Remark]:
     if facts.kept_ms > (1 + MOST_ABOVE) * facts.limit_ms:
         yield Remark(
             "over_latency",
-            f"measured end to end it takes {facts.kept_ms:.3g} ms, {facts.kept_ms / facts.limit_ms - 1:.0%} above the "
-            f"limit of {facts.limit_ms:.3g} ms",
+            f"measured end to end it takes {facts.kept_ms:.3g} ms, {100 * (facts.kept_ms / facts.limit_ms - 1):.0f} % "
+            f"above the limit of {facts.limit_ms:.3g} ms",
             "profile this device again (eyas profile, sample.latency_profile), or lower the limit in sample.budget",
         )
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
 def _by_chance(name: str, accuracy: float, chance: float) -> str:
     return (
-        f"the {name} network is right on {accuracy:.2%} of the test images, no more than chance: the commonest class "
-        f"alone is {chance:.2%} of them"
+        f"the {name} network is right on {_percent(accuracy)} of the test images, no more than chance: the commonest "
+        f"class alone is {_percent(chance)} of them"
     )
 
 

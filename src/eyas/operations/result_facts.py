@@ -102,6 +102,11 @@ class ResultFacts:
     """On the score images."""
     refitted: bool = False
     """Layers of the pruned network were refitted before it was trained, or in place of that."""
+    scorer: str = ""
+    """Kind of what ranked the candidates."""
+    training_images: int = 0
+    """Before they were split into those to train, to calibrate, to score (and to test, where these came from them)."""
+    calibration_images: int = 0
     uniform: UniformFacts | None = None
     finetuned_uniform: PairedDifference | None = None
     """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""

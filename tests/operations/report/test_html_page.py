@@ -17,7 +17,7 @@ from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.operations.report import read_results, write_report
 from eyas.operations.report.charts import learning_chart, loss_chart, score_chart
 from eyas.operations.report.class_changes import class_changes, confusion_matrix, confusions
-from eyas.operations.report.diagnostic_words import MEANINGS
+from eyas.operations.report.diagnostic_words import MEANINGS, WORDS
 from eyas.operations.report.html_page import marked, render_html
 from eyas.operations.report.svg_axes import axis_over
 from eyas.operations.report.trade_offs import trade_offs
@@ -237,7 +237,16 @@ def test_each_number_of_a_race_has_a_meaning() -> None:
         for name, value in numbers.items()
         for part in (value if isinstance(value, dict) else [""])
     }
-    assert dotted == set(MEANINGS)
+    assert dotted == set(MEANINGS) == set(WORDS)
+    assert len(set(WORDS.values())) == len(WORDS)
+
+
+def test_the_legend_says_how_far_candidates_came_and_the_table_names_numbers_in_words(artifacts: Path) -> None:
+    change(artifacts / "score/diagnostics.json", {"rank_stability": [0.6], "warnings": []})
+    text = text_of(artifacts)
+    assert "15 candidates left after rung 1, on 256 images" in text
+    assert "5 candidates reached the last rung, on 1,024 images" in text
+    assert '<th title="rank_stability">agreement between rungs</th><td>0.6</td>' in text
 
 
 def test_a_network_that_was_not_trained_is_told_so(artifacts: Path) -> None:

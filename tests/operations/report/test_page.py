@@ -163,7 +163,7 @@ def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stan
     why = "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen the test images."
     assert remark(read_results(artifacts)) == why
     assert f"**{why}**" in text
-    for row in ("| probe.original | 0.98 (not comparable) |", "| probe.chance | 0.1 |"):
+    for row in ("| dense network as it came | 0.98 (not comparable) |", "| a guess | 0.1 |"):
         assert row in text
     for heading in ("## Accuracy along the way", "## Parity"):
         section = text.split(heading)[1].split("\n## ")[0]
@@ -181,7 +181,7 @@ def test_the_diagnosis_stands_in_words(artifacts: Path) -> None:
     (artifacts / "score/diagnostics.json").write_text(json.dumps(content))
     text = write_report(artifacts, params=PARAMS).read_text()
     assert f"## Diagnosis\n\n- {predicted}\n\n## Parity" in text
-    assert "| uniform.rank | 7 |" in text
+    assert "| uniform widths: rank | 7 |" in text
     assert "| diagnosis" not in text
     metrics = json.loads((artifacts / "finetune/metrics.json").read_text())
     further = {"uniform_test_accuracy": 0.9, "uniform_test_gained": 30, "uniform_test_lost": 2}

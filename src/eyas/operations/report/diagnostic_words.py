@@ -5,6 +5,38 @@ from typing import Any
 
 from eyas.operations.report.results import Results
 
+WORDS = {
+    "candidates": "candidates",
+    "distinct": "different candidates",
+    "entered": "candidates in each rung",
+    "margins": "lead after each rung",
+    "decided_early": "decided early",
+    "rank_stability": "agreement between rungs",
+    "score_spread": "spread of the scores",
+    "median_standard_error": "standard error of a score",
+    "paired_error": "standard error of a difference",
+    "signal": "signal",
+    "tied_share": "share of ties",
+    "not_finite": "candidates without a number",
+    "at_chance": "share at chance",
+    "images_forwarded": "work of each rung",
+    "binding": "limit that binds",
+    "probe.original": "dense network as it came",
+    "probe.recalibrated": "dense network recalibrated",
+    "probe.standard_error": "standard error between these",
+    "probe.chance": "a guess",
+    "probe.chance_error": "standard error of a guess",
+    "probe.deviations": "standard errors that recalibrating moved it",
+    "uniform.candidate": "uniform widths: candidate",
+    "uniform.score": "uniform widths: score",
+    "uniform.accuracy": "uniform widths: accuracy",
+    "uniform.rung": "uniform widths: last rung",
+    "uniform.rank": "uniform widths: rank",
+    "uniform.lead": "lead over uniform widths",
+    "uniform.lead_error": "standard error of that lead",
+    "uniform.lead_images": "images of that lead",
+}
+"""What each number is called, by the name that it has in ``diagnostics.json``."""
 MEANINGS = {
     "candidates": "Sub-networks that were drawn inside the budget.",
     "distinct": "Those of them that differ from all others in their widths.",
@@ -38,7 +70,7 @@ MEANINGS = {
     "uniform.lead_error": "Standard error of that lead: a lead of less than 3 of them decides nothing.",
     "uniform.lead_images": "Images that the lead was measured on.",
 }
-"""By a diagnostic's name; nested ones have dotted names."""
+"""What it means, by the same name; nested ones have dotted names."""
 _IN_WORDS = ("settings", "warnings", "diagnosis")
 _DENSE_ACCURACIES = ("probe.original", "probe.recalibrated")
 

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report.charts import learning_chart, loss_chart, score_chart, shown_candidates
 from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
-from eyas.operations.report.diagnostic_words import MEANINGS, diagnostic_values
+from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.pictures import score_label
@@ -76,7 +76,9 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         **_search(results, params),
         **_answers(results, artifacts),
         files=checked_files(results) or results.parity["files"],
-        diagnostics=[(name, value, MEANINGS.get(name, "")) for name, value in diagnostic_values(results)],
+        diagnostics=[
+            (name, WORDS.get(name, name), value, MEANINGS.get(name, "")) for name, value in diagnostic_values(results)
+        ],
         data=data_lines(results, params.get("baseline") or {}),
         reproduce=list(reproduce) or ["eyas run"],
     )

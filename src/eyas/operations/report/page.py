@@ -7,7 +7,7 @@ from typing import Any
 from eyas.data.tasks import Task
 from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report import pictures
-from eyas.operations.report.diagnostic_words import diagnostic_values
+from eyas.operations.report.diagnostic_words import WORDS, diagnostic_values
 from eyas.operations.report.format_table import format_table
 from eyas.operations.report.html_page import write_html
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
@@ -167,7 +167,7 @@ def _file_row(name: str, comparison: Mapping[str, Any]) -> str:
 
 def _diagnostics(results: Results) -> str:
     """Numbers by name as a table; warnings in words."""
-    flat = [f"| {name} | {value} |" for name, value in diagnostic_values(results)]
+    flat = [f"| {WORDS.get(name, name)} | {value} |" for name, value in diagnostic_values(results)]
     warnings = [f"- {warning}" for warning in results.diagnostics.get("warnings", [])]
     return "\n".join([*warnings, *([""] if warnings else []), "| what | value |", "| --- | ---: |", *flat])
 

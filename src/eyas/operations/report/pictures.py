@@ -124,7 +124,12 @@ def by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
     lowest, middle, highest = RUNGS[3]
     shades = RUNGS.get(len(numbers), (lowest, *[middle] * (len(numbers) - 2), highest))
     groups = [[candidate for candidate in results.candidates if candidate.rung == number] for number in numbers]
-    names = [f"{len(group)} candidates, {results.judged_on(group[0])} each" for group in groups]
+    ends = [f"left after rung {number + 1}" for number in numbers[:-1]] + ["reached the last rung"]
+    ends = ends if len(numbers) > 1 else ["judged"]
+    names = [
+        f"{len(group)} candidates {end}, on {results.judged_on(group[0])}"
+        for end, group in zip(ends, groups, strict=True)
+    ]
     return list(zip(names, shades, groups, strict=True))
 
 

@@ -1,0 +1,41 @@
+"""What is worth setting for few images, at its edges."""
+
+import pytest
+
+from eyas.operations.few_images import Setting, fraction_for_refit, settings_for_few
+
+USUAL = {"calibration_fraction": 0.1, "score_fraction": 0.15}
+
+
+def test_six_hundred_images_want_both() -> None:
+    calibration, scorer = settings_for_few(600, **USUAL, scorer=None)
+    assert calibration.text == (
+        "set fetch.calibration_fraction to 0.14: about 84 images calibrate then, and the refit wants 64 or more"
+    )
+    assert (scorer.section, scorer.field, scorer.value) == ("score", "scorer", "cross_entropy")
+    assert "about 90 images judge the candidates" in scorer.why
+
+
+@pytest.mark.parametrize(
+    ("images", "change", "fields"),
+    [
+        (640, {}, ["scorer"]),  # a tenth is 64
+        (639, {}, ["calibration_fraction", "scorer"]),
+        (2000, {}, []),  # 300 score images
+        (1999, {}, ["scorer"]),
+        (1999, {"scorer": "dense_probe"}, ["scorer"]),
+        (1999, {"scorer": "top1"}, []),  # chosen
+        (1999, {"labelled": False}, []),  # which cross_entropy would need
+        (100, {"calibration_fraction": 0.25}, ["scorer"]),  # no more can be spared
+    ],
+)
+def test_only_what_there_is_too_little_for_is_told(images: int, change: dict[str, object], fields: list[str]) -> None:
+    told: list[Setting] = settings_for_few(images, **{"scorer": None, **USUAL, **change})  # type: ignore[arg-type]
+    assert [one.field for one in told] == fields
+
+
+@pytest.mark.parametrize("images", [0, 1, 64, 300, 599, 600, 5000])
+def test_a_share_gives_enough_or_is_the_most(images: int) -> None:
+    share = fraction_for_refit(images)
+    assert 0 < share <= 0.25
+    assert share * images >= 64 or share == 0.25
