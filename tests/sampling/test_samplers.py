@@ -24,6 +24,15 @@ TINY = Chain([8, 12, 16], side=8)
 STEPPED = Chain([64, 64, 128, 128, 256], step=8, min_width=16)
 
 
+@pytest.fixture(autouse=True)
+def _installed(request):
+    """Skip what this machine lacks an optional package for."""
+    kind = getattr(request.node, "callspec", None) and request.node.callspec.params.get("kind")
+    if kind == "optuna":
+        for package in ("optuna", "cmaes"):
+            pytest.importorskip(package, reason=f"{package} is not installed: pip install 'eyas[optuna]'")
+
+
 def ask(space, share=0.5, count=200, *, kind="budget", tolerance=0.005, seed=0, history=None, metric="macs"):
     budget = Budget.of(space, metric, share, tolerance)
     sampler = Sampler.parse(kind)

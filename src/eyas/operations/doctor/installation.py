@@ -17,11 +17,12 @@ EXTRAS = {
     "openvino": "Intel devices",
     "executorch": "phones and microcontrollers",
     "ray": "scoring on a cluster",
+    "optuna": "its samplers",
     "torchvision": "its architectures",
     "timm": "its architectures",
 }
 """What one would want each optional package for."""
-EXTRAS_OF_EYAS = ("openvino", "executorch", "ray")
+EXTRAS_OF_EYAS = ("openvino", "executorch", "ray", "optuna")
 PROGRAMS = {
     "git": "versions then tell no commit: install git",
     "make": "type what the Makefile holds: it calls .venv/bin/eyas",
