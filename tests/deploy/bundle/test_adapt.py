@@ -1,6 +1,7 @@
 """``adapt.py`` as a user of the device calls it, and ``eyas verify --statistics``."""
 
 import copy
+import json
 import os
 import shutil
 import subprocess
@@ -10,14 +11,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
+from eyas.adaptation.revert_rule import RevertRule
 from eyas.calibration import Calibrator
 from eyas.cli.app import run
 from eyas.data.pixels import network_input
+from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle.adaptable_network import write_adaptable
 from eyas.deploy.bundle.adapted_classifier import MAX_CANARY_LOSS, AdaptedClassifier, read_tensors, write_tensors
 from eyas.deploy.bundle.contents import check_contents
+from eyas.deploy.bundle.mask_pictures import picture_of
 from eyas.deploy.bundle.verification import verify_bundle
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.errors import DataError
 from tests.support.colour_bundle import Made, colour_network, photograph
 
@@ -190,4 +198,30 @@ def test_a_bundle_without_the_form_for_it_says_so(made: Made, tmp_path: Path) ->
 
 
 def test_golden_images_may_cost_what_the_revert_rule_lets_a_canary_cost() -> None:
-    assert MAX_CANARY_LOSS == 0.6
+    assert RevertRule().max_canary_loss == MAX_CANARY_LOSS
+
+
+def test_where_each_pixel_has_a_class_its_share_counts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    how = {"model": "model.onnx", "in_graph": False, "mode": "RGB", "resize": None, "size": 8}
+    how |= {"mean": [0.5] * 3, "std": [0.25] * 3}
+    pixels = torch.from_numpy(network_input(Image.fromarray(image), how))
+    (tmp_path / "golden").mkdir()
+    Image.fromarray(image).save(tmp_path / "golden/0.png")
+    picture_of(network(pixels)[0].argmax(0).numpy()).save(tmp_path / "golden/0.mask.png")
+    told = {"labels": ["a", "b", "c"], "preprocessing": how}
+    told["golden/expected"] = {"tolerance": 0.01, "masks": {"0.png": "0.mask.png"}}
+    for name, content in told.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    Onnx()(network, pixels, tmp_path / "model.onnx")
+    write_adaptable(network, pixels, Onnx(), tmp_path)
+    write_statistics(network, 9, tmp_path / "bn_statistics.safetensors")
+    assert AdaptedClassifier(tmp_path, tmp_path / "bn_statistics.safetensors").check() == 0
+    other = {"0.mean": np.array([0.5, 0, 0]), "0.var": np.ones(3)}
+    save_file(other, tmp_path / "other")
+    adapted = copy.deepcopy(network)
+    adapted[0].running_mean.copy_(torch.tensor(other["0.mean"]))
+    expected = (adapted(pixels).argmax(1) != network(pixels).argmax(1)).double().mean()
+    assert 0 < AdaptedClassifier(tmp_path, tmp_path / "other").check() == pytest.approx(float(expected))
