@@ -43,7 +43,7 @@ SLICING_LIMIT = 1e-9
 FIELDS = {
     **{name: f"export.{name}" for name in ("exporters", "max_difference", "max_relative_difference", "min_agreement")},
     **{name: f"export.{name}" for name in ("max_accuracy_drop", "max_calibration_distance")},
-    **{name: f"export.{name}" for name in ("bundle", "preprocessing_in_graph")},
+    **{name: f"export.{name}" for name in ("adaptable", "bundle", "preprocessing_in_graph")},
     "calibration_fraction": "fetch.calibration_fraction",
     "output": "baseline.output",
     "table": "sample.latency_profile",

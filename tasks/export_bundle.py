@@ -16,6 +16,7 @@ from eyas.data.tasks import class_overlap
 from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
 from eyas.deploy.bundle.make_bundle import make_bundle
 from eyas.deploy.bundle.model_card import CardFacts, model_card
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
 from eyas.deploy.named_outputs import outputs_of
 from eyas.deploy.runtimes import LOGITS, Runtime
@@ -77,7 +78,14 @@ def write_bundle(
         return model_card(facts, dataset.manifest)
 
     parity = make_bundle(
-        export, folder, dataset, exported, in_graph=settings.preprocessing_in_graph, licence=licence, card=card
+        export,
+        folder,
+        dataset,
+        exported,
+        in_graph=settings.preprocessing_in_graph,
+        licence=licence,
+        adaptable=Onnx.parse(settings.chosen["onnx"]) if settings.adaptable else None,
+        card=card,
     )
     return {
         "bundle_bytes": (export / TAR).stat().st_size,

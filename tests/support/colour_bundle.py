@@ -15,6 +15,7 @@ from eyas.deploy.bn_statistics import write_statistics
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.bundle.make_bundle import make_bundle
 from eyas.deploy.exporters import Exporter
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
 
 COLOURS = {"blue": (0.1, 0.3, 0.9), "green": (0.2, 0.8, 0.1), "red": (0.9, 0.2, 0.2)}
@@ -69,18 +70,20 @@ class Made:
         return self.export / BUNDLE
 
 
-def make_colours(place: Path, *, in_graph: bool = True, resize: int | None = None, channels: int = 3) -> Made:
+def make_colours(
+    place: Path, *, in_graph: bool = True, resize: int | None = None, channels: int = 3, adaptable: bool = False
+) -> Made:
     """Make it below ``place``."""
     dataset, network = colour_dataset(place / "fetch", resize, channels), colour_network(channels)
-    return make(place / "export", dataset, network, in_graph=in_graph)
+    return make(place / "export", dataset, network, in_graph=in_graph, adaptable=adaptable)
 
 
-def make(export: Path, dataset: Dataset, network: nn.Module, *, in_graph: bool) -> Made:
+def make(export: Path, dataset: Dataset, network: nn.Module, *, in_graph: bool, adaptable: bool = False) -> Made:
     """Make the bundle of a network in the folder ``export``."""
     (export / "formats").mkdir(parents=True)
     (export / BUNDLE).mkdir()
     Exporter.parse("onnx")(network, torch.zeros(2, *dataset.image_shape), export / "model.onnx")
     write_statistics(network, 100, export / "bn_statistics.safetensors")
-    options = {"in_graph": in_graph, "licence": "CC0-1.0"}
+    options = {"in_graph": in_graph, "licence": "CC0-1.0", "adaptable": Onnx() if adaptable else None}
     parity = make_bundle(export, export / BUNDLE, dataset, network, card=lambda _: "# colours\n", **options)
     return Made(export, dataset, parity)

@@ -49,6 +49,10 @@ def inspect(
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Its folder, or its .tar.gz.")],
+    *,
+    statistics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What its adapt.py wrote on a device: accepted, or refused (3).")
+    ] = None,
 ) -> int:
     """Whether a bundle is as it was made, and answers on this machine as it should.
 
@@ -59,11 +63,12 @@ def verify(
     Examples:
       eyas verify artifacts/export/bundle
       eyas verify bundle.tar.gz
+      eyas verify bundle.tar.gz --statistics statistics.safetensors
     """
-    require_there(bundle)
+    require_there(bundle, *([statistics] if statistics else []))
     from eyas.deploy.bundle.verification import verify_bundle
 
-    verified = verify_bundle(bundle)
+    verified = verify_bundle(bundle, statistics)
     most = f"a probability is {verified.max_difference:.2g} off at most"
     if verified.masks:
         most = f"at most {verified.max_difference:.2%} of a mask's pixels have another class"
@@ -71,6 +76,8 @@ def verify(
         f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; {verified.pairs} golden pairs "
         f"are answered as expected, {most}"
     )
+    if verified.changed is not None:
+        typer.echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class")
     return 0
 
 

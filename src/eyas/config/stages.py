@@ -287,6 +287,9 @@ class ExportParams(Section):
     preprocessing_in_graph: bool = True
     """Adds an ONNX file to the bundle that takes unsigned bytes of any size and gives probabilities; not for images of
     4 channels, whose colours are weighed by their transparency."""
+    adaptable: bool = False
+    """Lets a device replace the batch-norm statistics: adds ``adapt.py`` to the bundle, which collects those of the
+    device's own images, and the network in a form that takes them."""
     licence: str = ""
     """Of the network, as its bundle tells it; a name such as CC-BY-4.0."""
 

@@ -4,6 +4,8 @@ A bundle carries this file, so that a device reads images as training did; it ne
 """
 
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -49,6 +51,17 @@ def crop_box(edges: tuple[int, int], size: int) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the centre of ``size`` by ``size``."""
     left, top = round((edges[0] - size) / 2), round((edges[1] - size) / 2)
     return left, top, left + size, top + size
+
+
+def network_input(image: Image.Image, how: Mapping[str, Any]) -> Any:
+    """Normalised floats ``(1, C, size, size)`` of an upright image in the network's colours.
+
+    ``how`` is what ``preprocessing.json`` says: ``size``, ``resize``, ``mean`` and ``std``.
+    """
+    size, edges = how["size"], edges_before_crop(image.size, how["size"], how["resize"])
+    image = image.resize(edges, Image.Resampling.BILINEAR).crop(crop_box(edges, size))
+    values = (np.asarray(image).reshape(1, size, size, -1) / 255 - how["mean"]) / how["std"]
+    return values.transpose(0, 3, 1, 2).astype(np.float32)
 
 
 def white_of(image: Image.Image) -> int:

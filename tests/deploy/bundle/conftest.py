@@ -24,6 +24,12 @@ def made_as_data(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make_colours(tmp_path_factory.mktemp("data"), in_graph=False, resize=20)
 
 
+@pytest.fixture(scope="session")
+def made_adaptable(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A bundle whose statistics the device may replace."""
+    return make_colours(tmp_path_factory.mktemp("adaptable"), adaptable=True)
+
+
 @pytest.fixture
 def bundle(made: Made, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""

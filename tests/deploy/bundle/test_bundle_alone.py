@@ -63,3 +63,16 @@ def test_a_jpeg_on_disk_gets_the_right_class_name(
     assert [line.split(": ")[1].split()[0] for line in done.stdout.splitlines()] == ["red", "green", "blue"]
     done = run(python, made.folder / "predict.py", "--check")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_device_adapts_with_nothing_else(python: Path, made_adaptable: Made, tmp_path: Path) -> None:
+    for number in range(9):
+        photograph(("red", "green", "blue")[number % 3], (40, 30), number).save(tmp_path / f"{number}.jpg")
+    written = tmp_path / "statistics.safetensors"
+    done = run(python, made_adaptable.folder / "adapt.py", tmp_path, "--to", written)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("9 images against what the network knows, by layer:")
+    image = tmp_path / "0.jpg"
+    done = run(python, made_adaptable.folder / "predict.py", "--statistics", written, image)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"{image}: red 0.")

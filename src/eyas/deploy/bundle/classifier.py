@@ -9,9 +9,9 @@ import onnxruntime
 from PIL import Image
 
 if TYPE_CHECKING or __package__:  # within eyas
-    from eyas.data.pixels import crop_box, edges_before_crop, in_colours, turn_upright
+    from eyas.data.pixels import in_colours, network_input, turn_upright
 else:  # in a bundle
-    from pixels import crop_box, edges_before_crop, in_colours, turn_upright
+    from pixels import in_colours, network_input, turn_upright
 
 
 class Classifier:
@@ -37,11 +37,7 @@ class Classifier:
         if self.how["in_graph"]:
             pixels = np.asarray(image).reshape(1, image.height, image.width, -1)
             return self.session.run(["probabilities"], {"images": pixels})[0][0]
-        size, edges = self.how["size"], edges_before_crop(image.size, self.how["size"], self.how["resize"])
-        image = image.resize(edges, Image.Resampling.BILINEAR).crop(crop_box(edges, size))
-        pixels = np.asarray(image).reshape(1, size, size, -1)
-        values = ((pixels / 255 - self.how["mean"]) / self.how["std"]).transpose(0, 3, 1, 2)
-        logits = self.session.run(["logits"], {"images": values.astype(np.float32)})[0][0]
+        logits = self.session.run(["logits"], {"images": network_input(image, self.how)})[0][0]
         powers = np.exp(logits - logits.max(0))
         return powers / powers.sum(0)
 

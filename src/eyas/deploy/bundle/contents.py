@@ -13,9 +13,14 @@ from eyas.storage.json_text import parse_json
 from eyas.storage.local_files import appearing, walk
 
 MODULES = ("classifier", "image_answers", "mask_pictures", "pixels")
+ADAPTING = {"adapt": "device_adaptation", "adapted_classifier": "adapted_classifier"}
+"""Programs of a bundle whose statistics may be replaced, and what they are called here."""
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
-LEFT = ("masks/*.png", *(f"__pycache__/{name}.*.pyc" for name in MODULES))
-"""What ``predict.py`` leaves beside itself when it runs there, and Python."""
+LEFT = (
+    *("masks/*.png", "statistics.safetensors"),
+    *(f"__pycache__/{name}.*.pyc" for name in (*MODULES, *ADAPTING)),
+)
+"""What ``predict.py`` and ``adapt.py`` leave beside themselves when they run there, and Python."""
 
 
 def write_list(folder: Path) -> Path:

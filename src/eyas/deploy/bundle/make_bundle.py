@@ -8,14 +8,18 @@ from pathlib import Path
 from torch import nn
 
 from eyas.data import Dataset, pixels
+from eyas.deploy.bundle.adaptable_network import write_adaptable
+from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier
 from eyas.deploy.bundle.classifier import Classifier
-from eyas.deploy.bundle.contents import MODULES, pack, write_list
-from eyas.deploy.bundle.golden_pairs import golden_pairs
+from eyas.deploy.bundle.contents import ADAPTING, MODULES, pack, write_list
+from eyas.deploy.bundle.golden_pairs import GoldenPairs, golden_pairs
 from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
 from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
 
-COPIED = (NETWORK, "formats", "bn_statistics.safetensors")
+STATISTICS = "bn_statistics.safetensors"
+COPIED = (NETWORK, "formats", STATISTICS)
 PROGRAMS = [Path(__file__).with_name(f"{name}.py") for name in ("predict", *MODULES) if name != "pixels"]
 PROGRAMS += [Path(pixels.__file__)]
 LICENCE = """\
@@ -34,6 +38,7 @@ def make_bundle(
     *,
     in_graph: bool,
     licence: str,
+    adaptable: Onnx | None = None,
     card: Callable[[LogitParity], str],
 ) -> LogitParity:
     """Write a bundle into an empty folder and say how far it is from PyTorch.
@@ -45,10 +50,12 @@ def make_bundle(
         network: the exported one; its ``logits`` are ``(N, K)``, or ``(N, K, H, W)`` where each pixel has a class.
         in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself, where that can be.
         licence: of the network.
+        adaptable: writes the network once more, with statistics that the device may replace; None leaves that out.
         card: makes ``README.md`` of how the bundle compares.
 
     Raises:
         ParityError: the bundle answers otherwise than PyTorch.
+        ExportError: it shall be adaptable, and the network cannot be.
     """
     for name in COPIED:
         source = export / name
@@ -70,7 +77,17 @@ def make_bundle(
     classifier = Classifier(folder, threads=1)
     parity = pairs.compare(classifier)
     classifier.check()
+    if adaptable:
+        _add_adaptable(network, dataset, adaptable, folder, pairs)
     (folder / "README.md").write_text(card(parity), "utf-8")
     write_list(folder)
     pack(folder, folder.with_name(f"{folder.name}.tar.gz"))
     return parity
+
+
+def _add_adaptable(network: nn.Module, dataset: Dataset, exporter: Onnx, folder: Path, pairs: GoldenPairs) -> None:
+    """Files and programs that let the device adapt; with the network's own statistics they answer as PyTorch."""
+    write_adaptable(network, dataset.normalise(dataset.split("test").images(1)), exporter, folder)
+    for name, module in ADAPTING.items():
+        shutil.copyfile(Path(__file__).with_name(f"{module}.py"), folder / f"{name}.py")
+    pairs.compare(AdaptedClassifier(folder, folder / STATISTICS, threads=1))

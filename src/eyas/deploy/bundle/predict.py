@@ -28,15 +28,21 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--check", action="store_true", help="replay the golden pairs")
+    parser.add_argument("--statistics", type=Path, metavar="FILE", help="of adapt.py, where the bundle has that")
     parser.add_argument("--camera", type=Path, metavar="DIR", help="answer what is in a folder and what comes into it")
     asked = parser.parse_args()
     if not (asked.images or asked.check or asked.camera) or (asked.camera and not asked.camera.is_dir()):
         parser.error(f"{asked.camera} is no folder" if asked.camera else "name an image, --check or --camera DIR")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names a terminal lacks
     try:
-        classifier = Classifier(Path(__file__).resolve().parent)
+        here = Path(__file__).resolve().parent
+        classifier = Classifier(here)
         if asked.check:
             print(f"golden pairs: as expected, largest difference {classifier.check():.3g}")
+        if asked.statistics:
+            from adapted_classifier import AdaptedClassifier
+
+            classifier = AdaptedClassifier(here, asked.statistics)
     except Exception as error:  # a file of the bundle is missing or damaged
         sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
     try:

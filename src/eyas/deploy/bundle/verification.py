@@ -3,13 +3,14 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eyas.data.archives import is_archive, unpack
+from eyas.deploy.bundle.adaptable_network import ADAPTABLE
 from eyas.deploy.bundle.contents import BUNDLE, check_contents
 from eyas.deploy.bundle.golden_pairs import OTHER_PIXELS, TOLERANCE
-from eyas.errors import DataError, MissingExtraError, ParityError, one_line
+from eyas.errors import DataError, MissingExtraError, ParityError, RefusedError, one_line
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,22 @@ class Verified:
     """Largest difference of a probability; of ``masks``, largest share of pixels of another class."""
     masks: bool = False
     """Whether each pixel has a class."""
+    changed: float | None = None
+    """Share of the golden images, or of their pixels, that other statistics give another class."""
 
 
-def verify_bundle(place: Path) -> Verified:
+def verify_bundle(place: Path, statistics: Path | None = None) -> Verified:
     """Check a bundle, a folder or its tar: every file's hash, then the golden pairs by our own code.
+
+    Args:
+        place: of the bundle.
+        statistics: what ``adapt.py`` wrote on a device, to be looked at as well.
 
     Raises:
         DataError: there is no bundle, or the tar would be written outside of its folder.
         ChecksumError: files are missing, changed or not listed.
         ParityError: the network answers otherwise here.
+        RefusedError: the statistics are not this network's, impossible, or cost too many golden images their class.
         MissingExtraError: ONNX Runtime is not installed.
     """
     with _opened(place) as folder:
@@ -46,10 +54,24 @@ def verify_bundle(place: Path) -> Verified:
             classifier = Classifier(folder, threads=1)
             most = OTHER_PIXELS if classifier.masks else TOLERANCE
             classifier.golden["tolerance"] = min(classifier.golden["tolerance"], most)
-            return Verified(digest, len(classifier.pairs), classifier.check(), classifier.masks)
+            verified = Verified(digest, len(classifier.pairs), classifier.check(), classifier.masks)
         except Exception as error:  # Pillow and ONNX Runtime raise what they like
             msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
             raise ParityError(msg) from error
+        return replace(verified, changed=_changed(folder, statistics)) if statistics else verified
+
+
+def _changed(folder: Path, statistics: Path) -> float:
+    """What other statistics change."""
+    from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier
+
+    if not (folder / ADAPTABLE).is_file():
+        msg = "the bundle takes no other statistics: export it with `adaptable`"
+        raise DataError(msg)
+    try:
+        return AdaptedClassifier(folder, statistics, threads=1).check()
+    except ValueError as error:
+        raise RefusedError(one_line(error)) from error
 
 
 @contextmanager

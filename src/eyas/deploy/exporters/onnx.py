@@ -81,6 +81,26 @@ class Onnx(Exporter):
         """Whether there are but the operators of usual classifiers, which have an ONNX form in every opset."""
         return operators <= USUAL and self.opset <= NEWEST
 
+    def unfolded(self, model: nn.Module, example_NCHW: Tensor) -> Any:
+        """What a file would hold in which batch-norm is a node of its own, and tensors have the network's names.
+
+        Raises:
+            ExportError: the graph exporter does not take the network.
+        """
+        from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
+        pair_NCHW = example_NCHW[:1].expand(2, *example_NCHW.shape[1:]).contiguous()
+        with evaluation_mode(model), quiet(*TALKERS):
+            try:
+                proto = self._program(flattened(model, pair_NCHW), pair_NCHW, optimize=False).model_proto
+            except torch.onnx.OnnxExporterError as error:
+                msg = f"the ONNX graph exporter does not take the network ({innermost_reason(error)})"
+                raise ExportError(msg) from error
+        fold_constants(proto)
+        remove_unused_nodes(proto)
+        strip(proto)
+        return proto
+
     def graph(self, model: nn.Module, example_NCHW: Tensor) -> fx.GraphModule:
         """The graph that the file was written from: a value of the file has the name of the node that makes it.
 
@@ -94,8 +114,9 @@ class Onnx(Exporter):
         graph: fx.GraphModule = program.module()
         return graph
 
-    def _program(self, model: nn.Module, pair_NCHW: Tensor) -> torch.onnx.ONNXProgram:
-        graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": ({0: torch.export.Dim("batch")},), **_names(model)}
+    def _program(self, model: nn.Module, pair_NCHW: Tensor, *, optimize: bool = True) -> torch.onnx.ONNXProgram:
+        shapes = ({0: torch.export.Dim("batch")},)
+        graph: dict[str, Any] = {"dynamo": True, "dynamic_shapes": shapes, "optimize": optimize, **_names(model)}
         program = torch.onnx.export(model, (pair_NCHW,), opset_version=self.opset, **graph)
         assert program is not None
         return program

@@ -1,0 +1,120 @@
+"""New batch-norm statistics from images of this device: ``python adapt.py photos``, without labels and training.
+
+Shows how far the images are from what the network knows, and writes its statistics mixed with theirs; then
+``python predict.py --statistics statistics.safetensors cat.png``. Needs onnxruntime, numpy and Pillow alone.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from adapted_classifier import AdaptedClassifier, Arrays, read_tensors, write_tensors
+from classifier import Classifier
+from pixels import network_input
+
+HERE = Path(__file__).resolve().parent
+BATCH = 32
+
+
+def images_of(classifier: Classifier, places: list[Path]) -> Iterator[Any]:
+    """Each image as the network takes it; what cannot be read is told and left out."""
+    files = [file for place in places for file in (sorted(place.rglob("[!.]*")) if place.is_dir() else [place])]
+    for file in files:
+        if file.is_dir():
+            continue
+        try:
+            yield network_input(classifier.read(file), classifier.how)
+        except Exception as error:  # Pillow raises nearly anything for a damaged file
+            print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
+
+
+def batches_of(images: Iterator[Any], size: int) -> Iterator[Any]:
+    """Batches of ``size`` images; the last has up to one more than that, for a single one has no variance."""
+    batch: list[Any] = []
+    for image in images:
+        if len(batch) > size:
+            yield np.concatenate(batch[:size])
+            batch = batch[size:]
+        batch.append(image)
+    if batch:
+        yield np.concatenate(batch)
+
+
+def collect(classifier: Classifier, places: list[Path], threads: int = 0) -> tuple[int, Arrays]:
+    """Images seen, and mean and variance of each layer over all of them: batches merged (Chan et al. 1979)."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level, options.intra_op_num_threads = 3, threads
+    session = onnxruntime.InferenceSession(HERE / "collect.onnx", options, ["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs() if output.name.startswith("batch/")]
+    layers = [name.removeprefix("batch/").removesuffix(".mean") for name in names[::2]]
+    count, merged = 0, dict[str, tuple[Any, Any]]()
+    for batch in batches_of(images_of(classifier, places), BATCH):
+        values = [value.astype(np.float64) for value in session.run(names, {"images": batch})]
+        share = len(batch) / (count + len(batch))
+        for layer, mean, variance in zip(layers, values[::2], values[1::2], strict=True):
+            old_mean, old_variance = merged.get(layer, (mean, variance))
+            delta = mean - old_mean
+            spread = share * (1 - share) * delta**2
+            merged[layer] = old_mean + share * delta, old_variance + share * (variance - old_variance) + spread
+        count += len(batch)
+    if count < 2:
+        raise ValueError(f"{count} images could be read: statistics need two at least, better some hundred")
+    named = {f"{layer}.mean": mean for layer, (mean, _) in merged.items()}
+    return count, named | {f"{layer}.var": variance for layer, (_, variance) in merged.items()}
+
+
+def drift(source: Arrays, field: Arrays) -> Iterator[tuple[str, float, float]]:
+    """By layer: symmetric Kullback-Leibler divergence of Gaussians, and shift of the mean in standard deviations."""
+    for layer in (name.removesuffix(".mean") for name in field if name.endswith(".mean")):
+        own, other = (tensors[f"{layer}.var"] + source[f"{layer}.eps"] for tensors in (source, field))
+        off = source[f"{layer}.mean"].astype(np.float64) - field[f"{layer}.mean"]
+        divergence = (own / other + other / own - 2 + off**2 * (1 / own + 1 / other)).mean() / 2
+        yield layer, float(divergence), float((abs(off) / np.sqrt(own)).mean())
+
+
+def mix(source: Arrays, field: Arrays, weight: float) -> Arrays:
+    """The network's own statistics with ``weight``, those of the images with the rest; float32."""
+    return {name: (weight * source[name] + (1 - weight) * value).astype(np.float32) for name, value in field.items()}
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    if not 0 <= float(text) <= 1:
+        raise ValueError(text)
+    return float(text)
+
+
+def main(asked: argparse.Namespace) -> None:
+    """Collect, show, write, and look whether the golden images keep their classes."""
+    source, classifier = read_tensors(HERE / "bn_statistics.safetensors"), Classifier(HERE)
+    count, field = collect(classifier, asked.images)
+    rows = list(drift(source, field))
+    width = max(len(layer) for layer, *_ in rows)
+    print(f"{count} images against what the network knows, by layer:\n{'':{width}}  divergence  shift (deviations)")
+    for layer, divergence, shift in rows:
+        print(f"{layer:{width}}  {divergence:10.3f}  {shift:10.3f}")
+    statistics = mix(source, field, asked.source_weight)
+    partial = asked.to.with_name(f".{asked.to.name}.partial")
+    try:
+        write_tensors({**statistics, "images": np.array(count)}, partial)
+        changed = AdaptedClassifier(HERE, partial).check()
+        partial.replace(asked.to)
+    finally:
+        partial.unlink(missing_ok=True)
+    print(f"{asked.to}: {asked.source_weight:g} of the network's own, {1 - asked.source_weight:g} of these images;")
+    print(f"{changed:.0%} of the golden images get another class. Whether it helps here only labelled images can tell.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="+", type=Path, help="files, or folders of them")
+    parser.add_argument("--source-weight", type=share, default=0.5, help="of the network's own statistics [0.5]")
+    parser.add_argument("--to", type=Path, default=Path("statistics.safetensors"), metavar="FILE", help="what to write")
+    try:
+        main(parser.parse_args())
+    except Exception as error:  # a file of the bundle, or an image, is missing or damaged
+        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")

@@ -1,0 +1,227 @@
+"""``adapt.py`` as a user of the device calls it, and ``eyas verify --statistics``."""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+from torch import nn
+
+from eyas.adaptation.revert_rule import RevertRule
+from eyas.calibration import Calibrator
+from eyas.cli.app import run
+from eyas.data.pixels import network_input
+from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle.adaptable_network import write_adaptable
+from eyas.deploy.bundle.adapted_classifier import MAX_CANARY_LOSS, AdaptedClassifier, read_tensors, write_tensors
+from eyas.deploy.bundle.contents import check_contents
+from eyas.deploy.bundle.mask_pictures import picture_of
+from eyas.deploy.bundle.verification import verify_bundle
+from eyas.deploy.exporters.onnx import Onnx
+from eyas.errors import DataError
+from tests.support.colour_bundle import Made, colour_network, photograph
+
+PHOTOS = 70
+
+
+@pytest.fixture
+def bundle(made_adaptable: Made, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return Path(shutil.copytree(made_adaptable.folder, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Dim photographs, a file that is none, and a hidden one."""
+    folder = tmp_path / "photos" / "inner"
+    folder.mkdir(parents=True)
+    for number in range(PHOTOS):
+        image = photograph(("red", "green", "blue")[number % 3], (20 + number, 30), number)
+        image.point(lambda value: value * 0.6).save(folder / f"{number:02}.png")
+    (folder / "torn.jpg").write_bytes(b"no image")
+    (folder / ".hidden.png").write_bytes(b"no image")
+    return folder.parent
+
+
+def program(bundle: Path, name: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(bundle / name), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=bundle.parent, env=os.environ)
+
+
+def test_script_is_short_and_needs_three_packages(bundle: Path) -> None:
+    assert len((bundle / "adapt.py").read_text().splitlines()) < 150
+    assert len((bundle / "adapted_classifier.py").read_text().splitlines()) < 100
+    code = f"import sys; sys.path.insert(0, {str(bundle)!r}); import adapt; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {"numpy", "onnxruntime", "PIL"} <= set(loaded)
+    assert not {"torch", "onnx", "eyas", "pydantic", "safetensors"} & set(loaded)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_statistics_and_answers_are_those_of_pytorch(bundle: Path, photos: Path, tmp_path: Path, weight: float) -> None:
+    """Batches of 32 and what is left, merged as ``pooled`` merges them, then mixed as ``source_mix`` does."""
+    done = program(bundle, "adapt.py", photos, "--source-weight", weight)
+    assert done.returncode == 0
+    torn = photos / "inner/torn.jpg"
+    assert done.stderr.splitlines() == [f"{torn}: cannot identify image file '{torn}'"]
+    written = tmp_path / "statistics.safetensors"
+    classifier = AdaptedClassifier(bundle, written)
+    files = sorted((photos / "inner").glob("[0-9]*.png"))
+    images = torch.from_numpy(np.concatenate([network_input(classifier.read(file), classifier.how) for file in files]))
+    adapted = copy.deepcopy(colour_network())
+    mix = Calibrator.parse({"kind": "source_mix", "source_weight": weight})
+    mix(adapted, images.split([32, 32, 6]))
+    told = load_file(written)
+    assert told["images"] == PHOTOS
+    np.testing.assert_allclose(told["0.mean"], adapted[0].running_mean, atol=1e-4)
+    np.testing.assert_allclose(told["0.var"], adapted[0].running_var, atol=1e-4)
+    with torch.inference_mode():
+        expected = adapted(images).softmax(1).numpy()
+    for file, one in zip(files[::10], expected[::10], strict=True):
+        np.testing.assert_allclose(classifier(classifier.read(file)), one, atol=1e-4)
+    answered = program(bundle, "predict.py", "--statistics", written, files[0])
+    assert (answered.returncode, answered.stderr) == (0, "")
+    label = classifier.labels[int(expected[0].argmax())]
+    assert answered.stdout.startswith(f"{files[0]}: {label} {expected[0].max():.4f}"[:-1])
+
+
+def test_it_shows_how_far_the_images_are(bundle: Path, photos: Path) -> None:
+    first, _, row, *last = program(bundle, "adapt.py", photos).stdout.splitlines()
+    assert first == f"{PHOTOS} images against what the network knows, by layer:"
+    layer, divergence, shift = row.split()
+    assert layer == "0"
+    field = read_tensors(bundle.parent / "statistics.safetensors")
+    mean, variance = (2 * field[f"0.{part}"] - old for part, old in (("mean", 0), ("var", 1)))  # of the images alone
+    assert float(shift) == pytest.approx(float(abs(mean / np.sqrt(1 + 1e-5)).mean()), abs=2e-3)
+    own, other = 1 + 1e-5, variance + 1e-5
+    expected = (own / other + other / own - 2 + mean**2 * (1 / own + 1 / other)).mean() / 2
+    assert float(divergence) == pytest.approx(float(expected), abs=2e-3)
+    assert "0.5 of the network's own, 0.5 of these images" in last[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nowhere"], "0 images could be read: statistics need two at least"),
+        (["photos/inner/00.png"], "1 images could be read"),
+        (["photos", "--source-weight", "1.5"], "invalid share value: '1.5'"),
+        ([], "the following arguments are required: images"),
+        (["photos", "--to", "no/folder/x"], "No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_told_and_nothing_is_written(
+    bundle: Path, photos: Path, words: list[str], message: str
+) -> None:
+    done = program(bundle, "adapt.py", *words)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(bundle.parent.glob("*statistics*"))
+
+
+def test_it_may_run_in_the_bundle(bundle: Path, photos: Path, kept_process: None) -> None:
+    command = [sys.executable, "adapt.py", str(photos)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(command, cwd=bundle, check=True, capture_output=True, env=environment)
+    assert (bundle / "statistics.safetensors").exists()
+    assert list((bundle / "__pycache__").glob("adapted_classifier.*.pyc"))
+    check_contents(bundle)
+
+
+def test_what_is_written_by_hand_is_safetensors(tmp_path: Path) -> None:
+    arrays = {"a.mean": np.arange(3, dtype=np.float32), "a.eps": np.array(0.5), "images": np.array(7)}
+    write_tensors(arrays, tmp_path / "mine")
+    save_file(arrays, tmp_path / "theirs")
+    for file, read in [("mine", load_file), ("theirs", read_tensors), ("mine", read_tensors)]:
+        again = read(tmp_path / file)
+        assert again.keys() == arrays.keys()
+        assert all(np.array_equal(again[name], value) for name, value in arrays.items())
+
+
+def test_verify_accepts_what_the_device_wrote(
+    bundle: Path, photos: Path, made_adaptable: Made, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    program(bundle, "adapt.py", photos)
+    written = bundle.parent / "statistics.safetensors"
+    tar = made_adaptable.export / "bundle.tar.gz"
+    assert run(["verify", str(tar), "--statistics", str(written)]) == 0
+    assert f"{written} is accepted: 0% of the golden images get another class" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"0.mean": np.full(3, np.nan)}, "0.mean is of another size, not finite"),
+        ({"0.var": np.array([1, np.inf, 1])}, "0.var is of another size, not finite"),
+        ({"0.var": np.array([1, 1e300, 1])}, "0.var is of another size, not finite"),
+        ({"0.var": np.array([1.0, -1e-3, 1])}, "0.var is of another size, not finite, or a negative variance"),
+        ({"0.mean": np.zeros(4)}, "0.mean is of another size"),
+        ({"9.mean": np.zeros(3)}, "only one of them has 9.mean"),
+        ({"0.var": None}, "only one of them has 0.var"),
+        ({"0.mean": np.array([-40.0, 40, 0])}, "of the golden images get another class, at most 60% may"),
+    ],
+)
+def test_verify_refuses_what_cannot_be_or_costs_too_much(
+    bundle: Path, tmp_path: Path, changes: dict, message: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    told = {"0.mean": np.zeros(3), "0.var": np.ones(3), **changes}
+    file = tmp_path / "other.safetensors"
+    save_file({name: value for name, value in told.items() if value is not None}, file)
+    assert run(["verify", str(bundle), "--statistics", str(file)]) == 3
+    (told_line,) = capsys.readouterr().err.splitlines()
+    assert message in told_line
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"torn", b"\x04\0\0\0\0\0\0\0[1]\n", (9).to_bytes(8, "little") + b'{"a": 1}x']
+)
+def test_verify_refuses_what_holds_no_statistics(
+    bundle: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    (tmp_path / "torn").write_bytes(content)
+    assert run(["verify", str(bundle), "--statistics", str(tmp_path / "torn")]) == 3
+    assert "torn" in capsys.readouterr().err
+
+
+def test_a_bundle_without_the_form_for_it_says_so(made: Made, tmp_path: Path) -> None:
+    save_file({"0.mean": np.zeros(3)}, tmp_path / "some")
+    with pytest.raises(DataError, match="takes no other statistics: export it with `adaptable`"):
+        verify_bundle(made.folder, tmp_path / "some")
+
+
+def test_golden_images_may_cost_what_the_revert_rule_lets_a_canary_cost() -> None:
+    assert RevertRule().max_canary_loss == MAX_CANARY_LOSS
+
+
+def test_where_each_pixel_has_a_class_its_share_counts(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)).eval()
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    how = {"model": "model.onnx", "in_graph": False, "mode": "RGB", "resize": None, "size": 8}
+    how |= {"mean": [0.5] * 3, "std": [0.25] * 3}
+    pixels = torch.from_numpy(network_input(Image.fromarray(image), how))
+    (tmp_path / "golden").mkdir()
+    Image.fromarray(image).save(tmp_path / "golden/0.png")
+    picture_of(network(pixels)[0].argmax(0).numpy()).save(tmp_path / "golden/0.mask.png")
+    told = {"labels": ["a", "b", "c"], "preprocessing": how}
+    told["golden/expected"] = {"tolerance": 0.01, "masks": {"0.png": "0.mask.png"}}
+    for name, content in told.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    Onnx()(network, pixels, tmp_path / "model.onnx")
+    write_adaptable(network, pixels, Onnx(), tmp_path)
+    write_statistics(network, 9, tmp_path / "bn_statistics.safetensors")
+    assert AdaptedClassifier(tmp_path, tmp_path / "bn_statistics.safetensors").check() == 0
+    other = {"0.mean": np.array([0.5, 0, 0]), "0.var": np.ones(3)}
+    save_file(other, tmp_path / "other")
+    adapted = copy.deepcopy(network)
+    adapted[0].running_mean.copy_(torch.tensor(other["0.mean"]))
+    expected = (adapted(pixels).argmax(1) != network(pixels).argmax(1)).double().mean()
+    assert 0 < AdaptedClassifier(tmp_path, tmp_path / "other").check() == pytest.approx(float(expected))
