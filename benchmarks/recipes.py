@@ -9,6 +9,7 @@ is there is not measured again. ``--report`` writes the table of what is there.
 """
 
 import argparse
+import copy
 import json
 import time
 from itertools import product
@@ -25,6 +26,7 @@ from eyas.pruning.plan import PruningPlan
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.training import DenseTeacher, TensorSplit, evaluate, train
+from eyas.training.depth_scaling import choose_depth_scaling
 from eyas.training.length import steps_per_epoch
 from eyas.training.recipes import Recipe
 
@@ -45,8 +47,15 @@ RECIPES: dict[str, dict[str, Any]] = {
     **{f"guidance cka {weight}": {"guidance": {"measure": "cka", "weight": weight}} for weight in (1, 10)},
     "guidance 1, labels alone": {"guidance": {}, "distillation": None},
     "adaptive_clip 0.02": {"adaptive_clip": 0.02},
+    **{f"fraction {share}": {"fraction": share} for share in (0.5, 0.25)},
+    "fraction 0.25, labels alone": {"fraction": 0.25, "distillation": None},
+    **{f"lamb {rate}": {"optimizer": "lamb", "learning_rate": rate} for rate in (0.002, 0.01)},
+    **{f"lars {rate}": {"optimizer": "lars", "learning_rate": rate} for rate in (0.5, 2)},
+    "layer_freezing 2 of 9": {"layer_freezing": {}},
+    "depth_scaling": {"depth_scaling": True},
+    "sandwich": {"kind": "sandwich"},
 }
-"""What ``--recipes`` may name: options of ``sgd`` beside the defaults; anything else is their JSON."""
+"""What ``--recipes`` may name: options of ``sgd`` beside the defaults, and ``depth_scaling``; else they are JSON."""
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> None:
@@ -59,14 +68,22 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
         for steps, order, name in product(args.steps, args.order_seeds, args.recipes):
             key = (args.model, args.dense, share, name, steps, order)
             if key not in finished:
-                options = RECIPES[name] if name in RECIPES else json.loads(name)
+                options = dict(RECIPES[name] if name in RECIPES else json.loads(name))
+                scaled = options.pop("depth_scaling", False)
                 recipe = Recipe.parse({"kind": "sgd", "batch_size": BATCH, "precision": args.precision, **options})
-                row = finetuned(bench, plan, recipe, splits, steps=steps, order=order)
+                row = finetuned(bench, plan, recipe, splits, steps=steps, order=order, scaled=scaled)
                 append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row})
 
 
 def finetuned(
-    bench: Bench, plan: PruningPlan, recipe: Recipe, splits: tuple[TensorSplit, TensorSplit], *, steps: int, order: int
+    bench: Bench,
+    plan: PruningPlan,
+    recipe: Recipe,
+    splits: tuple[TensorSplit, TensorSplit],
+    *,
+    steps: int,
+    order: int,
+    scaled: bool = False,
 ) -> dict[str, float]:
     """Accuracy on all test images after training the network of ``plan`` as the finetune stage does it."""
     train_split, score_split = splits
@@ -75,14 +92,19 @@ def finetuned(
         recalibrate=lambda network: recalibrated(bench, network),
         losses=lambda networks: [evaluate(network, score_split).cross_entropy for network in networks],
     )  # fmt: skip
-    start = time.process_time()
+    before, start = copy.deepcopy(small), time.process_time()
     images = min(STEPS_PER_EPOCH, steps) * BATCH
     train_split = TensorSplit(train_split.images[:images], train_split.labels[:images], train_split.normalise)
-    epochs = steps // steps_per_epoch(images, BATCH)
+    epochs = steps // steps_per_epoch(round(recipe.fraction * images), BATCH)
     result = train(
         small, train_split, score_split, recipe=recipe, epochs=epochs, seed=order,
         teacher=DenseTeacher(bench.model, bench.space, plan),
     )  # fmt: skip
+    if scaled:
+        small = choose_depth_scaling(
+            before, small, bench.images.calibration[:1], evaluation=result.best,
+            recalibrate=lambda network: recalibrated(bench, network), judge=lambda network: evaluate(network, score_split),
+        ).model  # fmt: skip
     seconds = time.process_time() - start
     test = evaluate(small, TensorSplit(*bench.test))
     return {

@@ -22,6 +22,7 @@ from eyas.scoring.finalist import held_out_losses, loss_scorer
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochRecord, Evaluation, TrainingResult
 from eyas.training.dense_teacher import DenseTeacher
+from eyas.training.depth_scaling import choose_depth_scaling
 from eyas.training.gradual import Cut, divide_epochs, train_in_cuts
 from tasks.criterion_data import criterion_data
 from tasks.training_support import TrainingData
@@ -44,6 +45,8 @@ class Finetuned:
     """Recalibrated, on the test split; of an untrained network what :attr:`test` is."""
     in_cuts: bool
     """It was pruned further while it was trained."""
+    depth_share: float | None = None
+    """Of the update that the first block keeps, where ``finetune.depth_scaling`` asked."""
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
@@ -60,6 +63,7 @@ class Finetuned:
             **self.test_before.metrics("recalibrated_test"),
             **self.test.metrics("test"),
             "best_epoch": self.result.best_epoch,
+            **({"depth_share": self.depth_share} if self.depth_share is not None else {}),
         }
 
 
@@ -91,18 +95,38 @@ class PrunedTraining:
             result = self._train(small, plan, folder, progress)
         else:
             small, refitted, result = self._train_in_cuts(plan, folder, progress)
+        share = None
+        if result.history and self.params.finetune.depth_scaling:
+            small, result, share = self._scaled_by_depth(start, small, result)
         if result.history and before.better_than(result.best):
             _log.warning(
                 "no epoch is better than the network before training (score %s %.4f, at best %.4f after): it stays as "
                 "it was; lower finetune.recipe.learning_rate",
                 *(before.words, before.value, result.best.value),
             )
-            small, refitted, result = start, of_start, replace(result, best_epoch=0, best=before)
+            small, refitted, result, share = start, of_start, replace(result, best_epoch=0, best=before), None
         test = self.data.evaluate(small, "test", self.dense.output)
         test_before = self.data.evaluate(start, "test", self.dense.output) if result.best_epoch else test
         gradual = self.params.finetune.gradual
         in_cuts = gradual is not None and gradual.cuts > 1
-        return Finetuned(small, refitted, before, result, test, test_before, in_cuts)
+        return Finetuned(small, refitted, before, result, test, test_before, in_cuts, share)
+
+    def _scaled_by_depth(
+        self, start: nn.Module, small: nn.Module, result: TrainingResult
+    ) -> tuple[nn.Module, TrainingResult, float]:
+        """``finetune.depth_scaling``: the better network, its training, and what the first block keeps of it."""
+        images = self._images()
+        scaled = choose_depth_scaling(
+            start,
+            small,
+            images[:1].to(self.data.device),
+            evaluation=result.best,
+            recalibrate=lambda network: recalibrate(network, images, **self.calibration),
+            judge=lambda network: self.data.evaluate(network, "score", self.dense.output),
+        )
+        words, value = scaled.evaluation.words, scaled.evaluation.value
+        _log.info("depth scaling: the first block keeps %.1f of its update, score %s %.4f", scaled.share, words, value)
+        return scaled.model, replace(result, best=scaled.evaluation), scaled.share
 
     def _train(
         self, small: nn.Module, plan: PruningPlan, folder: Path, progress: Progress, span: range | None = None

@@ -74,6 +74,23 @@ def test_the_winner_is_trained_and_loads_again(artifacts):
     assert (rows[0]["train_loss"], rows[0]["learning_rate"]) == ("", "")
 
 
+def test_recipes_of_every_kind_reach_the_training(artifacts):
+    """A guide with the winner's plan, a part of the images, mixed ones, few blocks at a time; scaled by depth after."""
+    plain = finetune(make_params(artifacts), artifacts, silent)
+    recipe = {
+        "kind": "sgd", "batch_size": 64, "learning_rate": 0.05, "fraction": 0.5, "mixup": 0.2, "ema_decay": 0.5,
+        "guidance": {"weight": 0.5}, "layer_freezing": {"trained": 2, "period": 2},
+    }  # fmt: skip
+    params = make_params(artifacts, recipe=recipe, depth_scaling=True)
+    metrics = finetune(params, artifacts, silent)
+    small = eyas.load(artifacts / "finetune")
+    assert metrics["score_accuracy"] == pytest.approx(accuracy(small, artifacts, "score"), abs=1e-12)
+    assert metrics["score_accuracy"] > metrics["recalibrated_score_accuracy"]
+    assert metrics["steps"] == pytest.approx(plain["steps"] / 2, abs=3)
+    assert 0 <= metrics["depth_share"] <= 1
+    assert "depth_share" not in plain
+
+
 def test_images_that_only_one_network_answers_right_are_counted(artifacts):
     metrics = finetune(make_params(artifacts), artifacts, silent)
     right, kept = {}, read_answers(artifacts / "finetune/answers.parquet")

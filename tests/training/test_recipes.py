@@ -48,7 +48,7 @@ class TestContract:
     def test_a_step_on_the_loss_lowers_it(self, kind, tiny):
         recipe, model = Recipe.parse({"kind": kind, **OPTIONS.get(kind, {})}), tiny().eval()
         images, answers = torch.randn(16, 1, 8, 8), ((torch.arange(16) % 10, 1.0),)
-        step = recipe.make_step(Networks(model, None), recipe.optimiser(model))
+        step = recipe.make_step(Networks(model, None, example=images[:1]), recipe.optimiser(model))
         before, after = step(images, answers), step(images, answers)
         assert not before.requires_grad
         assert after < before

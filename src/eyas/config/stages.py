@@ -234,6 +234,9 @@ class FinetuneParams(Section):
     """Passes over the train split; without it 15, or as many as 600 steps take, 200 at most."""
     recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
+    depth_scaling: bool = False
+    """After training, tries networks whose early blocks keep a part of what it changed (LiNeS, arXiv:2410.17146), and
+    keeps the best on the score split: for training images that are few, or unlike those that are judged."""
     compare_uniform: bool = False
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
     gradual: GradualParams | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
@@ -100,7 +100,7 @@ def train(
         return TrainingResult((), 0, evaluate(model, score_split.to(device), device=device, output=output), 0, length)
     train_split = part_of(train_split, recipe.fraction, seed).to(device)
     score_split = score_split.to(device)
-    num_logits = _check_data(model, train_split, device, output)
+    num_logits, example_NCHW = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
     span = range(1, length.epochs + 1) if span is None else span
     if not span or span[0] < 1 or span[-1] > length.epochs:
@@ -109,7 +109,7 @@ def train(
     _log.info("training: %s", length.text)
     dense, slices = (teacher.model, teacher.slices) if isinstance(teacher, DenseTeacher) else (teacher, None)
     dense = _prepare_teacher(dense, recipe, device)
-    networks = Networks(model, dense, output, num_logits, recipe.precision, slices)
+    networks = Networks(model, dense, output, num_logits, recipe.precision, example_NCHW, slices)
     optimiser = recipe.make_optimiser(model)
     job = TrainingJob(
         model=model,
@@ -186,17 +186,20 @@ def _prepare_teacher(teacher: nn.Module | None, recipe: Recipe, device: torch.de
     return teacher.eval()
 
 
-def _check_data(model: nn.Module, split: LabelledImages, device: torch.device, output: int | str | None) -> int:
-    """Look at two images before the first step, so that what is wrong is said in words; the number of logits."""
+def _check_data(
+    model: nn.Module, split: LabelledImages, device: torch.device, output: int | str | None
+) -> tuple[int, Tensor]:
+    """Look at two images before the first step, so that what is wrong is said; the number of logits, and an image."""
     if len(split) < 2:
         msg = f"cannot train on {len(split)} images: the train split needs two at least"
         raise DataError(msg)
-    images_NCHW, _ = next(iter(split.batches(2)))
+    stored_NCHW, _ = next(iter(split.batches(2)))
+    images_NCHW = split.prepare(stored_NCHW.to(device))
     model.eval()
     with torch.inference_mode():
-        logits_NK = primary_output(model(split.prepare(images_NCHW.to(device))), output)
+        logits_NK = primary_output(model(images_NCHW), output)
         check_labels(split.labels, logits_NK)
-    return int(logits_NK.shape[1])
+    return int(logits_NK.shape[1]), images_NCHW[:1]
 
 
 @contextmanager

@@ -5,7 +5,7 @@ N images, C channels, H x W pixels, K classes.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -38,13 +38,16 @@ class Networks:
     """How many numbers that output has; None is any."""
     precision: str = "float32"
     """Of forward passes."""
+    example: Tensor | None = None
+    """An image, ``(1, C, H, W)``, normalised and on the device."""
     slices: Slices | None = None
     """Which of the teacher's channels the network in training keeps, by parameter and dimension, where it is known."""
 
-    def logits(self, images_NCHW: Tensor) -> Tensor:
-        """What the network in training answers, in float32."""
+    def logits(self, images_NCHW: Tensor, forward: Callable[[Tensor], Any] | None = None) -> Tensor:
+        """What the network in training answers (or ``forward`` in its place), in float32."""
         with self._autocast(images_NCHW):
-            return trained_output(self.model(images_NCHW), self.output, self.num_logits).float()
+            answer = (forward or self.model)(images_NCHW)
+            return trained_output(answer, self.output, self.num_logits).float()
 
     @torch.no_grad()
     def teacher_logits(self, images_NCHW: Tensor) -> Tensor | None:
@@ -66,10 +69,14 @@ class RecipesLoss:
 
     def __call__(self, images_NCHW: Tensor, answers: WeightedLabels) -> Tensor:
         """The mean over N images; of mixed ones, that of each label by its weight."""
+        return self.compare(images_NCHW, answers)[0]
+
+    def compare(self, images_NCHW: Tensor, answers: WeightedLabels) -> tuple[Tensor, Tensor]:
+        """The loss, and the logits of the network in training."""
         teacher = self.networks.teacher_logits(images_NCHW)
         logits = self.networks.logits(images_NCHW)
         losses = [weight * labelled_loss(self.recipe, logits, labels, teacher) for labels, weight in answers]
-        return torch.stack(losses).sum() if len(losses) > 1 else losses[0]
+        return torch.stack(losses).sum() if len(losses) > 1 else losses[0], logits
 
 
 class OptimiserStep:
