@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.corruptions import CORRUPTIONS, corrupt
 from torch import Tensor, nn
 
 import eyas
 from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from benchmarks.corruptions import CORRUPTIONS, corrupt
 from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.drift import DriftReference
 from eyas.adaptation.drift.detect_drift import compare

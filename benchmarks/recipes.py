@@ -103,7 +103,8 @@ def finetuned(
     if scaled:
         small = choose_depth_scaling(
             before, small, bench.images.calibration[:1], evaluation=result.best,
-            recalibrate=lambda network: recalibrated(bench, network), judge=lambda network: evaluate(network, score_split),
+            recalibrate=lambda network: recalibrated(bench, network),
+            judge=lambda network: evaluate(network, score_split),
         ).model  # fmt: skip
     seconds = time.process_time() - start
     test = evaluate(small, TensorSplit(*bench.test))

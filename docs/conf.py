@@ -9,7 +9,17 @@ from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[1]
 CONTENTS = {
-    "Guides": ("own_network", "choosing", "extending", "edge", "sites", "segmentation", "detection", "unlabelled", "operate"),
+    "Guides": (
+        "own_network",
+        "choosing",
+        "extending",
+        "edge",
+        "sites",
+        "segmentation",
+        "detection",
+        "unlabelled",
+        "operate",
+    ),
     "How it works": ("../ARCHITECTURE", "pruning", "scoring"),
     "Measured": ("rivals", "experiments"),
     "Reference": ("reference", "api"),
