@@ -50,7 +50,7 @@ ADAPTERS: dict[str, Any] = {
     **{f"tent:{loss}": {"kind": "tent", "loss": loss} for loss in ("entropy", "class_confusion")},
 }
 """What ``--adapters`` may name."""
-DEFAULT = ("none", "ada_bn", f"{ALPHA}:by_size", f"{ALPHA}:chosen", "tent:class_confusion", "unmix_tns")
+DEFAULT = ("none", "ada_bn", f"{ALPHA}:by_size", "tent:class_confusion", "unmix_tns")
 SORTED = ("clean", "gaussian_noise", "fog", "jpeg_compression")
 STREAM_SEVERITY = 3
 
