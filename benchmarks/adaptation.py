@@ -154,6 +154,8 @@ def keys(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     conditions = [("clean", 0), *itertools.product(args.corruptions, args.severities)]
     for (what, severity), images in itertools.product(conditions, args.images):
         yield dict(zip(names, (what, severity, images, ""), strict=True))
+    if not args.streams:
+        return
     for what in ("mixed", *SORTED):
         streams = ("shuffled",) if what == "mixed" else ("shuffled", "sorted")
         for stream in streams:
@@ -319,6 +321,7 @@ def main() -> None:
     parser.add_argument("--corruptions", nargs="+", default=[*CORRUPTIONS], choices=[*CORRUPTIONS])
     parser.add_argument("--severities", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--images", type=int, nargs="+", default=[64, 512], help="that are followed")
+    parser.add_argument("--streams", action=argparse.BooleanOptionalAction, default=True, help="and what they cost")
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--report", action="store_true", help="measure nothing: write the tables of what is there")
     args = parser.parse_args()

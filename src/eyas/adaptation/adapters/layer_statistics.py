@@ -57,10 +57,11 @@ class StatisticsAdaptation(Adaptation):
         assert isinstance(layer, _BatchNorm)
         assert layer.running_mean is not None
         assert layer.running_var is not None
-        activations = inputs[0].double()
+        activations = inputs[0].float()
         dims = [dim for dim in range(activations.ndim) if dim != 1]
         variance_C, mean_C = torch.var_mean(activations, dims, correction=0)
-        mean_C, variance_C = self.estimate(name, activations.numel() // len(mean_C), mean_C, variance_C)
+        count = activations.numel() // len(mean_C)
+        mean_C, variance_C = self.estimate(name, count, mean_C.double(), variance_C.double())
         layer.running_mean.copy_(mean_C)
         layer.running_var.copy_(variance_C)
 
