@@ -1,12 +1,14 @@
 """The bet against its integral, and its promise: looked at after every label, it is wrong as rarely as asked."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
 
 from eyas.adaptation.paired_betting import compare_paired, wealth
-from eyas.errors import ParameterError
+from eyas.errors import MissingExtraError, ParameterError
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(0, 0), (5, 0), (0, 5), (3, 7), (200, 150)])
@@ -49,3 +51,9 @@ def test_no_label_tells_nothing_and_alpha_is_a_probability() -> None:
     assert compare_paired(nothing, nothing).gain == 0
     with pytest.raises(ParameterError, match="`alpha` is 1"):
         compare_paired(nothing, nothing, alpha=1)
+
+
+def test_without_scipy_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'eyas\[pipeline\]'"):
+        wealth(1, 0)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from eyas.adaptation.scipy_members import scipy_member
 from eyas.errors import ParameterError
 
 Finding = Literal["better", "worse", "open"]
@@ -41,8 +42,7 @@ def wealth(wins: int, losses: int) -> float:
     In closed form by the regularised incomplete beta function; 1 before the first image, and at most
     :math:`2^{w+1} / (w + l + 1)`.
     """
-    from scipy.special import betainc, betaln
-
+    betainc, betaln = (scipy_member("special", name) for name in ("betainc", "betaln"))
     above = float(betainc(losses + 1, wins + 1, 0.5))  # the beta distribution's mass above one half
     if not above:
         return 0.0

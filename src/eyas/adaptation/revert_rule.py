@@ -37,8 +37,8 @@ class RevertRule(Options):
     """Share of the images that the source is sure of that must keep their class."""
     max_sure_entropy_rise: Share = 0.04
     """How much the entropy may rise on those images."""
-    excused_entropy_rise: float = 0.012
-    """Rise over all images up to which the last two are excused: a source may be sure of wrong answers."""
+    excusing_entropy_fall: Share = 0.015
+    """Fall over all images from which on the last two are excused: a source may be sure of wrong answers."""
     max_entropy_rise: Share = 0.04
     """How much the entropy may rise over all images."""
     max_class_share: Share = 0.75
@@ -148,7 +148,7 @@ def _class_share(before: Observation, rule: RevertRule) -> Reason:
 
 def _collapse(before: Observation, after: Observation, rule: RevertRule) -> Reason:
     shares = _largest_share(before), _largest_share(after)
-    text = f"the largest class grows from {shares[0]:.0%} to {shares[1]:.0%} (at most by {rule.max_class_growth:.0%})"
+    text = f"the largest class has {shares[1]:.0%} after {shares[0]:.0%} (at most {rule.max_class_growth:.0%} more)"
     return Reason("collapse", shares[1] - shares[0] <= rule.max_class_growth, text)
 
 
@@ -161,7 +161,7 @@ def _entropies(before: Observation, after: Observation, rule: RevertRule) -> lis
     sure_N = before.numbers["confidence"] >= rule.sure
     if not bool(sure_N.any()):
         return reasons
-    excused, where = rise <= rule.excused_entropy_rise, f"of {int(sure_N.sum())} images that the source is sure of"
+    excused, where = -rise >= rule.excusing_entropy_fall, f"of {int(sure_N.sum())} images that the source is sure of"
     agreement = float((before.predicted == after.predicted)[sure_N].double().mean())
     sure_rise = float(rises_N[sure_N].mean())
     kept = f"{agreement:.0%} {where} keep their class (at least {rule.min_agreement:.0%})"
@@ -170,7 +170,7 @@ def _entropies(before: Observation, after: Observation, rule: RevertRule) -> lis
         ("agreement", agreement >= rule.min_agreement, kept),
         ("sure answers", sure_rise <= rule.max_sure_entropy_rise, lost),
     ):
-        excuse = "; excused, since answers are no less sure as a whole" if excused and not holds else ""
+        excuse = "; excused, since answers became surer as a whole" if excused and not holds else ""
         reasons.append(Reason(name, holds or excused, f"{text}{excuse}"))
     return reasons
 

@@ -67,3 +67,11 @@ def test_what_cannot_be_a_reference_is_refused(spots: nn.Module, draw) -> None:
         DriftReference.of(spots, images, window=4)
     with pytest.raises(DataError, match=r"Spots does not take images of shape \(1, 20, 20\)"):
         DriftReference.of(spots, images[:, :1])
+
+
+def test_a_reference_of_one_class_estimates_no_balance(spots: nn.Module, draw) -> None:
+    images, labels = draw(128, 52, classes=(1,))
+    report = detect_drift(spots, draw(64, 53, classes=(1,))[0], DriftReference.of(spots, images, labels))
+    assert not report.drift
+    assert report.balance.estimated is None
+    assert report.balance.reason == "class 0 has 0 labelled images, 10 are needed"

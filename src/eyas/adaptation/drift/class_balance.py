@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.adaptation.scipy_members import scipy_member
+
 Counts = NDArray[np.int64]
 Shares = NDArray[np.float64]
 FEWEST_LABELS = 10
@@ -43,8 +45,7 @@ def estimate_balance(confusion_KK: Counts, predicted_K: Counts) -> BalanceEstima
         confusion_KK: of labelled images that the network was not trained on.
         predicted_K: how often each class was predicted among the unlabelled.
     """
-    from scipy.optimize import nnls
-
+    nnls = scipy_member("optimize", "nnls")
     per_class, images = confusion_KK.sum(1), int(predicted_K.sum())
     rare = np.flatnonzero(per_class < FEWEST_LABELS)
     if len(rare):

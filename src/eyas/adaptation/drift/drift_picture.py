@@ -33,7 +33,7 @@ def _draw_layers(axes: "Axes", report: DriftReport) -> None:
     places = range(len(report.layers))
     axes.barh(places, [layer.symmetric_kl for layer in report.layers], color=_HERE, height=0.7, label="these images")
     clean = [layer.clean_kl for layer in report.layers]
-    axes.scatter(clean, places, marker="|", s=60, color="black", label="most of a clean window", zorder=3)
+    axes.scatter(clean, places, marker="|", s=60, color="black", label="largest of clean windows", zorder=3)
     axes.set_yticks(places, [layer.name for layer in report.layers], fontsize=7)
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -51,4 +51,5 @@ def _draw_numbers(axes: "Axes", report: DriftReport) -> None:
     axes.set_yticks(places, [one.name for one in report.numbers], fontsize=8)
     axes.invert_yaxis()
     axes.set_xscale("symlog", linthresh=1)
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("coloured: changed; grey: as before", fontsize=8)

@@ -26,8 +26,8 @@ _EXPLAINED: dict[tuple[str, bool], tuple[tuple[str, bool], ...]] = {
     ("tint", _RISES): (("saturation", _RISES),),
 }
 """What follows from a change and is no change of its own: noise alone makes edges sharper, blur alone removes noise."""
-_EXPLAINS_TWICE = 2.0
-"""A change explains what rises at most twice as far as itself; what falls it explains whole."""
+_EXPLAINS_UP_TO = 3.0
+"""A change explains what rises at most three times as far as itself; what falls it explains whole."""
 
 
 def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
         for name, effect in effects.items()
         for other, rises in _EXPLAINED.get((name, effect > 0), ())
         if other in effects
-        if (effects[other] > 0) == rises and (not rises or effects[other] <= _EXPLAINS_TWICE * abs(effect))
+        if (effects[other] > 0) == rises and (not rises or effects[other] <= _EXPLAINS_UP_TO * abs(effect))
     }
     shown = sorted(effects.keys() - explained, key=lambda name: -abs(effects[name]))
     return tuple(WORDS[name][effects[name] > 0] for name in shown)

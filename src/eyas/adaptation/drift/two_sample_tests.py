@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.adaptation.scipy_members import scipy_member
 from eyas.errors import DataError
 
 FEWEST_OF_A_CLASS = 20
@@ -41,8 +42,6 @@ def weighted_kolmogorov_smirnov(reference_M: Values, weights_M: Values, window_N
     Raises:
         DataError: there are no images on one side.
     """
-    from scipy.stats import kstwo
-
     if not len(reference_M) or not len(window_N):
         msg = f"{len(reference_M)} reference values and {len(window_N)} of the window: give some of both"
         raise DataError(msg)
@@ -53,7 +52,7 @@ def weighted_kolmogorov_smirnov(reference_M: Values, weights_M: Values, window_N
     last_of_equals = np.append(values[order][1:] != values[order][:-1], True)
     distance = float(np.abs(gaps[last_of_equals]).max())
     effective = 1 / (1 / len(window_N) + float((weights_M**2).sum()))
-    return distance, float(kstwo.sf(distance, max(1, math.floor(effective))))
+    return distance, float(scipy_member("stats", "kstwo").sf(distance, max(1, math.floor(effective))))
 
 
 def class_balance_test(
