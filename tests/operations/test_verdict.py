@@ -253,7 +253,7 @@ BROKEN = replace(
 def test_a_network_that_was_broken_before_it_was_mended_is_told_with_a_rate_to_set() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "broken_first"]
     assert "accuracy on the score images fell from 80.00 % to 38.00 % in epoch 2" in remark.words
-    assert remark.advice == "set finetune.recipe.learning_rate to 0.002 (it rose to 0.00625)"
+    assert remark.advice == "set finetune.recipe.learning_rate to 0.0008 (it rose to 0.00625)"
     unknown = replace(BROKEN, finetuning=replace(BROKEN.finetuning, learning_rate=math.nan))  # type: ignore[type-var]
     (remark,) = [one for one in reach_verdict(unknown).remarks if one.name == "broken_first"]
     assert remark.advice == "lower finetune.recipe.learning_rate"

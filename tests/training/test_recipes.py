@@ -173,9 +173,9 @@ def test_unknown_kind_names_what_there_is():
 @pytest.mark.parametrize(
     ("options", "batch_size", "rate"),
     [
-        ({}, 16, 0.05 / 8),
+        ({}, 16, 0.05 / 64),
         ({}, 128, 0.05),
-        ({"momentum": 0.5}, 64, 0.025),
+        ({"momentum": 0.5}, 64, 0.0125),
         ({"learning_rate": 0.05}, 16, 0.05),
         ({"batch_size": 16}, 16, 0.05),
         ({"optimizer": "adamw"}, 16, 0.001),  # its own default

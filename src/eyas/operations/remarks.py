@@ -13,8 +13,8 @@ from eyas.training.length import MIN_STEPS
 
 DEVIATIONS = 3.0
 """So many standard errors apart are two accuracies that were not measured image by image."""
-LOWER = 4
-"""How many times lower a learning rate is advised where the first epochs broke the network."""
+LOWER = 8
+"""How many times lower a learning rate is advised where the first epochs broke the network (docs/experiments.md)."""
 REPEATED = 0.05
 """Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
 MOST_ABOVE = 0.1

@@ -82,7 +82,7 @@ def test_what_is_absent_is_said(artifacts: Path) -> None:
 def test_uniform_widths_have_a_column_where_they_are_known(artifacts: Path) -> None:
     change(artifacts / "score/diagnostics.json", {"uniform": {"candidate": 7, "score": -0.5, "rank": 3}})
     text = text_of(artifacts)
-    assert "<th>uniform widths</th>" in text
+    assert "<th>change</th><th>uniform widths</th>" in text
     assert '<td class="soft">not fine-tuned</td>' in text
     assert "set <code>finetune.compare_uniform</code> to measure it" in text
     change(artifacts / "finetune/metrics.json", {"uniform_test_accuracy": 0.9123})
@@ -244,8 +244,9 @@ def test_each_number_of_a_race_has_a_meaning() -> None:
 def test_the_legend_says_how_far_candidates_came_and_the_table_names_numbers_in_words(artifacts: Path) -> None:
     change(artifacts / "score/diagnostics.json", {"rank_stability": [0.6], "warnings": []})
     text = text_of(artifacts)
-    assert "15 candidates left after rung 1, on 256 images" in text
-    assert "5 candidates reached the last rung, on 1,024 images" in text
+    assert "15 candidates out after rung 1, judged on 256 images" in text
+    assert "5 candidates in the last rung, judged on 1,024 images" in text
+    assert "<th>change</th><th>uniform widths</th>" not in text
     assert '<th title="rank_stability">agreement between rungs</th><td>0.6</td>' in text
 
 

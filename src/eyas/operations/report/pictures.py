@@ -124,10 +124,9 @@ def by_rung(results: Results) -> list[tuple[str, str, list[Candidate]]]:
     lowest, middle, highest = RUNGS[3]
     shades = RUNGS.get(len(numbers), (lowest, *[middle] * (len(numbers) - 2), highest))
     groups = [[candidate for candidate in results.candidates if candidate.rung == number] for number in numbers]
-    ends = [f"left after rung {number + 1}" for number in numbers[:-1]] + ["reached the last rung"]
-    ends = ends if len(numbers) > 1 else ["judged"]
+    ends = [f"out after rung {number + 1}" for number in numbers[:-1]] + ["in the last rung" if numbers[1:] else ""]
     names = [
-        f"{len(group)} candidates {end}, on {results.judged_on(group[0])}"
+        f"{f'{len(group)} candidates {end}'.rstrip()}, judged on {results.judged_on(group[0])}"
         for end, group in zip(ends, groups, strict=True)
     ]
     return list(zip(names, shades, groups, strict=True))

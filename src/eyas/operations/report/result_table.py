@@ -173,9 +173,8 @@ def _size(dense: int, pruned: int) -> ResultRow:
 def _latency(results: Results) -> list[ResultRow]:
     """The median and the 95th percentile; the change is how many times faster."""
     measured, setting = results.latency["milliseconds"], results.latency
-    threads = "thread" if setting["threads"] == 1 else "threads"
     names = {
-        "median": f"latency (batch {setting['batch']}, {setting['threads']} {threads})",
+        "median": f"latency (batch {setting['batch']}, {threads(setting)})",
         "p95": "its 95th percentile",
     }
     return [
@@ -187,6 +186,11 @@ def _latency(results: Results) -> list[ResultRow]:
         )
         for key, name in names.items()
     ]
+
+
+def threads(setting: Mapping[str, Any]) -> str:
+    """How many, in words."""
+    return f"{setting['threads']} thread{'' if setting['threads'] == 1 else 's'}"
 
 
 def _limits(results: Results) -> list[ResultRow]:

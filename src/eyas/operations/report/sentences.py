@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyas.data.left_out import in_words
-from eyas.operations.report.result_table import NOISY, count, noisy, signed
+from eyas.operations.report.result_table import NOISY, count, noisy, signed, threads
 from eyas.operations.report.results import Results
 from eyas.operations.uniform_outcome import uniform_outcome
 
@@ -13,7 +13,7 @@ def latency_note(results: Results) -> str:
     """How times were measured."""
     latency = results.latency
     return (
-        f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {latency['threads']} thread(s), "
+        f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {threads(latency)}, "
         f"batch {latency['batch']}, on {latency['cpu']} ({latency['cores']} cores)."
         + (f" A 95th percentile above {NOISY:g} medians is noisy: the machine was busy." if noisy(latency) else "")
     )
@@ -68,4 +68,5 @@ def diagnosis_lines(results: Results) -> list[str]:
 
 def _budget(name: str, value: float) -> str:
     """A number up to 1 is a share of the dense cost."""
-    return f"{100 * value:g} % of the {name}" if value <= 1 else f"{count(value)} {name}"
+    word = "MACs" if name == "macs" else name.replace("_", " ")
+    return f"{100 * value:g} % of the {word}" if value <= 1 else f"{count(value)} {word}"

@@ -8,7 +8,7 @@ from eyas.deploy.artifact_gate import DENSE_AGREEMENT
 from eyas.operations.report.charts import Chart, Ends, finetuned
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.pictures import unit
-from eyas.operations.report.result_table import count, percent
+from eyas.operations.report.result_table import count, percent, threads
 from eyas.operations.report.results import Results
 from eyas.operations.report.svg_axes import axis_over
 
@@ -34,7 +34,7 @@ def trade_offs(results: Results) -> tuple[Chart, Chart]:
     divisor, word = unit(max((network.macs for network in networks), default=0.0))
     timed = [network for network in networks if network.milliseconds]
     latency = results.latency
-    setting = f"median ms per run (batch {latency['batch']}, {latency['threads']} thread(s))"
+    setting = f"median ms per run (batch {latency['batch']}, {threads(latency)})"
     costs = {one.name: (one.macs / divisor, one.macs / divisor, one.macs / divisor) for one in networks}
     times = {one.name: _quartiles(one.milliseconds or {}) for one in timed}
     against_time = replace(_chart(results, setting, timed, times), notes=_untimed(networks, results))
