@@ -35,6 +35,7 @@ KEY = ("model", "dense", "share", "recipe", "steps", "order")
 """What makes a measurement."""
 STEPS_PER_EPOCH, SCORE_IMAGES = 40, 2000
 CRITERION = {"kind": "weight_activation"}
+RATE = {"learning_rate": 0.05}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "labels alone": {"distillation": None},
@@ -50,8 +51,16 @@ RECIPES: dict[str, dict[str, Any]] = {
     **{f"fraction {share}": {"fraction": share} for share in (0.5, 0.25)},
     "fraction 0.25, labels alone": {"fraction": 0.25, "distillation": None},
     **{f"lamb {rate}": {"optimizer": "lamb", "learning_rate": rate} for rate in (0.002, 0.01)},
-    **{f"lars {rate}": {"optimizer": "lars", "learning_rate": rate} for rate in (0.5, 2)},
+    **{
+        f"lars {trust}": {
+            "optimizer": "lars",
+            "learning_rate": 0.05,
+            "optimizer_arguments": {"trust_coefficient": trust},
+        }
+        for trust in (0.02, 0.1)
+    },
     "layer_freezing 2 of 9": {"layer_freezing": {}},
+    "layer_freezing 2 of 9, rate 0.01": {"layer_freezing": {}, "learning_rate": 0.01},
     "depth_scaling": {"depth_scaling": True},
     "sandwich": {"kind": "sandwich"},
 }
