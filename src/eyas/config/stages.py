@@ -235,8 +235,7 @@ class FinetuneParams(Section):
     recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
     depth_scaling: bool = False
-    """After training, tries networks whose early blocks keep a part of what it changed (LiNeS, arXiv:2410.17146), and
-    keeps the best on the score split: for training images that are few, or unlike those that are judged."""
+    """Undoes a part of training in early blocks (LiNeS, arXiv:2410.17146) where the score split gains: for few images."""
     compare_uniform: bool = False
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
     gradual: GradualParams | None = None
@@ -291,8 +290,7 @@ class ExportParams(Section):
     """Adds an ONNX file to the bundle that takes unsigned bytes of any size and gives probabilities; not for images of
     4 channels, whose colours are weighed by their transparency."""
     adaptable: bool = False
-    """Lets a device replace the batch-norm statistics: adds ``adapt.py`` to the bundle, which collects those of the
-    device's own images, and the network in a form that takes them."""
+    """Adds to the bundle ``adapt.py``, which replaces batch-norm statistics by those of images on the device."""
     licence: str = ""
     """Of the network, as its bundle tells it; a name such as CC-BY-4.0."""
 
