@@ -235,7 +235,7 @@ class FinetuneParams(Section):
     recovery: AnyRecovery | None = Field(default_factory=lambda: Recovery.parse("least_squares"))
     """Refit of the winner before training, in closed form, kept where it lowers the loss on the score split."""
     depth_scaling: bool = False
-    """Undoes a part of training in early blocks (LiNeS, arXiv:2410.17146) where the score split gains: for few images."""
+    """Undoes a part of training in early blocks (LiNeS, arXiv:2410.17146) where the score split gains by it."""
     compare_uniform: bool = False
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
     gradual: GradualParams | None = None
