@@ -85,7 +85,9 @@ def test_a_damaged_snapshot_is_refused_and_changes_nothing(kind, model, source, 
     for damaged in (
         {key: tensor for key, tensor in whole.items() if key != name},
         whole | {name: torch.full_like(whole[name], torch.nan)},
+        whole | {name: -whole[name]},
         whole | {name: whole[name][:-1]},
+        whole | {name: whole[name][:0]},
     ):
         with pytest.raises(DataError, match="`state` is no snapshot of this adaptation"):
             adaptation.restore(damaged)

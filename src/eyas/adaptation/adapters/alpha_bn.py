@@ -54,6 +54,7 @@ class _Mixture(PooledAdaptation):
 class _Chosen(Adaptation):
     """A mixture per weight W, over shared parameters; the most informative one answers."""
 
+    sized_by_images: ClassVar[frozenset[str]] = frozenset({"probability_WK"})
     adapter: AlphaBn
 
     def __init__(self, adapter: AlphaBn, model: nn.Module) -> None:

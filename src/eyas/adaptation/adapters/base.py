@@ -95,6 +95,9 @@ AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.parse)]
 class Adaptation:
     """A network that follows the images it is shown: `observe` them, go back by `restore`, end by `finalise`."""
 
+    sized_by_images: ClassVar[frozenset[str]] = frozenset()
+    """What in ``memory`` is empty before the first images, as only they tell its size."""
+
     def __init__(self, adapter: Adapter, model: nn.Module) -> None:
         self.adapter = adapter
         self.model = model
@@ -105,7 +108,9 @@ class Adaptation:
         self.image_shape: torch.Size | None = None
 
     def observe(self, images: Tensor) -> Tensor:
-        """Learn from a batch ``(N, C, H, W)``, and answer it: logits ``(N, K)`` of the network as it then is.
+        """Learn from a batch ``(N, C, H, W)``, and answer it: logits ``(N, K)``.
+
+        Statistics are those that the batch has made; who takes gradients answers before the step.
 
         Raises:
             DataError: the images are too few, no finite floats, or of another shape than the network or those before.
@@ -149,10 +154,10 @@ class Adaptation:
         """
         here = self.state()
         wrong = here.keys() ^ state.keys()
-        # A tensor whose size only the images tell is empty before the first of them.
-        sized = [name for name in here.keys() & state.keys() if here[name].numel() and state[name].numel()]
-        wrong |= {name for name in sized if state[name].shape != here[name].shape}
+        fixed = here.keys() & state.keys() - {f"memory.{name}" for name in self.sized_by_images}
+        wrong |= {name for name in fixed if state[name].shape != here[name].shape}
         wrong |= {name for name, tensor in state.items() if not torch.isfinite(tensor).all()}
+        wrong |= {name for name, tensor in state.items() if name.endswith(("var", "variances")) and (tensor < 0).any()}
         if wrong:
             msg = f"`state` is no snapshot of this adaptation, or damaged ({sorted(wrong)[0]}): take another"
             raise DataError(msg)

@@ -25,7 +25,7 @@ class Dann(Adapter):
     where p goes from 0 to 1 in ``horizon`` batches. Images of the training keep the network's own answers. Both pass
     batch-norm as batches of their own, so that statistics do not tell the field.
 
-    Use it as the well-known baseline, on thousands of images; on few ``alpha_bn`` gains more.
+    Use it as the well-known baseline, on thousands of images; on few it is little more than ``ada_bn``, and dear.
     """
 
     kind: Literal["dann"] = "dann"

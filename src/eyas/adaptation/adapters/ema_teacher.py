@@ -21,7 +21,7 @@ class EmaTeacher(Adapter):
     :math:`P(c) \propto e^{(1 - f_c) / T}`. Batches of both fields are normalised apart; the teacher has statistics of
     the field. Left out are the distance to pretrained features, colour jitter and the schedule of 40,000 steps.
 
-    Use it where images of the training are at hand and thousands of the field; it is dear.
+    Use it where images of the training are at hand and thousands of the field; it is the dearest in time and memory.
     """
 
     kind: Literal["ema_teacher"] = "ema_teacher"

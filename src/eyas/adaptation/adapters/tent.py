@@ -18,8 +18,8 @@ class Tent(Adapter):
     the share of :math:`P^\top W P`, its rows normalised, that lies off the diagonal; it stands for the Core loss of
     alpha-BN, whose normalisation is not published. Statistics are mixed as in ``alpha_bn``; no gradient goes into them.
 
-    Use it where ``alpha_bn`` helps and many batches of all classes are there: it gains a little more, or, on streams
-    that are sorted by class or mixed, collapses onto few classes. ``class_confusion`` collapses later.
+    Use it where ``alpha_bn`` helps and many batches of all classes are there: it gains a little more. On a stream that
+    is sorted by class it loses much (a ResNet-20 on CIFAR-10 went from 87 to 66 %).
     """
 
     kind: Literal["tent"] = "tent"
