@@ -33,7 +33,7 @@ def watch(
         ),
     ] = None,
     false_alarm_rate: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
+        float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Pause between two looks.")] = 10.0,
     out: Annotated[

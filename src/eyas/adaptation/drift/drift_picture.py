@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST_LINEAR = 5
+"""Standard deviations that an axis shows as they are; more are compressed."""
 _CLEAN, _HERE, _QUIET = "#8a8f98", "#c2410c", "#b8bdc7"
 
 
@@ -38,7 +40,7 @@ def _draw_layers(axes: "Axes", report: DriftReport) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("symmetric KL divergence, mean over channels", fontsize=8)
-    axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=2)
+    axes.figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=2)
 
 
 def _draw_numbers(axes: "Axes", report: DriftReport) -> None:
@@ -50,6 +52,7 @@ def _draw_numbers(axes: "Axes", report: DriftReport) -> None:
     axes.axvline(0, color=_CLEAN, linewidth=0.8)
     axes.set_yticks(places, [one.name for one in report.numbers], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xscale("symlog", linthresh=1)
-    axes.xaxis.set_major_formatter("{x:g}")
+    if max(abs(one.effect) for one in report.numbers) > MOST_LINEAR:
+        axes.set_xscale("symlog", linthresh=1)
+        axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("coloured: changed; grey: as before", fontsize=8)
