@@ -15,6 +15,7 @@ from eyas.data.index import dataset_digest, read_index
 from eyas.data.manifest import INDEX
 from eyas.errors import BadInputError
 from eyas.operations.comparison.compared_network import ComparedNetwork
+from eyas.operations.comparison.comparison_table import last_name
 from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
 from eyas.operations.tracking.candidate_alias import budget_words
@@ -72,7 +73,7 @@ class NetworkFinder:
             return self._of_run(name)
         if name.isdigit():
             version = model_registry.get_version(self.store, self.model, name)
-            return replace(self._of_version(version), name=f"version {name}", detail=budget_words(version))
+            return replace(self._of_version(version), name=f"version {name}", detail=made_with(version))
         if name in self.profiles():
             return of_profile(name, self.folder_of(name))
         version = model_registry.get_alias(self.store, self.model, name)
@@ -108,7 +109,7 @@ class NetworkFinder:
             metrics=version.metrics or recorded_metrics(self.store, version.run_id),
             latency=json.loads(latency.read_text()) if latency.exists() else {},
             verdict=version.tags.get(VERDICT, ""),
-            detail=", ".join(filter(None, (f"version {version.number}", budget_words(version)))),
+            detail=", ".join(filter(None, (f"version {version.number}", made_with(version)))),
             test_set=self._test_set(version.run_id),
             comparability=Comparability.from_tags(version.tags) or Comparability(),
             files=files,
@@ -186,6 +187,14 @@ def _said(name: str, folder: Path) -> str:
     if "--name" in options or not sets:
         return name
     return "+".join([Path(options["--params"]).stem, *sets])
+
+
+def made_with(version: Version) -> str:
+    """A version's budget, and what else was set for its run: what tells versions of one budget apart."""
+    words = shlex.split(version.tags.get("eyas.command", ""))
+    sets = (value for option, value in itertools.pairwise(words) if option == "--set")
+    others = (last_name(value) for value in sets if not value.startswith("sample.budget."))
+    return ", ".join(filter(None, (budget_words(version), *others)))
 
 
 def digest_of_test(index: Path) -> str:

@@ -17,7 +17,7 @@ from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.tracking import Version
 from tasks import compare
 from tasks.compare import compare_named, log_comparison
-from tasks.compared_networks import _said
+from tasks.compared_networks import _said, made_with
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, enter, write_lock
@@ -146,3 +146,11 @@ def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: P
     assert "<h1>compare default, version 1</h1>" in html.read_text()
     assert table.read_text() == run.data.tags["mlflow.note.content"]
     assert json.loads(content.read_text()) == json.loads(json.dumps(comparison.as_dict()))
+
+
+def test_versions_of_one_budget_are_told_apart_by_what_else_was_set() -> None:
+    command = "eyas run --params mine.yaml --set finetune.epochs=2 --set sample.budget.macs=0.5"
+    tags = {"eyas.budget": '{"macs": 0.5}', "eyas.command": command}
+    assert made_with(Version("mine", "1", tags)) == "macs=0.5, epochs=2"
+    assert made_with(Version("mine", "2", {"eyas.budget": '{"macs": 0.5}'})) == "macs=0.5"
+    assert made_with(Version("mine", "3")) == ""

@@ -13,6 +13,7 @@ from eyas.operations import tracking
 from eyas.operations.tracking import MlflowStore, StageRecord, live_stage, stage_runs
 from eyas.operations.tracking.live_stage import LiveStage
 from eyas.operations.tracking.run_lineage import read_lineage
+from eyas.operations.tracking.status import last_runs
 
 
 def record_of(artifacts: Path, stage: str, key: str, **facts: object) -> StageRecord:
@@ -233,3 +234,10 @@ def test_more_points_than_one_call_takes(store: MlflowStore, artifacts: Path) ->
     child = tracking.record_stage(store, parent, record_of(artifacts, "finetune", "k-long"))
     points = store.client.get_metric_history(child, "finetune.history.loss")
     assert sorted(point.step for point in points) == list(range(1, 2001))
+
+
+def test_a_run_that_was_interrupted_is_told_as_stopped(store: MlflowStore) -> None:
+    run_id = tracking.start_pipeline(store, "default", tags={"eyas.model": "interrupted", "eyas.kind": "pipeline"})
+    tracking.fail_run(store, run_id, "stopped by SIGINT", killed=True)
+    (run,) = last_runs(store, "interrupted", 5)
+    assert (run.run_id, run.status, run.why) == (run_id, "stopped", "stopped by SIGINT")

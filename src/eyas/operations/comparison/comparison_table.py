@@ -77,11 +77,11 @@ def short_names(names: Sequence[str]) -> list[str]:
     """Names of profiles without what all begin with: ``macs=0.5`` and ``macs=0.25``."""
     parts = [name.split("+") for name in names]
     shared = {part for part in parts[0] if all(part in others for others in parts)} if parts else set()
-    short = ["+".join(_field(part) for part in own if part not in shared) for own in parts]
+    short = ["+".join(last_name(part) for part in own if part not in shared) for own in parts]
     return short if all(short) and len(set(short)) == len(set(names)) == len(names) else list(names)
 
 
-def _field(part: str) -> str:
+def last_name(part: str) -> str:
     """``sample.budget.macs=0.5`` by its last name."""
     place, sign, value = part.partition("=")
     return f"{place.rpartition('.')[2]}{sign}{value}"

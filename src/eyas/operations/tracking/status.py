@@ -16,6 +16,8 @@ from eyas.operations.tracking.model_registry import (
 )
 
 _SHOWN = (CHAMPION, PREVIOUS, CANDIDATE)
+_WORDS = {"KILLED": "stopped"}
+"""A state of MLflow as people say it: whoever pressed Ctrl-C killed nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def last_runs(store: MlflowStore, name: str, count: int) -> list[RunSummary]:
             run_id=run.info.run_id,
             kind=run.data.tags["eyas.kind"],
             name=run.info.run_name,
-            status=run.data.tags.get(OUTCOME, run.info.status.lower()),
+            status=run.data.tags.get(OUTCOME, _WORDS.get(run.info.status, run.info.status.lower())),
             started=run.info.start_time,
             why=run.data.tags.get("eyas.error") or run.data.tags.get(REASON, ""),
         )
