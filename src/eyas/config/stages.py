@@ -21,6 +21,7 @@ from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import REFITTED_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import order_problem
+from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import AnyScorer
 from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
@@ -197,6 +198,8 @@ class ScoreParams(Section):
     """What ranks; left out, ``dense_probe`` where one linear layer makes the answers, else ``cross_entropy``."""
     prior: AnyPrior | None = None
     """What is added to every score for the widths alone: ``{kind: log_widths, weight: 0.1}``."""
+    reward: Reward | None = None
+    """What scores are multiplied by for costs that are to be low as well: ``{params: 1, latency: 0.5}``."""
     rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = REFITTED_RUNGS
     """The rounds of the race: images per candidate, fused or held out, training steps (``steps: 0`` refits alone), how
     many candidates go on."""
