@@ -6,7 +6,11 @@ needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Same dense network, s
 every candidate judged on the same images by ``dense_probe``, with ``--refit`` after a refit as in the default race,
 which takes five times as long. A search is a line of
 ``results/samplers.jsonl`` with all its scores in the order of proposal; what is there is not measured again.
-``--report`` writes the table of what is there.
+``--run FOLDER`` takes data and dense network of a finished run instead. ``--report`` writes the table of what is there.
+Whether the default search needs a third of the candidates that random widths need::
+
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --refit --candidates 300 --samplers budget
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --refit --samplers evolution
 """
 
 import argparse
@@ -123,35 +127,44 @@ def search(
 
 
 def report(rows: list[dict[str, Any]]) -> None:
-    """Per rung, sampler and budget: the best score, and how many candidates reach what ``budget`` ends with."""
+    """Per network, rung, sampler and budget: the best score, and after how many candidates ``budget`` is reached."""
     parts = []
-    for rung in dict.fromkeys(row["rung"] for row in rows):
-        measured = [row for row in rows if row["rung"] == rung]
+    for model, rung in dict.fromkeys((row["model"], row["rung"]) for row in rows):
+        measured = [row for row in rows if (row["model"], row["rung"]) == (model, rung)]
         shares = sorted({row["share"] for row in measured}, reverse=True)
-        header = ["sampler"]
+        header = ["sampler", "candidates"]
         for share in shares:
             header += [f"best at {100 * share:g} %", "mean of all", "candidates to the best of budget", "n"]
         lines = []
-        for kind in dict.fromkeys(row["sampler"] for row in measured):
-            cells: list[object] = [kind]
+        for kind, candidates in dict.fromkeys((row["sampler"], row["candidates"]) for row in measured):
+            cells: list[object] = [kind, candidates]
             for share in shares:
                 here = [row for row in measured if row["share"] == share]
-                aims = [max(row["scores"]) for row in here if row["sampler"] == "budget"]
-                cells += cells_of([row["scores"] for row in here if row["sampler"] == kind], aims)
+                own = [row["scores"] for row in here if (row["sampler"], row["candidates"]) == (kind, candidates)]
+                cells += cells_of(own, aim_of(here))
             lines.append(cells)
-        parts.append(f"**{rung}**\n\n{markdown(header, lines)}")
+        parts.append(f"**{model}, {rung}**\n\n{markdown(header, lines)}")
     notes = [
-        "scores of `dense_probe`, higher is better; the median over n seeds, and the range where there are several",
-        "candidates that each search had scored when it first reached the median best of `budget`",
+        f"scores of `{SCORER}` where nothing else stands, higher is better; median over n seeds, range of several",
+        "candidates that each search had scored when it first reached what `budget` ends with: the median of its bests "
+        "with the most candidates that were measured",
     ]
     publish("samplers", "Samplers at equally many scored candidates", notes, "\n\n".join(parts))
 
 
-def cells_of(searches: list[list[float]], aims: list[float]) -> list[object]:
-    """Best, mean and the candidates that reach the median of ``aims``, of the searches of one sampler at one budget."""
+def aim_of(rows: list[dict[str, Any]]) -> float:
+    """The median best of ``budget`` with the most candidates; nothing reaches it where there is none."""
+    drawn = [row for row in rows if row["sampler"] == "budget"]
+    most = max((row["candidates"] for row in drawn), default=0)
+    bests = [max(row["scores"]) for row in drawn if row["candidates"] == most]
+    return statistics.median(bests) if bests else float("inf")
+
+
+def cells_of(searches: list[list[float]], aim: float) -> list[object]:
+    """Best, mean and the candidates that reach the aim, of the searches of one sampler at one budget."""
     if not searches:
         return ["", "", "", 0]
-    best, aim = [max(scores) for scores in searches], statistics.median(aims) if aims else float("inf")
+    best = [max(scores) for scores in searches]
     reached = [next((str(at + 1) for at, score in enumerate(row) if score >= aim), f"> {len(row)}") for row in searches]
     spread = f" ({min(best):.4f} to {max(best):.4f})" if len(best) > 1 else ""
     mean = float(np.mean([np.mean(scores) for scores in searches]))
