@@ -16,7 +16,7 @@ from torch.nn import functional
 import eyas
 import models
 from eyas.calibration import Calibrator
-from eyas.config import FetchParams, PipelineParams
+from eyas.config import FetchParams, PipelineParams, load_params
 from eyas.data import Dataset, open_dataset
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.progress import silent
@@ -27,7 +27,9 @@ from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from eyas.scoring import WidthPlans
 from eyas.scoring.image_sets import ImageSets, prepare_images
+from tasks.dense_network import load_dense
 from tasks.fetch import fetch
+from tasks.search_space import trace_network
 
 WEIGHTS = {"resnet20": "resnet20-12fca82f.th", "resnet56": "resnet56-4bfd9763.th"}
 BATCH = 128
@@ -56,6 +58,18 @@ class Bench:
     images: ImageSets
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
+
+    @classmethod
+    def of_run(cls, folder: Path) -> "Bench":
+        """What the stages of a run left there: its parameter file, data, and dense network; no candidates."""
+        params, artifacts = load_params(folder / "params.yaml"), folder / "artifacts"
+        dataset, network = open_dataset(artifacts / "fetch"), load_dense(params, artifacts)
+        parts = {part: dataset.split(part) for part in ("train", "calibration", "score", "test")}
+        data = {part: (dataset.normalise(split.images()), split.labels) for part, split in parts.items()}
+        space = trace_network(network, params.sample)
+        images = prepare_images(data["calibration"][0], *data["score"], seed=0).to("cpu")
+        nobody = WidthPlans(np.empty((0, len(space.groups)), np.int64), space.planner(params.sample.criterion))
+        return cls(network.model.eval(), space, nobody, images, data["train"], data["test"])
 
     @classmethod
     def prepare(

@@ -6,7 +6,11 @@ needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Same dense network, s
 every candidate judged on the same images by ``dense_probe``, with ``--refit`` after a refit as in the default race,
 which takes five times as long. A search is a line of
 ``results/samplers.jsonl`` with all its scores in the order of proposal; what is there is not measured again.
-``--report`` writes the table of what is there.
+``--run FOLDER`` takes data and dense network of a finished run instead. ``--report`` writes the table of what is there.
+Whether the default search needs a third of the candidates that random widths need::
+
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --refit --candidates 300 --samplers budget
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --refit --samplers evolution
 """
 
 import argparse
@@ -34,15 +38,17 @@ ROWS = RESULTS / "samplers.jsonl"
 KEY = ("model", "dense", "share", "sampler", "rung", "candidates", "seed")
 """What makes a measurement."""
 CRITERION = {"kind": "weight_activation", "activation": "std"}
+SCORER = "dense_probe"
 RUNGS = {False: Rung(images=256), True: Rung(steps=0, mode="fused", images=512)}
 """The only rung, without and with a refit."""
 SMALL = {
     "evolution": {"first": 40, "generation": 20},
+    "evolution without seeds": {"kind": "evolution", "seeds": 0, "first": 40, "generation": 20},
     "spdy": {"first": 32, "generation": 8},
     "pool": {"first": 40, "generation": 20},
     "surrogate": {"first": 40, "generation": 10},
 }
-"""Generations for a hundred candidates in all; everything else is the default."""
+"""Generations for a hundred candidates in all; everything else is the default. A name that is no kind is a variant."""
 
 
 def measure(bench: Bench, args: argparse.Namespace) -> None:
@@ -50,25 +56,32 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
     finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
     rung = RUNGS[args.refit]
     planner = bench.space.planner(Criterion.parse(CRITERION), data=bench.images.calibration[:4096])
-    table: tuple[ErrorTable | None, float] | None = None  # of all samplers, budgets and seeds
+    tables: dict[tuple[int, int, bool], tuple[ErrorTable | None, float]] = {}  # of all budgets and seeds
     for seed in args.seeds:
         for share in args.shares:
             for kind in args.samplers:
-                key = (args.model, args.dense, share, kind, words_of(rung), args.candidates, seed)
+                key = (args.model, args.dense, share, kind, words_of(rung, args.scorer), args.candidates, seed)
                 if key in finished:
                     continue
                 sampler = Sampler.parse({"kind": kind, **SMALL.get(kind, {})})
+                errors, seconds = None, 0.0
                 if sampler.needs_table:
-                    sampler = sampler.model_copy(update={"refitted": args.refit})
-                    table = table or timed_table(bench, planner, sampler)
-                errors, seconds = table if table and sampler.needs_table else (None, 0.0)
-                row = search(bench, planner, sampler, share, seed, rung=rung, candidates=args.candidates, errors=errors)
+                    refitted = getattr(sampler, "refitted", None)  # evolution's seeds need no more than a rough table
+                    if refitted is not None:
+                        sampler = sampler.model_copy(update={"refitted": args.refit})
+                    made = (sampler.levels, sampler.images, bool(refitted is not None and args.refit))
+                    if made not in tables:
+                        tables[made] = timed_table(bench, planner, sampler)
+                    errors, seconds = tables[made]
+                how: dict[str, Any] = {"rung": rung, "candidates": args.candidates, "scorer": args.scorer}
+                row = search(bench, planner, sampler, share, seed, **how, errors=errors)
                 append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row, "table_seconds": seconds})
 
 
-def words_of(rung: Rung) -> str:
+def words_of(rung: Rung, scorer: str) -> str:
     """What tells one rung from the other."""
-    return f"{rung.images} images{'' if rung.steps is None else ', refitted'}"
+    judge = "" if scorer == SCORER else f", {scorer}"
+    return f"{rung.images} images{'' if rung.steps is None else ', refitted'}{judge}"
 
 
 def timed_table(bench: Bench, planner: Planner, sampler: Sampler) -> tuple[ErrorTable | None, float]:
@@ -87,6 +100,7 @@ def search(
     *,
     rung: Rung,
     candidates: int,
+    scorer: str,
     errors: ErrorTable | None,
 ) -> dict[str, Any]:
     """Scores of all candidates of one search, in the order of proposal, and its CPU seconds."""
@@ -102,7 +116,7 @@ def search(
         images.scoring[:4096],
         None if images.labels is None else images.labels[:4096],
         rungs=[rung],
-        scorer="dense_probe",
+        scorer=scorer,
     )
     return {
         "scores": [round(float(score), 5) for score in scores.score],
@@ -113,35 +127,44 @@ def search(
 
 
 def report(rows: list[dict[str, Any]]) -> None:
-    """Per rung, sampler and budget: the best score, and how many candidates reach what ``budget`` ends with."""
+    """Per network, rung, sampler and budget: the best score, and after how many candidates ``budget`` is reached."""
     parts = []
-    for rung in dict.fromkeys(row["rung"] for row in rows):
-        measured = [row for row in rows if row["rung"] == rung]
+    for model, rung in dict.fromkeys((row["model"], row["rung"]) for row in rows):
+        measured = [row for row in rows if (row["model"], row["rung"]) == (model, rung)]
         shares = sorted({row["share"] for row in measured}, reverse=True)
-        header = ["sampler"]
+        header = ["sampler", "candidates"]
         for share in shares:
             header += [f"best at {100 * share:g} %", "mean of all", "candidates to the best of budget", "n"]
         lines = []
-        for kind in dict.fromkeys(row["sampler"] for row in measured):
-            cells: list[object] = [kind]
+        for kind, candidates in dict.fromkeys((row["sampler"], row["candidates"]) for row in measured):
+            cells: list[object] = [kind, candidates]
             for share in shares:
                 here = [row for row in measured if row["share"] == share]
-                aims = [max(row["scores"]) for row in here if row["sampler"] == "budget"]
-                cells += cells_of([row["scores"] for row in here if row["sampler"] == kind], aims)
+                own = [row["scores"] for row in here if (row["sampler"], row["candidates"]) == (kind, candidates)]
+                cells += cells_of(own, aim_of(here))
             lines.append(cells)
-        parts.append(f"**{rung}**\n\n{markdown(header, lines)}")
+        parts.append(f"**{model}, {rung}**\n\n{markdown(header, lines)}")
     notes = [
-        "scores of `dense_probe`, higher is better; the median over n seeds, and the range where there are several",
-        "candidates that each search had scored when it first reached the median best of `budget`",
+        f"scores of `{SCORER}` where nothing else stands, higher is better; median over n seeds, range of several",
+        "candidates that each search had scored when it first reached what `budget` ends with: the median of its bests "
+        "with the most candidates that were measured",
     ]
     publish("samplers", "Samplers at equally many scored candidates", notes, "\n\n".join(parts))
 
 
-def cells_of(searches: list[list[float]], aims: list[float]) -> list[object]:
-    """Best, mean and the candidates that reach the median of ``aims``, of the searches of one sampler at one budget."""
+def aim_of(rows: list[dict[str, Any]]) -> float:
+    """The median best of ``budget`` with the most candidates; nothing reaches it where there is none."""
+    drawn = [row for row in rows if row["sampler"] == "budget"]
+    most = max((row["candidates"] for row in drawn), default=0)
+    bests = [max(row["scores"]) for row in drawn if row["candidates"] == most]
+    return statistics.median(bests) if bests else float("inf")
+
+
+def cells_of(searches: list[list[float]], aim: float) -> list[object]:
+    """Best, mean and the candidates that reach the aim, of the searches of one sampler at one budget."""
     if not searches:
         return ["", "", "", 0]
-    best, aim = [max(scores) for scores in searches], statistics.median(aims) if aims else float("inf")
+    best = [max(scores) for scores in searches]
     reached = [next((str(at + 1) for at, score in enumerate(row) if score >= aim), f"> {len(row)}") for row in searches]
     spread = f" ({min(best):.4f} to {max(best):.4f})" if len(best) > 1 else ""
     mean = float(np.mean([np.mean(scores) for scores in searches]))
@@ -155,6 +178,8 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
     parser.add_argument("--samplers", nargs="+", default=[*Sampler.members()], help="kinds")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25], help="of the dense MACs")
+    parser.add_argument("--run", type=Path, help="a run's folder: its data and dense network in place of CIFAR-10")
+    parser.add_argument("--scorer", default=SCORER, help="what ranks")
     parser.add_argument("--candidates", type=int, default=100, help="that every search scores")
     parser.add_argument("--refit", action="store_true", help="as in the default race")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -165,7 +190,10 @@ def main() -> None:
     if args.report:
         report(read_rows(ROWS))
         return
-    args.dense = "adapted" if args.checkpoint else "public"
+    args.dense = "of a run" if args.run else "adapted" if args.checkpoint else "public"
+    if args.run:
+        measure(Bench.of_run(args.run), args)
+        return
     args.work.mkdir(parents=True, exist_ok=True)
     measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
 

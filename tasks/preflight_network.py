@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import models
 from eyas.config import PipelineParams, expand
@@ -17,15 +17,19 @@ from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import Network
+from eyas.pruning.space import SearchSpace
 from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
+from eyas.scoring import ScoreOptions
+from eyas.scoring.arguments import choose_reward, search_scorer
+from eyas.scoring.engine import EXAMPLES
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
-from tasks import baseline, export, fetch, sample
+from tasks import baseline, export, fetch, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
 from tasks.drawn_candidates import budget_of
-from tasks.latency_profile import rounded
+from tasks.latency_profile import latency_model, rounded
 from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
@@ -170,6 +174,18 @@ def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLoo
     load_checkpoint(model, path, section.checkpoint_key)
 
 
+def _check_reward(
+    params: PipelineParams, space: SearchSpace, images_NCHW: Tensor, output: str | None, *, root: Path
+) -> None:
+    """Whether ``score.reward`` goes with what ranks, and with what is known of milliseconds."""
+    reward, section = params.score.reward, params.score
+    if reward is None:
+        return
+    latency = latency_model(space, params.sample, root) if reward.latency else None
+    scorer = section.scorer or search_scorer(space.model.eval(), images_NCHW[:EXAMPLES], None, output)
+    choose_reward(ScoreOptions(prior=section.prior, reward=reward, latency=latency), scorer)
+
+
 def _look_inside(
     params: PipelineParams, model: nn.Module, data: ExpectedData, output: str | None, look: NetworkLook, *, root: Path
 ) -> None:
@@ -177,15 +193,18 @@ def _look_inside(
     section = params.baseline
     named = find_architecture(section.architecture, section.arguments, data.num_classes)
     network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
+    images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
     with look.telling("sample.budget", sample.FIELDS):
         space = rounded(trace_network(network, params.sample), params.sample, root)
         budget = budget_of(space, params.sample, root)
         Placement(space, budget).check_reachable()
+        usable = False
         with look.telling("sample.sampler", sample.FIELDS):
             params.sample.sampler.check_space(space)
-        sampler = Sampler.parse("budget") if params.sample.sampler.needs_table else params.sample.sampler
-        sampler.ask(space, budget, 1, seed=params.sample.seed)  # nothing is measured before a run
-    images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
+            usable = not params.sample.sampler.needs_table  # nothing is measured before a run
+        with look.telling("score.reward", score.FIELDS):
+            _check_reward(params, space, images_NCHW, output, root=root)
+        (params.sample.sampler if usable else Sampler.parse("budget")).ask(space, budget, 1, seed=params.sample.seed)
     for exporter in params.export.chosen.values():
         with look.telling("export.exporters", export.FIELDS):
             exporter.try_on(flattened(model, images_NCHW, output), images_NCHW)

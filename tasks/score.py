@@ -35,6 +35,7 @@ from tasks import stage
 from tasks.criterion_data import criterion_data, criterion_metrics
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words, read_error_table
+from tasks.latency_profile import latency_model
 from tasks.measured_finalists import keep_latency
 from tasks.recorded_cost import COSTS, require_costs
 from tasks.search_space import SPACE, read_space
@@ -65,6 +66,7 @@ FIELDS = {
     "calibrator": "score.calibrator",
     "scorer": "score.scorer",
     "prior": "score.prior",
+    "reward": "score.reward",
     "batch_size": "score.batch_size",
     "output": "baseline.output",
     "budget": "sample.budget",
@@ -94,12 +96,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     space = read_space(artifacts, network)
     candidates = pq.read_table(artifacts / SAMPLED)
     widths, dataset = _widths(candidates, space), open_dataset(artifacts / "fetch")
-    threads = share_threads(
-        cores(),
-        workers=params.runtime.workers,
-        wanted=params.runtime.threads,
-        macs=space.cost().macs * params.score.batch_size,
-    )
+    runtime, macs = params.runtime, space.cost().macs * params.score.batch_size
+    threads = share_threads(cores(), workers=runtime.workers, wanted=runtime.threads, macs=macs)
     torch.set_num_threads(threads)
     calibration = _images(dataset, "calibration", params.score.calibration_images)
     ranked = on_device(network.model, stage.device(params.runtime))
@@ -115,6 +113,8 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         output=network.output,
         stop_margin=params.score.stop_margin,
         prior=params.score.prior,
+        reward=params.score.reward,
+        latency=latency_model(space, params.sample) if params.score.reward and params.score.reward.latency else None,
         workers=params.runtime.workers,
         threads=threads,
         cluster=params.runtime.cluster,

@@ -10,7 +10,7 @@ from eyas.sampling.generations import Generations
 from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
 from eyas.sampling.search_history import SearchHistory
-from tests.sampling.spaces import Chain
+from tests.sampling.spaces import Chain, error_table
 
 DEEP = Chain([16] * 7 + [32] * 6 + [64] * 6)
 STEPPED = Chain([64, 64, 128, 128, 256], step=8, min_width=16)
@@ -76,6 +76,38 @@ def test_part_of_the_first_generation_has_one_share_for_groups_alike():
     shares = np.unique(widths[together][:, [0, 7, 13]] / [16, 32, 64], axis=0)
     assert len(shares) > 12
     assert (shares.max(1) == 1).sum() > 5, "some leave all channels of one kind"
+
+
+@pytest.mark.parametrize("seeds", [0, 1, 5, 16])
+def test_a_table_brings_seeds_behind_uniform_widths_and_the_rest_is_drawn(seeds):
+    budget, table = Budget.of(DEEP, "macs", 0.5), error_table(DEEP)
+    how = {"levels": 5, "images": 64}
+    optima, thresholds = (
+        Sampler.parse({"kind": kind, **how}).ask(DEEP, budget, 1 + count, seed=3, table=table)[1:]
+        for kind, count in (("distortion_dp", -(-seeds // 2)), ("sensitivity", seeds // 2))
+    )
+    sampler = Sampler.parse({"kind": "evolution", "first": 40, "seeds": seeds})
+    widths, drawn = (sampler.ask(DEEP, budget, 100, seed=3, **known) for known in ({"table": table}, {}))
+    expected = [tuple(row) for row in np.concatenate([drawn[:1], optima, thresholds, drawn[1:]])]
+    assert [tuple(row) for row in widths] == list(dict.fromkeys(expected))[:40]
+
+
+def test_seeds_alone_ask_for_a_table():
+    assert Sampler.parse("evolution").needs_table
+    without = Sampler.parse({"kind": "evolution", "seeds": 0})
+    assert not without.needs_table
+    assert without.measure(None, DEEP, None, None) is None
+
+
+def test_seeds_near_the_top_save_candidates():
+    """The table's own landscape: a fifth of the candidates end above as many as all that are drawn."""
+    table, budget = error_table(DEEP), Budget.of(DEEP, "macs", 0.5)
+
+    def score(widths):
+        return -(np.square(1 - widths / CHANNELS) / (1 + np.arange(len(CHANNELS)))).sum(1)
+
+    seeded = Sampler.parse("evolution").ask(DEEP, budget, 40, seed=0, table=table)
+    assert score(seeded).max() > score(search({"kind": "evolution", "seeds": 0}, score, 0)[0]).max()
 
 
 def test_groups_may_all_be_drawn_one_by_one():

@@ -137,6 +137,11 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         ({"sample": {"ignore": ["no_layer"]}}, "sample.budget", r"sample\.ignore"),
         ({"sample": {"depth": True, "sampler": "spdy"}}, "sample.sampler", "leaves no residual block out: .*budget"),
         (
+            {"score": {"reward": {"params": 1}, "scorer": "cross_entropy"}},
+            "score.reward",
+            r"multiplies shares of 1, which score\.scorer cross_entropy does not give: choose one of dense_probe",
+        ),
+        (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
             "export.exporters",
             r"opset 9999 is not known to onnx \S+: 18 to \d+ are",

@@ -20,7 +20,8 @@ from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import REFITTED_RUNGS, Rung
 from eyas.scoring.priors import AnyPrior
-from eyas.scoring.race.rungs import order_problem
+from eyas.scoring.race.rungs import with_finalists
+from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import AnyScorer
 from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
@@ -132,12 +133,11 @@ class BaselineParams(Section):
     """Which of several state dicts in the checkpoint, by its place (``ema``, ``state_dict.model``); without it the one
     under ``state_dict``, ``model`` or ``model_state_dict``."""
     seen_by_checkpoint: bool | None = None
-    """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
-    calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
+    """Whether the checkpoint was trained on the training data, on what is set aside of it, too; none: not known.
+    Without ``fetch.test`` it must be known that it was not."""
     output: int | str | None = None
-    """Which of several outputs is the logits: it is trained, scored, distilled, exported as ``logits`` and judged. A
-    position, a name, or a path of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting
-    shape."""
+    """Which of several outputs is the logits, trained, judged and exported as ``logits``: a position, a name, or a path
+    of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting shape."""
     epochs: Count | None = None
     """Epochs of training where no checkpoint is given; without it 15, or as many as 600 steps take, 200 at most."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
@@ -176,18 +176,6 @@ class SampleParams(Section):
     """Of the draw of candidates."""
 
 
-def _with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-    if not rungs:
-        msg = "give at least one rung, such as {images: 512}"
-        raise ValueError(msg)
-    if len(rungs) > 1 and rungs[-1].mode == "fused":
-        msg = "the last of several rungs decides the finalists, on images that did not calibrate them: mode held_out"
-        raise ValueError(msg)
-    if problem := order_problem(rungs):
-        raise ValueError(problem)
-    return rungs
-
-
 class ScoreParams(Section):
     """How candidates are judged."""
 
@@ -197,9 +185,10 @@ class ScoreParams(Section):
     """What ranks; left out, ``dense_probe`` where one linear layer makes the answers, else ``cross_entropy``."""
     prior: AnyPrior | None = None
     """What is added to every score for the widths alone: ``{kind: log_widths, weight: 0.1}``."""
-    rungs: Annotated[tuple[Rung, ...], AfterValidator(_with_finalists)] = REFITTED_RUNGS
-    """The rounds of the race: images per candidate, fused or held out, training steps (``steps: 0`` refits alone), how
-    many candidates go on."""
+    reward: Reward | None = None
+    """What scores are multiplied by for costs that are to be low as well: ``{params: 1, latency: 0.5}``."""
+    rungs: Annotated[tuple[Rung, ...], AfterValidator(with_finalists)] = REFITTED_RUNGS
+    """The rounds of the race: images per candidate, fused or held out, steps (0 refits alone), how many go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
     """A leader so many standard errors ahead of the others goes to the last rung alone; where rungs train, a leader
     before the first of these does not."""

@@ -8,12 +8,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyas.deploy.latency.latency_model import LEAST_NETWORKS, LatencyModel
+from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.errors import ParameterError
 from eyas.sampling.file_size import FileSize
 from eyas.sampling.placement import Placement, number_in_words
@@ -30,18 +31,6 @@ LIMITS = (*METRICS, "file_bytes", "latency_ms", "latency")
 NARROW = 4.0
 """The band is at most so many tolerances of its own target to either side: narrower than ``tolerance`` of the dense
 cost below a quarter of that."""
-
-
-@runtime_checkable
-class PredictsLatency(Protocol):
-    """What tells milliseconds of widths, such as a :class:`~eyas.deploy.latency.LatencyModel`."""
-
-    @property
-    def dense_ms(self) -> float:
-        """Of the dense network."""
-
-    def milliseconds(self, widths_nG: Widths) -> Floats:
-        """Of each candidate, ``(n,)``."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from eyas.errors import ParameterError
 from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
-from eyas.sampling.budget import Budget, PredictsLatency
+from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
@@ -61,8 +61,6 @@ class SearchOptions(ScoreOptions):
     """Half the width of the band around the budget, as a share of the dense cost; see :meth:`.Budget.parse`."""
     calibration_labels: Tensor | None = None
     """Integers, one per calibration image, for a criterion that reads labels; no other reads them."""
-    latency: PredictsLatency | None = None
-    """What predicts milliseconds where the budget limits them: a :class:`~eyas.deploy.latency.LatencyModel`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -17,6 +17,7 @@ from eyas.scoring.candidates import WidthPlans
 from eyas.scoring.features import find_head
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.race.rungs import Rung
+from eyas.scoring.reward import Reward
 from eyas.scoring.score_options import ScoreOptions
 from eyas.scoring.scorers import Scorer
 from eyas.scoring.short_training import refit_images
@@ -163,6 +164,33 @@ def search_scorer(model: nn.Module, example: Tensor, labels: Any, output: int | 
         return choose_scorer(None, labels)
     several = isinstance(head, nn.Linear) and head.out_features > 1
     return parse_component(Scorer, "dense_probe") if several else choose_scorer(None, labels)
+
+
+def choose_reward(options: ScoreOptions, scorer: Scorer) -> Reward | None:
+    """The reward asked for, beside a scorer whose numbers it can multiply.
+
+    Raises:
+        ParameterError: it is none, or does not go with the scorer, the prior, or what is known of milliseconds.
+    """
+    if options.reward is None:
+        return None
+    try:
+        reward = Reward.model_validate(options.reward)
+    except ValidationError as error:
+        msg = f"`reward` {options.reward!r}: {error.errors()[0]['msg']}"
+        raise ParameterError(msg) from error
+    kind = scorer.model_dump()["kind"]
+    able = ", ".join(name for name, member in Scorer.members().items() if member.is_share)
+    problems = {
+        f"it multiplies shares of 1, which `scorer` {kind} does not give: choose one of {able}": not scorer.is_share,
+        "`prior` adds to what it multiplies: give one of them": options.prior is not None,
+        "it weighs latency: give `latency`, such as a LatencyModel": bool(reward.latency) and options.latency is None,
+    }
+    for problem, holds in problems.items():
+        if holds:
+            msg = f"`reward`: {problem}"
+            raise ParameterError(msg)
+    return reward
 
 
 def choose_scorer(scorer: Any, labels: Any) -> Scorer:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
 from eyas.calibration.recalibrate import even_batches, recalibrate
+from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.pruning.memory_format import channels_last
 from eyas.scoring.device_copy import on_device, precision_of
 from eyas.scoring.features import collect_features, find_head
@@ -25,6 +26,7 @@ from eyas.scoring.priors import Prior
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
+from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import Outputs, Scorer
 from eyas.scoring.scorers.base import per_labelled_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
@@ -53,6 +55,10 @@ class ScoringMethod:
     ``logits``, ``out`` or the first."""
     prior: Prior | None = None
     """What is added to every score for the widths alone."""
+    reward: Reward | None = None
+    """What every score is multiplied by for what the widths cost."""
+    latency: PredictsLatency | None = None
+    """What tells milliseconds where the reward weighs them."""
 
     def scorer_of(self, rung: Rung) -> Scorer:
         """Who judges on a rung: top-1 after training steps where labels decide, the chosen scorer on any other."""
@@ -109,10 +115,14 @@ class Engine:
         """Queue the work, and return what waits for it: on a GPU the next candidate is sliced meanwhile."""
         trained = rung.steps is not None
         small = self.train(plan, rung, self.images, batch_size) if trained else self._slice(plan)
-        wait, prior = self.evaluate(small, rung, batch_size), self.method.prior
-        if prior is None or rung.steps:  # after training the answers say what widths are worth
+        wait, method = self.evaluate(small, rung, batch_size), self.method
+        widths = np.array([[*plan.widths.values()]])
+        if method.reward is not None:
+            factor = float(method.reward.factors(self.space, widths, method.latency)[0])
+            return lambda: wait().times(factor)
+        if method.prior is None or rung.steps:  # after training the answers say what widths are worth
             return wait
-        credit = prior.weight * float(prior(self.space, np.array([[*plan.widths.values()]]))[0])
+        credit = method.prior.weight * float(method.prior(self.space, widths)[0])
         return lambda: wait().raised(credit)
 
     def evaluate(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:

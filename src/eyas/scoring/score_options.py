@@ -1,17 +1,20 @@
 """What :func:`eyas.score` may be told beside what it scores: the race's settings, and how the work is done."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.progress import Progress, silent
 from eyas.scoring.priors import Prior
+from eyas.scoring.reward import Reward
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions:
-    """Options of :func:`eyas.score`. Scores depend on the first five and not, beyond rounding, on the others."""
+    """Options of :func:`eyas.score`. Scores depend on those before ``workers``, on others not beyond rounding."""
 
     training: tuple[Tensor, Tensor | None] | Tensor | None = None
     """Normalised images ``(N, C, H, W)``, alone or with their labels ``(N,)``, or None for these: what rungs with
@@ -26,6 +29,11 @@ class ScoreOptions:
     Where rungs train, a leader before the first of these does not."""
     prior: Prior | str | None = None
     """What is added to every score for the widths alone; nothing after training steps."""
+    reward: Reward | Mapping[str, float] | None = None
+    """What scores are multiplied by for costs that are to be low as well, by weight, as in ``{"params": 1}``."""
+    latency: PredictsLatency | None = None
+    """What predicts milliseconds where a budget limits them, or ``reward`` weighs them: a
+    :class:`~eyas.deploy.latency.LatencyModel`."""
     workers: int = 1
     """Processes (on a cluster actors) that score side by side, no more than candidates; they share the GPUs."""
     threads: int | None = None

@@ -98,11 +98,14 @@ def score(  # noqa: PLR0917
     arguments.check_plans(plans, space)
     arguments.check_options(options, device=device, seed=seed)
     seed = int(seed)
+    judge = arguments.choose_scorer(scorer, scoring_labels)
     method = ScoringMethod(
         arguments.parse_component(Calibrator, calibrator),
-        arguments.choose_scorer(scorer, scoring_labels),
+        judge,
         options.output,
         None if options.prior is None else arguments.parse_component(Prior, options.prior),
+        arguments.choose_reward(options, judge),
+        options.latency,
     )
     parsed = parse_rungs(rungs, training=options.training is not None)
     images = image_sets_from(
@@ -134,7 +137,7 @@ def score(  # noqa: PLR0917
             engine = Engine(model, space, images, method, device=resources.local_device)
         check_outputs(engine.example, len(images.scoring[:EXAMPLES]), images, own_labels=method.scorer.own_answers)
         job = _ScoringJob(model, plans, plan_digests, images, method, seed, resources, options)
-        journal = _open_journal(job, spec, engine.example)
+        journal = _open_journal(job, spec, engine)
         try:
             return _race(job, spec, engine, journal)
         finally:
@@ -211,7 +214,7 @@ def _halved(batch_size: int, error: Exception) -> int:
     return batch_size // 2
 
 
-def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJournal | NoRaceJournal:
+def _open_journal(job: _ScoringJob, spec: RaceSpec, engine: Engine) -> RaceJournal | NoRaceJournal:
     """The journal of this very race, where one is asked for."""
     if job.options.journal is None:
         return NoRaceJournal()
@@ -224,11 +227,15 @@ def _open_journal(job: _ScoringJob, spec: RaceSpec, example: Tensor) -> RaceJour
         *(code_of(type(component)) for component in components),
         *(code_of(type(rung.recovery)) for rung in spec.rungs if rung.recovery is not None),
     ]
+    if job.method.reward is not None:
+        halves = np.array([[max(1, group.channels // 2) for group in engine.space.groups]])
+        factor = job.method.reward.factors(engine.space, halves, job.method.latency)[0]
+        settings.append(f"{job.method.reward.model_dump_json()} {factor}")
     if isinstance(job.plans, GrowingPlans):
         settings += [job.plans.propose.settings, code_of(type(job.plans.propose.sampler))]
     return RaceJournal(
         Path(job.options.journal),
         fingerprint=race_fingerprint(job.model, job.images, job.plan_digests, settings),
         batch_size=spec.batch_size,
-        sample_outputs=sample_outputs(example),
+        sample_outputs=sample_outputs(engine.example),
     )

@@ -68,7 +68,7 @@ def summarise(spec: RaceSpec, result: RaceResult, engine: Engine, *, seed: int, 
 
 def _settings(spec: RaceSpec, engine: Engine, seed: int) -> dict[str, Any]:
     """What the scores depend on, as plain data."""
-    prior = engine.method.prior
+    prior, reward = engine.method.prior, engine.method.reward
     return {
         "batch_size": spec.batch_size,
         "seed": seed,
@@ -79,6 +79,7 @@ def _settings(spec: RaceSpec, engine: Engine, seed: int) -> dict[str, Any]:
         "scorer": engine.method.scorer.model_dump(),
         "rungs": [rung.model_dump() for rung in spec.rungs],
         **({} if prior is None else {"prior": prior.model_dump()}),
+        **({} if reward is None else {"reward": reward.model_dump()}),
     }
 
 

@@ -8,11 +8,18 @@ from pydantic import Field
 
 from eyas.sampling.block_drops import BlockDrops
 from eyas.sampling.placement import ABSENT, Placement
+from eyas.sampling.samplers.common_threshold import SensitivitySampler
+from eyas.sampling.samplers.distortion_dp import DistortionDPSampler
 from eyas.sampling.samplers.random_widths import BudgetSampler, DistinctRows, scored_widths
+from eyas.sampling.samplers.table import TableSampler
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
+    from eyas.sampling.error_table import ErrorTable
     from eyas.sampling.search_history import SearchHistory
 
 _BLOCKS = 8  # blocks of children before a generation is left smaller
@@ -21,8 +28,9 @@ _BLOCKS = 8  # blocks of children before a generation is left smaller
 class EvolutionSampler(BudgetSampler):
     """Evolution over widths (Cai et al. 2020, arXiv:1908.09791, section 3.4), every child moved onto the budget.
 
-    The first generation is drawn as ``budget`` draws, but every second draw has one share for all groups alike, such as
-    the inner layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
+    The first generation begins with widths that a rough error table names (``distortion_dp`` and ``sensitivity``); the
+    others are drawn as ``budget`` draws, but every second one has one share for all groups alike, such as the inner
+    layers of a stage. Each later one comes from the best candidates so far: a child takes every group's width
     from one of two of them, some groups are changed, alone or with all alike, and all are raised to one common power so
     that the cost meets the budget again. Where depth is searched, a child has each residual block as one of its two
     parents has it.
@@ -47,13 +55,51 @@ class EvolutionSampler(BudgetSampler):
     """Standard deviation of a change, as a share of the widths between the floor and all channels."""
     switched: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Where depth is searched, the chance of a residual block to be left out, or put back."""
+    seeds: Annotated[int, Field(ge=0)] = 16
+    """Of the first generation, those that ``distortion_dp`` and ``sensitivity`` propose by an error table; 0 measures
+    none."""
+    levels: Annotated[int, Field(ge=2)] = 5
+    """Widths of each group at which the table's errors are measured."""
+    images: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Calibration images that they are measured on."""
+
+    @property
+    def needs_table(self) -> bool:
+        """See the base: where there are seeds."""
+        return self.seeds > 0
+
+    def measure(
+        self,
+        model: "nn.Module",
+        space: "SearchSpace",
+        planner: "Planner",
+        images: "Tensor",
+        *,
+        output: int | str | None = None,
+    ) -> "ErrorTable | None":
+        """See the base: a rough table, which takes as long as a few candidates."""
+        if not self.seeds:
+            return None
+        return next(iter(self._seeders)).measure(model, space, planner, images, output=output)
 
     def ask(
-        self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None
+        self,
+        space: "SearchSpace",
+        budget: "Budget",
+        count: int,
+        *,
+        seed: int,
+        history: "SearchHistory | None" = None,
+        table: "ErrorTable | None" = None,
     ) -> NDArray[np.int64]:
-        """See the base; one generation at a time."""
+        """See the base; one generation at a time, and the first without seeds where there is no ``table``."""
         if history is None or len(history) < 2:
-            return super().ask(space, budget, min(count, self.first), seed=seed, history=history)
+            first = min(count, self.first)
+            parts = [super().ask(space, budget, first, seed=seed, history=history)]
+            for seeder, seeds in self._seeders.items() if table is not None else ():
+                parts.insert(-1, seeder.ask(space, budget, 1 + seeds, seed=seed, history=history, table=table))
+            widths = np.concatenate(parts)  # each part begins with uniform ones
+            return widths[np.sort(np.unique(widths, axis=0, return_index=True)[1])][:first]
         placement, scored = Placement(space, budget), scored_widths(history, len(space.groups))
         floor = placement.floor(self.floor * placement.uniform_share())
         rng = np.random.default_rng([seed, len(scored)])
@@ -72,6 +118,12 @@ class EvolutionSampler(BudgetSampler):
             positions, costs = placement.scale_to_budget(children_nG, floor, gone_nG)
             rows.add(placement.repair(positions, costs, floor, rng))
         return rows.widths()[:wanted]
+
+    @property
+    def _seeders(self) -> dict[TableSampler, int]:
+        """Who proposes seeds, and how many each."""
+        how = {"floor": self.floor, "levels": self.levels, "images": self.images}
+        return {DistortionDPSampler(**how): -(-self.seeds // 2), SensitivitySampler(**how): self.seeds // 2}
 
     def _shares(self, placement: Placement, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """See the base; groups drawn together have one share, which may be all their channels."""

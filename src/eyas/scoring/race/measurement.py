@@ -27,3 +27,9 @@ class Measurement:
         """The same with ``by`` added to the score of every image."""
         scores = None if self.image_scores is None else self.image_scores + np.float32(by)
         return replace(self, score=self.score + by, image_scores=scores)
+
+    def times(self, factor: float) -> Self:
+        """The same with the score of every image multiplied."""
+        scores = None if self.image_scores is None else self.image_scores * np.float32(factor)
+        error = self.standard_error * factor
+        return replace(self, score=self.score * factor, standard_error=error, image_scores=scores)

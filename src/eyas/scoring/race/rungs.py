@@ -153,6 +153,23 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None, *, training: bool
     return parsed
 
 
+def with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    """Rungs as a parameter file may have them.
+
+    Raises:
+        ValueError: there are none, the last decides on images that calibrated, or their order makes no sense.
+    """
+    if not rungs:
+        msg = "give at least one rung, such as {images: 512}"
+        raise ValueError(msg)
+    if len(rungs) > 1 and rungs[-1].mode == "fused":
+        msg = "the last of several rungs decides the finalists, on images that did not calibrate them: mode held_out"
+        raise ValueError(msg)
+    if problem := order_problem(rungs):
+        raise ValueError(problem)
+    return rungs
+
+
 def order_problem(rungs: Sequence[Rung]) -> str | None:
     """What is wrong with the order of the rungs: those that train are the last."""
     kinds = [rung.steps is not None for rung in rungs]

@@ -38,6 +38,8 @@ class Scorer(Component):
     needs_labels: ClassVar[bool] = False
     needs_dense: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    is_share: ClassVar[bool] = False
+    """Whether scores are shares of 1, such as accuracies: a reward multiplies no other."""
     own_answers: ClassVar[bool] = False
     """It says itself what is judged (:meth:`answer`) and what labels mean, as for detectors: these may then be any
     integers ``(N, ...)``, accuracy and cross-entropy are not known, and rungs cannot train."""

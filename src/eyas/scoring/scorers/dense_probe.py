@@ -26,6 +26,7 @@ class DenseProbe(Scorer):
     ridge: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the penalty; see :func:`eyas.scoring.ridge.left_out_residuals`."""
     label: ClassVar[str] = "agreement of a refitted last layer"
+    is_share: ClassVar[bool] = True
     needs_dense: ClassVar[bool] = True
     needs_features: ClassVar[bool] = True
 

@@ -18,6 +18,7 @@ class MeanIoU(Scorer):
 
     kind: Literal["mean_iou"] = "mean_iou"
     label: ClassVar[str] = "mean IoU per image"
+    is_share: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, outputs: Outputs) -> Tensor:

@@ -12,6 +12,7 @@ class Top1(Scorer):
 
     kind: Literal["top1"] = "top1"
     label: ClassVar[str] = "top-1 accuracy"
+    is_share: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
     def __call__(self, outputs: Outputs) -> Tensor:
