@@ -40,7 +40,7 @@ class Sandwich(SGD):
     def objective(self, networks: Networks) -> Objective:
         """The loss of the whole network, and how far its parts are from it."""
         if networks.example is None:
-            raise ParameterError("recipe sandwich finds the parts by an image: give the networks an `example`")
+            raise ParameterError("recipe sandwich finds the parts by an image: Networks.example is missing")
         return _SandwichLoss(self, networks, SubNetworks(networks.model, networks.example, self.smallest))
 
 
