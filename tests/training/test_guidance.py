@@ -134,7 +134,7 @@ def test_training_brings_the_features_nearer_and_resumes(space, digits, measure,
 
 def test_other_widths_without_their_plan_are_refused_but_for_alignment(space, digits):
     small, teacher = halved(space, *space.widths)
-    with pytest.raises(ParameterError, match=r"keeps: \S+ has 4, the teacher's 8; give a `teacher` with its plan"):
+    with pytest.raises(ParameterError, match=r"keeps: \S+ has 4, the teacher's 8; give a DenseTeacher"):
         train(small, *digits[:2], recipe=SGD(guidance={}), epochs=1, teacher=teacher.model)
     train(small, *digits[:2], recipe=SGD(guidance={"measure": "cka"}), epochs=1, teacher=teacher.model)
 

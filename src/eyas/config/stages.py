@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.budget_params import BudgetParams
+from eyas.config.gradual_params import GradualParams
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
@@ -23,7 +24,6 @@ from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import with_finalists
 from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import AnyScorer
-from eyas.training.length import MIN_EPOCHS
 from eyas.training.recipes import AnyRecipe, Recipe
 
 LEAST_STD = 0.001
@@ -202,18 +202,6 @@ class ScoreParams(Section):
     """What ``baseline.output`` is where that is left out."""
     seed: Seed = 0
     """Shuffles the images."""
-
-
-class GradualParams(Section):
-    """Channels go in several cuts, and what is left is trained in between; the epochs in all stay the same."""
-
-    cuts: Annotated[int, Field(ge=1, le=MIN_EPOCHS, strict=True)] = 3
-    """How many. Each takes the same share of every group's channels, and is recalibrated and, with ``recovery``,
-    refitted; the last leads to the winner."""
-    share: Fraction = 0.5
-    """Share of the epochs before the last cut."""
-    criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
-    """Which of the channels that the winner does not keep go first."""
 
 
 class FinetuneParams(Section):

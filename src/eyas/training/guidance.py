@@ -122,7 +122,7 @@ def _kept_by_layer(
         if _width(layers[name]) != expected:
             msg = (
                 f"`guidance` compares the channels that a plan keeps: {name} has {_width(layers[name])}, the teacher's "
-                f"{expected}; give a `teacher` with its plan (DenseTeacher), or take measure cka"
+                f"{expected}; give a DenseTeacher, which has the plan, or take measure cka"
             )
             raise ParameterError(msg)
     return kept

@@ -13,11 +13,11 @@ from eyas.training.references import Reference, import_reference
 
 
 class Custom(ScheduledRecipe):
-    """Steps that a function of one's own takes: for several passes a step, several losses, or a step that SGD lacks.
+    """Steps that a function of one's own takes.
 
-    The loop stays: it draws and changes the images, sets the learning rate, judges every epoch, keeps the best, and
-    goes on after a kill. A loss or an augmentation alone needs no step (``sgd`` takes both); a recipe with options and
-    a name of its own is a plugin.
+    Use it for several passes or losses a step, or a step that no optimiser takes (docs/extending.md has one). The loop
+    draws and changes the images, sets the rate, judges every epoch, keeps the best, and goes on after a kill. A loss or
+    an augmentation alone needs no step: ``sgd`` takes both. A recipe with a name and options of its own is a plugin.
     """
 
     kind: Literal["custom"] = "custom"

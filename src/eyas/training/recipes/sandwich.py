@@ -17,10 +17,11 @@ from eyas.training.sub_networks import SubNetworks
 class Sandwich(SGD):
     """The sandwich rule with in-place distillation (BigNAS, Yu et al. 2020, arXiv:2003.11142, section 3.1).
 
-    In every step the whole network learns as by ``sgd``, and the narrowest part and some random ones learn what it
-    answers. For a dense network (``baseline.recipe``) of which several budgets are wanted: what the search then takes
-    out of it needs little or no training of its own. A step costs two to four of ``sgd``. Parts keep the channels of
-    the largest L1 norm, so search with the criterion ``l1_norm``; statistics are estimated again for each, as always.
+    Use it for a dense network (``baseline.recipe``) of which several budgets are wanted: what a search takes out of it
+    needs little or no training of its own. Search with the criterion ``l1_norm``, by which parts keep their channels;
+    a step costs two to four of ``sgd``, and the whole network learns more slowly.
+
+    In every step it learns as by ``sgd``; the narrowest part and some random ones learn what it answers.
     """
 
     kind: Literal["sandwich"] = "sandwich"  # type: ignore[assignment]
@@ -39,7 +40,7 @@ class Sandwich(SGD):
     def objective(self, networks: Networks) -> Objective:
         """The loss of the whole network, and how far its parts are from it."""
         if networks.example is None:
-            raise ParameterError("recipe sandwich finds the parts by an image: give the networks an `example`")
+            raise ParameterError("recipe sandwich finds the parts by an image: Networks.example is missing")
         return _SandwichLoss(self, networks, SubNetworks(networks.model, networks.example, self.smallest))
 
 
