@@ -70,7 +70,10 @@ def test_fields_of_what_is_no_component_and_of_components_inside() -> None:
             "fintune.recipe.batch_size=16",
             r"fintune: no such parameter \(did you mean 'finetune'\?\); sections are fetch",
         ),
-        ("finetune.recipe.kind=sdg", r"unknown recipe kind 'sdg' .* \(did you mean 'sgd'\?\); available: custom, sandwich, sgd"),
+        (
+            "finetune.recipe.kind=sdg",
+            r"unknown recipe kind 'sdg' .* \(did you mean 'sgd'\?\); available: custom, sandwich, sgd",
+        ),
     ],
 )
 def test_a_wrong_name_brings_the_nearest(item: str, words: str) -> None:
