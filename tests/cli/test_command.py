@@ -256,6 +256,13 @@ def test_a_network_to_profile_needs_the_shape_of_its_images(
     assert capsys.readouterr().err == message
 
 
+def test_a_shape_without_a_batch_is_told_as_one(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
+    network = ["--model", "resnet8", "--arguments", '{"width": 4}']
+    assert main(["inspect", *network, "--input", "3,8,8"]) == 2
+    message = "error: --input 3,8,8 has no number for the batch: give 1,3,8,8 (batch, channels, height, width); torch"
+    assert capsys.readouterr().err.startswith(message)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
