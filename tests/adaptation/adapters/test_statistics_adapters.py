@@ -82,6 +82,12 @@ def test_a_darker_field_is_followed(adapter, model, field):
     assert right[1] > right[0] + 0.2
 
 
+@pytest.mark.parametrize("options", [{"source_weight": 1.5}, {"source_weight": "best"}, {"weights": ()}])
+def test_weights_that_are_none_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        AlphaBn(**options)
+
+
 def test_too_small_a_batch_size_is_refused(model, field):
     with pytest.raises(ParameterError, match="`batch_size` is 1: ada_bn needs at least 2"):
         eyas.adapt(model, field[0], "ada_bn", batch_size=1)

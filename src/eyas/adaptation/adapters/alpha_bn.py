@@ -30,7 +30,14 @@ class AlphaBn(Adapter):
     """The s of the mixture, or the rule that makes it."""
     source_images: Annotated[int, Field(ge=1)] = 64
     """As many images as the network's own statistics count for (``by_size``)."""
-    weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = (0.0, 0.25, 0.5, 0.75, 0.9, 1.0)
+    weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
+        0,
+        0.25,
+        0.5,
+        0.75,
+        0.9,
+        1,
+    )
     """What is chosen from (``chosen``)."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

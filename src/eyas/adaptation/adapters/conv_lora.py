@@ -1,6 +1,7 @@
 """Low-rank changes of the convolutions, learnt from a teacher that follows."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -56,19 +57,16 @@ class _LowRank(SelfTraining):
     adapter: ConvLora
 
     def __init__(self, adapter: ConvLora, model: nn.Module, learnt: dict[str, Tensor], names: list[str]) -> None:
-        super().__init__(adapter, model, learnt, adapter.rate)
+        super().__init__(adapter, model, learnt, rate=adapter.rate, confidence=adapter.confidence)
         self.bases = {name: model.get_parameter(f"{name}.weight").detach().clone() for name in names}
         self.memory |= {f"base.{name}": tensor for name, tensor in self.bases.items()}
 
-    def weights(self, learnt: dict[str, Tensor]) -> dict[str, Tensor]:  # type: ignore[override]
+    def weights(self, learnt: Mapping[str, Tensor]) -> dict[str, Tensor]:
         merged = {name: tensor for name, tensor in learnt.items() if not name.endswith((".down", ".up"))}
         for name, base in self.bases.items():
             delta = torch.einsum("or,rihw->oihw", learnt[f"{name}.up"], learnt[f"{name}.down"])
             merged[f"{name}.weight"] = base + delta / self.adapter.rank
         return merged
-
-    def confidence(self) -> float:
-        return self.adapter.confidence
 
     def loss(self, images: Tensor, labels_N: Tensor, sure: float, generator: torch.Generator) -> Tensor:
         noise = torch.randn(images.shape, generator=generator).to(images)

@@ -45,11 +45,9 @@ class _Mixed(SelfTraining):
     adapter: EmaTeacher
 
     def __init__(self, adapter: EmaTeacher, model: nn.Module, source: SourceImages) -> None:
-        super().__init__(adapter, model, dict(model.named_parameters()), adapter.rate)
+        learnt = dict(model.named_parameters())
+        super().__init__(adapter, model, learnt, rate=adapter.rate, confidence=adapter.confidence)
         self.source = source
-
-    def confidence(self) -> float:
-        return self.adapter.confidence
 
     def loss(self, images: Tensor, labels_N: Tensor, sure: float, generator: torch.Generator) -> Tensor:
         source, source_labels_N = self.source.draw(len(images), self.adapter.temperature, generator)

@@ -21,8 +21,11 @@ class SelfTraining(PooledAdaptation):
     its own statistics, batches of different fields apart.
     """
 
-    def __init__(self, adapter: Adapter, model: nn.Module, learnt: Mapping[str, Tensor], rate: float) -> None:
+    def __init__(
+        self, adapter: Adapter, model: nn.Module, learnt: Mapping[str, Tensor], *, rate: float, confidence: float
+    ) -> None:
         super().__init__(adapter, model)
+        self.confidence = confidence
         self.student = {name: tensor.detach().clone().requires_grad_() for name, tensor in learnt.items()}
         self.teacher = {name: tensor.detach().clone() for name, tensor in learnt.items()}
         for role, tensors in (("student", self.student), ("teacher", self.teacher)):
@@ -52,15 +55,11 @@ class SelfTraining(PooledAdaptation):
             logits: Tensor = functional_call(self.model, self.weights(self.student), (images,))
         return logits
 
-    def confidence(self) -> float:
-        """The probability from which an answer is sure."""
-        return 0.968
-
     def step(self, images: Tensor) -> Tensor:
         """Answer by the teacher, teach the student, let the teacher follow."""
         logits = super().step(images)
         probability_N, labels_N = logits.softmax(1).max(1)
-        sure = float((probability_N > self.confidence()).float().mean())
+        sure = float((probability_N > self.confidence).float().mean())
         batch = int(self.memory["batches"])
         generator = torch.Generator().manual_seed(int(self.memory["seed"]) + batch)
         with torch.enable_grad():
