@@ -35,7 +35,7 @@ class RevertRule(Options):
     """Probability of the likeliest class from which on the source counts as sure of an image."""
     min_agreement: Share = 0.8
     """Share of the images that the source is sure of that must keep their class."""
-    max_sure_entropy_rise: Share = 0.04
+    max_sure_entropy_rise: Share = 0.05
     """How much the entropy may rise on those images."""
     excusing_entropy_fall: Share = 0.015
     """Fall over all images from which on the last two are excused: a source may be sure of wrong answers."""
