@@ -18,6 +18,7 @@ CONTENTS = {
         "segmentation",
         "detection",
         "unlabelled",
+        "adaptation",
         "operate",
     ),
     "How it works": ("../ARCHITECTURE", "pruning", "scoring"),

@@ -86,7 +86,7 @@ def retrain(
     params: Path | None, overrides: Sequence[str], name: str | None, reason: str, *, force: bool, as_json: bool
 ) -> int:
     """Run the pipeline only if something changed since the champion was made."""
-    workspace = _checked_or_told(params, overrides, name)
+    workspace = checked_or_told("retrain", params, overrides, name)
     from flows.retrain import as_json as fields
     from flows.retrain import retrain as flow
 
@@ -261,7 +261,7 @@ def ui(mlflow_port: int, prefect_port: int) -> int:
     return serve_pages(ROOT, mlflow_port, prefect_port)
 
 
-def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
+def checked_or_told(command: str, params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
     """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
     from eyas.errors import EyasError
 
@@ -273,7 +273,7 @@ def _checked_or_told(params: Path | None, overrides: Sequence[str], name: str | 
     except EyasError as error:
         from flows.notify_hooks import tell_error
 
-        tell_error("retrain", relative(params), overrides, name, event="failed", message=str(error))
+        tell_error(command, relative(params), overrides, name, event="failed", message=str(error))
         raise
     return workspace
 

@@ -36,7 +36,7 @@ from tasks.notify import tell
 
 logger = logging.getLogger("eyas.lateness")
 
-FLOWS = ("eyas-pipeline", "eyas-retrain")
+FLOWS = ("eyas-pipeline", "eyas-retrain", "eyas-adapt")
 SKIPPED = "Skipped"
 WATCH_SECONDS = 60.0
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from eyas.config import NotifyParams, ScheduleParams, load_params
+from eyas.config import NotifyParams, PipelineParams, ScheduleParams, load_params
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.servers.local_servers import POOL, make_pool
 from eyas.operations.servers.processes import Servers, last_line, require_free, start_prefect
@@ -23,12 +23,12 @@ from eyas.storage import redact
 from flows.environment import ROOT
 from tasks.profile_name import DEFAULT, profile_of
 
-PIPELINE, RETRAIN = "pipeline", "retrain"
+PIPELINE, RETRAIN, ADAPT = "pipeline", "retrain", "adapt"
 WEBHOOK = "eyas.operations.servers.webhook"
 
 
 def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | None) -> int:
-    """Serve the retraining flow on the rhythm of ``schedule`` until Ctrl-C.
+    """Serve retraining on the rhythm of ``schedule`` and adaptation on that of ``adapt.schedule`` until Ctrl-C.
 
     A restart does not pause the schedule. Runs that no worker takes, here or elsewhere on the server, are told as late.
 
@@ -36,10 +36,10 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
         BadInputError: neither a rhythm nor a webhook is asked for; a port is taken; the secret is missing.
     """
     params = load_params(params_file)
-    schedule = params.schedule
-    if not (schedule.cron or schedule.interval_minutes or webhook_port):
+    if not (params.schedule.has_rhythm or params.adapt.schedule.has_rhythm or webhook_port):
         msg = (
-            f"nothing to serve: set schedule.cron or schedule.interval_minutes in {params_file}, or give --webhook-port"
+            f"nothing to serve: set schedule.cron or schedule.interval_minutes (or those of adapt.schedule) in "
+            f"{params_file}, or give --webhook-port"
         )
         raise BadInputError(msg)
     if webhook_port:
@@ -53,8 +53,8 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             serve_webhook(servers, params_file, webhook_port)
         sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
-        _watch(params.notify, schedule)
-        _serve(params_file, schedule)
+        _watch(params.notify, params.schedule)
+        _serve(params_file, params)
     return 0
 
 
@@ -71,12 +71,12 @@ def check_webhook_secret() -> None:
 
 
 def serve_webhook(servers: Servers, params_file: Path, port: int) -> None:
-    """Answer ``POST /retrain`` in a process of its own; should that end, it is told, and schedules go on."""
+    """Answer ``POST /retrain`` and ``/adapt`` in a process of its own; should that end, it is told, schedules go on."""
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", WEBHOOK, str(port), os.path.relpath(params_file, ROOT)]
     servers.start("webhook", command, page=f"{address}/health")
     threading.Thread(target=_tell_end, args=[servers], name="webhook", daemon=True).start()
-    sys.stdout.write(f"webhook  {address}/retrain\n")
+    sys.stdout.write(f"webhook  {address}/retrain and {address}/adapt\n")
 
 
 def _tell_end(servers: Servers) -> None:
@@ -91,15 +91,19 @@ def _watch(notify: NotifyParams, schedule: ScheduleParams) -> None:
     Watch(notify, schedule.grace_minutes).start()
 
 
-def _serve(params_file: Path, schedule: ScheduleParams) -> None:
+def _serve(params_file: Path, params: PipelineParams) -> None:
     from prefect import serve
 
+    from flows.adapt import adapt
     from flows.retrain import retrain
 
-    parameters = {"params_file": os.path.relpath(params_file, ROOT), "reason": "schedule"}
-    name, tags = deployment_name("served", params_file), ["eyas"]
-    deployment: Any = retrain.to_deployment(name, schedule=rhythm(schedule), parameters=parameters, tags=tags)
-    serve(deployment, pause_on_shutdown=False, print_starting_message=False)
+    parameters = {"params_file": os.path.relpath(params_file, ROOT)}
+    named: dict[str, Any] = {"name": deployment_name("served", params_file), "tags": ["eyas"]}
+    reason = parameters | {"reason": "schedule"}
+    served: list[Any] = [retrain.to_deployment(**named, schedule=rhythm(params.schedule), parameters=reason)]
+    if params.adapt.images:
+        served.append(adapt.to_deployment(**named, schedule=rhythm(params.adapt.schedule), parameters=parameters))
+    serve(*served, pause_on_shutdown=False, print_starting_message=False)
 
 
 def deployment_name(kind: str, params_file: Path) -> str:
@@ -146,14 +150,15 @@ def deploy(params_file: Path, environment: Mapping[str, str] | None = None) -> i
     if not variables.get("PREFECT_API_URL"):
         msg = "set PREFECT_API_URL to the address of a Prefect server: schedules and workers need one"
         raise BadInputError(msg)
-    schedule = load_params(params_file).schedule
+    params = load_params(params_file)
+    rhythms = {PIPELINE: None, RETRAIN: params.schedule, ADAPT: params.adapt.schedule}
     make_pool(ROOT, variables)
     options = [f"--param=params_file={os.path.relpath(params_file, ROOT)}", "--pool", POOL]
     with _prefect_file(params_file) as file:
-        for kind in (PIPELINE, RETRAIN):
+        for kind, schedule in rhythms.items():
             name = deployment_name(kind, params_file)
             command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file)]
-            command += ["-n", name, *options, *(_rhythm_options(schedule) if kind == RETRAIN else [])]
+            command += ["-n", name, *options, *(_rhythm_options(schedule) if schedule else [])]
             done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False)
             if done.returncode:
                 msg = f"prefect deploy -n {name} failed: {last_line(done.stderr or done.stdout)}"

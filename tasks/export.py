@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from eyas.config import ExportParams, PipelineParams
 from eyas.data import Dataset, open_dataset
+from eyas.data.comparability import read_comparability
 from eyas.data.index import read_index
 from eyas.data.manifest import INDEX
 from eyas.data.tasks import Task
@@ -81,9 +82,7 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     progress(0, 4, "mask parity of the winner")
     slicing = check_slicing(network, artifacts, images_NCHW[:8])
     progress(1, 4, "writing files")
-    shutil.rmtree(folder / FORMATS, ignore_errors=True)
-    (folder / FORMATS).mkdir(parents=True)
-    written = write_files(settings, dense, pruned, dataset, folder)
+    written = write_files(settings, pruned, dataset, folder, dense=dense)
     progress(2, 4, "comparing them with PyTorch")
     name_image = partial(describe_image, artifacts / "fetch")
     labelled = dataset.task_of("test").labelled
@@ -94,7 +93,9 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     write_json(folder / FILES, checked)
     weights = copy_weights(artifacts / "finetune", folder, raw, len(dataset.split("train")))
     progress(3, 4, "the bundle")
-    bundled = write_bundle(params, artifacts, dataset, (network, pruned), parity["files"])
+    space, plan = read_space(artifacts, network), PruningPlan.from_json((folder / PLAN).read_text())
+    costs, caution = (space.cost(), space.cost(plan.widths)), read_comparability(artifacts / "baseline").reason
+    bundled = write_bundle(params, folder, dataset, pruned, files=parity["files"], costs=costs, caution=caution)
     listed = [*artifact_files(written), *weights, folder / "parity.json", folder / FILES]
     listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
@@ -117,19 +118,31 @@ def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[
     return {"max_difference": parity.max_absolute, "relative_difference": parity.max_relative}
 
 
-def write_files(settings: ExportParams, dense: nn.Module, pruned: nn.Module, dataset: Dataset, folder: Path) -> Written:
-    """Every format of the pruned network, and the dense one in float32 ONNX to compare with, by name.
+def write_files(
+    settings: ExportParams,
+    pruned: nn.Module,
+    calibration: Dataset | tuple[Tensor, HeldOut],
+    folder: Path,
+    *,
+    dense: nn.Module | None = None,
+) -> Written:
+    """Every format of the pruned network, and ``dense`` in float32 ONNX to compare with, by name.
+
+    ``calibration`` is a data set, or what :func:`calibration_images` would have taken of one.
 
     Raises:
         DataError: a format needs calibration images, and there are none, or they are unlike the training data.
     """
+    shutil.rmtree(folder / FORMATS, ignore_errors=True)
+    (folder / FORMATS).mkdir(parents=True)
     exporters = settings.chosen
     onnx = exporters.pop("onnx")
     calibrates = any(exporter.calibrates for exporter in exporters.values())
-    ranges_NCHW, held_out = calibration_images(dataset, wanted=calibrates)
-    if calibrates:
+    of_training = isinstance(calibration, Dataset)
+    ranges_NCHW, held_out = calibration_images(calibration, wanted=calibrates) if of_training else calibration
+    if calibrates and of_training:
         require_like_training(pruned, ranges_NCHW, settings.max_calibration_distance)
-    written = {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
+    written: Written = {} if dense is None else {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}
     written["model"] = (onnx, onnx(pruned, ranges_NCHW, folder / "model.onnx"))
     for kind, exporter in exporters.items():
         path = folder / FORMATS / f"model{exporter.suffix}"

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from eyas.config import PipelineParams
 from eyas.data import Dataset
-from eyas.data.comparability import read_comparability
 from eyas.data.tasks import class_overlap
 from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
 from eyas.deploy.bundle.make_bundle import make_bundle
@@ -20,9 +19,8 @@ from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
 from eyas.deploy.named_outputs import outputs_of
 from eyas.deploy.runtimes import LOGITS, Runtime
-from eyas.networks.saved_network import Network
+from eyas.pruning.cost import Cost
 from eyas.pruning.plan import PruningPlan
-from tasks.search_space import read_space
 from tasks.stage import Metrics
 
 log = logging.getLogger(__name__)
@@ -31,25 +29,29 @@ UNLICENSED = "no licence was stated (export.licence): ask whoever gave you this"
 
 def write_bundle(
     params: PipelineParams,
-    artifacts: Path,
+    export: Path,
     dataset: Dataset,
-    networks: tuple[Network, nn.Module],
+    exported: nn.Module,
+    *,
     files: dict[str, Any],
+    costs: tuple[Cost, Cost],
+    caution: str,
 ) -> Metrics:
-    """Write ``export/bundle`` and its tar; both stay empty where none is wanted, or the network answers otherwise.
+    """Write ``bundle`` and its tar; both stay empty where none is wanted, or the network answers otherwise.
 
     Args:
         params: of the pipeline.
-        artifacts: with all that ``export`` wrote but its manifest.
+        export: the folder of the exported files, whole but for their manifest.
         dataset: that the stages read.
-        networks: the dense one, and the exported one.
+        exported: the network.
         files: ``parity.json``'s ``files``.
+        costs: of the dense network and of this one.
+        caution: why accuracies do not compare, where they do not.
 
     Raises:
         ParityError: the bundle answers otherwise than PyTorch.
     """
-    export, settings = artifacts / "export", params.export
-    folder, (dense, exported) = export / BUNDLE, networks
+    folder, settings = export / BUNDLE, params.export
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     images_NCHW = dataset.normalise(dataset.split("test").images(settings.parity_images))
@@ -63,15 +65,13 @@ def write_bundle(
         return {}
     right = right_by_class(export, dataset, images_NCHW)
     plan = PruningPlan.from_json((export / "plan.json").read_text())
-    space, licence = read_space(artifacts, dense), settings.licence or UNLICENSED
+    licence = settings.licence or UNLICENSED
 
     def card(parity: LogitParity) -> str:
         how = (
             f"Held against PyTorch on {parity.images} test images in their own and other sizes, the largest difference"
         )
         replayed = f"{how} of a probability is {parity.max_difference:.2g}, top-1 agreement {parity.agreement:.2%}."
-        costs = space.cost(), space.cost(plan.widths)
-        caution = read_comparability(artifacts / "baseline").reason
         facts = CardFacts(
             params.baseline.architecture, costs, plan, files, right, replayed, licence, caution, version("eyas")
         )

@@ -19,6 +19,7 @@ from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from tasks.adapted_gates import adaptation_gates, limits_for
 from tasks.dvc_lock import require_as_written
 from tasks.profile_name import DEFAULT, workspace_folder
 from tasks.recorded_gates import as_recorded
@@ -39,13 +40,27 @@ def judge_version(
         BadInputError: there are no test images here to judge it on.
         ChecksumError: the test images or their labels are not what ``fetch`` wrote.
     """
-    folder = folder_with_images(workspace, version)
-    require_as_written(folder, "fetch")
-    settings = workspace.params.export
     with tempfile.TemporaryDirectory() as scratch:
         candidate = download_export(store, version, Path(scratch))
+        return judge_export(store, workspace, version, candidate, champion=champion, force=force)
+
+
+def judge_export(
+    store: MlflowStore,
+    workspace: Workspace,
+    version: Version,
+    candidate: ExportedModel,
+    *,
+    champion: Version | None,
+    force: str = "",
+) -> PromotionDecision:
+    """:func:`judge_version` of files that are here, of a version that may not be registered yet."""
+    folder = folder_with_images(workspace, version)
+    require_as_written(folder, "fetch")
+    settings, limits = workspace.params.export, limits_for(version, workspace.params)
+    with tempfile.TemporaryDirectory() as scratch:
         networks: Networks = {"candidate": (candidate, "model.onnx"), "dense": (candidate, "dense.onnx")}
-        special = never_rolled_back(version)
+        special = never_rolled_back(version) + adaptation_gates(version)
         fetched = folder / FETCHED
         dataset = open_dataset(fetched)
         test, labelled = dataset.split("test"), dataset.task_of("test").labelled
@@ -70,7 +85,7 @@ def judge_version(
         special = (*special, *record)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
     gates, numbers = judge(
-        workspace.params.promote,
+        limits,
         measured["candidate"],
         dense=measured["dense"],
         champion=measured.get("champion"),

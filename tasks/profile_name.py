@@ -16,7 +16,7 @@ from eyas.errors import ParameterError
 
 DEFAULT = "default"
 """The checkout's own profile; no workspace has this name."""
-OPERATING = ("runtime.", "promote.", "schedule.", "notify.", "register.alias=")
+OPERATING = ("runtime.", "promote.", "adapt.", "schedule.", "notify.", "register.alias=")
 """Overrides that begin so say how a profile is worked on, judged, told of, named: no stage reads them, none is made."""
 MAX_LENGTH = 64
 MAX_TITLE = 48

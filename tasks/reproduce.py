@@ -18,8 +18,11 @@ from eyas.errors import EyasError, StorageError
 from eyas.operations.fingerprint import OWN, Code, Fingerprint, changed_files, code_digest
 from eyas.operations.lineage import OPERATING, Lineage, git_state, has_commit, params_digest
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion, report_address, run_exists
+from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.storage import Store, redacted
 from eyas.storage.digests import file_sha256, json_sha256
+from tasks.adapted_gates import ADAPTATION
+from tasks.adapted_version import ADAPT
 from tasks.dvc_cli import stage_key, stage_names
 from tasks.fingerprint import code_files
 from tasks.registry_source import checkpoint_versions
@@ -55,7 +58,11 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     is_here = own_code_here(workspace, code).keys() == code.get(OWN, {}).keys()
     was_in = "" if is_here else version.tags.get(PYTHON_PATH, "")
     known = run_exists(store, lineage.run_id)
-    words = "has the stages' runs" if known else "is unknown to this store"
+    words = (
+        ("has the adaptation" if parent_of(version) else "has the stages' runs")
+        if known
+        else "is unknown to this store"
+    )
     needed = [check, *_of_the_commit(root, lineage), *of_the_users_code(workspace, code, was_in)]
     needed += _of_the_sources(workspace, own, lineage, then)
     needed.append(Check("MLflow run", known, f"{lineage.run_id} {words}"))
@@ -63,7 +70,8 @@ def reproduce(workspace: Workspace, number: str | None = None) -> Reproduction:
     here = (_of_the_code(own or workspace, then, code), *of_the_workspace)
     run = with_python_path(f".venv/bin/{lineage.command}", folders_of_code(workspace, code) or was_in)
     report = report_address(store, lineage.run_id) if known else None
-    return Reproduction(version, lineage, tuple(needed), here, report, tuple(_commands(lineage, run)))
+    commands = (*_commands(lineage, run), *_adaptation(version))
+    return Reproduction(version, lineage, tuple(needed), here, report, commands)
 
 
 def _fetch(store: MlflowStore, version: Version, scratch: Path) -> tuple[Path | None, Check]:
@@ -165,7 +173,7 @@ def _of_the_workspace(own: Workspace, lineage: Lineage) -> Iterator[Check]:
     weights = own.artifacts / "baseline" / "model.safetensors"
     yield _same("checkpoint", own, file_sha256(weights) if weights.exists() else "", lineage.baseline_sha256)
     now = _stage_keys(own)
-    differing = [stage for stage, key in lineage.stage_keys.items() if now.get(stage) != key]
+    differing = [stage for stage, key in lineage.stage_keys.items() if stage != ADAPT and now.get(stage) != key]
     words = f"dvc.lock differs in {', '.join(differing)}" if differing else "dvc.lock holds the same for every stage"
     yield Check("lock", not differing, words)
 
@@ -199,3 +207,15 @@ def _commands(lineage: Lineage, run: str) -> Iterator[str]:
     yield "make setup"
     yield ".venv/bin/python -m dvc pull --run-cache   # optional: takes what the remote has instead of computing it"
     yield run
+
+
+def _adaptation(version: Version) -> Iterator[str]:
+    """How an adapted version follows from its parent, which the other commands make again."""
+    parent = parent_of(version)
+    if parent is None:
+        return
+    record = json.loads(version.tags[ADAPTATION])
+    how = {f"adapt.{name}": record[name] for name in ("adapter", "batch_size", "seed")}
+    options = shlex.join(part for name, value in how.items() for part in ("--set", f"{name}={json.dumps(value)}"))
+    images = f"{record['images']} images, whose sha256 are in images.json of MLflow run {version.lineage.run_id}"
+    yield f".venv/bin/eyas adapt IMAGES --version {parent[1]} --force {options}   # {images}"

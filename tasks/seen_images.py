@@ -10,6 +10,7 @@ from eyas.data.index import read_index
 from eyas.data.manifest import INDEX, MANIFEST, read_manifest
 from eyas.errors import BadInputError
 from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
+from eyas.operations.tracking.adaptation_run import parent_of
 from tasks.registered_checkpoint import MADE_FROM
 
 DATA_SET = "eyas.dataset_hash"
@@ -39,8 +40,11 @@ def images_seen(store: MlflowStore, version: Version) -> set[str] | None:
     """All images that were not set aside for the test when the version, or one it was made from, was made.
 
     The sha256 of each, and the key of its pixels where the data set knows them; None where the run that made it is
-    gone, or was not ours.
+    gone, or was not ours. An adapted version was trained on what its parent was.
     """
+    parent = parent_of(version)
+    if parent is not None:
+        return _images_of(store, *parent)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         index, manifest = (
@@ -54,8 +58,13 @@ def images_seen(store: MlflowStore, version: Version) -> set[str] | None:
     if seen is None or before is None:
         return seen
     name, _, number = before.rpartition("/")
-    try:
-        inherited = images_seen(store, model_registry.get_version(store, name, number))
-    except BadInputError:  # it was deleted
-        return None
+    inherited = _images_of(store, name, number)
     return None if inherited is None else seen | inherited
+
+
+def _images_of(store: MlflowStore, name: str, number: str) -> set[str] | None:
+    """:func:`images_seen` of a version by its number; None of one that was deleted."""
+    try:
+        return images_seen(store, model_registry.get_version(store, name, number))
+    except BadInputError:
+        return None

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
+from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, read_status
 from tasks.tracking_store import open_store
@@ -40,6 +41,8 @@ def what_is_known(version: Version) -> list[str]:
     with suppress(KeyError):
         measure, value = deciding(version.metrics, "finetune.test_")
         known.append(f"test {measure} {100 * value:.2f} %{caution}")
+    parent = parent_of(version)
+    known += [f"adapted from version {parent[1]} to images of the field, which test images are not"] if parent else []
     return [words for words in known if words]
 
 

@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
-def test_the_three_workflows_are_there() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["ci", "promote", "retrain"]
+def test_the_four_workflows_are_there() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["adapt", "ci", "promote", "retrain"]
 
 
 def test_they_are_valid_by_the_published_schema() -> None:

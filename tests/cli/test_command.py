@@ -294,6 +294,7 @@ def test_without_arguments_it_shows_what_there_is(capsys: pytest.CaptureFixture[
             "compare",
             "predict",
             "watch",
+            "adapt",
             "promote",
             "rollback",
             "status",

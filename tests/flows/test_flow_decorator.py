@@ -22,7 +22,7 @@ print(json.dumps([flow.name, flow.persist_result, hooks, str(PREFECT_HOME.value(
 """
 
 
-@pytest.mark.parametrize("name", ["pipeline", "retrain", "promote", "rollback"])
+@pytest.mark.parametrize("name", ["pipeline", "retrain", "adapt", "promote", "rollback"])
 def test_a_flow_loaded_by_its_path_keeps_its_state_in_the_checkout(name: str, tmp_path: Path) -> None:
     """Prefect is imported long before the file, and has read its settings by then."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}

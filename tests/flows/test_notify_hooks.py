@@ -172,7 +172,7 @@ def test_a_promotion_or_rollback_that_does_not_come_about_is_told_once(
 
 
 @pytest.mark.usefixtures("kept_process")
-@pytest.mark.parametrize("command", ["run", "retrain", "promote", "rollback", "serve", "deploy"])
+@pytest.mark.parametrize("command", ["run", "retrain", "adapt", "promote", "rollback", "serve", "deploy"])
 def test_without_its_prefect_a_command_ends_in_one_line(
     command: str, root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, notices: Notices
 ) -> None:
@@ -189,4 +189,4 @@ def test_without_its_prefect_a_command_ends_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert "PREFECT_API_URL" in line
     assert "hunter2secret" not in line
-    assert [notice["event"] for notice in notices] == (["failed"] if command == "retrain" else [])
+    assert [notice["event"] for notice in notices] == (["failed"] if command in {"retrain", "adapt"} else [])

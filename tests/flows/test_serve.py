@@ -61,11 +61,13 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
         ("{}", ["--empty-cron"]),
     ],
 )
-def test_only_the_retraining_gets_the_rhythm(
+def test_each_gets_its_own_rhythm_and_the_pipeline_none(
     calls: Calls, write: Callable[[str], Path], schedule: str, options: list[str]
 ) -> None:
     assert deploy(write(schedule)) == 0
-    (_, (pipeline, _), (retrain, _)) = calls
+    (_, (pipeline, _), (retrain, _), (adapt, _)) = calls
+    assert adapt[adapt.index("-n") + 1] == "adapt-mine"
+    assert adapt[-1] == "--empty-cron"
     assert pipeline[pipeline.index("-n") + 1] == "pipeline-mine"
     assert retrain[retrain.index("-n") + 1] == "retrain-mine"
     assert retrain[-len(options) :] == options
@@ -212,4 +214,8 @@ def test_no_profile_replaces_the_deployments_of_another() -> None:
 
 def test_the_checkouts_own_deployments_keep_their_names(calls: Calls) -> None:
     deploy(ROOT / "params.yaml")
-    assert [command[command.index("-n") + 1] for command, _ in calls if "-n" in command] == ["pipeline", "retrain"]
+    assert [command[command.index("-n") + 1] for command, _ in calls if "-n" in command] == [
+        "pipeline",
+        "retrain",
+        "adapt",
+    ]

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
+from eyas.data import open_dataset
 from tests.integration.conftest import Checkout
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -154,6 +156,28 @@ def test_what_the_report_says_agrees_with_the_stages(checkout: Checkout, first_r
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", report)
     assert len(pictures) >= 4
     assert all((checkout.folder / "artifacts" / "report" / name).stat().st_size > 5000 for name in pictures)
+
+
+def test_the_champion_follows_the_field_and_is_taken_back_when_that_is_clean_again(
+    checkout: Checkout, first_run: str, tmp_path: Path
+) -> None:
+    train = open_dataset(checkout.folder / "artifacts" / "fetch").split("train")
+    for name, light in (("dim", 0.4), ("clean", 1.0)):
+        for number, image in enumerate(train.images()[:300].numpy()):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray((image[0] * light).round().astype("uint8")).save(tmp_path / name / f"{number:03}.png")
+    assert "tiny version 1 promoted" in checkout.run("flows", "promote")
+    printed = checkout.run("flows", "adapt", str(tmp_path / "dim"))
+    assert re.search(r"^drift in 300 images: darker images", printed, re.MULTILINE)
+    assert "keep: nothing speaks for the network without adaptation" in printed
+    assert "tiny version 2 is proposed: tiny version 1 that follows 300 images of the field" in printed
+    assert "tiny version 2 promoted (champion 1): every gate held" in checkout.run("flows", "promote")
+    printed = checkout.run("flows", "adapt", str(tmp_path / "clean"))
+    assert "tiny: version 1 is champion again, version 2 was rolled back: " in printed
+    assert "statistics: layers are" in printed
+    status = checkout.run("flows", "status")
+    assert re.search(r"^champion +version 1,", status, re.MULTILINE)
+    assert re.search(r"adaptation +reverted +adaptation-tiny-2", status)
 
 
 @pytest.fixture(scope="module")

@@ -48,14 +48,16 @@ def app(starter: Starter, tmp_path: Path) -> ASGIApp:
     return create_app(SECRET, ["params.yaml", "configs/a.yaml"], starter, guard, clock=lambda: NOW)
 
 
-def call(app: ASGIApp, body: bytes, *, secret: bytes = SECRET, at: int = NOW, method: str = "POST") -> httpx.Response:
+def call(
+    app: ASGIApp, body: bytes, *, secret: bytes = SECRET, at: int = NOW, method: str = "POST", path: str = "/retrain"
+) -> httpx.Response:
     import asyncio
 
     headers = {TIMESTAMP_HEADER: str(at), SIGNATURE_HEADER: sign(secret, at, body)}
 
     async def send() -> httpx.Response:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://here") as client:
-            return await client.request(method, "/retrain", content=body, headers=headers)
+            return await client.request(method, path, content=body, headers=headers)
 
     return asyncio.run(send())
 
@@ -90,6 +92,27 @@ def test_whatever_the_reason_says_is_a_reason_to_the_process(tmp_path: Path, mon
         assert retrainer.running.wait(30) == 0
         assert main(started[-1][3:]) == 0
         assert asked[-1] == (expected, False)
+
+
+def test_what_is_signed_for_one_path_starts_nothing_at_another(starter: Starter, tmp_path: Path) -> None:
+    adapting, guard = Starter(), ReplayGuard(tmp_path / "seen.json")
+    app = create_app(SECRET, ["params.yaml"], starter, guard, clock=lambda: NOW, adapt=adapting)
+    body = b'{"command": "adapt", "reason": "a new lens"}'
+    answer = call(app, body)
+    assert (answer.status_code, "this path starts `retrain`" in answer.json()["error"]) == (400, True)
+    assert call(app, b"{}", path="/adapt").status_code == 400
+    assert call(app, body, path="/adapt").status_code == 202
+    assert (starter.calls, adapting.calls) == ([], [("params.yaml", "a new lens")])
+    adapting.busy = True
+    answer = call(app, body, at=NOW - 1, path="/adapt")
+    assert (answer.status_code, answer.json()["error"]) == (
+        409,
+        "an adaptation still runs: call again when it has ended",
+    )
+
+
+def test_without_an_adaptation_there_is_no_such_path(app: ASGIApp) -> None:
+    assert call(app, b'{"command": "adapt"}', path="/adapt").status_code == 404
 
 
 def test_an_empty_body_takes_the_first_file(app: ASGIApp, starter: Starter) -> None:

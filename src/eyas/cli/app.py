@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from eyas.cli import (
+    adapt_command,
     bench_command,
     compare_command,
     completion_command,
@@ -36,6 +37,7 @@ _COLLECTED = 100_000
 COMMANDS = (
     *(init_command.init, run_commands.run, run_commands.retrain, compare_command.compare, predict_command.predict),
     watch_command.watch,
+    adapt_command.adapt,
     *(registry_commands.promote, registry_commands.rollback, registry_commands.status, registry_commands.reproduce),
     *(server_commands.serve, server_commands.deploy, server_commands.servers, server_commands.ui),
     *(library_commands.inspect, profile_command.profile, bench_command.bench),

@@ -14,7 +14,7 @@ def serve(
     *,
     params: ParamsFile = None,
     prefect_port: PrefectPort = 4200,
-    webhook_port: Annotated[int | None, port("Answer POST /retrain on this port.")] = None,
+    webhook_port: Annotated[int | None, port("Answer POST /retrain and /adapt on this port.")] = None,
 ) -> int:
     """Run schedules (and a webhook) on this machine.
 

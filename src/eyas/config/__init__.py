@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from eyas.config.adapt_params import AdaptParams
     from eyas.config.budget_params import BudgetParams
     from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
     from eyas.config.overrides import apply_overrides
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from eyas.operations.promote_params import PromoteParams
 
 __all__ = [
+    "AdaptParams",
     "BaselineParams",
     "BudgetParams",
     "ExportParams",
@@ -47,7 +49,16 @@ __all__ = [
     "read_sections",
 ]
 
-_MODULES = ("parameter_file", "section", "budget_params", "stages", "operation", "pipeline", "overrides")
+_MODULES = (
+    "parameter_file",
+    "section",
+    "budget_params",
+    "stages",
+    "operation",
+    "adapt_params",
+    "pipeline",
+    "overrides",
+)
 
 # Hidden from type checkers: with it in sight, every misspelt name would be taken for Any.
 if not TYPE_CHECKING:

@@ -46,6 +46,11 @@ class ScheduleParams(Section):
     grace_minutes: Count = 30
     """A run that begins later than this is told as late. However late: of several that are due only the newest runs."""
 
+    @property
+    def has_rhythm(self) -> bool:
+        """Whether anything happens without being asked."""
+        return bool(self.cron or self.interval_minutes)
+
     @model_validator(mode="after")
     def _one_rhythm(self) -> Self:
         if self.cron and self.interval_minutes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
+from eyas.config.adapt_params import AdaptParams
 from eyas.config.field_names import known_names, no_such_parameter
 from eyas.config.fields import fields_of, model_at
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
@@ -44,6 +45,7 @@ class PipelineParams(Section):
     export: ExportParams = Field(default_factory=ExportParams)
     register_: RegisterParams = Field(default=RegisterParams(), alias="register")
     promote: PromoteParams = PromoteParams()
+    adapt: AdaptParams = Field(default_factory=AdaptParams)
     schedule: ScheduleParams = ScheduleParams()
     notify: NotifyParams = NotifyParams()
     runtime: RuntimeParams = RuntimeParams()

@@ -14,7 +14,7 @@ from eyas.operations.fingerprint import Code
 from eyas.storage.digests import file_sha256, json_sha256
 
 COMMIT_VARIABLE = "EYAS_COMMIT"
-OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "register", "plugins"})
+OPERATING = frozenset({"runtime", "schedule", "notify", "promote", "adapt", "register", "plugins"})
 """Sections that say how the pipeline is run, not what comes out of it."""
 
 

@@ -1,0 +1,193 @@
+"""Adaptation: a registered network follows images of the field, and is proposed, refused, or taken back."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from eyas.cli.run_view import step
+from eyas.errors import EyasError, ParameterError, RefusedError
+from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
+from eyas.operations.tracking.adaptation_run import AdaptationRecord, adaptation_run, parent_of
+from eyas.operations.tracking.alias_move import MAX_REASON, ROLLED_BACK
+from eyas.operations.tracking.model_registry import CHAMPION, PREVIOUS
+from eyas.storage import redact
+from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case
+from tasks.adapted_network import compared, make_adapted, propose
+from tasks.adapted_version import adaptation_key, made_before
+from tasks.next_command import completed_commands
+from tasks.promote import roll_back
+from tasks.registered_network import RegisteredNetwork, open_registered
+from tasks.stage import configure_torch, name_fields
+from tasks.tracking_store import candidate_alias, open_store
+from tasks.workspace import Workspace
+
+FIELDS = {
+    "adapter": "adapt.adapter",
+    "batch_size": "adapt.batch_size",
+    "format": "adapt.format",
+    "images": "the images",
+    "labels": "the labels",
+    "model": "the network",
+    **dict.fromkeys(("source", "canary"), "the images of the score split"),
+    "window": "the images of the score split (adapt.source_images)",
+}
+"""What the arguments of the library's functions are to whoever adapts."""
+
+
+@task(task_run_name="adapt", cache_policy=NO_CACHE, persist_result=False)
+def adapt_version(
+    workspace: Workspace,
+    images: str | None = None,
+    number: str | None = None,
+    *,
+    labelled: bool = False,
+    force: bool = False,
+    reason: str = "asked",
+) -> AdaptDecision:
+    """:func:`adapt` as a Prefect task; never retried: what was refused is refused again."""
+    with completed_commands(workspace):
+        decision = adapt(workspace, images, number, labelled=labelled, force=force, reason=reason)
+    get_run_logger().info(decision.message)
+    return decision
+
+
+def adapt(
+    workspace: Workspace,
+    images: str | None = None,
+    number: str | None = None,
+    *,
+    labelled: bool = False,
+    force: bool = False,
+    reason: str = "asked",
+) -> AdaptDecision:
+    """Look at images of the field, and adapt a version (without a number the champion) to them where that helps.
+
+    An adapted champion that its parent beats on them is taken back, which few images, or images of one class, do not
+    tell. What is adapted is always the version that was
+    trained, never one that was adapted: mistakes do not add up.
+
+    Args:
+        workspace: its score split says what is usual, its test images and gates decide.
+        images: where they are; without it ``adapt.images``.
+        number: of the version, or its alias.
+        labelled: whether the images say what they show; then a sequential test judges, too, whatever is expected.
+        force: adapt also where nothing drifted, or adaptation is not expected to help. The rule and the gates hold.
+        reason: who or what asked; recorded.
+
+    Raises:
+        RefusedError: the rule or a gate said no; nothing is registered, and the message says why.
+        ParameterError: no images are named.
+        DataError: they cannot be used.
+        BusyError: the champion was moved meanwhile.
+    """
+    params, store = workspace.params, open_store(workspace)
+    address = images or params.adapt.images
+    if address is None:
+        msg = "no images are named: give a folder or an address (`eyas adapt FOLDER`), or set adapt.images"
+        raise ParameterError(msg)
+    configure_torch(params.runtime)
+    alias_transaction.recover(store, params.register_.model)
+    version = _asked(store, params.register_.model, number)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            standing = open_registered(store, version, params, Path(scratch))
+            with step("images") as shown:
+                case = open_case(workspace, store, standing, address, scratch=Path(scratch), labelled=labelled)
+                shown.note = f"{len(case.field):,} images of the field"
+            tags = {"eyas.profile": workspace.name, "eyas.adapt.reason": reason}
+            settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
+            with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
+                run.log_json("images", list(case.field.sha256))
+                return _decide(case, standing, run, force=force)
+    except EyasError as error:
+        raise type(error)(name_fields(str(error), FIELDS)) from error
+
+
+def _asked(store: MlflowStore, name: str, number: str | None) -> Version:
+    if number is not None:
+        return model_registry.named_version(store, name, number)
+    champion = model_registry.get_alias(store, name, CHAMPION)
+    if champion is None:
+        msg = f"{name} has no champion to adapt: `eyas promote` makes one, or give --version"
+        raise ParameterError(msg)
+    return champion
+
+
+def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, force: bool) -> AdaptDecision:
+    parent, origin = parent_of(standing.version), standing
+    if parent is not None:
+        version = model_registry.get_version(case.store, *parent)
+        origin = open_registered(case.store, version, case.workspace.params, case.scratch)
+        with step("rule") as shown:
+            verdict = case.verdict(origin.network.model, standing.network.model, case.everything)
+            worse = failures(verdict, but=ONE_CLASS) if case.tells else ""
+            shown.note = f"{standing.version} beside {origin.version}: {'is worse' if worse else 'stays'}"
+        run.log_json("standing", asdict(verdict))
+        if worse:
+            return _take_back(case, standing, origin, run, worse)
+    with step("drift") as shown:
+        report = case.drift(standing, run)
+        shown.note = report.sentence
+    if not report.drift and not force:
+        message = f"{standing.version} stays as it is: the images are as it knows them"
+        return _closed(case, run, "unchanged", message, standing.version, drift=report.sentence)
+    known = made_before(case.store, origin.version, adaptation_key(origin.version, case.field, case.section))
+    if known is not None:
+        message = f"{known} has followed these images already{_fate(known)}: nothing new is registered"
+        return _closed(case, run, "unchanged", message, known, drift=report.sentence)
+    if not (report.adapt or force or case.field.labels is not None):
+        msg = f"{report.sentence}; {report.advice}"
+        raise RefusedError(msg)
+    with step("adapt") as shown:
+        adapted = make_adapted(case, origin)
+        verdict = case.verdict(origin.network.model, adapted, case.judged)
+        shown.note = f"{case.section.adapter.kind}, {'kept' if verdict.keep else 'refused'} by the rule"
+    details = [*verdict.lines(), *compared(case, origin, adapted)]
+    run.log_json("adapted", asdict(verdict) | {"compared": details})
+    if not verdict.keep:
+        msg = f"{report.sentence}; adapted by {case.section.adapter.kind} it is refused: {failures(verdict)}"
+        raise RefusedError(msg)
+    version = propose(case, origin, adapted, verdict, run)
+    message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"
+    return _closed(case, run, "proposed", message, version, drift=report.sentence, details=details)
+
+
+def _take_back(
+    case: Case, standing: RegisteredNetwork, origin: RegisteredNetwork, run: AdaptationRecord, reason: str
+) -> AdaptDecision:
+    """The parent takes the place of an adapted champion that it beats: in one step back, or as candidate."""
+    store, name = case.store, standing.version.name
+    champion, previous = (model_registry.get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS))
+    if champion is None or champion.number != standing.version.number:
+        msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}"
+        raise RefusedError(msg)
+    report = case.drift(origin, run)
+    if previous is not None and previous.number == origin.version.number:
+        head = roll_back(case.workspace, f"its parent is better on {len(case.field):,} images: {reason}"[:MAX_REASON])
+    else:
+        alias = candidate_alias(case.workspace).name_in(store, name)
+        model_registry.set_alias(store, name, alias, origin.version.number)
+        head = f"{origin.version} is proposed in the place of {standing.version}, the champion that was adapted from it"
+    return _closed(case, run, "reverted", f"{head}: {reason}", origin.version, drift=f"to its parent {report.sentence}")
+
+
+def _closed(
+    case: Case, run: AdaptationRecord, outcome: Outcome, message: str, version: Version, *, drift: str = "",
+    details: Sequence[str] = (),
+) -> AdaptDecision:  # fmt: skip
+    run.close(outcome, message)
+    images = len(case.field)
+    return AdaptDecision(outcome, message, version.name, version.number, drift, images, run.run_id, tuple(details))
+
+
+def _fate(version: Version) -> str:
+    """What became of a version, in words that go on a sentence."""
+    if ROLLED_BACK not in version.tags:
+        return ""
+    reason = json.loads(version.tags[ROLLED_BACK])["reason"]
+    return f", and was rolled back ({reason or 'no reason was given'})"

@@ -1,0 +1,147 @@
+"""An adapted network on its way to the registry: made, judged by the rule, exported, judged by the gates, entered."""
+
+import torch
+from torch import nn
+
+from eyas.adaptation.adapt import adapt as follow
+from eyas.adaptation.drift import DriftReference
+from eyas.adaptation.drift.drift_reference import FEWEST_IMAGES
+from eyas.adaptation.revert_rule import RevertVerdict
+from eyas.cli.run_view import step
+from eyas.data import Dataset
+from eyas.data.comparability import read_comparability
+from eyas.deploy.exported_model import ExportedModel
+from eyas.errors import RefusedError
+from eyas.networks.named_tensors import state
+from eyas.operations.tracking import Version, model_registry
+from eyas.operations.tracking.adaptation_run import AdaptationRecord
+from eyas.operations.tracking.model_registry import CHAMPION
+from eyas.training.evaluation import evaluate
+from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
+from tasks.adaptation_case import Case
+from tasks.adapted_export import export_adapted
+from tasks.adapted_version import AdaptedVersion, adaptation_key
+from tasks.judge_version import judge_export
+from tasks.registered_network import RegisteredNetwork
+from tasks.watch import REFERENCE
+
+
+def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
+    """A copy of the network that has followed the field.
+
+    Raises:
+        RefusedError: it is what it was.
+    """
+    section, adapter = case.section, case.section.adapter
+    adapted = follow(
+        origin.network.model,
+        case.followed,
+        adapter,
+        source=case.source if adapter.needs_source else None,
+        batch_size=section.batch_size,
+        seed=section.seed,
+    )
+    before, after = state(origin.network.model), state(adapted)
+    if before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before):
+        msg = f"{adapter.kind} leaves {origin.version} as it is: there is nothing to propose"
+        raise RefusedError(msg)
+    return adapted
+
+
+def propose(
+    case: Case, origin: RegisteredNetwork, adapted: nn.Module, verdict: RevertVerdict, record: AdaptationRecord
+) -> Version:
+    """Export the network, let the gates judge the files, and register them as candidate.
+
+    Raises:
+        RefusedError: a gate said no; nothing was registered.
+        ParityError: a file computes something else than PyTorch.
+    """
+    export = case.scratch / "export"
+    export.mkdir()
+    dataset = answered(case.dataset, origin.exported)
+    with step("export") as shown:
+        words = f"its statistics follow {len(case.field):,} images of the field, and test images are not of the field"
+        caution = "; ".join(filter(None, (read_comparability(case.workspace.artifacts / "baseline").reason, words)))
+        exported = export_adapted(
+            case.workspace.params, origin.exported, adapted, case.field, dataset=dataset, folder=export, caution=caution
+        )
+        if len(case.field) >= FEWEST_IMAGES:
+            DriftReference.of(adapted, case.images).save(export / REFERENCE)
+        shown.note = f"agrees with PyTorch (largest difference {exported['max_difference']:.2g})"
+    tested = evaluate(adapted, labelled_test(dataset), output=origin.network.output)
+    version = AdaptedVersion(
+        parent=origin,
+        export=export,
+        run_id=record.run_id,
+        key=adaptation_key(origin.version, case.field, case.section),
+        record=made_of(case, verdict),
+        metrics={
+            **tested.metrics("finetune.test"),
+            "finetune.test_images": tested.images,
+            **{f"export.{name}": value for name, value in exported.items()},
+        },
+        description=f"{origin.version}, adapted by {case.section.adapter.kind} to {len(case.field):,} field images.",
+    )
+    require_gates(case, version)
+    with step("register") as shown:
+        registered = version.register(case.store, case.workspace.params.register_.alias)
+        shown.note = str(registered)
+    return registered
+
+
+def require_gates(case: Case, version: AdaptedVersion) -> None:
+    """The gates of ``eyas promote`` hold, as they will be asked again there.
+
+    Raises:
+        RefusedError: one does not.
+    """
+    unregistered = version.unregistered()
+    champion = model_registry.get_alias(case.store, unregistered.name, CHAMPION)
+    with step("gates"):
+        files = ExportedModel.open(version.export)
+        decision = judge_export(case.store, case.workspace, unregistered, files, champion=champion)
+    reasons = [gate.reason for gate in decision.gates if not gate.passed]
+    if reasons:
+        msg = f"{version.parent.version} stays as it is, what was adapted is refused: {'; '.join(reasons)}"
+        raise RefusedError(msg)
+
+
+def made_of(case: Case, verdict: RevertVerdict) -> dict[str, object]:
+    """What a version records of its adaptation."""
+    return {
+        "adapter": case.section.adapter.model_dump(mode="json"),
+        "batch_size": case.section.batch_size,
+        "images": len(case.field),
+        "images_digest": case.field.digest,
+        "keep": verdict.keep,
+        "seed": case.section.seed,
+        "verdict": verdict.sentence,
+    }
+
+
+def answered(dataset: Dataset, exported: ExportedModel) -> Dataset:
+    """The data set; where images have no labels, with the answers of the dense network's file in their place."""
+    splits = [name for name in ("calibration", "test") if not dataset.task_of(name).labelled]
+    if not splits:
+        return dataset
+    answers = {name: torch.from_numpy(exported.answers(dataset.split(name).images(), "dense.onnx")) for name in splits}
+    return dataset.answered_by(answers, len(exported.manifest["classes"]))
+
+
+def labelled_test(dataset: Dataset) -> LabelledImages:
+    """Those of the workspace, which are not of the field."""
+    return StoredSplit(dataset.split("test"), dataset.normalise, dataset.task_of("test"))
+
+
+def compared(case: Case, origin: RegisteredNetwork, adapted: nn.Module) -> list[str]:
+    """No adaptation beside the adapted network: on the test images, and on the field where it has labels."""
+    dataset = answered(case.dataset, origin.exported)
+    splits: dict[str, LabelledImages] = {"test images, not of the field": labelled_test(dataset)}
+    if case.field.labels is not None:
+        splits["images of the field"] = TensorSplit(case.images, case.field.labels)
+    lines = [f"{'':<32}{'no adaptation':>14}{case.section.adapter.kind:>14}"]
+    for name, split in splits.items():
+        both = (evaluate(model, split, output=origin.network.output) for model in (origin.network.model, adapted))
+        lines.append(f"{name:<32}" + "".join(f"{one.accuracy:>14.2%}" for one in both))
+    return lines

@@ -1,0 +1,333 @@
+"""Adaptation of a registered digits network: proposed, refused, unchanged, taken back; each with its reason."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from eyas.adaptation.adapt import adapt as follow
+from eyas.adaptation.revert_rule import Reason, RevertRule, RevertVerdict
+from eyas.config import AdaptParams, PipelineParams
+from eyas.data import open_dataset
+from eyas.deploy.bundle.contents import BUNDLE
+from eyas.deploy.exported_model import ExportedModel
+from eyas.errors import BadInputError, ChecksumError, DataError, EyasError, ParameterError, RefusedError
+from eyas.networks.saved_network import load_network
+from eyas.operations.tracking import Version, model_registry
+from tasks import adapt as module
+from tasks import adaptation_case, adapted_network
+from tasks.adapt import adapt
+from tasks.adapted_export import export_adapted, write_weights
+from tasks.field_images import FieldImages
+from tasks.promote import promote
+from tasks.record import start_run
+from tasks.register import register, workspace_lineage
+from tasks.registered_network import RegisteredNetwork, open_registered
+from tasks.reproduce import reproduce
+from tasks.search_space import SPACE
+from tasks.stage import Metrics
+from tasks.status import status_lines
+from tasks.tracking_store import candidate_alias, open_store
+from tasks.workspace import Workspace
+from tests.tasks.registering import Setting, aliases
+
+LENIENT = RevertRule(max_class_share=1, max_class_growth=1, min_agreement=0, max_canary_loss=1, max_distance_ratio=9)
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, root: Path) -> Write:
+    """Write training images as they look after ``change``, with values in [0, 1], a folder per class."""
+    train = open_dataset(root / "artifacts/fetch").split("train")
+
+    def make(change: Callable[[Tensor], Tensor] = lambda pixels: pixels, count: int = 160) -> str:
+        folder = tmp_path / f"field-{len(list(tmp_path.iterdir()))}"
+        pixels = (change(train.images()[:count].float() / 255) * 255).round().clamp(0, 255).byte()
+        for number, (image, label) in enumerate(zip(pixels, train.labels.tolist(), strict=False)):
+            (folder / str(label)).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(folder / str(label) / f"{number:03}.png")
+        return str(folder)
+
+    return make
+
+
+def dim(pixels: Tensor) -> Tensor:
+    return 0.4 * pixels
+
+
+def register_champion(root: Path, params: PipelineParams, name: str, *, bundle: bool = False) -> Workspace:
+    """A workspace whose exported network is registered as the pipeline does it, and is champion."""
+    changes = {
+        "adapt": AdaptParams(rule=LENIENT),
+        "export": params.export.model_copy(update={"exporters": (), "latency_runs": 2, "bundle": bundle}),
+        "promote": params.promote.model_copy(update={"max_drop": None}),
+        "register_": params.register_.model_copy(update={"model": name}),
+        "runtime": params.runtime.model_copy(update={"tracking_uri": f"sqlite:///{root / 'store' / 'mlflow.db'}"}),
+    }
+    workspace = Workspace(root, root, "default", params.model_copy(update=changes))
+    lineage = workspace_lineage(start_run(workspace), workspace)
+    extra = [workspace.artifacts / SPACE, *(workspace.folder / name for name in ("dvc.lock", "dvc.yaml"))]
+    alias = candidate_alias(workspace)
+    register(open_store(workspace), workspace.params, workspace.artifacts, lineage, alias=alias, extra_files=extra)
+    promote(workspace)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def champion(root: Path, digits_params: PipelineParams) -> Workspace:
+    """One that every adaptation here leaves as it is."""
+    return register_champion(root, digits_params, "stays")
+
+
+def with_adapt(workspace: Workspace, **changes: object) -> Workspace:
+    """Other parameters of the adaptation."""
+    section = AdaptParams.model_validate({**workspace.params.adapt.model_dump(), **changes})
+    return replace(workspace, params=workspace.params.model_copy(update={"adapt": section}))
+
+
+def versions(workspace: Workspace) -> list[Version]:
+    return model_registry.list_versions(open_store(workspace), workspace.params.register_.model)
+
+
+def last_run(workspace: Workspace) -> dict[str, str]:
+    """Tags of the newest run of the model."""
+    store = open_store(workspace)
+    query = f"tags.`eyas.model` = '{workspace.params.register_.model}'"
+    order = ["attributes.start_time DESC"]
+    tags: dict[str, str] = store.client.search_runs([store.experiment_id], query, order_by=order)[0].data.tags
+    return tags
+
+
+def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_are_clean_again(
+    root: Path, digits_params: PipelineParams, write: Write, tmp_path: Path
+) -> None:
+    champion = register_champion(root, digits_params, "moves", bundle=True)
+    changed, name = write(dim), "moves"
+    decision = adapt(champion, changed, labelled=True)
+    assert (decision.outcome, decision.version, decision.images) == ("proposed", "2", 160)
+    assert re.match("drift in 160 images: darker images", decision.drift)
+    line = next(line for line in decision.lines if line.startswith("images of the field"))
+    before, after = map(float, re.findall(r"(\d+\.\d+)%", line))
+    assert after > before + 5
+    first, second = versions(champion)
+    assert aliases(champion) == {"champion": "1", "candidate": "2"}
+    assert second.tags["eyas.adapted_from"] == f"{name}/1"
+    record = json.loads(second.tags["eyas.adaptation"])
+    assert record["adapter"]["kind"] == "alpha_bn"
+    assert record["images"] == 160
+    assert second.lineage.dataset_hash == first.lineage.dataset_hash
+    assert second.metrics["baseline.test_accuracy"] == first.metrics["baseline.test_accuracy"]
+
+    store = open_store(champion)
+    places = (model_registry.download(store, one, tmp_path / one.number) for one in (first, second))
+    files = [ExportedModel.open(place) for place in places]
+    here, there = (one.manifest["files"] for one in files)
+    assert here.keys() == there.keys()
+    differing = {file for file in here if here[file]["sha256"] != there[file]["sha256"]}
+    assert {"model.onnx", "model.safetensors", "bn_statistics.safetensors", f"{BUNDLE}/model.onnx"} <= differing
+    assert {"dense.onnx", "plan.json"} & differing == set()
+    test = open_dataset(champion.artifacts / "fetch").split("test")
+    right = float((files[1].answers(test.images()) == test.labels.numpy()).mean())
+    assert second.metrics["finetune.test_accuracy"] == pytest.approx(right)
+    network = load_network(files[1].folder, allowed=("models:build",)).model
+    pixels = open_dataset(champion.artifacts / "fetch").normalise(test.images())
+    with torch.inference_mode():
+        assert (network(pixels).argmax(1).numpy() == files[1].answers(test.images())).all()
+
+    again = adapt(champion, changed)
+    assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
+    assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
+    assert promote(champion).outcome == "promoted"
+    assert "adapted from version 1 to images of the field" in "\n".join(status_lines(champion))
+    same = adapt(champion, changed)
+    assert (same.outcome, same.version) == ("unchanged", "2")
+    assert "the images are as it knows them" in same.message
+
+    strict, clean = with_adapt(champion, rule=RevertRule()), write()
+    with pytest.raises(RefusedError, match="do not adapt yet: 20 images are few"):
+        adapt(strict, write(count=20))
+    assert aliases(champion)["champion"] == "2"  # they are too few to take it back
+    model_registry.drop_alias(store, name, "previous")
+    proposed = adapt(strict, clean)
+    assert (
+        "moves version 1 is proposed in the place of moves version 2, the champion that was adapted" in proposed.message
+    )
+    assert aliases(champion) == {"champion": "2", "candidate": "1"}
+    model_registry.set_alias(store, name, "previous", "1")
+    model_registry.set_alias(store, name, "candidate", "2")
+    back = adapt(strict, clean)
+    assert (back.outcome, back.version) == ("reverted", "1")
+    assert "version 1 is champion again, version 2 was rolled back" in back.message
+    assert "statistics: layers are" in back.message
+    assert back.drift.startswith("to its parent no drift in 160 images")
+    assert aliases(champion) == {"champion": "1", "candidate": "2"}
+    assert "and was rolled back (its parent is better on 160 images" in adapt(champion, changed).message
+    with pytest.raises(RefusedError, match="was rolled back before"):
+        promote(champion)
+    needs = reproduce(champion, "2")
+    assert "--version 1 --force --set 'adapt.adapter={" in needs.commands[-1]
+    assert "images.json of MLflow run" in needs.commands[-1]
+
+
+def test_clean_images_change_nothing(champion: Workspace, write: Write) -> None:
+    decision = adapt(champion, write())
+    assert decision.outcome == "unchanged"
+    assert decision.drift.startswith("no drift in 160 images")
+    assert len(versions(champion)) == 1
+    assert (last_run(champion)["eyas.kind"], last_run(champion)["eyas.outcome"]) == ("adaptation", "unchanged")
+
+
+def test_what_the_rule_refuses_is_not_registered(
+    champion: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = RevertVerdict(False, "revert: collapse", (Reason("collapse", False, "one class eats all"),))
+    monkeypatch.setattr(adaptation_case, "judge", lambda *_, **__: said)
+    with pytest.raises(RefusedError, match="darker images.* it is refused: collapse: one class eats all"):
+        adapt(champion, write(dim))
+    assert len(versions(champion)) == 1
+    assert aliases(champion) == {"champion": "1", "candidate": "1"}
+    assert last_run(champion)["eyas.outcome"] == "refused"
+    assert "one class eats all" in last_run(champion)["eyas.reason"]
+
+
+def test_what_a_gate_refuses_is_not_registered(
+    champion: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def files_of_the_parent(_: object, parent: ExportedModel, *__: object, folder: Path, **___: object) -> Metrics:
+        shutil.copytree(parent.folder, folder, dirs_exist_ok=True)
+        return {"max_difference": 0.0}
+
+    monkeypatch.setattr(adapted_network, "export_adapted", files_of_the_parent)
+    limits = champion.params.promote.model_copy(update={"max_bytes": 1})
+    small = replace(champion, params=champion.params.model_copy(update={"promote": limits}))
+    with pytest.raises(RefusedError, match="version 1 stays as it is, what was adapted is refused: .*size of the file"):
+        adapt(small, write(dim))
+    assert len(versions(champion)) == 1
+
+
+def test_formats_of_few_bits_take_their_ranges_from_the_field(
+    root: Path, digits_params: PipelineParams, tmp_path: Path
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(root / "artifacts/export", parent)
+    shutil.copyfile(root / "artifacts" / SPACE, parent / "space.json")
+    dataset, network = open_dataset(root / "artifacts/fetch"), load_network(parent, allowed=("models:build",)).model
+    pixels = (0.4 * dataset.split("train").images()[:60].float()).byte()
+    adapted = follow(network, dataset.normalise(pixels))
+    params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"bundle": False})})
+    field, folder = FieldImages(pixels, tuple(map(str, range(60)))), tmp_path / "export"
+    folder.mkdir()
+    export_adapted(params, ExportedModel.open(parent), adapted, field, dataset=dataset, folder=folder, caution="")
+    files = json.loads((folder / "files.json").read_text())
+    assert files["onnx_int8"]["images"] == 60
+    assert files["onnx_int8"]["agreement"] > 0.9
+    assert "accuracy" not in files["onnx_int8"]  # the field has no labels
+    before = json.loads((parent / "files.json").read_text())
+    assert files["dense"] == before["dense"]
+
+
+def test_of_few_images_nothing_is_adapted(champion: Workspace, write: Write) -> None:
+    with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few"):
+        adapt(champion, write(dim, 40))
+
+
+def test_no_adaptation_is_no_new_version(champion: Workspace, write: Write) -> None:
+    with pytest.raises(RefusedError, match="none leaves stays version 1 as it is: there is nothing to propose"):
+        adapt(with_adapt(champion, adapter="none"), write(dim))
+
+
+def one_class(pixels: Tensor) -> Tensor:
+    return 0.4 * pixels[:1].expand_as(pixels)
+
+
+def test_a_stream_of_one_class_is_refused(champion: Workspace, write: Write) -> None:
+    with pytest.raises(RefusedError, match="of the images are taken for one class|do not adapt"):
+        adapt(champion, write(one_class))
+    with pytest.raises(RefusedError, match="one class: the source takes|collapse"):
+        adapt(with_adapt(champion, rule=RevertRule()), write(one_class), force=True)
+
+
+def test_what_cannot_be_used_is_told_in_a_line(champion: Workspace, write: Write, tmp_path: Path) -> None:
+    def refused(error: type[EyasError], words: str, workspace: Workspace = champion, **options: object) -> None:
+        with pytest.raises(error, match=words) as raised:
+            adapt(workspace, **{"images": clean, **options})  # type: ignore[arg-type]
+        assert "\n" not in str(raised.value)
+
+    clean, empty = write(), tmp_path / "empty"
+    empty.mkdir()
+    refused(ParameterError, "no images are named", images=None)
+    refused(DataError, "empty holds no image", images=str(empty))
+    refused(DataError, "there is no such|does not exist|no file", images=str(tmp_path / "gone"))
+    refused(DataError, "the images.* at least 8", images=write(count=1))
+    (tmp_path / "cats/cat").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "cats/cat/1.png")
+    refused(DataError, "the labels do not fit: 'cat' is no class", images=str(tmp_path / "cats"), labelled=True)
+    refused(BadInputError, "has no version 9", number="9")
+    refused(BadInputError, "has no version beta", number="beta")
+    other = champion.params.baseline.model_copy(update={"arguments": {"width": 4, "in_channels": 1}})
+    renamed = replace(champion, params=champion.params.model_copy(update={"baseline": other}))
+    refused(BadInputError, "give the profile that made it", workspace=renamed)
+    assert len(versions(champion)) == 1
+
+
+def test_before_there_is_a_champion_a_version_is_named(setting: Setting, write: Write) -> None:
+    with pytest.raises(ParameterError, match="has no champion to adapt"):
+        adapt(setting(), write())
+
+
+def test_an_adapter_that_needs_more_images_than_a_batch_has_is_refused_by_its_field(
+    champion: Workspace, write: Write
+) -> None:
+    with pytest.raises(EyasError, match=r"adapt.batch_size is 1: alpha_bn needs at least 2 images"):
+        adapt(with_adapt(champion, batch_size=1), write(dim))
+
+
+def test_a_folded_network_has_nothing_to_adapt(
+    champion: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_batch_norm(*arguments: object) -> RegisteredNetwork:
+        opened = open_registered(*arguments)  # type: ignore[arg-type]
+        block, folded = opened.network.model, []
+        for name, layer in list(block.named_modules()):
+            if isinstance(layer, nn.BatchNorm2d):
+                conv = block.get_submodule(name.replace("bn", "conv"))
+                assert isinstance(conv, nn.Conv2d)
+                folded.append((name, fuse_conv_bn_eval(conv, layer)))
+        for name, conv in folded:
+            parent, _, last = name.rpartition(".")
+            setattr(block.get_submodule(parent), last, nn.Identity())
+            setattr(block.get_submodule(parent), last.replace("bn", "conv"), conv)
+        return opened
+
+    monkeypatch.setattr(module, "open_registered", without_batch_norm)
+    images = write(dim)
+    with pytest.raises(RefusedError, match="the network has no batch-norm layers"):
+        adapt(champion, images)
+    with pytest.raises(ParameterError, match="the network has no batch-norm with running statistics") as raised:
+        adapt(champion, images, force=True)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_damaged_version_is_not_adapted(champion: Workspace, write: Write) -> None:
+    weights = Path(urlparse(versions(champion)[0].source).path) / "eyas/model.safetensors"
+    was = weights.read_bytes()
+    weights.write_bytes(was[:-1] + bytes([was[-1] ^ 1]))
+    try:
+        with pytest.raises(ChecksumError, match="expected sha256"):
+            adapt(champion, write())
+    finally:
+        weights.write_bytes(was)
+
+
+def test_a_network_of_another_architecture_is_not_written(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has another architecture \(bias differs\)"):
+        write_weights(root / "artifacts/export", nn.Linear(2, 2), tmp_path)
