@@ -4,7 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
+import eyas
+from eyas.pruning.criteria import Criterion
 from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
 from eyas.sampling.placement import Placement
@@ -97,6 +101,19 @@ def test_seeds_alone_ask_for_a_table():
     without = Sampler.parse({"kind": "evolution", "seeds": 0})
     assert not without.needs_table
     assert without.measure(None, DEEP, None, None) is None
+
+
+def test_without_answers_to_compare_it_begins_without_seeds(caplog):
+    """A network that answers every image alike, and one image alone."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    nn.init.zeros_(model[4].weight)
+    space = eyas.trace(model.eval(), (torch.zeros(2, 3, 8, 8),))
+    planner, images = space.planner(Criterion.parse("l1_norm")), torch.randn(8, 3, 8, 8)
+    with caplog.at_level("INFO"):
+        assert Sampler.parse("evolution").measure(model, space, planner, images) is None
+        assert Sampler.parse("evolution").measure(model, space, planner, images[:1]) is None
+    assert "begins without seeds: the network answers every image alike" in caplog.text
+    assert "begins without seeds: an error table of 1 `images`" in caplog.text
 
 
 def test_seeds_near_the_top_save_candidates():

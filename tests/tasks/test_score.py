@@ -112,8 +112,14 @@ def test_a_sampler_by_an_error_table_is_asked_again_with_the_table_that_sample_m
         score(mine, tmp_path, silent)
 
 
-def test_other_samplers_have_no_error_table(artifacts):
-    assert (artifacts / "sample/error_table.json").read_text() == "null\n"
+@pytest.mark.parametrize(("sampler", "there"), [("budget", False), ("evolution", True)])
+def test_only_samplers_that_need_one_have_an_error_table(artifacts, params, tmp_path, sampler, there):
+    settings = params.sample.model_copy(update={"sampler": Sampler.parse(sampler)})
+    for name in ("fetch", "baseline"):
+        shutil.copytree(artifacts / name, tmp_path / name)
+    (tmp_path / "sample").mkdir()
+    sample(params.model_copy(update={"sample": settings}), tmp_path, silent)
+    assert ((tmp_path / "sample/error_table.json").read_text() != "null\n") == there
 
 
 def test_plot_data_follows_the_table(artifacts):

@@ -133,11 +133,12 @@ class BaselineParams(Section):
     """Which of several state dicts in the checkpoint, by its place (``ema``, ``state_dict.model``); without it the one
     under ``state_dict``, ``model`` or ``model_state_dict``."""
     seen_by_checkpoint: bool | None = None
-    """Whether the checkpoint was trained on the training data, on what is set aside of it, too; none: not known.
-    Without ``fetch.test`` it must be known that it was not."""
+    """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
+    calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
     output: int | str | None = None
-    """Which of several outputs is the logits, trained, judged and exported as ``logits``: a position, a name, or a path
-    of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting shape."""
+    """Which of several outputs is the logits: it is trained, scored, distilled, exported as ``logits`` and judged. A
+    position, a name, or a path of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting
+    shape."""
     epochs: Count | None = None
     """Epochs of training where no checkpoint is given; without it 15, or as many as 600 steps take, 200 at most."""
     adapt_epochs: Annotated[int, Field(ge=0)] = 0
@@ -188,7 +189,8 @@ class ScoreParams(Section):
     reward: Reward | None = None
     """What scores are multiplied by for costs that are to be low as well: ``{params: 1, latency: 0.5}``."""
     rungs: Annotated[tuple[Rung, ...], AfterValidator(with_finalists)] = REFITTED_RUNGS
-    """The rounds of the race: images per candidate, fused or held out, steps (0 refits alone), how many go on."""
+    """The rounds of the race: images per candidate, fused or held out, training steps (``steps: 0`` refits alone), how
+    many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
     """A leader so many standard errors ahead of the others goes to the last rung alone; where rungs train, a leader
     before the first of these does not."""

@@ -1,11 +1,13 @@
 """Evolution: the best candidates so far, mixed and changed a little, placed onto the budget again."""
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from eyas.errors import DataError, ParameterError
 from eyas.sampling.block_drops import BlockDrops
 from eyas.sampling.placement import ABSENT, Placement
 from eyas.sampling.samplers.common_threshold import SensitivitySampler
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from eyas.sampling.error_table import ErrorTable
     from eyas.sampling.search_history import SearchHistory
 
+_log = logging.getLogger(__name__)
 _BLOCKS = 8  # blocks of children before a generation is left smaller
 
 
@@ -77,10 +80,17 @@ class EvolutionSampler(BudgetSampler):
         *,
         output: int | str | None = None,
     ) -> "ErrorTable | None":
-        """See the base: a rough table, which takes as long as a few candidates."""
+        """See the base: a rough table, which takes as long as a few candidates.
+
+        None where answers cannot be held against the dense network's, as of a detector: the log says why.
+        """
         if not self.seeds:
             return None
-        return next(iter(self._seeders)).measure(model, space, planner, images, output=output)
+        try:
+            return next(iter(self._seeders)).measure(model, space, planner, images, output=output)
+        except (DataError, ParameterError) as error:
+            _log.info("the search begins without seeds: %s", error)
+            return None
 
     def ask(
         self,
