@@ -90,7 +90,7 @@ def test_the_page_through_the_stages(checkout: Path, pruned_digits: Path) -> Non
     assert done.returncode == 0, done.stderr
     diagnostics = json.loads((workspace.artifacts / "score/diagnostics.json").read_text())
     assert diagnostics["settings"]["scorer"] == {"kind": "margin"}
-    (epoch,) = csv.DictReader((workspace.artifacts / "finetune/history.csv").read_text().splitlines())
+    _, epoch = csv.DictReader((workspace.artifacts / "finetune/history.csv").read_text().splitlines())
     assert float(epoch["learning_rate"]) == pytest.approx(0.002 * (1 - 0.75 / 2))  # the third of three steps
     recipe = workspace.params.finetune.recipe
     assert (recipe.kind, recipe.batch_size, recipe.optimizer) == ("straight", 256, "adamw")
