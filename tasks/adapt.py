@@ -27,12 +27,16 @@ from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
 
 FIELDS = {
+    "adapted_model": "the adapted network",
     "adapter": "adapt.adapter",
+    "alpha": "adapt.rule.alpha",
     "batch_size": "adapt.batch_size",
     "format": "adapt.format",
     "images": "the images",
     "labels": "the labels",
     "model": "the network",
+    "source_model": "the network before",
+    "statistics": "the version's statistics",
     **dict.fromkeys(("source", "canary"), "the images of the score split"),
     "window": "the images of the score split (adapt.source_images)",
 }
