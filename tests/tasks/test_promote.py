@@ -261,7 +261,7 @@ def test_a_smaller_network_of_equal_accuracy_is_promoted_unless_only_a_better_on
     for name, content in kept.items():
         (folder / name).write_bytes(content)
     enter(workspace)
-    with pytest.raises(RefusedError, match=r"gain over the champion \+0 points .*, and a gain above 0$"):
+    with pytest.raises(RefusedError, match=r"gain over the champion \+0 points .*, and a gain above 0 \(promote"):
         promote(setting(preset="better"))
     assert promote(setting(preset="not_worse_and_smaller", max_bytes=10), dry_run=True).outcome == "refused"
     decision = promote(workspace)
