@@ -14,6 +14,8 @@ from eyas.adaptation.revert_rule import RevertVerdict, judge
 from eyas.config import AdaptParams
 from eyas.data import Dataset
 from eyas.data.decoding import Preprocessing
+from eyas.data.manifest import MANIFEST
+from eyas.errors import BadInputError
 from eyas.operations.tracking import MlflowStore
 from eyas.operations.tracking.adaptation_run import AdaptationRecord
 from eyas.storage import Store
@@ -21,7 +23,7 @@ from tasks.dvc_lock import require_as_written
 from tasks.field_images import FieldImages, read_field
 from tasks.registered_network import RegisteredNetwork, require_same_images
 from tasks.training_support import TrainingData
-from tasks.watch import REFERENCE
+from tasks.watch import REFERENCE, require_enough_to_compare
 from tasks.workspace import Workspace
 
 FEWEST_TO_HOLD_OUT, HELD_OUT = 256, 4
@@ -91,6 +93,7 @@ class Case:
         reference = DriftReference.load(kept) if kept.exists() else None
         if reference is None:
             window = max(FEWEST_IN_WINDOW, min(len(self.field), len(self.source)))
+            require_enough_to_compare(len(self.source), self.workspace)
             reference = DriftReference.of(model, self.source, self.source_labels, window=window)
         report = detect_drift(model, self.images, reference)
         record.log_json("drift", report.model_dump(mode="json"))
@@ -144,10 +147,14 @@ def open_case(
     """The workspace's data and the images at an address, as the version reads both.
 
     Raises:
+        BadInputError: the profile has fetched nothing.
         DataError: the data is of another kind than the version's, or the images cannot be used.
         ChecksumError: the data is not what ``fetch`` wrote.
     """
     params = workspace.params
+    if not (workspace.artifacts / "fetch" / MANIFEST).exists():
+        msg = f"{workspace.name} has no images to compare with: give the version's profile, or `{workspace.command}`"
+        raise BadInputError(msg)
     require_as_written(workspace.folder, "fetch")
     dataset = TrainingData.open(params, workspace.artifacts).dataset
     require_same_images(standing, dataset)

@@ -67,7 +67,12 @@ def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[s
         ParameterError: they are no numbers, or several costs are limited.
     """
     values = load_yaml(f"[{budgets}]", f"--budgets {budgets}: the values")
-    if not values or any(isinstance(one, bool) or not isinstance(one, (int, float)) or one <= 0 for one in values):
+    unnamed = len(values or ()) != budgets.count(",") + 1
+    if (
+        not values
+        or unnamed
+        or any(isinstance(one, bool) or not isinstance(one, (int, float)) or one <= 0 for one in values)
+    ):
         msg = f"--budgets {budgets}: expected numbers above 0, such as 0.75,0.5,0.25 (up to 1 shares of the dense cost)"
         raise ParameterError(msg)
     limited = _mapping(_mapping(content.get("sample")).get("budget"))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
-from eyas.adaptation.drift.drift_reference import FEWEST_IN_WINDOW
+from eyas.adaptation.drift.drift_reference import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.data import open_dataset
 from eyas.data.decoding import Preprocessing
 from eyas.deploy.exported_model import ExportedModel
@@ -178,6 +178,21 @@ def _load(workspace: Workspace, folder: Path) -> nn.Module:
     return load(folder, allowed=(record.architecture,))
 
 
+def require_enough_to_compare(count: int, workspace: Workspace) -> None:
+    """Refuse too few images of the score split: they do not tell what is usual.
+
+    Raises:
+        BadInputError: names the field.
+    """
+    if count < FEWEST_IMAGES:
+        params = workspace.params
+        way = f"raise fetch.score_fraction ({params.fetch.score_fraction:g}) and run again"
+        if count == params.adapt.source_images:
+            way = f"raise adapt.source_images ({count})"
+        msg = f"{count} images of the score split are too few to compare others with, {FEWEST_IMAGES} the fewest: {way}"
+        raise BadInputError(msg)
+
+
 def _reference(workspace: Workspace, folder: Path, model: nn.Module, named: Path | None, window: int) -> DriftReference:
     own = named or folder / REFERENCE
     if own.exists():
@@ -197,6 +212,7 @@ def _reference(workspace: Workspace, folder: Path, model: nn.Module, named: Path
     images, labelled = dataset.normalise(split.images(REFERENCE_IMAGES)), dataset.task_of("score").labelled
     one_each = labelled and not dataset.task.answer_shape(dataset.image_shape)
     labels = split.first_labels(len(images)) if one_each else None
+    require_enough_to_compare(len(images), workspace)
     reference = DriftReference.of(model, images, labels, window=window)
     kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_suffix(f".{os.getpid()}")

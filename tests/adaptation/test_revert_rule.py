@@ -79,7 +79,7 @@ def test_the_canary_must_not_lose_more_than_its_limit(spots: nn.Module, draw) ->
         verdict = judge(spots, adapted, reddened(images), canary, rule=RevertRule(max_canary_loss=limit))
         assert ("canary" not in failed(verdict)) == keep
     (reason,) = (one for one in verdict.reasons if one.name == "canary")
-    assert f"{100 * loss:+.1f} points lost on 256 clean images" in reason.text
+    assert f"{100 * loss:.1f} points lost on 256 clean images" in reason.text
 
 
 def test_labels_decide_where_they_are_enough(spots: nn.Module, draw) -> None:

@@ -113,6 +113,7 @@ def test_a_sweep_is_handed_over_with_the_options_of_a_run(project: Path) -> None
 
 def test_budgets_are_handed_over_beside_sweeps(project: Path) -> None:
     assert json.loads(call(project, "run", "--budgets", "0.5,0.25")[1])[0] == [None, [], [], "0.5,0.25"]
+    assert json.loads(call(project, "run", "--budgets", "")[1])[0] == [None, [], [], ""]  # to be refused, not left out
     checked = call(project, "run", "--check", "--budgets", "0.5", "--sweep", "score.seed=1,2")[1]
     assert json.loads(checked)[0] == [None, [], ["score.seed=1,2"], "0.5"]
     status, _, errors = call(project, "run", "--name", "mine", "--budgets", "0.5")

@@ -75,7 +75,7 @@ def test_two_sites_choose_a_network(place: Path, capsys: pytest.CaptureFixture[s
     assert eyas(capsys, "merge exchange width4 width8") == (
         0,
         [f"width{width}: merged north (24 images), south (12 images)" for width in (4, 8)],
-        "",
+        "36 images are few, collect at least 64",
     )
     for site in ("north", "south"):
         status, lines, _ = eyas(capsys, f"judge {of(site)}")
@@ -103,6 +103,18 @@ def test_layer_by_layer_takes_a_round_per_layer(place: Path, capsys: pytest.Capt
     status, _, told = eyas(capsys, "judge exchange width4 --site north --images north --bundle bundle")
     assert status == 2
     assert "the merged statistics lack 5 layers" in told
+
+
+def test_networks_whose_statistics_are_of_other_images_are_not_ranked(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for line in (f"collect {of('north')}", "collect exchange width4 --site south --images south --bundle bundle"):
+        assert eyas(capsys, line)[0] == 0
+    assert eyas(capsys, "merge exchange width4 width8")[0] == 0
+    assert eyas(capsys, f"judge {of('north')}")[0] == 0
+    status, _, told = eyas(capsys, "rank exchange width4 width8")
+    assert status == 2
+    assert "statistics are merged of other images for each network (width4 36, width8 24)" in told
 
 
 @pytest.mark.parametrize(

@@ -263,7 +263,14 @@ def test_a_score_that_rose_without_the_test_is_told_with_both() -> None:
     (remark,) = [one for one in reach_verdict(BROKEN).remarks if one.name == "no_gain_on_test"]
     assert "from 80.00 % to 88.42 %" in remark.words
     assert "on the test images it brought nothing sure (9 gained, 9 lost of 150 test images)" in remark.words
-    assert "finetune.epochs to 0" in remark.advice
+    assert "fetch.train" in remark.advice
+
+
+def test_longer_training_is_not_advised_where_it_brought_the_test_images_nothing() -> None:
+    rising = replace(LONG, accuracies=(0.80, 0.85, 0.88))
+    assert rising.still_rising
+    assert "still_rising" in names(replace(BROKEN, finetuning=rising, tuning=PairedCounts(150, 30, 9)))
+    assert "still_rising" not in names(replace(BROKEN, finetuning=rising))
 
 
 WITHOUT_GAIN = {"broken_first", "no_gain_on_test"}

@@ -37,6 +37,7 @@ from tasks.search_space import SPACE
 from tasks.stage import Metrics
 from tasks.status import status_lines
 from tasks.tracking_store import candidate_alias, open_store
+from tasks.watch import require_enough_to_compare
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, aliases
 
@@ -238,6 +239,20 @@ def test_formats_of_few_bits_take_their_ranges_from_the_field(
 def test_of_few_images_nothing_is_adapted(champion: Workspace, write: Write) -> None:
     with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few"):
         adapt(champion, write(dim, 40))
+
+
+def test_too_few_images_to_compare_with_are_told_by_the_field_that_makes_them(
+    champion: Workspace, write: Write
+) -> None:
+    with pytest.raises(BadInputError, match=r"50 images of the score split are too few .*: raise adapt.source_images"):
+        adapt(with_adapt(champion, source_images=50), write())
+    with pytest.raises(BadInputError, match=r"95 images .*: raise fetch.score_fraction \(0\.\d+\) and run again"):
+        require_enough_to_compare(95, champion)
+
+
+def test_a_profile_that_fetched_nothing_is_told_so(champion: Workspace, write: Write, tmp_path: Path) -> None:
+    with pytest.raises(BadInputError, match="has no images to compare with: give the version's profile, or `eyas run"):
+        adapt(replace(champion, folder=tmp_path / "other"), write())
 
 
 def test_no_adaptation_is_no_new_version(champion: Workspace, write: Write) -> None:

@@ -207,7 +207,8 @@ def _canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], 
     labels = whole_labels(labels_N, len(images), answers[0].probabilities.shape[1])
     accuracies = [float((one.predicted == labels).double().mean()) for one in answers]
     loss = accuracies[0] - accuracies[1]
-    text = f"{100 * loss:+.1f} points lost on {len(images)} clean images (at most {100 * rule.max_canary_loss:g})"
+    lost = f"{100 * abs(loss):.1f} points {'lost' if loss >= 0 else 'won'}"
+    text = f"{lost} on {len(images)} clean images (at most {100 * rule.max_canary_loss:g} may be lost)"
     return Reason("canary", loss <= rule.max_canary_loss, text)
 
 

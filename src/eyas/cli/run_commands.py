@@ -49,15 +49,16 @@ def run(
         msg = "--verbose and --quiet: give one of them"
         raise BadInputError(msg)
     several = "--sweep" if sweep else "--budgets"
-    if (sweep or budgets) and name:
+    several_runs = bool(sweep) or budgets is not None
+    if several_runs and name:
         msg = f"--name names one workspace, {several} makes several: leave --name out"
         raise BadInputError(msg)
-    if (sweep or budgets) and check:
+    if several_runs and check:
         return hand_over("comparison_commands.check_sweep", params, overrides or [], sweep or [], budgets)
     if check:
         return hand_over("check", params, overrides or [], name)
     how = {"wait": wait, "register": not no_register, "verbose": verbose, "quiet": quiet, "as_json": as_json}
-    if sweep or budgets:
+    if several_runs:
         return hand_over("comparison_commands.sweep", params, overrides or [], sweep or [], budgets, **how)
     return hand_over("run", params, overrides or [], name, **how)
 

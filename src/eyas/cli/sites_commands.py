@@ -84,12 +84,17 @@ def merge(exchange: Folder, networks: Networks, *, exact: Exact = False) -> int:
       eyas sites merge exchange candidates/*
     """
     require_there(exchange, *networks)
+    from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
     from eyas.adaptation.sites.coordinator import merge_candidate
     from eyas.adaptation.sites.exchange import FolderExchange
 
+    fewest = FEWEST_IMAGES
     for name, model in _load(networks).items():
         images = merge_candidate(FolderExchange(exchange), model, exact=exact)
         typer.echo(f"{name}: merged {', '.join(f'{site} ({count} images)' for site, count in images.items())}")
+        fewest = min(fewest, sum(images.values()))
+    if fewest < FEWEST_IMAGES:
+        typer.echo(f"{fewest} images are few, collect at least {FEWEST_IMAGES}", err=True)
     return 0
 
 

@@ -96,14 +96,15 @@ def _finetuning(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
             f"score images was {before}, and at best {_percent(max(training.accuracies))} after an epoch",
             _LOWER_RATE,
         )
-    if accuracy != "held" and facts.tuning is not None and not facts.tuning.interval()[0] > 0:
-        yield from _without_gain(facts)
+    unsure = accuracy != "held" and facts.tuning is not None and not facts.tuning.interval()[0] > 0
+    without_gain = list(_without_gain(facts)) if unsure else []
+    yield from without_gain
     if facts.chance_level(facts.pruned_accuracy, DEVIATIONS):
         yield Remark("by_chance", _by_chance("pruned", facts.pruned_accuracy, facts.chance), _remedy(facts))
     trained = training is not None and not facts.untrained and not training.in_vain
     if training is not None and trained and training.steps < MIN_STEPS and accuracy != "held":
         yield Remark("short", f"the pruned network was trained {_briefly(training)}", _lengthen("finetune"))
-    if training is not None and training.still_rising:
+    if training is not None and training.still_rising and not without_gain:
         words = f"the pruned network was still improving in its last epoch ({training.epochs})"
         yield Remark("still_rising", words, "raise finetune.epochs")
     if recalibration is not None and recalibration.interval()[1] < 0:
@@ -140,7 +141,7 @@ def _without_gain(facts: ResultFacts) -> Iterator[Remark]:
             f"fine-tuning raised its {facts.score_measure} on the score images from "
             f"{_percent(facts.recalibrated_accuracy)} to {_percent(after)}, and on the test images it brought nothing "
             f"sure ({tuning.words}): the best of {training.epochs} epochs was chosen by the former",
-            "believe the test images; give more images to train on (fetch.train), or set finetune.epochs to 0",
+            "believe the test images; give more images to train on (fetch.train)",
         )
 
 

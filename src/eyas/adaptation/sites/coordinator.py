@@ -41,10 +41,16 @@ def rank_candidates(exchange: FolderExchange, models: Mapping[str, nn.Module]) -
     if len(names) < len(models):
         msg = f"two of {', '.join(models)} are the same network: name each once"
         raise DataError(msg)
+    merged = {name: require_merged(exchange.merged(network), models[name], name) for network, name in names.items()}
+    if len({one.images for one in merged.values()}) > 1:
+        told = ", ".join(f"{name} {one.images}" for name, one in merged.items())
+        msg = (
+            f"statistics are merged of other images for each network ({told}): let each site collect for all, and merge"
+        )
+        raise DataError(msg)
     losses = []
     for network, name in names.items():
-        merged = require_merged(exchange.merged(network), models[name], name).digest
-        read = partial(SiteLosses.decode, network=network, merged=merged)
+        read = partial(SiteLosses.decode, network=network, merged=merged[name].digest)
         losses.append(_messages(exchange, "losses", network, read))
     return {names[candidate.network]: candidate for candidate in rank(losses)}
 
