@@ -25,6 +25,9 @@ from tasks.judge_version import judge_export
 from tasks.registered_network import RegisteredNetwork
 from tasks.watch import REFERENCE
 
+MENTIONED_LOSS = 0.02
+"""Of accuracy on images like those of the training, beyond which it is told what following the field costs there."""
+
 
 def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
     """A copy of the network that has followed the field.
@@ -141,7 +144,14 @@ def compared(case: Case, origin: RegisteredNetwork, adapted: nn.Module) -> list[
     if case.field.labels is not None:
         splits["images of the field"] = TensorSplit(case.images, case.field.labels)
     lines = [f"{'':<32}{'no adaptation':>14}{case.section.adapter.kind:>14}"]
+    losses = []
     for name, split in splits.items():
-        both = (evaluate(model, split, output=origin.network.output) for model in (origin.network.model, adapted))
-        lines.append(f"{name:<32}" + "".join(f"{one.accuracy:>14.2%}" for one in both))
+        both = [
+            evaluate(model, split, output=origin.network.output).accuracy for model in (origin.network.model, adapted)
+        ]
+        lines.append(f"{name:<32}" + "".join(f"{accuracy:>14.2%}" for accuracy in both))
+        losses.append(both[0] - both[1])
+    if losses[0] > MENTIONED_LOSS:
+        unknown = "" if case.field.labels is not None else "; what is gained in the field shows with --labels"
+        lines.append(f"caution: where images become as before, {100 * losses[0]:.1f} points are lost{unknown}")
     return lines

@@ -119,6 +119,11 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     line = next(line for line in decision.lines if line.startswith("images of the field"))
     before, after = map(float, re.findall(r"(\d+\.\d+)%", line))
     assert after > before + 5
+    line = next(line for line in decision.lines if line.startswith("test images, not of the field"))
+    before, after = map(float, re.findall(r"(\d+\.\d+)%", line))
+    (caution,) = [line for line in decision.lines if line.startswith("caution: where images become as before")]
+    assert float(re.findall(r"(\d+\.\d) points", caution)[0]) == pytest.approx(before - after, abs=0.11)
+    assert "--labels" not in caution  # what is gained stands beside it
     first, second = versions(champion)
     assert aliases(champion) == {"champion": "1", "candidate": "2"}
     assert second.tags["eyas.adapted_from"] == f"{name}/1"
