@@ -92,7 +92,7 @@ def adapt(
     params, store = workspace.params, open_store(workspace)
     address = images or params.adapt.images
     if address is None:
-        msg = "no images are named: give a folder or an address (`eyas adapt FOLDER`), or set adapt.images"
+        msg = "no images are named: give a folder or an address, or set adapt.images"
         raise ParameterError(msg)
     configure_torch(params.runtime)
     alias_transaction.recover(store, params.register_.model)

@@ -216,6 +216,7 @@ def _adaptation(version: Version) -> Iterator[str]:
         return
     record = json.loads(version.tags[ADAPTATION])
     how = {f"adapt.{name}": record[name] for name in ("adapter", "batch_size", "seed")}
-    options = shlex.join(part for name, value in how.items() for part in ("--set", f"{name}={json.dumps(value)}"))
+    options = [part for name, value in how.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    command = shlex.join(["eyas", "adapt", "IMAGES", "--version", str(parent[1]), "--force", *options])
     images = f"{record['images']} images, whose sha256 are in images.json of MLflow run {version.lineage.run_id}"
-    yield f".venv/bin/eyas adapt IMAGES --version {parent[1]} --force {options}   # {images}"
+    yield f".venv/bin/{command}   # {images}"

@@ -320,7 +320,7 @@ def test_a_new_member_can_be_chosen_and_is_in_the_catalogue(checkout: Path) -> N
     assert {name: set(answer["catalogue"][name]) for name in known} == known
 
 
-def tested_new(report: Path) -> set[str]:
+def passed_by_new(report: Path) -> set[str]:
     """The files of tests that the member ``new`` passed."""
     return {
         case.attrib["classname"].removesuffix(".TestContract").replace(".", "/") + ".py"
@@ -334,7 +334,7 @@ def test_a_new_member_is_tested_by_its_familys_contract_and_passes(checkout: Pat
     options = ["-q", "-k", "new", "-p", "no:cacheprovider", "--junitxml", "report.xml"]
     done = python(checkout, "-m", "pytest", *options, *contracts)
     assert done.returncode == 0, done.stdout
-    assert tested_new(checkout / "report.xml") == set(contracts)
+    assert passed_by_new(checkout / "report.xml") == set(contracts)
 
 
 THREE = ("calibrator", "criterion", "sampler")
@@ -379,4 +379,4 @@ def test_files_of_a_plugin_are_tested_by_their_families_contracts_and_pass(plugi
     contracts = [EXAMPLES[name].contract for name in THREE]
     done = python_with(plugin, "-m", "pytest", *options, *contracts, cwd=ROOT)
     assert done.returncode == 0, done.stdout
-    assert tested_new(report) == set(contracts)
+    assert passed_by_new(report) == set(contracts)

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eyas.cli import (
+    adapt_command,
     compare_command,
     init_command,
     main,
@@ -33,6 +34,7 @@ from tasks.workspace import Workspace, open_workspace
 ROOT = Path(__file__).resolve().parents[2]
 PRINTED = re.compile(r"(?:next: +|`|\.venv/bin/)(eyas [a-z][^`\n]*)")
 MODULES = (
+    adapt_command,
     compare_command,
     init_command,
     predict_command,
@@ -224,4 +226,4 @@ def test_every_command_that_a_message_names_is_one_that_parses(pasted: Pasted, c
         if line.split()[1] in {"run", "retrain", "promote", "rollback", "status", "reproduce"}:
             assert same(opened(checkout, pasted(complete(f"`{line}`", workspace).strip("`"))), workspace)
         else:
-            assert pasted(line)[0] == line.split()[1]
+            assert pasted(line)[0].rpartition(".")[2] == line.split()[1]

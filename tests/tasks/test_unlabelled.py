@@ -218,6 +218,7 @@ def test_a_labelled_test_set_measures_accuracy_and_nothing_else_does(root: Path,
     assert named == {
         "baseline.test_accuracy",
         "finetune.test_accuracy",
+        "finetune.recalibrated_test_accuracy",
         "finetune.score_agreement",
         "finetune.recalibrated_score_agreement",
     }
