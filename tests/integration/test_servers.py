@@ -124,7 +124,8 @@ def test_schedule_promotion_refusal_and_rollback(
     assert "champion" in printed
     assert versions(checkout, servers)["champion"] == "1"
 
-    decision = checkout.run("flows", "retrain", environment=servers)
+    # The scheduled run that made the candidate may still be publishing: wait for it.
+    decision = checkout.run("flows", "retrain", "--set", "schedule.overlap=queue", environment=servers)
     assert "nothing to do" in decision
 
     worse = ["--set", "finetune.epochs=0", "--set", "sample.budget.macs=0.2", "--name", "worse"]
