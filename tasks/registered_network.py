@@ -37,20 +37,30 @@ def open_registered(store: MlflowStore, version: Version, params: PipelineParams
         DataError: it answers something else than one class per image.
     """
     folder = model_registry.download(store, version, scratch / version.number)
-    exported, record = ExportedModel.open(folder), read_record(folder)
+    exported, network = ExportedModel.open(folder), load_as_named(folder, params, str(version))
+    if exported.kind != "classification":
+        msg = f"{version} is for {exported.kind}: adaptation knows networks that give one class to an image"
+        raise DataError(msg)
+    return RegisteredNetwork(version, exported, network)
+
+
+def load_as_named(folder: Path, params: PipelineParams, title: str) -> Network:
+    """The network in a folder of a version's files; only the factory that the profile names is called.
+
+    Raises:
+        CheckpointError: it has another architecture than the profile.
+    """
+    record = read_record(folder)
     dense = dense_architecture(record.architecture, record.arguments)
     section, classes = params.baseline, dense.arguments.get("num_classes", 0)
     named = find_architecture(section.architecture, section.arguments, classes)
     if (dense.factory, dict(dense.arguments)) != (named.factory, dict(named.arguments)):
         msg = (
-            f"{version} is {dense.factory} with {dict(dense.arguments)}, the profile names {named.factory} with "
+            f"{title} is {dense.factory} with {dict(dense.arguments)}, the profile names {named.factory} with "
             f"{dict(named.arguments)}: give the profile that made it (--params)"
         )
         raise CheckpointError(msg)
-    if exported.kind != "classification":
-        msg = f"{version} is for {exported.kind}: adaptation knows networks that give one class to an image"
-        raise DataError(msg)
-    return RegisteredNetwork(version, exported, load_network(folder, allowed=(record.architecture,)))
+    return load_network(folder, allowed=(record.architecture,))
 
 
 def require_same_images(registered: RegisteredNetwork, dataset: Dataset) -> None:

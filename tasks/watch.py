@@ -17,15 +17,12 @@ from eyas.adaptation.drift.drift_reference import FEWEST_IMAGES, FEWEST_IN_WINDO
 from eyas.data import open_dataset
 from eyas.data.decoding import Preprocessing
 from eyas.deploy.exported_model import ExportedModel
-from eyas.errors import BadInputError, CheckpointError, DataError
-from eyas.networks.architecture_record import read_record
-from eyas.networks.architectures import find_architecture
-from eyas.networks.pruned_architecture import dense_architecture
-from eyas.networks.saved_network import load
+from eyas.errors import BadInputError, DataError
 from eyas.operations.notify import Notice
 from eyas.storage.digests import file_sha256
 from tasks.notify import tell
 from tasks.predict import exported_files, list_images
+from tasks.registered_network import load_as_named
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -108,7 +105,7 @@ def open_watcher(
         CheckpointError: the version is of another architecture than the profile.
     """
     with exported_files(workspace, version) as (name, folder):
-        exported, model = ExportedModel.open(folder), _load(workspace, folder)
+        exported, model = ExportedModel.open(folder), load_as_named(folder, workspace.params, name).model
         known = _reference(workspace, folder, model, reference, window)
         if known.image_shape != exported.shape:
             msg = f"{name} takes images of {exported.shape} (C, H, W), the reference is of {known.image_shape}"
@@ -165,17 +162,6 @@ def _settled(folder: Path) -> list[Path]:
         return []
     times = {file: os.stat(file).st_mtime for file in files}
     return sorted((file for file in files if time.time() - times[file] >= SETTLED_SECONDS), key=lambda one: times[one])
-
-
-def _load(workspace: Workspace, folder: Path) -> nn.Module:
-    """The network in PyTorch; only the factory that the profile names is called."""
-    record = read_record(folder)
-    dense, section = dense_architecture(record.architecture, record.arguments), workspace.params.baseline
-    named = find_architecture(section.architecture, section.arguments, dense.arguments.get("num_classes", 0))
-    if dense.factory != named.factory:
-        msg = f"the version is built by {dense.factory}, the profile names {named.factory}: give its profile (--params)"
-        raise CheckpointError(msg)
-    return load(folder, allowed=(record.architecture,))
 
 
 def require_enough_to_compare(count: int, workspace: Workspace) -> None:

@@ -155,5 +155,8 @@ def test_what_cannot_be_watched_is_refused(
     baseline = workspace.params.baseline.model_copy(update={"architecture": "models:other"})
     params = workspace.params.model_copy(update={"baseline": baseline})
     other = type(workspace)(workspace.root, workspace.folder, workspace.name, params)
-    with pytest.raises(CheckpointError, match=r"give its profile"), open_watcher(other, "run", None, **HOW):
+    with (
+        pytest.raises(CheckpointError, match=r"give the profile that made it"),
+        open_watcher(other, "run", None, **HOW),
+    ):
         pass
