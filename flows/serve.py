@@ -53,7 +53,7 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             serve_webhook(servers, params_file, webhook_port)
         sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
-        _watch(params.notify, params.schedule)
+        _watch(params.notify, max(params.schedule.grace_minutes, params.adapt.schedule.grace_minutes))
         _serve(params_file, params)
     return 0
 
@@ -85,10 +85,10 @@ def _tell_end(servers: Servers) -> None:
         sys.stderr.write(f"the webhook ended with status {status}; schedules go on:\n{servers.tail('webhook')}\n")
 
 
-def _watch(notify: NotifyParams, schedule: ScheduleParams) -> None:
+def _watch(notify: NotifyParams, grace_minutes: float) -> None:
     from flows.schedule_guard import Watch
 
-    Watch(notify, schedule.grace_minutes).start()
+    Watch(notify, grace_minutes).start()
 
 
 def _serve(params_file: Path, params: PipelineParams) -> None:

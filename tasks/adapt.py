@@ -140,7 +140,8 @@ def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, f
     if not report.drift and not force:
         message = f"{standing.version} stays as it is: the images are as it knows them"
         return _closed(case, run, "unchanged", message, standing.version, drift=report.sentence)
-    known = made_before(case.store, origin.version, adaptation_key(origin.version, case.field, case.section))
+    key = adaptation_key(origin.version, case.field, case.section, len(case.followed))
+    known = made_before(case.store, origin.version, key)
     if known is not None:
         message = f"{known} has followed these images already{_fate(known)}: nothing new is registered"
         return _closed(case, run, "unchanged", message, known, drift=report.sentence)
@@ -171,13 +172,15 @@ def _take_back(
         msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}"
         raise RefusedError(msg)
     report = case.drift(origin, run)
+    outcome: Outcome = "proposed"
     if previous is not None and previous.number == origin.version.number:
+        outcome = "reverted"
         head = roll_back(case.workspace, f"its parent is better on {len(case.field):,} images: {reason}"[:MAX_REASON])
     else:
         alias = candidate_alias(case.workspace).name_in(store, name)
         model_registry.set_alias(store, name, alias, origin.version.number)
         head = f"{origin.version} is proposed in the place of {standing.version}, the champion that was adapted from it"
-    return _closed(case, run, "reverted", f"{head}: {reason}", origin.version, drift=f"to its parent {report.sentence}")
+    return _closed(case, run, outcome, f"{head}: {reason}", origin.version, drift=f"to its parent {report.sentence}")
 
 
 def _closed(

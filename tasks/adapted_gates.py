@@ -1,6 +1,9 @@
 """What an adapted version must hold: it is for the field, and the test images are not of the field."""
 
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 from eyas.config import PipelineParams
 from eyas.operations.gate import Gate
@@ -10,6 +13,7 @@ from eyas.operations.tracking.adaptation_run import ADAPTED_FROM
 
 ADAPTATION = "eyas.adaptation"
 """Tag of an adapted version: what the adaptation was made of and came to, as JSON."""
+_REPLACED = re.compile(r"promote\.(max_drop|min_agreement|preset|min_gain)\b")
 
 
 def limits_for(version: Version, params: PipelineParams) -> PromoteParams:
@@ -19,9 +23,21 @@ def limits_for(version: Version, params: PipelineParams) -> PromoteParams:
     """
     if ADAPTED_FROM not in version.tags:
         return params.promote
-    lost = params.adapt.rule.max_canary_loss
-    limits = {"max_drop": lost, "min_agreement": 1 - lost, "preset": None, "min_gain": -lost}
-    return params.promote.model_copy(update=limits)
+    lost, promote = params.adapt.rule.max_canary_loss, params.promote
+    limits = {
+        "max_drop": None if promote.max_drop is None else lost,
+        "min_agreement": None if promote.min_agreement is None else 1 - lost,
+        "preset": None,
+        "min_gain": -lost,
+    }
+    return promote.model_copy(update=limits)
+
+
+def named_for(version: Version, gates: Sequence[Gate]) -> tuple[Gate, ...]:
+    """Gates whose reasons name the field that limits this version, see :func:`limits_for`."""
+    if ADAPTED_FROM not in version.tags:
+        return tuple(gates)
+    return tuple(replace(gate, reason=_REPLACED.sub("adapt.rule.max_canary_loss", gate.reason)) for gate in gates)
 
 
 def adaptation_gates(version: Version) -> tuple[Gate, ...]:

@@ -77,7 +77,7 @@ def propose(
         parent=origin,
         export=export,
         run_id=record.run_id,
-        key=adaptation_key(origin.version, case.field, case.section),
+        key=adaptation_key(origin.version, case.field, case.section, len(case.followed)),
         record=made_of(case, verdict),
         metrics={
             **tested.metrics("finetune.test"),
@@ -118,6 +118,7 @@ def made_of(case: Case, verdict: RevertVerdict) -> dict[str, object]:
         "images": len(case.field),
         "images_digest": case.field.digest,
         "keep": verdict.keep,
+        "labelled": case.field.labels is not None,
         "seed": case.section.seed,
         "verdict": verdict.sentence,
     }

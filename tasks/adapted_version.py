@@ -30,10 +30,10 @@ _KEPT = ("dvc.lock", "dvc.yaml", "inputs.json", SPACE_FILE)
 """Files of the parent that say how both were made."""
 
 
-def adaptation_key(parent: Version, field: FieldImages, section: AdaptParams) -> str:
-    """Equal for the same parent, images and adapter."""
+def adaptation_key(parent: Version, field: FieldImages, section: AdaptParams, followed: int) -> str:
+    """Equal for the same parent, adapter and images, of which so many were followed: with labels none is held out."""
     how = section.model_dump(mode="json", include={"adapter", "batch_size", "seed"})
-    return json_sha256([parent.name, parent.number, parent.manifest_digest, field.digest, how])
+    return json_sha256([parent.name, parent.number, parent.manifest_digest, field.digest, followed, how])
 
 
 @dataclass(frozen=True)

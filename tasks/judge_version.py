@@ -19,7 +19,7 @@ from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
-from tasks.adapted_gates import adaptation_gates, limits_for
+from tasks.adapted_gates import adaptation_gates, limits_for, named_for
 from tasks.dvc_lock import require_as_written
 from tasks.profile_name import DEFAULT, workspace_folder
 from tasks.recorded_gates import as_recorded
@@ -95,10 +95,9 @@ def judge_export(
         taken_as_is=version.metrics.get("baseline.epochs") == 0,
     )
     number = champion.number if champion else None
-    judged_on = "" if folder == workspace.folder else version.tags["eyas.profile"]
-    return PromotionDecision(
-        version.name, version.number, number, (*special, *gates), numbers, force, judged_on=judged_on
-    )
+    judged_on = "" if folder == workspace.folder else version.tags.get("eyas.profile", DEFAULT)
+    told = named_for(version, (*special, *gates))
+    return PromotionDecision(version.name, version.number, number, told, numbers, force, judged_on=judged_on)
 
 
 def folder_with_images(workspace: Workspace, version: Version) -> Path:

@@ -217,6 +217,9 @@ def _adaptation(version: Version) -> Iterator[str]:
     record = json.loads(version.tags[ADAPTATION])
     how = {f"adapt.{name}": record[name] for name in ("adapter", "batch_size", "seed")}
     options = [part for name, value in how.items() for part in ("--set", f"{name}={json.dumps(value)}")]
-    command = shlex.join(["eyas", "adapt", "IMAGES", "--version", str(parent[1]), "--force", *options])
+    profile = shlex.split(version.lineage.command)[2:]
+    labelled = ["--labels"] if record["labelled"] else []
+    own = ["--version", str(parent[1]), "--force", *labelled]
+    command = shlex.join(["eyas", "adapt", "IMAGES", *profile, *own, *options])
     images = f"{record['images']} images, whose sha256 are in images.json of MLflow run {version.lineage.run_id}"
     yield f".venv/bin/{command}   # {images}"

@@ -4,7 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -160,8 +160,11 @@ def _settled(folder: Path) -> list[Path]:
         files = list_images([folder])
     except BadInputError:  # none yet
         return []
-    times = {file: os.stat(file).st_mtime for file in files}
-    return sorted((file for file in files if time.time() - times[file] >= SETTLED_SECONDS), key=lambda one: times[one])
+    times = {}
+    for file in files:
+        with suppress(FileNotFoundError):  # taken away since it was listed
+            times[file] = file.stat().st_mtime
+    return sorted((file for file in times if time.time() - times[file] >= SETTLED_SECONDS), key=lambda one: times[one])
 
 
 def require_enough_to_compare(count: int, workspace: Workspace) -> None:

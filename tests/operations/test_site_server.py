@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -165,3 +167,26 @@ def test_a_coordinator_that_is_not_there_is_named() -> None:
     retry = Retry(2, base=0.0, sleep=lambda _: None)
     with pytest.raises(StorageError, match="http://127.0.0.1:9: ConnectionError"):
         HttpExchange("http://127.0.0.1:9", SECRET, retry).put(b"message")
+
+
+def test_an_answer_that_is_cut_off_is_tried_again_and_named() -> None:
+    asked: list[bool] = []
+
+    class Short(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(True)
+            self.send_response(200)
+            self.send_header("Content-Length", "100")
+            self.end_headers()
+            self.wfile.write(b"half")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Short) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        retry = Retry(2, base=0.0, sleep=lambda _: None)
+        with pytest.raises(StorageError, match="ProtocolError|IncompleteRead"):
+            HttpExchange(f"http://127.0.0.1:{server.server_port}", SECRET, retry).put(b"message")
+        server.shutdown()
+    assert len(asked) == 2

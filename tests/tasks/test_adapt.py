@@ -164,6 +164,7 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     assert aliases(champion)["champion"] == "2"  # they are too few to take it back
     model_registry.drop_alias(store, name, "previous")
     proposed = adapt(strict, clean)
+    assert proposed.outcome == "proposed"  # the champion stands until someone promotes
     assert (
         "moves version 1 is proposed in the place of moves version 2, the champion that was adapted" in proposed.message
     )
@@ -180,7 +181,7 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     with pytest.raises(RefusedError, match="was rolled back before"):
         promote(champion)
     needs = reproduce(champion, "2")
-    assert "--version 1 --force --set 'adapt.adapter={" in needs.commands[-1]
+    assert "eyas adapt IMAGES --version 1 --force --labels --set 'adapt.adapter={" in needs.commands[-1]
     assert "images.json of MLflow run" in needs.commands[-1]
 
 

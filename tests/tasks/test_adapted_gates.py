@@ -3,9 +3,10 @@
 import json
 
 from eyas.config import parse_params
+from eyas.operations.gate import at_most
 from eyas.operations.tracking import Version
 from eyas.operations.tracking.adaptation_run import ADAPTED_FROM, parent_of
-from tasks.adapted_gates import ADAPTATION, adaptation_gates, limits_for
+from tasks.adapted_gates import ADAPTATION, adaptation_gates, limits_for, named_for
 
 PLAIN = Version("net", "1")
 RECORD = {"keep": True, "images": 300, "verdict": "keep: all is well"}
@@ -27,6 +28,20 @@ def test_an_adapted_one_may_lose_on_test_images_what_its_canary_may_and_keeps_th
     assert (limits.max_drop, limits.min_gain, limits.rule) == (0.3, -0.3, None)
     assert (limits.min_agreement, limits.max_bytes) == (0.7, 7)
     assert parent_of(ADAPTED) == ("net", "1")
+
+
+def test_a_limit_that_promote_leaves_out_stays_out() -> None:
+    limits = limits_for(ADAPTED, parse_params({"promote": {"max_drop": None, "min_agreement": None}}))
+    assert (limits.max_drop, limits.min_agreement) == (None, None)
+
+
+def test_a_refusal_names_the_field_that_limits() -> None:
+    gates = tuple(at_most(field, 9, 7, "it is", field=field, shown=str) for field in ("max_drop", "max_bytes"))
+    assert named_for(PLAIN, gates) == gates
+    assert [gate.reason for gate in named_for(ADAPTED, gates)] == [
+        "it is 9: allowed at most 7 (adapt.rule.max_canary_loss)",
+        "it is 9: allowed at most 7 (promote.max_bytes)",
+    ]
 
 
 def test_what_the_rule_said_is_a_gate() -> None:

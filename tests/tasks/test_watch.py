@@ -160,3 +160,11 @@ def test_what_cannot_be_watched_is_refused(
         open_watcher(other, "run", None, **HOW),
     ):
         pass
+
+
+def test_a_file_that_is_taken_away_meanwhile_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "field", np.zeros((2, 8, 8), np.uint8))
+    files = [*watch.list_images([tmp_path / "field"]), tmp_path / "field/gone.png"]
+    monkeypatch.setattr(watch, "list_images", lambda _: files)
+    monkeypatch.setattr(watch, "SETTLED_SECONDS", -1)
+    assert watch._settled(tmp_path / "field") == files[:2]

@@ -33,7 +33,7 @@ from eyas.cli.program import program
 from eyas.errors import EyasError
 
 _COLLECTED = 100_000
-"""Objects between two of Python's collections: at the usual 700 they are a twelfth of the seconds that imports take."""
+"""Objects between two of Python's collections; at the usual 700 imports of torch and MLflow set off many."""
 COMMANDS = (
     *(init_command.init, run_commands.run, run_commands.retrain, compare_command.compare, predict_command.predict),
     watch_command.watch,

@@ -30,7 +30,8 @@ class AdaptParams(Section):
     adapted network must still know."""
     rule: RevertRule = RevertRule()
     """What an adaptation must hold to be proposed, and to stay. Its ``max_canary_loss`` also says what an adapted
-    version may lose on the test images, which are not of the field, in place of ``promote.max_drop`` and ``preset``."""
+    version may lose on the test images, which are not of the field, in place of ``promote.max_drop``,
+    ``min_agreement``, ``preset`` and ``min_gain``; a ``max_drop`` of null stays that."""
     schedule: ScheduleParams = ScheduleParams()
     """When the images are looked at without being asked; fields as in ``schedule``."""
     seed: Seed = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 REFIT_IMAGES = 64
 """A refit of fewer calibration images may lead the answers away, and is undone then (docs/own_network.md)."""
 SCORE_IMAGES = 300
-"""Below so many a probe of the refitted features hardly tells candidates apart (docs/choosing.md)."""
+"""Below so many a probe of the refitted features hardly tells candidates apart (docs/own_network.md)."""
 MARGIN = 1.25
 """Splits are drawn by hash, so a share gives a few images more or fewer than it says."""
 MOST = 0.25

@@ -1,4 +1,4 @@
-"""Candidates ranked over sites against the same in one place (card A3's checks)."""
+"""Candidates ranked over sites against the same in one place."""
 
 import copy
 

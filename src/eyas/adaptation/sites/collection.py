@@ -80,7 +80,7 @@ def _next_layer(model: nn.Module, batches: list[Tensor], merged: SiteStatistics 
     """What the first layer sees that ``merged`` lacks, behind layers that use the merged statistics."""
     missing, layers = unmerged_layers(model, batches[0], merged), tracked_layers(model)
     if not missing:
-        msg = f"all {len(layers)} layers are merged already: judge with the merged statistics"
+        msg = f"all {len(layers)} layers are merged already: judge with them, or begin anew in another exchange"
         raise DataError(msg)
     if merged:
         merged.write_to(model)

@@ -40,6 +40,8 @@ if __name__ == "__main__":
         if asked.check:
             print(f"golden pairs: as expected, largest difference {classifier.check():.3g}")
         if asked.statistics:
+            if not (here / "adaptable.onnx").exists():
+                parser.error("--statistics: this bundle takes none, export it with export.adaptable")
             from adapted_classifier import AdaptedClassifier
 
             classifier = AdaptedClassifier(here, asked.statistics)

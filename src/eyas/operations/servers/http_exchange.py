@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import requests
+import urllib3
 
 from eyas.adaptation.sites.site_message import MAX_BYTES
 from eyas.errors import BadInputError, DataError
@@ -61,7 +62,7 @@ class HttpExchange:
                     url, body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
                 ) as answer:
                     content = answer.raw.read(MAX_BYTES + 1, decode_content=True)
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:  # the latter while it is read
                 raise TransientError(type(error).__name__) from None
             if answer.status_code >= 500:
                 raise TransientError(f"HTTP {answer.status_code}")

@@ -2,9 +2,9 @@
 
 The body is JSON: ``{"reason": "...", "params": "configs/x.yaml"}``; ``params`` must be one of the files the server was
 started for. What ``/adapt`` is sent says ``"command": "adapt"`` as well: paths are not signed, bodies are. Answers: 202
-started, 400 no JSON or unknown field, 401 not signed as it must be, 403 a file that is
-not served, 404, 405, 409 one still runs (the same call may be sent again), 413 too large, 503 it could not be
-started, or not be remembered: nothing runs. Whoever sends half a call is cut off (``bounded_http``).
+started, 400 no JSON or unknown field, 401 not signed as it must be, 403 a file that is not served, 404, 405, 409 one
+still runs (the same call may be sent again), 413 too large, 503 it could not be started, or not be remembered: nothing
+runs. Whoever sends half a call is cut off (``bounded_http``).
 
 ``python -m eyas.operations.servers.webhook PORT PARAMS_FILE`` answers in a process of its own, in the checkout, so that
 neither descriptors nor a crash are shared with the schedules.
@@ -104,7 +104,7 @@ def _parse(body: bytes, allowed: Sequence[str], command: str) -> tuple[str, str]
     except (ValueError, RecursionError) as error:
         raise CallRefusedError(400, "the body is not JSON") from error
     if not isinstance(content, dict) or set(content) - {"reason", "params", "command"}:
-        raise CallRefusedError(400, 'expected {"reason": "...", "params": "..."}, both optional')
+        raise CallRefusedError(400, 'expected {"command": "...", "reason": "...", "params": "..."} and no other field')
     if content.get("command", "retrain") != command:
         raise CallRefusedError(400, f'this path starts `{command}`, and the body does not say "command": "{command}"')
     params_file, reason = content.get("params", allowed[0]), content.get("reason", "webhook")
