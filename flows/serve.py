@@ -53,7 +53,7 @@ def serve_schedules(params_file: Path, prefect_port: int, webhook_port: int | No
             serve_webhook(servers, params_file, webhook_port)
         sys.stdout.write(f"Prefect  {redact(os.environ['PREFECT_API_URL']).removesuffix('/api')}\n")
         sys.stdout.flush()
-        _watch(params.notify, max(params.schedule.grace_minutes, params.adapt.schedule.grace_minutes))
+        _watch(params.notify, _grace_minutes(params))
         _serve(params_file, params)
     return 0
 
@@ -85,7 +85,13 @@ def _tell_end(servers: Servers) -> None:
         sys.stderr.write(f"the webhook ended with status {status}; schedules go on:\n{servers.tail('webhook')}\n")
 
 
-def _watch(notify: NotifyParams, grace_minutes: float) -> None:
+def _grace_minutes(params: PipelineParams) -> int:
+    """The longest of what is served on a rhythm: one watch looks after all."""
+    served = [one.grace_minutes for one in (params.schedule, params.adapt.schedule) if one.has_rhythm]
+    return max(served, default=params.schedule.grace_minutes)
+
+
+def _watch(notify: NotifyParams, grace_minutes: int) -> None:
     from flows.schedule_guard import Watch
 
     Watch(notify, grace_minutes).start()

@@ -156,11 +156,14 @@ def test_what_is_served_watches_for_late_runs(write: Callable[[str], Path], monk
     seen: list[Any] = []
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     monkeypatch.setattr(serve, "_serve", lambda *_: seen.append("served"))
-    monkeypatch.setattr(
-        serve, "_watch", lambda notify, schedule: seen.append((notify.variable, schedule.grace_minutes))
-    )
-    serve_schedules(write("{interval_minutes: 5, grace_minutes: 12}"), 4200, None)
+    monkeypatch.setattr(serve, "_watch", lambda notify, minutes: seen.append((notify.variable, minutes)))
+    file = write("{interval_minutes: 5, grace_minutes: 12}")
+    serve_schedules(file, 4200, None)
     assert seen == [("EYAS_NOTIFY_URL", 12), "served"]
+    rhythm = "adapt: {images: here, schedule: {interval_minutes: 9, grace_minutes: 45}}\n"
+    file.write_text(file.read_text() + rhythm)
+    serve_schedules(file, 4200, None)
+    assert seen[2:] == [("EYAS_NOTIFY_URL", 45), "served"]
 
 
 def test_the_automation_in_the_manual_is_one_that_prefect_takes() -> None:
