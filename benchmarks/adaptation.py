@@ -129,6 +129,7 @@ def cost(name: str, model: nn.Module, field: Field) -> dict[str, float]:
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_cost, args=(name, model, field, sender))
     child.start()
+    sender.close()  # so that a child that fails ends the wait
     seconds, mebibytes = receiver.recv()
     child.join()
     return {"seconds_per_image": seconds, "mebibytes_per_image": mebibytes}

@@ -59,8 +59,7 @@ def adapt(
     adaptation = member.prepare(model, statistics, source, seed)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     answers = torch.cat([adaptation.observe(batch).argmax(1) for batch in even_batches(images[order], batch_size)])
-    if member.assumes_iid and bool((answers == answers[0]).all()):
-        _LOG.warning(
-            "all %d images are taken for class %d: %s expects all classes", len(answers), answers[0], member.kind
-        )
+    first = int(answers.flatten()[0])
+    if member.assumes_iid and bool((answers == first).all()):
+        _LOG.warning("all %d images are taken for class %d: %s expects all classes", len(images), first, member.kind)
     return adaptation.finalise()

@@ -12,7 +12,7 @@ from eyas.adaptation.adapters.affine_descent import entropy
 from eyas.adaptation.adapters.alpha_bn import AlphaBn
 from eyas.adaptation.adapters.osuda import Osuda
 from eyas.adaptation.adapters.tent import Tent, class_confusion
-from eyas.errors import ParameterError
+from eyas.errors import DataError, ParameterError
 
 
 def follow(adapter, model, images, batches=3):
@@ -33,6 +33,19 @@ def affine(model):
 def test_entropy_is_that_of_the_formula():
     assert float(entropy(torch.zeros(5, 8))) == pytest.approx(torch.tensor(8.0).log())
     assert float(entropy(torch.eye(4) * 1e4)) == 0
+
+
+def test_class_confusion_of_a_class_that_no_image_is_of_is_finite():
+    logits = torch.tensor([[1e4, 0.0, -1e4], [1e4, 0.0, -1e4]], requires_grad=True)
+    loss = class_confusion(logits, 2.5)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+def test_learning_that_ends_in_no_finite_number_is_refused(model, field):
+    with pytest.raises(DataError, match=r"tent ended in no finite .*: lower its rate, or take another `adapter`"):
+        eyas.adapt(model, field[0], Tent(rate=1e30))
 
 
 def test_class_confusion_is_that_of_the_formula():

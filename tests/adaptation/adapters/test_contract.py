@@ -117,13 +117,12 @@ def test_without_backward_it_runs_in_inference_mode_and_changes_no_parameter(kin
     assert all(torch.equal(value, before[name]) for name, value in adaptation.model.named_parameters())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in FORWARD_ONLY])
 def test_gradients_are_taken_where_it_says_so(kind, model, source, field):
     adaptation = prepare(kind, model, source)
-    if Adapter.registry[kind].needs_backward:
-        before = {name: value.clone() for name, value in adaptation.state().items() if "running" not in name}
-        watch(adaptation, field[0])
-        assert any(not torch.equal(value, before[name]) for name, value in adaptation.state().items() if name in before)
+    before = {name: value.clone() for name, value in adaptation.state().items() if "running" not in name}
+    watch(adaptation, field[0])
+    assert any(not torch.equal(value, before[name]) for name, value in adaptation.state().items() if name in before)
 
 
 @pytest.mark.parametrize("kind", FOLDABLE)
@@ -257,3 +256,35 @@ def test_images_as_in_training_cost_little(kind, model, trained, source):
     adaptation = prepare(kind, model, source)
     answers = torch.cat(watch(adaptation, images)).argmax(1)
     assert (answers == labels).float().mean() >= dense - 0.05
+
+
+class Named(nn.Module):
+    """The answers of a network among others."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images):
+        return {"out": self.network(images)}
+
+
+class Pixels(nn.Module):
+    """An answer per pixel."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5))
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_answers_that_cannot_be_read_are_refused(kind, model, source, field):
+    networks = [(Named(model), "dict")]
+    if Adapter.parse(kind).reads_scores:
+        networks.append((Pixels(), r"shape \(\d+, 5, 6, 6\)"))
+    for network, what in networks:
+        with pytest.raises(ParameterError, match=f"`model` answers with {what}: {kind} takes networks that answer"):
+            prepare(kind, network, source).observe(field[0][:64])

@@ -32,7 +32,7 @@ def test_the_discriminator_reads_what_the_last_linear_layer_reads(model, source)
 
 
 def test_the_network_goes_against_its_discriminator(model, source, field):
-    """Where all weight is on the field's loss, the discriminator goes down it and the convolutions up."""
+    """The weight of the reversal turns around what the convolutions get, not what the discriminator does."""
     adaptation = Dann().prepare(model, source=source)
     loss = adaptation.loss(field[0][:64], source[:64], model(source[:64]).argmax(1), 0.0)
     loss.backward()
@@ -40,10 +40,13 @@ def test_the_network_goes_against_its_discriminator(model, source, field):
     adaptation.optimiser.zero_grad()
     adaptation.loss(field[0][:64], source[:64], model(source[:64]).argmax(1), 1.0).backward()
     against = adaptation.model.conv1.weight.grad - without
+    own = adaptation.discriminator[0].weight.grad.clone()
     adaptation.optimiser.zero_grad()
     adaptation.loss(field[0][:64], source[:64], model(source[:64]).argmax(1), -1.0).backward()
     torch.testing.assert_close(adaptation.model.conv1.weight.grad - without, -against, atol=1e-6, rtol=1e-3)
+    torch.testing.assert_close(adaptation.discriminator[0].weight.grad, own)
     assert against.abs().max() > 0
+    assert own.abs().max() > 0
 
 
 def test_equal_fields_end_undecided_and_unharmed(model, source):

@@ -124,3 +124,13 @@ def test_another_network_or_a_folded_one_is_refused(spots: nn.Module, reference:
         detect_drift(other, images, reference)
     with pytest.raises(ParameterError, match="`false_alarm_rate` is 2"):
         detect_drift(spots, images, reference, false_alarm_rate=2)
+
+
+def test_a_network_of_other_widths_is_named_and_not_its_images(
+    spots: nn.Module, reference: DriftReference, draw
+) -> None:
+    wider = copy.deepcopy(spots)
+    wider.features[0], wider.features[1] = nn.Conv2d(3, 6, 3, padding=1), nn.BatchNorm2d(6)
+    wider.features[3] = nn.Conv2d(6, 8, 3, padding=1)
+    with pytest.raises(DataError, match="`model` has 6 channels in features.1, the network of the reference 8"):
+        detect_drift(wider, draw(32, 5)[0], reference)

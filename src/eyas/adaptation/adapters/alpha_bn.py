@@ -40,6 +40,11 @@ class AlphaBn(Adapter):
     )
     """What is chosen from (``chosen``)."""
 
+    @property
+    def reads_scores(self) -> bool:
+        """Where the weight is chosen."""
+        return self.source_weight == "chosen"
+
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:
         """See the base for the promise."""
         return _Chosen(self, model) if self.source_weight == "chosen" else _Mixture(self, model)

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
 from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
+from eyas.calibration.batchnorm import evaluation_mode
 from eyas.component import Component
 from eyas.errors import DataError, ParameterError, one_line
 
@@ -67,6 +68,8 @@ class Adapter(Component):
             raise ParameterError(msg)
         if source is not None:
             check_images(source, "source", self.min_batch)
+            if self.needs_source:
+                self.require_answers(twin, source[: self.min_batch])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.start(twin, source)
@@ -83,6 +86,24 @@ class Adapter(Component):
                 "another adapter"
             )
             raise ParameterError(msg)
+
+    def require_answers(self, model: nn.Module, images: Tensor) -> None:
+        """Refuse a network that answers in a form that the adapter cannot read.
+
+        Raises:
+            ParameterError: it answers with more than one tensor, or with none of class scores where these are read.
+        """
+        with torch.no_grad(), evaluation_mode(model):
+            answers = model(images)
+        if not isinstance(answers, Tensor) or (self.reads_scores and answers.ndim != 2):
+            what = f"shape {tuple(answers.shape)}" if isinstance(answers, Tensor) else type(answers).__name__
+            msg = f"`model` answers with {what}: {self.kind} takes networks that answer with logits (N, K) alone"
+            raise ParameterError(msg)
+
+    @property
+    def reads_scores(self) -> bool:
+        """Whether it reads a row of class scores per image, and not statistics alone."""
+        return self.needs_backward
 
     def start(self, model: nn.Module, source: Tensor | None) -> "Adaptation":
         """The adaptation of ``model``, a copy in eval mode; random numbers are seeded."""
@@ -122,6 +143,8 @@ class Adaptation:
         device = next(iter(self.model.state_dict().values())).device
         before = self.snapshot() if self.image_shape is None else {}
         try:
+            if self.image_shape is None:
+                self.adapter.require_answers(self.model, images[: self.adapter.min_batch].to(device))
             logits = self.step(images.to(device))
         except RuntimeError as error:
             if before:
@@ -172,6 +195,7 @@ class Adaptation:
 
         Raises:
             ParameterError: the adapter keeps looking at images while it answers; no plain network does what it does.
+            DataError: learning ended in values that are not finite.
         """
         self.adapter.require_foldable()
         return self.plain(self.model)
@@ -181,6 +205,10 @@ class Adaptation:
         for parameter in model.parameters():
             parameter.grad = None
         copied = copy.deepcopy(model)
+        spoilt = [name for name, tensor in copied.state_dict().items() if not torch.isfinite(tensor).all()]
+        if spoilt:
+            msg = f"{self.adapter.kind} ended in no finite {spoilt[0]}: lower its rate, or take another `adapter`"
+            raise DataError(msg)
         for name, parameter in copied.named_parameters():
             parameter.requires_grad_(name in self._learnable)
         return copied

@@ -11,6 +11,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.layer_moments import LayerMoments, Layers, MomentSum
@@ -63,6 +64,7 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
         DataError: there is no image, they are no finite floats, or the network does not take them.
     """
     require_images(images_NCHW)
+    _require_widths(model, held)
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), images_NCHW.device)
     sums = {name: MomentSum(moments) for name, moments in held.items()}
     parts: dict[str, list[Tensor]] = {}
@@ -101,6 +103,17 @@ def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
     if not bool(images_NCHW.isfinite().all()):
         msg = "`images` hold values that are not finite: leave damaged images out"
         raise DataError(msg)
+
+
+def _require_widths(model: nn.Module, held: Layers) -> None:
+    widths = {name: layer.num_features for name, layer in model.named_modules() if isinstance(layer, _BatchNorm)}
+    for name, moments in held.items():
+        if name in widths and widths[name] != len(moments.mean):
+            msg = (
+                f"`model` has {widths[name]} channels in {name}, the network of the reference {len(moments.mean)}: "
+                "give the network that the reference was made of, or make one of this network"
+            )
+            raise DataError(msg)
 
 
 def _answers(model: nn.Module, batch_NCHW: Tensor) -> Tensor:
