@@ -35,7 +35,6 @@ KEY = ("model", "dense", "share", "recipe", "steps", "order")
 """What makes a measurement."""
 STEPS_PER_EPOCH, SCORE_IMAGES = 40, 2000
 CRITERION = {"kind": "weight_activation"}
-RATE = {"learning_rate": 0.05}
 RECIPES: dict[str, dict[str, Any]] = {
     "default": {},
     "labels alone": {"distillation": None},

@@ -42,5 +42,8 @@ def _training_macs(params: PipelineParams, macs: int, images: int) -> int:
     section, last = params.baseline, params.finetune
     first = section.epochs if section.checkpoint is None else section.adapt_epochs
     trainings = ((section.recipe, first), (last.recipe, last.epochs))
-    lengths = (choose_length(images, recipe.batch_size, epochs) for recipe, epochs in trainings)
-    return 3 * macs * images * sum(length.epochs for length in lengths)
+    total = 0
+    for recipe, epochs in trainings:
+        looked_at = max(1, round(images * recipe.fraction))
+        total += looked_at * choose_length(looked_at, recipe.batch_size, epochs).epochs
+    return 3 * macs * total

@@ -86,7 +86,8 @@ def test_workers_and_a_journal_have_it_too(scene, tmp_path):
         ({"prior": "log_widths"}, "`prior` adds to what it multiplies: give one of them"),
         ({"reward": {"latency": 1}}, "it weighs latency: give `latency`, such as a LatencyModel"),
         ({"reward": {"params": 0}}, "no cost has a weight: give one of macs, params, activation_bytes, latency"),
-        ({"reward": {"flops": 1}}, "Extra inputs are not permitted"),
+        ({"reward": {"flops": 1}}, "flops: Extra inputs are not permitted; weights of macs, params,"),
+        ({"reward": {"params": -1}}, "params: Input should be greater than or equal to 0"),
         ({"reward": "params"}, "Input should be a valid dictionary"),
     ],
 )

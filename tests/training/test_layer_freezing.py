@@ -98,6 +98,13 @@ def test_blocks_of_networks():
     ]
     plain = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
     assert middle_blocks(plain) == [("2", "3")]
+
+    class Unit(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 4, 1)
+
+    assert middle_blocks(nn.Sequential(*(Unit() for _ in range(4)))) == [("1",), ("2",)]  # stem and head are none
     assert middle_blocks(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) == []
 
 

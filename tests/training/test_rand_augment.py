@@ -78,7 +78,7 @@ def test_the_trial_tells_of_channels_and_masks():
     check_recipe(recipe, (3, 8, 8), 4)
     with pytest.raises(ParameterError, match="its augmentation `rand_augment` changes grey or colour"):
         check_recipe(recipe, (4, 8, 8), 4)
-    with pytest.raises(ParameterError, match="moves images and not their masks: leave `rand_augment` out"):
+    with pytest.raises(ParameterError, match="`rand_augment` moves images and not their masks: leave it out"):
         check_recipe(recipe, (3, 8, 8), 4, (8, 8))
 
 

@@ -177,7 +177,8 @@ def choose_reward(options: ScoreOptions, scorer: Scorer) -> Reward | None:
     try:
         reward = Reward.model_validate(options.reward)
     except ValidationError as error:
-        msg = f"`reward` {options.reward!r}: {error.errors()[0]['msg']}"
+        wrong = "; ".join(": ".join((*map(str, item["loc"]), item["msg"])) for item in error.errors())
+        msg = f"`reward` {options.reward!r}: {wrong}; weights of {', '.join(Reward.model_fields)} are known"
         raise ParameterError(msg) from error
     kind = scorer.model_dump()["kind"]
     able = ", ".join(name for name, member in Scorer.members().items() if member.is_share)

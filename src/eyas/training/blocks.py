@@ -15,10 +15,17 @@ Block = tuple[str, ...]
 def middle_blocks(model: nn.Module) -> list[Block]:
     """What lies between the first layers and the last: the outermost modules of a class that occurs several times.
 
-    Those are the residual blocks of most networks. Where there are none, every convolution or linear layer with what is
+    Those are the residual blocks, or whole stages, of most networks. What holds the first or the last layer is none.
+    Where there are none, every convolution or linear layer with what is
     registered after it is one, but for the first and the last.
     """
-    modules = {name: module for name, module in model.named_modules() if name and _holds_layers(module)}
+    layers = [module for module in model.modules() if isinstance(module, _LAYERS)]
+    ends = set(map(id, (*layers[:1], *layers[-1:])))
+    modules = {
+        name: module
+        for name, module in model.named_modules()
+        if name and _holds_layers(module) and not any(id(part) in ends for part in module.modules())
+    }
     times = Counter(type(module) for module in modules.values())
     repeated: list[str] = []
     for name, module in modules.items():

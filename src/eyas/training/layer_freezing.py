@@ -1,5 +1,6 @@
 """Layers frozen in turn, so that few gradients and moments are held at a time."""
 
+import logging
 from typing import Annotated
 
 import torch
@@ -10,6 +11,8 @@ from eyas.calibration.batchnorm import batch_norms
 from eyas.component import Options
 from eyas.training.blocks import middle_blocks
 from eyas.training.resume import derive_seed
+
+_log = logging.getLogger(__name__)
 
 
 class LayerFreezing(Options):
@@ -41,6 +44,12 @@ class FrozenBlocks:
         self._learn = [
             [p for module in block for p in module.parameters() if p.requires_grad] for block in self._blocks
         ]
+
+        if len(self._blocks) <= settings.trained:
+            _log.warning(
+                "`layer_freezing` freezes nothing: the network has %d blocks between its first layers and its last, and "
+                "%d learn at a time", len(self._blocks), settings.trained,
+            )  # fmt: skip
 
     def choose(self, step: int) -> None:
         """Freeze all but the blocks that learn at a step, counted from 0 over the whole training."""

@@ -71,14 +71,14 @@ class Custom(ScheduledRecipe):
         if not callable(step):
             msg = f"`factory` {self.factory} returns a {type(step).__name__}: return a function of images and labels"
             raise ParameterError(msg)
-        return _OwnStep(step, networks.model, self.factory)
+        return _OwnStep(step, self.factory)
 
 
 class _OwnStep:
     """Says in words what a step of the user's own did wrong."""
 
-    def __init__(self, step: Any, model: nn.Module, factory: str) -> None:
-        self.step, self.model, self.factory = step, model, factory
+    def __init__(self, step: Any, factory: str) -> None:
+        self.step, self.factory = step, factory
 
     def __call__(self, images_NCHW: Tensor, answers: WeightedLabels) -> Tensor:
         """The loss, without its gradient."""

@@ -113,7 +113,7 @@ class ScheduledRecipe(Recipe):
     ) -> tuple[Tensor, Tensor]:
         """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
         if self.rand_augment is not None:
-            raise ParameterError("moves images and not their masks: leave `rand_augment` out")
+            raise ParameterError("`rand_augment` moves images and not their masks: leave it out")
         if is_reference(self.augmentation):
             return import_reference(self.augmentation)(images_NCHW, masks_NHW, generator)  # type: ignore[no-any-return]
         how, start = self._augmentation(images_NCHW), generator.get_state()
