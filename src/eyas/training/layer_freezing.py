@@ -47,8 +47,8 @@ class FrozenBlocks:
 
         if len(self._blocks) <= settings.trained:
             _log.warning(
-                "`layer_freezing` freezes nothing: the network has %d blocks between its first layers and its last, and "
-                "%d learn at a time", len(self._blocks), settings.trained,
+                "`layer_freezing` freezes nothing: the network has %d blocks between its first layers and its last, "
+                "and %d learn at a time", len(self._blocks), settings.trained,
             )  # fmt: skip
 
     def choose(self, step: int) -> None:

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from eyas.errors import ParameterError, one_line
 from eyas.training.optimiser_step import Networks, Step, WeightedLabels
