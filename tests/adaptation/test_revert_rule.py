@@ -62,6 +62,46 @@ def test_sure_answers_must_stay_unless_answers_became_surer(spots: nn.Module, dr
     assert any("excused" in line for line in excused.lines())
 
 
+def test_a_source_that_was_sure_and_wrong_is_not_trusted_where_classes_are_those_of_the_canary(
+    spots: nn.Module, draw
+) -> None:
+    sure, (images, labels), canary = copy.deepcopy(spots), draw(256, 71), draw(256, 72)
+    with torch.no_grad():
+        sure.head.weight.mul_(500)
+        sure.head.bias.mul_(500)
+    adapted = adapted_to(sure, reddened(images))
+    assert accuracy(adapted, reddened(images), labels) > accuracy(sure, reddened(images), labels) + 0.1
+    assert {"agreement"} <= failed(judge(sure, adapted, reddened(images)))
+    verdict = judge(sure, adapted, reddened(images), canary)
+    assert verdict.keep, verdict.lines()
+    assert any("classes are as frequent as among clean images again" in line for line in verdict.lines())
+    strict = judge(sure, adapted, reddened(images), canary, rule=RevertRule(max_class_distance=0))
+    assert "agreement" in failed(strict)
+
+
+def test_a_source_that_has_one_class_for_all_was_lost_where_the_classes_come_back(spots: nn.Module, draw) -> None:
+    lost, images, canary = copy.deepcopy(spots), draw(256, 73)[0], draw(256, 74)
+    with torch.no_grad():
+        lost.head.bias[0] += 100
+    loose = RevertRule(max_entropy_rise=1)
+    assert "one class" in failed(judge(lost, spots, images, rule=loose))
+    assert failed(judge(lost, spots, images, canary, rule=loose)) == set()
+    few = draw(256, 77, classes=(0,))[0]
+    assert {"one class", "classes"} <= failed(judge(lost, spots, few, canary, rule=loose))
+
+
+@pytest.mark.parametrize("classes", [(0, 1), (1, 2, 3)])
+def test_what_follows_few_classes_is_told_by_their_shares(spots: nn.Module, draw, classes: tuple[int, ...]) -> None:
+    images = reddened(draw(256, 75, classes=classes)[0])
+    loose = RevertRule(max_entropy_rise=1, min_agreement=0, max_sure_entropy_rise=1, max_canary_loss=1)
+    verdict = judge(spots, adapted_to(spots, images), images, draw(256, 76), rule=loose)
+    assert failed(verdict) == {"classes"}
+    (reason,) = (one for one in verdict.reasons if one.name == "classes")
+    assert reason.text.startswith("shares of the classes are 0.")
+    allowed = loose.model_copy(update={"max_class_distance": 1.0})
+    assert judge(spots, adapted_to(spots, images), images, draw(256, 76), rule=allowed).keep
+
+
 def test_a_class_that_eats_the_others_is_told(spots: nn.Module, draw) -> None:
     collapsed = copy.deepcopy(spots)
     with torch.no_grad():

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
+from eyas.adaptation.drift.two_sample_tests import class_balance_test
 from eyas.adaptation.paired_betting import compare_paired
 from eyas.component import Options
 from eyas.errors import DataError
@@ -22,13 +24,17 @@ Share = Annotated[float, Field(ge=0, le=1)]
 UNKNOWN = -1
 """Label of an image that has none."""
 FEWEST_IMAGES = 8
+CHANCE = 0.01
+"""Probability from which on shares of classes may be as far apart by chance."""
 
 
 class RevertRule(Options):
     """What an adapted network must hold; measured in ``docs/adaptation.md``.
 
     Entropies are shares of ln K, that of equal probabilities. Where an adaptation undoes a shift of the images, answers
-    become surer as a whole; where it follows a stream of few classes, answers that were sure lose it.
+    become surer as a whole, and classes are as frequent as among clean images again; where it follows a stream of few
+    classes, answers that were sure lose it. A source may be sure of wrong answers: what it was sure of counts only
+    where neither of the two speaks for the adaptation.
     """
 
     sure: Annotated[float, Field(gt=0, lt=1)] = 0.9
@@ -38,17 +44,21 @@ class RevertRule(Options):
     max_sure_entropy_rise: Share = 0.05
     """How much the entropy may rise on those images."""
     excusing_entropy_fall: Share = 0.015
-    """Fall over all images from which on the last two are excused: a source may be sure of wrong answers."""
+    """Fall over all images from which on the last two are excused."""
     max_entropy_rise: Share = 0.04
     """How much the entropy may rise over all images."""
+    max_class_distance: Share = 0.15
+    """Largest total variation between the classes that the adapted network answers with and those of the canary's
+    labels, unless chance makes it as large. What is nearer excuses the answers that were sure, and a source that has
+    one class for all, where the entropy does not rise too much."""
     max_class_share: Share = 0.75
     """Largest share of one class among the source's answers: with more, the images are of one class or the source is
-    lost, and nothing without labels tells which."""
+    lost, and only classes as frequent as the canary's after it tell that it was lost."""
     max_class_growth: Share = 0.15
     """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
     max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0
     """Largest distance between what batch-norm layers hold and what the images make them see, after over before."""
-    max_canary_loss: Share = 0.6
+    max_canary_loss: Share = 0.75
     """Loss of accuracy on the canary, a share. Wide, since following a strong change costs as much on clean images, and
     more than following a few classes does; set it lower where clean images come in between."""
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -100,7 +110,8 @@ def judge(
         source_model: the network before; "no adaptation" is what it stands for.
         adapted_model: the network after. Both are left as they were.
         images: of the field, normalised floats ``(N, C, H, W)``, at least 8; better ones that were not adapted to.
-        canary: images of the training's kind that the source was not trained on, and their labels.
+        canary: images of the training's kind that the source was not trained on, and their labels; better as many as
+            ``images`` or more, since they also say how frequent classes are.
         labels: of ``images``, ``(N,)``, in the order in which they came; -1 where there is none.
         rule: the limits.
         batch_size: images per forward pass.
@@ -118,14 +129,23 @@ def judge(
     models, held = (source_model, adapted_model), (held_moments(source_model), held_moments(adapted_model))
     before, after = (observe(model, images, holds, batch_size) for model, holds in zip(models, held, strict=True))
     _require_alike(before, after)
-    reasons = [_class_share(before, rule), _collapse(before, after, rule), *_entropies(before, after, rule)]
-    reasons += _distance(before, after, held, rule)
+    on_canary = None if canary is None else _answer_canary(models, canary, batch_size)
+    classes, balanced = (None, False) if on_canary is None else _classes(on_canary.classes, after, rule)
+    excuse = _excuse(before, after, rule, balanced=balanced)
+    reasons = [
+        _class_share(before, rule, excuse if balanced else ""),
+        _collapse(before, after, rule),
+        _entropy(before, after, rule),
+        *_sure_answers(before, after, rule, excuse),
+        *([] if classes is None else [classes]),
+        *_distance(before, after, held, rule),
+    ]
     shown = False
     if labels is not None:
         told, decides = _labelled(before, after, labels, rule)
         reasons, shown = ([told], told.holds) if decides else ([*reasons, told], False)
-    if canary is not None:
-        reasons.append(_canary(models, canary, rule, batch_size))
+    if on_canary is not None:
+        reasons.append(_canary(on_canary, rule))
     failed = [reason.name for reason in reasons if not reason.holds]
     sentence = f"revert: {', '.join(failed)}" if failed else "keep: nothing speaks for the network without adaptation"
     if shown and not failed:
@@ -140,10 +160,26 @@ def _require_alike(before: Observation, after: Observation) -> None:
         raise DataError(msg)
 
 
-def _class_share(before: Observation, rule: RevertRule) -> Reason:
+def _entropy_rises(before: Observation, after: Observation) -> Tensor:
+    """Of each image, in shares of ln K, ``(N,)``."""
+    return (after.numbers["entropy"] - before.numbers["entropy"]) / math.log(max(before.probabilities.shape[1], 2))
+
+
+def _excuse(before: Observation, after: Observation, rule: RevertRule, *, balanced: bool) -> str:
+    """Why the source need not be trusted where it was sure; nothing where it must."""
+    rise = float(_entropy_rises(before, after).mean())
+    if -rise >= rule.excusing_entropy_fall:
+        return "; excused, since answers became surer as a whole"
+    if balanced and rise <= rule.max_entropy_rise:
+        return "; excused, since classes are as frequent as among clean images again"
+    return ""
+
+
+def _class_share(before: Observation, rule: RevertRule, excuse: str) -> Reason:
     share = _largest_share(before)
+    holds = share <= rule.max_class_share
     text = f"the source takes {share:.0%} of the images for one class (at most {rule.max_class_share:.0%})"
-    return Reason("one class", share <= rule.max_class_share, text)
+    return Reason("one class", holds or bool(excuse), text if holds else f"{text}{excuse}")
 
 
 def _collapse(before: Observation, after: Observation, rule: RevertRule) -> Reason:
@@ -152,27 +188,39 @@ def _collapse(before: Observation, after: Observation, rule: RevertRule) -> Reas
     return Reason("collapse", shares[1] - shares[0] <= rule.max_class_growth, text)
 
 
-def _entropies(before: Observation, after: Observation, rule: RevertRule) -> list[Reason]:
-    """Sureness over all images, and what became of the images that the source was sure of."""
-    rises_N = (after.numbers["entropy"] - before.numbers["entropy"]) / math.log(max(before.probabilities.shape[1], 2))
-    rise = float(rises_N.mean())
+def _entropy(before: Observation, after: Observation, rule: RevertRule) -> Reason:
+    """Sureness over all images."""
+    rise = float(_entropy_rises(before, after).mean())
     text = f"changes by {rise:+.3f} of ln K over all images (at most +{rule.max_entropy_rise:g})"
-    reasons = [Reason("entropy", rise <= rule.max_entropy_rise, text)]
+    return Reason("entropy", rise <= rule.max_entropy_rise, text)
+
+
+def _sure_answers(before: Observation, after: Observation, rule: RevertRule, excuse: str) -> list[Reason]:
+    """What became of the images that the source was sure of; none where it was sure of none."""
     sure_N = before.numbers["confidence"] >= rule.sure
     if not bool(sure_N.any()):
-        return reasons
-    excused, where = -rise >= rule.excusing_entropy_fall, f"of {int(sure_N.sum())} images that the source is sure of"
+        return []
+    where = f"of {int(sure_N.sum())} images that the source is sure of"
     agreement = float((before.predicted == after.predicted)[sure_N].double().mean())
-    sure_rise = float(rises_N[sure_N].mean())
+    rise = float(_entropy_rises(before, after)[sure_N].mean())
     kept = f"{agreement:.0%} {where} keep their class (at least {rule.min_agreement:.0%})"
-    lost = f"the entropy {where} changes by {sure_rise:+.3f} of ln K (at most +{rule.max_sure_entropy_rise:g})"
-    for name, holds, text in (
-        ("agreement", agreement >= rule.min_agreement, kept),
-        ("sure answers", sure_rise <= rule.max_sure_entropy_rise, lost),
-    ):
-        excuse = "; excused, since answers became surer as a whole" if excused and not holds else ""
-        reasons.append(Reason(name, holds or excused, f"{text}{excuse}"))
-    return reasons
+    lost = f"the entropy {where} changes by {rise:+.3f} of ln K (at most +{rule.max_sure_entropy_rise:g})"
+    return [
+        Reason(name, holds or bool(excuse), text if holds else f"{text}{excuse}")
+        for name, holds, text in (
+            ("agreement", agreement >= rule.min_agreement, kept),
+            ("sure answers", rise <= rule.max_sure_entropy_rise, lost),
+        )
+    ]
+
+
+def _classes(clean_K: Tensor, after: Observation, rule: RevertRule) -> tuple[Reason, bool]:
+    """Whether the adapted network answers with each class as often as clean images have it, and whether surely so."""
+    distance, p_value = class_balance_test(clean_K.numpy(), after.counts.numpy(), smallest=CHANCE)
+    near = distance <= rule.max_class_distance
+    text = f"shares of the classes are {distance:.2f} from those of clean images (at most {rule.max_class_distance:g}"
+    chance = ", or as far as chance goes" if not near and p_value > CHANCE else ""
+    return Reason("classes", near or p_value > CHANCE, f"{text}{chance})"), near
 
 
 def _distance(before: Observation, after: Observation, held: tuple[Layers, Layers], rule: RevertRule) -> list[Reason]:
@@ -200,16 +248,30 @@ def _labelled(before: Observation, after: Observation, labels_N: Tensor, rule: R
     return Reason("labels", evidence.finding != "worse", text), evidence.finding != "open"
 
 
-def _canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], rule: RevertRule, size: int) -> Reason:
+@dataclass(frozen=True)
+class _OnCanary:
+    """What both networks make of the canary."""
+
+    images: int
+    loss: float
+    classes: Tensor
+    """How many images each class has, ``(K,)``."""
+
+
+def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], size: int) -> _OnCanary:
     images, labels_N = canary
     require_images(images)
     answers = [observe(model, images, {}, size) for model in models]
-    labels = whole_labels(labels_N, len(images), answers[0].probabilities.shape[1])
+    count = answers[0].probabilities.shape[1]
+    labels = whole_labels(labels_N, len(images), count)
     accuracies = [float((one.predicted == labels).double().mean()) for one in answers]
-    loss = accuracies[0] - accuracies[1]
-    lost = f"{100 * abs(loss):.1f} points {'lost' if loss >= 0 else 'won'}"
-    text = f"{lost} on {len(images)} clean images (at most {100 * rule.max_canary_loss:g} may be lost)"
-    return Reason("canary", loss <= rule.max_canary_loss, text)
+    return _OnCanary(len(images), accuracies[0] - accuracies[1], torch.bincount(labels, minlength=count))
+
+
+def _canary(seen: _OnCanary, rule: RevertRule) -> Reason:
+    lost = f"{100 * abs(seen.loss):.1f} points {'lost' if seen.loss >= 0 else 'won'}"
+    text = f"{lost} on {seen.images} clean images (at most {100 * rule.max_canary_loss:g} may be lost)"
+    return Reason("canary", seen.loss <= rule.max_canary_loss, text)
 
 
 def _largest_share(seen: Observation) -> float:
