@@ -6,17 +6,18 @@ Shapes: N images of the field, K classes.
 import math
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from eyas.adaptation.drift.labels import whole_labels
-from eyas.adaptation.drift.layer_moments import Layers, held_moments
-from eyas.adaptation.drift.observation import Observation, observe, require_images
-from eyas.adaptation.paired_betting import compare_paired
 from eyas.component import Options
 from eyas.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.adaptation.drift.layer_moments import Layers
+    from eyas.adaptation.drift.observation import Observation
 
 Share = Annotated[float, Field(ge=0, le=1)]
 UNKNOWN = -1
@@ -79,11 +80,11 @@ class RevertVerdict:
 
 
 def judge(
-    source_model: nn.Module,
-    adapted_model: nn.Module,
-    images: Tensor,
-    canary: tuple[Tensor, Tensor] | None = None,
-    labels: Tensor | None = None,
+    source_model: "nn.Module",
+    adapted_model: "nn.Module",
+    images: "Tensor",
+    canary: "tuple[Tensor, Tensor] | None" = None,
+    labels: "Tensor | None" = None,
     *,
     rule: RevertRule = RevertRule(),  # noqa: B008
     batch_size: int = 256,
@@ -114,6 +115,9 @@ def judge(
         if not verdict.keep:
             print(verdict.sentence)
     """
+    from eyas.adaptation.drift.layer_moments import held_moments
+    from eyas.adaptation.drift.observation import observe, require_images
+
     require_images(images, FEWEST_IMAGES)
     models, held = (source_model, adapted_model), (held_moments(source_model), held_moments(adapted_model))
     before, after = (observe(model, images, holds, batch_size) for model, holds in zip(models, held, strict=True))
@@ -133,26 +137,26 @@ def judge(
     return RevertVerdict(not failed, sentence, tuple(reasons))
 
 
-def _require_alike(before: Observation, after: Observation) -> None:
+def _require_alike(before: "Observation", after: "Observation") -> None:
     classes = [one.probabilities.shape[1] for one in (before, after)]
     if classes[0] != classes[1]:
         msg = f"`source_model` answers with {classes[0]} classes, `adapted_model` with {classes[1]}: give one network's"
         raise DataError(msg)
 
 
-def _class_share(before: Observation, rule: RevertRule) -> Reason:
+def _class_share(before: "Observation", rule: RevertRule) -> Reason:
     share = _largest_share(before)
     text = f"the source takes {share:.0%} of the images for one class (at most {rule.max_class_share:.0%})"
     return Reason("one class", share <= rule.max_class_share, text)
 
 
-def _collapse(before: Observation, after: Observation, rule: RevertRule) -> Reason:
+def _collapse(before: "Observation", after: "Observation", rule: RevertRule) -> Reason:
     shares = _largest_share(before), _largest_share(after)
     text = f"the largest class has {shares[1]:.0%} after {shares[0]:.0%} (at most {rule.max_class_growth:.0%} more)"
     return Reason("collapse", shares[1] - shares[0] <= rule.max_class_growth, text)
 
 
-def _entropies(before: Observation, after: Observation, rule: RevertRule) -> list[Reason]:
+def _entropies(before: "Observation", after: "Observation", rule: RevertRule) -> list[Reason]:
     """Sureness over all images, and what became of the images that the source was sure of."""
     rises_N = (after.numbers["entropy"] - before.numbers["entropy"]) / math.log(max(before.probabilities.shape[1], 2))
     rise = float(rises_N.mean())
@@ -175,7 +179,9 @@ def _entropies(before: Observation, after: Observation, rule: RevertRule) -> lis
     return reasons
 
 
-def _distance(before: Observation, after: Observation, held: tuple[Layers, Layers], rule: RevertRule) -> list[Reason]:
+def _distance(
+    before: "Observation", after: "Observation", held: "tuple[Layers, Layers]", rule: RevertRule
+) -> list[Reason]:
     """Mean distance of the layers' statistics from what the images make them see; none where one has no layers."""
     if not before.layers or not after.layers:
         return []
@@ -188,8 +194,11 @@ def _distance(before: Observation, after: Observation, held: tuple[Layers, Layer
     return [Reason("statistics", distances[1] <= rule.max_distance_ratio * distances[0], f"{text}{allowed}")]
 
 
-def _labelled(before: Observation, after: Observation, labels_N: Tensor, rule: RevertRule) -> tuple[Reason, bool]:
+def _labelled(before: "Observation", after: "Observation", labels_N: "Tensor", rule: RevertRule) -> tuple[Reason, bool]:
     """What labels say, and whether they are enough to decide."""
+    from eyas.adaptation.drift.labels import whole_labels
+    from eyas.adaptation.paired_betting import compare_paired
+
     labels = whole_labels(labels_N, len(before.probabilities), before.probabilities.shape[1], unknown=UNKNOWN)
     known_N = labels != UNKNOWN
     right = [(one.predicted == labels)[known_N] for one in (before, after)]
@@ -200,7 +209,12 @@ def _labelled(before: Observation, after: Observation, labels_N: Tensor, rule: R
     return Reason("labels", evidence.finding != "worse", text), evidence.finding != "open"
 
 
-def _canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], rule: RevertRule, size: int) -> Reason:
+def _canary(
+    models: "tuple[nn.Module, nn.Module]", canary: "tuple[Tensor, Tensor]", rule: RevertRule, size: int
+) -> Reason:
+    from eyas.adaptation.drift.labels import whole_labels
+    from eyas.adaptation.drift.observation import observe, require_images
+
     images, labels_N = canary
     require_images(images)
     answers = [observe(model, images, {}, size) for model in models]
@@ -212,5 +226,5 @@ def _canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], 
     return Reason("canary", loss <= rule.max_canary_loss, text)
 
 
-def _largest_share(seen: Observation) -> float:
+def _largest_share(seen: "Observation") -> float:
     return float(seen.counts.max()) / len(seen.probabilities)

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.deploy.exporters.base import QuantisingExporter, require_images
-from eyas.deploy.exporters.onnx import Onnx, quiet, strip
+from eyas.deploy.exporters.onnx import Onnx
+from eyas.deploy.onnx_writing import quiet, strip
 from eyas.deploy.runtimes.onnx_runtime import OnnxRuntime, layer_of
 from eyas.deploy.sensitivity import HeldOut, find_layers_to_keep
 
