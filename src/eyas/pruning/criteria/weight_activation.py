@@ -4,7 +4,9 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.calibration_set import CalibrationSet
+from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.image_criterion import ImageCriterion
+from eyas.pruning.criteria.norms import channels_first, group_norm_of, per_channel, to_mean_one
 from eyas.pruning.groups import ChannelGroup, Member
 
 if TYPE_CHECKING:
@@ -48,9 +50,6 @@ class WeightActivation(ImageCriterion):
 
     def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``; ``data`` are images, or what ``prepare`` gave."""
-        from eyas.pruning.criteria.group_norm import GroupNorm
-        from eyas.pruning.criteria.norms import group_norm_of, per_channel, to_mean_one
-
         activations = self.prepare(model, data)
         readers = [member for member in group.members if member.role == "in"]
         if not readers or not activations:
@@ -62,8 +61,6 @@ class WeightActivation(ImageCriterion):
     def _energy(self, model: "nn.Module", member: Member, layer: "LayerActivations | None") -> "Tensor":
         """Mean square of what a layer receives from each unit, ``(units,)``; of its weights where no call was seen."""
         import torch
-
-        from eyas.pruning.criteria.norms import channels_first
 
         weight_IO = channels_first(model, member)
         squares_IO = weight_IO.to("cpu", torch.float64).reshape(*weight_IO.shape[:2], -1).square().sum(2)
