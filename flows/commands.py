@@ -12,7 +12,7 @@ from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from eyas.config.parameter_file import read_sections
 from flows.environment import ROOT
-from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative
+from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
 from tasks.init_places import look_at_places
 
@@ -113,7 +113,7 @@ def promote(
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
     workspace = checked(params, overrides, name)
     if not (version or of_lock or is_set()):
-        _require_records(workspace, params, overrides, name, tell=not dry_run)
+        require_records(workspace, params, overrides, name, tell=not dry_run)
     if dry_run:
         from eyas.errors import RefusedError
         from tasks.promote import promote as judge
@@ -273,23 +273,6 @@ def checked_or_told(command: str, params: Path | None, overrides: Sequence[str],
         tell_error(command, relative(params), overrides, name, event="failed", message=str(error))
         raise
     return workspace
-
-
-def _require_records(
-    workspace: "Workspace", params: Path | None, overrides: Sequence[str], name: str | None, *, tell: bool
-) -> None:
-    """Where nothing was ever recorded there is no candidate, which needs neither MLflow nor Prefect to be told."""
-    from eyas.operations.tracking.promotion import no_candidate
-    from tasks.tracking_store import is_unused
-
-    if not is_unused(workspace):
-        return
-    error = no_candidate(workspace.params.register_.model, workspace.params.register_.alias)
-    if tell:
-        from flows.notify_hooks import tell_error
-
-        tell_error("promote", relative(params), overrides, name, event="failed", message=str(error))
-    raise error
 
 
 def _view(command: str, profile: str, *, verbose: bool = False, quiet: bool = False) -> RunView:

@@ -11,9 +11,9 @@ from eyas.config import SampleParams
 from eyas.errors import DataError
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
+from eyas.sampling.budget_limits import METRICS
 from eyas.sampling.error_table import ErrorTable
 from eyas.sampling.generations import Generations
-from eyas.sampling.limits import METRICS
 from tasks.latency_profile import latency_model
 
 ERRORS = "sample/error_table.json"

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from eyas.deploy.latency.latency_model import LEAST_NETWORKS, LatencyModel
 from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.errors import ParameterError
+from eyas.sampling.budget_limits import LIMITS, limit_problem
 from eyas.sampling.file_size import FileSize
-from eyas.sampling.limits import LIMITS, limit_problem
 from eyas.sampling.placement import Placement, number_in_words
 
 if TYPE_CHECKING:
