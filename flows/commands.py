@@ -12,8 +12,8 @@ from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from eyas.config.parameter_file import read_sections
 from flows.environment import ROOT
-from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative
-from flows.prefect_server import asked_once, begin_prefect, explained, is_news, require_prefect
+from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
+from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
 from tasks.init_places import look_at_places
 
 if TYPE_CHECKING:
@@ -33,9 +33,8 @@ def run(
     as_json: bool,
 ) -> int:
     """Bring a profile up to date and print the result."""
-    look_at_typed(params, overrides, name)
-    attend = begin_prefect()
     workspace = checked(params, overrides, name)
+    attend = begin_prefect()
     _look(workspace, overrides)
     if not wait:
         workspace.refuse_if_busy()
@@ -112,10 +111,9 @@ def promote(
     report: Path | None,
 ) -> int:
     """Let the gates decide on a version; with ``dry_run`` only say what they would."""
-    look_at_typed(params, overrides, name)
-    if not dry_run:
-        attend = begin_prefect()
     workspace = checked(params, overrides, name)
+    if not (version or of_lock or is_set()):
+        require_records(workspace, params, overrides, name, tell=not dry_run)
     if dry_run:
         from eyas.errors import RefusedError
         from tasks.promote import promote as judge
@@ -123,6 +121,7 @@ def promote(
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
         print(decision.message)
         return 0 if decision.promoted else RefusedError.exit_status
+    attend = begin_prefect()
     if version and version.isdigit():  # one that is not there need not wait for Prefect
         from eyas.operations.tracking.model_registry import get_version
         from tasks.tracking_store import open_store
@@ -141,9 +140,8 @@ def promote(
 
 def rollback(params: Path | None, overrides: Sequence[str], name: str | None, reason: str) -> int:
     """Make the previous champion the champion again."""
-    look_at_typed(params, overrides, name)
-    attend = begin_prefect()
     workspace = checked(params, overrides, name)
+    attend = begin_prefect()
     from flows.rollback import rollback as flow
 
     attend(workspace)
@@ -266,9 +264,8 @@ def checked_or_told(command: str, params: Path | None, overrides: Sequence[str],
     from eyas.errors import EyasError
 
     try:
-        look_at_typed(params, overrides, name)
-        attend = begin_prefect()
         workspace = checked(params, overrides, name)
+        attend = begin_prefect()
         attend(workspace)
     except EyasError as error:
         from flows.notify_hooks import tell_error

@@ -25,7 +25,7 @@ def relative(params: Path | None) -> str:
 
 
 def look_at_typed(params: Path | None, overrides: Sequence[str] = (), name: str | None = None) -> None:
-    """Tell in a moment what the names alone tell; all else takes torch, Prefect or MLflow, which take seconds."""
+    """Tell in a moment what the names alone tell; all else takes longer."""
     if name is not None:
         check_name(name)
     look_at_names(parameter_file(params), overrides)
@@ -37,6 +37,27 @@ def checked(params: Path | None, overrides: Sequence[str], name: str | None) -> 
     from tasks.workspace import open_workspace
 
     return open_workspace(ROOT, parameter_file(params), overrides, name=name)
+
+
+def require_records(
+    workspace: "Workspace", params: Path | None, overrides: Sequence[str], name: str | None, *, tell: bool
+) -> None:
+    """Where nothing was ever recorded there is no candidate, which needs neither MLflow nor Prefect to be told.
+
+    Raises:
+        BadInputError: nothing was; with ``tell`` whoever is notified of failures knows it, too.
+    """
+    from eyas.operations.tracking.promotion import no_candidate
+    from tasks.tracking_store import is_unused
+
+    if not is_unused(workspace):
+        return
+    error = no_candidate(workspace.params.register_.model, workspace.params.register_.alias)
+    if tell:
+        from flows.notify_hooks import tell_error
+
+        tell_error("promote", relative(params), overrides, name, event="failed", message=str(error))
+    raise error
 
 
 def log_file(command: str) -> Path:

@@ -32,7 +32,7 @@ def begin_prefect() -> Callable[["Workspace"], None]:
 
     It ends with this process, after Prefect has sent it the last of its logs.
     """
-    if _is_set():
+    if is_set():
 
         def ready(workspace: "Workspace") -> None:
             require_prefect()
@@ -136,7 +136,7 @@ def is_news(record: logging.LogRecord) -> bool:
     return record.module not in ENGINE_MODULES or "Retry" in record.getMessage()
 
 
-def _is_set() -> bool:
+def is_set() -> bool:
     """Whether the environment, a profile of Prefect's, or this process names a server."""
     if "prefect" in sys.modules:
         from prefect.settings import PREFECT_API_URL

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from eyas.config import SampleParams
 from eyas.errors import DataError
 from eyas.pruning.space import SearchSpace
-from eyas.sampling.budget import METRICS, Budget
+from eyas.sampling.budget import Budget
+from eyas.sampling.budget_limits import METRICS
 from eyas.sampling.error_table import ErrorTable
 from eyas.sampling.generations import Generations
 from tasks.latency_profile import latency_model

@@ -13,7 +13,8 @@ from eyas.data import open_dataset
 from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
-from eyas.sampling.budget import METRICS, Budget
+from eyas.sampling.budget import Budget
+from eyas.sampling.budget_limits import METRICS
 from eyas.sampling.error_table import ErrorTable
 from tasks import stage
 from tasks.criterion_data import criterion_data

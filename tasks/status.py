@@ -9,14 +9,15 @@ from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.candidate_alias import budget_words
-from eyas.operations.tracking.status import RunSummary, read_status
-from tasks.tracking_store import open_store
+from eyas.operations.tracking.status import RunSummary, Status, read_status
+from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
 
 
 def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     """Champion, previous, candidate and the last runs of this model, a line each."""
-    status = read_status(open_store(workspace), workspace.params.register_.model, runs)
+    name = workspace.params.register_.model
+    status = Status(name) if is_unused(workspace) else read_status(open_store(workspace), name, runs)
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
     aliases |= status.others
     width = max(10, *map(len, aliases))

@@ -23,6 +23,11 @@ def open_store_of(params: PipelineParams, root: Path) -> tracking.MlflowStore:
         raise type(error)(name_fields(str(error), {"uri": "runtime.tracking_uri"})) from None
 
 
+def is_unused(workspace: Workspace) -> bool:
+    """Whether nothing was ever recorded in the workspace's store, which then need not be opened."""
+    return tracking.is_unused(workspace.root, workspace.params.runtime.tracking_uri)
+
+
 def candidate_alias(workspace: Workspace) -> CandidateAlias:
     """Which version is the candidate of this profile."""
     params = workspace.params

@@ -3,14 +3,17 @@
 A family (criteria, calibrators, samplers, ...) is a folder with one algorithm per file. Its ``base.py`` holds
 the family's root, a direct subclass of :class:`Component`; each other file holds one frozen pydantic class
 with a ``kind`` literal and a ``__call__``. Defining the class registers it, in whatever package it stands: a plugin is
-a module, or a package of them, that an entry point of the group ``eyas.components`` or a parameter file names.
+a module, or a package of them, that an entry point of the group ``eyas.components`` or a parameter file names. Of
+this package's own members a file is imported when the kind that it defines is asked for, and not before.
 """
 
 import difflib
 import importlib
+import importlib.util
 import pkgutil
-from collections.abc import Iterable, Mapping
-from functools import cache
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
@@ -22,6 +25,7 @@ from eyas.errors import ParameterError, one_line
 
 GROUP = "eyas.components"
 """Entry points of this group name plugins."""
+_KIND = re.compile(r'^    kind: Literal\["([^"]+)"\] = ', re.MULTILINE)
 
 
 class Options(BaseModel):
@@ -50,10 +54,48 @@ def _became_number(value: Any, checked: Any) -> bool:
     return False
 
 
+class Members(MutableMapping[str, type["Component"]]):
+    """A family's members by kind; a file of the family's folder is imported when a kind that it defines is asked for.
+
+    Args:
+        package: whose modules are the folder's files; without one only what was defined is known.
+    """
+
+    def __init__(self, package: str = "") -> None:
+        self._package = package
+        self._defined: dict[str, type[Component]] = {}
+
+    def __getitem__(self, kind: str) -> type["Component"]:
+        if kind not in self._defined and kind in self._modules:
+            importlib.import_module(self._modules[kind])
+        return self._defined[kind]
+
+    def __setitem__(self, kind: str, member: type["Component"]) -> None:
+        self._defined[kind] = member
+        self._modules.pop(kind, None)
+
+    def __delitem__(self, kind: str) -> None:
+        del self._defined[kind]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._defined, **self._modules})
+
+    def __len__(self) -> int:
+        return len({**self._defined, **self._modules})
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        """The module of each kind that is not imported yet, as the source says it: ``kind: Literal["l1_norm"]``."""
+        spec = importlib.util.find_spec(self._package) if self._package else None
+        folders = map(Path, (spec and spec.submodule_search_locations) or ())
+        paths = [path for folder in folders for path in sorted(folder.glob("[!_]*.py"))]
+        return {kind: f"{self._package}.{path.stem}" for path in paths for kind in _KIND.findall(path.read_text())}
+
+
 class Component(Options):
     """Root of every family; a direct subclass starts one, others without a ``kind`` hold what members share."""
 
-    registry: ClassVar[dict[str, type["Component"]]] = {}
+    registry: ClassVar[Members] = Members()
     family: ClassVar[str] = "component"
     kind: str = ""
     """What ``params.yaml`` calls a member; a family's root has none."""
@@ -64,7 +106,8 @@ class Component(Options):
         super().__pydantic_init_subclass__(**kwargs)
         kind = cls.model_fields["kind"].default
         if Component in cls.__bases__:
-            cls.registry, cls.family = {}, cls.__name__.lower()
+            package, _, file = cls.__module__.rpartition(".")
+            cls.registry, cls.family = Members(package if file == "base" else ""), cls.__name__.lower()
         if not kind:
             return
         known = cls.registry.get(kind)
@@ -90,16 +133,17 @@ class Component(Options):
             return value
         options = {"kind": value} if isinstance(value, str) else value
         kind = options.get("kind") if isinstance(options, dict) else None
-        if isinstance(kind, str) and kind not in cls.members():
+        if isinstance(kind, str) and kind not in cls.registry:
             import_installed_plugins()
-        members = cls.members()
-        if not isinstance(kind, str) or kind not in members:
+        member = cls.registry.get(kind) if isinstance(kind, str) else None
+        if member is None or not issubclass(member, cls):
+            kinds = sorted(cls.registry) if Component in cls.__bases__ else cls.members()
             msg = (
-                f"unknown {cls.family} kind {kind!r} in {value!r}{nearest(kind, members)}; available: "
-                f"{', '.join(members)}; those of a plugin once it is installed, or named under plugins"
+                f"unknown {cls.family} kind {kind!r} in {value!r}{nearest(kind, kinds)}; available: "
+                f"{', '.join(kinds)}; those of a plugin once it is installed, or named under plugins"
             )
             raise ParameterError(msg)
-        return members[kind].model_validate(options)
+        return member.model_validate(options)
 
 
 def nearest(name: Any, names: Iterable[str]) -> str:
@@ -113,6 +157,23 @@ def import_members(package: str, path: Iterable[str]) -> None:
     for module in pkgutil.iter_modules(path):
         if not module.name.startswith("_"):
             importlib.import_module(f"{package}.{module.name}")
+
+
+def import_on_use(package: str, modules: Mapping[str, str]) -> Callable[[str], object]:
+    """A package's ``__getattr__`` (PEP 562), so that a public name is imported when it is first used.
+
+    Args:
+        package: its name.
+        modules: where each public name is defined.
+    """
+
+    def find(name: str) -> object:
+        if name not in modules:
+            msg = f"module {package!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        return getattr(importlib.import_module(modules[name]), name)
+
+    return find
 
 
 def import_plugin(name: str, where: str) -> None:
@@ -150,7 +211,7 @@ def import_installed_plugins() -> None:
 
 
 def families() -> dict[str, type[Component]]:
-    """The root of every family in this package by the family's name, with all members registered."""
+    """The root of every family in this package by the family's name."""
     package = Path(__file__).parent
     for base in sorted(package.rglob("base.py")):
         importlib.import_module(".".join((__package__, *base.relative_to(package).with_suffix("").parts)))

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import eyas
-from eyas.adaptation.revert_rule import RevertRule, RevertVerdict, judge
+from eyas.adaptation.revert_rule import RevertVerdict, judge
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.errors import DataError
 
 

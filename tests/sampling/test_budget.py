@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyas.errors import BudgetError, ParameterError
-from eyas.sampling.budget import Budget, limit_problem
+from eyas.sampling.budget import Budget
+from eyas.sampling.budget_limits import limit_problem
 from eyas.sampling.samplers import Sampler
 from tests.sampling.latencies import Aligned
 from tests.sampling.spaces import Chain, activation_bytes_by_hand, macs_by_hand, params_by_hand

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eyas.adaptation.adapt import adapt as follow
-from eyas.adaptation.revert_rule import Reason, RevertRule, RevertVerdict
+from eyas.adaptation.revert_rule import Reason, RevertVerdict
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.config import AdaptParams, PipelineParams
 from eyas.data import open_dataset
 from eyas.deploy.bundle.contents import BUNDLE

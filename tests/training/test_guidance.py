@@ -10,7 +10,8 @@ import eyas
 import models
 from eyas.errors import ParameterError
 from eyas.training import DenseTeacher, train
-from eyas.training.guidance import Guidance, GuidedLoss, cka
+from eyas.training.guidance import Guidance, cka
+from eyas.training.guided_loss import GuidedLoss
 from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
 from eyas.training.recipes.sgd import SGD

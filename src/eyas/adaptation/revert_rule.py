@@ -6,10 +6,8 @@ Shapes: N images of the field, K classes.
 import math
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.labels import whole_labels
@@ -17,52 +15,14 @@ from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.adaptation.drift.two_sample_tests import class_balance_test
 from eyas.adaptation.paired_betting import compare_paired
-from eyas.component import Options
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.errors import DataError
 
-Share = Annotated[float, Field(ge=0, le=1)]
 UNKNOWN = -1
 """Label of an image that has none."""
 FEWEST_IMAGES = 8
 CHANCE = 0.01
 """Probability from which on shares of classes may be as far apart by chance."""
-
-
-class RevertRule(Options):
-    """What an adapted network must hold; measured in ``docs/adaptation.md``.
-
-    Entropies are shares of ln K, that of equal probabilities. Where an adaptation undoes a shift of the images, answers
-    become surer as a whole, and classes are as frequent as among clean images again; where it follows a stream of few
-    classes, answers that were sure lose it. A source may be sure of wrong answers: what it was sure of counts only
-    where neither of the two speaks for the adaptation.
-    """
-
-    sure: Annotated[float, Field(gt=0, lt=1)] = 0.9
-    """Probability of the likeliest class from which on the source counts as sure of an image."""
-    min_agreement: Share = 0.8
-    """Share of the images that the source is sure of that must keep their class."""
-    max_sure_entropy_rise: Share = 0.05
-    """How much the entropy may rise on those images."""
-    excusing_entropy_fall: Share = 0.015
-    """Fall over all images from which on the last two are excused."""
-    max_entropy_rise: Share = 0.04
-    """How much the entropy may rise over all images."""
-    max_class_distance: Share = 0.15
-    """Largest total variation between the classes that the adapted network answers with and those of the canary's
-    labels, unless chance makes it as large. What is nearer excuses the answers that were sure, and a source that has
-    one class for all, where the entropy does not rise too much."""
-    max_class_share: Share = 0.75
-    """Largest share of one class among the source's answers: with more, the images are of one class or the source is
-    lost, and only classes as frequent as the canary's after it tell that it was lost."""
-    max_class_growth: Share = 0.15
-    """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
-    max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0
-    """Largest distance between what batch-norm layers hold and what the images make them see, after over before."""
-    max_canary_loss: Share = 0.75
-    """Loss of accuracy on the canary, a share. Wide, since following a strong change costs as much on clean images, and
-    more than following a few classes does; set it lower where clean images come in between."""
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """How often the test with labels may be wrong in each direction."""
 
 
 @dataclass(frozen=True)

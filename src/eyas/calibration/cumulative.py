@@ -1,12 +1,12 @@
 """The plain average of per-batch statistics, after a reset."""
 
 from collections.abc import Iterable
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.update_bn_stats import update_bn_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Cumulative(Calibrator):
@@ -20,6 +20,8 @@ class Cumulative(Calibrator):
 
     kind: Literal["cumulative"] = "cumulative"
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Write the averages; see the base for the promise."""
+        from eyas.calibration.update_bn_stats import update_bn_stats
+
         return update_bn_stats(model, batches, lambda stacked: (stacked.means.mean(0), stacked.variances.mean(0)))

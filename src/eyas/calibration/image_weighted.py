@@ -1,12 +1,14 @@
 """The average of per-batch statistics, larger batches counting for more."""
 
 from collections.abc import Iterable
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.calibration.update_bn_stats import StackedStatistics
 
 
 class ImageWeighted(Calibrator):
@@ -21,12 +23,14 @@ class ImageWeighted(Calibrator):
 
     kind: Literal["image_weighted"] = "image_weighted"
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Write the averages; see the base for the promise."""
+        from eyas.calibration.update_bn_stats import update_bn_stats
+
         return update_bn_stats(model, batches, _image_weighted)
 
 
-def _image_weighted(stacked: StackedStatistics) -> tuple[Tensor, Tensor]:
+def _image_weighted(stacked: "StackedStatistics") -> "tuple[Tensor, Tensor]":
     """Mean and biased variance ``(S,)`` of S channels."""
     counts, total = stacked.counts, stacked.counts.sum(0)
     return (counts * stacked.means).sum(0) / total, ((counts - 1) * stacked.variances).sum(0) / total

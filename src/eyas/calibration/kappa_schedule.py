@@ -1,14 +1,16 @@
 """A moving average between the plain average and PyTorch's own."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.calibration.update_bn_stats import StackedStatistics
 
 
 class KappaSchedule(Calibrator):
@@ -28,12 +30,16 @@ class KappaSchedule(Calibrator):
     kappa: Annotated[float, Field(ge=0, le=1)] = 0.4
     """0: all batches alike; 1: an exponential moving average."""
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Write where the schedule ends; see the base for the promise."""
+        from eyas.calibration.update_bn_stats import update_bn_stats
+
         return update_bn_stats(model, batches, self._average)
 
-    def weights(self, count: int) -> tuple[float, Tensor]:
+    def weights(self, count: int) -> "tuple[float, Tensor]":
         """What is left of the source after ``count`` batches, and the weight of each, ``(T,)``; they add up to 1."""
+        import torch
+
         step, source, weights = self.momentum**self.kappa, 1.0, torch.zeros(count, dtype=torch.float64)
         for batch in range(count):
             source, weights = source * (1 - step), weights * (1 - step)
@@ -46,7 +52,7 @@ class KappaSchedule(Calibrator):
         after: float = step / (step + (1 - self.momentum) ** self.kappa)
         return after
 
-    def _average(self, stacked: StackedStatistics) -> tuple[Tensor, Tensor]:
+    def _average(self, stacked: "StackedStatistics") -> "tuple[Tensor, Tensor]":
         source, weights_T = self.weights(len(stacked.means))
         weights_T1 = weights_T.to(stacked.means.device)[:, None]
         old_mean, old_variance = stacked.source

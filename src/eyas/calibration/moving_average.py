@@ -1,14 +1,14 @@
 """The published estimate: an exponential moving average from the dense network's statistics."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.batchnorm import track_statistics
-from eyas.calibration.update_bn_stats import forward_batches
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class MovingAverage(Calibrator):
@@ -24,7 +24,10 @@ class MovingAverage(Calibrator):
     momentum: Annotated[float, Field(gt=0, le=1)] = 0.1
     """Weight of the newest batch."""
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Let the statistics follow the batches; see the base for the promise."""
+        from eyas.calibration.batchnorm import track_statistics
+        from eyas.calibration.update_bn_stats import forward_batches
+
         with track_statistics(model, self.momentum):
             return forward_batches(model, batches)

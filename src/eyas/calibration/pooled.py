@@ -1,12 +1,14 @@
 """Population statistics, merged over batches: the default."""
 
 from collections.abc import Iterable
-from typing import Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Literal
 
 from eyas.calibration.base import Calibrator
-from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.calibration.update_bn_stats import StackedStatistics
 
 
 class Pooled(Calibrator):
@@ -22,12 +24,14 @@ class Pooled(Calibrator):
 
     kind: Literal["pooled"] = "pooled"
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Write the pooled statistics; see the base for the promise."""
+        from eyas.calibration.update_bn_stats import update_bn_stats
+
         return update_bn_stats(model, batches, pooled)
 
 
-def pooled(stacked: StackedStatistics) -> tuple[Tensor, Tensor]:
+def pooled(stacked: "StackedStatistics") -> "tuple[Tensor, Tensor]":
     """Mean and biased variance ``(S,)`` of S channels."""
     means, counts = stacked.means, stacked.counts
     total = counts.sum(0)

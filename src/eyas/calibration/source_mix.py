@@ -1,14 +1,17 @@
 """Statistics between those that the network has and those of the images."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
 from eyas.calibration.base import Calibrator
 from eyas.calibration.pooled import pooled
-from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.calibration.update_bn_stats import StackedStatistics
 
 
 class SourceMix(Calibrator):
@@ -30,8 +33,10 @@ class SourceMix(Calibrator):
     exact: bool = False
     """Add the spread between both means to the variance."""
 
-    def __call__(self, model: nn.Module, batches: Iterable[Tensor]) -> int:
+    def __call__(self, model: "nn.Module", batches: "Iterable[Tensor]") -> int:
         """Write the mixture; see the base for the promise."""
+        from eyas.calibration.update_bn_stats import update_bn_stats
+
         batches = list(batches)
         images = sum(len(batch) for batch in batches)
         return update_bn_stats(model, batches, lambda stacked: self._mix(stacked, self.weight(images)))
@@ -42,7 +47,7 @@ class SourceMix(Calibrator):
             return self.source_weight
         return self.source_images / max(self.source_images + images, 1)
 
-    def _mix(self, stacked: StackedStatistics, weight: float) -> tuple[Tensor, Tensor]:
+    def _mix(self, stacked: "StackedStatistics", weight: float) -> "tuple[Tensor, Tensor]":
         (old_mean, old_variance), (mean, variance) = stacked.source, pooled(stacked)
         between = weight * (1 - weight) * (old_mean - mean) ** 2 if self.exact else 0
         return weight * old_mean + (1 - weight) * mean, weight * old_variance + (1 - weight) * variance + between

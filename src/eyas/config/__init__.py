@@ -2,7 +2,7 @@
 
 A stage reads its own section (and those DVC lists for it); ``runtime`` says how work is done and never what
 comes out of it, so DVC does not look at it. Each part imports on first use: names and form of parameters
-(:mod:`eyas.config.first_look`) are checked without the classes, which take torch.
+(:mod:`eyas.config.first_look`) are checked before the classes.
 """
 
 import importlib

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from eyas.adaptation.adapters import Adapter, AnyAdapter
-from eyas.adaptation.revert_rule import RevertRule
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.config.operation import ScheduleParams
 from eyas.config.section import Count, PublicAddress, Section, Seed
 from eyas.data.formats import AnyFormat

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from eyas.config.section import Section
-from eyas.sampling.budget import LIMITS, limit_problem
+from eyas.sampling.budget_limits import LIMITS, limit_problem
 
 
 class BudgetParams(Section):

@@ -1,4 +1,4 @@
-"""The names that ``params.yaml`` may hold, read from the source of its classes: importing them takes torch.
+"""The names that ``params.yaml`` may hold, read from the source of its classes, which take longer to import.
 
 Below what is no section, such as the options of a criterion, nothing is known here.
 """

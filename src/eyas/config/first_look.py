@@ -1,4 +1,4 @@
-"""What the names alone tell of a parameter file and overrides, before anything is imported that takes seconds."""
+"""What the names alone tell of a parameter file and overrides, before the classes are imported."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

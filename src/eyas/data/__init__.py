@@ -5,7 +5,23 @@ record what is there, ``make_dataset`` joins these for the fetch stage, and ``da
 images.
 """
 
-from eyas.data.dataset import Dataset, open_dataset
-from eyas.data.split import Split
+from typing import TYPE_CHECKING
+
+from eyas.component import import_on_use
+
+if TYPE_CHECKING:
+    from eyas.data.dataset import Dataset, open_dataset
+    from eyas.data.split import Split
 
 __all__ = ["Dataset", "Split", "open_dataset"]
+
+# Hidden from type checkers: with it in sight, every misspelt name would be taken for Any.
+if not TYPE_CHECKING:
+    __getattr__ = import_on_use(
+        __name__,
+        {
+            "Dataset": "eyas.data.dataset",
+            "Split": "eyas.data.split",
+            "open_dataset": "eyas.data.dataset",
+        },
+    )

@@ -1,12 +1,13 @@
 """Two networks on the same images: who is better, by how much, and how well that is known; for any task."""
 
 from collections.abc import Mapping
-from typing import Protocol
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.paired_estimate import PairedEstimate
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PairedDifference = PairedCounts | PairedEstimate
 """Of accuracies, by images that one network alone is right on; of mean IoUs, by an estimate and its error."""
@@ -16,11 +17,11 @@ class JudgedAnswers(Protocol):
     """What became of N images."""
 
     @property
-    def correct(self) -> Tensor:
+    def correct(self) -> "Tensor":
         """Whether each is right, ``(N,)``; of no meaning where each pixel has an answer."""
 
     @property
-    def overlap(self) -> Tensor:
+    def overlap(self) -> "Tensor":
         """Of answers per pixel, ``(2, N, K)``: :func:`eyas.data.tasks.class_overlap`; empty without."""
 
 

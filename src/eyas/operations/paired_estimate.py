@@ -8,12 +8,15 @@ N images, K classes.
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from eyas.operations.paired_counts import DEVIATIONS_95, test_images
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +32,7 @@ class PairedEstimate:
     """Its standard error."""
 
     @classmethod
-    def of(cls, first_2NK: Tensor, second_2NK: Tensor) -> "PairedEstimate":
+    def of(cls, first_2NK: "Tensor", second_2NK: "Tensor") -> "PairedEstimate":
         r"""From the overlaps of both with the same labels, as :func:`eyas.data.tasks.class_overlap` gives them.
 
         The error is :math:`\sqrt{(n - 1) / n \sum_i (d_{(i)} - \bar d)^2}`, where :math:`d_{(i)}` is the difference

@@ -1,19 +1,21 @@
 """What criteria may look at: calibration images, and their labels where a criterion reads them."""
 
 from dataclasses import dataclass, replace
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from eyas.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
     """Images that rate channels; none of them may score the candidates that are made of the rating."""
 
-    images: Tensor
+    images: "Tensor"
     """Normalised floats ``(N, C, H, W)``."""
-    labels: Tensor | None = None
+    labels: "Tensor | None" = None
     """Class of each image ``(N,)``, or of each pixel ``(N, H, W)``, -100 where it has none."""
     output: int | str | None = None
     """Which of several outputs answers, by position, name or path; without it ``logits``, ``out`` or the first."""

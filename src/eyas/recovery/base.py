@@ -1,12 +1,15 @@
 """The root of the recoveries: what a recovery promises."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
-from torch import Tensor
 
 from eyas.component import Component
-from eyas.recovery.normal_equations import LayerEquations
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from eyas.recovery.normal_equations import LayerEquations
 
 
 class Recovery(Component):
@@ -19,7 +22,7 @@ class Recovery(Component):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the images that are not fitted and judge."""
 
-    def __call__(self, layer: LayerEquations) -> Tensor:
+    def __call__(self, layer: "LayerEquations") -> "Tensor":
         """What is added to the weights, ``(O, F + 1)`` with the bias last, in float64; zeros where nothing helps.
 
         The change does not raise the error on held-out rows before they are fitted, too. Its last column is zero where

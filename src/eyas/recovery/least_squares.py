@@ -1,13 +1,15 @@
 """Ridge regression of a layer on the dense network's outputs."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from eyas.recovery.base import Recovery
-from eyas.recovery.normal_equations import LayerEquations, NormalEquations
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from eyas.recovery.normal_equations import LayerEquations, NormalEquations
 
 
 class LeastSquares(Recovery):
@@ -23,8 +25,10 @@ class LeastSquares(Recovery):
     strengths: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1e-2, 1e-1, 1.0)
     """What is tried for lambda, over the mean square of a feature."""
 
-    def __call__(self, layer: LayerEquations) -> Tensor:
+    def __call__(self, layer: "LayerEquations") -> "Tensor":
         """The change of the weights; see the base for the promise."""
+        import torch
+
         strengths = sorted(self.strengths, reverse=True)
         best = layer.best(_ridge(layer.fit, layer, strength) for strength in strengths)
         if best is None:
@@ -32,8 +36,10 @@ class LeastSquares(Recovery):
         return _ridge(layer.fit + layer.held_out, layer, strengths[best])
 
 
-def _ridge(equations: NormalEquations, layer: LayerEquations, strength: float) -> Tensor:
+def _ridge(equations: "NormalEquations", layer: "LayerEquations", strength: float) -> "Tensor":
     """The change at one strength; none where the equations are singular."""
+    import torch
+
     change_OF = torch.zeros_like(layer.weight)
     features = change_OF.shape[1] - 1
     size = features + layer.has_offset

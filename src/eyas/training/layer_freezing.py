@@ -1,16 +1,16 @@
 """Layers frozen in turn, so that few gradients and moments are held at a time."""
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
 from pydantic import Field
-from torch import nn
 
-from eyas.calibration.batchnorm import batch_norms
 from eyas.component import Options
-from eyas.training.blocks import middle_blocks
-from eyas.training.resume import derive_seed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,11 @@ class FrozenBlocks:
         seed: of the draws.
     """
 
-    def __init__(self, settings: LayerFreezing, model: nn.Module, optimiser: torch.optim.Optimizer, seed: int) -> None:
+    def __init__(
+        self, settings: LayerFreezing, model: "nn.Module", optimiser: "torch.optim.Optimizer", seed: int
+    ) -> None:
+        from eyas.training.blocks import middle_blocks
+
         self._settings, self._optimiser, self._seed = settings, optimiser, seed
         self._blocks = [[model.get_submodule(name) for name in names] for names in middle_blocks(model)]
         self._learn = [
@@ -53,6 +57,11 @@ class FrozenBlocks:
 
     def choose(self, step: int) -> None:
         """Freeze all but the blocks that learn at a step, counted from 0 over the whole training."""
+        import torch
+
+        from eyas.calibration.batchnorm import batch_norms
+        from eyas.training.resume import derive_seed
+
         period = step // self._settings.period
         generator = torch.Generator().manual_seed(derive_seed(self._seed, period, "blocks"))
         learning = set(torch.randperm(len(self._blocks), generator=generator)[: self._settings.trained].tolist())

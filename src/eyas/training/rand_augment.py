@@ -4,16 +4,18 @@ N images, C channels, H x W pixels. The changes are Pillow's, on bytes, image by
 """
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from PIL import Image, ImageEnhance, ImageOps
 from pydantic import Field
-from torch import Tensor
 
 from eyas.component import Options
 from eyas.errors import ParameterError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 _GREY = 128
 Change = Callable[[Image.Image, float], Image.Image]
@@ -62,12 +64,14 @@ class RandAugment(Options):
     strength: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of the largest change of each; 0.3 is 9 of 30."""
 
-    def __call__(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, images_NCHW: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Changed bytes ``(N, C, H, W)``, on the same device.
 
         Raises:
             ParameterError: these are no bytes, or neither grey nor colour.
         """
+        import torch
+
         num, channels = images_NCHW.shape[:2]
         if images_NCHW.dtype != torch.uint8 or channels not in {1, 3}:
             what = f"{channels} channels of {str(images_NCHW.dtype).removeprefix('torch.')}"

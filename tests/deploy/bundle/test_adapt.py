@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
-from eyas.adaptation.revert_rule import RevertRule
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.calibration import Calibrator
 from eyas.cli.app import run
 from eyas.data.pixels import network_input

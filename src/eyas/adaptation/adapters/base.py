@@ -2,16 +2,17 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-import torch
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor, nn
 
-from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
-from eyas.calibration.batchnorm import evaluation_mode
 from eyas.component import Component
 from eyas.errors import DataError, ParameterError, one_line
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 
 _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smaller than", "too small")
 """What torch says of images that do not go through a network."""
@@ -35,9 +36,9 @@ class Adapter(Component):
 
     def prepare(
         self,
-        model: nn.Module,
-        statistics: Mapping[str, Tensor] | None = None,
-        source: Tensor | None = None,
+        model: "nn.Module",
+        statistics: "Mapping[str, Tensor] | None" = None,
+        source: "Tensor | None" = None,
         seed: int = 0,
     ) -> "Adaptation":
         """An adaptation that starts from a copy of ``model``.
@@ -53,6 +54,10 @@ class Adapter(Component):
             ParameterError: ``model`` has no batch-norm, or ``source`` is missing.
             DataError: ``statistics`` or those of ``model`` are none, or do not fit.
         """
+        import torch
+
+        from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
+
         twin = copy.deepcopy(model).eval()
         if statistics is not None:
             put_statistics(twin, statistics)
@@ -87,12 +92,17 @@ class Adapter(Component):
             )
             raise ParameterError(msg)
 
-    def require_answers(self, model: nn.Module, images: Tensor) -> None:
+    def require_answers(self, model: "nn.Module", images: "Tensor") -> None:
         """Refuse a network that answers in a form that the adapter cannot read.
 
         Raises:
             ParameterError: it answers with more than one tensor, or with none of class scores where these are read.
         """
+        import torch
+        from torch import Tensor
+
+        from eyas.calibration.batchnorm import evaluation_mode
+
         with torch.no_grad(), evaluation_mode(model):
             answers = model(images)
         if not isinstance(answers, Tensor) or (self.reads_scores and answers.ndim != 2):
@@ -105,7 +115,7 @@ class Adapter(Component):
         """Whether it reads a row of class scores per image, and not statistics alone."""
         return self.needs_backward
 
-    def start(self, model: nn.Module, source: Tensor | None) -> "Adaptation":
+    def start(self, model: "nn.Module", source: "Tensor | None") -> "Adaptation":
         """The adaptation of ``model``, a copy in eval mode; random numbers are seeded."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it adapts")
 
@@ -119,7 +129,7 @@ class Adaptation:
     sized_by_images: ClassVar[frozenset[str]] = frozenset()
     """What in ``memory`` is empty before the first images, as only they tell its size."""
 
-    def __init__(self, adapter: Adapter, model: nn.Module) -> None:
+    def __init__(self, adapter: Adapter, model: "nn.Module") -> None:
         self.adapter = adapter
         self.model = model
         self._learnable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -128,7 +138,7 @@ class Adaptation:
         """What is remembered beside the network, by name; changed in place."""
         self.image_shape: torch.Size | None = None
 
-    def observe(self, images: Tensor) -> Tensor:
+    def observe(self, images: "Tensor") -> "Tensor":
         """Learn from a batch ``(N, C, H, W)``, and answer it: logits ``(N, K)``.
 
         Statistics are those that the batch has made; who takes gradients answers before the step.
@@ -156,25 +166,27 @@ class Adaptation:
         self.image_shape = images.shape[1:]
         return logits.detach()
 
-    def step(self, images: Tensor) -> Tensor:
+    def step(self, images: "Tensor") -> "Tensor":
         """What a member does with a batch that was looked at: learn, and answer."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it learns")
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> "dict[str, Tensor]":
         """All tensors that say where the adaptation stands: those of the network, and what is remembered beside it."""
         network = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return network | {f"memory.{name}": tensor for name, tensor in self.memory.items()}
 
-    def snapshot(self) -> dict[str, Tensor]:
+    def snapshot(self) -> "dict[str, Tensor]":
         """A copy of where the adaptation stands; tensors by name, as a safetensors file takes them."""
         return {name: tensor.detach().clone() for name, tensor in self.state().items()}
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
+    def restore(self, state: "Mapping[str, Tensor]") -> None:
         """Go back to where a snapshot was taken; what follows is the same, bit for bit.
 
         Raises:
             DataError: ``state`` is of another adaptation, or damaged; nothing has changed then.
         """
+        import torch
+
         here = self.state()
         wrong = here.keys() ^ state.keys()
         fixed = here.keys() & state.keys() - {f"memory.{name}" for name in self.sized_by_images}
@@ -190,7 +202,7 @@ class Adaptation:
                     tensor.resize_(state[name].shape)
                 tensor.copy_(state[name])
 
-    def finalise(self) -> nn.Module:
+    def finalise(self) -> "nn.Module":
         """The adapted network: a copy of the class that was adapted, in eval mode, without hooks or wrappers.
 
         Raises:
@@ -200,8 +212,10 @@ class Adaptation:
         self.adapter.require_foldable()
         return self.plain(self.model)
 
-    def plain(self, model: nn.Module) -> nn.Module:
+    def plain(self, model: "nn.Module") -> "nn.Module":
         """A copy of ``model`` whose parameters can be trained if those of the adapted network could."""
+        import torch
+
         for parameter in model.parameters():
             parameter.grad = None
         copied = copy.deepcopy(model)
@@ -214,12 +228,14 @@ class Adaptation:
         return copied
 
 
-def check_images(images: Tensor, name: str, fewest: int) -> None:
+def check_images(images: "Tensor", name: str, fewest: int) -> None:
     """Refuse what is no batch of finite, normalised images.
 
     Raises:
         DataError: with the argument's ``name``.
     """
+    import torch
+
     if not images.is_floating_point() or images.ndim != 4:
         msg = f"`{name}` are {images.dtype} of the shape {tuple(images.shape)}: give normalised floats (N, C, H, W)"
         raise DataError(msg)

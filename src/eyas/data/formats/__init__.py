@@ -1,9 +1,6 @@
 """How files hold images and labels: one format per file."""
 
-from eyas.component import import_members
 from eyas.data.formats.base import Format, Listing
 from eyas.data.formats.detection import AnyFormat, FormatChoice, choose_format, detect
-
-import_members(__name__, __path__)
 
 __all__ = ["AnyFormat", "Format", "FormatChoice", "Listing", "choose_format", "detect"]

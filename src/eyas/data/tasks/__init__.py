@@ -1,9 +1,6 @@
 """Tasks: what a network answers about an image, and how often it is right. One task per file."""
 
-from eyas.component import import_members
 from eyas.data.tasks.base import AnyTask, Task, deciding
 from eyas.data.tasks.tally import IGNORED, Tally, class_overlap, mean_iou
-
-import_members(__name__, __path__)
 
 __all__ = ["IGNORED", "AnyTask", "Tally", "Task", "class_overlap", "deciding", "mean_iou"]

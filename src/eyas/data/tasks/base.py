@@ -1,13 +1,15 @@
 """The root of the tasks: what a task says of a network's answers."""
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor
 
 from eyas.component import Component
 from eyas.data.tasks.tally import Tally
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Task(Component):
@@ -40,7 +42,7 @@ class Task(Component):
         return classes
 
     @classmethod
-    def of(cls, labels: Tensor) -> "Task":
+    def of(cls, labels: "Tensor") -> "Task":
         """The task that labels of this shape are of."""
         return next(member for member in cls.members().values() if member.label_dims == labels.ndim)()
 
@@ -48,7 +50,7 @@ class Task(Component):
         """What the shape of logits has beside images and classes, for images of ``(C, H, W)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it asks of a network")
 
-    def tally(self, answers: Tensor, labels: Tensor, num_classes: int) -> Tally:
+    def tally(self, answers: "Tensor", labels: "Tensor", num_classes: int) -> Tally:
         """Compare the classes that were answered with the labels."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it judges answers")
 

@@ -1,11 +1,12 @@
 """One class per image: the default."""
 
-from typing import Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal
 
 from eyas.data.tasks.base import Task
 from eyas.data.tasks.tally import Tally, right_answers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Classification(Task):
@@ -18,7 +19,7 @@ class Classification(Task):
         del image_shape
         return ()
 
-    def tally(self, answers: Tensor, labels: Tensor, num_classes: int) -> Tally:
+    def tally(self, answers: "Tensor", labels: "Tensor", num_classes: int) -> Tally:
         """Right answers ``(N,)``."""
         del num_classes
         return right_answers(answers, labels)

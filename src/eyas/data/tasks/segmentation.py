@@ -1,12 +1,13 @@
 """One class per pixel, of which some may have none."""
 
 from dataclasses import replace
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.data.tasks.base import Task
 from eyas.data.tasks.tally import Tally, class_overlap, right_answers
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Segmentation(Task):
@@ -21,7 +22,7 @@ class Segmentation(Task):
         """Logits are ``(N, K, H, W)``, as high and as wide as the image."""
         return image_shape[1:]
 
-    def tally(self, answers: Tensor, labels: Tensor, num_classes: int) -> Tally:
+    def tally(self, answers: "Tensor", labels: "Tensor", num_classes: int) -> Tally:
         """Right pixels ``(N,)``, and the overlap of each class."""
         overlap_2NK = class_overlap(answers, labels, num_classes)
         return replace(right_answers(answers, labels), overlap=overlap_2NK)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.deploy.bundle.preprocessing import PreprocessingRecord
-from eyas.deploy.exporters.onnx import strip
+from eyas.deploy.onnx_writing import strip
 from eyas.deploy.runtimes import LOGITS
 from eyas.errors import MissingExtraError
 

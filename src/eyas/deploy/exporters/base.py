@@ -3,15 +3,18 @@
 import importlib.util
 import tempfile
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
-from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.deploy.runtimes import Runtime
-from eyas.deploy.sensitivity import HeldOut
 from eyas.errors import DataError, ExportError, EyasError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.deploy.sensitivity import HeldOut
 
 
 class Exporter(Component):
@@ -39,7 +42,7 @@ class Exporter(Component):
             msg = f"{', '.join(missing)} not installed: pip install 'eyas[{self.extra}]'"
             raise MissingExtraError(msg)
 
-    def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path) -> Path:
+    def __call__(self, model: "nn.Module", example_NCHW: "Tensor", path: Path) -> Path:
         """Write ``model`` (on the CPU, as it computes in eval mode) to ``path``; the batch size stays free.
 
         Of several outputs the judged one is called ``logits``: see :class:`eyas.deploy.named_outputs.NamedOutputs`.
@@ -47,7 +50,7 @@ class Exporter(Component):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it exports")
 
-    def write(self, model: nn.Module, ranges_NCHW: Tensor, held_out: HeldOut, path: Path) -> Path:
+    def write(self, model: "nn.Module", ranges_NCHW: "Tensor", held_out: "HeldOut", path: Path) -> Path:
         """The same, with calibration images that no range is taken from, for a format that chooses by accuracy."""
         del held_out
         return self(model, ranges_NCHW, path)
@@ -57,7 +60,7 @@ class Exporter(Component):
         del operators
         return False
 
-    def try_on(self, model: nn.Module, images_NCHW: Tensor) -> None:
+    def try_on(self, model: "nn.Module", images_NCHW: "Tensor") -> None:
         """Write ``model`` to a scratch file and run that, whatever its weights are.
 
         Raises:
@@ -76,11 +79,11 @@ class Exporter(Component):
                 )
                 raise ExportError(msg) from error
 
-    def run(self, path: Path, images_NCHW: Tensor) -> Tensor:
+    def run(self, path: Path, images_NCHW: "Tensor") -> "Tensor":
         """What the written file computes on ``images_NCHW`` in its own runtime, one thread: logits ``(N, K)``."""
         return Runtime.parse(self.runtime).open(path).logits(images_NCHW)
 
-    def outputs(self, path: Path, images_NCHW: Tensor) -> dict[str, Tensor]:
+    def outputs(self, path: Path, images_NCHW: "Tensor") -> "dict[str, Tensor]":
         """All outputs of the written file by name, the logits first."""
         return Runtime.parse(self.runtime).open(path).outputs(images_NCHW)
 
@@ -113,7 +116,7 @@ class QuantisingExporter(Exporter):
         return None, min(self.min_agreement, min_agreement)
 
 
-def require_images(images_NCHW: Tensor, purpose: str = "to take ranges of activations from") -> None:
+def require_images(images_NCHW: "Tensor", purpose: str = "to take ranges of activations from") -> None:
     """Refuse to calibrate on nothing.
 
     Raises:

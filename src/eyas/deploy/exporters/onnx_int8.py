@@ -6,16 +6,18 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor, nn
 
 from eyas.deploy.exporters.base import QuantisingExporter, require_images
-from eyas.deploy.exporters.onnx import Onnx, quiet, strip
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.runtimes.onnx_runtime import OnnxRuntime, layer_of
-from eyas.deploy.sensitivity import HeldOut, find_layers_to_keep
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.deploy.sensitivity import HeldOut
 
 _METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _FOLLOW = frozenset({"Clip", "Flatten", "MaxPool", "Relu", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
@@ -42,7 +44,9 @@ class OnnxInt8(QuantisingExporter):
     max_accuracy_drop: Annotated[float, Field(ge=0, le=1)] | None = 0.01
     """Largest loss of accuracy on held-out calibration images before layers are kept in float; null keeps none."""
 
-    def __call__(self, model: nn.Module, example_NCHW: Tensor, path: Path, held_out: HeldOut | None = None) -> Path:
+    def __call__(
+        self, model: "nn.Module", example_NCHW: "Tensor", path: Path, held_out: "HeldOut | None" = None
+    ) -> Path:
         """Write ``model`` to ``path``; the ranges of activations are those seen on ``example_NCHW``.
 
         With ``held_out`` images, layers are kept in float as ``max_accuracy_drop`` says; which, and what each costs,
@@ -52,6 +56,9 @@ class OnnxInt8(QuantisingExporter):
             MissingExtraError: onnx, onnxscript or onnxruntime is not installed.
             DataError: there are no images, or none of them is held out where they choose layers.
         """
+        from eyas.deploy.onnx_writing import strip
+        from eyas.deploy.sensitivity import find_layers_to_keep
+
         self.check()
         require_images(example_NCHW)
         if held_out is not None and self.max_accuracy_drop is not None:
@@ -73,7 +80,7 @@ class OnnxInt8(QuantisingExporter):
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return path
 
-    def write(self, model: nn.Module, ranges_NCHW: Tensor, held_out: HeldOut, path: Path) -> Path:
+    def write(self, model: "nn.Module", ranges_NCHW: "Tensor", held_out: "HeldOut", path: Path) -> Path:
         """Write ``model``, with layers kept in float as ``max_accuracy_drop`` says."""
         return self(model, ranges_NCHW, path, held_out)
 
@@ -93,7 +100,7 @@ class OnnxInt8(QuantisingExporter):
 class _Quantiser:
     """Quantises one network with one set of ranges, again and again; the files lie beside the float one."""
 
-    def __init__(self, settings: OnnxInt8, single: Path, images_NCHW: Tensor) -> None:
+    def __init__(self, settings: OnnxInt8, single: Path, images_NCHW: "Tensor") -> None:
         import onnx
         from onnxruntime.quantization import CalibrationMethod
         from onnxruntime.quantization.calibrate import create_calibrator, save_tensors_data
@@ -124,7 +131,7 @@ class _Quantiser:
 
         return onnx.load(str(self._write(kept)))
 
-    def answering(self, kept: Sequence[str]) -> Callable[[Tensor], Tensor]:
+    def answering(self, kept: Sequence[str]) -> "Callable[[Tensor], Tensor]":
         """The same, opened."""
         return OnnxRuntime().open(self._write(kept)).logits
 
@@ -144,6 +151,8 @@ class _Quantiser:
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
     """Without what ONNX Runtime advises in the root logger and counts on the standard output."""
+    from eyas.deploy.onnx_writing import quiet
+
     with quiet("root"), contextlib.redirect_stdout(io.StringIO()):
         yield
 
@@ -154,7 +163,9 @@ class _Images:
     All of one size, for its histograms take no others.
     """
 
-    def __init__(self, name: str, images_NCHW: Tensor, most: int = 32) -> None:
+    def __init__(self, name: str, images_NCHW: "Tensor", most: int = 32) -> None:
+        import torch
+
         size = max(size for size in range(1, most + 1) if len(images_NCHW) % size == 0)
         self._feeds: Iterator[dict[str, Any]] = ({name: part.numpy()} for part in torch.split(images_NCHW, size))
 

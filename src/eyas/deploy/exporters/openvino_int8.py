@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from eyas.deploy.exporters.base import QuantisingExporter, require_images
-from eyas.deploy.exporters.onnx import Onnx, quiet
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.exporters.openvino import Openvino, converted, save
+from eyas.deploy.onnx_writing import quiet
 
 BATCH = 32
 

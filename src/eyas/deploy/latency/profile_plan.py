@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.deploy.exporters import Exporter
-from eyas.deploy.exporters.onnx import TALKERS, quiet
 from eyas.deploy.latency import eyas_profile
 from eyas.deploy.latency.layer_onnx import layer_onnx
 from eyas.deploy.latency.priced_layers import Ints, LayerShape, network_key, priced_layers
 from eyas.deploy.latency.width_grid import dense_macs, measured_widths
 from eyas.deploy.named_outputs import flattened
+from eyas.deploy.onnx_writing import TALKERS, quiet
 from eyas.errors import ParameterError
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.surgery import prune

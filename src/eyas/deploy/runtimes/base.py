@@ -7,16 +7,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor
 
 from eyas.component import Component
 from eyas.errors import DataError, ExportError, EyasError, MissingExtraError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LOGITS = "logits"
 """Name of the judged output in an exported file."""
@@ -41,15 +42,17 @@ class Session(ABC):
         return [self._run_some(images[start : start + size]) for start in range(0, len(images), size)]
 
     def outputs(
-        self, images_NCHW: Tensor, batch_size: int = 256, *, names: Sequence[str] | None = None
-    ) -> dict[str, Tensor]:
+        self, images_NCHW: "Tensor", batch_size: int = 256, *, names: Sequence[str] | None = None
+    ) -> "dict[str, Tensor]":
         """Outputs by name (all of them without ``names``) for any number of images."""
+        import torch
+
         batches = self.run_all(images_NCHW.numpy(), batch_size)
         columns = dict(zip(self.output_names, zip(*batches, strict=True), strict=True))
         chosen = names or self.output_names
         return {name: joined([torch.as_tensor(array) for array in columns[name]]) for name in chosen}
 
-    def logits(self, images_NCHW: Tensor, batch_size: int = 256) -> Tensor:
+    def logits(self, images_NCHW: "Tensor", batch_size: int = 256) -> "Tensor":
         """The judged output (the first one where none is called ``logits``): ``(N, K)``."""
         name = LOGITS if LOGITS in self.output_names else self.output_names[0]
         return self.outputs(images_NCHW, batch_size, names=[name])[name]
@@ -168,8 +171,10 @@ class Runtime(Component):
         return node
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
+def joined(parts: "Sequence[Tensor]") -> "Tensor":
     """What batches answered as one tensor; numbers that no image has for itself as one each."""
+    import torch
+
     return torch.cat(list(parts)) if parts[0].ndim else torch.stack(list(parts))
 
 

@@ -3,7 +3,7 @@
 MLflow itself is imported when a store is opened, so that importing this package costs nothing.
 """
 
-from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, open_store, tracking_uri
+from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, is_unused, open_store, tracking_uri
 from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.publish import register_version
 from eyas.operations.tracking.run_lineage import add_lineage, runs_by_stage
@@ -38,6 +38,7 @@ __all__ = [
     "fail_run",
     "fail_stage",
     "finish_run",
+    "is_unused",
     "log_progress",
     "log_report",
     "log_result",

@@ -80,7 +80,22 @@ class MlflowStore:
 
 def tracking_uri(checkout: Path, uri: str | None = None) -> str:
     """``uri``, else ``MLFLOW_TRACKING_URI``, else SQLite under the checkout's ``.eyas``."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{checkout.resolve() / '.eyas' / 'mlflow.db'}"
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}{_own_file(checkout)}"
+
+
+def is_unused(checkout: Path, uri: str | None = None) -> bool:
+    """Whether the checkout's own SQLite is meant and was never opened: it holds nothing, as can be told without MLflow.
+
+    Args:
+        checkout: as in :func:`open_store`.
+        uri: see :func:`tracking_uri`.
+    """
+    file = _own_file(checkout)
+    return tracking_uri(checkout, uri) == f"{SQLITE}{file}" and not file.exists()
+
+
+def _own_file(checkout: Path) -> Path:
+    return checkout.resolve() / ".eyas" / "mlflow.db"
 
 
 def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eyas") -> MlflowStore:

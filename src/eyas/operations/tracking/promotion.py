@@ -134,10 +134,16 @@ def requested_version(
     own = alias.name_in(store, name) if alias else CANDIDATE
     candidate = get_alias(store, name, own)
     if candidate is None:
-        other = "" if own == CANDIDATE else " ('candidate' is another budget's)"
-        msg = f"{name} has no version with alias '{own}'{other}: run the pipeline first, or give --version"
-        raise BadInputError(msg)
+        raise no_candidate(name, own)
     return candidate
+
+
+def no_candidate(name: str, alias: str | None = None) -> BadInputError:
+    """What to raise where nobody has the alias of a profile's candidate; without one ``candidate``."""
+    alias = alias or CANDIDATE
+    other = "" if alias == CANDIDATE else " ('candidate' is another budget's)"
+    msg = f"{name} has no version with alias '{alias}'{other}: run the pipeline first, or give --version"
+    return BadInputError(msg)
 
 
 def _further_back(store: MlflowStore, restored: Version, leaving: Version) -> str:

@@ -39,11 +39,11 @@ class Status:
     """What a registered model's aliases point at, and what happened last."""
 
     name: str
-    champion: Version | None
-    previous: Version | None
-    candidate: Version | None
-    runs: tuple[RunSummary, ...]
-    models: tuple[str, ...]
+    champion: Version | None = None
+    previous: Version | None = None
+    candidate: Version | None = None
+    runs: tuple[RunSummary, ...] = ()
+    models: tuple[str, ...] = ()
     """Names of all registered models."""
     others: Mapping[str, Version] = field(default_factory=dict)
     """By further aliases, such as the candidates of other budgets."""

@@ -1,19 +1,21 @@
 """The root of the criteria: what a criterion promises."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.groups import ChannelGroup
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 
 class Criterion(Component):
     """Rates the channels of a group; the highest are kept."""
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``; finite; the model stays as it was.
 
         Args:
@@ -29,7 +31,7 @@ class Criterion(Component):
         """Whether calibration images need labels."""
         return False
 
-    def prepare(self, model: nn.Module, data: Any) -> Any:
+    def prepare(self, model: "nn.Module", data: Any) -> Any:
         """What all groups need of the calibration images, made once per ranking and passed as ``data``: the images."""
         return data.images if isinstance(data, CalibrationSet) else data
 

@@ -1,12 +1,13 @@
 """Scale of the batch-norm that follows."""
 
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import aggregate, group_norm_of
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class BnScale(Criterion):
@@ -20,7 +21,7 @@ class BnScale(Criterion):
 
     kind: Literal["bn_scale"] = "bn_scale"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         if not any(member.role == "scale" for member in group.members):
             return group_norm_of(group, model, order=1)

@@ -1,12 +1,13 @@
 """L2 norm of the weights that read a channel."""
 
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import group_norm_of
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class ConsumerNorm(Criterion):
@@ -20,7 +21,7 @@ class ConsumerNorm(Criterion):
 
     kind: Literal["consumer_norm"] = "consumer_norm"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         read = any(member.role == "in" for member in group.members)
         return group_norm_of(group, model, order=2, role="in" if read else "out")

@@ -1,13 +1,13 @@
 """How far a filter lies from the others of its layer."""
 
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import aggregate
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class GeometricMedian(Criterion):
@@ -22,11 +22,13 @@ class GeometricMedian(Criterion):
 
     kind: Literal["geometric_median"] = "geometric_median"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         return aggregate(group, model, "out", _total_distances)
 
 
-def _total_distances(weight: Tensor) -> Tensor:
+def _total_distances(weight: "Tensor") -> "Tensor":
+    import torch
+
     rows = weight.flatten(1).double()
     return torch.cdist(rows, rows).sum(1)

@@ -1,12 +1,13 @@
 """L2 norm over the whole group: the weights that make a channel and those that read it."""
 
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import group_norm_of
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class GroupNorm(Criterion):
@@ -19,6 +20,6 @@ class GroupNorm(Criterion):
 
     kind: Literal["group_norm"] = "group_norm"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         return group_norm_of(group, model, order=2) + group_norm_of(group, model, order=2, role="in")

@@ -1,14 +1,15 @@
 """What the criteria share that look at calibration images."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
-from torch import nn
 
 from eyas.errors import DataError
-from eyas.pruning.activations import require_images
 from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria.base import Criterion
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 class ImageCriterion(Criterion):
@@ -17,12 +18,14 @@ class ImageCriterion(Criterion):
     images: Annotated[int, Field(ge=1)] = 512
     """At most so many calibration images."""
 
-    def prepare(self, model: nn.Module, data: Any) -> dict[Any, Any]:
+    def prepare(self, model: "nn.Module", data: Any) -> dict[Any, Any]:
         """What all groups need of the images, by parameter; what was made before is returned as it is.
 
         Raises:
             DataError: there are no images, or no labels where these are read.
         """
+        from eyas.pruning.activations import require_images
+
         if isinstance(data, dict):
             return data
         if data is None:
@@ -42,6 +45,6 @@ class ImageCriterion(Criterion):
         msg = f"criterion {self.kind} rates channels on calibration images, and has none: give some, or take l1_norm"
         raise DataError(msg)
 
-    def observe(self, model: nn.Module, data: CalibrationSet) -> dict[Any, Any]:
+    def observe(self, model: "nn.Module", data: CalibrationSet) -> dict[Any, Any]:
         """Look at the images, in one pass or more; the network stays as it was."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it sees in images")

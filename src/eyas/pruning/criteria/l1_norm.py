@@ -1,12 +1,13 @@
 """L1 norm of the filters."""
 
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import group_norm_of
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class L1Norm(Criterion):
@@ -20,6 +21,6 @@ class L1Norm(Criterion):
 
     kind: Literal["l1_norm"] = "l1_norm"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         return group_norm_of(group, model, order=1)

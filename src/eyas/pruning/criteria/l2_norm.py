@@ -1,12 +1,13 @@
 """L2 norm of the filters."""
 
-from typing import Any, Literal
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import group_norm_of
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class L2Norm(Criterion):
@@ -17,6 +18,6 @@ class L2Norm(Criterion):
 
     kind: Literal["l2_norm"] = "l2_norm"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         return group_norm_of(group, model, order=2)

@@ -1,13 +1,13 @@
 """The magnitude of a filter as a share of what would be left of its layer."""
 
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.criteria.norms import aggregate
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Lamp(Criterion):
@@ -22,16 +22,18 @@ class Lamp(Criterion):
 
     kind: Literal["lamp"] = "lamp"
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
         return aggregate(group, model, "out", _squared_norms, normalise=_share_of_those_left)
 
 
-def _squared_norms(weight: Tensor) -> Tensor:
+def _squared_norms(weight: "Tensor") -> "Tensor":
     return weight.flatten(1).double().square().sum(1)
 
 
-def _share_of_those_left(square_U: Tensor) -> Tensor:
+def _share_of_those_left(square_U: "Tensor") -> "Tensor":
     """Each over the sum of those at least as large; zeros stay."""
+    import torch
+
     left_U = torch.where(square_U >= square_U[:, None], square_U, 0).sum(1)
     return torch.where(left_U > 0, square_U / left_U, left_U)

@@ -1,13 +1,13 @@
 """Random importance: the baseline every criterion has to beat."""
 
 import hashlib
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Literal
 
 from eyas.pruning.criteria.base import Criterion
 from eyas.pruning.groups import ChannelGroup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Random(Criterion):
@@ -20,8 +20,10 @@ class Random(Criterion):
     seed: int = 0
     """Another one, another ranking."""
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``."""
+        import torch
+
         digest = hashlib.sha256(f"{self.seed}:{group.name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
         return torch.rand(group.channels, generator=generator, dtype=torch.float64)

@@ -1,17 +1,18 @@
 """The weights that read a channel, times how strongly it is active on calibration images."""
 
 import logging
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor, nn
-
-from eyas.pruning.activations import Activations, LayerActivations, record_activations
 from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.image_criterion import ImageCriterion
 from eyas.pruning.criteria.norms import channels_first, group_norm_of, per_channel, to_mean_one
 from eyas.pruning.groups import ChannelGroup, Member
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.pruning.activations import Activations, LayerActivations
 
 _log = logging.getLogger(__name__)
 
@@ -36,16 +37,18 @@ class WeightActivation(ImageCriterion):
     producers: bool = False
     """Add the norms of the filters that make a channel, each layer normalised to mean 1."""
 
-    def without_images(self) -> Activations:
+    def without_images(self) -> "Activations":
         """Nothing: the weights of all members decide."""
         _log.warning("criterion %s has no calibration images: the weights of all members decide", self.kind)
         return {}
 
-    def observe(self, model: nn.Module, data: CalibrationSet) -> Activations:
+    def observe(self, model: "nn.Module", data: CalibrationSet) -> "Activations":
         """The activations of all layers, in one pass over the images."""
+        from eyas.pruning.activations import record_activations
+
         return record_activations(model, data.images)
 
-    def __call__(self, group: ChannelGroup, model: nn.Module, data: Any = None) -> Tensor:
+    def __call__(self, group: ChannelGroup, model: "nn.Module", data: Any = None) -> "Tensor":
         """Importance of each channel, shape ``(group.channels,)``; ``data`` are images, or what ``prepare`` gave."""
         activations = self.prepare(model, data)
         readers = [member for member in group.members if member.role == "in"]
@@ -55,8 +58,10 @@ class WeightActivation(ImageCriterion):
         importance_C = per_channel(group, map(to_mean_one, ratings) if self.normalise == "layer" else ratings)
         return importance_C + group_norm_of(group, model, order=2) if self.producers else importance_C
 
-    def _energy(self, model: nn.Module, member: Member, layer: LayerActivations | None) -> Tensor:
+    def _energy(self, model: "nn.Module", member: Member, layer: "LayerActivations | None") -> "Tensor":
         """Mean square of what a layer receives from each unit, ``(units,)``; of its weights where no call was seen."""
+        import torch
+
         weight_IO = channels_first(model, member)
         squares_IO = weight_IO.to("cpu", torch.float64).reshape(*weight_IO.shape[:2], -1).square().sum(2)
         if layer is None:

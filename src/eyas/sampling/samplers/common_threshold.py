@@ -1,13 +1,15 @@
 """One error that every group may make alone, the largest that the budget asks for."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyas.sampling.error_table import Curves
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.table import SpreadTableSampler, bisect_to_budget
+
+if TYPE_CHECKING:
+    from eyas.sampling.error_table import Curves
 
 _LEAST = 1e-9  # errors below are none
 
@@ -24,7 +26,7 @@ class SensitivitySampler(SpreadTableSampler):
     kind: Literal["sensitivity"] = "sensitivity"
 
     def allocate(
-        self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+        self, placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions
     ) -> Positions:
         """See the base: the smallest widths whose errors, times their factors, are not above one threshold."""
         errors = np.concatenate([*curves, [_LEAST]])

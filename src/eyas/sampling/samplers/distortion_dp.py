@@ -1,15 +1,17 @@
 """The widths of least summed distortion: error curves of single groups and dynamic programming on the budget."""
 
 import itertools
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyas.sampling.allocation import Allocation
-from eyas.sampling.error_table import Curves
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.table import SpreadTableSampler, bisect_to_budget, marginal_costs
+
+if TYPE_CHECKING:
+    from eyas.sampling.error_table import Curves
 
 _CHOICES = 33  # widths of a group that the programme chooses from
 _UNITS = 1000  # that the dearest choices cost together
@@ -28,18 +30,18 @@ class DistortionDPSampler(SpreadTableSampler):
     kind: Literal["distortion_dp"] = "distortion_dp"
 
     def allocate(
-        self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+        self, placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions
     ) -> Positions:
         """See the base: the optima whose true cost is nearest to the budget."""
         return least_error(placement, curves, factors_nG, floor)
 
 
-def least_error(placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions) -> Positions:
+def least_error(placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions) -> Positions:
     """Positions of least error, the sum of each group's curve times its factor, nearest to the budget, ``(n, G)``."""
     return _solve(placement, curves, factors_nG, floor, additive_costs(placement, curves, floor))
 
 
-def additive_costs(placement: Placement, curves: Curves, floor: Positions) -> Curves:
+def additive_costs(placement: Placement, curves: "Curves", floor: Positions) -> "Curves":
     """What each legal width of a group costs, to be added up over groups, by group ``(P,)``.
 
     A channel's cost depends on the widths of other groups: the mean of those at uniform widths and at the optima of the
@@ -64,7 +66,9 @@ def multipliers(placement: Placement) -> NDArray[np.float64]:
     return np.unique(rows, axis=0)
 
 
-def _weighed_costs(placement: Placement, curves: Curves, floor: Positions, weights_L: NDArray[np.float64]) -> Curves:
+def _weighed_costs(
+    placement: Placement, curves: "Curves", floor: Positions, weights_L: NDArray[np.float64]
+) -> "Curves":
     """:func:`additive_costs` under such weights of the limits."""
     plain_1G = np.ones((1, len(curves)))
     costs = marginal_costs(placement, placement.uniform(placement.uniform_share()), weights_L)
@@ -75,7 +79,7 @@ def _weighed_costs(placement: Placement, curves: Curves, floor: Positions, weigh
 
 
 def _solve(
-    placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions, costs: Curves
+    placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions, costs: "Curves"
 ) -> Positions:
     """The optima under additive costs, of which each row takes the one whose true cost is nearest to the budget."""
     choices = [

@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from eyas.sampling.error_table import Curves
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.distortion_dp import additive_costs, least_error
 from eyas.sampling.samplers.table import TableSampler
 
 if TYPE_CHECKING:
+    from eyas.sampling.error_table import Curves
     from eyas.sampling.search_history import SearchHistory
 
 _LEAST = 1e-4  # coefficient: below it an error counts for nothing
@@ -48,7 +48,7 @@ class SPDYSampler(TableSampler):
     def factors(
         self,
         placement: Placement,
-        curves: Curves,
+        curves: "Curves",
         count: int,
         rng: np.random.Generator,
         history: "SearchHistory | None",
@@ -64,13 +64,13 @@ class SPDYSampler(TableSampler):
         return np.where(ranks_nG < max(anew, 1), drawn_nG, best_G)
 
     def allocate(
-        self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+        self, placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions
     ) -> Positions:
         """See the base: the optima whose true cost is nearest to the budget."""
         return least_error(placement, curves, factors_nG, floor)
 
 
-def coefficients(curves: Curves, costs: Curves, positions_G: Positions) -> NDArray[np.float64]:
+def coefficients(curves: "Curves", costs: "Curves", positions_G: Positions) -> NDArray[np.float64]:
     """Coefficients up to 1 of the errors for which widths are optimal, as far as curves are convex, ``(G,)``.
 
     The slope of the cost over that of the error, each across the steps down and up from the width.

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from eyas.errors import ParameterError
-from eyas.sampling.error_table import Curves, ErrorTable, measure_errors
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.base import Sampler
 from eyas.sampling.samplers.random_widths import BudgetSampler, DistinctRows, scored_widths
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
+    from eyas.sampling.error_table import Curves, ErrorTable
     from eyas.sampling.search_history import SearchHistory
 
 _EMPTY_BLOCKS = 4  # blocks in a row that brought nothing new
@@ -58,8 +58,10 @@ class TableSampler(Sampler):
         images: "Tensor",
         *,
         output: int | str | None = None,
-    ) -> ErrorTable:
+    ) -> "ErrorTable":
         """See the base: as many widths and images as the options say."""
+        from eyas.sampling.error_table import measure_errors
+
         used = images[: self.images]
         return measure_errors(model, space, planner, used, levels=self.levels, refitted=self.refitted, output=output)
 
@@ -71,7 +73,7 @@ class TableSampler(Sampler):
         *,
         seed: int,
         history: "SearchHistory | None" = None,
-        table: ErrorTable | None = None,
+        table: "ErrorTable | None" = None,
     ) -> NDArray[np.int64]:
         """See the base.
 
@@ -107,7 +109,7 @@ class TableSampler(Sampler):
     def factors(
         self,
         placement: Placement,
-        curves: Curves,
+        curves: "Curves",
         count: int,
         rng: np.random.Generator,
         history: "SearchHistory | None",
@@ -116,7 +118,7 @@ class TableSampler(Sampler):
         raise NotImplementedError(f"{type(self).__name__} does not say how it draws factors")
 
     def allocate(
-        self, placement: Placement, curves: Curves, factors_nG: NDArray[np.float64], floor: Positions
+        self, placement: Placement, curves: "Curves", factors_nG: NDArray[np.float64], floor: Positions
     ) -> Positions:
         """Positions of each row of factors, ``(n, G)``, as near to the budget as the allocation gets."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it allocates")
@@ -131,7 +133,7 @@ class SpreadTableSampler(TableSampler):
     def factors(
         self,
         placement: Placement,
-        curves: Curves,
+        curves: "Curves",
         count: int,
         rng: np.random.Generator,
         history: "SearchHistory | None",
@@ -140,7 +142,7 @@ class SpreadTableSampler(TableSampler):
         return np.exp(rng.normal(0, self.spread, (count, len(curves))))
 
 
-def marginal_costs(placement: Placement, positions_G: Positions, weights_L: NDArray[np.float64]) -> Curves:
+def marginal_costs(placement: Placement, positions_G: Positions, weights_L: NDArray[np.float64]) -> "Curves":
     """What each legal width of a group costs, all others at the positions, by group ``(P,)``.
 
     The weighed sum over the budget's limits, each as a share of its target.

@@ -2,28 +2,29 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor
 
 from eyas.component import Component
 from eyas.data.tasks import IGNORED
-from eyas.pruning.output_paths import primary_output
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Outputs:
     """What one candidate says to N images, and what that can be held against."""
 
-    logits: Tensor
+    logits: "Tensor"
     """``(N, K)`` for K classes; ``(N, K, ...)`` for a network that answers per pixel."""
-    labels: Tensor | None = None
+    labels: "Tensor | None" = None
     """``(N,)``, per pixel ``(N, ...)``, where :data:`eyas.data.tasks.IGNORED` is no class; given where
     :attr:`Scorer.needs_labels`."""
-    dense: Tensor | None = None
+    dense: "Tensor | None" = None
     """The dense network's logits; given where :attr:`Scorer.needs_dense`."""
-    features: Tensor | None = None
+    features: "Tensor | None" = None
     """Inputs of the layer that makes the logits, ``(N, F)``; given where :attr:`Scorer.needs_features`."""
 
 
@@ -44,11 +45,11 @@ class Scorer(Component):
     """It says itself what is judged (:meth:`answer`) and what labels mean, as for detectors: these may then be any
     integers ``(N, ...)``, accuracy and cross-entropy are not known, and rungs cannot train."""
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Score of each image, shape ``(N,)``."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it scores")
 
-    def answer(self, output: Any, choice: int | str | None = None) -> Tensor:
+    def answer(self, output: Any, choice: int | str | None = None) -> "Tensor":
         """What becomes :attr:`Outputs.logits` (of the dense network :attr:`Outputs.dense`), images first.
 
         Args:
@@ -58,6 +59,8 @@ class Scorer(Component):
         Raises:
             DataError: the network has no such output.
         """
+        from eyas.pruning.output_paths import primary_output
+
         return primary_output(output, choice)
 
     def reference(self, outputs: Outputs) -> Sequence[float]:
@@ -65,12 +68,12 @@ class Scorer(Component):
         raise NotImplementedError(f"{type(self).__name__} does not spell out its formula")
 
 
-def per_image(values: Tensor) -> Tensor:
+def per_image(values: "Tensor") -> "Tensor":
     """Mean over whatever follows the image axis (pixels, for a network that answers per pixel)."""
     return values if values.ndim == 1 else values.flatten(1).mean(1)
 
 
-def per_labelled_image(values: Tensor, labels: Tensor) -> Tensor:
+def per_labelled_image(values: "Tensor", labels: "Tensor") -> "Tensor":
     """:func:`per_image` over the pixels that have a label; ``values`` are finite."""
     if labels.ndim == 1:
         return values

@@ -1,13 +1,13 @@
 """Cross-entropy with the labels: the default."""
 
 import math
-from typing import ClassVar, Literal
-
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.data.tasks import IGNORED
 from eyas.scoring.scorers.base import Outputs, Scorer, per_labelled_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class CrossEntropy(Scorer):
@@ -21,8 +21,10 @@ class CrossEntropy(Scorer):
     label: ClassVar[str] = "negative cross-entropy"
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Log-likelihood of each image's label, per pixel the mean over labelled ones, ``(N,)``; 0 is perfect."""
+        from torch.nn import functional
+
         assert outputs.labels is not None
         losses = functional.cross_entropy(
             outputs.logits.float(), outputs.labels, reduction="none", ignore_index=IGNORED

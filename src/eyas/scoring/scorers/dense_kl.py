@@ -1,12 +1,12 @@
 """Kullback-Leibler divergence from the dense network's answer: needs no labels."""
 
 import math
-from typing import ClassVar, Literal
-
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.scoring.scorers.base import Outputs, Scorer, per_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DenseKL(Scorer):
@@ -16,8 +16,10 @@ class DenseKL(Scorer):
     label: ClassVar[str] = "negative KL to dense outputs"
     needs_dense: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Minus the divergence for each image, ``(N,)``; 0 is perfect."""
+        from torch.nn import functional
+
         assert outputs.dense is not None
         log_p, log_dense = (
             functional.log_softmax(outputs.logits.float(), 1),

@@ -1,10 +1,11 @@
 """Squared distance to the dense network's logits: needs no labels."""
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.scoring.scorers.base import Outputs, Scorer, per_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DenseMSE(Scorer):
@@ -14,7 +15,7 @@ class DenseMSE(Scorer):
     label: ClassVar[str] = "negative distance to dense logits"
     needs_dense: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Minus the squared distance for each image, ``(N,)``; 0 is perfect."""
         assert outputs.dense is not None
         return -per_image((outputs.logits.float() - outputs.dense.float()).square().sum(1))

@@ -4,15 +4,16 @@ Pruning moves the features, and the last layer that was trained on the old ones 
 in its first steps. What it cannot mend so soon is what the features lost, so they are judged alone.
 """
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
-from torch import Tensor
 
 from eyas.errors import DataError
-from eyas.scoring.ridge import left_out_residuals
 from eyas.scoring.scorers.base import Outputs, Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class DenseProbe(Scorer):
@@ -30,12 +31,14 @@ class DenseProbe(Scorer):
     needs_dense: ClassVar[bool] = True
     needs_features: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Agreement on each image, ``(N,)``, between 0 and 1.
 
         Raises:
             DataError: the network answers per pixel or per token: there is no last linear layer to refit.
         """
+        from eyas.scoring.ridge import left_out_residuals
+
         assert outputs.dense is not None
         assert outputs.features is not None
         if outputs.logits.ndim != 2 or outputs.features.ndim != 2:

@@ -1,11 +1,12 @@
 """Intersection over union, for networks that answer per pixel."""
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.data.tasks import class_overlap
 from eyas.scoring.scorers.base import Outputs, Scorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class MeanIoU(Scorer):
@@ -21,7 +22,7 @@ class MeanIoU(Scorer):
     is_share: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Mean IoU of each image over its labelled pixels, ``(N,)``."""
         assert outputs.labels is not None
         classes, images = outputs.logits.shape[1], len(outputs.labels)

@@ -1,10 +1,11 @@
 """Top-1 accuracy, as published."""
 
-from typing import ClassVar, Literal
-
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from eyas.scoring.scorers.base import Outputs, Scorer, per_labelled_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Top1(Scorer):
@@ -15,7 +16,7 @@ class Top1(Scorer):
     is_share: ClassVar[bool] = True
     needs_labels: ClassVar[bool] = True
 
-    def __call__(self, outputs: Outputs) -> Tensor:
+    def __call__(self, outputs: Outputs) -> "Tensor":
         """Right or wrong for each image, per pixel the share of labelled ones, ``(N,)``."""
         assert outputs.labels is not None
         return per_labelled_image((outputs.logits.argmax(1) == outputs.labels).float(), outputs.labels)

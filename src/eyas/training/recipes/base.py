@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import torch
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
-from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.errors import ParameterError
-from eyas.training.gradient_clipping import clip_adaptively
 from eyas.training.layer_freezing import LayerFreezing
-from eyas.training.optimiser_step import Networks, Objective, OptimiserStep, RecipesLoss, Step, WeightedLabels
-from eyas.training.optimizers import SHARED, make_optimizer, optimizer_defaults, try_optimizer
 from eyas.training.references import is_reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from eyas.training.optimiser_step import Networks, Objective, Step, WeightedLabels
 
 
 class Recipe(Component):
@@ -63,9 +64,11 @@ class Recipe(Component):
         if not isinstance(name, str):
             return content
         name = name if is_reference(name) else name.lower()
-        other = name != cls.model_fields["optimizer"].default
-        defaults = optimizer_defaults(name).items() if other else ()
-        left_out = {field: value for field, value in defaults if field in cls.model_fields}
+        if name == cls.model_fields["optimizer"].default:
+            return {**content, "optimizer": name}
+        from eyas.training.optimizers import optimizer_defaults
+
+        left_out = {field: value for field, value in optimizer_defaults(name).items() if field in cls.model_fields}
         return {**left_out, **content, "optimizer": name}
 
     @model_validator(mode="after")
@@ -74,6 +77,8 @@ class Recipe(Component):
             msg = "optimizer_arguments are of an optimizer: name it, as in optimizer: adamw"
             raise ValueError(msg)
         if self.has_other_optimizer or self.optimizer_arguments:
+            from eyas.training.optimizers import try_optimizer
+
             try_optimizer(str(self.optimizer), self.make_optimiser)
         return self
 
@@ -89,22 +94,24 @@ class Recipe(Component):
         """Whether an optimiser is asked for that is not the recipe's own."""
         return bool(self.optimizer != type(self).model_fields["optimizer"].default)
 
-    def make_optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+    def make_optimiser(self, model: "nn.Module") -> "torch.optim.Optimizer":
         """The optimiser that training uses: the recipe's own, or the one that is asked for instead."""
         return self.named_optimiser(model) if self.has_other_optimizer else self.optimiser(model)
 
-    def named_optimiser(self, model: nn.Module, **arguments: Any) -> torch.optim.Optimizer:
+    def named_optimiser(self, model: "nn.Module", **arguments: Any) -> "torch.optim.Optimizer":
         """:attr:`optimizer`, with what the recipe says of learning rate, momentum and weight decay.
 
         Args:
             model: all its parameters learn.
             arguments: of the optimiser, where :attr:`optimizer_arguments` say nothing else.
         """
+        from eyas.training.optimizers import SHARED, make_optimizer
+
         arguments |= self.optimizer_arguments
         shared = {field: getattr(self, field) for field in SHARED if field in type(self).model_fields}
         return make_optimizer(str(self.optimizer), self.parameter_groups(model), shared, arguments)
 
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+    def parameter_groups(self, model: "nn.Module") -> list[dict[str, Any]]:
         """All parameters that learn, as groups that a named optimiser takes."""
         return [{"params": [parameter for parameter in model.parameters() if parameter.requires_grad]}]
 
@@ -130,14 +137,18 @@ class Recipe(Component):
         msg = f"recipe {self.kind} learns from labels, and there are none"
         raise ParameterError(msg)
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+    def optimiser(self, model: "nn.Module") -> "torch.optim.Optimizer":
         """The recipe's own, over all parameters of ``model``."""
         if self.optimizer is None:
             raise NotImplementedError(f"{type(self).__name__} does not say how it steps")
         return self.named_optimiser(model)
 
-    def clip(self, model: nn.Module) -> None:
+    def clip(self, model: "nn.Module") -> None:
         """Scale down gradients that are too large, in place."""
+        from torch import nn
+
+        from eyas.training.gradient_clipping import clip_adaptively
+
         if self.adaptive_clip is not None:
             clip_adaptively(model, self.adaptive_clip)
         if self.clip_norm is not None:
@@ -147,19 +158,19 @@ class Recipe(Component):
         """Learning rate after ``epoch`` (a fraction counts steps) of ``epochs`` passes."""
         raise NotImplementedError(f"{type(self).__name__} has no schedule")
 
-    def augment_stored(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def augment_stored(self, images_NCHW: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Changed images as they are stored, before they are normalised; of the same shape and type."""
         del generator
         return images_NCHW
 
-    def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images_NCHW: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Changed images of the same shape; all randomness from ``generator`` (on the CPU)."""
         del generator
         return images_NCHW
 
     def augment_with_masks(
-        self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images_NCHW: "Tensor", masks_NHW: "Tensor", generator: "torch.Generator"
+    ) -> "tuple[Tensor, Tensor]":
         """:meth:`augment`, and class numbers per pixel moved as their images are.
 
         Raises:
@@ -170,20 +181,26 @@ class Recipe(Component):
             raise ParameterError(msg)
         return images_NCHW, masks_NHW
 
-    def mix(self, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, WeightedLabels]:
+    def mix(
+        self, images_NCHW: "Tensor", labels_N: "Tensor", generator: "torch.Generator"
+    ) -> "tuple[Tensor, WeightedLabels]":
         """Images of a batch mixed with each other, and the labels of each by weight; here as they are."""
         del generator
         return images_NCHW, ((labels_N, 1.0),)
 
-    def objective(self, networks: Networks) -> Objective:
+    def objective(self, networks: "Networks") -> "Objective":
         """What a step minimises: :meth:`loss` of both networks' logits. Called once, before the first step."""
+        from eyas.training.optimiser_step import RecipesLoss
+
         return RecipesLoss(self, networks)
 
-    def make_step(self, networks: Networks, optimiser: torch.optim.Optimizer) -> Step:
+    def make_step(self, networks: "Networks", optimiser: "torch.optim.Optimizer") -> "Step":
         """What takes a step on a batch; called once, before the first."""
+        from eyas.training.optimiser_step import OptimiserStep
+
         return OptimiserStep(self, self.objective(networks), networks.model, optimiser)
 
-    def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
+    def loss(self, logits_NK: "Tensor", labels_N: "Tensor", teacher_NK: "Tensor | None") -> "Tensor":
         """What is minimised: a scalar, the mean over N images."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it minimises")
 

@@ -1,19 +1,21 @@
 """What recipes share: steps with momentum at a rate that warms up and falls by the cosine, and changed images."""
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import torch
 from pydantic import AfterValidator, Field
-from torch import Tensor, nn
 
 from eyas.component import nearest
 from eyas.errors import ParameterError
-from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
 from eyas.training.length import BATCH_SIZES
 from eyas.training.rand_augment import RandAugment
 from eyas.training.recipes.base import Recipe
 from eyas.training.references import import_reference, is_reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 
 _LARGE = 96  # from this edge on, objects vary in size enough for random crops
 _TINY = 16  # below this edge, a mirror image is hardly ever the same thing
@@ -77,13 +79,13 @@ class ScheduledRecipe(Recipe):
         share = min(1.0, batch_size / BATCH_SIZES[0])
         return self.model_copy(update={"learning_rate": share**2 * self.learning_rate})
 
-    def optimiser(self, model: nn.Module) -> torch.optim.Optimizer:
+    def optimiser(self, model: "nn.Module") -> "torch.optim.Optimizer":
         """SGD with Nesterov momentum."""
         if self.optimizer == "sgd":
             return self.named_optimiser(model, nesterov=self.momentum > 0)
         return self.named_optimiser(model)
 
-    def parameter_groups(self, model: nn.Module) -> list[dict[str, Any]]:
+    def parameter_groups(self, model: "nn.Module") -> list[dict[str, Any]]:
         """All parameters; those with one dimension (biases, batch-norm) decay only if told to."""
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         decays = [p for p in parameters if self.decay == "all" or p.ndim > 1]
@@ -98,19 +100,19 @@ class ScheduledRecipe(Recipe):
         share = (epoch - warmup) / (epochs - warmup)
         return self.learning_rate * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
-    def augment_stored(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def augment_stored(self, images_NCHW: "Tensor", generator: "torch.Generator") -> "Tensor":
         """As ``rand_augment`` says."""
         return images_NCHW if self.rand_augment is None else self.rand_augment(images_NCHW, generator)
 
-    def augment(self, images_NCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(self, images_NCHW: "Tensor", generator: "torch.Generator") -> "Tensor":
         """Shifted, mirrored or cropped images, as ``augmentation`` says."""
         if is_reference(self.augmentation):
             return import_reference(self.augmentation)(images_NCHW, generator)  # type: ignore[no-any-return]
         return self._changed(images_NCHW, self._augmentation(images_NCHW), generator)
 
     def augment_with_masks(
-        self, images_NCHW: Tensor, masks_NHW: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+        self, images_NCHW: "Tensor", masks_NHW: "Tensor", generator: "torch.Generator"
+    ) -> "tuple[Tensor, Tensor]":
         """The same, and masks moved by the same draws; crops of them are scaled by nearest neighbour."""
         if self.rand_augment is not None:
             raise ParameterError("`rand_augment` moves images and not their masks: leave it out")
@@ -122,7 +124,11 @@ class ScheduledRecipe(Recipe):
         moved_N1HW = self._changed(masks_NHW[:, None].float(), how, generator, mode="nearest")
         return images_NCHW, moved_N1HW[:, 0].to(masks_NHW.dtype)
 
-    def _changed(self, images_NCHW: Tensor, how: str, generator: torch.Generator, mode: str = "bilinear") -> Tensor:
+    def _changed(
+        self, images_NCHW: "Tensor", how: str, generator: "torch.Generator", mode: str = "bilinear"
+    ) -> "Tensor":
+        from eyas.training.augmentation import resized_crop_and_flip, shift_and_flip
+
         if how == "none":
             return images_NCHW
         if how == "resized_crop_flip":
@@ -130,7 +136,7 @@ class ScheduledRecipe(Recipe):
         pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
         return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
 
-    def _augmentation(self, images_NCHW: Tensor) -> str:
+    def _augmentation(self, images_NCHW: "Tensor") -> str:
         """``augmentation``, with ``auto`` decided by the images."""
         if self.augmentation != "auto":
             return self.augmentation

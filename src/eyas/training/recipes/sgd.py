@@ -1,19 +1,20 @@
 """Stochastic gradient descent with Nesterov momentum, a warmed-up cosine schedule, and distillation."""
 
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-import torch
 from pydantic import ConfigDict, Field, model_validator
-from torch import Tensor
-from torch.nn import functional
 
 from eyas.component import Options
 from eyas.errors import ParameterError
-from eyas.training.guidance import Guidance, GuidedLoss
-from eyas.training.mixing import cutmix, mixup
-from eyas.training.optimiser_step import Networks, Objective, WeightedLabels
+from eyas.training.guidance import Guidance
 from eyas.training.recipes.scheduled import ScheduledRecipe
 from eyas.training.references import Reference, import_reference
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from eyas.training.optimiser_step import Networks, Objective, WeightedLabels
 
 _USUAL_ALPHA = 0.9
 
@@ -37,8 +38,10 @@ class Distillation(Options):
         """``alpha``, where there are labels."""
         return _USUAL_ALPHA if self.alpha is None else self.alpha
 
-    def __call__(self, student_NK: Tensor, teacher_NK: Tensor) -> Tensor:
+    def __call__(self, student_NK: "Tensor", teacher_NK: "Tensor") -> "Tensor":
         """``T^2 KL(teacher || student)``, mean over N images; its gradient is ``T (p_s - p_t) / N``."""
+        from torch.nn import functional
+
         divergence = functional.kl_div(
             functional.log_softmax(student_NK / self.temperature, dim=1),
             functional.log_softmax(teacher_NK / self.temperature, dim=1),
@@ -102,8 +105,14 @@ class SGD(ScheduledRecipe):
             raise ParameterError("a loss of your own reads labels, and there are none: leave it out")
         return self.model_copy(update={"distillation": self.distillation.model_copy(update={"alpha": 1.0})})
 
-    def mix(self, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> tuple[Tensor, WeightedLabels]:
+    def mix(
+        self, images_NCHW: "Tensor", labels_N: "Tensor", generator: "torch.Generator"
+    ) -> "tuple[Tensor, WeightedLabels]":
         """As ``mixup`` and ``cutmix`` say."""
+        import torch
+
+        from eyas.training.mixing import cutmix, mixup
+
         if self.mixup is None and self.cutmix is None:
             return images_NCHW, ((labels_N, 1.0),)
         both = self.mixup is not None and self.cutmix is not None
@@ -113,13 +122,15 @@ class SGD(ScheduledRecipe):
         assert self.cutmix is not None
         return cutmix(images_NCHW, labels_N, self.cutmix, generator)
 
-    def objective(self, networks: Networks) -> Objective:
+    def objective(self, networks: "Networks") -> "Objective":
         """The loss of the answers, and of the features where ``guidance`` asks for them."""
+        from eyas.training.guided_loss import GuidedLoss
+
         if self.guidance is None or networks.teacher is None:
             return super().objective(networks)
         return GuidedLoss(self, networks, self.guidance)
 
-    def loss(self, logits_NK: Tensor, labels_N: Tensor, teacher_NK: Tensor | None) -> Tensor:
+    def loss(self, logits_NK: "Tensor", labels_N: "Tensor", teacher_NK: "Tensor | None") -> "Tensor":
         """Cross-entropy, mixed with distillation where a teacher's logits are given."""
         if teacher_NK is None or self.distillation is None:
             return self._label_loss(logits_NK, labels_N)
@@ -129,7 +140,9 @@ class SGD(ScheduledRecipe):
             loss = loss + (1 - alpha) * self._label_loss(logits_NK, labels_N)
         return loss
 
-    def _label_loss(self, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
+    def _label_loss(self, logits_NK: "Tensor", labels_N: "Tensor") -> "Tensor":
+        from torch.nn import functional
+
         if self.loss_function is None:
             return functional.cross_entropy(logits_NK, labels_N, label_smoothing=self.label_smoothing)
         return import_reference(self.loss_function)(logits_NK, labels_N)  # type: ignore[no-any-return]
