@@ -139,7 +139,8 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         (
             {"score": {"reward": {"params": 1}, "scorer": "cross_entropy"}},
             "score.reward",
-            r"multiplies shares of 1, which score\.scorer cross_entropy does not give: choose one of dense_probe",
+            r"those of score\.scorer cross_entropy are none: set score\.scorer to one of dense_probe, .*top1, or leave "
+            r"score\.reward out",
         ),
         (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
