@@ -8,8 +8,8 @@ import torch
 from pydantic import BeforeValidator, SerializeAsAny
 from torch import Tensor, nn
 
-from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
-from eyas.calibration.batchnorm import evaluation_mode
+from eyas.adaptation.source_statistics import check_statistics, put_statistics
+from eyas.calibration.batchnorm import evaluation_mode, named_batch_norms
 from eyas.component import Component
 from eyas.errors import DataError, ParameterError, one_line
 
