@@ -15,7 +15,7 @@ from eyas.data import open_dataset
 from eyas.errors import BadInputError, CheckpointError, DataError
 from flows import watch_commands
 from tasks import watch
-from tasks.watch import Watcher, look_on, look_once, open_watcher, raise_alarm
+from tasks.watch import Watcher, even_windows, look_on, look_once, open_watcher, raise_alarm
 from tests.tasks.registering import Setting, enter
 
 HOW = {"window": 64, "false_alarm_rate": 0.001}
@@ -48,7 +48,7 @@ def test_clean_images_are_quiet_and_darker_ones_are_told_once(
 ) -> None:
     write_images(tmp_path / "field", np.concatenate([digits[:64], darker(digits)]))
     (tmp_path / "field/0003.png").write_bytes(b"\x89PNG")
-    windows = list(look_once(watcher, tmp_path / "field", 64))
+    windows = list(look_once(watcher, even_windows(tmp_path / "field", 64)))
     assert [window.report.drift for window in windows] == [False, True, True]
     assert windows[0].line().startswith("window 1 (0000.png to 0063.png): no drift in 63 images")
     assert "darker images" in windows[1].line()
@@ -139,10 +139,10 @@ def test_what_cannot_be_watched_is_refused(
 ) -> None:
     write_images(tmp_path / "few", digits[:5])
     with pytest.raises(DataError, match=r"5 of 5 images can be read: a window needs at least 8"):
-        list(look_once(watcher, tmp_path / "few", 64))
+        even_windows(tmp_path / "few", 64)
     (tmp_path / "none").mkdir()
     with pytest.raises(BadInputError, match="holds no image"):
-        list(look_once(watcher, tmp_path / "none", 64))
+        even_windows(tmp_path / "none", 64)
     reference = DriftReference(
         **{**watcher.reference.__dict__, "image_shape": (3, 32, 32)},
     ).save(tmp_path / "colour.safetensors")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, port, require_there
+from eyas.cli.options import AsJson, port, require_files, require_there
 from eyas.cli.project import find_project
 from eyas.errors import DataError, ParameterError
 
@@ -60,7 +60,8 @@ def collect(
       EYAS_SITES_SECRET=... eyas sites collect https://coordinator:8910 candidates/* --site north \\
           --images photos --bundle bundle
     """
-    require_there(images, bundle, *networks)
+    require_files(images)
+    require_there(bundle, *networks)
     place = _exchange(exchange, site)
     from eyas.adaptation.sites import collection, coordinator, network_digest, site_images
 
@@ -108,7 +109,8 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
     Examples:
       eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
     """
-    require_there(images, bundle, *networks)
+    require_files(images)
+    require_there(bundle, *networks)
     place = _exchange(exchange, site)
     from eyas.adaptation.sites import coordinator, network_digest, site_images, site_losses
 
