@@ -52,6 +52,7 @@ def load_as_named(
 
     Raises:
         CheckpointError: it has another architecture than the profile.
+        DataError: it answers with several outputs.
     """
     record = read_record(folder)
     dense = dense_architecture(record.architecture, record.arguments)
@@ -63,7 +64,14 @@ def load_as_named(
             f"{dict(named.arguments)}: give the profile that made it ({made_by})"
         )
         raise CheckpointError(msg)
-    return load_network(folder, allowed=(record.architecture,))
+    network = load_network(folder, allowed=(record.architecture,))
+    if network.output is not None:
+        msg = (
+            f"{title} answers with several outputs, of which baseline.output {network.output!r} is judged: drift and "
+            "adaptation know networks that answer with their logits alone"
+        )
+        raise DataError(msg)
+    return network
 
 
 def _made_by(version: Version) -> str:
