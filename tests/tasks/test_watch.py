@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tasks import watch
 from tasks.watch import Watcher, even_windows, look_on, look_once, open_watcher, raise_alarm
 from tests.tasks.registering import Setting, enter
 
+ROOT = Path(__file__).parents[2]
 HOW = {"window": 64, "false_alarm_rate": 0.001}
 
 
@@ -160,6 +162,27 @@ def test_what_cannot_be_watched_is_refused(
         open_watcher(other, "run", None, **HOW),
     ):
         pass
+
+
+def test_the_reference_of_the_manual_is_one_to_watch_by(
+    setting: Setting, root: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The block of docs/adaptation.md runs as it is printed, where a run left its artifacts."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
+    (tmp_path / "artifacts").symlink_to(root / "artifacts")
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    assert "drift in 128 images: darker images" in capsys.readouterr().out
+    write_images(tmp_path / "field", digits[:64])
+    with open_watcher(setting(), "run", tmp_path / "camera.safetensors", **HOW) as opened:
+        (window,) = look_once(opened, even_windows(tmp_path / "field", 64))
+    assert not window.report.drift
+    assert watch_commands._in_words([window.files]).startswith(
+        "all 64 images as one window, which is judged as a whole"
+    )
+    assert watch_commands._in_words([window.files, window.files[1:]]) == (
+        "127 images in 2 windows of 63 or 64, each judged as a whole (--window N: of N or more)"
+    )
 
 
 def test_a_file_that_is_taken_away_meanwhile_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
