@@ -22,8 +22,9 @@ from benchmarks.common import publish, table
 from eyas.adaptation.sites.collection import collect
 from eyas.adaptation.sites.merging import merge
 from eyas.adaptation.sites.site_losses import judge, rank
-from eyas.adaptation.sites.site_statistics import SiteStatistics, tracked_layers
+from eyas.adaptation.sites.site_statistics import SiteStatistics
 from eyas.calibration import Calibrator
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.data import open_dataset
 from eyas.networks.saved_network import load_network
 
@@ -47,7 +48,7 @@ def merged_at(net: nn.Module, images: Tensor, parts: Parts, *, exact: bool = Fal
     if not exact:
         return merge([collect(net, images[part], f"site{n}") for n, part in enumerate(parts)])
     merged = None
-    for _ in tracked_layers(net):
+    for _ in named_batch_norms(net):
         told = [collect(net, images[part], f"site{n}", exact=True, merged=merged) for n, part in enumerate(parts)]
         merged = merge(told, merged)
     assert merged
@@ -71,7 +72,7 @@ def loss_of(net: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 def distance(merged: SiteStatistics, net: nn.Module) -> Iterator[float]:
     """By layer, the largest distance of a mean from the one of all images, in standard deviations."""
-    for name, layer in tracked_layers(net).items():
+    for name, layer in named_batch_norms(net).items():
         off = merged.layers[name].mean - layer.running_mean.double()
         yield float((off.abs() / layer.running_var.double().sqrt()).max())
 

@@ -13,7 +13,7 @@ from flows.flow_decorator import eyas_flow
 from flows.orphaned_flow_runs import end_orphaned_flow_run
 from flows.retrain import hold
 from flows.schedule_guard import SKIPPED, lateness, scheduled_run
-from tasks.adapt import adapt_version
+from tasks.adapt import adapt_version, open_made_in
 from tasks.adaptation_case import AdaptDecision
 from tasks.notify import tell
 from tasks.workspace import open_workspace
@@ -36,7 +36,8 @@ def adapt(
     One at a time, and none beside a run of the profile: both hold the workspace.
 
     Args:
-        params_file: of the profile, relative to the checkout or absolute.
+        params_file: of the profile, relative to the checkout or absolute; the version's own profile takes its place
+            unless overrides or a name say which is meant.
         overrides: ``section.field=value`` each.
         name: of the workspace.
         images: where they are; without it ``adapt.images``.
@@ -52,8 +53,9 @@ def adapt(
         RefusedError: the rule or a gate said no; nothing was registered.
         BusyError: a run or another adaptation of the profile holds it, and ``adapt.schedule.overlap`` is ``refuse``.
     """
-    workspace = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
-    params, run = workspace.params, scheduled_run()
+    named = open_workspace(ROOT, Path(ROOT, params_file), overrides, name=name)
+    workspace = open_made_in(named, version, overrides, name)
+    params, run = named.params, scheduled_run()
     schedule, notify = params.adapt.schedule, params.notify
     with ExitStack() as stack:
         newer = hold(stack, workspace, run, wait=schedule.overlap == "queue")

@@ -4,7 +4,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -259,13 +259,20 @@ def ui(mlflow_port: int, prefect_port: int) -> int:
     return serve_pages(ROOT, mlflow_port, prefect_port)
 
 
-def checked_or_told(command: str, params: Path | None, overrides: Sequence[str], name: str | None) -> "Workspace":
-    """What nobody watches, such as a call or CI, tells of its wrong parameters or no Prefect before it ends."""
+def checked_or_told(
+    command: str,
+    params: Path | None,
+    overrides: Sequence[str],
+    name: str | None,
+    look: "Callable[[Workspace], Workspace] | None" = None,
+) -> "Workspace":
+    """What nobody watches tells of its wrong parameters, or of what ``look`` finds, while Prefect's server comes up."""
     from eyas.errors import EyasError
 
     try:
         workspace = checked(params, overrides, name)
         attend = begin_prefect()
+        workspace = look(workspace) if look else workspace
         attend(workspace)
     except EyasError as error:
         from flows.notify_hooks import tell_error

@@ -30,13 +30,17 @@ def watch(
     as_json: bool,
 ) -> int:
     """One line per window of images, an alarm where drift begins; with ``once`` 3 where a window drifted, else 0."""
-    workspace = checked(params, overrides, name)
-    from tasks.watch import look_on, look_once, open_watcher, raise_alarm
+    named = checked(params, overrides, name)
+    from tasks.watch import even_windows, look_on, look_once, open_made_in, open_watcher, raise_alarm
 
+    there = even_windows(folder, window) if once else []
+    workspace = open_made_in(named, version, overrides, name)
     how = {"window": window, "false_alarm_rate": false_alarm_rate}
     with open_watcher(workspace, version, reference, **how) as watcher:
-        print(f"{watcher.name} watches {folder}", file=sys.stderr, flush=True)
-        windows = look_once(watcher, folder, window) if once else look_on(watcher, folder, window, seconds)
+        of = "" if workspace is named else f", in the profile that made it ({workspace.title}),"
+        what = _in_words(there) if once else f"{window} images at a time, as they come"
+        print(f"{watcher.name}{of} watches {folder}: {what}", file=sys.stderr, flush=True)
+        windows = look_once(watcher, there) if once else look_on(watcher, folder, window, seconds)
         before: DriftReport | None = None
         drifted = False
         for seen in windows:
@@ -44,6 +48,15 @@ def watch(
             raise_alarm(workspace, seen, before)
             before, drifted = seen.report, drifted or seen.report.drift
     return RefusedError.exit_status if drifted else 0
+
+
+def _in_words(windows: Sequence[Sequence[Path]]) -> str:
+    sizes = sorted({len(files) for files in windows})
+    each = " or ".join(map(str, sizes))
+    if len(windows) == 1:
+        return f"all {each} images as one window, which is judged as a whole (--window N: in windows of N or more)"
+    images = sum(map(len, windows))
+    return f"{images} images in {len(windows)} windows of {each}, each judged as a whole (--window N: of N or more)"
 
 
 def _show(seen: "WatchedWindow", out: Path | None, *, as_json: bool) -> None:

@@ -2,7 +2,8 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,20 +11,22 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.cli.run_view import step
-from eyas.errors import EyasError, ParameterError, RefusedError
+from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
 from eyas.operations.tracking.adaptation_run import AdaptationRecord, adaptation_run, parent_of
 from eyas.operations.tracking.alias_move import MAX_REASON, ROLLED_BACK
 from eyas.operations.tracking.model_registry import CHAMPION, PREVIOUS
 from eyas.storage import redact
-from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case
+from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case, require_fetched
 from tasks.adapted_network import compared, make_adapted, propose
 from tasks.adapted_version import adaptation_key, made_before
+from tasks.field_look import look_at_field
 from tasks.next_command import completed_commands
 from tasks.promote import roll_back
 from tasks.registered_network import RegisteredNetwork, open_registered
 from tasks.stage import configure_torch, name_fields
 from tasks.tracking_store import candidate_alias, open_store
+from tasks.version_profile import in_profile_of
 from tasks.workspace import Workspace
 
 FIELDS = {
@@ -41,6 +44,7 @@ FIELDS = {
     "window": "the images of the score split (adapt.source_images)",
 }
 """What the arguments of the library's functions are to whoever adapts."""
+NO_IMAGES = "no images are named: give a folder or an address, or set adapt.images"
 
 
 @task(task_run_name="adapt", cache_policy=NO_CACHE, persist_result=False)
@@ -92,27 +96,28 @@ def adapt(
     params, store = workspace.params, open_store(workspace)
     address = images or params.adapt.images
     if address is None:
-        msg = "no images are named: give a folder or an address, or set adapt.images"
-        raise ParameterError(msg)
+        raise ParameterError(NO_IMAGES)
     configure_torch(params.runtime)
     alias_transaction.recover(store, params.register_.model)
-    version = _asked(store, params.register_.model, number)
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            standing = open_registered(store, version, params, Path(scratch))
-            with step("images") as shown:
-                case = open_case(workspace, store, standing, address, scratch=Path(scratch), labelled=labelled)
-                shown.note = f"{len(case.field):,} images of the field"
-            tags = {"eyas.profile": workspace.name, "eyas.adapt.reason": reason}
-            settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
-            with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
-                run.log_json("images", list(case.field.sha256))
-                return _decide(case, standing, run, force=force)
-    except EyasError as error:
-        raise type(error)(name_fields(str(error), FIELDS)) from error
+    version = asked_version(store, params.register_.model, number)
+    with _in_fields(), tempfile.TemporaryDirectory() as scratch:
+        standing = open_registered(store, version, params, Path(scratch))
+        with step("images") as shown:
+            case = open_case(workspace, store, standing, address, scratch=Path(scratch), labelled=labelled)
+            shown.note = f"{len(case.field):,} images of the field"
+        tags = {"eyas.profile": workspace.name, "eyas.adapt.reason": reason}
+        settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
+        with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
+            run.log_json("images", list(case.field.sha256))
+            return _decide(case, standing, run, force=force)
 
 
-def _asked(store: MlflowStore, name: str, number: str | None) -> Version:
+def asked_version(store: MlflowStore, name: str, number: str | None) -> Version:
+    """The version to adapt: of that number or alias, else the champion.
+
+    Raises:
+        BadInputError: there is none.
+    """
     if number is not None:
         return model_registry.named_version(store, name, number)
     champion = model_registry.get_alias(store, name, CHAMPION)
@@ -120,6 +125,39 @@ def _asked(store: MlflowStore, name: str, number: str | None) -> Version:
         msg = f"{name} has no champion to adapt: `eyas promote` makes one, or give --version"
         raise ParameterError(msg)
     return champion
+
+
+def open_made_in(workspace: Workspace, number: str | None, overrides: Sequence[str], name: str | None) -> Workspace:
+    """The profile in which the version to adapt was made, see :func:`tasks.version_profile.in_profile_of`."""
+    try:
+        version = asked_version(open_store(workspace), workspace.params.register_.model, number)
+    except BadInputError:  # which the adaptation itself tells
+        return workspace
+    return in_profile_of(version, workspace, overrides, name)
+
+
+def look_before(workspace: Workspace, images: str | None, number: str | None, *, labelled: bool) -> None:
+    """See what would refuse an adaptation, as far as the folder and the registry tell it: before Prefect is there.
+
+    Raises:
+        BadInputError: the images cannot be used, or there is no such version.
+    """
+    address = images or workspace.params.adapt.images
+    if address is None:
+        raise ParameterError(NO_IMAGES)
+    with _in_fields():
+        look_at_field(address, workspace.params, workspace.root, labelled=labelled)
+    asked_version(open_store(workspace), workspace.params.register_.model, number)
+    require_fetched(workspace)
+
+
+@contextmanager
+def _in_fields() -> Iterator[None]:
+    """Errors of the library speak of fields."""
+    try:
+        yield
+    except EyasError as error:
+        raise type(error)(name_fields(str(error), FIELDS)) from error
 
 
 def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, force: bool) -> AdaptDecision:

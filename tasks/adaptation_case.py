@@ -135,6 +135,17 @@ def failures(verdict: RevertVerdict, but: str = "") -> str:
     return "; ".join(f"{reason.name}: {reason.text}" for reason in failed)
 
 
+def require_fetched(workspace: Workspace) -> None:
+    """See that the profile has images like those of the training.
+
+    Raises:
+        BadInputError: it has fetched none.
+    """
+    if not (workspace.artifacts / "fetch" / MANIFEST).exists():
+        msg = f"{workspace.name} has no images to compare with: give the version's profile, or `{workspace.command}`"
+        raise BadInputError(msg)
+
+
 def open_case(
     workspace: Workspace,
     store: MlflowStore,
@@ -152,9 +163,7 @@ def open_case(
         ChecksumError: the data is not what ``fetch`` wrote.
     """
     params = workspace.params
-    if not (workspace.artifacts / "fetch" / MANIFEST).exists():
-        msg = f"{workspace.name} has no images to compare with: give the version's profile, or `{workspace.command}`"
-        raise BadInputError(msg)
+    require_fetched(workspace)
     require_as_written(workspace.folder, "fetch")
     dataset = TrainingData.open(params, workspace.artifacts).dataset
     require_same_images(standing, dataset)

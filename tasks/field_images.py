@@ -16,10 +16,10 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats import Listing
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.manifest import list_files
-from eyas.data.partitions import list_source
+from eyas.data.partitions import ListedSource, list_source
 from eyas.data.payload import Payload, content_hash
 from eyas.data.sources import BUILTIN, fetch_files
-from eyas.errors import DataError
+from eyas.errors import DataError, one_line
 from eyas.parallel import cores, share_threads
 from eyas.storage import Store, redact
 from eyas.storage.addresses import parse
@@ -28,6 +28,7 @@ from eyas.storage.digests import json_sha256
 log = logging.getLogger(__name__)
 FIELD = "field"
 """Folder that the images are brought to, and so their name in messages."""
+UNLABELLED = "unlabelled"
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,7 @@ def read_field(
         if not any(list_files(folder)):
             msg = f"{redact(address)} holds no image"
             raise DataError(msg)
-        task = "unlabelled" if classes is None else "classification"
-        source = list_source(folder, section.format, limits, task)
+        source = list_field(folder, params, labelled=classes is not None)
         listing = source.listing
         chosen = evenly(len(listing.rows), section.max_images)
         files = [f"{FIELD}/{listing.files[at]}" for at in listing.file_indices[chosen]]
@@ -91,6 +91,29 @@ def read_field(
             folder.parent, {FIELD: source.format}, share_threads(cores(), wanted=params.runtime.threads)
         )
         return _decoded(reader, places, decode, labels)
+
+
+def list_field(folder: Path, params: PipelineParams, *, labelled: bool) -> ListedSource:
+    """Format and images of the files in a folder.
+
+    Raises:
+        DataError: there is no image; or labels are asked for, and nothing says any.
+    """
+    section, limits = params.adapt, params.fetch.limits
+    if not labelled:
+        return list_source(folder, section.format, limits, UNLABELLED)
+    try:
+        return list_source(folder, section.format, limits)
+    except DataError as error:
+        try:
+            list_source(folder, section.format, limits, UNLABELLED)
+        except DataError:  # no images at all, or a damaged file
+            raise error from None
+        msg = (
+            f"no labels can be read of the images ({one_line(error).partition(': expected')[0]}): leave out --labels, "
+            "or give a folder per class, or files that hold labels, such as Parquet"
+        )
+        raise DataError(msg) from error
 
 
 def evenly(count: int, wanted: int) -> list[int]:

@@ -11,7 +11,7 @@ from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
 from eyas.errors import BadInputError, EyasError
 from eyas.networks.architectures import Architecture
-from eyas.operations.few_images import Setting, settings_for_few
+from eyas.operations.few_images import Setting, settings_for_few, too_few_to_compare
 from eyas.storage.addresses import parse
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
@@ -241,6 +241,9 @@ class Init:
         few = settings_for_few(sum(images.counts), **shares, scorer=None)
         for number, one in enumerate(few):
             self.say(f"{'' if number else 'few':9} {one.section}.{one.field}: {one.value}, for {one.why}")
+        compared = too_few_to_compare(sum(images.counts), fetch.score_fraction)
+        if compared:
+            self.say(f"{'' if few else 'few':9} {compared}")
         return few
 
     def _profile(self, limits: Mapping[str, float]) -> str | None:

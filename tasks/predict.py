@@ -66,10 +66,12 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
         BadInputError: there is no such version, or nothing that could answer.
         ChecksumError: its files are not what was made.
     """
+    require_version_name(version)
+    files = list_images(places)
     images, unreadable = [], {}
     with exported_files(workspace, version) as (name, folder):
         labels, answer = _opened(folder)
-        for file in list_images(places):
+        for file in files:
             try:
                 probabilities = answer(file)
             except Exception as error:  # Pillow raises nearly anything for a damaged file
@@ -113,10 +115,8 @@ def exported_files(workspace: Workspace, asked: str | None) -> Iterator[tuple[st
         if asked == LAST_RUN:
             yield _last_run(workspace)
             return
-        if asked is not None:
-            _require_name(asked)
         store = open_store(workspace)
-        version = _version(store, workspace.params.register_.model, asked)
+        version = asked_version(store, workspace.params.register_.model, asked)
         if version is None:
             yield _last_run(workspace)
             return
@@ -124,7 +124,14 @@ def exported_files(workspace: Workspace, asked: str | None) -> Iterator[tuple[st
         yield name, model_registry.download(store, version, Path(scratch))
 
 
-def _version(store: MlflowStore, model: str, asked: str | None) -> Version | None:
+def asked_version(store: MlflowStore, model: str, asked: str | None) -> Version | None:
+    """The version that is asked for; None for the last run, which is meant too where there is none and none is asked.
+
+    Raises:
+        BadInputError: there is no such version.
+    """
+    if asked == LAST_RUN:
+        return None
     if asked is None:
         known = (model_registry.get_alias(store, model, alias) for alias in (CHAMPION, CANDIDATE))
         return next((version for version in known if version), None)
@@ -138,10 +145,19 @@ def _version(store: MlflowStore, model: str, asked: str | None) -> Version | Non
     return version
 
 
-def _require_name(asked: str) -> None:
-    """Refuse what no version is called, before the store is asked."""
+def require_version_name(asked: str | None) -> None:
+    """Refuse what no version is called, before the store is asked.
+
+    Raises:
+        BadInputError: says what there is.
+    """
     # a budget's candidate may have an alias of its own
-    if not asked.isdigit() and asked not in ALIASES and not asked.startswith(CANDIDATE):
+    if (
+        asked not in (None, LAST_RUN)
+        and not asked.isdigit()
+        and asked not in ALIASES
+        and not asked.startswith(CANDIDATE)
+    ):
         msg = f"--version {asked}: give a number, {', '.join(ALIASES)}, or {LAST_RUN} (what the last run exported)"
         raise BadInputError(msg)
 

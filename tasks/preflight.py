@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from eyas.config import PipelineParams, apply_overrides, read_sections
 from eyas.config.override import Override, parse_overrides
 from eyas.errors import EyasError, ParameterError
-from eyas.operations.few_images import Setting, settings_for_few
+from eyas.operations.few_images import settings_for_few, too_few_to_compare
 from tasks import preflight_network, preflight_places
 from tasks.preflight_data import count_training_images
 from tasks.preflight_network import look_at_network
@@ -101,24 +101,28 @@ def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: 
         told = tuple(_with_option(fault, _parsed(overrides)) for fault in faults)
         return Preflight(workspace.name, told, (f"{NETWORK}, for which the rest must be right",))
     network = look_at_network(*place)
-    advice = () if network.faults else tuple(one.text for one in _settings_for_few(workspace))
+    advice = () if network.faults else tuple(_advice_for_few(workspace))
     return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped), advice)
 
 
-def _settings_for_few(workspace: Workspace) -> list[Setting]:
-    fetch, scorer = workspace.params.fetch, workspace.params.score.scorer
-    images = count_training_images(workspace.params, workspace.root)
-    return (
-        []
-        if images is None
-        else settings_for_few(
-            images if fetch.max_images is None else min(images, fetch.max_images),
-            calibration_fraction=fetch.calibration_fraction,
-            score_fraction=fetch.score_fraction,
-            scorer=scorer.kind if scorer else None,
-            labelled=fetch.task.kind == "classification",
-        )
-    )
+def _advice_for_few(workspace: Workspace) -> Iterator[str]:
+    params = workspace.params
+    fetch, scorer = params.fetch, params.score.scorer
+    images = count_training_images(params, workspace.root)
+    if images is None:
+        return
+    images = images if fetch.max_images is None else min(images, fetch.max_images)
+    for setting in settings_for_few(
+        images,
+        calibration_fraction=fetch.calibration_fraction,
+        score_fraction=fetch.score_fraction,
+        scorer=scorer.kind if scorer else None,
+        labelled=fetch.task.kind == "classification",
+    ):
+        yield setting.text
+    few = too_few_to_compare(images, fetch.score_fraction, params.adapt.source_images)
+    if few:
+        yield few
 
 
 def _faults(checks: Mapping[str, Check], params: PipelineParams, root: Path, artifacts: Path) -> Iterator[str]:

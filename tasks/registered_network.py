@@ -1,5 +1,6 @@
 """A registered version as a PyTorch network, held against the profile that adapts it."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,18 +38,21 @@ def open_registered(store: MlflowStore, version: Version, params: PipelineParams
         DataError: it answers something else than one class per image.
     """
     folder = model_registry.download(store, version, scratch / version.number)
-    exported, network = ExportedModel.open(folder), load_as_named(folder, params, str(version))
+    exported, network = ExportedModel.open(folder), load_as_named(folder, params, str(version), _made_by(version))
     if exported.kind != "classification":
         msg = f"{version} is for {exported.kind}: adaptation knows networks that give one class to an image"
         raise DataError(msg)
     return RegisteredNetwork(version, exported, network)
 
 
-def load_as_named(folder: Path, params: PipelineParams, title: str) -> Network:
+def load_as_named(
+    folder: Path, params: PipelineParams, title: str, made_by: str = "its --params, --set or --name"
+) -> Network:
     """The network in a folder of a version's files; only the factory that the profile names is called.
 
     Raises:
         CheckpointError: it has another architecture than the profile.
+        DataError: it answers with several outputs.
     """
     record = read_record(folder)
     dense = dense_architecture(record.architecture, record.arguments)
@@ -57,10 +61,23 @@ def load_as_named(folder: Path, params: PipelineParams, title: str) -> Network:
     if (dense.factory, dict(dense.arguments)) != (named.factory, dict(named.arguments)):
         msg = (
             f"{title} is {dense.factory} with {dict(dense.arguments)}, the profile names {named.factory} with "
-            f"{dict(named.arguments)}: give the profile that made it (--params)"
+            f"{dict(named.arguments)}: give the profile that made it ({made_by})"
         )
         raise CheckpointError(msg)
-    return load_network(folder, allowed=(record.architecture,))
+    network = load_network(folder, allowed=(record.architecture,))
+    if network.output is not None:
+        msg = (
+            f"{title} answers with several outputs, of which baseline.output {network.output!r} is judged: drift and "
+            "adaptation know networks that answer with their logits alone"
+        )
+        raise DataError(msg)
+    return network
+
+
+def _made_by(version: Version) -> str:
+    """The options that open the profile in which a version was made, as the registry tells them."""
+    options = shlex.split(version.tags.get("eyas.command", ""))[2:]
+    return shlex.join(options) or "the project's own params.yaml"
 
 
 def require_same_images(registered: RegisteredNetwork, dataset: Dataset) -> None:
@@ -81,6 +98,6 @@ def require_same_images(registered: RegisteredNetwork, dataset: Dataset) -> None
     if differing:
         msg = (
             f"{registered.version} takes images of other {', '.join(differing)} than the data in {dataset.folder}: "
-            "give the profile that made it (--params)"
+            f"give the profile that made it ({_made_by(registered.version)})"
         )
         raise DataError(msg)

@@ -4,7 +4,6 @@ Looks at the profile and the workspace that the version was made in, whatever th
 changes nothing.
 """
 
-import argparse
 import functools
 import json
 import shlex
@@ -30,7 +29,8 @@ from tasks.reproduction import Check, Reproduction
 from tasks.source_version import SourceVersions, data_versions
 from tasks.tracking_store import candidate_alias, open_store
 from tasks.users_code import PYTHON_PATH, folders_of_code, of_the_users_code, own_code_here, with_python_path
-from tasks.workspace import Workspace, open_workspace
+from tasks.version_profile import open_by_command
+from tasks.workspace import Workspace
 
 MAX_NAMED = 5
 """Differing parameters that are named."""
@@ -86,13 +86,8 @@ def _fetch(store: MlflowStore, version: Version, scratch: Path) -> tuple[Path | 
 
 def _made_in(root: Path, lineage: Lineage) -> tuple[Workspace | None, str]:
     """The workspace of the version's own profile, with its parameters as they are now; or why there is none."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--params", default="params.yaml")
-    parser.add_argument("--set", action="append", default=[])
-    parser.add_argument("--name")
-    options, _ = parser.parse_known_args(shlex.split(lineage.command))
     try:
-        return open_workspace(root, root / options.params, options.set, name=options.name), ""
+        return open_by_command(root, lineage.command), ""
     except EyasError as error:
         return None, f"the profile {lineage.profile!r} cannot be opened: {error}"
 

@@ -20,9 +20,12 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, DataError
 from eyas.operations.notify import Notice
 from eyas.storage.digests import file_sha256
+from tasks.field_look import refuse_few, require_readable
 from tasks.notify import tell
-from tasks.predict import exported_files, list_images
+from tasks.predict import LAST_RUN, asked_version, exported_files, list_images, require_version_name
 from tasks.registered_network import load_as_named
+from tasks.tracking_store import open_store
+from tasks.version_profile import in_profile_of
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -76,12 +79,23 @@ class Watcher:
             except (DataError, OSError) as error:
                 unreadable[file] = str(error)
         if len(pixels) < FEWEST_IN_WINDOW:
-            told = "".join(f"; {why}" for why in list(unreadable.values())[:1])
-            msg = f"{len(pixels)} of {len(files)} images can be read{told}: a window needs at least {FEWEST_IN_WINDOW}"
-            raise DataError(msg)
+            refuse_few(len(pixels), len(files), next(iter(unreadable.values()), ""))
         images = self.exported.normalise(torch.stack([*pixels.values()]))
         report = detect_drift(self.model, images, self.reference, false_alarm_rate=self.false_alarm_rate)
         return WatchedWindow(number, tuple(pixels), report, unreadable)
+
+
+def open_made_in(workspace: Workspace, version: str | None, overrides: Sequence[str], name: str | None) -> Workspace:
+    """The profile in which the version was made, see :func:`tasks.version_profile.in_profile_of`.
+
+    Raises:
+        BadInputError: there is no such version.
+    """
+    require_version_name(version)
+    if version == LAST_RUN:
+        return workspace
+    made = asked_version(open_store(workspace), workspace.params.register_.model, version)
+    return in_profile_of(made, workspace, overrides, name)
 
 
 @contextmanager
@@ -113,18 +127,28 @@ def open_watcher(
         yield Watcher(name, model, exported, known, false_alarm_rate)
 
 
-def look_once(watcher: Watcher, folder: Path, window: int) -> Iterator[WatchedWindow]:
-    """All images that are there, in the order of their names, in windows as even as can be.
+def even_windows(folder: Path, window: int) -> list[list[Path]]:
+    """All images that are there, in the order of their names, as evenly as can be in windows of at least so many.
 
     Raises:
         BadInputError: there is none.
-        DataError: too few can be read.
+        DataError: too few can be images; this is looked at before anything is loaded.
     """
     files = list_images([folder])
+    require_readable((file.name, file.read_bytes()) for file in files)
     count = max(1, len(files) // window)
     ends = [len(files) * at // count for at in range(count + 1)]
-    for number, (start, end) in enumerate(pairwise(ends), 1):
-        yield watcher.look(number, files[start:end])
+    return [files[start:end] for start, end in pairwise(ends)]
+
+
+def look_once(watcher: Watcher, windows: Sequence[Sequence[Path]]) -> Iterator[WatchedWindow]:
+    """Each of the windows.
+
+    Raises:
+        DataError: too few of its images can be read.
+    """
+    for number, files in enumerate(windows, 1):
+        yield watcher.look(number, files)
 
 
 def look_on(

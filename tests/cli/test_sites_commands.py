@@ -163,6 +163,63 @@ def test_a_faulty_file_is_named(place: Path, capsys: pytest.CaptureFixture[str])
         assert f"{file}" in told
         assert message in told
     file.write_bytes(content)
-    shutil.copy(file, str(file).replace("north", "south"))
+    copy = Path(shutil.copy(file, str(file).replace("north", "south")))
     status, _, told = eyas(capsys, "merge exchange width4 width8")
-    assert (status, told) == (2, "error: a site stands twice among north, north: a site counts once")
+    assert status == 2
+    assert f"{copy}: holds a message of north: a site counts once, in a file of its own name: let south collect" in told
+    assert not list(Path("exchange").glob("*.merged.*"))  # nothing was merged
+
+
+def test_a_site_with_a_faulty_message_is_left_out_of_every_network_if_that_is_asked(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {of(site)}")[0] == 0
+    spoilt = min(Path("exchange").glob("*.statistics.south.safetensors"))
+    spoilt.write_bytes(b"noise")
+    status, _, told = eyas(capsys, "merge exchange width4 width8")
+    assert status == 2
+    assert f"{spoilt}: this is no message of a site" in told
+    assert told.endswith("let south collect again, or go on without by --leave-out-faulty")
+    status, lines, told = eyas(capsys, "merge exchange width4 width8 --leave-out-faulty")
+    assert (status, lines) == (0, [f"width{width}: merged north (24 images)" for width in (4, 8)])
+    assert f"south is left out, for every network: {spoilt}: this is no message of a site" in told
+    for site in ("north", "south"):
+        assert eyas(capsys, f"judge {of(site)}")[0] == 0
+    assert eyas(capsys, "rank exchange width4 width8 --json")[0] == 0
+    spoilt = max(Path("exchange").glob("*.losses.south.safetensors"))
+    spoilt.write_bytes(b"noise")
+    status, _, told = eyas(capsys, "rank exchange width4 width8")
+    assert (status, str(spoilt) in told) == (2, True)
+    status, lines, told = eyas(capsys, "rank exchange width4 width8 --leave-out-faulty --json")
+    assert (status, {one["images"] for one in json.loads("\n".join(lines))}) == (0, {24})
+
+
+def test_layer_by_layer_the_same_sites_tell_every_layer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = "exchange width4 --site {0} --images {0} --bundle bundle --exact"
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {one.format(site)}")[0] == 0
+    assert eyas(capsys, "merge exchange width4 --exact")[0] == 0
+    assert eyas(capsys, f"collect {one.format('north')}")[0] == 0
+    min(Path("exchange").glob("*.statistics.south.safetensors")).write_bytes(b"noise")
+    status, _, told = eyas(capsys, "merge exchange width4 --exact --leave-out-faulty")
+    assert status == 2
+    assert "the layers before are merged of 36 images, this one of 24: the same sites must tell every layer" in told
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_named(
+    place: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = place / "north/zero/3.png"
+    broken.write_bytes(b"text")
+    status, lines, _ = eyas(capsys, f"collect {of('north')}")
+    assert (status, lines[0]) == (0, "width4: statistics of 7 layers on 23 images of north")
+    assert f"1 of 24 images are left out: {broken.relative_to(place)} does not decode: not an image" in caplog.text
+    assert eyas(capsys, "merge exchange width4 width8")[0] == 0
+    status, lines, _ = eyas(capsys, f"judge {of('north')}")
+    assert (status, lines[0].endswith("on 23 images of north")) == (0, True)
+    for file in (place / "north").rglob("*.png"):
+        file.write_bytes(b"text")
+    status, _, told = eyas(capsys, f"collect {of('north')}")
+    assert status == 2
+    assert "none of the 24 images can be read; the first: " in told

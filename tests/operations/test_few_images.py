@@ -1,8 +1,10 @@
 """What is worth setting for few images, at its edges."""
 
+import re
+
 import pytest
 
-from eyas.operations.few_images import Setting, fraction_for_refit, settings_for_few
+from eyas.operations.few_images import Setting, fraction_for_refit, settings_for_few, too_few_to_compare
 
 USUAL = {"calibration_fraction": 0.1, "score_fraction": 0.15}
 
@@ -39,3 +41,28 @@ def test_a_share_gives_enough_or_is_the_most(images: int) -> None:
     share = fraction_for_refit(images)
     assert 0 < share <= 0.25
     assert share * images >= 64 or share == 0.25
+
+
+@pytest.mark.parametrize(
+    ("images", "fraction", "source_images", "way"),
+    [
+        (834, 0.15, None, ""),  # about 125: fewer than 100 they will hardly be
+        (
+            833,
+            0.15,
+            None,
+            "about 125 images, and eyas watch and eyas adapt compare others with 100 or more of them: set",
+        ),
+        (600, 0.15, 1024, "about 90 images, and .* set fetch.score_fraction to 0.21, or watch with --reference FILE"),
+        (240, 0.15, None, "about 36 images, and .* give 834 images or more, or watch with --reference FILE"),
+        (0, 0.15, None, "give 834 images or more"),
+        (2000, 0.15, 99, "adapt.source_images takes 99 of the score split, and .*: set it to 100"),
+        (2000, 0.15, 100, ""),
+    ],
+)
+def test_a_score_split_that_is_too_small_to_compare_with_is_told(
+    images: int, fraction: float, source_images: int | None, way: str
+) -> None:
+    told = too_few_to_compare(images, fraction, source_images)
+    assert re.search(way, told)
+    assert bool(told) == bool(way)

@@ -62,7 +62,8 @@ def call(app: ASGIApp, route: str, body: bytes, secret: bytes = SECRET, at: int 
 
 def test_a_message_is_taken_once(app: ASGIApp, folder: FolderExchange, told: SiteStatistics) -> None:
     assert call(app, "/messages", told.encode()).status_code == 202
-    ((_, content),) = folder.messages("statistics", told.network)
+    (path,) = folder.messages("statistics", told.network).values()
+    content = folder.read(path)
     assert content == told.encode()
     again = call(app, "/messages", told.encode())
     assert (again.status_code, again.json()) == (401, {"error": "replayed: this signature was accepted before"})

@@ -109,11 +109,15 @@ def test_without_answers_to_compare_it_begins_without_seeds(caplog):
     nn.init.zeros_(model[4].weight)
     space = eyas.trace(model.eval(), (torch.zeros(2, 3, 8, 8),))
     planner, images = space.planner(Criterion.parse("l1_norm")), torch.randn(8, 3, 8, 8)
-    with caplog.at_level("INFO"):
-        assert Sampler.parse("evolution").measure(model, space, planner, images) is None
-        assert Sampler.parse("evolution").measure(model, space, planner, images[:1]) is None
-    assert "begins without seeds: the network answers every image alike" in caplog.text
-    assert "begins without seeds: an error table of 1 `images`" in caplog.text
+    assert Sampler.parse("evolution").measure(model, space, planner, images) is None
+    assert Sampler.parse("evolution").measure(model, space, planner, images[:1]) is None
+    told = [record for record in caplog.records if record.name.endswith("evolution")]
+    assert [record.levelname for record in told] == ["WARNING", "WARNING"]
+    for record, why in zip(
+        told, ("the network answers every image alike", "an error table of 1 `images`"), strict=True
+    ):
+        assert f"begins without seeds, from random widths alone: {why}" in record.getMessage()
+        assert record.getMessage().endswith("mend that, or say seeds: 0 of sampler evolution, which asks for none")
 
 
 def test_seeds_near_the_top_save_candidates():

@@ -82,7 +82,10 @@ def test_workers_and_a_journal_have_it_too(scene, tmp_path):
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ({"scorer": "cross_entropy"}, "it multiplies shares of 1, which `scorer` cross_entropy does not give"),
+        (
+            {"scorer": "cross_entropy"},
+            "such as accuracies, and those of `scorer` cross_entropy are none: set `scorer` to one of dense_probe",
+        ),
         ({"prior": "log_widths"}, "`prior` adds to what it multiplies: give one of them"),
         ({"reward": {"latency": 1}}, "it weighs latency: give `latency`, such as a LatencyModel"),
         ({"reward": {"params": 0}}, "no cost has a weight: give one of macs, params, activation_bytes, latency"),

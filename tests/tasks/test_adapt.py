@@ -10,6 +10,7 @@ from urllib.parse import urlparse
 
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -26,7 +27,7 @@ from eyas.networks.saved_network import load_network
 from eyas.operations.tracking import Version, model_registry
 from tasks import adapt as module
 from tasks import adaptation_case, adapted_network
-from tasks.adapt import adapt
+from tasks.adapt import adapt, look_before, open_made_in
 from tasks.adapted_export import export_adapted, write_weights
 from tasks.field_images import FieldImages
 from tasks.promote import promote
@@ -272,9 +273,9 @@ def one_class(pixels: Tensor) -> Tensor:
 
 
 def test_a_stream_of_one_class_is_refused(champion: Workspace, write: Write) -> None:
-    with pytest.raises(RefusedError, match="of the images are taken for one class|do not adapt"):
+    with pytest.raises(RefusedError, match=r"; do not adapt with these: \d+% of the images are taken for one class"):
         adapt(champion, write(one_class))
-    with pytest.raises(RefusedError, match="one class: the source takes|collapse"):
+    with pytest.raises(RefusedError, match=r"it is refused: one class: the source takes \d+% of the images for"):
         adapt(with_adapt(champion, rule=RevertRule()), write(one_class), force=True)
 
 
@@ -288,7 +289,7 @@ def test_what_cannot_be_used_is_told_in_a_line(champion: Workspace, write: Write
     empty.mkdir()
     refused(ParameterError, "no images are named", images=None)
     refused(DataError, "empty holds no image", images=str(empty))
-    refused(DataError, "there is no such|does not exist|no file", images=str(tmp_path / "gone"))
+    refused(DataError, "gone does not exist: give a file, a folder, or a pattern", images=str(tmp_path / "gone"))
     refused(DataError, "the images.* at least 8", images=write(count=1))
     (tmp_path / "cats/cat").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "cats/cat/1.png")
@@ -299,6 +300,51 @@ def test_what_cannot_be_used_is_told_in_a_line(champion: Workspace, write: Write
     renamed = replace(champion, params=champion.params.model_copy(update={"baseline": other}))
     refused(BadInputError, "give the profile that made it", workspace=renamed)
     assert len(versions(champion)) == 1
+
+
+def test_a_look_before_prefect_is_there_tells_what_would_refuse_it(
+    champion: Workspace, write: Write, tmp_path: Path
+) -> None:
+    def refused(error: type[EyasError], words: str, images: str | None, number: str | None = None, **how: bool) -> None:
+        with pytest.raises(error, match=words) as raised:
+            look_before(champion, images, number, labelled=how.get("labelled", False))
+        assert "\n" not in str(raised.value)
+
+    clean, flat = write(), tmp_path / "flat"
+    look_before(champion, clean, None, labelled=True)
+    flat.mkdir()
+    refused(DataError, "flat holds no image", str(flat))
+    for number in range(9):
+        (flat / f"{number}.png").write_text("no image")
+    refused(DataError, r"0 of 9 images can be read; field/0.png does not decode: not an image: .* 8", str(flat))
+    for number in range(9):
+        Image.new("L", (8, 8)).save(flat / f"{number}.png")
+    look_before(champion, str(flat), None, labelled=False)
+    refused(DataError, r"no labels can be read of the images .*: leave out --labels, or", str(flat), labelled=True)
+    (flat / "notes.txt").write_text("none")
+    for file in flat.glob("*.png"):
+        file.unlink()
+    refused(DataError, r"no known format in field \(notes.txt\).*name one with adapt.format$", str(flat))
+    refused(DataError, "gone: there is no such file or folder", str(tmp_path / "gone"))
+    refused(ParameterError, "no images are named", None)
+    refused(BadInputError, "has no version 9", clean, "9")
+
+
+def test_a_version_is_adapted_in_the_profile_that_made_it(champion: Workspace, write: Write, tmp_path: Path) -> None:
+    """Named by nothing but its store: the checkout's own profile would read other images by another network."""
+    assert open_made_in(champion, None, [], None) is champion
+    other = replace(champion, name="other", folder=tmp_path)
+    root = champion.root
+    (root / "params.yaml").write_text(yaml.safe_dump(champion.all_params))
+    try:
+        own = open_made_in(other, None, ["adapt.batch_size=9"], None)
+        assert (own.name, own.folder, own.params.adapt.batch_size) == ("default", root, 9)
+        assert own.params.adapt.adapter == champion.params.adapt.adapter
+        assert open_made_in(other, None, ["baseline.epochs=9"], None) is other  # names a profile of its own
+        assert open_made_in(other, None, [], "mine") is other
+        assert open_made_in(other, "9", [], None) is other  # there is none: the adaptation itself says so
+    finally:
+        (root / "params.yaml").unlink()
 
 
 def test_before_there_is_a_champion_a_version_is_named(setting: Setting, write: Write) -> None:

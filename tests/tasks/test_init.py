@@ -83,6 +83,8 @@ def test_images_and_weights_make_a_file_that_a_run_would_start_with(project: Pat
     few = [line for line in heard if "calibrat" in line or "judge" in line]
     assert few[0].startswith("few       fetch.calibration_fraction: 0.25, for about 15 images calibrate then")
     assert few[1].startswith("          score.scorer: cross_entropy, for about 9 images judge the candidates")
+    compared = "          the score split gets about 9 images, and eyas watch and eyas adapt compare others with"
+    assert [line for line in heard if line.startswith(compared) and "give 834 images or more" in line]
 
 
 @pytest.mark.parametrize(

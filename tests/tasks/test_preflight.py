@@ -74,11 +74,17 @@ def test_what_is_right_is_one_line_with_advice_for_few_images_and_leaves_nothing
         "default can run: looked at parameters, data, checkpoint, packages, device, disk, servers, network, budget and "
         "export"
     )
-    calibration, scorer = advice  # of 240 images
+    calibration, scorer, compared = advice  # of 240 images
     assert calibration.startswith("advice: set fetch.calibration_fraction to 0.25: about 60 images calibrate then")
     assert scorer.startswith("advice: set score.scorer to cross_entropy: about 36 images judge the candidates")
     set_both = {"fetch": FETCH | {"calibration_fraction": 0.25}, "score": {"scorer": "cross_entropy"}}
-    assert closely(baseline=THREE, **set_both).advice == ()
+    assert compared.startswith("advice: the score split gets about 36 images, and eyas watch and eyas adapt compare")
+    assert closely(baseline=THREE, **set_both).advice == (compared.removeprefix("advice: "),)
+    set_both["fetch"] |= {"score_fraction": 0.53, "test_fraction": 0.1}
+    seen = closely(baseline=THREE, **set_both)
+    assert (seen.faults, seen.advice) == ((), ())
+    (few,) = closely(baseline=THREE, **set_both, adapt={"source_images": 99}).advice
+    assert few.startswith("adapt.source_images takes 99 of the score split")
     assert set(checkout.rglob("*")) - before == {checkout / "params.yaml"}
 
 
@@ -139,7 +145,8 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
         (
             {"score": {"reward": {"params": 1}, "scorer": "cross_entropy"}},
             "score.reward",
-            r"multiplies shares of 1, which score\.scorer cross_entropy does not give: choose one of dense_probe",
+            r"those of score\.scorer cross_entropy are none: set score\.scorer to one of dense_probe, .*top1, or leave "
+            r"score\.reward out",
         ),
         (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},

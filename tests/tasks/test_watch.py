@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +16,10 @@ from eyas.data import open_dataset
 from eyas.errors import BadInputError, CheckpointError, DataError
 from flows import watch_commands
 from tasks import watch
-from tasks.watch import Watcher, look_on, look_once, open_watcher, raise_alarm
+from tasks.watch import Watcher, even_windows, look_on, look_once, open_watcher, raise_alarm
 from tests.tasks.registering import Setting, enter
 
+ROOT = Path(__file__).parents[2]
 HOW = {"window": 64, "false_alarm_rate": 0.001}
 
 
@@ -48,7 +50,7 @@ def test_clean_images_are_quiet_and_darker_ones_are_told_once(
 ) -> None:
     write_images(tmp_path / "field", np.concatenate([digits[:64], darker(digits)]))
     (tmp_path / "field/0003.png").write_bytes(b"\x89PNG")
-    windows = list(look_once(watcher, tmp_path / "field", 64))
+    windows = list(look_once(watcher, even_windows(tmp_path / "field", 64)))
     assert [window.report.drift for window in windows] == [False, True, True]
     assert windows[0].line().startswith("window 1 (0000.png to 0063.png): no drift in 63 images")
     assert "darker images" in windows[1].line()
@@ -139,10 +141,10 @@ def test_what_cannot_be_watched_is_refused(
 ) -> None:
     write_images(tmp_path / "few", digits[:5])
     with pytest.raises(DataError, match=r"5 of 5 images can be read: a window needs at least 8"):
-        list(look_once(watcher, tmp_path / "few", 64))
+        even_windows(tmp_path / "few", 64)
     (tmp_path / "none").mkdir()
     with pytest.raises(BadInputError, match="holds no image"):
-        list(look_once(watcher, tmp_path / "none", 64))
+        even_windows(tmp_path / "none", 64)
     reference = DriftReference(
         **{**watcher.reference.__dict__, "image_shape": (3, 32, 32)},
     ).save(tmp_path / "colour.safetensors")
@@ -160,6 +162,27 @@ def test_what_cannot_be_watched_is_refused(
         open_watcher(other, "run", None, **HOW),
     ):
         pass
+
+
+def test_the_reference_of_the_manual_is_one_to_watch_by(
+    setting: Setting, root: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The block of docs/adaptation.md runs as it is printed, where a run left its artifacts."""
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
+    (tmp_path / "artifacts").symlink_to(root / "artifacts")
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    assert "drift in 128 images: darker images" in capsys.readouterr().out
+    write_images(tmp_path / "field", digits[:64])
+    with open_watcher(setting(), "run", tmp_path / "camera.safetensors", **HOW) as opened:
+        (window,) = look_once(opened, even_windows(tmp_path / "field", 64))
+    assert not window.report.drift
+    assert watch_commands._in_words([window.files]).startswith(
+        "all 64 images as one window, which is judged as a whole"
+    )
+    assert watch_commands._in_words([window.files, window.files[1:]]) == (
+        "127 images in 2 windows of 63 or 64, each judged as a whole (--window N: of N or more)"
+    )
 
 
 def test_a_file_that_is_taken_away_meanwhile_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

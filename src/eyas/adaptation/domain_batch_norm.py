@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from eyas.adaptation.source_statistics import named_batch_norms, put_statistics
+from eyas.adaptation.source_statistics import put_statistics
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.deploy.bn_statistics import bn_statistics
 from eyas.errors import ParameterError
 

@@ -4,16 +4,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from eyas.calibration.batchnorm import batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError
-
-
-def named_batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The batch-norm layers that keep running statistics, by name."""
-    kept = {id(layer) for layer in batch_norms(model)}
-    return {name: layer for name, layer in model.named_modules() if isinstance(layer, _BatchNorm) and id(layer) in kept}
 
 
 def check_statistics(model: nn.Module, argument: str) -> None:

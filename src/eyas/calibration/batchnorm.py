@@ -12,6 +12,15 @@ def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     return [m for m in model.modules() if isinstance(m, _BatchNorm) and m.running_mean is not None]
 
 
+def named_batch_norms(model: nn.Module) -> dict[str, _BatchNorm]:
+    """Those of :func:`batch_norms` by name, in the order of the modules."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
 def frozen_norms(model: nn.Module) -> list[str]:
     """Names of layers with running statistics that are no batch-norm of PyTorch's (frozen or instance-norm)."""
     return [

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files
 from eyas.cli.project import hand_over
 
 REMOTE, BUILTIN = "://", "builtin:"
@@ -57,5 +57,5 @@ def _from_here(images: str | None) -> str | None:
     """A local path as an absolute one, made sure to be there; an address as it is."""
     if images is None or REMOTE in images or images.startswith((BUILTIN, "$")):
         return images
-    require_there(path := Path(images).expanduser().absolute())
+    require_files(path := Path(images).expanduser().absolute())
     return str(path)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files
 from eyas.cli.project import hand_over
 
 
@@ -39,6 +39,6 @@ def predict(
       eyas predict photos/ --version candidate --json
       eyas predict cat.png --params mine.yaml --version 3
     """
-    require_there(*images)
+    require_files(*images)
     options = {"version": version, "top": top, "as_json": as_json}
     return hand_over("predict", params, overrides or [], name, images, **options)

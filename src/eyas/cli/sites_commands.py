@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, port, require_there
+from eyas.cli.options import AsJson, port, require_files, require_there
 from eyas.cli.project import find_project
 from eyas.errors import DataError, ParameterError
 
@@ -43,6 +43,9 @@ Images = Annotated[Path, typer.Option("--images", metavar="FOLDER", help="This s
 Bundle = Annotated[
     Path, typer.Option("--bundle", metavar="FOLDER", help="A bundle: how images are read, and what classes are called.")
 ]
+LeaveOut = Annotated[
+    bool, typer.Option("--leave-out-faulty", help="Go on without sites of which a message cannot be one.")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="A layer per round: exact at any depth.")]
 
 
@@ -60,12 +63,14 @@ def collect(
       EYAS_SITES_SECRET=... eyas sites collect https://coordinator:8910 candidates/* --site north \\
           --images photos --bundle bundle
     """
-    require_there(images, bundle, *networks)
+    require_files(images)
+    require_there(bundle, *networks)
     place = _exchange(exchange, site)
     from eyas.adaptation.sites import collection, coordinator, network_digest, site_images
 
+    models = _load(networks)
     pixels = site_images.read_images(images, bundle)
-    for name, model in _load(networks).items():
+    for name, model in models.items():
         known = place.merged(network_digest.network_digest(model)) if exact else None
         merged = coordinator.require_merged(known, model, name) if known else None
         told = collection.collect(model, pixels, site, exact=exact, merged=merged)
@@ -76,8 +81,10 @@ def collect(
 
 
 @sites.command()
-def merge(exchange: Folder, networks: Networks, *, exact: Exact = False) -> int:
+def merge(exchange: Folder, networks: Networks, *, exact: Exact = False, leave_out_faulty: LeaveOut = False) -> int:
     """Merge what the sites told, for each network.
+
+    A message that cannot be one is refused with its file, and nothing is merged, unless --leave-out-faulty.
 
     \b
     Examples:
@@ -85,12 +92,13 @@ def merge(exchange: Folder, networks: Networks, *, exact: Exact = False) -> int:
     """
     require_there(exchange, *networks)
     from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
-    from eyas.adaptation.sites.coordinator import merge_candidate
+    from eyas.adaptation.sites.coordinator import faulty_statistics, merge_candidate
     from eyas.adaptation.sites.exchange import FolderExchange
 
-    fewest = FEWEST_IMAGES
-    for name, model in _load(networks).items():
-        images = merge_candidate(FolderExchange(exchange), model, exact=exact)
+    place, models, fewest = FolderExchange(exchange), _load(networks), FEWEST_IMAGES
+    left_out = _left_out(faulty_statistics(place, models.values()), leave_out_faulty, "collect")
+    for name, model in models.items():
+        images = merge_candidate(place, model, exact=exact, leave_out=left_out)
         typer.echo(f"{name}: merged {', '.join(f'{site} ({count} images)' for site, count in images.items())}")
         fewest = min(fewest, sum(images.values()))
     if fewest < FEWEST_IMAGES:
@@ -108,12 +116,14 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
     Examples:
       eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
     """
-    require_there(images, bundle, *networks)
+    require_files(images)
+    require_there(bundle, *networks)
     place = _exchange(exchange, site)
     from eyas.adaptation.sites import coordinator, network_digest, site_images, site_losses
 
+    models = _load(networks)
     pixels, labels = site_images.read_labelled_images(images, bundle)
-    for name, model in _load(networks).items():
+    for name, model in models.items():
         merged = coordinator.require_merged(place.merged(network_digest.network_digest(model)), model, name)
         told = site_losses.judge(model, pixels, labels, site, merged)
         place.put(told.encode())
@@ -123,28 +133,32 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
 
 
 @sites.command()
-def rank(exchange: Folder, networks: Networks, *, as_json: AsJson = False) -> int:
+def rank(exchange: Folder, networks: Networks, *, leave_out_faulty: LeaveOut = False, as_json: AsJson = False) -> int:
     """Networks by cross-entropy over all sites' images.
+
+    A message that cannot be one is refused with its file, unless --leave-out-faulty.
 
     \b
     Examples:
       eyas sites rank exchange candidates/*
     """
     require_there(exchange, *networks)
-    from eyas.adaptation.sites.coordinator import rank_candidates
+    from eyas.adaptation.sites.coordinator import faulty_losses, rank_candidates
     from eyas.adaptation.sites.exchange import FolderExchange
 
-    ranked = rank_candidates(FolderExchange(exchange), _load(networks))
+    place, models = FolderExchange(exchange), _load(networks)
+    left_out = _left_out(faulty_losses(place, models), leave_out_faulty, "judge")
+    ranked = rank_candidates(place, models, leave_out=left_out)
     if as_json:
         import json
         from dataclasses import asdict
 
         typer.echo(json.dumps([{"name": name, **asdict(candidate)} for name, candidate in ranked.items()], indent=1))
         return 0
-    for place, (name, one) in enumerate(ranked.items(), 1):
+    for position, (name, one) in enumerate(ranked.items(), 1):
         by_site = ", ".join(f"{site} {loss:.4f}" for site, loss in one.by_site.items())
         typer.echo(
-            f"{place}. {name}: cross-entropy {one.cross_entropy:.4f} ({by_site}), accuracy {one.accuracy:.2%} "
+            f"{position}. {name}: cross-entropy {one.cross_entropy:.4f} ({by_site}), accuracy {one.accuracy:.2%} "
             f"on {one.images} images"
         )
     return 0
@@ -174,6 +188,23 @@ def serve(
     typer.echo(f"http://127.0.0.1:{listen}")
     serve_bounded(app, "127.0.0.1", listen)
     return 0
+
+
+def _left_out(faulty: Mapping[str, str], allowed: bool, again: str) -> list[str]:
+    """The sites that do not count, each told with its file and the reason.
+
+    Raises:
+        DataError: there are some, and nobody said to go on without them: whose images count is the coordinator's
+            choice, and no message's.
+    """
+    if faulty and not allowed:
+        more = f" (so are those of {len(faulty) - 1} more sites)" if len(faulty) > 1 else ""
+        way = f"let {', '.join(faulty)} {again} again, or go on without by --leave-out-faulty"
+        msg = f"{next(iter(faulty.values()))}{more}: {way}"
+        raise DataError(msg)
+    for site, reason in faulty.items():
+        typer.echo(f"{site} is left out, for every network: {reason}", err=True)
+    return [*faulty]
 
 
 def _exchange(place: str, site: str) -> "Exchange":

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files, require_there
 from eyas.cli.project import hand_over
 
 
@@ -22,7 +22,14 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Look at what is there, and end: status 0 without drift, 3 with.")
     ] = False,
-    window: Annotated[int, typer.Option(min=8, metavar="N", help="Images that are judged together.")] = 128,
+    window: Annotated[
+        int,
+        typer.Option(
+            min=8,
+            metavar="N",
+            help="Images that are judged together: of what is there with --once as evenly as can be, at least so many.",
+        ),
+    ] = 128,
     reference: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +67,8 @@ def watch(
     if not folder.is_dir():
         msg = f"{folder}: is a file; name the folder of the images"
         raise DataError(msg)
+    if once:
+        require_files(folder)
     if out:
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}

@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 
 
 def bn_statistics(model: nn.Module, images: int) -> dict[str, Tensor]:
@@ -16,11 +16,8 @@ def bn_statistics(model: nn.Module, images: int) -> dict[str, Tensor]:
         model: whose layers are read.
         images: how many images the statistics stand on.
     """
-    kept = set(map(id, batch_norms(model)))
     bundle: dict[str, Tensor] = {"images": torch.tensor(images)}
-    for name, layer in model.named_modules():
-        if id(layer) not in kept:
-            continue
+    for name, layer in named_batch_norms(model).items():
         tensors = {"mean": layer.running_mean, "var": layer.running_var, "weight": layer.weight, "bias": layer.bias}
         for part, tensor in tensors.items():
             if isinstance(tensor, Tensor):

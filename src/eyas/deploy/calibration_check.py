@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from eyas.calibration.batchnorm import batch_norms, evaluation_mode
+from eyas.calibration.batchnorm import evaluation_mode, named_batch_norms
 from eyas.deploy.exporters.base import require_images
 from eyas.errors import DataError
 
@@ -26,8 +26,7 @@ def statistics_distance(model: nn.Module, images_NCHW: Tensor, batch_size: int =
     ``sqrt(mean_c((mean - running)^2 / variance + (deviation / running deviation - 1)^2))``: 0 where they are equal,
     1 where channels are off by one standard deviation.
     """
-    named = {id(layer): name for name, layer in model.named_modules()}
-    layers = [(named[id(layer)], layer) for layer in batch_norms(model)]
+    layers = named_batch_norms(model)
     sums: dict[str, list[Tensor]] = {}
 
     def add(name: str, _: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -35,7 +34,7 @@ def statistics_distance(model: nn.Module, images_NCHW: Tensor, batch_size: int =
         part = torch.stack([torch.full((len(values),), values.shape[1]), values.sum(1), values.square().sum(1)])
         sums.setdefault(name, []).append(part)
 
-    hooks = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers]
+    hooks = [layer.register_forward_pre_hook(partial(add, name)) for name, layer in layers.items()]
     try:
         with evaluation_mode(model):
             for part in torch.split(images_NCHW, batch_size):
@@ -43,8 +42,7 @@ def statistics_distance(model: nn.Module, images_NCHW: Tensor, batch_size: int =
     finally:
         for hook in hooks:
             hook.remove()
-    held = dict(layers)
-    return {name: _distance(torch.stack(parts).sum(0), held[name]) for name, parts in sums.items()}
+    return {name: _distance(torch.stack(parts).sum(0), layers[name]) for name, parts in sums.items()}
 
 
 def require_like_training(model: nn.Module, images_NCHW: Tensor, limit: float = MAX_DISTANCE) -> float:

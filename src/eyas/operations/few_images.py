@@ -7,6 +7,8 @@ them.
 import math
 from dataclasses import dataclass
 
+from eyas.adaptation.drift.drift_reference import FEWEST_IMAGES
+
 REFIT_IMAGES = 64
 """A refit of fewer calibration images may lead the answers away, and is undone then (docs/own_network.md)."""
 SCORE_IMAGES = 300
@@ -56,6 +58,26 @@ def settings_for_few(
         why = f"about {judging:.0f} images judge the candidates, and a probe of so few hardly tells them apart"
         settings.append(Setting("score", "scorer", SCORER, why))
     return settings
+
+
+def too_few_to_compare(images: int, score_fraction: float, source_images: int | None = None) -> str:
+    """Why ``eyas watch`` and ``eyas adapt`` will have too few images to compare others with, and what to do; or "".
+
+    Args:
+        images: of the training data, before it is split.
+        score_fraction: share of them that is compared with.
+        source_images: how many of those ``eyas adapt`` takes at most.
+    """
+    needed = f"eyas watch and eyas adapt compare others with {FEWEST_IMAGES} or more of them"
+    compared = score_fraction * images
+    if compared < MARGIN * FEWEST_IMAGES:
+        share = math.ceil(100 * MARGIN * FEWEST_IMAGES / max(images, 1)) / 100
+        more = math.ceil(MARGIN * FEWEST_IMAGES / score_fraction)
+        way = f"set fetch.score_fraction to {share:g}" if share <= MOST else f"give {more:,} images or more"
+        return f"the score split gets about {compared:.0f} images, and {needed}: {way}, or watch with --reference FILE"
+    if source_images is not None and source_images < FEWEST_IMAGES:
+        return f"adapt.source_images takes {source_images} of the score split, and {needed}: set it to {FEWEST_IMAGES}"
+    return ""
 
 
 def fraction_for_refit(images: int) -> float:

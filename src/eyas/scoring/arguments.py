@@ -183,7 +183,8 @@ def choose_reward(options: ScoreOptions, scorer: Scorer) -> Reward | None:
     kind = scorer.model_dump()["kind"]
     able = ", ".join(name for name, member in Scorer.members().items() if member.is_share)
     problems = {
-        f"it multiplies shares of 1, which `scorer` {kind} does not give: choose one of {able}": not scorer.is_share,
+        f"it multiplies scores that are shares of 1, such as accuracies, and those of `scorer` {kind} are none: set "
+        f"`scorer` to one of {able}, or leave `reward` out": not scorer.is_share,
         "`prior` adds to what it multiplies: give one of them": options.prior is not None,
         "it weighs latency: give `latency`, such as a LatencyModel": bool(reward.latency) and options.latency is None,
     }

@@ -82,6 +82,15 @@ def test_grey_images_have_no_colour() -> None:
         ({"contrast": 1.0, "noise": 1.2}, ("more contrast",)),
         ({"brightness": 1.0, "contrast": -2.0}, ("less contrast", "brighter images")),
         ({"tint": -1.0}, ("colder colours",)),
+        # CIFAR-10 times 0.4, times (1, 0.85, 0.7), times (0.7, 0.55, 0.4), as grey, times (0.6, 0.8, 1)
+        ({"brightness": -2.4, "contrast": -1.8, "saturation": -0.7, "tint": -0.3}, ("darker images", "less contrast")),
+        ({"brightness": -0.54, "tint": 1.03}, ("warmer colours", "darker images")),
+        ({"brightness": -1.7, "contrast": -1.2, "tint": 0.92}, ("darker images", "less contrast", "warmer colours")),
+        ({"saturation": -0.66, "tint": -0.29}, ("weaker colours",)),
+        ({"brightness": -0.83, "saturation": 1.2, "tint": -1.4}, ("colder colours", "darker images")),
+        ({"brightness": -1.0, "contrast": -1.8}, ("darker images", "less contrast")),
+        ({"brightness": -1.0, "contrast": -2.2}, ("less contrast", "darker images")),
+        ({"brightness": 1.0, "tint": 0.3}, ("brighter images", "warmer colours")),
         ({}, ()),
     ],
 )

@@ -56,7 +56,8 @@ class Adapter(Component):
         """
         import torch
 
-        from eyas.adaptation.source_statistics import check_statistics, named_batch_norms, put_statistics
+        from eyas.adaptation.source_statistics import check_statistics, put_statistics
+        from eyas.calibration.batchnorm import named_batch_norms
 
         twin = copy.deepcopy(model).eval()
         if statistics is not None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from eyas.adaptation.adapters.base import Adaptation, Adapter
 from eyas.adaptation.adapters.self_training import SelfTraining
-from eyas.adaptation.source_statistics import named_batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 
 
 class ConvLora(Adapter):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.adapters.base import Adaptation, Adapter
-from eyas.adaptation.source_statistics import named_batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 
 
 class StatisticsAdaptation(Adaptation):

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.adapters.base import Adaptation, Adapter
-from eyas.adaptation.source_statistics import named_batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import ParameterError
 
 

@@ -85,7 +85,7 @@ def compare(
     )
     adapt, advice = expect_help(numbers, layers, balance, images)
     smallest = min(balance.p_value, *(one.p_value for one in numbers))
-    told = f"no drift in {images} images: the smallest of {tests} p-values is {smallest:.2g}"
+    told = f"no drift in {images} images: {_without_drift(smallest, tests, false_alarm_rate)}"
     if changes:
         told = f"drift in {images} images: {', '.join(changes)} (p {_bounded(smallest)})"
     return DriftReport(
@@ -167,6 +167,14 @@ def _name_changes(numbers: tuple[NumberDrift, ...], balance: BalanceDrift) -> tu
     if balance.drifted:
         return (CLASS_BALANCE,)
     return (OTHER_CONTENT,) if drifted else ()
+
+
+def _without_drift(smallest: float, tests: int, rate: float) -> str:
+    """How near it was, in words: p-values are adjusted for the number of tests."""
+    if smallest > rate:
+        nearest = f"the nearest has p = {smallest:.2g}, and p up to {rate:g} counts as drift"
+        return f"in none of {tests} tests do they differ from clean ones ({nearest})"
+    return f"they differ from clean ones (p {_bounded(smallest)}), but by too little to matter"
 
 
 def _bounded(p_value: float) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eyas.calibration.batchnorm import batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError
 
 
@@ -57,10 +57,8 @@ def held_moments(model: nn.Module, statistics: Mapping[str, Tensor] | None = Non
     Raises:
         DataError: the statistics are not this network's, not finite, or a variance is negative.
     """
-    names = {id(layer): name for name, layer in model.named_modules()}
     layers = {}
-    for layer in batch_norms(model):
-        name = names[id(layer)]
+    for name, layer in named_batch_norms(model).items():
         if statistics is None:
             mean, variance = layer.running_mean, layer.running_var
         else:

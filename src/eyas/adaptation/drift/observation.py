@@ -11,11 +11,10 @@ from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.layer_moments import LayerMoments, Layers, MomentSum
-from eyas.calibration.batchnorm import batch_norms, evaluation_mode
+from eyas.calibration.batchnorm import evaluation_mode, named_batch_norms
 from eyas.errors import DataError
 from eyas.pruning.output_paths import primary_output
 
@@ -106,11 +105,12 @@ def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
 
 
 def _require_widths(model: nn.Module, held: Layers) -> None:
-    widths = {name: layer.num_features for name, layer in model.named_modules() if isinstance(layer, _BatchNorm)}
+    layers = named_batch_norms(model)
     for name, moments in held.items():
-        if name in widths and widths[name] != len(moments.mean):
+        width, expected = layers[name].num_features if name in layers else None, len(moments.mean)
+        if width not in (None, expected):
             msg = (
-                f"`model` has {widths[name]} channels in {name}, the network of the reference {len(moments.mean)}: "
+                f"`model` has {width} channels in {name}, the network of the reference {expected}: "
                 "give the network that the reference was made of, or make one of this network"
             )
             raise DataError(msg)
@@ -147,8 +147,7 @@ def _watching(model: nn.Module, sums: dict[str, MomentSum], shifts: list[Tensor]
         values = inputs[0].float()
         shifts.append(sums[name].add(values.flatten(2) if values.ndim > 2 else values[..., None]))
 
-    norms = {id(layer) for layer in batch_norms(model)}  # a folded layer's name may still stand, for an identity
-    layers = {name: module for name, module in model.named_modules() if name in sums and id(module) in norms}
+    layers = {name: layer for name, layer in named_batch_norms(model).items() if name in sums}
     handles = [layer.register_forward_pre_hook(partial(gather, name)) for name, layer in layers.items()]
     try:
         yield

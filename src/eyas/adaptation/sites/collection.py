@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.sites.network_digest import network_digest
-from eyas.adaptation.sites.site_statistics import Moments, SiteStatistics, tracked_layers
-from eyas.calibration.batchnorm import track_statistics
+from eyas.adaptation.sites.site_statistics import Moments, SiteStatistics
+from eyas.calibration.batchnorm import named_batch_norms, track_statistics
 from eyas.calibration.layer_by_layer import call_order, record_layer
 from eyas.calibration.pooled import pooled
 from eyas.calibration.recalibrate import even_batches
@@ -45,7 +45,7 @@ def collect(
     Raises:
         DataError: there is no image, or no batch-norm; all layers are merged already; statistics are not finite.
     """
-    if not tracked_layers(model):
+    if not named_batch_norms(model):
         msg = "`model` has no batch-norm with running statistics: there is nothing to collect"
         raise DataError(msg)
     private, batches = copy.deepcopy(model), list(even_batches(images, batch_size))
@@ -61,7 +61,7 @@ def collect(
         keep(_next_layer(private, batches, merged))
     else:
         update_bn_stats(private, batches, keep)
-    moments = {name: seen[layer] for name, layer in tracked_layers(private).items() if layer in seen}
+    moments = {name: seen[layer] for name, layer in named_batch_norms(private).items() if layer in seen}
     behind = merged.digest if exact and merged else None
     statistics = SiteStatistics(network_digest(model), site, len(images), moments, behind=behind)
     return SiteStatistics.decode(statistics.encode(), model)  # a site refuses its own as a coordinator would
@@ -70,7 +70,7 @@ def collect(
 def unmerged_layers(model: nn.Module, images: Tensor, merged: SiteStatistics | None) -> list[str]:
     """Names of the layers that run and that ``merged`` lacks, the first to run first."""
     private, known = copy.deepcopy(model), merged.layers if merged else {}
-    names = {layer: name for name, layer in tracked_layers(private).items()}
+    names = {layer: name for name, layer in named_batch_norms(private).items()}
     with track_statistics(private, momentum=1.0) as layers:
         order = call_order(private, layers, [images])[1]
     return [names[layer] for layer in order if names[layer] not in known]
@@ -78,7 +78,7 @@ def unmerged_layers(model: nn.Module, images: Tensor, merged: SiteStatistics | N
 
 def _next_layer(model: nn.Module, batches: list[Tensor], merged: SiteStatistics | None) -> StackedStatistics:
     """What the first layer sees that ``merged`` lacks, behind layers that use the merged statistics."""
-    missing, layers = unmerged_layers(model, batches[0], merged), tracked_layers(model)
+    missing, layers = unmerged_layers(model, batches[0], merged), named_batch_norms(model)
     if not missing:
         msg = f"all {len(layers)} layers are merged already: judge with them, or begin anew in another exchange"
         raise DataError(msg)

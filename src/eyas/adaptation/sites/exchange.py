@@ -1,6 +1,5 @@
 """Where messages lie: a folder that sites and coordinator share, by whatever means files travel between them."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -36,10 +35,19 @@ class FolderExchange:
         path = self._path("merged", network, COORDINATOR)
         return _read(path) if path.is_file() else None
 
-    def messages(self, kind: Kind, network: str) -> Iterator[tuple[Path, bytes]]:
-        """Those of all sites about a network, by file."""
-        for path in sorted(self.folder.glob(self._path(kind, network, "*").name)):
-            yield path, _read(path)
+    def messages(self, kind: Kind, network: str) -> dict[str, Path]:
+        """Files of all sites about a network, by the site that the file's name tells."""
+        before, _, after = self._path(kind, network, "*").name.partition("*")
+        paths = sorted(self.folder.glob(f"{before}*{after}"))
+        return {path.name.removeprefix(before).removesuffix(after): path for path in paths}
+
+    def read(self, path: Path) -> bytes:
+        """A message.
+
+        Raises:
+            DataError: it is larger than one can be.
+        """
+        return _read(path)
 
     def _path(self, kind: Kind, network: str, site: str) -> Path:
         return self.folder / f"{network[:16]}.{kind}.{site}.safetensors"

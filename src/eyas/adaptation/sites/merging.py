@@ -16,7 +16,8 @@ def merge(statistics: Sequence[SiteStatistics], before: SiteStatistics | None = 
         before: where a round gives one layer, those merged in the rounds before.
 
     Raises:
-        DataError: there are none, a site stands twice, or sites have other networks, layers or rounds.
+        DataError: there are none, a site stands twice, or sites have other networks, layers or rounds, or are not
+            those of the rounds before.
     """
     if not statistics:
         msg = "there are no statistics to merge: let each site collect them"
@@ -32,6 +33,12 @@ def merge(statistics: Sequence[SiteStatistics], before: SiteStatistics | None = 
             raise DataError(msg)
     layers = {name: reduce(Moments.__add__, (one.layers[name] for one in statistics)) for name in first.layers}
     images = sum(one.images for one in statistics)
+    if before and images != before.images:
+        msg = (
+            f"the layers before are merged of {before.images} images, this one of {images}: the same sites must tell "
+            "every layer; begin anew in another exchange, with the sites that stay"
+        )
+        raise DataError(msg)
     return SiteStatistics(first.network, COORDINATOR, images, {**known, **layers}, "merged")
 
 

@@ -1,11 +1,11 @@
 """A site's own images as the network sees them: read as the bundle says, labelled by the folders that they lie in."""
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import ValidationError
 from torch import Tensor
@@ -16,14 +16,20 @@ from eyas.data.left_out import is_hidden
 from eyas.deploy.bundle.preprocessing import PREPROCESSING, PreprocessingRecord
 from eyas.errors import DataError, one_line
 
+log = logging.getLogger(__name__)
+MOST_NAMED = 5
+"""Images that cannot be read, by name."""
+
 
 def read_images(folder: Path, bundle: Path) -> Tensor:
     """All images below a folder, normalised as the network was trained, float32 ``(N, C, H, W)``.
 
+    One that cannot be read is left out, and told by a warning with its name.
+
     Raises:
-        DataError: there is none, one cannot be read, or the bundle does not say how.
+        DataError: there is none, none can be read, or the bundle does not say how.
     """
-    return _read(_files(folder), bundle)
+    return torch.cat([*_read(_files(folder), bundle).values()])
 
 
 def read_labelled_images(folder: Path, bundle: Path) -> tuple[Tensor, Tensor]:
@@ -39,7 +45,9 @@ def read_labelled_images(folder: Path, bundle: Path) -> tuple[Tensor, Tensor]:
     if unknown is not None:
         msg = f"{folder}: {unknown!r} is no class of the network; expected a folder for each of {', '.join(labels)}"
         raise DataError(msg)
-    return _read(files, bundle), torch.tensor([number[name] for name in names])
+    images = _read(files, bundle)
+    label = dict(zip(files, names, strict=True))
+    return torch.cat([*images.values()]), torch.tensor([number[label[file]] for file in images])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -51,7 +59,8 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _read(files: Sequence[Path], bundle: Path) -> Tensor:
+def _read(files: Sequence[Path], bundle: Path) -> dict[Path, Tensor]:
+    """Each image that can be read, ``(1, C, H, W)``."""
     try:
         how = PreprocessingRecord.model_validate(_json(bundle / PREPROCESSING))
     except ValidationError as error:
@@ -59,9 +68,22 @@ def _read(files: Sequence[Path], bundle: Path) -> Tensor:
         raise DataError(msg) from error
     channels = next(count for count, mode in MODES.items() if mode == how.mode)
     decode = Preprocessing(channels, how.size, how.resize)
-    pixels_NCHW = torch.from_numpy(np.stack([decode(file.read_bytes(), str(file)) for file in files]))
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (how.mean, how.std))
-    return (pixels_NCHW.float() / 255 - mean) / std
+    images, broken = {}, []
+    for file in files:
+        try:
+            pixels_CHW = torch.from_numpy(decode(file.read_bytes(), str(file)).copy())
+        except (DataError, OSError) as error:
+            broken.append(error)
+            continue
+        images[file] = ((pixels_CHW.float() / 255 - mean) / std)[None]
+    if not images:
+        msg = f"none of the {len(files)} images can be read; the first: {broken[0]}"
+        raise DataError(msg)
+    if broken:
+        told = "; ".join(map(str, broken[:MOST_NAMED])) + ("; ..." if len(broken) > MOST_NAMED else "")
+        log.warning("%d of %d images are left out: %s", len(broken), len(files), told)
+    return images
 
 
 def _json(path: Path) -> Any:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_message import MAX_COUNT, Header, Kind, SiteMessage
-from eyas.calibration.batchnorm import batch_norms
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError
 
 PARTS = ("mean", "var", "count")
@@ -73,7 +72,10 @@ class SiteStatistics:
             DataError: it is no such message, or holds what cannot be statistics of this network; one line.
         """
         message = SiteMessage.decode(content).require(kind, network_digest(model))
-        header, channels = message.header, {name: layer.num_features for name, layer in tracked_layers(model).items()}
+        header, channels = (
+            message.header,
+            {name: layer.num_features for name, layer in named_batch_norms(model).items()},
+        )
         names = {name.rpartition(".")[0] for name in message.tensors}
         unknown = sorted(set(message.tensors) - {f"{name}.{part}" for name in channels for part in PARTS})
         if unknown or not names:
@@ -92,19 +94,13 @@ class SiteStatistics:
         if self.network != network_digest(model):
             msg = f"the statistics of {self.site} are those of another network ({self.network[:12]}) than `model`"
             raise DataError(msg)
-        layers = tracked_layers(model)
+        layers = named_batch_norms(model)
         for name, moments in self.layers.items():
             mean, variance = layers[name].running_mean, layers[name].running_var
             assert mean is not None
             assert variance is not None
             mean.copy_(moments.mean)
             variance.copy_(moments.variance)
-
-
-def tracked_layers(model: nn.Module) -> dict[str, _BatchNorm]:
-    """The batch-norm layers that keep running statistics by name, in the order of the modules."""
-    kept = set(batch_norms(model))
-    return {name: layer for name, layer in model.named_modules() if layer in kept}
 
 
 def _moments(message: SiteMessage, name: str, size: int) -> Moments:

@@ -82,14 +82,16 @@ class EvolutionSampler(BudgetSampler):
     ) -> "ErrorTable | None":
         """See the base: a rough table, which takes as long as a few candidates.
 
-        None where answers cannot be held against the dense network's, as of a detector: the log says why.
+        None where answers cannot be held against the dense network's, as of a detector: a warning says why, and what
+        to do.
         """
         if not self.seeds:
             return None
         try:
             return next(iter(self._seeders)).measure(model, space, planner, images, output=output)
         except (DataError, ParameterError) as error:
-            _log.info("the search begins without seeds: %s", error)
+            way = "mend that, or say seeds: 0 of sampler evolution, which asks for none"
+            _log.warning("the search begins without seeds, from random widths alone: %s; %s", error, way)
             return None
 
     def ask(
