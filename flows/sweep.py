@@ -20,7 +20,7 @@ from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
-from tasks.compare import compare_profiles, log_comparison, print_comparison, title_of
+from tasks.compare import compare_profiles, log_comparison, print_comparison
 from tasks.next_command import next_command, plain_command, shown_path
 from tasks.report import json_result, print_verdict
 from tasks.workspace import Workspace
@@ -74,7 +74,7 @@ class Sweep:
             return None
         comparison = compare_profiles(self.workspaces[0], done)
         self.page = self.workspaces[0].root / WORKSPACES / PAGE
-        self.page.write_text(comparison_page(comparison, title_of(comparison)))
+        self.page.write_text(comparison_page(comparison, self.page.parent))
         with attempt("recording the comparison"):
             log_comparison(self.workspaces[0], comparison)
         return comparison

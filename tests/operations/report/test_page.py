@@ -127,6 +127,7 @@ def test_the_title_names_network_data_and_budget(artifacts: Path) -> None:
         ("https://example.org/data/set.zip?token=1", "data/set.zip"),
         ("../../data/photos/train/", "photos/train"),
         ("photos", "photos"),
+        ("https://me:secret@example.org/set.zip", "example.org/set.zip"),
         ("", "unnamed data"),
     ],
 )

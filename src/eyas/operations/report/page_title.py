@@ -7,6 +7,7 @@ from typing import Any
 from eyas.networks.architecture_record import ArchitectureRecord
 from eyas.operations.report.results import Results
 from eyas.operations.run_name import budget_words
+from eyas.storage import redact
 
 
 def page_title(results: Results, params: Mapping[str, Any]) -> str:
@@ -24,6 +25,6 @@ def network_name(architecture: ArchitectureRecord) -> str:
 
 def data_name(manifest: Mapping[str, Any]) -> str:
     """Of a data set, by where its training images came from: ``digits``; of a path or an address its last two parts."""
-    address = str(manifest["source"].get("train", "")).removeprefix("builtin:")
-    place = re.sub(r"^[a-z0-9]+://", "", address).partition("?")[0]
+    address = redact(str(manifest["source"].get("train", ""))).removeprefix("builtin:")
+    place = re.sub(r"^[a-z0-9]+://", "", address)
     return "/".join([part for part in place.split("/") if part not in ("", ".", "..")][-2:]) or "unnamed data"
