@@ -27,12 +27,12 @@ from eyas.operations.tracking.recorded_result import stage_metrics as recorded_m
 from tasks.compared_names import FILES
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
-from tasks.profile_name import DEFAULT
+from tasks.profile_name import DEFAULT, profile_title
 from tasks.registered_checkpoint import SCHEME
 from tasks.stage_metrics import stage_metrics
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace, open_workspace
-from tasks.workspace_files import ORIGIN
+from tasks.workspace_files import recorded_arguments
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(/(?P<number>\d+)|@(?P<alias>[\w-]+))")
@@ -181,7 +181,7 @@ def of_profile(name: str, folder: Path) -> ComparedNetwork:
     require_as_made(folder)
     index = artifacts / "fetch" / INDEX
     return ComparedNetwork(
-        name=_said(name, folder),
+        name=profile_title(name, recorded_arguments(folder), short=False),
         kind="profile",
         address=name,
         metrics=stage_metrics(artifacts),
@@ -199,17 +199,6 @@ def _origin_here(results: Results, artifacts: Path) -> NetworkOrigin:
     report = artifacts / "report" / "report.html"
     known = network_name(results.architecture), data_name(results.manifest)
     return NetworkOrigin(*known, report=report if report.exists() else None)
-
-
-def _said(name: str, folder: Path) -> str:
-    """What a profile sets, where its name holds only a hash of it."""
-    origin = folder / ORIGIN
-    words = shlex.split(json.loads(origin.read_text())["command"]) if origin.exists() else []
-    options = dict(itertools.pairwise(words))
-    sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
-    if "--name" in options or not sets:
-        return name
-    return "+".join([Path(options["--params"]).stem, *sets])
 
 
 def made_with(version: Version) -> str:

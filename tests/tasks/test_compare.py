@@ -21,7 +21,7 @@ from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_
 from eyas.operations.tracking.run_pages import MODEL_TRAINING
 from tasks import compare
 from tasks.compare import compare_named, log_comparison
-from tasks.compared_networks import _said, made_with
+from tasks.compared_networks import made_with, of_profile
 from tasks.dvc_cli import stage_keys
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
@@ -124,16 +124,26 @@ def test_a_profile_without_a_result_says_what_to_do(setting: Setting, root: Path
         compare_named(workspace, ["default", "unfinished"])
 
 
-def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(tmp_path: Path) -> None:
-    origin = tmp_path / "origin.json"
-    assert _said("mine", tmp_path) == "mine"
-    for command, name in (
-        ("eyas run --params configs/net.yaml --set score.seed=3 --set sample.budget.macs=0.25", None),
-        ("eyas run --params configs/net.yaml --set score.seed=3 --name mine", "mine"),
-        ("eyas run --params configs/mine.yaml", "mine"),
-    ):
-        origin.write_text(json.dumps({"params_file": "net.yaml", "command": command}))
-        assert _said("mine", tmp_path) == (name or "net+score.seed=3+sample.budget.macs=0.25")
+def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(setting: Setting, root: Path) -> None:
+    folder = root / "workspaces" / "net-5d41402a"
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("")
+    shutil.copytree(setting().artifacts, folder / "artifacts")
+    try:
+        for command, name in (
+            (None, folder.name),
+            (
+                "eyas run --params a/net.yaml --set score.seed=3 --set sample.budget.macs=0.25",
+                "net+sample.budget.macs=0.25+score.seed=3",
+            ),
+            ("eyas run --params a/net.yaml --set score.seed=3 --name net-5d41402a", folder.name),
+            ("eyas run --params 'a/two words.yaml'", "two words"),
+        ):
+            if command:
+                (folder / "origin.json").write_text(json.dumps({"params_file": "net.yaml", "command": command}))
+            assert of_profile(folder.name, folder).name == name
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: Path, tmp_path: Path) -> None:
