@@ -45,17 +45,17 @@ class Comparison:
     @property
     def dense(self) -> list[tuple[ComparedNetwork, list[ComparedNetwork]]]:
         """Each dense network once, called after those that were pruned from it where there are several; and these."""
-        found: dict[tuple[str, str, str], tuple[ComparedNetwork, list[ComparedNetwork]]] = {}
+        by_dense: dict[tuple[str, str, str], tuple[ComparedNetwork, list[ComparedNetwork]]] = {}
         for place, network in enumerate(self.networks):
             dense = network.dense
             if dense is not None:
                 images = network.test_set or f"unknown {place}"
                 same = (images, repr(dense.accuracy), repr(dense.macs))  # a NaN equals nothing, its words do
-                found.setdefault(same, (dense, []))[1].append(network)
-        several = len(found) > 1
+                by_dense.setdefault(same, (dense, []))[1].append(network)
+        several = len(by_dense) > 1
         return [
             (replace(dense, name=f"dense of {', '.join(one.name for one in own)}") if several else dense, own)
-            for dense, own in found.values()
+            for dense, own in by_dense.values()
         ]
 
     @property
