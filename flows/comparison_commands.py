@@ -93,19 +93,22 @@ def compare(
     if html:
         require_place(html, "--html")
     from eyas.operations.comparison.comparison_page import comparison_page
-    from tasks.compare import compare_named, log_comparison, print_comparison, title_of
+    from tasks.compare import compare_named, log_comparison, print_comparison
     from tasks.workspace import open_workspace
 
     workspace = open_workspace(ROOT, parameter_file(params), overrides)
     with RunView(log_file("compare")):
         comparison = compare_named(workspace, names)
     if html:
-        html.write_text(comparison_page(comparison, title_of(comparison)))
+        html.write_text(comparison_page(comparison, html.parent))
     run_id = log_comparison(workspace, comparison) if log else None
     if as_json:
         print(json.dumps(comparison.as_dict() | {"run": run_id}, indent=2))
         return 0
     print_comparison(comparison)
+    for network in comparison.networks:
+        if network.origin.report:
+            print(f"report {network.origin.report}   ({network.name})")
     if html:
         print(f"page   {html}")
     if run_id:

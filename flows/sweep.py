@@ -16,13 +16,13 @@ from eyas.config.plugins import WORKSPACES
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_page import comparison_page
-from eyas.operations.report import read_results, verdict_on
+from eyas.operations.report import Results, read_results, verdict_on
 from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
-from tasks.compare import compare_profiles, log_comparison, print_comparison, title_of
+from tasks.compare import compare_profiles, log_comparison, print_comparison
 from tasks.next_command import next_command, plain_command, shown_path
-from tasks.report import json_result, print_verdict
+from tasks.report import json_result, next_steps, print_verdict
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Sweep:
             return None
         comparison = compare_profiles(self.workspaces[0], done)
         self.page = self.workspaces[0].root / WORKSPACES / PAGE
-        self.page.write_text(comparison_page(comparison, title_of(comparison)))
+        self.page.write_text(comparison_page(comparison, self.page.parent))
         with attempt("recording the comparison"):
             log_comparison(self.workspaces[0], comparison)
         return comparison
@@ -92,7 +92,8 @@ class Sweep:
             print_comparison(comparison)
         console = Console(highlight=False)
         for workspace, label in self._done():
-            console.print(f"{label}, {shown_path(workspace.artifacts / 'report' / 'report.html')}", markup=False)
+            report = shown_path(workspace.artifacts / "report" / "report.html")
+            console.print(f"{label}, {report}", soft_wrap=True, markup=False)
             print_verdict(console, verdict_on(read_results(workspace.artifacts)))
         for workspace, label in zip(self.workspaces, self.labels, strict=True):
             if workspace.name in self.failed:
@@ -107,10 +108,16 @@ class Sweep:
     def _next_steps(self) -> list[str]:
         done = [workspace for workspace in self.workspaces if workspace.name in self.outcomes]
         steps = [next_command(workspace, "run") for workspace in self.workspaces if workspace.name in self.failed]
-        chosen = smallest_success(done)
-        version = self.outcomes[chosen.name].version if chosen else None
-        if chosen and version:
-            steps.append(f"{next_command(chosen, 'promote', '--version', version)}   (the smallest that succeeded)")
+        if done:
+            succeeded = smallest_success(done)
+            chosen = succeeded or most_accurate(done)
+            first, *others = next_steps(chosen, self.outcomes[chosen.name].version)
+            why = (
+                "the smallest that succeeded"
+                if succeeded
+                else "the most accurate; none is a success, so gates may refuse"
+            )
+            steps += [f"{first}   ({why})", *others]
         if len(done) > 1:
             names = [workspace.name for workspace in done]
             steps.append(plain_command(done[0].root, "compare", *names, "--html", "comparison.html"))
@@ -153,6 +160,17 @@ def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
     results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
     good = [(workspace, result) for workspace, result in results if verdict_on(result).success]
     return min(good, key=lambda pair: pair[1].winner.macs, default=(None, None))[0]
+
+
+def most_accurate(workspaces: Sequence[Workspace]) -> Workspace:
+    """The one that does best on its test images; of equals the one with the fewest MACs."""
+    results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
+
+    def rank(pair: tuple[Workspace, Results]) -> tuple[float, int]:
+        finetune = pair[1].metrics["finetune"]
+        return -finetune[f"test_{pair[1].test_task.measure}"], pair[1].winner.macs
+
+    return min(results, key=rank)[0]
 
 
 def require_ready(workspaces: Sequence[Workspace], overrides: Sequence[Sequence[Override]], *, wait: bool) -> None:

@@ -5,6 +5,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,18 @@ from eyas.errors import BadInputError, EyasError
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison import Comparison, compare_networks
 from eyas.operations.comparison.comparison_page import comparison_page
-from eyas.operations.comparison.comparison_table import console_comparison, markdown_comparison, short_names
+from eyas.operations.comparison.comparison_table import (
+    console_comparison,
+    markdown_comparison,
+    markdown_links,
+    short_names,
+)
 from eyas.operations.measured_network import MeasuredNetwork, compare_answers
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.tracking.comparison_run import record_comparison
 from eyas.storage.digests import file_sha256
 from tasks.compared_names import require_names
-from tasks.compared_networks import NetworkFinder, digest_of_test, fetched_folders, of_profile
+from tasks.compared_networks import NetworkFinder, digest_of_test, fetched_folders
 from tasks.judge_version import images_for
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
@@ -46,15 +52,20 @@ def compare_named(workspace: Workspace, names: Sequence[str]) -> Comparison:
     with tempfile.TemporaryDirectory() as scratch:
         finder = NetworkFinder(workspace, Path(scratch))
         networks = [finder.network(name) for name in names]
-        return compare_networks(_shortly_named(networks), SharedTest(finder).difference)
+        return _compared(networks, finder)
 
 
 def compare_profiles(workspace: Workspace, folders: Mapping[str, Path]) -> Comparison:
     """Hold what the stages left in the workspaces' folders, by name, against each other."""
     with tempfile.TemporaryDirectory() as scratch:
-        networks = [of_profile(name, folder) for name, folder in folders.items()]
         finder = NetworkFinder(workspace, Path(scratch))
-        return compare_networks(_shortly_named(networks), SharedTest(finder).difference)
+        networks = [finder.profile(name, folder) for name, folder in folders.items()]
+        return _compared(networks, finder)
+
+
+def _compared(networks: Sequence[ComparedNetwork], finder: NetworkFinder) -> Comparison:
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    return compare_networks(_shortly_named(networks), SharedTest(finder).difference, today)
 
 
 def _shortly_named(networks: Sequence[ComparedNetwork]) -> list[ComparedNetwork]:
@@ -109,17 +120,13 @@ class SharedTest:
         part.replace(path)
 
 
-def title_of(comparison: Comparison) -> str:
-    """What is compared, in a line."""
-    return "compare " + ", ".join(network.name for network in comparison.networks)
-
-
 def print_comparison(comparison: Comparison) -> None:
-    """Table and notes on the standard output."""
+    """Title, table and notes on the standard output."""
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print()
+    console.print(f"{comparison.title} ({comparison.date})", soft_wrap=True, markup=False, style="bold")
     console.print(console_comparison(comparison, console.width))
     console.print()
     for note in comparison.notes:
@@ -128,11 +135,11 @@ def print_comparison(comparison: Comparison) -> None:
 
 def log_comparison(workspace: Workspace, comparison: Comparison) -> str:
     """Record table, page and numbers as a run of MLflow; returns its id."""
-    table = markdown_comparison(comparison)
+    table, links = markdown_comparison(comparison), markdown_links(comparison)
     files = {
-        "comparison.html": comparison_page(comparison, title_of(comparison)),
-        "comparison.md": table,
+        "comparison.html": comparison_page(comparison),
+        "comparison.md": table + links,
         "comparison.json": json.dumps(comparison.as_dict(), indent=2),
     }
     addresses = [network.address for network in comparison.networks]
-    return record_comparison(open_store(workspace), title_of(comparison), addresses, files, table)
+    return record_comparison(open_store(workspace), f"compare {comparison.title}", addresses, files, table, links=links)

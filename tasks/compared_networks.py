@@ -16,19 +16,23 @@ from eyas.data.manifest import INDEX
 from eyas.errors import BadInputError
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison_table import last_name
-from eyas.operations.report import LATENCY, read_results, verdict_on
-from eyas.operations.tracking import MlflowStore, Version, download_stage_file, model_registry
+from eyas.operations.comparison.network_origin import NetworkOrigin
+from eyas.operations.report import LATENCY, Results, read_results, verdict_on
+from eyas.operations.report.page_title import data_name, network_name
+from eyas.operations.tracking import MlflowStore, Version, attempt, download_stage_file, model_registry
 from eyas.operations.tracking.candidate_alias import budget_words
+from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
 from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
 from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
 from tasks.compared_names import FILES
+from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
-from tasks.profile_name import DEFAULT
+from tasks.profile_name import DEFAULT, profile_title
 from tasks.registered_checkpoint import SCHEME
 from tasks.stage_metrics import stage_metrics
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace, open_workspace
-from tasks.workspace_files import ORIGIN
+from tasks.workspace_files import recorded_arguments
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(/(?P<number>\d+)|@(?P<alias>[\w-]+))")
@@ -66,7 +70,7 @@ class NetworkFinder:
         """
         if name.endswith(FILES):
             opened = open_workspace(self.workspace.root, Path(name))
-            return of_profile(opened.name, opened.folder)
+            return self.profile(opened.name, opened.folder)
         if name.startswith(SCHEME):
             return self._of_address(name)
         if _RUN_ID.fullmatch(name):
@@ -75,11 +79,20 @@ class NetworkFinder:
             version = model_registry.get_version(self.store, self.model, name)
             return replace(self._of_version(version), name=f"version {name}", detail=made_with(version))
         if name in self.profiles():
-            return of_profile(name, self.folder_of(name))
+            return self.profile(name, self.folder_of(name))
         version = model_registry.get_alias(self.store, self.model, name)
         if version is None:
             raise BadInputError(self._unknown(name))
         return replace(self._of_version(version), name=name)
+
+    def profile(self, name: str, folder: Path) -> ComparedNetwork:
+        """What the stages left in a workspace, with the run and the version that MLflow has of it."""
+        network = of_profile(name, folder)
+        if not (folder / "dvc.lock").exists():
+            return network
+        with attempt(f"finding the run of {name}"):
+            return replace(network, origin=network.origin.recorded_as(origin_of_stages(self.store, stage_keys(folder))))
+        return network
 
     def profiles(self) -> list[str]:
         """Names of the workspaces there are."""
@@ -113,6 +126,7 @@ class NetworkFinder:
             test_set=self._test_set(version.run_id),
             comparability=Comparability.from_tags(version.tags) or Comparability(),
             files=files,
+            origin=recorded_origin(self.store, version.run_id, version),
         )
 
     def _of_run(self, run_id: str) -> ComparedNetwork:
@@ -131,6 +145,7 @@ class NetworkFinder:
             test_set=self._test_set(run_id),
             comparability=Comparability.from_tags(tags) or Comparability(),
             files=folder if all(brought) else None,
+            origin=recorded_origin(self.store, run_id),
         )
 
     def _test_set(self, run_id: str) -> str:
@@ -166,7 +181,7 @@ def of_profile(name: str, folder: Path) -> ComparedNetwork:
     require_as_made(folder)
     index = artifacts / "fetch" / INDEX
     return ComparedNetwork(
-        name=_said(name, folder),
+        name=profile_title(name, recorded_arguments(folder), short=False),
         kind="profile",
         address=name,
         metrics=stage_metrics(artifacts),
@@ -175,18 +190,15 @@ def of_profile(name: str, folder: Path) -> ComparedNetwork:
         test_set=digest_of_test(index) if index.exists() else "",
         comparability=read_comparability(artifacts / "baseline"),
         files=artifacts / "export",
+        origin=_origin_here(results, artifacts),
     )
 
 
-def _said(name: str, folder: Path) -> str:
-    """What a profile sets, where its name holds only a hash of it."""
-    origin = folder / ORIGIN
-    words = shlex.split(json.loads(origin.read_text())["command"]) if origin.exists() else []
-    options = dict(itertools.pairwise(words))
-    sets = [value for option, value in itertools.pairwise(words) if option == "--set"]
-    if "--name" in options or not sets:
-        return name
-    return "+".join([Path(options["--params"]).stem, *sets])
+def _origin_here(results: Results, artifacts: Path) -> NetworkOrigin:
+    """As far as a workspace itself knows."""
+    report = artifacts / "report" / "report.html"
+    known = network_name(results.architecture), data_name(results.manifest)
+    return NetworkOrigin(*known, report=report if report.exists() else None)
 
 
 def made_with(version: Version) -> str:

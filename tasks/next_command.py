@@ -32,6 +32,11 @@ def plain_command(root: Path, command: str, *options: str) -> str:
     return shlex.join([*program(_start(root)), command, *options])
 
 
+def path_for_command(root: Path, path: Path) -> str:
+    """A path as a printed command takes it: relative to the folder in the checkout from which it is typed."""
+    return os.path.relpath(path.resolve(), _start(root))
+
+
 def shown_path(path: Path) -> str:
     """A path as seen from where the user stands, if it lies below."""
     start = Path(os.environ.get("PWD", Path.cwd())).resolve()

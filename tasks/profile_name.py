@@ -1,7 +1,7 @@
 """Names of profiles, which are those of their workspaces' folders: short, the same everywhere, safe on any file system.
 
 ``cifar10_resnet20``, ``params+score.seed=3``; where that would be long, or would need other letters than a name may
-have, as much as can be read of it and a hash of the rest: ``mine-5d41402a``.
+have, as much as can be read of it, the budget first, and a hash of all: ``mine+sample.budget.macs=0.5-5d41402a``.
 """
 
 import hashlib
@@ -23,7 +23,10 @@ MAX_TITLE = 48
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._+=-]{{0,{MAX_LENGTH - 1}}}")
 _STEM = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _OVERRIDE = re.compile(r"[a-z0-9_.]+=[a-z0-9._-]+")
+_BUDGET = "sample.budget"
 _HASH_DIGITS = 8
+_SHORT_STEM = 16
+"""So many letters of a file's name stay where overrides need the room."""
 
 
 def profile_overrides(overrides: Sequence[str]) -> list[str]:
@@ -56,9 +59,29 @@ def profile_name(params_file: Path, overrides: Sequence[str]) -> str:
     readable = _STEM.fullmatch(stem) and all(map(_OVERRIDE.fullmatch, items)) and len(fields) == len(items)
     if readable and len(plain) <= MAX_LENGTH and plain != DEFAULT:
         return plain
-    digest = hashlib.sha256(json.dumps([stem, *items]).encode()).hexdigest()[:_HASH_DIGITS]
-    letters = re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-")
-    return f"{letters[: MAX_LENGTH - _HASH_DIGITS - 1] or 'profile'}-{digest}"
+    start = _letters(stem)
+    room = MAX_LENGTH - _HASH_DIGITS - 1
+    shown = _fitting(items, room - min(len(start), _SHORT_STEM))
+    return f"{start[: room - len(shown)]}{shown}-{_digest(stem, items)}"
+
+
+def _fitting(items: Sequence[str], room: int) -> str:
+    """Overrides that can be read and fit, the budget first; of one field the last, which counts."""
+    last = {item.partition("=")[0]: item for item in items}
+    shown = ""
+    for item in sorted(filter(_OVERRIDE.fullmatch, last.values()), key=_budget_first):
+        if len(shown) + 1 + len(item) <= room:
+            shown += f"+{item}"
+    return shown
+
+
+def _letters(stem: str) -> str:
+    """What a name may have of a file's, and never nothing."""
+    return re.sub(r"[^a-z0-9._-]+", "-", stem.lower()).strip("._-") or "profile"
+
+
+def _digest(stem: str, items: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps([stem, *items]).encode()).hexdigest()[:_HASH_DIGITS]
 
 
 def profile_title(name: str, arguments: Sequence[str], *, short: bool = True) -> str:
@@ -74,19 +97,22 @@ def profile_title(name: str, arguments: Sequence[str], *, short: bool = True) ->
     stem, items = Path(arguments[1]).stem, sorted(arguments[3::2], key=_field)
     if not short:
         return "+".join([stem, *items])
+    items.sort(key=_budget_first)
     title = ", ".join([stem, *(item.partition("=")[0].rpartition(".")[2] + item[item.index("=") :] for item in items)])
     return title if len(title) <= MAX_TITLE else f"{title[: MAX_TITLE - 1]}…"
 
 
 def former_folder(root: Path, params_file: Path, overrides: Sequence[str]) -> Path | None:
-    """The workspace that a profile had before names were short, where that is there and another one.
+    """The workspace that a profile had before names were short, or said their budget, where that is there.
 
     It is used no more: two profiles could have the same.
     """
-    name = re.sub(r"[^A-Za-z0-9._+=-]+", "-", "+".join([params_file.stem, *sorted(overrides)]))
-    folder = root / "workspaces" / name
-    other = name != profile_name(params_file, overrides) and not name.startswith(".")
-    return folder if other and os.path.isdir(folder) else None
+    now = profile_name(params_file, overrides)
+    whole = re.sub(r"[^A-Za-z0-9._+=-]+", "-", "+".join([params_file.stem, *sorted(overrides)]))
+    stem, *items = (normalize("NFC", part) for part in (params_file.stem, *sorted(overrides, key=_field)))
+    hashed = f"{_letters(stem)[: MAX_LENGTH - _HASH_DIGITS - 1]}-{_digest(stem, items)}"
+    folders = (root / "workspaces" / name for name in (hashed, whole) if name != now and not name.startswith("."))
+    return next(filter(os.path.isdir, folders), None)
 
 
 def check_name(name: str) -> None:
@@ -130,6 +156,11 @@ def workspace_folder(root: Path, name: str) -> Path:
         msg = f"the workspace {name!r} differs from {twin!r}, which is there, only in capitals: give another --name"
         raise ParameterError(msg)
     return folder
+
+
+def _budget_first(override: str) -> bool:
+    """By which overrides are sorted for people."""
+    return not override.startswith(_BUDGET)
 
 
 def _field(override: str) -> str:

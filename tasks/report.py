@@ -25,7 +25,8 @@ from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import next_command, shown_path
+from tasks.next_command import next_command, path_for_command, shown_path
+from tasks.predict import LAST_RUN
 from tasks.prefect_pages import show_result
 from tasks.record import log_report, log_result, name_of
 from tasks.tracking_store import open_store
@@ -34,6 +35,9 @@ from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+GOLDEN = Path("export", "bundle", "golden")
+"""Under ``artifacts``: images that the bundle brings with their answers."""
 
 
 @task(task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
@@ -86,11 +90,7 @@ def print_summary(
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
-    steps = [] if version is None else [next_step(workspace, version)]
-    steps += [
-        next_command(workspace, "status"),
-        f"{elsewhere}make ui   (pages of MLflow, run {run_id}, and of Prefect)",
-    ]
+    steps = [*next_steps(workspace, version), f"{elsewhere}make ui   (pages of MLflow, run {run_id}, and of Prefect)"]
     for number, line in enumerate(steps):
         console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
     places = {"report": workspace.artifacts / "report" / "report.html"} | ({"log": log} if log else {})
@@ -125,6 +125,16 @@ def json_result(workspace: Workspace, version: str | None, run_id: str, log: Pat
         "report": str(workspace.artifacts / "report" / "report.html"),
         "log": str(log),
     }
+
+
+def next_steps(workspace: Workspace, version: str | None) -> list[str]:
+    """Commands for whoever has a result: promote it if it is registered, let it answer an image, see what there is."""
+    steps = [] if version is None else [next_step(workspace, version)]
+    image = next(iter(sorted((workspace.artifacts / GOLDEN).glob("*.png"))), None)
+    if image is not None:
+        place = path_for_command(workspace.root, image)
+        steps.append(next_command(workspace, "predict", place, "--version", version or LAST_RUN))
+    return [*steps, next_command(workspace, "status")]
 
 
 def next_step(workspace: Workspace, version: str) -> str:

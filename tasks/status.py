@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
@@ -10,8 +11,14 @@ from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
+from tasks.next_command import shown_path
+from tasks.profile_name import profile_title
 from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
+from tasks.workspace_files import recorded_arguments
+
+MOST_OTHERS = 8
+"""Workspaces that are listed beside the one that is asked about."""
 
 
 def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
@@ -24,8 +31,25 @@ def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
     lines = [f"{alias:{width}} {_describe(version)}" for alias, version in aliases.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
-    profile = f"profile    {workspace.name}, in {workspace.folder}"
-    return [f"model      {status.name}{unknown}", profile, *lines, "", *(_run_line(run) for run in status.runs)]
+    profile = f"profile    {workspace.title}, in {workspace.folder}"
+    runs_of_model = [_run_line(run) for run in status.runs]
+    return [f"model      {status.name}{unknown}", profile, *_others(workspace), *lines, "", *runs_of_model]
+
+
+def _others(workspace: Workspace) -> list[str]:
+    """The other workspaces of this checkout, by what their profiles set, the one that was used last first."""
+    folders = [path.parent for path in (workspace.root / "workspaces").glob("*/params.yaml")]
+    others = sorted((one for one in folders if one != workspace.folder), key=_last_used, reverse=True)
+    titles = [
+        f"{profile_title(one.name, recorded_arguments(one))}, in {shown_path(one)}" for one in others[:MOST_OTHERS]
+    ]
+    hidden = len(others) - len(titles)
+    more = [f"{hidden} more in {shown_path(workspace.root / 'workspaces')}"] if hidden else []
+    return [f"{'' if number else 'others':<10} {line}" for number, line in enumerate([*titles, *more])]
+
+
+def _last_used(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder / "params.yaml", folder / "dvc.lock") if path.exists())
 
 
 def _describe(version: Version | None) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,12 @@ def write_origin(root: Path, folder: Path, params_file: Path, command: str) -> N
     if Path(place).is_relative_to(checkout):
         place = os.path.relpath(place, checkout)
     _write(folder / ORIGIN, json.dumps({"params_file": place, "command": command}, indent=2) + "\n")
+
+
+def recorded_arguments(folder: Path) -> tuple[str, ...]:
+    """What opens the profile of a workspace: ``--params``, its file, ``--set`` with each override; empty if unknown."""
+    path = folder / ORIGIN
+    return tuple(shlex.split(json.loads(path.read_text())["command"])[2:]) if path.exists() else ()
 
 
 def require_origin(root: Path, folder: Path, params_file: Path) -> str:

@@ -45,7 +45,7 @@ def test_a_flow_loaded_by_its_path_keeps_its_state_in_the_checkout(name: str, tm
         ("pipeline", {"params_file": "digits.yaml"}, "run digits"),
         ("retrain", {"params_file": "configs/cifar10_resnet20.yaml"}, "retrain cifar10_resnet20 · 50 % MACs"),
         ("retrain", {"params_file": "../elsewhere/mine.yaml", "overrides": ["runtime.threads=1"]}, "retrain mine"),
-        ("promote", {"overrides": ["score.seed=3"]}, "promote eyas-digits+score.seed=3 · 50 % MACs"),
+        ("promote", {"overrides": ["score.seed=3"]}, "promote eyas-digits · 50 % MACs · score.seed=3"),
         ("rollback", {"params_file": "x.yaml", "name": "mine"}, "rollback mine"),
     ],
 )

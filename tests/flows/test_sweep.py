@@ -98,12 +98,41 @@ def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
     assert printed.count("report.html") == 2
     assert printed.count("test images (") == 2
     assert "run --params params.yaml --set score.seed=2\n" in printed
-    assert f"--set {smallest.arguments[-1]} --version 7   (the smallest that succeeded)" in printed
+    next_lines = printed[printed.index("\nnext ") :].splitlines()
+    profile = f"--params params.yaml --set {smallest.arguments[-1]}"
+    assert any(line.endswith(f"promote {profile} --version 7   (the smallest that succeeded)") for line in next_lines)
+    assert any(line.endswith(f"status {profile}") for line in next_lines)
+    assert not any(" predict " in line for line in next_lines), "there is no image to show it with"
     assert f"compare {workspaces[0].name} {workspaces[2].name} --html comparison.html" in printed
     assert [line.partition(":")[0] for line in one.headlines()] == ["score.seed=1", "score.seed=3"]
     content = json.loads(one.as_json(None, Path("sweep.log")))
     assert [profile["version"] for profile in content["profiles"]] == ["7", "7"]
     assert content["failed"] == one.failed
+
+
+def test_where_none_succeeded_the_most_accurate_is_the_one_to_go_on_with(
+    workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, _, _ = swept(workspaces, monkeypatch, None)
+    for number, workspace in enumerate(workspaces):
+        write_workspace(workspace.artifacts, seed=number)
+        metrics = workspace.artifacts / "finetune/metrics.json"
+        worse = {"test_accuracy": 0.9 + 0.01 * (number == 1), "test_gained": 0, "test_lost": 20}
+        metrics.write_text(json.dumps(json.loads(metrics.read_text()) | worse))
+    best = workspaces[1]
+    golden = best.artifacts / "export/bundle/golden"
+    golden.mkdir(parents=True)
+    (golden / "0.png").write_text("an image")
+    assert smallest_success(workspaces) is None
+    one.print_summary(None, Path("sweep.log"))
+    printed = capsys.readouterr().out
+    profile = f"--params params.yaml --set {best.arguments[-1]}"
+    why = "the most accurate; none is a success, so gates may refuse"
+    image = f"workspaces/{best.name}/artifacts/export/bundle/golden/0.png"
+    first, second, third = printed[printed.index("\nnext ") + 1 :].splitlines()[:3]
+    assert first.endswith(f"promote {profile} --version 7   ({why})")
+    assert second.endswith(f"predict {profile} {image} --version 7")
+    assert third.endswith(f"status {profile}")
 
 
 def test_what_ended_well_is_compared_on_a_page_beside_the_workspaces(

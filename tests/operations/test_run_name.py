@@ -9,7 +9,7 @@ from eyas.operations.run_name import budget_words, run_name
         ("default", "eyas-digits · 50 % MACs"),
         ("mine", "mine · 50 % MACs"),
         ("params+sample.budget.macs=0.5", "eyas-digits · 50 % MACs"),
-        ("mine+sample.budget.macs=0.5+score.seed=3", "mine+score.seed=3 · 50 % MACs"),
+        ("mine+sample.budget.macs=0.5+score.seed=3", "mine · 50 % MACs · score.seed=3"),
     ],
 )
 def test_a_run_is_called_after_profile_and_budget(profile: str, name: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ from eyas.data.index import read_index, write_index
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError
 from eyas.operations import tracking
+from eyas.operations.comparison.network_origin import NetworkOrigin
 from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.tracking import Version
+from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
+from eyas.operations.tracking.run_pages import MODEL_TRAINING
 from tasks import compare
 from tasks.compare import compare_named, log_comparison
-from tasks.compared_networks import _said, made_with
+from tasks.compared_networks import made_with, of_profile
+from tasks.dvc_cli import stage_keys
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, enter, write_lock
@@ -119,16 +124,26 @@ def test_a_profile_without_a_result_says_what_to_do(setting: Setting, root: Path
         compare_named(workspace, ["default", "unfinished"])
 
 
-def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(tmp_path: Path) -> None:
-    origin = tmp_path / "origin.json"
-    assert _said("mine", tmp_path) == "mine"
-    for command, name in (
-        ("eyas run --params configs/net.yaml --set score.seed=3 --set sample.budget.macs=0.25", None),
-        ("eyas run --params configs/net.yaml --set score.seed=3 --name mine", "mine"),
-        ("eyas run --params configs/mine.yaml", "mine"),
-    ):
-        origin.write_text(json.dumps({"params_file": "net.yaml", "command": command}))
-        assert _said("mine", tmp_path) == (name or "net+score.seed=3+sample.budget.macs=0.25")
+def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(setting: Setting, root: Path) -> None:
+    folder = root / "workspaces" / "net-5d41402a"
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("")
+    shutil.copytree(setting().artifacts, folder / "artifacts")
+    try:
+        for command, name in (
+            (None, folder.name),
+            (
+                "eyas run --params a/net.yaml --set score.seed=3 --set sample.budget.macs=0.25",
+                "net+sample.budget.macs=0.25+score.seed=3",
+            ),
+            ("eyas run --params a/net.yaml --set score.seed=3 --name net-5d41402a", folder.name),
+            ("eyas run --params 'a/two words.yaml'", "two words"),
+        ):
+            if command:
+                (folder / "origin.json").write_text(json.dumps({"params_file": "net.yaml", "command": command}))
+            assert of_profile(folder.name, folder).name == name
+    finally:
+        shutil.rmtree(folder)
 
 
 def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: Path, tmp_path: Path) -> None:
@@ -137,15 +152,57 @@ def test_a_comparison_is_a_run_of_mlflow_with_its_page(setting: Setting, root: P
     comparison = compare_named(workspace, ["default", "1"])
     store, run_id = open_store(workspace), log_comparison(workspace, comparison)
     run = store.client.get_run(run_id)
-    assert run.info.run_name == compare.title_of(comparison) == "compare default, version 1"
+    assert run.info.run_name == "compare resnet8 on digits: default, version 1"
     model = workspace.params.register_.model
     assert json.loads(run.data.tags["eyas.compared"]) == ["default", f"models:/{model}/1"]
     assert "| default |" in run.data.tags["mlflow.note.content"]
+    assert "| dense |" in run.data.tags["mlflow.note.content"]
     names = ("comparison.html", "comparison.md", "comparison.json")
     html, table, content = (Path(store.client.download_artifacts(run_id, name, str(tmp_path))) for name in names)
-    assert "<h1>compare default, version 1</h1>" in html.read_text()
+    assert "<h1>resnet8 on digits <span>default, version 1</span></h1>" in html.read_text()
     assert table.read_text() == run.data.tags["mlflow.note.content"]
+    assert f"runs/{comparison.networks[1].origin.run_id}{MODEL_TRAINING})" in table.read_text(), "the address is whole"
     assert json.loads(content.read_text()) == json.loads(json.dumps(comparison.as_dict()))
+
+
+def test_profile_version_and_run_lead_to_their_run_version_and_pages(setting: Setting, root: Path) -> None:
+    workspace = setting()
+    version = entered(workspace)
+    store, model = open_store(workspace), workspace.params.register_.model
+    before = compare_named(workspace, ["default", "1"]).networks[0].origin
+    assert (before.architecture, before.data, before.run_id) == ("resnet8", "digits", ""), "its export is not recorded"
+    record = tracking.StageRecord("export", stage_keys(root)["export"], workspace.artifacts / "export")
+    tracking.record_stage(store, version.run_id, record)
+    report = workspace.artifacts / "report" / "report.html"
+    report.parent.mkdir(exist_ok=True)
+    report.write_text("<title>report</title>")
+    tracking.log_report(store, version.run_id, report.parent)
+    try:
+        comparison = compare_named(workspace, ["default", "1", version.run_id])
+    finally:
+        shutil.rmtree(report.parent)
+    origins = [network.origin for network in comparison.networks]
+    day = datetime.fromtimestamp(store.client.get_run(version.run_id).info.start_time / 1000, UTC)
+    assert {(one.run_id, one.version, one.date) for one in origins} == {
+        (version.run_id, f"{model} version 1", day.strftime("%Y-%m-%d"))
+    }
+    assert [one.report for one in origins] == [report, None, None]
+    assert comparison.about == "resnet8 on digits"
+    run = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{version.run_id}"
+    pages = {
+        "version": f"http://127.0.0.1:5000/#/models/{model}/versions/1{MODEL_TRAINING}",
+        "run": f"{run}{MODEL_TRAINING}",
+        "report": f"{run}/artifacts/report/report.html{MODEL_TRAINING}",
+    }
+    assert [one.pages for one in origins] == [pages] * 3
+
+
+def test_a_run_that_is_gone_leaves_a_comparison_without_its_page(setting: Setting, root: Path) -> None:
+    workspace = setting()
+    store = open_store(workspace)
+    assert recorded_origin(store, "0" * 32) == NetworkOrigin()
+    assert recorded_origin(store, "", Version("net", "3")).version == "net version 3"
+    assert origin_of_stages(store, {"export": "never made"}) == NetworkOrigin()
 
 
 def test_versions_of_one_budget_are_told_apart_by_what_else_was_set() -> None:

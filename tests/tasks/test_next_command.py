@@ -28,6 +28,7 @@ from eyas.cli import (
 from eyas.cli.app import COMMANDS
 from eyas.errors import BusyError, EyasError
 from tasks import promote as promote_task
+from tasks import report
 from tasks.next_command import complete, completed_commands, next_command
 from tasks.workspace import Workspace, open_workspace
 
@@ -201,6 +202,30 @@ def test_a_move_that_met_another_says_how_to_look_at_this_profile(
             task.fn(workspace)
         (line,) = re.findall(r"`(\S*eyas status[^`]*)`", str(refused.value))
         assert same(opened(checkout, pasted(line)), workspace)
+
+
+@pytest.mark.parametrize("version", ["3", None])
+@pytest.mark.parametrize("start", [".", "below", ".."])
+def test_the_commands_after_a_result_act_on_its_profile_and_an_image_that_is_there(
+    checkout: Path, pasted: Pasted, monkeypatch: pytest.MonkeyPatch, start: str, version: str | None
+) -> None:
+    monkeypatch.setenv("PWD", str(checkout / start))
+    monkeypatch.setattr(report, "open_store", lambda _: None)
+    monkeypatch.setattr(report, "get_alias", lambda *_: None)
+    overrides = ["baseline.arguments={depth: 18, kind: 'a b'}", "sample.budget.macs=0.25"]
+    workspace = open_workspace(checkout, checkout / "configs" / "o'mine.yaml", overrides)
+    golden = workspace.artifacts / report.GOLDEN
+    golden.mkdir(parents=True)
+    (golden / "0.png").write_text("an image")
+    lines = report.next_steps(workspace, version)
+    if start == "..":  # from outside, commands are as seen from the checkout
+        monkeypatch.setenv("PWD", str(checkout))
+    handed = [pasted(line) for line in lines]
+    assert [one[0] for one in handed] == [*(["promote"] if version else []), "predict", "status"]
+    assert all(same(opened(checkout, one), workspace) for one in handed)
+    predict = handed[-2]
+    assert predict[4] == [golden / "0.png"]
+    assert predict[-1]["version"] == version or (version is None and predict[-1]["version"] == "run")
 
 
 def printed_strings() -> list[tuple[str, str]]:

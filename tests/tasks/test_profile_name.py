@@ -77,7 +77,15 @@ def test_what_can_be_read_stays_readable(file: str, overrides: list[str], name: 
     ("file", "overrides", "readable"),
     [
         ("mine.yaml", ["finetune.recipe={kind: sgd, learning_rate: 0.1}"], "mine"),
-        ("mine.yaml", ["fetch.train=/data/a", "score.seed=1"], "mine"),
+        ("mine.yaml", ["fetch.train=/data/a", "score.seed=1"], "mine+score.seed=1"),
+        ("mine.yaml", ["fetch.train=/data/a", "sample.budget.macs=0.5"], "mine+sample.budget.macs=0.5"),
+        (
+            "a_rather_long_name_of_a_file.yaml",
+            ["finetune.epochs=20", "finetune.seed=11", "sample.budget.macs=0.25", "score.seed=3"],
+            "a_rather_long_name+sample.budget.macs=0.25+score.seed=3",
+        ),
+        ("mine.yaml", ["score.seed=1", "score.seed=2"], "mine+score.seed=2"),
+        ("x" * 80 + ".yaml", [], "x" * 55),
         ("Mine.yaml", [], "mine"),
         ("mine+score.seed=3.yaml", [], "mine-score.seed-3"),
         ("two words.yaml", [], "two-words"),
@@ -170,6 +178,12 @@ def test_a_former_workspace_is_one_that_is_there_and_is_never_the_checkout(tmp_p
     former.mkdir(parents=True)
     assert former_folder(tmp_path, Path("mine.yaml"), recipe) == former
     assert former_folder(tmp_path, Path("...yaml"), []) is None
+    budget = ["fetch.train=/data/a", "sample.budget.macs=0.5"]
+    now = profile_name(Path("mine.yaml"), budget)
+    hashed = tmp_path / "workspaces" / f"mine-{now[-8:]}"
+    assert former_folder(tmp_path, Path("mine.yaml"), budget) is None
+    hashed.mkdir()
+    assert former_folder(tmp_path, Path("mine.yaml"), budget) == hashed, "before it said the budget"
     (tmp_path / "workspaces" / "plain").mkdir()
     assert former_folder(tmp_path, Path("plain.yaml"), []) is None
 
@@ -182,6 +196,12 @@ def test_a_former_workspace_is_one_that_is_there_and_is_never_the_checkout(tmp_p
         ("net-5d41402a", ("--params", "a/net.yaml", "--set", "score.seed=3"), True, "net, seed=3"),
         ("net-5d41402a", ("--params", "a/net.yaml", "--set", "score.seed=3"), False, "net+score.seed=3"),
         ("net-5d41402a", ("--params", "net.yaml", "--set", f"fetch.train={'x' * 80}"), True, f"net, train={'x' * 36}…"),
+        (
+            "net+sample.budget.macs=0.5-5d41402a",
+            ("--params", "net.yaml", "--set", f"fetch.train={'x' * 80}", "--set", "sample.budget.macs=0.5"),
+            True,
+            f"net, macs=0.5, train={'x' * 26}…",
+        ),
     ],
 )
 def test_people_read_no_hash(name: str, arguments: tuple[str, ...], short: bool, title: str) -> None:

@@ -1,6 +1,7 @@
 """Promoting and rolling back on a real small network and an MLflow store of its own."""
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from tasks.stage import write_json
 from tasks.status import status_lines
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
+from tasks.workspace_files import write_origin
 from tests.tasks.registering import Setting, aliases, enter, write_lock
 
 
@@ -311,6 +313,27 @@ def test_the_status_of_an_unknown_model_says_so_and_names_those_there_are(settin
     open_store(workspace).client.create_registered_model(name)
     model, profile, *_ = status_lines(workspace)
     assert (model, profile) == (f"model      {name}", f"profile    default, in {workspace.folder}")
+
+
+def test_the_status_lists_the_other_workspaces_by_what_they_set(setting: Setting, root: Path) -> None:
+    workspace = setting()
+    folder = root / "workspaces"
+    try:
+        for number in range(10):
+            own = folder / f"net+sample.budget.macs=0.{number + 1}-5d41402{number}"
+            own.mkdir(parents=True)
+            (own / "params.yaml").write_text("")
+            os.utime(own / "params.yaml", (number, number))
+            command = f"eyas run --params a/net.yaml --set fetch.train=/data/a --set sample.budget.macs=0.{number + 1}"
+            write_origin(root, own, root / "a/net.yaml", command)
+        lines = status_lines(workspace)[2:11]
+    finally:
+        shutil.rmtree(folder)
+    assert lines[0].startswith("others     net, macs=0.10, train=/data/a, in ")
+    assert lines[0].endswith("workspaces/net+sample.budget.macs=0.10-5d414029")
+    assert [line.split(", ")[1] for line in lines[:8]] == [f"macs=0.{number}" for number in range(10, 2, -1)]
+    assert lines[8].split(" in ")[0] == "           2 more"
+    assert not any(line.startswith("others") for line in status_lines(workspace))
 
 
 def test_force_needs_a_reason(setting: Setting) -> None:

@@ -19,15 +19,14 @@ def run_name(profile: str, model: str, limits: Mapping[str, float]) -> str:
     """The name of a run.
 
     Args:
-        profile: name of the workspace; overrides of the budget in it are left out, for the budget says the same.
+        profile: file and overrides; those of the budget are left out, for the budget says the same, others come last,
+            where a list of runs may cut them.
         model: what is registered; it stands for a profile whose file says nothing.
         limits: of the budget, by metric.
     """
     first, *overrides = profile.split("+")
-    name = "+".join(
-        [model if first in _UNSPEAKING else first, *(item for item in overrides if not item.startswith(_BUDGET))]
-    )
-    return f"{name} · {budget_words(limits)}"
+    others = ", ".join(item for item in overrides if not item.startswith(_BUDGET))
+    return " · ".join(filter(None, (model if first in _UNSPEAKING else first, budget_words(limits), others)))
 
 
 def budget_words(limits: Mapping[str, float]) -> str:

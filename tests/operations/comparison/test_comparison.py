@@ -4,6 +4,8 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -18,8 +20,10 @@ from eyas.operations.comparison.comparison_table import (
     comparison_table,
     console_comparison,
     markdown_comparison,
+    markdown_links,
     short_names,
 )
+from eyas.operations.comparison.network_origin import NetworkOrigin
 from eyas.operations.paired_counts import PairedCounts
 
 
@@ -27,9 +31,11 @@ def network(name: str, accuracy: float, macs: float, **facts: object) -> Compare
     metrics = {
         "finetune.test_accuracy": accuracy, "finetune.test_images": 1000, "finetune.macs": macs,
         "finetune.params": 56_162, "export.model_bytes": 229_461, "score.winner_score": -0.0368,
-        "baseline.test_accuracy": 0.95, "baseline.macs": 747_136,
+        "baseline.test_accuracy": 0.95, "baseline.macs": 747_136, "baseline.params": 75_002,
+        "export.dense_bytes": 304_668,
     }  # fmt: skip
-    latency = {"cpu": "AMD", "threads": 1, "milliseconds": {"model": {"median": 0.0315}}}
+    times = {"model": {"median": 0.0315}, "dense": {"median": 0.0354}}
+    latency = {"cpu": "AMD", "threads": 1, "milliseconds": times}
     known = {"kind": "profile", "latency": latency, "verdict": "success", "test_set": "a" * 64, **facts}
     return ComparedNetwork(name, metrics=metrics, **known)  # type: ignore[arg-type]
 
@@ -74,7 +80,7 @@ def test_each_test_set_has_a_reference_of_its_own() -> None:
     again = network("other data, smaller", 0.98, 200_000, test_set="b" * 64)
     comparison = compare_networks([HALF, ELSEWHERE, QUARTER, again], counted)
     assert [one and one.against for one in comparison.differences] == [None, "macs=0.5", "macs=0.5", "other data"]
-    column = [row[2] for row in comparison_table(comparison).rows]
+    column = [row[2] for row in comparison_table(comparison).rows][2:]
     assert column == ["–", "not comparable", "−3.00 (−4.38 to −1.61) from macs=0.5", column[3]]
     assert column[3].endswith("from other data")
     assert [len(group) for group in comparison.groups] == [2, 2]
@@ -115,16 +121,103 @@ def test_numbers_that_are_not_known_are_none_in_json_and_dashes_in_the_table() -
     content = json.loads(json.dumps(comparison.as_dict(), allow_nan=False))
     assert content["networks"][0]["accuracy_interval"] == pytest.approx([0.9235, 0.953], abs=1e-3)
     assert content["networks"][1]["macs"] is None
-    assert set(comparison_table(comparison).rows[1][3:]) == {"–"}
+    assert set(comparison_table(comparison).rows[-1][3:]) == {"–"}
     assert accuracy_curve(compare_networks([bare], counted)) is None
 
 
 def test_the_table_in_markdown(comparison: Comparison) -> None:
     lines = markdown_comparison(comparison).splitlines()
     numbers = "MACs | params | file | latency | score | verdict"
-    assert lines[0] == f"|  | test accuracy, % | difference, points (from macs=0.5) | {numbers} |"
-    assert lines[3].startswith("| macs=0.25 | 91.00 (89.07 to 92.62) | −3.00 (−4.38 to −1.61) | 189 k | 56.2 k |")
+    assert lines[:2] == ["# macs=0.5, macs=0.25, other data", ""]
+    table = lines.index(f"|  | test accuracy, % | difference, points (from macs=0.5) | {numbers} |")
+    assert lines[table + 2].startswith(
+        "| dense of macs=0.5, macs=0.25 | 95.00 (93.47 to 96.19) | – | 747 k | 75 k | 305 kB |"
+    )
+    assert lines[table + 5].startswith(
+        "| macs=0.25 | 91.00 (89.07 to 92.62) | −3.00 (−4.38 to −1.61) | 189 k | 56.2 k |"
+    )
     assert "different images" in lines[-1]
+
+
+def test_the_dense_network_has_a_row_and_each_its_change_from_it() -> None:
+    counts = {"finetune.test_gained": 4, "finetune.test_lost": 14}
+    half = replace(HALF, metrics={**HALF.metrics, **counts})
+    slower = {**QUARTER.latency, "milliseconds": {**QUARTER.latency["milliseconds"], "dense": {"median": 0.0361}}}
+    comparison = compare_networks([half, replace(QUARTER, latency=slower)], counted)
+    ((dense, own),) = comparison.dense
+    assert (dense.accuracy, dense.macs, dense.params, dense.file_bytes) == (0.95, 747_136, 75_002, 304_668)
+    assert [one.name for one in own] == ["macs=0.5", "macs=0.25"]
+    table = comparison_table(comparison)
+    change = table.header.index("change, points (from dense)")
+    low, high = PairedCounts(1000, 4, 14).interval()
+    words = f"−1.00 (−{-100 * low:.2f} to −{-100 * high:.2f})"
+    assert [row[change] for row in table.rows] == ["–", words, "–"]
+    assert table.rows[0] == (
+        *("dense", "95.00 (93.47 to 96.19)", "–", "–"),
+        *("747 k", "75 k", "305 kB", "0.0354 ms (to 0.0361)", "–", "–"),
+    )
+    content = json.loads(json.dumps(comparison.as_dict()))
+    assert content["dense"][0]["of"] == ["macs=0.5", "macs=0.25"]
+    assert content["networks"][0]["change_from_dense"]["lost"] == 14
+    assert content["networks"][1]["change_from_dense"] is None
+
+
+def test_of_accuracies_that_do_not_compare_no_change_is_told() -> None:
+    counts = {"finetune.test_gained": 4, "finetune.test_lost": 14}
+    seen = Comparability(False, "its checkpoint has seen them")
+    assert replace(HALF, metrics={**HALF.metrics, **counts}, comparability=seen).change is None
+    assert ComparedNetwork("bare", "run", {}).dense is None
+
+
+def test_each_dense_network_has_a_row_of_its_own() -> None:
+    other = replace(QUARTER, metrics={**QUARTER.metrics, "baseline.test_accuracy": 0.97})
+    table = comparison_table(compare_networks([HALF, other], counted))
+    assert [row[0] for row in table.rows[:2]] == ["dense of macs=0.5", "dense of macs=0.25"]
+
+
+def origin(number: int) -> NetworkOrigin:
+    return NetworkOrigin(
+        *("resnet8", "digits", "2026-11-26", f"{number}" * 32, f"eyas-digits version {number}"),
+        report=Path(f"/checkout/workspaces/p+macs={number}/artifacts/report/report.html"),
+        pages={page: f"http://127.0.0.1:5000/#/{page}/{number}" for page in ("report", "run", "version")},
+    )
+
+
+def test_the_title_names_network_data_and_date_and_links_lead_to_each_report_run_and_version() -> None:
+    networks = [replace(HALF, origin=origin(1)), replace(QUARTER, origin=origin(2))]
+    comparison = compare_networks(networks, counted, "2026-11-27")
+    assert comparison.title == "resnet8 on digits: macs=0.5, macs=0.25"
+    page = comparison_page(comparison, Path("/checkout/workspaces"))
+    assert "<title>resnet8 on digits: macs=0.5, macs=0.25 (2026-11-27)</title>" in page
+    assert "<h1>resnet8 on digits <span>macs=0.5, macs=0.25</span></h1>" in page
+    links = re.findall(r'<a href="([^"]+)">([^<]+)</a>', page)
+    assert links[:3] == [
+        ("p%2Bmacs%3D1/artifacts/report/report.html", "report"),
+        ("http://127.0.0.1:5000/#/run/1", "MLflow run 11111111"),
+        ("http://127.0.0.1:5000/#/version/1", "eyas-digits version 1"),
+    ]
+    assert len(links) == 6
+    assert "while <code>make ui</code> runs" in page
+    kept = re.findall(r'<a href="([^"]+)">report</a>', comparison_page(comparison))
+    assert kept == ["http://127.0.0.1:5000/#/report/1", "http://127.0.0.1:5000/#/report/2"], (
+        "MLflow's copy has no folder"
+    )
+    text = markdown_comparison(comparison)
+    assert text.startswith("# resnet8 on digits: macs=0.5, macs=0.25\n\nCompared on 2026-11-27.\n")
+    assert "- macs=0.25: [report](http://127.0.0.1:5000/#/report/2), [MLflow run 22222222](" in markdown_links(
+        comparison
+    )
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(console_comparison(comparison, width=100))
+    printed = console.export_text()
+    assert "22222222" in printed
+    assert "(eyas-digits)" in printed
+
+
+def test_several_networks_and_data_sets_are_all_in_the_title() -> None:
+    other = NetworkOrigin("resnet20", "cifar10/train")
+    networks = [replace(HALF, origin=origin(1)), replace(ELSEWHERE, origin=other)]
+    assert compare_networks(networks, counted).about == "resnet8 and resnet20 on digits and cifar10/train"
 
 
 @pytest.mark.parametrize(("networks", "head"), [(2, "macs=0.25"), (9, "params")])
@@ -141,33 +234,43 @@ def test_the_terminal_has_a_column_for_each_network_as_long_as_they_fit(networks
 def test_the_curve_shows_every_network_with_its_error_bar(comparison: Comparison) -> None:
     curve = accuracy_curve(comparison)
     assert curve is not None
-    first = curve.lines[0]
-    assert [point.name for point in first.points] == ["macs=0.25", "macs=0.5"], "cheapest first"
-    cheap, dear = first.points
-    assert cheap.x < dear.x < first.dense[0].x
+    cheap, dear, other, *dense = curve.marks
+    assert [mark.label for mark in curve.marks[:3]] == ["1", "2", "3"], "of the dense ones the names are too long"
+    assert [mark.shape for mark in (cheap, dear, other)] == ["network line0", "network line0", "network line1"]
+    assert [mark.shape for mark in dense] == ["dense line0", "dense line1"]
+    assert cheap.x < dear.x < dense[0].x
     assert dear.y < cheap.y, "up is better"
-    assert cheap.high < cheap.y < cheap.low
+    assert cheap.y_bar is not None
+    assert cheap.y_bar[0] < cheap.y < cheap.y_bar[1]
     span = (cheap.y - dear.y) / (0.94 - 0.91)
-    assert (cheap.low - cheap.high) / span == pytest.approx(0.9262 - 0.8906, abs=1e-3)
-    assert cheap.words == "macs=0.25: 91.00 % (89.07 % to 92.62 %) at 189 k MACs"
-    assert all(curve.top <= point.high and point.low <= curve.bottom for line in curve.lines for point in line.points)
+    assert (cheap.y_bar[1] - cheap.y_bar[0]) / span == pytest.approx(0.9262 - 0.8906, abs=1e-3)
+    assert cheap.tip == "macs=0.25: 91.00 % (89.07 % to 92.62 %) at 189 k MACs"
+    assert curve.legend[0] == ("network line0", f"1. {cheap.tip}")
+    assert [points.count(",") for _, points in curve.curves] == [2, 1], "a line for each test set"
+    places = [place for mark in curve.marks for place in (mark.x, mark.y, *(mark.y_bar or ()))]
+    assert all(0 <= place <= 100 for place in places)
+
+
+def test_short_names_stand_beside_their_points() -> None:
+    curve = accuracy_curve(compare_networks([HALF, QUARTER], counted))
+    assert curve is not None
+    assert [mark.label for mark in curve.marks] == ["macs=0.25", "macs=0.5", "dense"]
 
 
 def test_networks_in_one_place_share_a_point() -> None:
     twin = network("version 3", 0.94, 375_000)
     curve = accuracy_curve(compare_networks([HALF, twin], counted))
     assert curve is not None
-    assert [point.name for point in curve.lines[0].points] == ["macs=0.5, version 3"]
+    assert curve.marks[0].tip.startswith("macs=0.5, version 3: 94.00 %")
 
 
-def test_the_page_stands_alone_and_escapes_names() -> None:
+def test_the_page_loads_nothing_and_escapes_names() -> None:
     strange = network("<script>alert(1)</script>", 0.9, 1e5)
-    page = comparison_page(compare_networks([HALF, strange], counted), "compare <b>")
+    page = comparison_page(compare_networks([HALF, strange], counted))
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<title>compare &lt;b&gt;</title>" in page
-    assert not re.search(r"(src|href)=|url\(|@import", page)
-    assert page.count("<circle") == 2
+    assert "<title>macs=0.5, &lt;script&gt;" in page
+    assert not re.search(r"src=|url\(|@import|<a |<link (?!rel=\"icon\" href=\"data:,\")", page)
     assert "nan" not in page
 
 

@@ -5,6 +5,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -12,6 +15,17 @@ from eyas.operations.report import read_results, write_report
 from tests.support.headless_browser import Browser, headless_browser
 from tests.support.workspace import WIDTHS, write_workspace
 
+NETWORKS = ("dense", "pruned")
+CUT = """
+[...document.querySelectorAll("th, td, pre, h1, h2, h3, .tile *, .legend li, .plot:not(.many), .plot:not(.many) text")]
+  .filter(one => one.getClientRects().length)
+  .filter(one => {
+    const box = one.getBoundingClientRect(), page = document.documentElement.clientWidth;
+    return box.left < 0 || box.right > page + 0.5 || (one.matches("td, th") && one.scrollWidth > one.clientWidth + 1);
+  })
+  .map(one => one.outerHTML.slice(0, 200))
+"""
+"""What reaches beyond the page, or out of its cell."""
 EVIL = "<script>alert(1)</script>"
 
 
@@ -22,6 +36,27 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     content = json.loads(manifest.read_text())
     manifest.write_text(json.dumps(content | {"classes": [EVIL, *content["classes"][1:]], "source": {"train": EVIL}}))
     return write_report(artifacts, params={}).with_suffix(".html")
+
+
+@pytest.fixture(scope="module", params=[10, 30], ids=["matrix", "pairs"])
+def wide_page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with whatever is wide: long names, uniform widths, files of other formats, a choice among them."""
+    artifacts = write_workspace(tmp_path_factory.mktemp("wide") / "artifacts", candidates=40)
+    num_classes, random = request.param, np.random.default_rng(0)
+    names = [f"{number}_staffordshire_bullterrier_of_old" for number in range(num_classes)]
+    labels = np.arange(360) % num_classes
+    guesses = {name: np.where(random.random(360) < 0.2, (labels + 1) % num_classes, labels) for name in NETWORKS}
+    pq.write_table(pa.table({"label": labels, **guesses}), artifacts / "finetune/answers.parquet")
+    fact = {"accuracy": 0.97, "agreement": 0.99, "max_difference": 4.8e-6, "bytes": 161_000, "images": 360}
+    files = dict.fromkeys(("dense", "model", "onnx_int8", "executorch_int8 (float16)"), fact)
+    for file, content in (
+        ("fetch/manifest.json", {"classes": names}),
+        ("score/diagnostics.json", {"uniform": {"candidate": 7, "score": -0.5, "rank": 3}}),
+        ("export/files.json", files),
+    ):
+        path = artifacts / file
+        path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | content))
+    return write_report(artifacts, params={}, reproduce=["git checkout " + "0" * 40]).with_suffix(".html")
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +111,40 @@ def test_names_of_the_user_are_text(browser: Browser, page: Path) -> None:
     browser.open(page)
     assert browser.evaluate("[...document.scripts].every(s => s.textContent != 'alert(1)')")
     assert EVIL in browser.evaluate("document.getElementById('data').textContent")
+
+
+@pytest.mark.parametrize("width", [1400, 400, 360])
+def test_nothing_is_cut(browser: Browser, wide_page: Path, width: int) -> None:
+    browser.open(wide_page, width=width)
+    assert (
+        browser.evaluate("document.querySelectorAll('.result tbody tr, .changes tbody tr, .cards tbody tr').length")
+        > 20
+    )
+    assert browser.evaluate(CUT) == []
+    boxes = (
+        "[...document.querySelectorAll('.scroll:not(:has(.many))')].filter(box => box.scrollWidth > box.clientWidth)"
+    )
+    assert browser.evaluate(f"{boxes}.map(box => box.closest('section').id)") == []
+
+
+def test_a_narrow_screen_names_the_cells_whose_heads_it_hides(browser: Browser, wide_page: Path) -> None:
+    browser.open(wide_page, width=400)
+    assert browser.evaluate("getComputedStyle(document.querySelector('#files thead')).display") == "none"
+    heads = browser.evaluate("[...document.querySelectorAll('#files thead th')].map(one => one.textContent)")
+    cells = "[...document.querySelectorAll('#files tbody tr:first-child td')]"
+    shown = browser.evaluate(f"{cells}.map(one => getComputedStyle(one, '::before').content)")
+    assert shown == [f'"{head}"' for head in heads[1:]]
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_what_scrolls_shows_that_it_does(browser: Browser, page: Path, dark: bool) -> None:
+    shades = {}
+    for width in ("100%", "200%"):
+        browser.open(page, width=400, dark=dark)
+        box = f"<div class='scroll'><div style='height: 80px; width: {width}'></div></div>"
+        browser.evaluate(f"document.body.innerHTML = {json.dumps(box)}")
+        with Image.open(io.BytesIO(browser.picture())) as picture:
+            shades[width] = [picture.convert("RGB").getpixel((x, 40)) for x in (2, 200, picture.width - 3)]
+    assert len(set(shades["100%"])) == 1
+    left, middle, right = shades["200%"]
+    assert left == middle != right

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from eyas.data.comparability import Comparability
 from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
-from eyas.operations.report.pictures import draw_all
+from eyas.operations.report.page_title import data_name, page_title
+from eyas.operations.report.pictures import draw_all, score_against_macs, score_label
 from eyas.operations.report.result_table import count
+from eyas.operations.report.sentences import search_lines
 from tests.support.workspace import WIDTHS, write_workspace
 
 PARAMS = {"score": {"scorer": {"kind": "cross_entropy"}}, "sample": {"budget": {"macs": 0.5}}}
@@ -86,8 +88,51 @@ def test_a_95th_percentile_far_from_its_median_has_no_ratio(
 def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:
     results = read_results(artifacts)
     spoilt = [replace(c, score=(math.nan, -math.inf, c.score)[min(c.rank % 9, 2)]) for c in results.candidates]
-    draw_all(replace(results, candidates=tuple(spoilt)), tmp_path, "score")
+    draw_all(replace(results, candidates=tuple(spoilt)), tmp_path)
     assert list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("steps", [None, 10])
+def test_a_score_that_a_reward_multiplies_is_called_so(artifacts: Path, steps: int | None) -> None:
+    plain = read_results(artifacts)
+    settings = {"scorer": {"kind": "top1"}, "rungs": [{}, {"steps": steps}]}
+    (artifacts / "score/diagnostics.json").write_text(json.dumps({"settings": settings}))
+    assert score_label(read_results(artifacts)) == "AdaBN score (top-1 accuracy)"
+    reward = {"macs": 0, "params": 1, "activation_bytes": 0, "latency": 0.5}
+    (artifacts / "score/diagnostics.json").write_text(json.dumps({"settings": settings | {"reward": reward}}))
+    results = read_results(artifacts)
+    assert score_label(results) == "AdaBN score (top-1 accuracy x reward)"
+    assert [one.score for one in results.candidates] == [one.score for one in plain.candidates], "no bare accuracies"
+    assert score_against_macs(results, score_label(results)).axes[0].get_ylabel() == score_label(results)
+    assert [row.name for row in result_rows(results)][-1] == "AdaBN score of the winner, x reward"
+    assert "a reward for what is saved of params (weight 1), latency (weight 0.5)" in search_lines(results, PARAMS)[-1]
+    page = write_report(artifacts, params=PARAMS)
+    assert "AdaBN score (top-1 accuracy x reward)" in page.with_suffix(".html").read_text()
+
+
+def test_the_title_names_network_data_and_budget(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    assert page_title(results, PARAMS) == "resnet8 on digits · 50 % MACs"
+    assert page_title(results, {}) == "resnet8 on digits"
+    page = write_report(artifacts, params=PARAMS)
+    assert page.read_text().startswith("# resnet8 on digits · 50 % MACs: pruned against dense\n")
+    assert "<title>resnet8 on digits · 50 % MACs: pruned against dense</title>" in page.with_suffix(".html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("builtin:digits", "digits"),
+        ("s3://my-bucket/products/train", "products/train"),
+        ("https://example.org/data/set.zip?token=1", "data/set.zip"),
+        ("../../data/photos/train/", "photos/train"),
+        ("photos", "photos"),
+        ("https://me:secret@example.org/set.zip", "example.org/set.zip"),
+        ("", "unnamed data"),
+    ],
+)
+def test_data_is_called_by_where_it_came_from(address: str, name: str) -> None:
+    assert data_name({"source": {"train": address}}) == name
 
 
 def test_ranks_may_start_at_zero(artifacts: Path) -> None:
@@ -218,7 +263,7 @@ def test_equal_files_give_equal_pictures(artifacts: Path, tmp_path: Path) -> Non
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
-        draw_all(results, folder, "cross_entropy")
+        draw_all(results, folder)
     one, two = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert one == two
     assert len(one) == 4

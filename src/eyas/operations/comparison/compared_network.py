@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
+from eyas.operations.comparison.network_origin import NetworkOrigin
 from eyas.operations.paired_counts import DEVIATIONS_95
+from eyas.operations.paired_difference import PairedDifference, recorded
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class ComparedNetwork:
 
     name: str
     """As the user called it, or shorter."""
-    kind: Literal["profile", "version", "run"]
+    kind: Literal["profile", "version", "run", "dense"]
     metrics: Mapping[str, float]
     """Of all stages, as ``<stage>.<name>``."""
     latency: Mapping[str, Any] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class ComparedNetwork:
     """What leads to it again: a profile, ``models:/name/3``, or the id of a run."""
     files: Path | None = None
     """Folder of its exported files; None where they are gone."""
+    origin: NetworkOrigin = field(default_factory=NetworkOrigin)
 
     @property
     def measure(self) -> str:
@@ -70,6 +73,29 @@ class ComparedNetwork:
     def dense_macs(self) -> float:
         """Of the network that it was pruned from."""
         return self.metrics.get("baseline.macs", math.nan)
+
+    @property
+    def change(self) -> PairedDifference | None:
+        """From its dense network to it, image by image; None where that was not measured, or does not compare."""
+        stage = "finetune."
+        measured = {name.removeprefix(stage): value for name, value in self.metrics.items() if name.startswith(stage)}
+        return recorded(measured, "test", "test_images") if self.comparability.comparable else None
+
+    @property
+    def dense(self) -> "ComparedNetwork | None":
+        """The network that it was pruned from; None where nothing is known of it."""
+        metrics = {name.replace("baseline.", "finetune."): value for name, value in self.metrics.items()
+                   if name.startswith("baseline.")}  # fmt: skip
+        if not metrics:
+            return None
+        metrics |= {"finetune.test_images": float(self.images)}
+        if "export.dense_bytes" in self.metrics:
+            metrics["export.model_bytes"] = self.metrics["export.dense_bytes"]
+        times = self.latency.get("milliseconds", {})
+        latency = {**self.latency, "milliseconds": {"model": times["dense"]}} if "dense" in times else {}
+        return ComparedNetwork(
+            "dense", "dense", metrics, latency, test_set=self.test_set, comparability=self.comparability
+        )
 
     @property
     def params(self) -> float:

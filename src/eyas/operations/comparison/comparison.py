@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from eyas.operations.comparison.compared_network import ComparedNetwork
@@ -31,6 +31,8 @@ class Comparison:
     networks: tuple[ComparedNetwork, ...]
     differences: tuple[Difference | None, ...]
     """One for each network; None for the one that others are held against."""
+    date: str = ""
+    """Day on which they were compared, as ``2026-11-27``."""
 
     @property
     def groups(self) -> list[list[ComparedNetwork]]:
@@ -39,6 +41,37 @@ class Comparison:
         for place, network in enumerate(self.networks):
             groups.setdefault(network.test_set or f"unknown {place}", []).append(network)
         return list(groups.values())
+
+    @property
+    def dense(self) -> list[tuple[ComparedNetwork, list[ComparedNetwork]]]:
+        """Each dense network once, called after those that were pruned from it where there are several; and these."""
+        by_dense: dict[tuple[str, str, str], tuple[ComparedNetwork, list[ComparedNetwork]]] = {}
+        for place, network in enumerate(self.networks):
+            dense = network.dense
+            if dense is not None:
+                images = network.test_set or f"unknown {place}"
+                same = (images, repr(dense.accuracy), repr(dense.macs))  # a NaN equals nothing, its words do
+                by_dense.setdefault(same, (dense, []))[1].append(network)
+        several = len(by_dense) > 1
+        return [
+            (replace(dense, name=f"dense of {', '.join(one.name for one in own)}") if several else dense, own)
+            for dense, own in by_dense.values()
+        ]
+
+    @property
+    def about(self) -> str:
+        """Networks and data in words, as in ``resnet8 on digits``; empty where that is not known."""
+        origins = [network.origin for network in self.networks]
+        words = [
+            " and ".join(dict.fromkeys(filter(None, known)))
+            for known in ([one.architecture for one in origins], [one.data for one in origins])
+        ]
+        return " on ".join(filter(None, words))
+
+    @property
+    def title(self) -> str:
+        """What is compared, in a line: networks and data, then each by its name."""
+        return ": ".join(filter(None, (self.about, ", ".join(network.name for network in self.networks))))
 
     @property
     def notes(self) -> list[str]:
@@ -60,15 +93,22 @@ class Comparison:
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
         pairs = zip(self.networks, self.differences, strict=True)
-        return {"networks": [_as_dict(network, difference) for network, difference in pairs], "notes": self.notes}
+        return {
+            "title": self.title,
+            "date": self.date,
+            "dense": [_numbers(dense) | {"of": [one.name for one in own]} for dense, own in self.dense],
+            "networks": [_as_dict(network, difference) for network, difference in pairs],
+            "notes": self.notes,
+        }
 
 
-def compare_networks(networks: Sequence[ComparedNetwork], pairing: Pairing) -> Comparison:
+def compare_networks(networks: Sequence[ComparedNetwork], pairing: Pairing, date: str = "") -> Comparison:
     """Hold each network against the first one that has its test images.
 
     Args:
         networks: in the order in which they are shown.
         pairing: asked where two networks compare.
+        date: day on which they are compared.
     """
     differences: list[Difference | None] = []
     for place, network in enumerate(networks):
@@ -80,7 +120,7 @@ def compare_networks(networks: Sequence[ComparedNetwork], pairing: Pairing) -> C
             differences.append(Difference(networks[0].name, why_not=_other_images(networks[0], network)))
         else:
             differences.append(None)
-    return Comparison(tuple(networks), tuple(differences))
+    return Comparison(tuple(networks), tuple(differences), date)
 
 
 def _difference(reference: ComparedNetwork, network: ComparedNetwork, pairing: Pairing) -> Difference:
@@ -108,28 +148,31 @@ def _other_images(first: ComparedNetwork, network: ComparedNetwork) -> str:
 
 def difference_words(difference: Difference) -> str:
     """The difference and its interval in points; empty where there is none."""
-    if difference.paired is None:
-        return ""
-    low, high = (points(end) for end in difference.paired.interval())
-    return f"{points(difference.paired.difference)} ({low} to {high})"
+    return "" if difference.paired is None else paired_words(difference.paired)
+
+
+def paired_words(paired: PairedDifference) -> str:
+    """A difference and its interval in points."""
+    low, high = (points(end) for end in paired.interval())
+    return f"{points(paired.difference)} ({low} to {high})"
 
 
 def _as_dict(network: ComparedNetwork, difference: Difference | None) -> dict[str, Any]:
-    numbers = {
-        "accuracy": network.accuracy,
-        "macs": network.macs,
-        "params": network.params,
-        "file_bytes": network.file_bytes,
-        "latency_ms": network.latency_ms,
-        "score": network.score,
-    }
-    low, high = network.interval
     content: dict[str, Any] = {name: getattr(network, name) for name in ("name", "kind", "address", "detail")}
-    content |= {name: _plain(value) for name, value in numbers.items()}
-    content |= {"measure": network.measure, "accuracy_interval": [_plain(low), _plain(high)]}
+    content |= _numbers(network) | {"score": _plain(network.score)}
     content |= {"dense_accuracy": _plain(network.dense_accuracy), "dense_macs": _plain(network.dense_macs)}
     content |= {"verdict": network.verdict, "test_images": network.images, "test_set": network.test_set or None}
-    return content | {"difference": _difference_as_dict(difference)}
+    content |= {"change_from_dense": None if network.change is None else _paired_as_dict(network.change)}
+    return content | {"difference": _difference_as_dict(difference), "origin": network.origin.as_dict()}
+
+
+def _numbers(network: ComparedNetwork) -> dict[str, Any]:
+    """Name, what decides, and cost."""
+    low, high = network.interval
+    numbers = {name: _plain(getattr(network, name)) for name in ("accuracy", "macs", "params", "file_bytes")}
+    numbers |= {"latency_ms": _plain(network.latency_ms)}
+    interval = [_plain(low), _plain(high)]
+    return {"name": network.name, **numbers, "measure": network.measure, "accuracy_interval": interval}
 
 
 def _difference_as_dict(difference: Difference | None) -> dict[str, Any] | None:
@@ -138,13 +181,12 @@ def _difference_as_dict(difference: Difference | None) -> dict[str, Any] | None:
     content: dict[str, Any] = {"against": difference.against}
     if difference.paired is None:
         return content | {"why_not": difference.why_not}
-    paired = difference.paired
-    return content | {
-        "difference": paired.difference,
-        "interval": list(paired.interval()),
-        "images": paired.images,
-        **paired.metrics(),
-    }
+    return content | _paired_as_dict(difference.paired)
+
+
+def _paired_as_dict(paired: PairedDifference) -> dict[str, Any]:
+    ends = list(paired.interval())
+    return {"difference": paired.difference, "interval": ends, "images": paired.images, **paired.metrics()}
 
 
 def _plain(value: float) -> float | None:

@@ -1,20 +1,51 @@
-"""A comparison as one HTML file that needs nothing beside it."""
+"""A comparison as one HTML file that loads nothing; it leads to the networks' reports, runs and versions."""
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 from eyas.operations.comparison.accuracy_curve import accuracy_curve
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_table import comparison_table
+from eyas.operations.report.page_templates import page_templates
+from eyas.operations.tracking.run_pages import LOCAL
 
 TEMPLATE = "comparison.html.jinja"
 
 
-def comparison_page(comparison: Comparison, title: str) -> str:
-    """The page's text; names are the user's and escaped."""
-    environment = Environment(
-        loader=PackageLoader("eyas.operations.comparison"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+@dataclass(frozen=True)
+class PageRow:
+    """A network in the page's table."""
+
+    name: str
+    cells: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
+
+
+def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
+    """The page's text; names are the user's and escaped.
+
+    Args:
+        comparison: what to show.
+        folder: where the page will lie, so that it can lead to reports on this machine; without it, it leads to those
+            that MLflow keeps.
+    """
+    rows = list(_rows(comparison, folder))
+    return page_templates("eyas.operations.comparison").get_template(TEMPLATE).render(
+        about=comparison.about or f"{len(comparison.networks)} networks",
+        names=[network.name for network in comparison.networks],
+        title=comparison.title,
+        date=comparison.date,
+        header=comparison_table(comparison).header[1:],
+        rows=rows,
+        curve=accuracy_curve(comparison),
+        several=len(comparison.groups) > 1,
+        notes=comparison.notes,
+        needs_server=any(address.startswith(LOCAL) for row in rows for _, address in row.links),
     )  # fmt: skip
-    return environment.get_template(TEMPLATE).render(
-        title=title, table=comparison_table(comparison), curve=accuracy_curve(comparison), notes=comparison.notes
-    )
+
+
+def _rows(comparison: Comparison, folder: Path | None) -> Iterator[PageRow]:
+    links = [*([()] * len(comparison.dense)), *(tuple(one.origin.links(folder)) for one in comparison.networks)]
+    for (name, *cells), own in zip(comparison_table(comparison).rows, links, strict=True):
+        yield PageRow(name, tuple(cells), own)

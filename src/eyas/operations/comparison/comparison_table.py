@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eyas.operations.comparison.compared_network import ComparedNetwork
-from eyas.operations.comparison.comparison import Comparison, Difference, difference_words
+from eyas.operations.comparison.comparison import Comparison, Difference, difference_words, paired_words
 from eyas.operations.report.result_table import count, signed
+from eyas.storage import redact
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,14 +24,20 @@ class ComparisonTable:
     rows: tuple[tuple[str, ...], ...]
 
 
-def comparison_table(comparison: Comparison) -> ComparisonTable:
-    """A row for each network; the columns of what is known of any."""
+def comparison_table(comparison: Comparison, *, recorded: bool = False) -> ComparisonTable:
+    """A row for each dense network and for each that is compared; the columns of what is known of any.
+
+    With ``recorded`` also where each is recorded, for tables that can hold no links.
+    """
     measures = list(dict.fromkeys(network.measure for network in comparison.networks))
     references = list(dict.fromkeys(one.against for one in comparison.differences if one and one.paired))
     against = f"difference, points (from {references[0]})" if len(references) == 1 else "difference, points"
-    header = ("", f"test {' or '.join(measures)}, %", against, "MACs", "params", "file", "latency", "score", "verdict")
+    header: tuple[str, ...] = ("", f"test {' or '.join(measures)}, %", "change, points (from dense)", against)
+    header += ("MACs", "params", "file", "latency", "score", "verdict")
+    header += ("version", "MLflow run") if recorded else ()
+    rows = [_row(dense, None, timed=[one.dense or dense for one in own]) for dense, own in comparison.dense]
     pairs = zip(comparison.networks, comparison.differences, strict=True)
-    rows = [_row(network, difference, several=len(references) > 1) for network, difference in pairs]
+    rows += [_row(network, difference, several=len(references) > 1) for network, difference in pairs]
     kept = [place for place in range(len(header)) if not place or any(row[place] != NOTHING for row in rows)]
     return ComparisonTable(
         tuple(header[place] for place in kept), tuple(tuple(row[place] for place in kept) for row in rows)
@@ -38,16 +45,31 @@ def comparison_table(comparison: Comparison) -> ComparisonTable:
 
 
 def markdown_comparison(comparison: Comparison) -> str:
-    """Table and notes as Markdown."""
+    """Title, table and notes as Markdown."""
     table = comparison_table(comparison)
     rule = ("---", *("---:" for _ in table.header[1:]))
     lines = [f"| {' | '.join(map(_escaped, line))} |" for line in (table.header, rule, *table.rows)]
-    return "\n".join([*lines, *(f"\n{note}" for note in comparison.notes)]) + "\n"
+    title = [
+        f"# {_escaped(comparison.title)}",
+        "",
+        *([f"Compared on {comparison.date}.", ""] if comparison.date else []),
+    ]
+    return "\n".join([*title, *lines, *(f"\n{note}" for note in comparison.notes)]) + "\n"
+
+
+def markdown_links(comparison: Comparison) -> str:
+    """What to follow from each network, as Markdown; names without secrets, so that the addresses can stay whole."""
+    lines = [
+        f"- {_escaped(redact(one.name))}: {', '.join(f'[{text}]({address})' for text, address in one.origin.links())}"
+        for one in comparison.networks
+        if one.origin.links()
+    ]
+    return "\n".join(["", *lines, ""]) if lines else ""
 
 
 def console_comparison(comparison: Comparison, width: int) -> "Table":
     """The table for a terminal of so many columns: a column for each network, or a row where that is narrower."""
-    shown = comparison_table(comparison)
+    shown = comparison_table(comparison, recorded=True)
     rows = [tuple(cell.replace(" (", "\n(") for cell in line) for line in (shown.header, *shown.rows)]
     upright = list(zip(*rows, strict=True))
     fits = _width(rows) <= max(width, _width(upright))  # the columns of the one are the lines of the other
@@ -87,7 +109,14 @@ def last_name(part: str) -> str:
     return f"{place.rpartition('.')[2]}{sign}{value}"
 
 
-def _row(network: ComparedNetwork, difference: Difference | None, *, several: bool) -> tuple[str, ...]:
+def _row(
+    network: ComparedNetwork,
+    difference: Difference | None,
+    *,
+    several: bool = False,
+    timed: Sequence[ComparedNetwork] = (),
+) -> tuple[str, ...]:
+    """Its cells; ``timed`` are further measurements of the same network."""
     low, high = network.interval
     interval = f" ({100 * low:.2f} to {100 * high:.2f})" if math.isfinite(low) else ""
     name = f"{network.name} ({network.detail})" if network.detail else network.name
@@ -95,13 +124,16 @@ def _row(network: ComparedNetwork, difference: Difference | None, *, several: bo
     return (
         name,
         accuracy + network.comparability.note,
+        paired_words(network.change) if network.change else NOTHING,
         _difference(difference, several=several),
         _counted(network.macs),
         _counted(network.params),
         _counted(network.file_bytes, "B"),
-        f"{network.latency_ms:.3g} ms" if math.isfinite(network.latency_ms) else NOTHING,
+        _milliseconds([one.latency_ms for one in (network, *timed)]),
         signed(network.score) if math.isfinite(network.score) else NOTHING,
         network.verdict or NOTHING,
+        _version(network.origin.version),
+        network.origin.run_id[:8] or NOTHING,
     )
 
 
@@ -112,6 +144,18 @@ def _difference(difference: Difference | None, *, several: bool) -> str:
     if not words:
         return "not comparable" if difference.why_not else NOTHING
     return f"{words} from {difference.against}" if several else words
+
+
+def _milliseconds(medians: Sequence[float]) -> str:
+    """A time; of several the shortest, and up to the longest."""
+    known = sorted(filter(math.isfinite, medians))
+    shortest, longest = (f"{end:.3g}" for end in (known[0], known[-1])) if known else ("", "")
+    return f"{shortest} ms{f' (to {longest})' if longest != shortest else ''}" if known else NOTHING
+
+
+def _version(version: str) -> str:
+    model, _, number = version.rpartition(" version ")
+    return f"version {number} ({model})" if number else NOTHING
 
 
 def _counted(value: float, unit: str = "") -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from eyas.deploy.artifact_gate import judged_share
@@ -15,6 +14,8 @@ from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, co
 from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
+from eyas.operations.report.page_templates import page_templates
+from eyas.operations.report.page_title import page_title
 from eyas.operations.report.pictures import score_label
 from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
 from eyas.operations.report.results import Results
@@ -51,18 +52,12 @@ def write_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], 
 
 def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
     """The page's text; whatever comes from the user is escaped."""
-    environment = Environment(
-        loader=PackageLoader("eyas.operations.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_templates()
     environment.filters |= {"marked": marked, "count": count, "percent": percent, "share": judged_share}
     verdict, decides = verdict_on(results), f"test {results.test_task.words}"
     return environment.get_template("report.html.jinja").render(
         results=results,
-        name=results.architecture.arguments.get("name", results.architecture.architecture),
+        title=page_title(results, params),
         verdict=verdict,
         headline=verdict.headline.removesuffix(f": {verdict.comparison}"),
         interval=interval_line(verdict, MARGIN if results.test_task.labelled else AGREEMENT_MARGIN),
@@ -86,12 +81,11 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
 
 def _search(results: Results, params: Mapping[str, Any]) -> dict[str, Any]:
     """What the race and the trainings have to show."""
-    scorer = results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", "")
     drawn = [*shown_candidates(results), results.winner, *([results.uniform] if results.uniform else [])]
     return {
         "macs_chart": trade_offs(results)[0],
         "latency_chart": trade_offs(results)[1],
-        "score_chart": score_chart(results, score_label("top1" if results.ranked_by_accuracy else scorer)),
+        "score_chart": score_chart(results, score_label(results)),
         "loss_chart": loss_chart(results),
         "learning_chart": learning_chart(results),
         "search": search_lines(results, params),

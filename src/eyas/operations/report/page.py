@@ -11,6 +11,7 @@ from eyas.operations.report.diagnostic_words import WORDS, diagnostic_values
 from eyas.operations.report.format_table import format_table
 from eyas.operations.report.html_page import write_html
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
+from eyas.operations.report.page_title import page_title
 from eyas.operations.report.result_table import (
     NOT_COMPARABLE,
     count,
@@ -44,8 +45,7 @@ def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Seque
     folder = artifacts / "report"
     folder.mkdir(parents=True, exist_ok=True)
     results = read_results(artifacts)
-    kind = results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", "")
-    pictures.draw_all(results, folder, "top1" if results.ranked_by_accuracy else kind)
+    pictures.draw_all(results, folder)
     page = folder / "report.md"
     page.write_text(render(results, params, reproduce))
     write_html(results, artifacts, params=params, reproduce=reproduce)
@@ -54,9 +54,8 @@ def write_report(artifacts: Path, *, params: Mapping[str, Any], reproduce: Seque
 
 def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
     """The page's text."""
-    name = results.architecture.arguments.get("name", results.architecture.architecture)
     parts = [
-        f"# {name}: pruned against dense",
+        f"# {page_title(results, params)}: pruned against dense",
         verdict_markdown(verdict_on(results)),
         markdown_table(result_rows(results)),
         f"**{remark(results)}**" if remark(results) else "",

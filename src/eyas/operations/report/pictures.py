@@ -21,9 +21,9 @@ RUNGS = {1: (BLUE,), 2: ("#7CC4EE", "#003A5C"), 3: ("#A6D3EE", "#3C98CE", "#003A
 DOTS_PER_INCH = 160
 
 
-def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path]:
+def draw_all(results: Results, folder: Path) -> dict[str, Path]:
     """Draw every picture into ``folder``; returns their paths by name."""
-    label = score_label(scorer)
+    label = score_label(results)
     pictures: dict[str, Callable[[], Figure]] = {
         "scores": lambda: score_against_macs(results, label),
         "distribution": lambda: score_distribution(results, label),
@@ -33,9 +33,11 @@ def draw_all(results: Results, folder: Path, scorer: str = "") -> dict[str, Path
     return {name: _save(draw(), folder / f"{name}.png") for name, draw in pictures.items()}
 
 
-def score_label(scorer: str) -> str:
-    """What stands beside an axis of scores."""
-    return f"AdaBN score ({Scorer.registry.get(scorer, Scorer).label})"  # type: ignore[attr-defined]
+def score_label(results: Results) -> str:
+    """What stands beside an axis of scores: what they are, and whether a reward multiplies them."""
+    chosen = results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", "")
+    scorer = Scorer.registry.get("top1" if results.ranked_by_accuracy else chosen, Scorer)
+    return f"AdaBN score ({scorer.label}{' x reward' if results.reward else ''})"  # type: ignore[attr-defined]
 
 
 def score_against_macs(results: Results, label: str) -> Figure:

@@ -46,8 +46,13 @@ def result_rows(results: Results) -> list[ResultRow]:
         *_latency(results),
         *_limits(results),
         *recommended_row(results),
-        ResultRow(SCORE, "", signed(winner.score), _rank(results)),
+        ResultRow(score_name(results), "", signed(winner.score), _rank(results)),
     ]
+
+
+def score_name(results: Results) -> str:
+    """Name of the score's row."""
+    return f"{SCORE}, x reward" if results.reward else SCORE
 
 
 def _blocks(results: Results) -> list[ResultRow]:

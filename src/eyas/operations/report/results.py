@@ -116,8 +116,13 @@ class Results:
 
     @property
     def ranked_by_accuracy(self) -> bool:
-        """Whether the race ended by top-1 after training steps; every candidate's score is its accuracy then."""
+        """Whether the race ended by top-1 after training steps; without a reward every score is an accuracy then."""
         return _ranked_by_accuracy(self.diagnostics)
+
+    @property
+    def reward(self) -> dict[str, float]:
+        """Weight of each cost in the reward that multiplies scores; empty without one."""
+        return _reward(self.diagnostics)
 
     @property
     def winner(self) -> Candidate:
@@ -149,7 +154,7 @@ def read_results(artifacts: Path) -> Results:
     groups, blocks = zip(space["groups"], winner.widths, strict=True), space.get("blocks", ())
     path = artifacts / "score" / "diagnostics.json"
     diagnostics = _json(path) if path.exists() else {}
-    if _ranked_by_accuracy(diagnostics):
+    if _ranked_by_accuracy(diagnostics) and not _reward(diagnostics):
         candidates = tuple(replace(candidate, score=candidate.accuracy) for candidate in candidates)
     checked, answers = artifacts / "export" / "files.json", artifacts / "finetune" / ANSWERS
     manifest, exported = (_json(artifacts / stage / "manifest.json") for stage in ("fetch", "export"))
@@ -181,6 +186,12 @@ def _ranked_by_accuracy(diagnostics: Mapping[str, Any]) -> bool:
     settings = diagnostics.get("settings", {})
     trained = any(rung.get("steps") for rung in settings.get("rungs", ()))
     return trained and Scorer.registry.get(settings["scorer"]["kind"], Scorer).needs_labels  # type: ignore[attr-defined]
+
+
+def _reward(diagnostics: Mapping[str, Any]) -> dict[str, float]:
+    """Costs with a weight in ``score.reward``."""
+    weights = diagnostics.get("settings", {}).get("reward", {})
+    return {cost: weight for cost, weight in weights.items() if weight}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -51,12 +51,16 @@ def search_lines(results: Results, params: Mapping[str, Any]) -> list[str]:
     scores = [candidate.score for candidate in results.candidates]
     budget = params.get("sample", {}).get("budget") or {}
     asked = ", ".join(_budget(name, value) for name, value in budget.items() if value is not None)
-    return [
+    lines = [
         f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
         f"scores from {signed(min(scores))} to {signed(max(scores))}.",
         f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
         f"{results.judged_on(winner)} and costs {count(winner.macs)} MACs.",
     ]
+    if results.reward:
+        goals = ", ".join(f"{_cost(name)} (weight {weight:g})" for name, weight in results.reward.items())
+        lines.append(f"Scores are multiplied by a reward for what is saved of {goals} (`score.reward`).")
+    return lines
 
 
 def diagnosis_lines(results: Results) -> list[str]:
@@ -68,5 +72,9 @@ def diagnosis_lines(results: Results) -> list[str]:
 
 def _budget(name: str, value: float) -> str:
     """A number up to 1 is a share of the dense cost."""
-    word = "MACs" if name == "macs" else name.replace("_", " ")
+    word = _cost(name)
     return f"{100 * value:g} % of the {word}" if value <= 1 else f"{count(value)} {word}"
+
+
+def _cost(name: str) -> str:
+    return "MACs" if name == "macs" else name.replace("_", " ")

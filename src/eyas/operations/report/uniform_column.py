@@ -1,7 +1,7 @@
 """The result table's third column: what is known of uniform widths of the same cost."""
 
 from eyas.operations.report.charts import finetuned
-from eyas.operations.report.result_table import MACS, PARAMS, SCORE, count, percent, signed
+from eyas.operations.report.result_table import MACS, PARAMS, count, percent, score_name, signed
 from eyas.operations.report.results import Results
 
 
@@ -15,7 +15,7 @@ def uniform_cells(results: Results) -> dict[str, str]:
         f"test {results.test_task.words}": "not fine-tuned" if accuracy is None else percent(accuracy),
         MACS: count(uniform.macs),
         PARAMS: count(uniform.params),
-        SCORE: signed(uniform.score),
+        score_name(results): signed(uniform.score),
     }
 
 

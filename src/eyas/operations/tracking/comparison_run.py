@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
-from eyas.operations.tracking.runs import MAX_TAG, finish_run, start_pipeline
+from eyas.operations.tracking.runs import MAX_TAG, NOTE, finish_run, start_pipeline
 from eyas.storage import redact
 
 MAX_NAME = 250
@@ -12,7 +12,7 @@ MAX_NAME = 250
 
 
 def record_comparison(
-    store: MlflowStore, name: str, addresses: Sequence[str], files: Mapping[str, str], note: str
+    store: MlflowStore, name: str, addresses: Sequence[str], files: Mapping[str, str], note: str, *, links: str = ""
 ) -> str:
     """A run of its own; returns its id.
 
@@ -22,9 +22,11 @@ def record_comparison(
         addresses: what was compared.
         files: artifacts, by name.
         note: the run's description.
+        links: its end, which holds no secret: addresses in it stay whole.
     """
-    tags = {"eyas.kind": "comparison", "eyas.compared": json.dumps(list(addresses)), "mlflow.note.content": note}
+    tags = {"eyas.kind": "comparison", "eyas.compared": json.dumps(list(addresses))}
     tags = {tag: redact(text)[:MAX_TAG] for tag, text in tags.items()}
+    tags[NOTE] = f"{redact(note)[: max(MAX_TAG - len(links), 0)]}{links}"[:MAX_TAG]
     run_id = start_pipeline(store, name[:MAX_NAME], tags=tags)
     for file, text in files.items():
         retry(store.client.log_text, run_id, text, file)

@@ -1,5 +1,7 @@
 """Where a browser finds what MLflow keeps: of a server its own address, of a file the pages of ``eyas ui``."""
 
+from urllib.parse import quote
+
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.runs import REPORT, REPORT_PAGES
 from eyas.storage import redact
@@ -27,6 +29,14 @@ def report_page(store: MlflowStore, run_id: str) -> str | None:
     return page and f"{_page(store, run_id)}/artifacts/{page}{MODEL_TRAINING}"
 
 
+def version_page(store: MlflowStore, model: str, number: str) -> str:
+    """The page of a registered version."""
+    return f"{_server(store)}/#/models/{quote(model, safe='')}/versions/{number}{MODEL_TRAINING}"
+
+
 def _page(store: MlflowStore, run_id: str) -> str:
-    server = redact(store.uri).rstrip("/") if store.uri.startswith("http") else LOCAL
-    return f"{server}/#/experiments/{store.experiment_id}/runs/{run_id}"
+    return f"{_server(store)}/#/experiments/{store.experiment_id}/runs/{run_id}"
+
+
+def _server(store: MlflowStore) -> str:
+    return redact(store.uri).rstrip("/") if store.uri.startswith("http") else LOCAL

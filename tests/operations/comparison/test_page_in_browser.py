@@ -1,0 +1,60 @@
+"""The comparison as a person opens it, also on a narrow screen."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eyas.operations.comparison.comparison import compare_networks
+from eyas.operations.comparison.comparison_page import comparison_page
+from tests.operations.comparison.test_comparison import ELSEWHERE, HALF, QUARTER, counted, origin
+from tests.support.headless_browser import Browser, headless_browser
+
+CUT = """
+[...document.querySelectorAll("th, td, h1, a, .legend li, .plot text")].filter(one => one.getClientRects().length)
+  .filter(one => one.getBoundingClientRect().left < 0
+    || one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
+  .map(one => one.outerHTML.slice(0, 200))
+"""
+"""What reaches beyond the page."""
+LONG = "cifar10_training_free+finetune.recipe.learning_rate=0.004"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with headless_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("comparison")
+    networks = [replace(HALF, origin=origin(1)), replace(QUARTER, origin=origin(2)), replace(ELSEWHERE, name=LONG)]
+    path = folder / "comparison.html"
+    path.write_text(comparison_page(compare_networks(networks, counted, "2026-11-27"), folder))
+    return path
+
+
+@pytest.mark.parametrize("width", [1400, 400, 360])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_is_cut_and_nothing_is_asked_for(browser: Browser, page: Path, width: int, dark: bool) -> None:
+    browser.requests.clear()
+    browser.open(page, width=width, dark=dark)
+    assert browser.evaluate("document.querySelectorAll('.compared tbody tr').length") == 5
+    assert browser.evaluate(CUT) == []
+    assert browser.evaluate(
+        "[...document.querySelectorAll('.scroll')].every(one => one.scrollWidth <= one.clientWidth)"
+    )
+    assert browser.complaints == []
+    assert [url for url in browser.requests if not url.startswith("data:")] == [page.as_uri()]
+
+
+def test_links_can_be_followed_from_where_the_page_lies(browser: Browser, page: Path) -> None:
+    report = page.parent / "there is a+report=1.html"
+    report.write_text("<title>the report</title>")
+    network = replace(HALF, origin=replace(origin(1), report=report))
+    page.write_text(comparison_page(compare_networks([network, QUARTER], counted), page.parent))
+    browser.open(page)
+    address = browser.evaluate("document.querySelector('.compared a').href")
+    assert address == report.as_uri()
