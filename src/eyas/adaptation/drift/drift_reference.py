@@ -16,13 +16,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.class_balance import confusion_matrix
+from eyas.adaptation.drift.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.errors import DataError, ParameterError
 
-FEWEST_IMAGES = 100
-FEWEST_IN_WINDOW = 8
 _KEY = "eyas.drift_reference"
 
 
