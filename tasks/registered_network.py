@@ -60,7 +60,7 @@ def load_as_named(folder: Path, params: PipelineParams, title: str) -> Network:
             f"{dict(named.arguments)}: give the profile that made it (--params)"
         )
         raise CheckpointError(msg)
-    return load_network(folder, allowed=(record.architecture,))
+    return load_network(folder, allowed=(record.architecture, dense.factory))
 
 
 def require_same_images(registered: RegisteredNetwork, dataset: Dataset) -> None:
