@@ -102,3 +102,29 @@ def test_a_look_before_the_run_takes_the_changed_network(artifacts, delivered):
 def test_a_registered_version_is_not_changed_again():
     with pytest.raises(ParameterError, match="a registered version has what was done to it; leave surgeries out"):
         parse_params({"baseline": {"checkpoint": "models:/digits@champion", "surgeries": ["unfold_batch_norm"]}})
+
+
+def test_what_only_training_needs_is_gone_afterwards(artifacts):
+    params = make_params(
+        artifacts, architecture="resnet8", surgeries=["ibn", "weight_standardisation"], epochs=2, recipe=RECIPE
+    )
+    metrics = baseline(params, artifacts, silent)
+    dense = load_dense(params, artifacts)
+    assert isinstance(dense.model.layer1[0].bn1.instance, nn.InstanceNorm2d)
+    filters = dense.model.conv1.weight.flatten(1)
+    assert torch.allclose(filters.std(1), torch.ones(len(filters)), atol=1e-3)
+    assert not [name for name in dense.model.state_dict() if "parametrizations" in name]
+    dataset = open_dataset(artifacts / "fetch")
+    images, labels = dataset.normalise(dataset.split("test").images()), dataset.split("test").labels
+    with torch.no_grad():
+        right = (dense.model(images).argmax(1) == torch.as_tensor(labels)).double().mean()
+    assert metrics["test_accuracy"] == pytest.approx(float(right), abs=0.003)  # filters are rounded once when baked
+
+
+def test_a_checkpoint_is_not_left_untrained_after_a_surgery_that_needs_it(delivered):
+    content = {"checkpoint": delivered[1], "seen_by_checkpoint": False, "surgeries": ["weight_standardisation"]}
+    with pytest.raises(
+        ParameterError, match="answers otherwise after weight_standardisation until trained: give adapt"
+    ):
+        parse_params({"baseline": content})
+    parse_params({"baseline": content | {"adapt_epochs": 1}})

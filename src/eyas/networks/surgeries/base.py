@@ -22,7 +22,7 @@ class Surgery(Component):
     needs_training: ClassVar[bool] = False
     """The changed network answers otherwise until it was trained; where it is not so, it answers as before."""
     layers: tuple[str, ...] = ()
-    """Which layers, by name or shell pattern; without it all that it can change."""
+    """Which layers, by name or shell pattern; without it those that are said above."""
 
     def changeable(self, model: nn.Module, example: Tensor) -> list[str]:
         """Names of the layers that it can change, in order of execution; ``example`` is a batch of images.
@@ -31,6 +31,10 @@ class Surgery(Component):
             TraceError: the network cannot be captured.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what it changes")
+
+    def usual(self, model: nn.Module, example: Tensor) -> list[str]:
+        """Those of :meth:`changeable` that are changed where :attr:`layers` are left out."""
+        return self.changeable(model, example)
 
     def with_steps(self, steps: int) -> Self:
         """This surgery for a training of so many steps."""
@@ -53,8 +57,10 @@ class Surgery(Component):
                     f"{', '.join(known[:8])}{' ...' if len(known) > 8 else ''}"
                 )
                 raise ParameterError(msg)
-        patterns = self.layers or ("*",)
+        patterns = self.layers or self.usual(model, example)
         chosen = [name for name in known if any(fnmatchcase(name, pattern) for pattern in patterns)]
+        if not chosen:
+            raise ParameterError(f"`surgeries`: {self.kind} {self.nothing_to_change}")
         return self.model_copy(update={"layers": tuple(chosen)})
 
     @property

@@ -82,7 +82,7 @@ class UnfoldBatchNorm(Surgery):
 
 
 class _Moments:
-    """Mean and variance ``(C,)`` of all that a layer reads, in float64."""
+    """Mean and biased variance ``(C,)`` of all that a layer reads, in float64, as the calibrators have them."""
 
     def __init__(self) -> None:
         self.count, self.total, self.squares = 0, torch.zeros(()), torch.zeros(())
@@ -97,7 +97,7 @@ class _Moments:
 
     def estimate(self) -> tuple[Tensor, Tensor]:
         mean = self.total / self.count
-        variance = (self.squares - self.count * mean.square()) / max(1, self.count - 1)
+        variance = self.squares / self.count - mean.square()
         return self.shift + mean, variance.clamp(min=0)
 
 
