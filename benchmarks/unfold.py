@@ -139,8 +139,8 @@ def report(rows: list[dict[str, Any]]) -> None:
         f"ResNet-20 on digits (8 x 8), folded after 30 epochs: {mean_and_error([row['accuracy'] for row in dense])} %",
         f"unfolded with 200 images, its logits differ by {max(row['apart'] for row in dense):.1e} at most",
         f"{CANDIDATES} candidates by l1_norm, sampler budget; judged by cross-entropy on 300 images; 2 epochs at 0.01",
-        f"{len(SEEDS)} seeds of data, weights and candidates; accuracies in % of 400 test images (untrained: of the 300; "
-        "field: of 200)",
+        f"{len(SEEDS)} seeds of data, weights and candidates; accuracies in % of 400 test images "
+        "(untrained: of the 300; field: of 200)",
     ]
     body = [
         table(("MACs", "network", "tau x 100", "untrained", "trained", "picked by score"), pruned),
