@@ -14,6 +14,7 @@ from eyas.networks.answers import require_repeating
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.constants import advice, checksums, same_constants
+from eyas.networks.operated_network import OperatedNetwork, operate
 from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
@@ -28,6 +29,8 @@ from tasks.source_version import SOURCE
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
+_MEASURED = 1024
+"""At most so many calibration images tell surgeries what layers see."""
 
 FIELDS = training_fields("baseline") | {
     "architecture": "baseline.architecture",
@@ -35,6 +38,7 @@ FIELDS = training_fields("baseline") | {
     "example_inputs": EXAMPLE_INPUTS,
     "exporters": "export.exporters",
     "key": "baseline.checkpoint_key",
+    "surgeries": "baseline.surgeries",
 }
 """The parameter behind each argument that the library's messages name."""
 
@@ -43,29 +47,29 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     """Load or train the network that ``params.baseline`` names; the test split is read once, at the end."""
     section, data, metrics = params.baseline, TrainingData.open(params, artifacts), {}
     source = find_dense_source(params)
-    network = _build(params, source, data.dataset)
+    recipe = section.recipe if source.weights is None else section.recipe.for_trained(data.batch_size(section.recipe))
+    epochs = section.epochs if source.weights is None else section.adapt_epochs
+    network, operated = _build(params, source, data, data.length(recipe, epochs).steps)
     space = trace(network.model, (network.example(),))
     cost = space.cost()
-    _require_repeating(network, space.constants, source, section.seed)
+    _require_repeating(network, space.constants, section.seed)
     network = replace(network, constants=space.constants)
     share_cores(params.runtime, data.batch_size(section.recipe), cost.macs)
     try_exporters(params, network, cost.macs, len(data.split("train")))
-    model, recipe, epochs = network.model, section.recipe, section.epochs
     inputs = [artifacts / "fetch" / "manifest.json"]
     compared = comparability(section, source, data.dataset)
     if source.weights is not None:
-        load_checkpoint(model, source.weights, section.checkpoint_key)
-        epochs, recipe = section.adapt_epochs, recipe.for_trained(data.batch_size(recipe))
         inputs.append(source.weights)
         if epochs:
-            metrics = _judge_checkpoint(data, network, compared.note)
+            metrics = _judge_checkpoint(data, replace(network, model=operated.before), compared.note)
     data = data.answered_by(network)
     settings = {"baseline": section.model_dump(mode="json"), "output": network.output}
     key = resume_key(settings, inputs)
     folder = resume_folder(params, "baseline", key)
     result = data.train(
-        model, recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
+        operated.model, recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
+    network = replace(network, model=operated.finish())
     metrics |= _judge(data, network, result, compared.note)
     save_as_loaded(network, artifacts / "baseline")
     compared.write(artifacts / "baseline")
@@ -78,26 +82,39 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     return {**metrics, "macs": cost.macs, "params": cost.params, "activation_bytes": cost.activation_bytes}
 
 
-def _build(params: PipelineParams, source: DenseSource, dataset: Dataset) -> Network:
-    """The architecture with fresh weights, found to fit the data."""
-    section = params.baseline
+def _build(
+    params: PipelineParams, source: DenseSource, data: TrainingData, steps: int
+) -> tuple[Network, OperatedNetwork]:
+    """The architecture with fresh weights or those of the source, found to fit the data; and as surgeries left it."""
+    section, dataset = params.baseline, data.dataset
     classes = classes_of_network(dataset.num_classes, source, section.checkpoint_key)
     named = find_architecture(source.architecture, source.arguments, classes)
     model = build_model(source.architecture, source.arguments, classes, seed=section.seed)
-    output = check_fits(model, dataset, params.output)
+    output = check_fits(model, dataset, params.output, operated=bool(section.surgeries))
+    if source.weights is not None:
+        load_checkpoint(model, source.weights, section.checkpoint_key)
     seen = section.checkpoint is not None and section.seen_by_checkpoint is True
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")
-    return Network(model, named.factory, named.arguments, dataset.image_shape, seen, output)
+    operated = OperatedNetwork.untouched(model)
+    if section.surgeries:
+        operated = operate(model, section.surgeries, _calibration_images(dataset), steps=steps)
+        named = operated.architecture(named)
+        _log.info("normalisation changed: %s", operated.text)
+    return Network(operated.finish(), named.factory, named.arguments, dataset.image_shape, seen, output), operated
 
 
-def _require_repeating(network: Network, constants: tuple[Tensor, ...], source: DenseSource, seed: int) -> None:
+def _calibration_images(dataset: Dataset) -> Tensor:
+    return dataset.normalise(dataset.split("calibration").images(_MEASURED))
+
+
+def _require_repeating(network: Network, constants: tuple[Tensor, ...], seed: int) -> None:
     """Refuse a factory that makes something else each time but weights, so that what is loaded computes otherwise.
 
     Raises:
         ParameterError: it does.
     """
-    again = build_model(source.architecture, source.arguments, network.arguments["num_classes"], seed=seed + 1)
+    again = build_model(network.architecture, network.arguments, network.arguments["num_classes"], seed=seed + 1)
     if constants:
         other = trace(again, (network.example(),)).constants
         if not same_constants(checksums(constants), checksums(other)):

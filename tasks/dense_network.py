@@ -34,7 +34,7 @@ def load_dense(params: PipelineParams, artifacts: Path) -> Network:
     dense = dense_architecture(record.architecture, record.arguments)
     named = find_architecture(section.architecture, section.arguments, dense.arguments.get("num_classes", 0))
     _require(folder, dense, Architecture(named.factory, json.loads(json.dumps(named.arguments))), "params.yaml names")
-    network = load_network(folder, allowed=(record.architecture,))
+    network = load_network(folder, allowed=(record.architecture, dense.factory))
     if params.output is not None:
         with torch.inference_mode():
             output = output_path(network.model(network.example(2)), params.output)
@@ -56,7 +56,8 @@ def save_as_loaded(
         CheckpointError: it answers otherwise, or cannot be loaded.
     """
     save_network(network, folder, pruned_to=pruned_to)
-    loaded = load_network(folder, allowed=(network.architecture,))
+    innermost = dense_architecture(network.architecture, network.arguments).factory
+    loaded = load_network(folder, allowed=(network.architecture, innermost))
     require_answers(loaded.model, record_answers(network.model, ((network.example(2),), {})), str(folder))
 
 
@@ -69,7 +70,8 @@ def load_pruned(folder: Path, dense: Network) -> nn.Module:
     record = read_record(folder)
     architecture = Architecture(dense.architecture, dense.arguments)
     _require(folder, Architecture(record.architecture, record.arguments), architecture, "the dense network is")
-    return load(folder, allowed=(dense.architecture,)).eval()
+    innermost = dense_architecture(dense.architecture, dense.arguments).factory
+    return load(folder, allowed=(dense.architecture, innermost)).eval()
 
 
 def _require(folder: Path, told: Architecture, named: Architecture, who: str) -> None:

@@ -16,6 +16,7 @@ from eyas.deploy.named_outputs import flattened
 from eyas.errors import EyasError, MissingExtraError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
+from eyas.networks.operated_network import operate
 from eyas.networks.saved_network import Network
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.placement import Placement
@@ -132,7 +133,7 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
     data, size = ExpectedData(shape, classes, params.fetch.task), None
     with look.telling("baseline.architecture", baseline.FIELDS):
         model = build_model(section.architecture, section.arguments, classes, seed=section.seed)
-        output = check_fits(model, data, params.output)
+        output = check_fits(model, data, params.output, operated=bool(section.surgeries))
         size = len(model.state_dict())
         if any(trainings(params).values()):
             check_learns(model, data.image_shape, output)
@@ -190,10 +191,15 @@ def _look_inside(
     params: PipelineParams, model: nn.Module, data: ExpectedData, output: str | None, look: NetworkLook, *, root: Path
 ) -> None:
     """Search space, budget and export of a network that takes the images."""
-    section = params.baseline
+    section, operated = params.baseline, None
     named = find_architecture(section.architecture, section.arguments, data.num_classes)
-    network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     images_NCHW = torch.rand(8, *data.image_shape, generator=torch.Generator().manual_seed(0))
+    with look.telling("baseline.surgeries", baseline.FIELDS):
+        operated = operate(model, section.surgeries, images_NCHW)
+    if operated is None:
+        return
+    model = operated.finish()
+    network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     with look.telling("sample.budget", sample.FIELDS):
         space = rounded(trace_network(network, params.sample), params.sample, root)
         budget = budget_of(space, params.sample, root)

@@ -4,6 +4,7 @@ import torch
 
 from eyas.errors import DataError
 from eyas.networks.architectures import build_model
+from eyas.networks.operated_network import operate
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
 from tasks.preflight_data import count_classes
@@ -25,5 +26,7 @@ def profiled_space(workspace: Workspace) -> SearchSpace:
         )
         raise DataError(msg)
     model = build_model(params.baseline.architecture, params.baseline.arguments, classes, seed=params.baseline.seed)
-    image = torch.zeros(1, len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
-    return trace(model.eval(), (image,), ignore=params.sample.ignore)
+    shape = (len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
+    images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    model = operate(model.eval(), params.baseline.surgeries, images).finish()
+    return trace(model, (images[:1],), ignore=params.sample.ignore)

@@ -64,7 +64,7 @@ def load_as_named(
             f"{dict(named.arguments)}: give the profile that made it ({made_by})"
         )
         raise CheckpointError(msg)
-    network = load_network(folder, allowed=(record.architecture,))
+    network = load_network(folder, allowed=(record.architecture, dense.factory))
     if network.output is not None:
         msg = (
             f"{title} answers with several outputs, of which baseline.output {network.output!r} is judged: drift and "

@@ -110,13 +110,16 @@ def training_fields(stage_name: str) -> dict[str, str]:
     }
 
 
-def check_fits(model: nn.Module, dataset: Dataset, choice: int | str | None = None) -> str | None:
+def check_fits(
+    model: nn.Module, dataset: Dataset, choice: int | str | None = None, *, operated: bool = False
+) -> str | None:
     """Refuse a network that cannot take the images or has too few outputs; warn where there is no batch-norm.
 
     Args:
         model: the network.
         dataset: the images, and the classes to tell apart.
         choice: which of several outputs is the logits.
+        operated: surgeries change its normalisation afterwards: no warning.
 
     Returns:
         path of the logits among several outputs; None where there is one.
@@ -137,10 +140,11 @@ def check_fits(model: nn.Module, dataset: Dataset, choice: int | str | None = No
         raise ParameterError(msg)
     if output is not None:
         _log.info("of the network's outputs (%s) %s is the logits", ", ".join(named_outputs(answer)), output)
-    if not batch_norms(model):
+    if not operated and not batch_norms(model):
         _log.warning(
             "%s has no batch-norm layers: there are no statistics to re-estimate, so candidates are scored "
-            "by plain evaluation, which predicts their accuracy after fine-tuning much worse",
+            "by plain evaluation, which predicts their accuracy after fine-tuning much worse; "
+            "baseline.surgeries: [unfold_batch_norm] gives them back to convolutions that had them",
             type(model).__name__,
         )
     return output

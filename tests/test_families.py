@@ -217,6 +217,20 @@ class New(BudgetSampler):
     floor: float = 0.2
 """,
     ),
+    "surgery": Example(
+        "baseline.surgeries",
+        "tests/networks/surgeries/test_contract.py",
+        """
+from typing import Literal
+
+from eyas.networks.surgeries.unfold_batch_norm import UnfoldBatchNorm
+
+
+class New(UnfoldBatchNorm):
+    kind: Literal["new"] = "new"
+    eps: float = 1e-3
+""",
+    ),
     "task": Example(
         "fetch.task",
         "tests/data/test_task_contract.py",

@@ -16,6 +16,7 @@ from eyas.data.limits import Limits
 from eyas.data.tasks import AnyTask, Task
 from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.deploy.runtimes import AnyRuntime
+from eyas.networks.surgeries import AnySurgery
 from eyas.pruning.criteria import AnyCriterion, Criterion
 from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
@@ -135,6 +136,9 @@ class BaselineParams(Section):
     seen_by_checkpoint: bool | None = None
     """Whether the checkpoint was trained on the training data, the images included that are set aside of it for
     calibration, score and test; none: not known. Without ``fetch.test`` it must be known that it was not."""
+    surgeries: tuple[AnySurgery, ...] = ()
+    """What changes in how the network is normalised, with the checkpoint's weights in it, before it is trained, pruned
+    and exported: ``[unfold_batch_norm]``. A registered version has what was done to it before."""
     output: int | str | None = None
     """Which of several outputs is the logits: it is trained, scored, distilled, exported as ``logits`` and judged. A
     position, a name, or a path of both (``heads.0``); without it ``logits`` or ``out``, or the only one of fitting
@@ -147,6 +151,17 @@ class BaselineParams(Section):
     """How the dense network is trained or adapted."""
     seed: Seed = 0
     """Of the initial weights, and of the order, augmentation and dropout of training."""
+
+    @model_validator(mode="after")
+    def _surgeries_go_with_the_checkpoint(self) -> Self:
+        untrained = [surgery.kind for surgery in self.surgeries if surgery.needs_training]
+        if self.surgeries and (self.checkpoint or "").startswith("models:/"):
+            msg = f"surgeries with {self.checkpoint}: a registered version has what was done to it; leave surgeries out"
+            raise ValueError(msg)
+        if untrained and self.checkpoint is not None and not self.adapt_epochs:
+            msg = f"surgeries: the checkpoint answers otherwise after {untrained[0]} until trained: give adapt_epochs"
+            raise ValueError(msg)
+        return self
 
 
 class SampleParams(Section):

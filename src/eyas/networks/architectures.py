@@ -14,7 +14,9 @@ from torch import nn
 
 from eyas.errors import EyasError, ParameterError
 
-ALLOWED = ("models", "eyas.networks.pruned_architecture:build")
+NESTING = ("eyas.networks.pruned_architecture:build", "eyas.networks.operated_network:build")
+"""Factories that build another network by its factory's name first: what the caller allows holds for that one, too."""
+ALLOWED = ("models", *NESTING)
 """What needs no permission; no module of ``eyas`` as a whole, since some functions import what they are told."""
 MOVED = {"eyas.pruned:build": "eyas.networks.pruned_architecture:build"}
 """Factories that saved networks may still name by where they once stood."""
@@ -53,6 +55,8 @@ def build_architecture(
         msg = f"architecture {architecture!r} must read package.module:factory, such as models:build"
         raise ParameterError(msg)
     permitted = _permitted(allowed)
+    if architecture in NESTING:
+        arguments = {**arguments, "allowed": allowed}
     if allowed == ANYWHERE or architecture in permitted:
         return _call(_import_factory(architecture), arguments, architecture)
     if not _is_inside(module_name, permitted):
@@ -95,9 +99,11 @@ def build_model(architecture: str, arguments: Mapping[str, Any], num_classes: in
         ParameterError: the factory does not exist, or does not take the arguments.
     """
     named = find_architecture(architecture, arguments, num_classes)
-    factory = _import_factory(named.factory)
+    factory, inner = _import_factory(named.factory), {}
+    if current_factory(named.factory) in NESTING:
+        inner = {"allowed": ANYWHERE}
     with seeded(seed):
-        return _call(factory, named.arguments, architecture)
+        return _call(factory, {**named.arguments, **inner}, architecture)
 
 
 @contextmanager

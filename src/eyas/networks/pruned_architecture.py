@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.networks.architecture_record import read_record
-from eyas.networks.architectures import Architecture, build_architecture, current_factory
+from eyas.networks.architectures import NESTING, Architecture, build_architecture, current_factory
 from eyas.networks.named_tensors import first_names, unique_tensors
 from eyas.networks.saved_network import load
 from eyas.networks.saved_network_checks import branches_of, set_attributes
@@ -40,8 +40,8 @@ def describe(folder: Path | str) -> dict[str, Any]:
 
 
 def dense_architecture(architecture: str, arguments: Mapping[str, Any]) -> Architecture:
-    """The dense factory and its arguments, below however many rounds of pruning."""
-    while current_factory(architecture) == FACTORY:
+    """The dense factory and its arguments, below however many rounds of pruning and surgeries of normalisation."""
+    while current_factory(architecture) in NESTING:
         architecture, arguments = arguments["architecture"], arguments["arguments"]
     return Architecture(architecture, dict(arguments))
 
@@ -55,6 +55,7 @@ def build(
     num_classes: int,
     transient: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
     dropped: Sequence[tuple[Sequence[str], Sequence[str]]] = (),
+    allowed: Sequence[str] | None = None,
 ) -> nn.Module:
     """A network with the structure of a pruned one; what it computes comes with the weights.
 
@@ -66,6 +67,7 @@ def build(
         transient: kept indices per dimension of buffers that no state dict holds.
         dropped: layers and tensors of the residual branches that were left out.
         num_classes: must be what the pruned network answers with.
+        allowed: as :func:`eyas.load` takes it.
 
     Raises:
         ParameterError: the factory is not allowed or unknown, or has other tensors than ``shapes`` names.
@@ -74,7 +76,7 @@ def build(
     if answers != num_classes:
         msg = f"the pruned network answers with {answers} classes, the data has {num_classes}"
         raise ParameterError(msg)
-    dense = build_architecture(architecture, arguments)
+    dense = build_architecture(architecture, arguments, allowed)
     names = first_names(dense)
     expected = set(names.values()).difference(*(tensors for _, tensors in dropped))
     if expected != set(shapes):

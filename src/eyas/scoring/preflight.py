@@ -46,7 +46,8 @@ def _about_norms(model: nn.Module) -> list[str]:
     if not norms:
         warnings.append(
             "the network has no batch-norm with running statistics: there is nothing to calibrate, candidates are "
-            "scored by plain evaluation, which may say little about their accuracy after fine-tuning"
+            "scored by plain evaluation, which may say little about their accuracy after fine-tuning; where it was "
+            "folded into the convolutions, the surgery unfold_batch_norm gives it back"
         )
     owners = Counter(id(layer.running_mean) for layer in norms)
     if shared := sum(count for count in owners.values() if count > 1):

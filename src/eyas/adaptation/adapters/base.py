@@ -65,7 +65,8 @@ class Adapter(Component):
         if not named_batch_norms(twin):
             msg = (
                 "`model` has no batch-norm with running statistics: there is nothing to adapt; where it was folded "
-                "into the convolutions, give the network before that"
+                "into the convolutions, give the network before that, or unfold it "
+                "(eyas.networks.operated_network.operate)"
             )
             raise ParameterError(msg)
         check_statistics(twin, "model")

@@ -33,7 +33,10 @@ def stack(call: Call) -> Value:
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "hsplit", "vsplit")
 def split(call: Call) -> list[Value]:
-    """Cuts a dimension into pieces; all shrink in proportion."""
+    """Cuts a dimension into pieces; all shrink in proportion, unless the module says that its sizes follow its layers.
+
+    Such a class has ``splits_by_its_layers = True`` and cuts by attributes of its layers, which surgery sets.
+    """
     x = call.first
     fixed = {"hsplit": min(1, x.ndim - 1), "vsplit": 0}
     dim = fixed[call.operator] if call.operator in fixed else x.dim(call["dim"])
@@ -41,7 +44,8 @@ def split(call: Call) -> list[Value]:
         return [x.relabel(tuple(shape), x.labels) for shape in call.outputs]
     sizes = [shape[dim] for shape in call.outputs]
     pieces = np.split(x.labels[dim], np.cumsum(sizes)[:-1])
-    _in_proportion(call, pieces)
+    if not getattr(type(call.trace.modules.get(call.module)), "splits_by_its_layers", False):
+        _in_proportion(call, pieces)
     results = zip(call.outputs, pieces, strict=True)
     return [x.relabel(tuple(shape), {**x.labels, dim: piece}) for shape, piece in results]
 
