@@ -6,6 +6,7 @@ from eyas.training.history import EpochRecord, write_history
 from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
 from eyas.training.length import TrainingLength, choose_length
 from eyas.training.loop import TrainingResult, train
+from eyas.training.masked_weights import SparseTraining
 from eyas.training.resume import EpochStore, derive_seed, resume_key
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "EpochStore",
     "Evaluation",
     "LabelledImages",
+    "SparseTraining",
     "StoredSplit",
     "TensorSplit",
     "TrainingLength",
