@@ -54,6 +54,17 @@ def test_the_first_layer_ignored_ones_and_those_that_do_not_fit_stay_dense(model
     assert set(layers.weights) == {f"layer{n}.0.conv{c}.weight" for n in (1, 3) for c in (1, 2)}
 
 
+def test_it_warns_where_most_weights_stay_dense(model, caplog):
+    caplog.set_level("INFO")
+    eyas.sparsify(copy.deepcopy(model), "n_m")
+    eyas.sparsify(copy.deepcopy(model), {"kind": "n_m", "m": 32, "n": 16, "ignore": ["layer3.0.conv2"]})
+    levels = [
+        (record.levelname, record.getMessage()) for record in caplog.records if "sparsity:" in record.getMessage()
+    ]
+    assert [level for level, _ in levels] == ["INFO", "WARNING"]
+    assert levels[1][1].startswith("sparsity: 1 layers with 2 % of the weights; 7 stay dense (conv1: it reads the")
+
+
 def test_a_pattern_that_fits_nowhere_is_refused_with_reasons(model):
     with pytest.raises(ParameterError, match=r"`sparsity` n_m fits no layer .*its 8 input channels are no multiple"):
         eyas.sparsify(model, {"kind": "n_m", "n": 1, "m": 128})

@@ -141,6 +141,7 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
             "score.reward",
             r"multiplies shares of 1, which score\.scorer cross_entropy does not give: choose one of dense_probe",
         ),
+        ({"finetune": {"sparsity": {"kind": "n_m", "m": 128}}}, "finetune.sparsity", "fits no layer of this network"),
         (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
             "export.exporters",

@@ -21,6 +21,8 @@ _log = logging.getLogger(__name__)
 _LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
 _FIRST = "it reads the images"
 _SHOWN = 3
+_USUAL = 0.5
+"""Share of a network's weights in layers that have the pattern; with less there is a warning."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,17 @@ class SparseLayers:
             raise ParameterError(f"`sparsity` ignores {unmatched[0]!r}, which is no layer; layers are: {names}")
         return cls(weights, dense)
 
-    def log(self) -> None:
-        """Tell how many layers stay dense, and why the first of them."""
+    def log(self, model: nn.Module) -> None:
+        """Tell how many layers stay dense, and why the first of them; warn where most weights do."""
         why = "; ".join(f"{name}: {reason}" for name, reason in list(self.dense.items())[:_SHOWN])
         more = f" and {len(self.dense) - _SHOWN} more" if len(self.dense) > _SHOWN else ""
-        _log.info("sparsity: %d layers, %d stay dense (%s%s)", len(self.weights), len(self.dense), why, more)
+        total = sum(module.weight.numel() for module in model.modules() if isinstance(module, _LAYERS))
+        share = sum(weight.numel() for weight in self.weights.values()) / total
+        _log.log(
+            logging.INFO if share >= _USUAL else logging.WARNING,
+            "sparsity: %d layers with %.0f %% of the weights; %d stay dense (%s%s)",
+            len(self.weights), 100 * share, len(self.dense), why, more,
+        )  # fmt: skip
 
 
 def sparsify(
@@ -89,7 +97,7 @@ def sparsify(
     layers = SparseLayers.choose(model, sparsity)
     masks = sparsity.masks(layers.weights)
     apply_masks(layers.weights, masks)
-    layers.log()
+    layers.log(model)
     return masks
 
 
