@@ -55,6 +55,8 @@ CASES = [
     *((pattern, "at_once", zeros) for zeros in (0.5, 0.75) for pattern in ("channels", *PATTERNS)),
     *((pattern, "granet", zeros) for zeros in (0.5, 0.75) for pattern in ("unstructured", "one_by_n")),
     *((pattern, "soft_shrinkage", zeros) for zeros in (0.5, 0.75) for pattern in ("unstructured", "n_m", "one_by_n")),
+    *((pattern, "at_once", 0.9) for pattern in ("channels", "unstructured", "one_by_n")),
+    *(("unstructured", sparsifier, 0.9) for sparsifier in ("granet", "soft_shrinkage")),
 ]
 
 

@@ -70,7 +70,7 @@ def test_the_network_is_saved_with_the_zeros_that_were_asked_for(artifacts, spar
 
 @pytest.mark.parametrize("kind", ["n_m", "one_by_n", "unstructured"])
 def test_files_have_the_networks_zeros_and_agree_with_it(artifacts, kind):
-    params = make_params(artifacts, epochs=1, sparsity={"kind": kind})
+    params = make_params(artifacts, epochs=4, sparsity={"kind": kind})
     finetune(params, artifacts, silent)
     model = eyas.load(artifacts / "finetune")
     layers = [m for m in model.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
