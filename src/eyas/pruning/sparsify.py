@@ -79,7 +79,7 @@ def sparsify(
 ) -> dict[str, Tensor]:
     """Set the weights that a pattern takes to zero, in place.
 
-    Training that keeps them at zero takes the pattern itself (``eyas.training.train(..., sparsity=...)``).
+    A training that keeps them at zero: ``eyas.training.train(..., sparse=eyas.training.SparseTraining(...))``.
 
     Args:
         model: any network; batch-norm statistics are best re-estimated afterwards (:func:`eyas.recalibrate`).
@@ -87,7 +87,7 @@ def sparsify(
         space: the search space of ``model``, for patterns that sort filters first; without it they keep their order.
 
     Returns:
-        the masks, by parameter: truth values of its shape, False where a weight is zero now.
+        masks by parameter, truth values of its shape, False where a weight is zero now.
 
     Raises:
         ParameterError: no layer can have the pattern; says why.

@@ -15,8 +15,9 @@ class OneByN(FreeUnits):
     """Kernels of N consecutive filters that read the same input channel become zero together (arXiv:2105.14713).
 
     Use it for a runtime of your own with block-sparse kernels (XNNPACK has them for 1x1 convolutions and blocks of 2 or
-    4). It loses more accuracy than ``unstructured`` and less than as many whole channels. No runtime that `eyas`
-    exports to is faster with it. Layers whose filters are no multiple of N stay dense.
+    4, arXiv:1911.09723). As published, MobileNetV1 at half: 70.05 % in blocks of 4, 70.76 by single weights, 65.35 by
+    whole filters. No runtime that `eyas` exports to is faster with it. Layers whose filters are no multiple of N stay
+    dense.
     """
 
     kind: Literal["one_by_n"] = "one_by_n"

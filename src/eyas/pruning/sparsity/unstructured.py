@@ -12,9 +12,9 @@ from eyas.pruning.sparsity.free_units import FreeUnits, largest, num_kept
 class Unstructured(FreeUnits):
     """Single weights of least magnitude become zero (Han et al. 2015, arXiv:1506.02626; Zhu & Gupta, arXiv:1710.01878).
 
-    Use it to make the compressed file smaller, for downloads and updates: it loses the least accuracy of all patterns.
-    No runtime that `eyas` exports to is faster with it. TensorFlow Lite with XNNPACK is, where all sparse layers are
-    1x1 convolutions and two thirds of their weights are zero; `eyas` writes no file for it.
+    Use it to make the compressed file smaller, for downloads and updates: no other pattern is as free. No runtime that
+    `eyas` exports to is faster with it. TensorFlow Lite with XNNPACK is, where all sparse layers are 1x1 convolutions
+    and two thirds of their weights are zero; `eyas` writes no file for it.
     """
 
     kind: Literal["unstructured"] = "unstructured"
