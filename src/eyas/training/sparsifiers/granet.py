@@ -24,8 +24,8 @@ _LAST_REGROWTH = 0.005
 class GraNet(Sparsifier):
     r"""Gradual magnitude pruning with regeneration (Liu et al. 2021, arXiv:2106.10404), from a dense network.
 
-    Use it for three quarters of zeros and more, with tens of epochs; for few epochs take ``at_once``. It comes to
-    ``unstructured`` and ``one_by_n``.
+    Use it for nine tenths of zeros and more, with tens of epochs; for fewer of either ``at_once`` was as good. It comes
+    to ``unstructured`` and ``one_by_n``.
 
     Every few steps the share of zeros rises to :math:`s (1 - (1 - t/n)^3)`; then each layer drops a share r of its
     smallest units, and as many grow, from zero, where the gradient is largest. r falls by the cosine to 0.005.
