@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class SoftShrinkage(Sparsifier):
     """Iterative soft shrinkage (Wang et al. 2023, arXiv:2303.09650): after each step, what the pattern takes shrinks.
 
-    Use it for networks without batch-norm (super-resolution, as published); on digits it was no better than ``at_once``.
+    Use it for networks without batch-norm (super-resolution, as published); digits gained nothing over ``at_once``.
     The pattern is chosen anew in every step, until it is final: each of these steps sorts all weights.
     """
 
