@@ -20,6 +20,7 @@ from eyas.deploy.artifact_gate import DENSE_AGREEMENT, ArtifactLimits, compare_a
 from eyas.deploy.bn_statistics import write_statistics
 from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.calibration_check import require_like_training
+from eyas.deploy.compressed_files import compressed_sizes
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.first_divergence import first_divergence
 from eyas.deploy.logit_parity import compare_logits
@@ -99,8 +100,9 @@ def export(params: PipelineParams, artifacts: Path, progress: Progress) -> Metri
     listed = [*artifact_files(written), *weights, folder / "parity.json", folder / FILES]
     listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
     write_json(folder / "manifest.json", manifest(folder, listed, dataset))
+    packed = compressed_sizes(raw.state_dict(), {name: written[name][1] for name in ("dense", "model")})
     progress(4, 4, "done")
-    return {**metrics(parity, churn=churn(dense, pruned, images_NCHW)), **bundled}
+    return {**metrics(parity, churn=churn(dense, pruned, images_NCHW)), **packed, **bundled}
 
 
 def check_slicing(dense: Network, artifacts: Path, images_NCHW: Tensor) -> dict[str, float]:

@@ -23,6 +23,7 @@ from eyas.operations.paired_difference import compare
 from eyas.operations.uniform_outcome import PREFIX, uniform_outcome
 from eyas.progress import Progress
 from eyas.pruning.cost import Cost
+from eyas.pruning.nonzero_cost import nonzero_cost
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
@@ -72,6 +73,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     best, test = winner.result.best, winner.test
     _log.info("pruned network: score %s %.4f, test %s %.4f%s", best.words, best.value, test.words, test.value, note)
     metrics, tests = _metrics(winner, dense_test, space.cost(plan.widths)), {"dense": dense_test, "pruned": winner.test}
+    if params.finetune.sparsity is not None:
+        metrics |= nonzero_cost(winner.model, dense.example().to(data.device)).as_metrics()
     if uniform:
         folders.append(_resume_folder(params, artifacts, calibration, UNIFORM))
         dense = load_dense(params, artifacts)  # as the file has it: training changed the memory layout of the other one

@@ -19,6 +19,7 @@ from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.operated_network import operate
 from eyas.networks.saved_network import Network
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.sparsify import SparseLayers
 from eyas.sampling.placement import Placement
 from eyas.sampling.samplers import Sampler
 from eyas.scoring import ScoreOptions
@@ -27,7 +28,7 @@ from eyas.scoring.engine import EXAMPLES
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.trial_step import check_learns
-from tasks import baseline, export, fetch, sample, score
+from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
 from tasks.drawn_candidates import budget_of
 from tasks.latency_profile import latency_model, rounded
@@ -211,6 +212,9 @@ def _look_inside(
         with look.telling("score.reward", score.FIELDS):
             _check_reward(params, space, images_NCHW, output, root=root)
         (params.sample.sampler if usable else Sampler.parse("budget")).ask(space, budget, 1, seed=params.sample.seed)
+    with look.telling("finetune.sparsity", finetune.FIELDS):
+        if params.finetune.sparsity is not None:
+            SparseLayers.choose(model, params.finetune.sparsity)
     for exporter in params.export.chosen.values():
         with look.telling("export.exporters", export.FIELDS):
             exporter.try_on(flattened(model, images_NCHW, output), images_NCHW)

@@ -15,7 +15,9 @@ from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.nested_plans import nested_plans
 from eyas.pruning.plan import PruningPlan
+from eyas.pruning.pruned_space import pruned_space
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.sparsify import prepare_sparsity, sparsify
 from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.recovery.refit import RefitReport
 from eyas.scoring.finalist import held_out_losses, loss_scorer
@@ -38,19 +40,19 @@ class Finetuned:
     model: nn.Module
     refitted: RefitReport | None
     before: Evaluation
-    """Recalibrated, on the score split."""
+    """Recalibrated, on the score split; with all zeros that ``finetune.sparsity`` asks for."""
     result: TrainingResult
     test: Evaluation
     test_before: Evaluation
     """Recalibrated, on the test split; of an untrained network what :attr:`test` is."""
     in_cuts: bool
-    """It was pruned further while it was trained."""
+    """It was pruned further while it was trained, or weights became zero."""
     depth_share: float | None = None
     """Of the update that the first block keeps, where ``finetune.depth_scaling`` asked."""
 
     @property
     def history(self) -> tuple[EpochRecord, ...]:
-        """Every epoch, and before the first what it began with, unless channels went in between."""
+        """Every epoch, and before the first what it began with, unless channels or weights went in between."""
         epochs = self.result.history
         return (EpochRecord.before_training(self.before), *epochs) if epochs and not self.in_cuts else epochs
 
@@ -86,8 +88,11 @@ class PrunedTraining:
         Where no epoch is better on the score split than what training began with, that is kept.
         """
         small, refitted = self._pruned(self.dense.model, self.space, plan)
+        self._prepare(small, pruned_space(self.space, plan, small))
         start, of_start = copy.deepcopy(small), refitted
-        before = self.data.evaluate(small, "score", self.dense.output)
+        if self._becomes_sparse:
+            self._make_sparse(start)
+        before = self.data.evaluate(start, "score", self.dense.output)
         _log.info(
             "before training: score %s %.4f, cross-entropy %.4f", before.words, before.value, before.cross_entropy
         )
@@ -108,7 +113,7 @@ class PrunedTraining:
         test = self.data.evaluate(small, "test", self.dense.output)
         test_before = self.data.evaluate(start, "test", self.dense.output) if result.best_epoch else test
         gradual = self.params.finetune.gradual
-        in_cuts = gradual is not None and gradual.cuts > 1
+        in_cuts = (gradual is not None and gradual.cuts > 1) or self._becomes_sparse
         return Finetuned(small, refitted, before, result, test, test_before, in_cuts, share)
 
     def _scaled_by_depth(
@@ -131,7 +136,7 @@ class PrunedTraining:
     def _train(
         self, small: nn.Module, plan: PruningPlan, folder: Path, progress: Progress, span: range | None = None
     ) -> TrainingResult:
-        """Train the network of ``plan`` in place."""
+        """Train the network of ``plan`` in place; after its last cut it becomes sparse."""
         recipe, labelled = self.params.finetune.recipe, self.data.dataset.task.labelled
         recipe = recipe.for_trained(self.data.batch_size(recipe))
         return self.data.train(
@@ -144,6 +149,7 @@ class PrunedTraining:
             teacher=DenseTeacher(self.dense.model, self.space, plan),
             output=self.dense.output,
             span=span,
+            sparse=self.params.finetune.sparse if span is None or span[-1] == self._epochs else None,
         )
 
     def _train_in_cuts(
@@ -155,14 +161,15 @@ class PrunedTraining:
         assert gradual is not None
         rated_by = criterion_data(gradual.criterion, self.data.dataset, self._images(), self.dense.output)
         plans = nested_plans(self.space, plan, gradual.cuts, criterion=gradual.criterion, data=rated_by)
-        epochs = self.data.length(settings.recipe, settings.epochs).epochs
-        spans = divide_epochs(epochs, gradual.cuts, gradual.share)
+        spans = divide_epochs(self._epochs, gradual.cuts, gradual.share)
         cuts = [Cut(number, *cut) for number, cut in enumerate(zip(plans, spans, strict=True), start=1)]
         reports: list[RefitReport | None] = []
 
         def prune(model: nn.Module, space: SearchSpace, plan: PruningPlan) -> nn.Module:
             small, report = self._pruned(model, space, plan)
             reports.append(report)
+            if len(reports) == len(cuts):
+                self._prepare(small, pruned_space(space, plan, small))
             return small
 
         def train(small: nn.Module, cut: Cut) -> TrainingResult:
@@ -187,6 +194,32 @@ class PrunedTraining:
             losses=self._losses,
             device=self.data.device,
         )
+
+    def _prepare(self, small: nn.Module, space: SearchSpace) -> None:
+        """What ``finetune.sparsity`` asks for before training, in place; ``space`` is that of ``small``."""
+        sparse = self.params.finetune.sparse
+        if sparse is not None:
+            prepare_sparsity(small, sparse.sparsity, space)
+            if not self._becomes_sparse:
+                self._make_sparse(small)
+
+    def _make_sparse(self, small: nn.Module) -> None:
+        """All zeros at once, and statistics that go with them."""
+        sparsity = self.params.finetune.sparsity
+        assert sparsity is not None
+        sparsify(small, sparsity)
+        recalibrate(small, self._images(), **self.calibration)
+
+    @property
+    def _becomes_sparse(self) -> bool:
+        """Whether weights become zero while training goes on."""
+        sparse = self.params.finetune.sparse
+        return sparse is not None and sparse.sparsifier.steps(1) > 0
+
+    @property
+    def _epochs(self) -> int:
+        """Of the whole training."""
+        return self.data.length(self.params.finetune.recipe, self.params.finetune.epochs).epochs
 
     def _losses(self, networks: Sequence[nn.Module]) -> list[float]:
         """Of networks on the score split, by what ranked the candidates."""

@@ -16,7 +16,16 @@ from eyas.networks.saved_network import Network
 from eyas.parallel import cores, share_threads
 from eyas.progress import Progress
 from eyas.pruning.output_paths import choose_output, is_logits, named_outputs, output_path, primary_output
-from eyas.training import Evaluation, StoredSplit, TrainingLength, TrainingResult, choose_length, evaluate, train
+from eyas.training import (
+    Evaluation,
+    SparseTraining,
+    StoredSplit,
+    TrainingLength,
+    TrainingResult,
+    choose_length,
+    evaluate,
+    train,
+)  # fmt: skip
 from eyas.training.class_subset import part_of
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.recipes import Recipe
@@ -66,8 +75,9 @@ class TrainingData:
     def train(
         self, model: nn.Module, recipe: Recipe, epochs: int | None, *, seed: int, folder: Path, progress: Progress,
         teacher: nn.Module | DenseTeacher | None = None, output: str | None = None, span: range | None = None,
+        sparse: SparseTraining | None = None,
     ) -> TrainingResult:  # fmt: skip
-        """Train on ``train``, judge epochs on ``score``; continues from ``folder``. ``span``: see :func:`train`.
+        """Train on ``train``, judge on ``score``; continues from ``folder``. ``span``, ``sparse``: see :func:`train`.
 
         Raises:
             ParameterError: the network cannot be trained.
@@ -88,6 +98,7 @@ class TrainingData:
             resume_folder=folder,
             output=output,
             span=span,
+            sparse=sparse,
         )
 
 
@@ -107,6 +118,7 @@ def training_fields(stage_name: str) -> dict[str, str]:
         "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",
         "output": "baseline.output",
+        "sparsity": "finetune.sparsity",
     }
 
 

@@ -189,6 +189,34 @@ class New(Prior):
         return np.sqrt(widths).sum(1)
 """,
     ),
+    "sparsifier": Example(
+        "finetune.sparsifier",
+        "tests/training/test_sparsifiers.py",
+        """
+from typing import Literal
+
+from eyas.training.sparsifiers.soft_shrinkage import SoftShrinkage
+
+
+class New(SoftShrinkage):
+    kind: Literal["new"] = "new"
+    factor: float = 0.9
+""",
+    ),
+    "sparsity": Example(
+        "finetune.sparsity",
+        "tests/pruning/test_sparsity.py",
+        """
+from typing import Literal
+
+from eyas.pruning.sparsity.one_by_n import OneByN
+
+
+class New(OneByN):
+    kind: Literal["new"] = "new"
+    zeros: float = 0.25
+""",
+    ),
     "runtime": Example(
         "export.runtimes",
         "tests/deploy/test_runtimes.py",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eyas.pruning.mask_parity import Parity, check_parity
     from eyas.pruning.plan import PruningPlan
     from eyas.pruning.space import SearchSpace
+    from eyas.pruning.sparsify import sparsify
     from eyas.pruning.surgery import prune
     from eyas.pruning.tracing.trace import trace
     from eyas.recovery.refit import refit
@@ -42,6 +43,7 @@ __all__ = [
     "save",
     "score",
     "search",
+    "sparsify",
     "trace",
 ]
 
@@ -64,6 +66,7 @@ _MODULE_OF = {
     "save": "eyas.networks.saved_network",
     "score": "eyas.scoring.score_plans",
     "search": "eyas.sampling.search",
+    "sparsify": "eyas.pruning.sparsify",
     "trace": "eyas.pruning.tracing.trace",
 }
 

@@ -1,5 +1,6 @@
 """params.yaml: what is wrong is named, with what is allowed, before any work."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -271,3 +272,31 @@ def test_the_command_line_refuses_with_status_2_before_any_work(tmp_path: Path) 
     assert "score.batch_sise: no such parameter" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (ROOT / "workspaces" / "wrong").exists()
+
+
+SPARSE = {"sparsity": {"kind": "one_by_n"}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"sparsifier": "granet"}, "sparsifier granet comes to zeros that sparsity asks for: give sparsity, too"),
+        ({"sparsity": "n_m", "sparsifier": "granet"}, "sparsity n_m has none: take one_by_n, unstructured"),
+        ({**SPARSE, "sparsifier": "granet", "epochs": 0}, "sparsifier granet trains, and epochs is 0"),
+        ({**SPARSE, "sparsifier": "soft_shrinkage", "depth_scaling": True}, "take at_once, or leave depth_scaling out"),
+        ({**SPARSE, "recipe": {"kind": "sgd", "guidance": {}}}, "set sparsity.rearrange to false"),
+        ({"sparsity": {"kind": "n_m", "n": 4}}, "n 4 of m 4 leaves no zeros"),
+        ({"sparsity": "nm"}, "did you mean 'n_m'"),
+    ],
+)
+def test_what_does_not_go_with_sparsity_is_refused(fields, words):
+    with pytest.raises(ParameterError, match=re.escape(words)):
+        parse_params({"finetune": fields})
+
+
+def test_sparsity_goes_with_the_rest_where_it_can():
+    assert parse_params({}).finetune.sparse is None
+    guided = {"kind": "sgd", "guidance": {"measure": "cka"}}
+    sparse = parse_params({"finetune": {**SPARSE, "recipe": guided, "depth_scaling": True}}).finetune.sparse
+    assert (sparse.sparsity.kind, sparse.sparsifier.kind) == ("one_by_n", "at_once")
+    assert parse_params({"finetune": {"sparsity": "unstructured"}}).finetune.sparse.sparsity.share == 0.5

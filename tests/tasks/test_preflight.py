@@ -148,6 +148,7 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
             r"those of score\.scorer cross_entropy are none: set score\.scorer to one of dense_probe, .*top1, or leave "
             r"score\.reward out",
         ),
+        ({"finetune": {"sparsity": {"kind": "n_m", "m": 128}}}, "finetune.sparsity", "fits no layer of this network"),
         (
             {"export": {"exporters": [{"kind": "onnx", "opset": 9999}]}},
             "export.exporters",

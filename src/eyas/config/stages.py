@@ -10,6 +10,7 @@ from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.budget_params import BudgetParams
 from eyas.config.gradual_params import GradualParams
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
+from eyas.config.sparse_params import check_sparse
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
@@ -18,6 +19,7 @@ from eyas.deploy.exporters import AnyExporter, Exporter
 from eyas.deploy.runtimes import AnyRuntime
 from eyas.networks.surgeries import AnySurgery
 from eyas.pruning.criteria import AnyCriterion, Criterion
+from eyas.pruning.sparsity import AnySparsity
 from eyas.recovery import AnyRecovery, Recovery
 from eyas.sampling.samplers import AnySampler, Sampler
 from eyas.scoring import REFITTED_RUNGS, Rung
@@ -25,7 +27,9 @@ from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import with_finalists
 from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import AnyScorer
+from eyas.training.masked_weights import SparseTraining
 from eyas.training.recipes import AnyRecipe, Recipe
+from eyas.training.sparsifiers import AnySparsifier, Sparsifier
 
 LEAST_STD = 0.001
 """Of pixel values in [0, 1]; 1 / 255, for networks that take values up to 255, is more."""
@@ -234,13 +238,23 @@ class FinetuneParams(Section):
     """Trains the network of uniform widths as well, in the same way, and tells which of the two is better."""
     gradual: GradualParams | None = None
     """Prune in several cuts with training in between; without it in one, before training."""
+    sparsity: AnySparsity | None = None
+    """Sets weights of what is left to zero, by a pattern: ``unstructured``, ``{kind: n_m, n: 2, m: 4}``."""
+    sparsifier: AnySparsifier = Field(default_factory=lambda: Sparsifier.parse("at_once"))
+    """How training comes to these zeros."""
     recipe: AnyRecipe = Field(default_factory=lambda: Recipe.parse("sgd"))
     """Optimiser, schedule, augmentation, distillation."""
     seed: Seed = 0
     """Of the order, augmentation and dropout of training."""
 
+    @property
+    def sparse(self) -> SparseTraining | None:
+        """Pattern and sparsifier, where there is a pattern."""
+        return None if self.sparsity is None else SparseTraining(self.sparsity, self.sparsifier)
+
     @model_validator(mode="after")
-    def _an_epoch_per_cut(self) -> Self:
+    def _fits_together(self) -> Self:
+        check_sparse(self)
         if self.gradual is not None and self.epochs is not None and self.epochs < self.gradual.cuts:
             msg = (
                 f"gradual.cuts {self.gradual.cuts} with epochs {self.epochs}: at least one epoch follows each cut; "

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
     from eyas.training.length import TrainingLength, choose_length
     from eyas.training.loop import TrainingResult, train
+    from eyas.training.masked_weights import SparseTraining
     from eyas.training.resume import EpochStore, derive_seed, resume_key
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "EpochStore",
     "Evaluation",
     "LabelledImages",
+    "SparseTraining",
     "StoredSplit",
     "TensorSplit",
     "TrainingLength",
@@ -41,6 +43,7 @@ if not TYPE_CHECKING:
             "EpochStore": "eyas.training.resume",
             "Evaluation": "eyas.training.evaluation",
             "LabelledImages": "eyas.training.labelled_images",
+            "SparseTraining": "eyas.training.masked_weights",
             "StoredSplit": "eyas.training.labelled_images",
             "TensorSplit": "eyas.training.labelled_images",
             "TrainingLength": "eyas.training.length",

@@ -14,6 +14,7 @@ from eyas.training.labelled_images import LabelledImages
 from eyas.training.labelled_pixels import augmented
 from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength
+from eyas.training.masked_weights import MaskedWeights
 from eyas.training.optimiser_step import Step
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
@@ -41,6 +42,8 @@ class TrainingJob:
     """Which blocks do not learn, step by step."""
     average: WeightAverage | None = None
     """What is judged and kept instead of the model's own weights."""
+    masked: MaskedWeights | None = None
+    """Weights that are, or become, zero."""
 
 
 def train_epoch(job: TrainingJob, epoch: int) -> float:
@@ -73,6 +76,8 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
     images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
     images_NCHW, answers = job.recipe.mix(images_NCHW, labels_N, generator)
     loss = job.step(images_NCHW.contiguous(memory_format=torch.channels_last), answers)
+    if job.masked is not None:
+        job.masked.after_step()
     if job.average is not None:
         job.average.update()
     return loss

@@ -17,6 +17,7 @@ from eyas.errors import DataError, ParameterError
 from eyas.progress import Progress, silent
 from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
+from eyas.pruning.sparsify import sparsify
 from eyas.training.class_subset import part_of
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.epoch import TrainingJob, train_epoch
@@ -25,6 +26,7 @@ from eyas.training.history import EpochRecord
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength, choose_length
+from eyas.training.masked_weights import MaskedWeights, SparseTraining
 from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
@@ -63,6 +65,7 @@ def train(
     resume_folder: Path | str | None = None,
     output: int | str | None = None,
     span: range | None = None,
+    sparse: SparseTraining | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and leave it, on ``device``, with the weights of its best epoch.
 
@@ -87,16 +90,19 @@ def train(
         output: which of several outputs is trained, judged, and distilled from the teacher's, as in :func:`eyas.score`.
         span: those of the ``epochs`` (from 1) that are trained here, where others are trained elsewhere; all without
             it. The learning rate and the order of the images are those of the whole training.
+        sparse: which weights are to be zero, and how that comes; epochs that end before it did are not the best.
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        ParameterError: the loss is no longer a number, or ``span`` is no part of the training.
+        ParameterError: the loss is no longer a number, ``span`` is no part of the training, or ``sparse`` does not fit.
     """
     device = torch.device(device)
     _to_device(model, device)
     if epochs == 0:
         length = choose_length(len(train_split), recipe.batch_size, 0)
         _log.info("no training: 0 epochs were asked for")
+        if sparse is not None:
+            sparsify(model, sparse.sparsity)
         return TrainingResult((), 0, evaluate(model, score_split.to(device), device=device, output=output), 0, length)
     train_split = part_of(train_split, recipe.fraction, seed).to(device)
     score_split = score_split.to(device)
@@ -111,6 +117,7 @@ def train(
     dense = _prepare_teacher(dense, recipe, device)
     networks = Networks(model, dense, output, num_logits, recipe.precision, example_NCHW, slices)
     optimiser = recipe.make_optimiser(model)
+    steps = len(span) * length.steps_per_epoch
     job = TrainingJob(
         model=model,
         recipe=recipe,
@@ -123,6 +130,7 @@ def train(
         progress=progress,
         output=output,
         frozen=FrozenBlocks(recipe.layer_freezing, model, optimiser, seed) if recipe.layer_freezing else None,
+        masked=MaskedWeights(sparse, model, optimiser, steps) if sparse else None,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
@@ -134,8 +142,9 @@ def train(
             if store is not None:
                 store.save(snapshot(job, state))
     finally:
-        if job.frozen is not None:
-            job.frozen.release()
+        for held in (job.frozen, job.masked):
+            if held is not None:
+                held.release()
     assert state.best is not None
     model.load_state_dict(state.best_weights)
     model.eval()
@@ -146,9 +155,13 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
     with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
         train_loss = train_epoch(job, epoch)
+    if job.masked is not None:
+        job.masked.hold()
     evaluation = _judge(job, epoch, state, score_split)
     if job.average is not None:
         with job.average.applied():
+            if job.masked is not None:
+                job.masked.hold()
             averaged = _judge(job, epoch, state, score_split)
         evaluation = averaged if averaged.better_than(evaluation) else evaluation
     rate = float(job.optimiser.param_groups[0]["lr"])
@@ -161,8 +174,10 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
 
 
 def _judge(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> Evaluation:
-    """How good the network is as it stands; its weights are kept if they are the best so far."""
+    """How good the network is as it stands; its weights are kept if they are the best so far, and sparse enough."""
     evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+    if job.masked is not None and not job.masked.final:
+        return evaluation
     if state.best is None or evaluation.better_than(state.best):
         state.best_epoch, state.best = epoch, evaluation
         state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}

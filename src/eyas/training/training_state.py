@@ -30,6 +30,7 @@ def snapshot(job: TrainingJob, state: TrainingState) -> dict[str, Any]:
         "model": job.model.state_dict(),
         "optimiser": job.optimiser.state_dict(),
         "average": job.average.state_dict() if job.average else None,
+        "masked": job.masked.state_dict() if job.masked else None,
         "history": [asdict(record) for record in state.history],
         "best_epoch": state.best_epoch,
         "best": asdict(state.best) if state.best else None,
@@ -46,6 +47,9 @@ def restore(job: TrainingJob, store: EpochStore | None, epochs: int) -> Training
     job.optimiser.load_state_dict(saved["optimiser"])
     if job.average is not None:
         job.average.load_state_dict(saved["average"])
+    if job.masked is not None:
+        job.masked.load_state_dict(saved["masked"])
     history = [EpochRecord(**record) for record in saved["history"]]
     _log.info("continuing after epoch %d of %d", history[-1].epoch, job.length.epochs)
-    return TrainingState(history, saved["best_epoch"], Evaluation(**saved["best"]), saved["best_weights"])
+    best = Evaluation(**saved["best"]) if saved["best"] else None
+    return TrainingState(history, saved["best_epoch"], best, saved["best_weights"])

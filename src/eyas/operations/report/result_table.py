@@ -42,7 +42,9 @@ def result_rows(results: Results) -> list[ResultRow]:
         _count(MACS, cost["macs"], winner.macs),
         _count(PARAMS, cost["params"], winner.params),
         *_blocks(results),
+        *_zeros(results),
         _size(size["dense.onnx"]["bytes"], size["model.onnx"]["bytes"]),
+        *_packed(results),
         *_latency(results),
         *_limits(results),
         *recommended_row(results),
@@ -62,6 +64,24 @@ def _blocks(results: Results) -> list[ResultRow]:
     first, left = results.left_out[:_NAMED], len(results.left_out)
     names = ", ".join(first) + (f" and {left - _NAMED} more" if left > _NAMED else "")
     return [ResultRow("residual blocks left out", "", names or "none", f"{left} of {len(results.blocks)}")]
+
+
+def _zeros(results: Results) -> list[ResultRow]:
+    """What is left beside the zeros of a sparsity pattern, and that no time is saved; nothing without one."""
+    finetune = results.metrics["finetune"]
+    if "nonzero_weights" not in finetune:
+        return []
+    left = finetune["nonzero_weights"] / finetune["layer_weights"]
+    return [
+        ResultRow("non-zero weights", "", count(finetune["nonzero_weights"]), f"{100 * left:.1f} % of its weights"),
+        ResultRow("MACs with them", "", count(finetune["nonzero_macs"]), "no faster in ONNX Runtime"),
+    ]
+
+
+def _packed(results: Results) -> list[ResultRow]:
+    """The size that a download has, where there are many zeros."""
+    dense, pruned = (results.metrics["export"].get(f"{name}_gzip_bytes", 0) for name in _BOTH)
+    return [_size(dense, pruned, "the same, gzipped")] if dense and pruned else []
 
 
 def recommended_row(results: Results) -> list[ResultRow]:
@@ -170,8 +190,8 @@ def _count(name: str, dense: float, pruned: float) -> ResultRow:
     return ResultRow(name, count(dense), count(pruned), _minus(f"{100 * (pruned / dense - 1):+.1f} %"))
 
 
-def _size(dense: int, pruned: int) -> ResultRow:
-    row = _count("file size (ONNX, float32)", dense, pruned)
+def _size(dense: float, pruned: float, name: str = "file size (ONNX, float32)") -> ResultRow:
+    row = _count(name, dense, pruned)
     return ResultRow(row.name, f"{count(dense)}B", f"{count(pruned)}B", row.change)
 
 
