@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from eyas.calibration import AnyCalibrator, Calibrator
 from eyas.config.budget_params import BudgetParams
 from eyas.config.gradual_params import GradualParams
+from eyas.config.joint_fields import check_cuts, check_sparse, check_surgeries
 from eyas.config.section import Count, Fraction, PublicAddress, Section, Seed, Sha256
-from eyas.config.sparse_params import check_sparse
 from eyas.data.comparability import FROM_TRAIN, WORDS
 from eyas.data.formats import AnyFormat
 from eyas.data.limits import Limits
@@ -27,9 +27,11 @@ from eyas.scoring.priors import AnyPrior
 from eyas.scoring.race.rungs import with_finalists
 from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import AnyScorer
-from eyas.training.masked_weights import SparseTraining
 from eyas.training.recipes import AnyRecipe, Recipe
 from eyas.training.sparsifiers import AnySparsifier, Sparsifier
+
+if TYPE_CHECKING:
+    from eyas.training.masked_weights import SparseTraining
 
 LEAST_STD = 0.001
 """Of pixel values in [0, 1]; 1 / 255, for networks that take values up to 255, is more."""
@@ -158,13 +160,7 @@ class BaselineParams(Section):
 
     @model_validator(mode="after")
     def _surgeries_go_with_the_checkpoint(self) -> Self:
-        untrained = [surgery.kind for surgery in self.surgeries if surgery.needs_training]
-        if self.surgeries and (self.checkpoint or "").startswith("models:/"):
-            msg = f"surgeries with {self.checkpoint}: a registered version has what was done to it; leave surgeries out"
-            raise ValueError(msg)
-        if untrained and self.checkpoint is not None and not self.adapt_epochs:
-            msg = f"surgeries: the checkpoint answers otherwise after {untrained[0]} until trained: give adapt_epochs"
-            raise ValueError(msg)
+        check_surgeries(self)
         return self
 
 
@@ -248,19 +244,16 @@ class FinetuneParams(Section):
     """Of the order, augmentation and dropout of training."""
 
     @property
-    def sparse(self) -> SparseTraining | None:
+    def sparse(self) -> "SparseTraining | None":
         """Pattern and sparsifier, where there is a pattern."""
+        from eyas.training.masked_weights import SparseTraining
+
         return None if self.sparsity is None else SparseTraining(self.sparsity, self.sparsifier)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         check_sparse(self)
-        if self.gradual is not None and self.epochs is not None and self.epochs < self.gradual.cuts:
-            msg = (
-                f"gradual.cuts {self.gradual.cuts} with epochs {self.epochs}: at least one epoch follows each cut; "
-                "lower gradual.cuts, raise epochs, or leave gradual out"
-            )
-            raise ValueError(msg)
+        check_cuts(self)
         return self
 
 

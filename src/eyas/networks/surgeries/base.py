@@ -2,13 +2,15 @@
 
 import copy
 from fnmatch import fnmatchcase
-from typing import Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor, nn
 
 from eyas.component import Component
 from eyas.errors import ParameterError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Surgery(Component):
@@ -24,7 +26,7 @@ class Surgery(Component):
     layers: tuple[str, ...] = ()
     """Which layers, by name or shell pattern; without it those that are said above."""
 
-    def changeable(self, model: nn.Module, example: Tensor) -> list[str]:
+    def changeable(self, model: "nn.Module", example: "Tensor") -> list[str]:
         """Names of the layers that it can change, in order of execution; ``example`` is a batch of images.
 
         Raises:
@@ -32,7 +34,7 @@ class Surgery(Component):
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what it changes")
 
-    def usual(self, model: nn.Module, example: Tensor) -> list[str]:
+    def usual(self, model: "nn.Module", example: "Tensor") -> list[str]:
         """Those of :meth:`changeable` that are changed where :attr:`layers` are left out."""
         return self.changeable(model, example)
 
@@ -41,7 +43,7 @@ class Surgery(Component):
         del steps
         return self
 
-    def choose(self, model: nn.Module, example: Tensor) -> Self:
+    def choose(self, model: "nn.Module", example: "Tensor") -> Self:
         """This surgery with its layers by name.
 
         Raises:
@@ -68,21 +70,21 @@ class Surgery(Component):
         """What is said of a network that has nothing to change, after the kind."""
         return "finds no layer that it can change: leave it out"
 
-    def apply(self, model: nn.Module) -> nn.Module:
+    def apply(self, model: "nn.Module") -> "nn.Module":
         """A changed copy; ``layers`` are names, as :meth:`choose` gives them."""
         changed = copy.deepcopy(model)
         for name in self.layers:
             replace_layer(changed, name, self.change(changed.get_submodule(name)))
         return changed
 
-    def change(self, layer: nn.Module) -> nn.Module:
+    def change(self, layer: "nn.Module") -> "nn.Module":
         """What stands in place of a layer, which may be used in it."""
         raise NotImplementedError(f"{type(self).__name__} does not say what it puts in place of a layer")
 
-    def measure(self, changed: nn.Module, images: Tensor) -> None:
+    def measure(self, changed: "nn.Module", images: "Tensor") -> None:
         """Look at images ``(N, C, H, W)``, normalised, and take down what is measured, in place; answers stay."""
 
-    def finish(self, changed: nn.Module) -> nn.Module:
+    def finish(self, changed: "nn.Module") -> "nn.Module":
         """The network after training, without what only training needs; it answers as ``changed`` in eval mode."""
         return changed
 
@@ -90,7 +92,7 @@ class Surgery(Component):
 AnySurgery = Annotated[SerializeAsAny[Surgery], BeforeValidator(Surgery.parse)]
 
 
-def replace_layer(model: nn.Module, name: str, layer: nn.Module) -> None:
+def replace_layer(model: "nn.Module", name: str, layer: "nn.Module") -> None:
     """Put ``layer`` where the module ``name`` stands, in its mode."""
     parent, _, last = name.rpartition(".")
     layer.train(model.get_submodule(name).training)

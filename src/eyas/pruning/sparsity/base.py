@@ -4,14 +4,14 @@ O output channels, I input channels, K entries of a kernel.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BeforeValidator, SerializeAsAny
-from torch import Tensor, nn
 
 from eyas.component import Component
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class Sparsity(Component):
@@ -30,9 +30,11 @@ class Sparsity(Component):
         """Share of the weights that become zero, of layers that have the pattern."""
         raise NotImplementedError(f"{type(self).__name__} does not say how many weights it takes")
 
-    def refusal(self, layer: nn.Module) -> str | None:
+    def refusal(self, layer: "nn.Module") -> str | None:
         """Why a layer cannot have the pattern, in words; None where it can."""
-        if not isinstance(layer, _LAYERS):
+        from torch import nn
+
+        if not isinstance(layer, (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)):
             return "only convolutions and linear layers are made sparse"
         if not isinstance(layer._parameters.get("weight"), nn.Parameter):
             return "its weight is computed from other parameters"
@@ -40,11 +42,11 @@ class Sparsity(Component):
             return "a grouped or depthwise convolution has few weights"
         return None
 
-    def mask(self, weight: Tensor) -> Tensor:
+    def mask(self, weight: "Tensor") -> "Tensor":
         """Which entries of a weight ``(O, I, *kernel)`` stay, as truth values of its shape."""
         raise NotImplementedError(f"{type(self).__name__} does not say which weights it takes")
 
-    def masks(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def masks(self, weights: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         """:meth:`mask` of the weights of several layers, by name."""
         return {name: self.mask(weight) for name, weight in weights.items()}
 

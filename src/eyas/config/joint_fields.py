@@ -1,12 +1,40 @@
-"""``finetune.sparsity`` and ``finetune.sparsifier`` beside the other fields of fine-tuning."""
+"""Fields of a section that do not go together."""
 
 from typing import TYPE_CHECKING
 
 from eyas.errors import ParameterError
-from eyas.pruning.sparsity.one_by_n import OneByN
 
 if TYPE_CHECKING:
-    from eyas.config.stages import FinetuneParams
+    from eyas.config.stages import BaselineParams, FinetuneParams
+
+
+def check_surgeries(params: "BaselineParams") -> None:
+    """See that surgeries go with the checkpoint.
+
+    Raises:
+        ValueError: says what to change.
+    """
+    untrained = [surgery.kind for surgery in params.surgeries if surgery.needs_training]
+    if params.surgeries and (params.checkpoint or "").startswith("models:/"):
+        msg = f"surgeries with {params.checkpoint}: a registered version has what was done to it; leave surgeries out"
+        raise ValueError(msg)
+    if untrained and params.checkpoint is not None and not params.adapt_epochs:
+        msg = f"surgeries: the checkpoint answers otherwise after {untrained[0]} until trained: give adapt_epochs"
+        raise ValueError(msg)
+
+
+def check_cuts(params: "FinetuneParams") -> None:
+    """See that there are epochs for all cuts.
+
+    Raises:
+        ValueError: says what to change.
+    """
+    if params.gradual is not None and params.epochs is not None and params.epochs < params.gradual.cuts:
+        msg = (
+            f"gradual.cuts {params.gradual.cuts} with epochs {params.epochs}: at least one epoch follows each cut; "
+            "lower gradual.cuts, raise epochs, or leave gradual out"
+        )
+        raise ValueError(msg)
 
 
 def check_sparse(params: "FinetuneParams") -> None:
@@ -21,6 +49,8 @@ def check_sparse(params: "FinetuneParams") -> None:
         if not at_once:
             raise ValueError(f"sparsifier {sparsifier.kind} comes to zeros that sparsity asks for: give sparsity, too")
         return
+    from eyas.pruning.sparsity.one_by_n import OneByN
+
     try:
         sparsifier.check(sparsity)
     except ParameterError as error:
