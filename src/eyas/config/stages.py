@@ -207,8 +207,7 @@ class ScoreParams(Section):
     """The rounds of the race: images per candidate, fused or held out, training steps (``steps: 0`` refits alone), how
     many candidates go on."""
     stop_margin: Annotated[float, Field(gt=0)] = 4.0
-    """A leader so many standard errors ahead of the others goes to the last rung alone; where rungs train, a leader
-    before the first of these does not."""
+    """A leader so many standard errors ahead goes to the last rung alone, but not before the first rung that trains."""
     calibration_images: Annotated[int, Field(ge=2, strict=True)] = 4096
     """At most so many images of the calibration split."""
     score_images: Annotated[int, Field(ge=2, strict=True)] = 4096
