@@ -93,7 +93,7 @@ def judge(
     classes, balanced = (None, False) if on_canary is None else _classes(on_canary.classes, after, rule)
     excuse = _excuse(before, after, rule, balanced=balanced)
     reasons = [
-        _class_share(before, rule, excuse if balanced else ""),
+        _class_share(before, on_canary, rule),
         _collapse(before, after, rule),
         _entropy(before, after, rule),
         *_sure_answers(before, after, rule, excuse),
@@ -135,11 +135,13 @@ def _excuse(before: Observation, after: Observation, rule: RevertRule, *, balanc
     return ""
 
 
-def _class_share(before: Observation, rule: RevertRule, excuse: str) -> Reason:
-    share = _largest_share(before)
-    holds = share <= rule.max_class_share
-    text = f"the source takes {share:.0%} of the images for one class (at most {rule.max_class_share:.0%})"
-    return Reason("one class", holds or bool(excuse), text if holds else f"{text}{excuse}")
+def _class_share(before: Observation, on_canary: "_OnCanary | None", rule: RevertRule) -> Reason:
+    share, usual = _largest_share(before), 1 / before.probabilities.shape[1]
+    if on_canary is not None:
+        usual = float(on_canary.classes.max()) / on_canary.images
+    allowed = min(1.0, usual + rule.max_class_excess)
+    text = f"the source takes {share:.0%} of the images for one class (at most {allowed:.0%})"
+    return Reason("one class", share <= allowed, text)
 
 
 def _collapse(before: Observation, after: Observation, rule: RevertRule) -> Reason:

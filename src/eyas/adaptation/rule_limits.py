@@ -30,11 +30,12 @@ class RevertRule(Options):
     """How much the entropy may rise over all images."""
     max_class_distance: Share = 0.15
     """Largest total variation between the classes that the adapted network answers with and those of the canary's
-    labels, unless chance makes it as large. What is nearer excuses the answers that were sure, and a source that has
-    one class for all, where the entropy does not rise too much."""
-    max_class_share: Share = 0.75
-    """Largest share of one class among the source's answers: with more, the images are of one class or the source is
-    lost, and only classes as frequent as the canary's after it tell that it was lost."""
+    labels, unless chance makes it as large. What is nearer excuses the answers that were sure, where the entropy does
+    not rise too much."""
+    max_class_excess: Share = 0.4
+    """How much larger the largest share of one class among the source's answers may be than among the canary's labels
+    (without a canary than that of equally many): with more, the images are of one class or the source is lost, and
+    nothing without labels tells which."""
     max_class_growth: Share = 0.15
     """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
     max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0
