@@ -58,3 +58,9 @@ def test_links_can_be_followed_from_where_the_page_lies(browser: Browser, page: 
     browser.open(page)
     address = browser.evaluate("document.querySelector('.compared a').href")
     assert address == report.as_uri()
+
+
+def test_a_printed_page_is_as_wide_as_the_paper(browser: Browser, page: Path) -> None:
+    browser.open(page, width=690)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 690

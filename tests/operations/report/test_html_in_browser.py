@@ -148,3 +148,9 @@ def test_what_scrolls_shows_that_it_does(browser: Browser, page: Path, dark: boo
     assert len(set(shades["100%"])) == 1
     left, middle, right = shades["200%"]
     assert left == middle != right
+
+
+def test_a_printed_page_is_as_wide_as_the_paper(browser: Browser, wide_page: Path) -> None:
+    browser.open(wide_page, width=690)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.evaluate("document.documentElement.scrollWidth") <= 690
