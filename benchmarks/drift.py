@@ -1,14 +1,14 @@
 """Drift and the revert rule, measured: false alarms, power, and what the rule keeps of the gain and spares of the harm.
 
     python -m benchmarks.drift --baseline artifacts/baseline --fetch artifacts/fetch --part alarms power rule [--report]
-    python -m benchmarks.drift --weights resnet56 WEIGHTS.th --swapped --fetch artifacts/fetch --part rule
-    python -m benchmarks.drift --weights resnet20 WEIGHTS.th --fetch artifacts/fetch --part validation
+    python -m benchmarks.drift --weights resnet20 WEIGHTS.th --fetch artifacts/fetch --part rule
+    python -m benchmarks.drift --weights resnet56 WEIGHTS.th --fetch artifacts/fetch --part validation
 
 CIFAR-10 test images: the first half is the reference and the canary, the second the field; the other way round where
 they are ``--swapped``. Every measurement is a line of ``results/drift.jsonl``; what is there is not measured again.
 ``--report`` writes the tables of what is there. On one idle core alarms take two minutes, power two, the rule some ten.
-The limits of the rule were set on the adapted ResNet-20 and, swapped, on ResNet-56 as it was published; the validation
-is for networks, and streams of classes, that set none.
+The limits of the rule were set on the adapted ResNet-20, ResNet-20 as it was published and, swapped, ResNet-56 as it
+was published; the validation has other streams of classes, and is for networks and images together that set none.
 """
 
 import argparse

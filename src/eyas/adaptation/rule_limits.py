@@ -26,13 +26,13 @@ class RevertRule(Options):
     """How much the entropy may rise on those images."""
     excusing_entropy_fall: Share = 0.015
     """Fall over all images from which on the last two are excused."""
-    max_entropy_rise: Share = 0.04
+    max_entropy_rise: Share = 0.03
     """How much the entropy may rise over all images."""
     max_class_distance: Share = 0.15
     """Largest total variation between the classes that the adapted network answers with and those of the canary's
     labels, unless chance makes it as large. What is nearer excuses the answers that were sure, where the entropy does
     not rise too much."""
-    max_class_excess: Share = 0.4
+    max_class_excess: Share = 0.6
     """How much larger the largest share of one class among the source's answers may be than among the canary's labels
     (without a canary than that of equally many): with more, the images are of one class or the source is lost, and
     nothing without labels tells which."""
