@@ -85,7 +85,10 @@ def test_a_source_that_has_one_class_for_most_images_decides_nothing(spots: nn.M
     with torch.no_grad():
         lost.head.bias[0] += 100
     loose = RevertRule(max_entropy_rise=1)
-    assert failed(judge(lost, spots, images, canary, rule=loose)) == {"one class"}
+    verdict = judge(lost, spots, images, canary, rule=loose)
+    assert failed(verdict) == {"one class"}
+    usual = float(canary[1].bincount().max()) / 256
+    assert f"(at most {usual + 0.65 * (1 - usual):.0%})" in verdict.reasons[0].text
     one_class = (canary[0], torch.zeros_like(canary[1]))  # among such images one class for all is no excess
     assert "one class" not in failed(judge(lost, spots, images, one_class, rule=loose))
     rare = RevertRule(max_entropy_rise=1, max_class_excess=0.74)

@@ -139,7 +139,7 @@ def _class_share(before: Observation, on_canary: "_OnCanary | None", rule: Rever
     share, usual = _largest_share(before), 1 / before.probabilities.shape[1]
     if on_canary is not None:
         usual = float(on_canary.classes.max()) / on_canary.images
-    allowed = min(1.0, usual + rule.max_class_excess)
+    allowed = usual + rule.max_class_excess * (1 - usual)
     text = f"the source takes {share:.0%} of the images for one class (at most {allowed:.0%})"
     return Reason("one class", share <= allowed, text)
 
