@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
 from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
-from eyas.adaptation.drift.fewest_images import FEWEST_IN_WINDOW
+from eyas.adaptation.fewest_images import FEWEST_IN_WINDOW
 from eyas.adaptation.revert_rule import RevertVerdict, judge
 from eyas.config import AdaptParams
 from eyas.data import Dataset

@@ -5,7 +5,7 @@ from torch import nn
 
 from eyas.adaptation.adapt import adapt as follow
 from eyas.adaptation.drift import DriftReference
-from eyas.adaptation.drift.fewest_images import FEWEST_IMAGES
+from eyas.adaptation.fewest_images import FEWEST_IMAGES
 from eyas.adaptation.revert_rule import RevertVerdict
 from eyas.cli.run_view import step
 from eyas.data import Dataset

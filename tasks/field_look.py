@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
-from eyas.adaptation.drift.fewest_images import FEWEST_IN_WINDOW
+from eyas.adaptation.fewest_images import FEWEST_IN_WINDOW
 from eyas.config import PipelineParams, expand
 from eyas.data.archives import is_archive
 from eyas.data.decoding import Preprocessing

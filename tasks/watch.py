@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
-from eyas.adaptation.drift.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
+from eyas.adaptation.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.data import open_dataset
 from eyas.data.decoding import Preprocessing
 from eyas.deploy.exported_model import ExportedModel

@@ -27,7 +27,7 @@ BY_NAME = {stage: ["models"] for stage in ("baseline", "sample", "score", "finet
 
 
 # Packages that import their public names on first use say which only where types are checked.
-ON_USE = {"eyas.adaptation.drift", "eyas.data", "eyas.scoring", "eyas.training"}
+ON_USE = {"eyas.data", "eyas.scoring", "eyas.training"}
 
 
 @cache
@@ -74,6 +74,12 @@ def test_every_package_that_imports_on_use_is_known() -> None:
     inits = (ROOT / "src" / "eyas").rglob("__init__.py")
     lazy = [path.parent for path in inits if "import_on_use(" in path.read_text()]
     assert {".".join(folder.relative_to(ROOT / "src").parts) for folder in lazy} == ON_USE
+
+
+@pytest.mark.parametrize("package", sorted({"eyas", *ON_USE}))
+def test_no_name_that_is_imported_on_use_is_a_module_of_its_package(package: str) -> None:
+    module = importlib.import_module(package)  # the module would take the name's place once it is imported
+    assert not set(module.__all__) & {found.name for found in pkgutil.iter_modules(module.__path__)}
 
 
 @pytest.mark.parametrize("stage", sorted(PIPELINE))

@@ -7,7 +7,7 @@ them.
 import math
 from dataclasses import dataclass
 
-from eyas.adaptation.drift.fewest_images import FEWEST_IMAGES
+from eyas.adaptation.fewest_images import FEWEST_IMAGES
 
 REFIT_IMAGES = 64
 """A refit of fewer calibration images may lead the answers away, and is undone then (docs/own_network.md)."""

@@ -9,10 +9,10 @@ from eyas.adaptation.drift.drift_reference import DriftReference
 from eyas.adaptation.drift.drift_report import BalanceDrift, DriftReport, LayerDrift, NumberDrift
 from eyas.adaptation.drift.drift_words import CLASS_BALANCE, OTHER_CONTENT, name_changes
 from eyas.adaptation.drift.expected_help import expect_help
-from eyas.adaptation.drift.fewest_images import FEWEST_IN_WINDOW
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.adaptation.drift.two_sample_tests import class_balance_test, class_weights, weighted_kolmogorov_smirnov
+from eyas.adaptation.fewest_images import FEWEST_IN_WINDOW
 from eyas.errors import DataError, ParameterError
 
 SMALLEST_DISTANCE = 0.1

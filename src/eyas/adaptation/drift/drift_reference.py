@@ -16,10 +16,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.class_balance import confusion_matrix
-from eyas.adaptation.drift.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
+from eyas.adaptation.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.errors import DataError, ParameterError
 
 _KEY = "eyas.drift_reference"
