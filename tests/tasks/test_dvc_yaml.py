@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import pkgutil
 import re
 from collections.abc import Iterator
 from functools import cache
