@@ -43,7 +43,10 @@ from tasks.watch import require_enough_to_compare
 from tasks.workspace import Workspace
 from tests.tasks.registering import Setting, aliases
 
-LENIENT = RevertRule(max_class_excess=1, max_class_growth=1, min_agreement=0, max_canary_loss=1, max_distance_ratio=9)
+LENIENT = RevertRule(
+    max_class_excess=1, max_class_growth=1, max_class_distance=1, min_agreement=0, max_canary_loss=1,
+    max_distance_ratio=9,
+)  # fmt: skip
 Write = Callable[..., str]
 
 

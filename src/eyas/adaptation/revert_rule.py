@@ -7,7 +7,6 @@ import math
 from dataclasses import dataclass
 from statistics import fmean
 
-import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.labels import whole_labels
@@ -217,7 +216,7 @@ class _OnCanary:
     images: int
     loss: float
     classes: Tensor
-    """How many images each class has, ``(K,)``."""
+    """How often the source answers with each class, ``(K,)``."""
 
 
 def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], size: int) -> _OnCanary:
@@ -227,7 +226,7 @@ def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Te
     count = answers[0].probabilities.shape[1]
     labels = whole_labels(labels_N, len(images), count)
     accuracies = [float((one.predicted == labels).double().mean()) for one in answers]
-    return _OnCanary(len(images), accuracies[0] - accuracies[1], torch.bincount(labels, minlength=count))
+    return _OnCanary(len(images), accuracies[0] - accuracies[1], answers[0].counts)
 
 
 def _canary(seen: _OnCanary, rule: RevertRule) -> Reason:

@@ -29,13 +29,13 @@ class RevertRule(Options):
     max_entropy_rise: Share = 0.03
     """How much the entropy may rise over all images."""
     max_class_distance: Share = 0.15
-    """Largest total variation between the classes that the adapted network answers with and those of the canary's
-    labels, unless chance makes it as large. What is nearer excuses the answers that were sure, where the entropy does
-    not rise too much."""
+    """Largest total variation between the classes that the adapted network answers with and those that the source
+    answers with on the canary, unless chance makes it as large. What is nearer excuses the answers that were sure,
+    where the entropy does not rise too much."""
     max_class_excess: Share = 0.65
-    """How far the largest share of one class among the source's answers may be on the way from that among the canary's
-    labels (without a canary from that of equally many) to all: with more, the images are of one class or the source is
-    lost, and nothing without labels tells which."""
+    """How far the largest share of one class among the source's answers may be on the way from that on the canary
+    (without one from that of equally many) to all: with more, the images are of one class or the source is lost, and
+    nothing without labels tells which."""
     max_class_growth: Share = 0.15
     """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
     max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0
