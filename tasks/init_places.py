@@ -20,7 +20,7 @@ def look_at_places(start: Path, said: Mapping[str, Any]) -> None:
             msg = f"--out: {error}"
             raise BadInputError(msg) from error
     for option in ("images", "checkpoint", "test"):
-        text = said[option]
+        text = said[option] or ""
         is_path = text and not text.startswith("$") and not set(text) & set(":*?[")
         is_word = option == "test" and text.isidentifier()  # such as from_train
         if is_path and not is_word and not (start / Path(text).expanduser()).exists():

@@ -1,5 +1,6 @@
 """A version against the gates: it, the champion and the dense network answer the same test images in one run."""
 
+import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -211,7 +212,8 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     mark = version.tags.get(promotion.ROLLED_BACK)
     if mark is None:
         return ()
-    return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({mark})"),)
+    reason = json.loads(mark)["reason"] or "no reason was given"
+    return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({reason})"),)
 
 
 def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:

@@ -101,6 +101,7 @@ def test_places_alone_are_looked_at_before_anything_is_imported(
 ) -> None:
     usual = {"images": "https://host/x", "checkpoint": "$WEIGHTS", "test": "from_train", "out": None, "force": False}
     look_at_places(tmp_path, usual)
+    look_at_places(tmp_path, usual | dict.fromkeys(("images", "checkpoint", "test")))  # left out
     with pytest.raises(BadInputError, match=re.escape(message)):
         look_at_places(tmp_path, usual | said)
 
