@@ -20,8 +20,8 @@ from flows.environment import ROOT, configure
 if TYPE_CHECKING:
     from tasks.workspace import Workspace
 
-CLOSING_SECONDS = 5.0
-"""What a flow that was stopped may take to end its stage and to close its records."""
+CLOSING_SECONDS = 9.0
+"""What a flow that was stopped may take to end its stage and to close its records; supervisors kill after ten."""
 ANSWER_SECONDS = 5.0
 LOG_CHARACTERS = 4000
 ENGINE_MODULES = ("flow_engine", "task_engine")

@@ -42,7 +42,7 @@ class Interruption:
         """Seconds that closing may take, if there is something to close; None where it takes as long as it must."""
         self.stopped: Stopped | None = None
         self.lost: str | None = None
-        self.told = False
+        self._told, self._telling = False, threading.RLock()
 
     @classmethod
     def current(cls) -> Self | None:
@@ -82,13 +82,19 @@ class Interruption:
         reason = f"error: {self.lost}" if self.lost else "stopped"
         return redact(f"{reason}; go on with: {shlex.join(self.command)}")
 
+    def tells(self) -> bool:
+        """Whether who asks is the first to say how the command ended: it is said once."""
+        with self._telling:
+            told, self._told = self._told, True
+        return not told
+
     def _end(self) -> NoReturn:
         """Leave nothing running, neither this process nor what it started."""
         import psutil
 
-        for process in psutil.Process().children(recursive=True):
-            process.kill()
-        if not self.told:
+        if self.tells():  # before anything is killed that another thread may miss
             clean = SHOW_CURSOR if os.isatty(2) else ""
             os.write(2, f"{clean}{self.line()}\n".encode())
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
         os._exit(self.stopped.status if self.stopped else FAILED)
