@@ -21,6 +21,7 @@ from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.retrain import retrain
 from flows.rollback import rollback
+from tasks import adapt as adapt_task
 from tasks.dvc_cli import StageError
 from tasks.workspace import Workspace
 from tests.flows.conftest import Notices
@@ -183,6 +184,8 @@ def test_without_its_prefect_a_command_ends_in_one_line(
     monkeypatch.setattr(commands, "ROOT", root)
     monkeypatch.setattr(named_profile, "ROOT", root)
     monkeypatch.setattr(commands, "_look", lambda *_: None)
+    monkeypatch.setattr(adapt_task, "open_made_in", lambda workspace, *_: workspace)
+    monkeypatch.setattr(adapt_task, "look_before", lambda *_, **__: None)
     parameters = ["--params", str(root / "params.yaml")]
     with temporary_settings({PREFECT_API_URL: f"http://ann:hunter2secret@127.0.0.1:{port}/api"}):
         assert main([command, *parameters]) == 1
