@@ -80,7 +80,7 @@ def test_every_package_that_imports_on_use_is_known() -> None:
 @pytest.mark.parametrize("package", sorted({"eyas", *ON_USE}))
 def test_no_name_that_is_imported_on_use_is_a_module_of_its_package(package: str) -> None:
     module = importlib.import_module(package)  # the module would take the name's place once it is imported
-    assert not set(module.__all__) & {found.name for found in pkgutil.iter_modules(module.__path__)}
+    assert not set(module.__all__) & {inner.name for inner in pkgutil.iter_modules(module.__path__)}
 
 
 @pytest.mark.parametrize("stage", sorted(PIPELINE))
