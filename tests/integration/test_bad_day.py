@@ -13,13 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.prefect_server import CLOSING_SECONDS
 from tests.integration.conftest import TINY, Checkout
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 LONG = TINY.replace("epochs: 8", "epochs: 2000")
-BUSY_SECONDS = 15
-"""Three seconds, and what a busy machine adds; after nine, what is not closed yet is left to the next run."""
+BUSY_SECONDS = 10
+"""Three seconds, and what a busy machine adds."""
 
 
 @pytest.fixture
@@ -83,15 +82,13 @@ def test_a_stopped_run_leaves_one_line_and_nothing_running(
     os.killpg(long_run.pid, number)
     begin = time.monotonic()
     assert long_run.wait(60) == 130
-    took = time.monotonic() - begin
-    assert took < BUSY_SECONDS
+    assert time.monotonic() - begin < BUSY_SECONDS
     after = (checkout.folder / "run.log").read_text().splitlines()[before:]
     lines = [line for line in after if " | baseline | " not in line and "epoch" not in line]
     (line,) = lines if len(lines) == 1 else ["\n".join(lines)]  # which shows what else was printed
     assert re.fullmatch(r"stopped; go on with: (\S+/)?eyas run --verbose", line)
     assert not psutil.wait_procs(children, timeout=10)[1]
-    if took < CLOSING_SECONDS:
-        assert unfinished(checkout) == NONE
+    assert unfinished(checkout) == NONE
 
 
 def test_a_run_that_lost_its_server_says_so_and_the_next_one_goes_on(

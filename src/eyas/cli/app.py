@@ -61,8 +61,8 @@ def _end(error: BaseException) -> int:
     """Say how a command ended before its time; what a library made of an interrupt that it met is still one."""
     handler = Interruption.current()
     if handler and (handler.stopped or isinstance(error, KeyboardInterrupt)):
-        status = handler.stopped.status if handler.stopped else INTERRUPTED
-        return _fail(handler.line(), status) if handler.tells() else status
+        line, status = handler.line(), handler.stopped.status if handler.stopped else INTERRUPTED
+        return _fail(line, status) if handler.tells() else status
     if isinstance(error, EyasError):
         from eyas.storage import redact
 
