@@ -64,7 +64,7 @@ def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[s
         overrides: ``section.field=value`` each, which may name another.
 
     Raises:
-        ParameterError: they are no numbers, or several costs are limited.
+        ParameterError: they are no numbers, one is there twice, several costs are limited, or an override has the cost.
     """
     values = load_yaml(f"[{budgets}]", f"--budgets {budgets}: the values")
     unnamed = len(values or ()) != budgets.count(",") + 1
@@ -75,6 +75,8 @@ def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[s
     ):
         msg = f"--budgets {budgets}: expected numbers above 0, such as 0.75,0.5,0.25 (up to 1 shares of the dense cost)"
         raise ParameterError(msg)
+    if len(set(values)) < len(values):
+        raise ParameterError(f"--budgets {budgets}: a budget stands there twice: say it once")
     limited = _mapping(_mapping(content.get("sample")).get("budget"))
     for one in parse_overrides(overrides):
         if one.place == ("sample", "budget"):
@@ -86,7 +88,10 @@ def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[s
         example = f"--sweep sample.budget.{names[0]}={budgets}"
         msg = f"--budgets {budgets}: sample.budget limits {' and '.join(names)}; say which one changes, as in {example}"
         raise ParameterError(msg)
-    return f"sample.budget.{names[0]}={budgets}"
+    field = f"sample.budget.{names[0]}"
+    if any(_field(override) == field for override in overrides):
+        raise ParameterError(f"--budgets {budgets}: --set {field} gives a budget, too: leave one of them out")
+    return f"{field}={budgets}"
 
 
 def _mapping(value: object) -> dict[str, Any]:

@@ -90,6 +90,7 @@ def test_every_field_of_every_section_has_a_docstring_beneath_it() -> None:
         ({"adapt": {"adapter": "alpha"}}, ["adapt.adapter", "unknown adapter kind 'alpha'", "alpha_bn"]),
         ({"adapt": {"rule": {"alpha": 2}}}, ["adapt.rule.alpha", "less than 1"]),
         ({"sample": {"budget": {"macs": 1}}}, ["sample.budget", "macs 1", "nothing would be pruned", "below 1"]),
+        ({"sample": {"budget": {"params": 25}}}, ["sample.budget", "params 25 would be a count", "for 25 % give 0.25"]),
         ({"sample": {"budget": {"params": 1.0}}}, ["sample.budget", "params 1", "nothing would be pruned"]),
         ({"finetune": {"epochs": True}}, ["finetune.epochs", "a number is asked for", "yes", "True"]),
         ({"fetch": {"mean": [0.5, True, 0.5]}}, ["fetch.mean", "a number is asked for", "True"]),

@@ -161,7 +161,7 @@ def test_budgets_that_make_no_sense_are_refused_before_anything_starts(
     how = {"wait": False, "register": True, "verbose": False, "quiet": False, "as_json": False}
     with pytest.raises(ParameterError, match="--budgets half: expected numbers above 0"):
         comparison_commands.sweep(None, [], [], "half", **how)
-    with pytest.raises(ParameterError, match=r"--sweep sample\.budget\.macs: is set, too: say it once"):
+    with pytest.raises(ParameterError, match=r"--budgets 0\.5,0\.25: --set sample\.budget\.macs gives a budget, too"):
         comparison_commands.sweep(None, ["sample.budget.macs=0.5"], [], "0.5,0.25", **how)
 
 

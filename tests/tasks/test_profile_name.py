@@ -128,8 +128,10 @@ def test_a_name_that_is_none_is_refused(name: str) -> None:
         check_name(name)
 
 
-def test_the_longest_name_is_allowed() -> None:
-    check_name("x" * MAX_LENGTH)
+def test_the_longest_name_is_allowed(tmp_path: Path) -> None:
+    longest = "x" * MAX_LENGTH
+    check_name(longest)
+    assert workspace_folder(tmp_path, longest) == tmp_path / "workspaces" / longest
 
 
 @pytest.mark.parametrize("target", [".", "..", "elsewhere"])

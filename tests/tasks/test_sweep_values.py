@@ -61,8 +61,8 @@ def test_what_makes_no_sweep_is_refused(sweeps: list[str], overrides: list[str],
         ({}, [], "macs"),
         ({"sample": {"budget": {"params": 0.4}}}, [], "params"),
         ({"sample": {"budget": {"params": 0.4}}}, ["sample.budget={latency_ms: 4}"], "latency_ms"),
-        ({"sample": {"budget": {"params": 0.4}}}, ["sample.budget.params=null", "sample.budget.macs=0.5"], "macs"),
-        ({"sample": {"candidates": 9}}, ["sample.budget.file_bytes=0.5"], "file_bytes"),
+        ({"sample": {"budget": {"params": 0.4, "macs": 0.5}}}, ["sample.budget.params=null"], "macs"),
+        ({"sample": {"candidates": 9}}, ["sample.budget={file_bytes: 0.5}"], "file_bytes"),
         ({"sample": ["no section"]}, [], "macs"),
     ],
 )
@@ -76,6 +76,18 @@ def test_budgets_are_a_sweep_of_the_cost_that_is_limited(
 def test_budgets_that_are_no_numbers_are_refused(budgets: str) -> None:
     with pytest.raises(ParameterError, match=f"--budgets {budgets}: "):
         budget_sweep(budgets, {})
+
+
+@pytest.mark.parametrize(
+    ("budgets", "override", "why"),
+    [
+        ("0.5,0.25", "sample.budget.macs=0.3", "--budgets 0.5,0.25: --set sample.budget.macs gives a budget, too"),
+        ("0.5,0.50", "score.seed=1", "--budgets 0.5,0.50: a budget stands there twice"),
+    ],
+)
+def test_a_budget_is_said_once(budgets: str, override: str, why: str) -> None:
+    with pytest.raises(ParameterError, match=why):
+        budget_sweep(budgets, {}, [override])
 
 
 def test_of_several_limits_one_must_be_named() -> None:

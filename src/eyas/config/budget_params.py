@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 from eyas.config.section import Section
 from eyas.sampling.budget_limits import LIMITS, limit_problem
 
+PERCENT = 100
+"""Counts up to it are shares that were written in percent."""
+
 
 class BudgetParams(Section):
     """What a candidate may cost: one limit, or several, of which it meets one and keeps within the others.
@@ -37,6 +40,9 @@ class BudgetParams(Section):
         for name, value in self.limits.items():
             if value == 1 and name != "latency_ms":
                 msg = f"{name} 1 is all that the dense network has: nothing would be pruned; give a share below 1"
+                raise ValueError(msg)
+            if 1 < value <= PERCENT and not name.startswith("latency"):
+                msg = f"{name} {value:g} would be a count, and none so small: for {value:g} % give {value / 100:g}"
                 raise ValueError(msg)
         return self
 
