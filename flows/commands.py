@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from eyas.config.parameter_file import read_sections
+from eyas.errors import EyasError, RefusedError
 from flows.environment import ROOT
 from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
@@ -120,7 +121,6 @@ def promote(
     from tasks.after_promotion import promotion_text, refused_with_ways
 
     if dry_run:
-        from eyas.errors import RefusedError
         from tasks.promote import promote as judge
 
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
@@ -273,8 +273,6 @@ def checked_or_told(
     look: "Callable[[Workspace], Workspace] | None" = None,
 ) -> "Workspace":
     """What nobody watches tells of its wrong parameters, or of what ``look`` finds, while Prefect's server comes up."""
-    from eyas.errors import EyasError
-
     try:
         workspace = checked(params, overrides, name)
         attend = begin_prefect()

@@ -209,7 +209,7 @@ def _decide(
         raise RefusedError(msg)
     version = propose(case, origin, adapted, verdict, run)
     message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"
-    message += f"; {_overridden(case, report)}" if force else ""
+    message += f"; {overridden(case, report)}" if force else ""
     return _closed(case, run, "proposed", message, version, drift=report.sentence, details=details)
 
 
@@ -220,7 +220,8 @@ def _take_back(
     store, name = case.store, standing.version.name
     champion, previous = (model_registry.get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS))
     if champion is None or champion.number != standing.version.number:
-        way = f"`eyas promote --version {origin.version.number}` asks the gates about that one"
+        promote = f"eyas promote --version {origin.version.number}"
+        way = f"`{promote}` asks the gates about that one"
         msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}; {way}"
         raise RefusedError(msg)
     report = case.drift(origin, run)
@@ -235,7 +236,7 @@ def _take_back(
     return _closed(case, run, outcome, f"{head}: {reason}", origin.version, drift=f"to its parent {report.sentence}")
 
 
-def _overridden(case: Case, report: DriftReport) -> str:
+def overridden(case: Case, report: DriftReport) -> str:
     """What ``force`` has overridden, in words."""
     if report.drift and report.adapt:
         return "--force overrode nothing: it was expected to help"

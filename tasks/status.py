@@ -93,7 +93,8 @@ def in_short(version: Version) -> str:
     against = f"against version {decision['champion']}" if decision["champion"] else "no champion before"
     failed = [name for name, (_, _, passed) in decision["gates"].items() if not passed]
     gates = f"not held: {', '.join(failed)}" if failed else "every gate held"
-    return f"{decision['outcome']} ({against}), {gates}"
+    limits = f" with {', '.join(decision['limits'])}" if decision.get("limits") else ""
+    return f"{decision['outcome']} ({against}), {gates}{limits}"
 
 
 def what_is_known(version: Version) -> list[str]:
