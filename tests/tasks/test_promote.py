@@ -91,7 +91,7 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
     with pytest.raises(RefusedError, match="was rolled back before") as refused, refused_with_ways(workspace, None):
         promote(workspace)
-    reason, compare, force = str(refused.value).splitlines()
+    _, compare, force = str(refused.value).splitlines()
     assert re.match(r"next +.*eyas.* compare .*candidate champion ", compare)
     assert re.search(r"promote .*--version candidate --force 'why it is good enough' ", force)
     short, whole = status_lines(workspace, width=120), status_lines(workspace, verbose=True)
@@ -382,9 +382,8 @@ def test_a_limit_of_this_call_only_leaves_its_trace(setting: Setting, spoilt: Ca
     assert decision.message.endswith(words)
     assert decision.as_dict()["limits"] == ("promote.min_gain=-1",)
     assert words in "\n".join(status_lines(workspace, verbose=True))
-    assert "promoted (against version 1), every gate held with promote.min_gain=-1" in "\n".join(
-        status_lines(workspace)
-    )
+    short = "promoted (against version 1), every gate held with promote.min_gain=-1"
+    assert short in "\n".join(status_lines(workspace))
     tags = model_registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags
     assert tags["eyas.reason"] == decision.message
     assert json.loads(tags["eyas.decision"])["limits"] == ["promote.min_gain=-1"]

@@ -51,8 +51,9 @@ class Comparison:
             if dense is not None:
                 images = network.test_set or f"unknown {place}"
                 same = (images, repr(dense.accuracy), repr(dense.macs))  # a NaN equals nothing, its words do
-                if not network.test_set and math.isfinite(dense.accuracy + dense.macs):
-                    same = next((known for known in by_dense if known[1:] == same[1:]), same)
+                if math.isfinite(dense.accuracy + dense.macs):
+                    equal = (known for known in by_dense if known[1:] == same[1:])
+                    same = next((one for one in equal if not network.test_set or one[0].startswith("unknown ")), same)
                 by_dense.setdefault(same, (dense, []))[1].append(network)
         several = len(by_dense) > 1
         return [
