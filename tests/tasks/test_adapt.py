@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import pytest
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eyas.adaptation.adapt import adapt as follow
+from eyas.adaptation.drift import DriftReport
 from eyas.adaptation.revert_rule import Reason, RevertVerdict
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.config import AdaptParams, PipelineParams
@@ -24,11 +26,13 @@ from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, ChecksumError, DataError, EyasError, ParameterError, RefusedError
 from eyas.networks.saved_network import load_network
+from eyas.operations import tracking
 from eyas.operations.tracking import Version, model_registry
 from tasks import adapt as module
 from tasks import adaptation_case, adapted_network
 from tasks.adapt import adapt, look_before, open_made_in
 from tasks.adapted_export import export_adapted, write_weights
+from tasks.compare import compare_named
 from tasks.field_images import FieldImages
 from tasks.promote import promote
 from tasks.record import start_run
@@ -154,6 +158,21 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     with torch.inference_mode():
         assert (network(pixels).argmax(1).numpy() == files[1].answers(test.images())).all()
 
+    fetched = tracking.StageRecord("fetch", "as version 1", champion.artifacts / "fetch")
+    tracking.record_stage(store, first.run_id, fetched)
+    comparison = compare_named(champion, ["1", "2"])
+    assert len(comparison.dense) == 1, "both came from it"
+    adapted = comparison.networks[1]
+    assert adapted.detail.endswith("adapted from version 1 by alpha_bn")
+    assert adapted.change is not None
+    assert adapted.change.difference == pytest.approx(adapted.accuracy - adapted.dense_accuracy)
+    paired = comparison.differences[1].paired if comparison.differences[1] else None
+    assert paired is not None
+    assert paired.difference == pytest.approx(adapted.accuracy - comparison.networks[0].accuracy)
+    (note,) = comparison.notes
+    assert note.startswith("version 2 is adapted from version 1 by alpha_bn: it follows 160 images of the field; test")
+    assert re.search(r"canary: \d.* points lost on \d+ clean images \(refused beyond 100 points lost", note)
+
     again = adapt(champion, changed)
     assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
     assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
@@ -209,6 +228,8 @@ def test_what_the_rule_refuses_is_not_registered(
     assert aliases(champion) == {"champion": "1", "candidate": "1"}
     assert last_run(champion)["eyas.outcome"] == "refused"
     assert "one class eats all" in last_run(champion)["eyas.reason"]
+    with pytest.raises(RefusedError, match=r"as it is: give more images, another adapter \(`eyas adapt .*ada_bn`"):
+        adapt(champion, write(dim))
 
 
 def test_what_a_gate_refuses_is_not_registered(
@@ -247,9 +268,20 @@ def test_formats_of_few_bits_take_their_ranges_from_the_field(
     assert files["dense"] == before["dense"]
 
 
+def test_force_says_what_it_overrode(champion: Workspace) -> None:
+    advice = "do not adapt: nothing drifted"
+    report = DriftReport.model_construct(drift=False, adapt=False, advice=advice)
+    case = SimpleNamespace(field=SimpleNamespace(labels=None))
+    assert module.overridden(case, report).startswith(f"--force overrode this advice: {advice}; the rule and the gates")
+    expected = DriftReport.model_construct(drift=True, adapt=True, advice="adaptation is expected to help")
+    assert "overrode nothing" in module.overridden(case, expected)
+
+
 def test_of_few_images_nothing_is_adapted(champion: Workspace, write: Write) -> None:
-    with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few"):
-        adapt(champion, write(dim, 40))
+    few = write(dim, 40)
+    with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few") as refused:
+        adapt(champion, few, "1")
+    assert f"`eyas adapt {few} --version 1 --force` tries it all the same" in str(refused.value)
 
 
 def test_too_few_images_to_compare_with_are_told_by_the_field_that_makes_them(

@@ -231,7 +231,8 @@ def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Te
 
 def _canary(seen: _OnCanary, rule: RevertRule) -> Reason:
     lost = f"{100 * abs(seen.loss):.1f} points {'lost' if seen.loss >= 0 else 'won'}"
-    text = f"{lost} on {seen.images} clean images (at most {100 * rule.max_canary_loss:g} may be lost)"
+    limit = f"{100 * rule.max_canary_loss:g} points lost"
+    text = f"{lost} on {seen.images} clean images (refused beyond {limit}: following a strong change costs much there)"
     return Reason("canary", seen.loss <= rule.max_canary_loss, text)
 
 
