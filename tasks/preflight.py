@@ -118,6 +118,7 @@ def _advice_for_few(workspace: Workspace) -> Iterator[str]:
         score_fraction=fetch.score_fraction,
         scorer=scorer.kind if scorer else None,
         labelled=fetch.task.kind == "classification",
+        refit=bool(params.finetune.recovery) or any(rung.steps is not None for rung in params.score.rungs),
     ):
         yield setting.text
     few = too_few_to_compare(images, fetch.score_fraction, params.adapt.source_images)

@@ -27,6 +27,7 @@ def test_six_hundred_images_want_both() -> None:
         (1999, {}, ["scorer"]),
         (1999, {"scorer": "dense_probe"}, ["scorer"]),
         (1999, {"scorer": "top1"}, []),  # chosen
+        (639, {"refit": False}, ["scorer"]),
         (1999, {"labelled": False}, []),  # which cross_entropy would need
         (100, {"calibration_fraction": 0.25}, ["scorer"]),  # no more can be spared
     ],

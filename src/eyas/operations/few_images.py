@@ -36,7 +36,13 @@ class Setting:
 
 
 def settings_for_few(
-    images: int, *, calibration_fraction: float, score_fraction: float, scorer: str | None, labelled: bool = True
+    images: int,
+    *,
+    calibration_fraction: float,
+    score_fraction: float,
+    scorer: str | None,
+    labelled: bool = True,
+    refit: bool = True,
 ) -> list[Setting]:
     """What is worth setting; nothing where there are enough images.
 
@@ -46,9 +52,10 @@ def settings_for_few(
         score_fraction: share of them that judges.
         scorer: what ranks; None where that is left open.
         labelled: whether they have labels.
+        refit: whether candidates or the winner are refitted.
     """
     settings = []
-    if calibration_fraction * images < REFIT_IMAGES:
+    if refit and calibration_fraction * images < REFIT_IMAGES:
         share = fraction_for_refit(images)
         if share > calibration_fraction:
             why = f"about {share * images:.0f} images calibrate then, and the refit wants {REFIT_IMAGES} or more"

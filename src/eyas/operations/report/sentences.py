@@ -7,6 +7,7 @@ from eyas.data.left_out import in_words
 from eyas.operations.report.result_table import NOISY, count, noisy, signed, threads
 from eyas.operations.report.results import Results
 from eyas.operations.uniform_outcome import uniform_outcome
+from eyas.scoring.diagnosis import TRAIN_BESIDE
 
 
 def latency_note(results: Results) -> str:
@@ -67,7 +68,8 @@ def diagnosis_lines(results: Results) -> list[str]:
     """Whether the winner beats uniform widths, by score and after fine-tuning; what to do where scores say little."""
     came = uniform_outcome(results.metrics["finetune"], results.diagnostics)
     further = [f"{came}{results.comparability.note}"] if came else []
-    return [*results.diagnostics.get("diagnosis", ()), *further]
+    lines = results.diagnostics.get("diagnosis", ())
+    return [*(line for line in lines if not (came and line.startswith(TRAIN_BESIDE))), *further]
 
 
 def _budget(name: str, value: float) -> str:
