@@ -14,7 +14,7 @@ from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, co
 from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
-from eyas.operations.report.page_templates import page_templates
+from eyas.operations.report.page_templates import page_templates, unbroken
 from eyas.operations.report.page_title import page_title
 from eyas.operations.report.pictures import score_label
 from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
@@ -130,6 +130,8 @@ def interval_line(verdict: Verdict, margin: float = MARGIN) -> IntervalLine | No
 
 
 def marked(text: str) -> Markup:
-    """Escaped text in which `code` and **weight** are shown as such."""
-    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    """Escaped text in which `code` and **weight** are shown as such, and no number is parted from its unit."""
+    pieces = str(escape(text)).split("`")
+    joined = "`".join(unbroken(piece) if at % 2 == 0 else piece for at, piece in enumerate(pieces))
+    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", joined)
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", shown))  # noqa: S704
