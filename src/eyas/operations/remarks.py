@@ -194,7 +194,8 @@ def _latency(facts: ResultFacts) -> Iterator[Remark]:
     if dense.surely_faster_than(pruned):
         yield Remark(
             "slower",
-            f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms",
+            f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms (the middle half of the runs: "
+            f"{pruned.spread} against {dense.spread})",
             "set sample.round_to to widths that the runtime likes (8, 16), or measure as the device works "
             "(export.latency_batch, export.threads)",
         )

@@ -4,20 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyas.data.left_out import in_words
-from eyas.operations.report.result_table import NOISY, count, noisy, signed, threads
+from eyas.operations.report.result_table import count, signed
 from eyas.operations.report.results import Results
 from eyas.operations.uniform_outcome import uniform_outcome
 from eyas.scoring.diagnosis import TRAIN_BESIDE
-
-
-def latency_note(results: Results) -> str:
-    """How times were measured."""
-    latency = results.latency
-    return (
-        f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {threads(latency)}, "
-        f"batch {latency['batch']}, on {latency['cpu']} ({latency['cores']} cores)."
-        + (f" A 95th percentile above {NOISY:g} medians is noisy: the machine was busy." if noisy(latency) else "")
-    )
 
 
 def data_lines(results: Results, baseline: Mapping[str, Any]) -> list[str]:
