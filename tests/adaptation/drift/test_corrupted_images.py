@@ -82,6 +82,3 @@ def test_noise_that_leads_to_other_classes_is_told_without_their_colour() -> Non
     assert max(report.balance.predicted) == 1.0, "every noisy image is taken for a blue one"
     assert next(one for one in report.numbers if one.name == "tint").drifted
     assert not {COLDER, WARMER} & set(report.changes)
-    warm = draw(200)
-    warm[:, 0] += 1
-    assert WARMER in detect_drift(network, warm, reference).changes, "a tint of its own is told"
