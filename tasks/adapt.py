@@ -193,7 +193,8 @@ def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, f
     details = [*verdict.lines(), *compared(case, origin, adapted)]
     run.log_json("adapted", asdict(verdict) | {"compared": details})
     if not verdict.keep:
-        msg = f"{report.sentence}; adapted by {case.section.adapter.kind} it is refused: {failures(verdict)}"
+        decided = f"adapted by {case.section.adapter.kind} it is refused by the revert rule, which decides"
+        msg = f"{report.sentence}; {decided}: {failures(verdict)}"
         raise RefusedError(msg)
     version = propose(case, origin, adapted, verdict, run)
     message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"

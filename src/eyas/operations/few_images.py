@@ -94,9 +94,7 @@ def enough_to_compare(images: int, score_fraction: float) -> Setting | None:
     share = math.ceil(100 * MARGIN * FEWEST_IMAGES / max(images, 1)) / 100
     if score_fraction * images >= MARGIN * FEWEST_IMAGES or share > MOST:
         return None
-    why = (
-        f"about {share * images:.0f} images judge then: eyas watch and adapt need {FEWEST_IMAGES} to compare with"
-    )
+    why = f"about {share * images:.0f} images judge then: eyas watch and adapt need {FEWEST_IMAGES} to compare with"
     return Setting("fetch", "score_fraction", f"{share:g}", why)
 
 
