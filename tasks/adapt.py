@@ -202,9 +202,10 @@ def _decide(
     if not verdict.keep:
         kind = case.section.adapter.kind
         msg = (
-            f"{report.sentence}; adapted by {kind} it is refused: {failures(verdict)}; {standing.version} stays as it "
-            f"is: give more images, another adapter ({again} --adapter {other_adapter(kind)}`), labels of some of "
-            f"them (--labels), or set the limit (adapt.rule)"
+            f"{report.sentence}; adapted by {kind} it is refused by the revert rule, which decides: "
+            f"{failures(verdict)}; {standing.version} stays as it is: give more images, another adapter "
+            f"({again} --adapter {other_adapter(kind)}`), labels of some of them (--labels), or set the limit "
+            f"(adapt.rule)"
         )
         raise RefusedError(msg)
     version = propose(case, origin, adapted, verdict, run)

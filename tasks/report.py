@@ -20,6 +20,7 @@ from eyas.operations.report import (
     verdict_on,
     write_report,
 )
+from eyas.operations.report.latency_words import latency_doubts
 from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
@@ -87,6 +88,8 @@ def print_summary(
     console.print(console_table(result_rows(results), workspace.title))
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
+    for line in latency_doubts(results.latency):
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
     print_verdict(console, verdict_on(results))
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)

@@ -222,7 +222,10 @@ def test_what_the_rule_refuses_is_not_registered(
 ) -> None:
     said = RevertVerdict(False, "revert: collapse", (Reason("collapse", False, "one class eats all"),))
     monkeypatch.setattr(adaptation_case, "judge", lambda *_, **__: said)
-    with pytest.raises(RefusedError, match="darker images.* it is refused: collapse: one class eats all"):
+    with pytest.raises(
+        RefusedError,
+        match="darker images.* it is refused by the revert rule, which decides: collapse: one class eats all",
+    ):
         adapt(champion, write(dim))
     assert len(versions(champion)) == 1
     assert aliases(champion) == {"champion": "1", "candidate": "1"}
@@ -310,7 +313,10 @@ def one_class(pixels: Tensor) -> Tensor:
 def test_a_stream_of_one_class_is_refused(champion: Workspace, write: Write) -> None:
     with pytest.raises(RefusedError, match=r"; do not adapt with these: \d+% of the images are taken for one class"):
         adapt(champion, write(one_class))
-    with pytest.raises(RefusedError, match=r"it is refused: one class: the source takes \d+% of the images for"):
+    with pytest.raises(
+        RefusedError,
+        match=r"it is refused by the revert rule, which decides: one class: the source takes \d+% of the images for",
+    ):
         adapt(with_adapt(champion, rule=RevertRule()), write(one_class), force=True)
 
 

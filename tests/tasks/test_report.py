@@ -48,7 +48,10 @@ def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pyte
         "\nUndecided whether accuracy held: −0.56 points against the dense network, which is 2 of 360 test images "
         "(3 gained, 5 lost)" in said
     )
-    assert "\n- the test images are too few for so small a difference: give more of them (fetch.test" in said
+    assert (
+        "\n- the test images are too few for so small a difference: set aside more of them (a larger fetch.test_fr"
+        in said
+    )
     for words in ("97.22 %", "rank 1 of 20", "report.html", "run abc123", "make ui"):
         assert words in said
     assert "not comparable" not in said

@@ -139,7 +139,8 @@ def _class_share(before: Observation, on_canary: "_OnCanary | None", rule: Rever
     if on_canary is not None:
         usual = float(on_canary.classes.max()) / on_canary.images
     allowed = usual + rule.max_class_excess * (1 - usual)
-    text = f"the source takes {share:.0%} of the images for one class (at most {allowed:.0%})"
+    limit = f"at most {allowed:.0%}: {usual:.0%} is usual, and {rule.max_class_excess:.0%} of the way from there to all"
+    text = f"the source takes {share:.0%} of the images for one class ({limit})"
     return Reason("one class", share <= allowed, text)
 
 
