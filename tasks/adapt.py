@@ -208,6 +208,12 @@ def _decide(
             f"(adapt.rule)"
         )
         raise RefusedError(msg)
+    if not (verdict.by_labels or report.adapt or force):
+        msg = (
+            f"{report.sentence}; {report.advice}, and the {len(case.field):,} images have too few labels to show the "
+            f"contrary: label more; {again} --force` leaves it to the answers alone"
+        )
+        raise RefusedError(msg)
     version = propose(case, origin, adapted, verdict, run)
     message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"
     message += f"; {overridden(case, report)}" if force else ""

@@ -135,11 +135,14 @@ def test_labels_decide_where_they_are_enough(spots: nn.Module, draw) -> None:
     assert not judge(spots, adapted, reddened(images), rule=strict).keep
     better = judge(spots, adapted, reddened(images), labels=labels, rule=strict)
     assert better.keep
+    assert better.by_labels
     assert better.sentence == "keep: labels show that it is better than the network without adaptation"
     worse = judge(adapted, spots, reddened(images), labels=labels)
     assert failed(worse) == {"labels"}
+    assert worse.by_labels
     few = torch.where(torch.arange(256) < 2, labels, -1)
     undecided = judge(spots, adapted, reddened(images), labels=few)
+    assert not undecided.by_labels
     assert {"labels", "entropy", "statistics"} <= {reason.name for reason in undecided.reasons}
     assert "too few to tell" in undecided.lines()[-1]
 

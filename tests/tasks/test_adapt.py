@@ -287,6 +287,13 @@ def test_of_few_images_nothing_is_adapted(champion: Workspace, write: Write) -> 
     assert f"`eyas adapt {few} --version 1 --force` tries it all the same" in str(refused.value)
 
 
+def test_labels_that_do_not_decide_leave_the_advice_in_force(champion: Workspace, write: Write) -> None:
+    few, never_sure = write(dim, 40), with_adapt(champion, rule=LENIENT.model_copy(update={"alpha": 1e-12}))
+    with pytest.raises(RefusedError, match="40 images are few.*, and the 40 images have too few labels to") as refused:
+        adapt(never_sure, few, "1", labelled=True)
+    assert "--force` leaves it to the answers alone" in str(refused.value)
+
+
 def test_too_few_images_to_compare_with_are_told_by_the_field_that_makes_them(
     champion: Workspace, write: Write
 ) -> None:

@@ -41,6 +41,8 @@ class RevertVerdict:
     keep: bool
     sentence: str
     reasons: tuple[Reason, ...]
+    by_labels: bool = False
+    """Labels were enough to decide; else the answers alone did."""
 
     def lines(self) -> list[str]:
         """The sentence, and each reason in a line."""
@@ -99,17 +101,17 @@ def judge(
         *([] if classes is None else [classes]),
         *_distance(before, after, held, rule),
     ]
-    shown = False
+    by_labels = False
     if labels is not None:
-        told, decides = _labelled(before, after, labels, rule)
-        reasons, shown = ([told], told.holds) if decides else ([*reasons, told], False)
+        told, by_labels = _labelled(before, after, labels, rule)
+        reasons = [told] if by_labels else [*reasons, told]
     if on_canary is not None:
         reasons.append(_canary(on_canary, rule))
     failed = [reason.name for reason in reasons if not reason.holds]
     sentence = f"revert: {', '.join(failed)}" if failed else "keep: nothing speaks for the network without adaptation"
-    if shown and not failed:
+    if by_labels and not failed:
         sentence = "keep: labels show that it is better than the network without adaptation"
-    return RevertVerdict(not failed, sentence, tuple(reasons))
+    return RevertVerdict(not failed, sentence, tuple(reasons), by_labels)
 
 
 def _require_alike(before: Observation, after: Observation) -> None:
