@@ -144,9 +144,9 @@ def test_a_class_per_pixel_and_the_chosen_output_count(kind: str) -> None:
     model.head.weight.data[:, 1:] = 0
     labels = torch.randint(0, 3, (32, 8, 8), generator=torch.Generator().manual_seed(0))
     labels[:, 0], labels[2] = -100, -100
-    for given in ({"labels": True}, {}):
+    for options in ({"labels": True}, {}):
         data = CalibrationSet(IMAGES, labels, "map")
-        importance = Criterion.parse({"kind": kind, "steps": 20, **given})(group, model, data)
+        importance = Criterion.parse({"kind": kind, "steps": 20, **options})(group, model, data)
         assert importance[0] > importance[1:].max()
         assert len(importance[1:].unique()) == 1
 
