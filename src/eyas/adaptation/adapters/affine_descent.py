@@ -53,6 +53,15 @@ def remembered_adam(parameters: Mapping[str, Tensor], rate: float, memory: dict[
     return optimiser
 
 
+def remembered_sgd(parameters: Mapping[str, Tensor], rate: float, memory: dict[str, Tensor]) -> torch.optim.SGD:
+    """SGD with momentum 0.9, which stands in ``memory``, so that snapshots hold it."""
+    optimiser = torch.optim.SGD(parameters.values(), rate, momentum=0.9, foreach=False)
+    for name, parameter in parameters.items():
+        optimiser.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+        memory[f"sgd.{name}"] = optimiser.state[parameter]["momentum_buffer"]
+    return optimiser
+
+
 def entropy(logits_NK: Tensor) -> Tensor:
     """Mean entropy of the answers, in nats."""
     mean: Tensor = torch.special.entr(logits_NK.softmax(1)).sum(1).mean()
