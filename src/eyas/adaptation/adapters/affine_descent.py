@@ -1,7 +1,7 @@
 """Adaptation of batch-norm's weights and biases by the gradient of a loss without labels, over pooled statistics."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,15 @@ from eyas.errors import ParameterError
 class AffineAdaptation(PooledAdaptation):
     """Per batch: statistics in one pass, then one step of Adam on weights and biases of batch-norm alone.
 
-    A batch is answered before its step, by the statistics that it has made.
+    A batch is answered before its step, by the statistics that it has made. ``only`` names the layers that learn.
     """
 
-    def __init__(self, adapter: Adapter, model: nn.Module, rate: float) -> None:
+    def __init__(self, adapter: Adapter, model: nn.Module, rate: float, *, only: Collection[str] | None = None) -> None:
         super().__init__(adapter, model)
         self.affine = {
             f"{layer_name}.{name}": parameter.requires_grad_()
             for layer_name, layer in self.layers.items()
+            if only is None or layer_name in only
             for name, parameter in layer.named_parameters(recurse=False)
         }
         if not self.affine:

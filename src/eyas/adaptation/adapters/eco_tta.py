@@ -54,7 +54,7 @@ class EcoTta(Adapter):
     """What the frozen network's own statistics count for; the field's for the rest, as in ``alpha_bn``."""
     warm_up: Annotated[int, Field(ge=0)] = 10
     """Epochs over the images of the training."""
-    warm_up_rate: Annotated[float, Field(ge=0)] = 0.05
+    warm_up_rate: Annotated[float, Field(ge=0)] = 0.01
     """Of SGD there."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:
