@@ -151,7 +151,7 @@ class Adaptation:
 
         Raises:
             DataError: the images are too few, no finite floats, or of another shape than the network or those before;
-                the labels do not fit them.
+                the labels do not fit them; learning ended in answers that are not finite.
             ParameterError: the adapter reads no labels.
         """
         check_images(images, "images", self.adapter.min_batch)
@@ -176,6 +176,9 @@ class Adaptation:
             msg = f"`images` of the shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
             raise DataError(msg) from error
         self.image_shape = images.shape[1:]
+        if (self.adapter.needs_backward or self.adapter.needs_labels) and not logits.isfinite().all():
+            msg = f"{self.adapter.kind} ended in no finite answers: lower its rate, or take another `adapter`"
+            raise DataError(msg)
         return logits.detach()
 
     def step(self, images: "Tensor") -> "Tensor":
