@@ -29,9 +29,19 @@ def test_all_paths_pass_stages_and_not_branches(frozen, source):
 def test_parts_end_behind_equally_many_layers(frozen, source):
     assert names(frozen, cut_points(frozen, source[:2], 3)) == ["norm1", "norm3"]
     assert names(frozen, cut_points(frozen, source[:2], 1)) == ["norm3"]
-    resnet = models.build("resnet20", 10).eval().requires_grad_(requires_grad=False)
-    cuts = cut_points(resnet, torch.randn(2, 3, 16, 16), 4)
-    assert names(resnet, cuts) == ["layer1.1", "layer2.1", "layer3.0", "layer3"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("resnet20", ["layer1.1", "layer2.1", "layer3.0", "layer3"]),
+        ("resnet18", ["layer1", "layer2", "layer3", "layer4"]),
+        ("mobilenet_v2", ["features.5", "features.9", "features.13", "features"]),
+    ],
+)
+def test_networks_are_cut_behind_blocks_and_stages(architecture, expected):
+    network = models.build(architecture, 10).eval().requires_grad_(requires_grad=False)
+    assert names(network, cut_points(network, torch.randn(2, 3, 32, 32), 4)) == expected
 
 
 def test_layers_that_are_called_twice_and_networks_of_two_paths_are_not_cut(source):

@@ -19,7 +19,7 @@ _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smalle
 
 
 class Adapter(Component):
-    """Lets a trained network follow images of the field that have no labels; the network itself never changes."""
+    """Lets a trained network follow images of the field, without labels unless it needs them; the network stays."""
 
     needs_labels: ClassVar[bool] = False
     """Learns from labels of the field's images, which `Adaptation.observe` takes."""
