@@ -267,8 +267,7 @@ def test_learning_that_runs_away_is_told(kind, options, model, source, field):
     adaptation = adapter.prepare(model, source=source if adapter.needs_source else None)
     labels = field[1] if adapter.needs_labels else None
     with pytest.raises(DataError, match=f"{kind} ended in no finite answers: lower its rate, or take another"):
-        for _ in range(20):
-            adaptation.observe(field[0], labels)
+        [adaptation.observe(field[0], labels) for _ in range(20)]
 
 
 class Named(nn.Module):
