@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import eyas
 from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.adapters.key_value_bottleneck import KeyValueBottleneck, fitted_keys, mean_by_key, nearest
 from eyas.errors import DataError, ParameterError
@@ -115,6 +116,14 @@ def test_labels_are_refused_by_whoever_reads_none(kind, model, source, field):
     adaptation = adapter.prepare(model, source=source if adapter.needs_source else None)
     with pytest.raises(ParameterError, match=f"`labels` are read by no {kind}: leave them out"):
         adaptation.observe(*field)
+
+
+def test_an_adapter_of_labels_is_refused_where_there_are_none(model, field):
+    class OwnOfLabels(Adapter):
+        needs_labels = True
+
+    with pytest.raises(ParameterError, match="`adapter` .*learns from labels: use observe with images and labels"):
+        eyas.adapt(model, field[0], OwnOfLabels())
 
 
 def test_a_network_without_a_linear_layer_is_refused(source):
