@@ -12,6 +12,7 @@ The adapters of the default take some 25 CPU minutes per network; each of the ot
 """
 
 import argparse
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -156,6 +157,7 @@ def cost(name: str, model: nn.Module, field: Field) -> dict[str, float]:
 def _cost(name: str, model: nn.Module, field: Field, sender: Connection) -> None:
     images, labels = field.images("clean", 0)[: 4 * BATCH], field.labels[: 4 * BATCH]
     adaptation = prepare(name, model, field)
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before goes back, and is counted when it is taken again
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
     before, start = _status("VmRSS"), time.process_time()
     follow(adaptation, images, labels)
@@ -285,7 +287,8 @@ class Results:
         lines = []
         for adapter in self.values("adapter", streams=True):
             known = [accuracies.get((adapter, condition)) for condition in conditions]
-            lines.append([adapter, *(_percent([] if value is None else [value]) for value in known)])
+            if any(value is not None for value in known):
+                lines.append([adapter, *(_percent([] if value is None else [value]) for value in known)])
         return table(["adapter", *names], lines)
 
     def costs(self) -> str:

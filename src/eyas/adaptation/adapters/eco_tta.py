@@ -33,8 +33,10 @@ class EcoTta(Adapter):
     :math:`\lambda \sum_k \overline{|y - F_k(x)|}`, the terms of the sum each by itself. Of the frozen network the
     activations of one part at a time are kept, computed once more.
 
-    Use it on a device that goes on learning with little memory. It answers by more layers than the network has, and
-    ends in no network that can be exported.
+    Use it on a device that goes on learning where ``tent`` needs too much memory and all classes are in each batch: it
+    follows a field as ``ada_bn`` does and gives up less on clean images, but on a stream that is sorted by class it
+    loses most of all (a ResNet-20 on CIFAR-10 went from 88 to 29 %). It answers by more layers than the network has,
+    and ends in no network that can be exported.
     """
 
     kind: Literal["eco_tta"] = "eco_tta"

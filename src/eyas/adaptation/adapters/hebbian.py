@@ -23,8 +23,8 @@ class Hebbian(Adapter):
     paper's modulation, take a step of Adam down the entropy of the answers. Statistics are the field's, as in
     ``ada_bn``.
 
-    Use it to try the method: no field is known where it is to be preferred. Where ``learning`` is small it answers as
-    ``tent`` does, and where it is not it loses on clean images and fog.
+    Use it to try the method: no field is known where it is to be preferred. It answers as ``ada_bn`` does where
+    ``learning`` is small, and loses on clean images and fog where it is not.
     """
 
     kind: Literal["hebbian"] = "hebbian"

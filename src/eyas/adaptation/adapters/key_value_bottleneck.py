@@ -27,8 +27,8 @@ class KeyValueBottleneck(Adapter):
     cross-entropy, closed form: only keys that they hit change.
 
     Use it to try the method, in the library and by ``observe(images, labels)`` alone, as its head is not the network's:
-    what is learnt of one kind of image leaves others as they are, and it needs no gradients. Under corruption several
-    hundred labels gain less than ``ada_bn`` does without any.
+    what is learnt of one kind of image leaves others as they are, and it needs no gradients. Under corruption 512
+    labels gain a third of what ``ada_bn`` gains without any.
     """
 
     kind: Literal["key_value_bottleneck"] = "key_value_bottleneck"
