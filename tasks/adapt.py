@@ -91,7 +91,7 @@ def adapt(
 
     Raises:
         RefusedError: the rule or a gate said no; nothing is registered, and the message says why.
-        ParameterError: no images are named.
+        ParameterError: no images are named, or the adapter ends in no network that can be exported.
         DataError: they cannot be used.
         BusyError: the champion was moved meanwhile.
     """
@@ -99,6 +99,8 @@ def adapt(
     address = images or params.adapt.images
     if address is None:
         raise ParameterError(NO_IMAGES)
+    with _in_fields():
+        params.adapt.adapter.require_foldable()
     configure_torch(params.runtime)
     alias_transaction.recover(store, params.register_.model)
     version = asked_version(store, params.register_.model, number)
@@ -144,12 +146,13 @@ def look_before(workspace: Workspace, images: str | None, number: str | None, *,
     """See what would refuse an adaptation, as far as the folder and the registry tell it: before Prefect is there.
 
     Raises:
-        BadInputError: the images cannot be used, or there is no such version.
+        BadInputError: the images cannot be used, there is no such version, or the adapter ends in no network.
     """
     address = images or workspace.params.adapt.images
     if address is None:
         raise ParameterError(NO_IMAGES)
     with _in_fields():
+        workspace.params.adapt.adapter.require_foldable()
         look_at_field(address, workspace.params, workspace.root, labelled=labelled)
     asked_version(open_store(workspace), workspace.params.register_.model, number)
     require_fetched(workspace)

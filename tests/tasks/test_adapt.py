@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eyas.adaptation.adapt import adapt as follow
+from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.drift import DriftReport
 from eyas.adaptation.revert_rule import Reason, RevertVerdict
 from eyas.adaptation.rule_limits import RevertRule
@@ -376,6 +377,18 @@ def test_a_look_before_prefect_is_there_tells_what_would_refuse_it(
     refused(DataError, "gone: there is no such file or folder", str(tmp_path / "gone"))
     refused(ParameterError, "no images are named", None)
     refused(BadInputError, "has no version 9", clean, "9")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, member in sorted(Adapter.members().items()) if not member.foldable])
+def test_an_adapter_that_ends_in_no_network_is_refused_before_anything_is_looked_at(
+    champion: Workspace, write: Write, kind: str
+) -> None:
+    asked, images = with_adapt(champion, adapter=Adapter.parse(kind)), write()
+    words = f"^adapt.adapter {kind} answers by more than the network's own layers: it ends in no plain network; [^\n]*$"
+    with pytest.raises(ParameterError, match=words):
+        look_before(asked, images, None, labelled=False)
+    with pytest.raises(ParameterError, match=words):
+        adapt(asked, images)
 
 
 def test_a_version_is_adapted_in_the_profile_that_made_it(champion: Workspace, write: Write, tmp_path: Path) -> None:
