@@ -388,11 +388,16 @@ def label_tables(rows: list[dict[str, Any]]) -> str:
             for count in LABELS:
                 own = [r for r in rows if (r["network"], r["stream"], r["labels"]) == (network, stream, count)]
                 kept = [gain(row) if row["keep"] else 0.0 for row in own]
+                asked = [value if row["adapt"] or "better" in row["told"] else 0.0
+                         for row, value in zip(own, kept, strict=True)]  # fmt: skip
                 best = [max(gain(row), 0.0) for row in own]
                 if own:
-                    numbers = mean(map(gain, own)), mean(best), mean(kept), harms(map(gain, own)), harms(kept)
-                    body.append((stream, count, len(own), *numbers, f"{min(kept):+.1f}"))
-        header = ("stream", "labels", "conditions", "gain", "best", "by the rule", "harm", "by the rule", "worst")
+                    numbers = mean(map(gain, own)), mean(best), mean(kept), mean(asked)
+                    harm = harms(map(gain, own)), harms(kept), harms(asked)
+                    body.append((stream, count, len(own), *numbers, *harm, f"{min(asked):+.1f}"))
+        header = ("stream", "labels", "conditions", "gain", "best", "by the rule",
+                  "and the advice where labels do not decide", "harm", "by the rule", "and the advice",
+                  "worst of these")  # fmt: skip
         tables.append(f"\n**{network}**\n\n{table(header, body)}")
     return "\n".join(tables)
 
