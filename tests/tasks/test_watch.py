@@ -182,7 +182,7 @@ def test_the_reference_of_the_manual_is_one_to_watch_by(
     setting: Setting, root: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """The block of docs/adaptation.md runs as it is printed, where a run left its artifacts."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
+    block, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
     (tmp_path / "artifacts").symlink_to(root / "artifacts")
     monkeypatch.chdir(tmp_path)
     exec(block, {})
