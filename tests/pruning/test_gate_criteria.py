@@ -21,7 +21,7 @@ from eyas.pruning.criteria.gumbel_gates import DrawnGates
 from eyas.pruning.criteria.lottery_jackpots import LotteryJackpots
 from eyas.pruning.gated_network import GatedNetwork, macs_share
 from tests.pruning.networks import Bottleneck, conv_bn
-from tests.pruning.oracle import ReadByNoLayer, prepared
+from tests.pruning.oracle import Mapped, ReadByNoLayer, prepared
 
 KINDS = [kind for kind, member in Criterion.members().items() if issubclass(member, GateCriterion)]
 IMAGES = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -122,18 +122,6 @@ def test_what_no_layer_reads_is_rated_by_its_weights(kind: str) -> None:
     torch.testing.assert_close(
         Criterion.parse({"kind": kind, "steps": 2})(group, model, IMAGES), GroupNorm()(group, model)
     )
-
-
-class Mapped(nn.Module):
-    """A class per pixel, the second of two outputs; no batch-norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.aux, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        y = torch.relu(self.a(x))
-        return {"aux": self.aux(y), "map": self.head(y)}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "class_votes"])

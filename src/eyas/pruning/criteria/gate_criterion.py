@@ -72,7 +72,7 @@ class Gates(nn.Module):
 
     def forward(self, batch: GateBatch) -> Tensor:
         """Gates ``(U,)``, or of each image ``(N, U)``; float64 on the CPU, differentiable."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what its gates are")
 
     def penalty(self, gates: Tensor) -> Tensor:
         """What is added to the loss of the answers; ``gates`` are those of the step."""
@@ -80,7 +80,7 @@ class Gates(nn.Module):
 
     def importance(self) -> Tensor:
         """Of each unit after the training, ``(U,)``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not say what it learned")
 
 
 class GateCriterion(ImageCriterion):
