@@ -54,7 +54,7 @@ def run(
     elif quiet:
         print_quietly(workspace)
     else:
-        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.warnings)
+        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.scrolled_away)
     return 0
 
 
