@@ -54,7 +54,7 @@ def run(
     elif quiet:
         print_quietly(workspace)
     else:
-        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.warnings)
+        print_summary(workspace, outcome.version, outcome.run_id, view.log, view.scrolled_away)
     return 0
 
 
@@ -161,7 +161,8 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
 def status(params: Path | None, overrides: Sequence[str], name: str | None, *, verbose: bool = False) -> int:
     """Champion, previous, candidate, the last runs, and why; with a Prefect server, also runs that nobody takes."""
     workspace = checked(params, overrides, name)
-    from tasks.status import status_lines, terminal_width
+    from eyas.cli.terminal import terminal_width
+    from tasks.status import status_lines
 
     print("\n".join(status_lines(workspace, verbose=verbose, width=terminal_width())))
     if os.environ.get("PREFECT_API_URL"):

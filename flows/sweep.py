@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from eyas.cli.run_view import RunView
 from eyas.config.override import Override
 from eyas.config.plugins import WORKSPACES
@@ -21,8 +19,8 @@ from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
-from tasks.next_command import next_command, next_lines, plain_command, shown_path
-from tasks.report import json_result, next_steps, print_verdict
+from tasks.next_command import next_command, plain_command, shown_path
+from tasks.report import json_result, next_steps, print_steps, print_verdict, print_wrapped
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ class Sweep:
         start = time.monotonic()
         for number, (workspace, label, own) in enumerate(profiles, start=1):
             left = time_left(time.monotonic() - start, number - 1, len(self.workspaces))
-            view.show(f"[bold]{escape(label)}[/]  (profile {number} of {len(self.workspaces)}{left})")
+            view.show(f"{label}  (profile {number} of {len(self.workspaces)}{left})", "bold")
             try:
                 with explained():
                     self.outcomes[workspace.name] = pipeline(params_file, own, None, **how)
@@ -93,17 +91,16 @@ class Sweep:
         console = Console(highlight=False)
         for workspace, label in self._done():
             report = shown_path(workspace.artifacts / "report" / "report.html")
-            console.print(f"{label}, {report}", soft_wrap=True, markup=False)
+            print_wrapped(console, f"{label}, {report}")
             print_verdict(console, verdict_on(read_results(workspace.artifacts)))
         for workspace, label in zip(self.workspaces, self.labels, strict=True):
             if workspace.name in self.failed:
                 message = f"{label} failed: {self.failed[workspace.name]}"
-                console.print(message, soft_wrap=True, markup=False, style="bold red")
+                print_wrapped(console, message, "bold red")
         if self.page is not None:
-            console.print(f"page   {shown_path(self.page)}", soft_wrap=True, markup=False)
-        for line in next_lines(self._next_steps()):
-            console.print(line, soft_wrap=True, markup=False)
-        console.print(f"log    {log_file}", soft_wrap=True, markup=False)
+            print_wrapped(console, f"page   {shown_path(self.page)}")
+        print_steps(console, self._next_steps())
+        print_wrapped(console, f"log    {shown_path(log_file)}")
 
     def _next_steps(self) -> list[str]:
         done = [workspace for workspace in self.workspaces if workspace.name in self.outcomes]

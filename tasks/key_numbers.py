@@ -24,9 +24,9 @@ def key_numbers(stage: str, artifacts: Path) -> str:
 
 
 def _fetch(metrics: Metrics) -> str:
-    parts = ("train", "calibration", "score", "test")
-    known = f" images of {metrics['classes']} classes" if metrics["classes"] else " images, no labels"
-    return ", ".join(f"{metrics[part]:,} {part}" for part in parts) + known
+    uses = {"train": "train", "calibration": "calibrate", "score": "score", "test": "test"}
+    known = f"{metrics['classes']} classes" if metrics["classes"] else "no labels"
+    return f"{', '.join(f'{metrics[part]:,} {use}' for part, use in uses.items())}; {known}"
 
 
 def _trained(metrics: Metrics) -> str:
@@ -41,8 +41,8 @@ def _trained(metrics: Metrics) -> str:
 def _sample(metrics: Metrics) -> str:
     low, high = (count(metrics[f"macs_{end}"]) for end in ("min", "max"))
     number, most = metrics["candidates"], metrics.get("candidates_at_most", 0)
-    candidates = f"{number:,} candidates first, up to {most:,} in all," if most > number else f"{number:,} candidates"
-    return f"{candidates} of {low} to {high} MACs in {metrics['groups']} groups"
+    candidates = f"{number:,} of up to {most:,} candidates" if most > number else f"{number:,} candidates"
+    return f"{candidates}, {low} to {high} MACs, {metrics['groups']} groups"
 
 
 def _score(metrics: Metrics) -> str:
@@ -52,7 +52,7 @@ def _score(metrics: Metrics) -> str:
 
 def _export(metrics: Metrics) -> str:
     size, difference = count(metrics["model_bytes"]), metrics["max_difference"]
-    return f"{size}B, agrees with PyTorch on {percent(metrics['agreement'])} (largest difference {difference:.1e})"
+    return f"{size}B, agrees with PyTorch on {percent(metrics['agreement'])}, within {difference:.1e}"
 
 
 _WORDS: dict[str, Callable[[Metrics], str]] = {

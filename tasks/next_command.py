@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from eyas.cli.program import program
+from eyas.cli.terminal import wrapped_step
 from eyas.errors import EyasError
 from eyas.storage import redacted
 from tasks.workspace import Workspace
+
+STEP_INDENT = 7
+"""Columns before a command to type next."""
 
 
 def next_command(workspace: Workspace, command: str, *options: str) -> str:
@@ -32,9 +36,12 @@ def plain_command(root: Path, command: str, *options: str) -> str:
     return shlex.join([*program(_start(root)), command, *options])
 
 
-def next_lines(steps: Sequence[str]) -> list[str]:
-    """Commands as what to type next, a line each."""
-    return [f"{'' if number else 'next':<6} {step}" for number, step in enumerate(steps)]
+def next_lines(steps: Sequence[str], width: int | None = None) -> list[str]:
+    """Commands as what to type next, a line each; those longer than ``width``, if it is given, in several."""
+    return [
+        f"{'' if number else 'next':<{STEP_INDENT}}{wrapped_step(step, width, STEP_INDENT)}"
+        for number, step in enumerate(steps)
+    ]
 
 
 def path_for_command(root: Path, path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from eyas.cli.terminal import console_width, wrapped
 from eyas.data.comparability import read_comparability
 from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
@@ -27,7 +28,7 @@ from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import next_command, next_lines, path_for_command, shown_path
+from tasks.next_command import STEP_INDENT, next_command, next_lines, path_for_command, shown_path
 from tasks.predict import LAST_RUN
 from tasks.prefect_pages import show_result
 from tasks.record import log_report, log_result, name_of
@@ -77,29 +78,30 @@ def reproduce_lines(workspace: Workspace) -> list[str]:
 def print_summary(
     workspace: Workspace, version: str | None, run_id: str, log: Path | None = None, warnings: Sequence[str] = ()
 ) -> None:
-    """The run's warnings once more, the result as one table, what it is worth, what to do next, where to look."""
+    """Warnings that went by, the result as one table, what it is worth, what to do next, where to look.
+
+    A terminal gets the short table, and all of it in lines of its width.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
     results = read_results(workspace.artifacts)
     console.print()
     for warning in warnings:
-        console.print(f"warning: {warning}", soft_wrap=True, markup=False, style="yellow")
-    console.print(console_table(result_rows(results), workspace.title))
+        print_wrapped(console, f"warning: {warning}", "yellow")
+    console.print(console_table(result_rows(results), workspace.title, short=console.is_terminal))
     if remark(results):
-        console.print(remark(results), soft_wrap=True, markup=False, style="bold")
+        print_wrapped(console, remark(results), "bold")
     for line in latency_doubts(results.latency):
-        console.print(line, soft_wrap=not console.is_terminal, markup=False)
+        print_wrapped(console, line)
     print_verdict(console, verdict_on(results))
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
-    steps = [*next_steps(workspace, version), f"{elsewhere}make ui   (pages of MLflow, run {run_id}, and of Prefect)"]
-    for line in next_lines(steps):
-        console.print(line, soft_wrap=True, markup=False)
-    places = {"report": workspace.artifacts / "report" / "report.html"} | ({"log": log} if log else {})
-    shown = (f"{name:<6} {shown_path(path)}" for name, path in places.items())
-    console.print("   ".join(shown), soft_wrap=True, markup=False)
+    steps = [*steps_with_result(workspace, version), f"{elsewhere}make ui   (MLflow, run {run_id}, and Prefect)"]
+    print_steps(console, steps)
+    places = [workspace.artifacts / "report" / "report.html", *([log] if log else [])]
+    print_wrapped(console, f"see    {', '.join(map(shown_path, places))}", indent=STEP_INDENT)
 
 
 def print_quietly(workspace: Workspace) -> None:
@@ -139,11 +141,17 @@ def next_steps(workspace: Workspace, version: str | None, why: str = "") -> list
         version: number that it was registered as, if it was.
         why: what is said beside the first command.
     """
-    steps = [*try_it(workspace, "--version", version or LAST_RUN), next_command(workspace, "status")]
+    return steps_with_result(workspace, version, why, next_command(workspace, "status"))
+
+
+def steps_with_result(workspace: Workspace, version: str | None, why: str = "", *others: str) -> list[str]:
+    """Those of :func:`next_steps` that are about the result itself, and ``others``."""
+    steps = [*try_it(workspace, "--version", version or LAST_RUN), *others]
     if version is None:
         return steps
     if is_champion(workspace, version):
-        return [_noted(steps[0], why, f"version {version} is the champion already"), *steps[1:]]
+        note = f"version {version} is the champion already"
+        return [_noted(step, *(() if number else (why, note))) for number, step in enumerate(steps)]
     return [next_step(workspace, version, why), *steps]
 
 
@@ -201,7 +209,17 @@ def _noted(command: str, *notes: str) -> str:
 def print_verdict(console: "Console", verdict: Verdict) -> None:
     """The headline in colour, then every remark, as a terminal shows them."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    whole = not console.is_terminal  # a terminal would break words
-    console.print(verdict.headline, soft_wrap=whole, style=f"bold {style}", markup=False)
+    print_wrapped(console, verdict.headline, f"bold {style}")
     for one in verdict.remarks:
-        console.print(f"- {one.text}", soft_wrap=whole, markup=False)
+        print_wrapped(console, f"- {one.text}")
+
+
+def print_wrapped(console: "Console", text: str, style: str = "", indent: int = 2) -> None:
+    """Text as it is, broken between words where a terminal is too narrow for it."""
+    console.print(wrapped(text, console_width(console), indent), soft_wrap=True, style=style, markup=False)
+
+
+def print_steps(console: "Console", steps: Sequence[str]) -> None:
+    """What to type next."""
+    for line in next_lines(steps, console_width(console)):
+        console.print(line, soft_wrap=True, markup=False)

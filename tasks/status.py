@@ -1,12 +1,11 @@
 """What the registry holds and what happened last, as lines for the terminal."""
 
 import json
-import shutil
-import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from eyas.cli.terminal import wrapped
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
@@ -19,21 +18,18 @@ from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
 from tasks.workspace_files import recorded_arguments
 
-CUT = "…"
-WIDEST = 160
-"""Characters of a line where no terminal says how many it has."""
 MOST_OTHERS = 8
 """Workspaces that are listed beside the one that is asked about."""
 
 
-def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, width: int = WIDEST) -> list[str]:
+def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, width: int | None = None) -> list[str]:
     """Champion, previous, candidate and the last runs of this model, a line each.
 
     Args:
         workspace: whose model is asked about.
         runs: how many of them.
-        verbose: tell reasons whole; else lines of more than ``width`` characters are cut.
-        width: of a line.
+        verbose: tell reasons whole, not in short.
+        width: of a line, where a terminal has one.
     """
     name = workspace.params.register_.model
     status = Status(name) if is_unused(workspace) else read_status(open_store(workspace), name, runs)
@@ -45,20 +41,10 @@ def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, 
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.title}, in {workspace.folder}"
     told = [*lines, "", *(_run_line(run) for run in status.runs)]
-    told = told if verbose else [_cut(line, width) for line in told]
-    cut = any(line.endswith(CUT) for line in told)
-    whole = [f"{CUT:<10} whole: {next_command(workspace, 'status', '--verbose')}"] if cut else []
-    return [f"model      {status.name}{unknown}", profile, *_others(workspace), *told, *whole]
-
-
-def terminal_width() -> int:
-    """Characters of a line of the terminal; of a file or a pipe :data:`WIDEST`."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDEST
-
-
-def _cut(line: str, width: int) -> str:
-    """A line of so many characters at most, cut behind a word."""
-    return line if len(line) <= width else line[: width - 1].rpartition(" ")[0].rstrip(",;: ") + CUT
+    shortened = any(version and in_short(version) != _reason(version) for version in aliases.values())
+    whole = [f"reasons    {next_command(workspace, 'status', '--verbose')}"] if shortened and not verbose else []
+    lines = [f"model      {status.name}{unknown}", profile, *_others(workspace), *told, *whole]
+    return [part for line in lines for part in wrapped(line, width, column + 1).split("\n")]
 
 
 def _others(workspace: Workspace) -> list[str]:

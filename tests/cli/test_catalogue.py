@@ -126,12 +126,20 @@ def test_an_entry_is_shown_by_its_name() -> None:
     (momentum,) = (details(entry) for entry in find("moving_average"))
     assert "momentum (number > 0, <= 1) = 0.1: Weight of the newest batch." in momentum
     assert len(find("scorer")) == len(families()["scorer"].members())
-    with pytest.raises(BadInputError, match="nothing is called 'nothing'.*pooled"):
+    with pytest.raises(BadInputError, match="nothing is called 'nothing'.*`eyas catalogue` lists all.*calibrator"):
         find("nothing")
     with pytest.raises(
-        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); there is"
+        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); `eyas catalogue`"
     ):
         find("calibrater")
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_listing_fits_its_columns(columns: int, whole: list[Chapter]) -> None:
+    lines, text = listing(whole, columns).splitlines(), listing(whole)
+    assert max(map(len, lines)) <= columns
+    assert max(map(len, text.splitlines())) > columns
+    assert " ".join(" ".join(lines).split()) == " ".join(text.split())
 
 
 def test_every_public_name_is_on_the_page_of_the_api() -> None:

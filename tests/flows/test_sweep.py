@@ -24,8 +24,8 @@ class View:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def show(self, markup: str) -> None:
-        self.lines.append(markup)
+    def show(self, text: str, style: str = "") -> None:
+        self.lines.append(f"[{style}]{text}" if style else text)
 
     warn = show
 
@@ -59,7 +59,7 @@ def test_every_profile_runs_once_in_order(workspaces: tuple[Workspace, ...], mon
     assert calls == [([seed], {"wait": False, "register": True}) for seed in SEEDS]
     left = ["", *[", less than a minute left"] * 2]
     assert view.lines == [
-        f"[bold]{seed}[/]  (profile {number} of 3{left[number - 1]})" for number, seed in enumerate(SEEDS, start=1)
+        f"[bold]{seed}  (profile {number} of 3{left[number - 1]})" for number, seed in enumerate(SEEDS, start=1)
     ]
     assert (one.status, [*one.outcomes]) == (0, [workspace.name for workspace in workspaces])
 

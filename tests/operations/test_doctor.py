@@ -107,8 +107,11 @@ def test_extras_are_two_lines_at_most_with_what_one_would_want_them_for(monkeypa
     good, note = installation.look_at_extras(Path())
     assert (good.state, good.text) == ("good", "timm 1.0")
     assert note.state == "note"
-    assert note.text.startswith("not installed: openvino (Intel devices), executorch (")
-    assert note.advice == "only if wanted: pip install 'eyas[openvino]'"
+    assert note.text.startswith(
+        "not installed, and only if wanted: openvino (Intel devices: pip install 'eyas[openvino]')"
+    )
+    assert "optuna (its samplers: pip install 'eyas[optuna]')" in note.text
+    assert "torchvision (its architectures: pip install torchvision)" in note.text
     there |= set(installation.EXTRAS)
     assert len(list(installation.look_at_extras(Path()))) == 1
 

@@ -15,18 +15,18 @@ from tasks.key_numbers import key_numbers
         (
             "fetch",
             {"train": 1200, "calibration": 4, "score": 3, "test": 2, "classes": 10},
-            "1,200 train, 4 calibration, 3 score, 2 test images of 10 classes",
+            "1,200 train, 4 calibrate, 3 score, 2 test; 10 classes",
         ),
         ("baseline", {"test_accuracy": 0.9971, "macs": 747136}, "test accuracy 99.71 %, 747 k MACs"),
         (
             "sample",
             {"candidates": 200, "macs_min": 370032, "macs_max": 377264, "groups": 6},
-            "200 candidates of 370 k to 377 k MACs in 6 groups",
+            "200 candidates, 370 k to 377 k MACs, 6 groups",
         ),
         (
             "sample",
             {"candidates": 64, "candidates_at_most": 200, "macs_min": 370032, "macs_max": 377264, "groups": 6},
-            "64 candidates first, up to 200 in all, of 370 k to 377 k MACs in 6 groups",
+            "64 of up to 200 candidates, 370 k to 377 k MACs, 6 groups",
         ),
         (
             "score",
@@ -38,7 +38,7 @@ from tasks.key_numbers import key_numbers
         (
             "export",
             {"model_bytes": 229461, "agreement": 1.0, "max_difference": 7.15e-6},
-            "229 kB, agrees with PyTorch on 100.00 % (largest difference 7.2e-06)",
+            "229 kB, agrees with PyTorch on 100.00 %, within 7.2e-06",
         ),
         ("finetune", {"mean_iou": 0.5}, ""),
         ("other", {}, ""),

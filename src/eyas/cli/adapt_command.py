@@ -15,7 +15,7 @@ def adapt(
     *,
     images: Annotated[
         str | None,
-        typer.Argument(metavar="[IMAGES]", help="Folder, file or address of images [default: adapt.images]."),
+        typer.Argument(metavar="IMAGES", help="Folder, file or address of images [default: adapt.images]."),
     ] = None,
     params: ParamsFile = None,
     overrides: Overrides = None,
@@ -35,7 +35,7 @@ def adapt(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Who or what asked; recorded.")] = "asked",
     as_json: AsJson = False,
 ) -> int:
-    """Let the champion follow images of the field, without labels.
+    """Let the champion follow unlabelled images.
 
     Says what changed in the images, adapts where that is expected to help, and registers a candidate if the rule and
     the gates hold. An adapted champion that its parent beats on the images is taken back. Exit status 3: refused.
@@ -43,7 +43,8 @@ def adapt(
     \b
     Examples:
       eyas adapt photos/today
-      eyas adapt s3://cameras/7/2026-11-26 --adapter alpha_bn --set adapt.adapter.source_weight=0.5
+      eyas adapt s3://cameras/7/2026-11-26 --adapter alpha_bn \\
+        --set adapt.adapter.source_weight=0.5
       eyas adapt few_labelled/ --labels
     """
     chosen = [f"adapt.adapter={adapter}"] if adapter else []

@@ -28,8 +28,10 @@ from eyas.cli import (
     sites_commands,
     watch_command,
 )
+from eyas.cli.command_help import Command
 from eyas.cli.interruption import INTERRUPTED, Interruption
 from eyas.cli.program import program
+from eyas.cli.terminal import echo
 from eyas.errors import EyasError
 
 _COLLECTED = 100_000
@@ -85,7 +87,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in COMMANDS:
-    app.command()(_command)
+    app.command(cls=Command)(_command)
 app.add_typer(sites_commands.sites, name="sites")
 
 
@@ -120,5 +122,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    typer.echo(message, err=True)
+    echo(message, err=True)
     return status

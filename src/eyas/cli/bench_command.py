@@ -41,13 +41,16 @@ def bench(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Draw it, as .png or .svg.")] = None,
     mlflow: Annotated[bool, typer.Option("--mlflow", help="Record it as a run of MLflow.")] = False,
 ) -> int:
-    """Time exported models side by side: interleaved runs, percentiles, peak memory, size.
+    """Time exported models side by side.
+
+    Runs are interleaved; percentiles, peak memory and size are told.
 
     \b
     Examples:
       eyas bench artifacts/export/dense.onnx artifacts/export/model.onnx
       eyas bench artifacts/export/formats
-      eyas bench model.onnx model.int8.onnx --threads 1 --threads 2 --batch 8 --json bench.json
+      eyas bench model.onnx model.int8.onnx --threads 1 --threads 2 \\
+        --batch 8 --json bench.json
     """
     from eyas.storage.local_files import require_place
 

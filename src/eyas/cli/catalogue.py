@@ -54,13 +54,14 @@ def find(name: str) -> list[CatalogueEntry]:
     """Entries called ``name``, or all of a chapter called so.
 
     Raises:
-        BadInputError: nothing is called so; the message lists what there is.
+        BadInputError: nothing is called so; the message has the nearest name, and how to see all.
     """
     known = [(chapter, entry) for chapter in chapters() for entry in chapter.entries]
     matching = [entry for chapter, entry in known if name in {entry.name, chapter.title}]
     if not matching:
         names = dict.fromkeys(text for chapter, entry in known for text in (chapter.title, entry.name))
-        msg = f"nothing is called {name!r}{nearest(name, names)}; there is: {', '.join(names)}"
+        titles = ", ".join(dict.fromkeys(chapter.title for chapter, _ in known))
+        msg = f"nothing is called {name!r}{nearest(name, names)}; `eyas catalogue` lists all, or one of: {titles}"
         raise BadInputError(msg)
     return matching
 

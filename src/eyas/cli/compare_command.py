@@ -27,7 +27,7 @@ def compare(
     no_log: Annotated[bool, typer.Option("--no-log", help="Make no run of MLflow of it.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Put networks side by side: accuracy with its interval, cost, time, verdict.
+    """Compare networks: accuracy, cost, time, verdict.
 
     Each is held against the first one with the same test images, image by image. Those with other test images stand
     beside it without a difference.

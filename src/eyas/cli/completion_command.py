@@ -15,7 +15,7 @@ class Shell(StrEnum):
 
 
 def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> int:
-    """Print a script that lets a shell complete commands and options.
+    """Print a script that completes commands in a shell.
 
     Put the line for your shell into its start file; it works where PATH has the command.
 

@@ -9,12 +9,13 @@ import typer
 
 from eyas.cli.options import AsJson
 from eyas.cli.project import find_project
+from eyas.cli.terminal import terminal_width, wrapped
 
 
 def doctor(*, as_json: AsJson = False) -> int:
-    """Look at versions, device, disk, ports and servers, and say what to do.
+    """Check this machine, and say what to do.
 
-    Exit status 1 if something would stop a run.
+    Looks at versions, device, disk, ports and servers. Exit status 1 if something would stop a run.
 
     \b
     Examples:
@@ -34,6 +35,7 @@ def doctor(*, as_json: AsJson = False) -> int:
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         line = finding.line({"good": good, "note": note, "fault": fault}, width)
+        line = wrapped(line, terminal_width(), len(good) + width + 2)
         typer.secho(line, fg={"fault": "red", "note": "yellow"}.get(finding.state))
     typer.echo(f"{faults} to mend before a run" if faults else "a run can start: eyas run")
     return 1 if faults else 0

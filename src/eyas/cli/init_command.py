@@ -45,15 +45,18 @@ def init(
     out: Annotated[str | None, typer.Option(metavar="FILE", help="The file to write [default: mine.yaml].")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
 ) -> int:
-    """Write a parameter file: looks at images and weights, and asks on a terminal for what is not said.
+    """Write a parameter file from images and weights.
 
-    A file is written only if a run would start with it; else what is wrong is told.
+    On a terminal it asks for what is not said. A file is written only if a run would start with it; else
+    what is wrong is told.
 
     \b
     Examples:
       eyas init
-      eyas init --images photos/ --checkpoint weights.pt --test from_train --budget macs=0.5 --out mine.yaml
-      eyas init --images s3://bucket/train --test s3://bucket/test --architecture my_package.networks:build
+      eyas init --images photos/ --checkpoint weights.pt --test from_train \\
+        --budget macs=0.5 --out mine.yaml
+      eyas init --images s3://bucket/train --test s3://bucket/test \\
+        --architecture my_package.networks:build
     """
     from eyas.cli.network_arguments import parse_arguments
 

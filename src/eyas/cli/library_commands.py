@@ -9,6 +9,11 @@ import typer
 from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.cli.options import AsJson, ParamsFile, require_there
 from eyas.cli.project import find_project
+from eyas.cli.terminal import echo, terminal_width, wrapped
+from eyas.errors import ParameterError
+
+PIPE_WIDTH = 120
+"""Columns of the catalogue where no terminal limits them."""
 
 
 def inspect(
@@ -28,20 +33,28 @@ def inspect(
     depth: Annotated[bool, typer.Option("--depth", help="Also the residual blocks that may be left out.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """What of a network can be pruned, and what cannot and why.
+    """Show what of a network can be pruned, and why not.
 
     \b
     Examples:
       eyas inspect --model resnet20 --input 1,3,32,32
-      eyas inspect --model my_package.networks:build --input 1,3,128,128 --ignore head.*
+      eyas inspect --model my_package.networks:build \\
+        --input 1,3,128,128 --ignore head.*
     """
     parse_arguments(arguments)
     for text in inputs:
         parse_shape(text)
+    project = find_project(Path.cwd())
+    if ":" not in model and project is None and not (Path.cwd() / "models").is_dir():
+        msg = (
+            f"--model {model}: a name is one of a project's models/, and {Path.cwd()} is in no project: "
+            "go to one, or give package.module:factory"
+        )
+        raise ParameterError(msg)
     from eyas.cli.search_space import search_space
 
     # Networks of the user lie beside them, those of a project in its models/.
-    sys.path[:0] = [str(folder) for folder in (Path.cwd(), find_project(Path.cwd())) if folder]
+    sys.path[:0] = [str(folder) for folder in (Path.cwd(), project) if folder]
     limits = {"ignore": tuple(ignore or ()), "round_to": round_to, "min_width": min_width, "depth": depth}
     typer.echo(search_space(model, inputs, arguments, num_classes, as_json=as_json, **limits))
     return 0
@@ -54,7 +67,7 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="What its adapt.py wrote on a device: accepted, or refused (3).")
     ] = None,
 ) -> int:
-    """Whether a bundle is as it was made, and answers on this machine as it should.
+    """Check a bundle's files, and its answers here.
 
     Every file is held against the sha256 in its manifest.json; then the golden pairs are replayed, without
     running any code of the bundle.
@@ -72,12 +85,12 @@ def verify(
     most = f"a probability is {verified.max_difference:.2g} off at most"
     if verified.masks:
         most = f"at most {verified.max_difference:.2%} of a mask's pixels have another class"
-    typer.echo(
+    echo(
         f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; {verified.pairs} golden pairs "
         f"are answered as expected, {most}"
     )
     if verified.changed is not None:
-        typer.echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class")
+        echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class")
     return 0
 
 
@@ -92,9 +105,10 @@ def catalogue(
     ] = None,
     params: ParamsFile = None,
 ) -> int:
-    """Every algorithm, parameter, command and error there is, those of plugins among them.
+    """List algorithms, parameters, commands and errors.
 
-    Plugins are what installed packages bring, and what the parameter file names under plugins.
+    Those of plugins are among them: they are what installed packages bring, and what the parameter file names under
+    plugins.
 
     \b
     Examples:
@@ -116,9 +130,11 @@ def catalogue(
         for page, text in (("reference.md", reference(chapters())), ("api.md", api())):
             (docs / page).write_text(text)
     elif name:
-        typer.echo("\n\n".join(details(entry) for entry in find(name)))
+        texts = ((entry.help, details(entry)) for entry in find(name))
+        columns = terminal_width() or PIPE_WIDTH
+        typer.echo("\n\n".join(text if asked else wrapped(text, columns, 4) for asked, text in texts))
     else:
-        typer.echo(listing(chapters()))
+        typer.echo(listing(chapters(), terminal_width() or PIPE_WIDTH))
     return 0
 
 

@@ -29,7 +29,7 @@ def predict(
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Likeliest classes to show.")] = 3,
     as_json: AsJson = False,
 ) -> int:
-    """Classes of images with probabilities, by any version.
+    """Classify images by any version, with probabilities.
 
     Images are read as the device reads them. One that cannot be read has a line of its own, and the exit status is 1.
 

@@ -35,13 +35,15 @@ def profile(
     overrides: Overrides = None,
     name: Name = None,
 ) -> int:
-    """Measure a network's layers over their widths: a table that predicts the latency of candidates.
+    """Time a network's layers, to predict latency.
+
+    The table of times over widths predicts the latency of candidates.
 
     \b
     Examples:
       eyas profile --out device.json
       eyas profile --model resnet20 --input 1,3,32,32 --threads 4
-      eyas profile --plan plan    # then, on the device: python plan/eyas_profile.py plan --out device.json
+      eyas profile --plan plan    # then take plan to the device, and run it there
     """
     from eyas.storage.local_files import require_folder, require_place
 

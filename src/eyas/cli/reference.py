@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from eyas.cli.catalogue import PAPER, CatalogueEntry, Chapter
 from eyas.cli.parameters import Parameter
+from eyas.cli.terminal import wrapped
 
 REFERENCE = """# Reference
 
@@ -12,13 +13,16 @@ Every command, parameter, algorithm and error. Written by `make docs` from the c
 """
 
 
-def listing(chapters: Sequence[Chapter]) -> str:
-    """Every entry on a line."""
+def listing(chapters: Sequence[Chapter], columns: int | None = None) -> str:
+    """Every entry on a line, or on several of at most ``columns`` characters."""
     lines = []
     for chapter in chapters:
-        lines += ["", f"{chapter.title}: {plain(chapter.about)}"]
+        lines += ["", wrapped(f"{chapter.title}: {plain(chapter.about)}", columns)]
         width = max((len(entry.name) for entry in chapter.entries), default=0)
-        lines += [f"  {entry.name:{width}}  {plain(entry.summary)}{_origin(entry)}" for entry in chapter.entries]
+        lines += [
+            wrapped(f"  {entry.name:{width}}  {plain(entry.summary)}{_origin(entry)}", columns, width + 2)
+            for entry in chapter.entries
+        ]
     return "\n".join(lines[1:])
 
 

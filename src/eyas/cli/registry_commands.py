@@ -27,7 +27,7 @@ def promote(
         typer.Option(metavar="FILE", resolve_path=True, help="Write the decision: *.json as JSON, others as Markdown."),
     ] = None,
 ) -> int:
-    """Let the gates decide whether a version becomes champion.
+    """Let the gates decide whether to promote a version.
 
     \b
     Examples:
@@ -83,7 +83,7 @@ def reproduce(
     version: Version = None,
     as_json: AsJson = False,
 ) -> int:
-    """What it takes to make a registered version again, verified.
+    """Verify what it takes to make a version again.
 
     \b
     Examples:

@@ -40,7 +40,8 @@ def run(
     \b
     Examples:
       eyas run
-      eyas run --params configs/cifar10_resnet20.yaml --set sample.budget.macs=0.25
+      eyas run --params configs/cifar10_resnet20.yaml \\
+        --set sample.budget.macs=0.25
       eyas run --params mine.yaml --check
       eyas run --budgets 0.75,0.5,0.25
       eyas run --sweep sample.budget.macs=0.5,0.25 --sweep finetune.seed=0,1

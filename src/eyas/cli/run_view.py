@@ -7,10 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from eyas.cli.terminal import console_width, wrapped
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 NAME_WIDTH = 9
+NOTE_INDENT = NAME_WIDTH + 14
+"""Where the note of a step begins, and goes on where it takes several lines."""
+BAR_WIDTH, LEAST_BAR_WIDTH, BESIDE_BAR = 24, 6, 74
+"""Columns of a bar, and what stands beside it: a narrow terminal has a shorter one."""
 SECONDS_BETWEEN_LINES = 30.0
 """Where there is no terminal, and so no bar."""
 KEPT_LOGS = 20
@@ -40,7 +46,7 @@ class _ShownStep(Step):
         now = time.monotonic()
         if not self._view.console.is_terminal and now - self._told >= SECONDS_BETWEEN_LINES:
             self._told = now
-            self._view.show(f"{self._name:<{NAME_WIDTH}} {done}/{total} {_escaped(text)}".rstrip())
+            self._view.show(f"{self._name:<{NAME_WIDTH}} {done}/{total} {text}".rstrip())
 
     def close(self) -> None:
         """Leave no bar behind."""
@@ -65,6 +71,7 @@ class RunView:
     ) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+        from rich.table import Column
 
         from eyas.cli.time_left import TimeLeft
 
@@ -76,7 +83,8 @@ class RunView:
         self._signs = {"done": done, "failed": failed, "skipped": skipped}
         columns = (
             SpinnerColumn("line" if plain else "dots"), TextColumn("{task.description:<" + str(NAME_WIDTH) + "}"),
-            BarColumn(24), TextColumn("{task.fields[text]}"), TimeLeft(),
+            BarColumn(max(LEAST_BAR_WIDTH, min(BAR_WIDTH, self.console.width - BESIDE_BAR))),
+            TextColumn("{task.fields[text]}"), TimeLeft(table_column=Column(no_wrap=True)),
         )  # fmt: skip
         live = self.console.is_terminal and not quiet
         self.progress = Progress(*columns, console=self.console, transient=True, disable=not live)
@@ -112,23 +120,34 @@ class RunView:
 
     def _line(self, name: str, sign: str, seconds: float, step: Step) -> None:
         style = {"done": "green", "failed": "bold red", "skipped": "dim"}[sign]
-        took = step.skipped or f"{seconds:.1f} s"
-        text = f"{name:<{NAME_WIDTH}} [{style}]{self._signs[sign]}[/] {took:>9}  {_escaped(step.note)}".rstrip()
-        self.show(f"[dim]{text}[/]" if sign == "skipped" else text)
+        took, head = step.skipped or f"{seconds:.1f} s", f"{name:<{NAME_WIDTH}} "
+        text = f"{head}{self._signs[sign]} {took:>9}  {step.note}".rstrip()
+        span = (0, None) if sign == "skipped" else (len(head), len(head) + len(self._signs[sign]))
+        if not self.quiet:
+            self._print(text, style, NOTE_INDENT, span)
 
     def warn(self, message: str) -> None:
         """Show a warning, once however often it comes."""
         if message not in self.warnings:
             self.warnings.append(message)
-            self._print(f"[yellow]warning: {_escaped(message)}[/]")
+            self._print(f"warning: {message}", "yellow")
 
-    def show(self, markup: str) -> None:
+    @property
+    def scrolled_away(self) -> list[str]:
+        """Warnings that whoever looks at the end no longer sees: on a terminal they stand a few lines above it."""
+        return self.warnings if self.verbose or not self.console.is_terminal else []
+
+    def show(self, text: str, style: str = "") -> None:
         """A line above the live one, unless the user asked for quiet."""
         if not self.quiet:
-            self._print(markup)
+            self._print(text, style)
 
-    def _print(self, markup: str) -> None:
-        self.console.print(markup, soft_wrap=True)
+    def _print(self, text: str, style: str, indent: int = 2, span: tuple[int, int | None] = (0, None)) -> None:
+        from rich.text import Text
+
+        shown = Text(wrapped(text, console_width(self.console), indent))
+        shown.stylize(style, *span)
+        self.console.print(shown, soft_wrap=True)
 
     def take_log(self, is_news: Callable[[logging.LogRecord], bool] = lambda _: True) -> None:
         """From here on what is logged goes to the file instead of the terminal, and warnings that are news to both."""
@@ -170,9 +189,3 @@ def step(name: str) -> Iterator[Step]:
         return
     with view.step(name) as shown:
         yield shown
-
-
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)

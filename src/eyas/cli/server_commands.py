@@ -56,12 +56,13 @@ def servers(
     mlflow_port: MlflowPort = 5000,
     prefect_port: PrefectPort = 4200,
 ) -> int:
-    """Start PostgreSQL, MLflow, Prefect and a worker on this machine.
+    """Start PostgreSQL, MLflow, Prefect and a worker here.
 
     \b
     Examples:
       eyas servers
-      eyas servers --database postgresql://user:password@host:5432 --artifacts s3://bucket/mlflow
+      eyas servers --database postgresql://user:password@host:5432 \\
+        --artifacts s3://bucket/mlflow
     """
     if artifacts and "://" not in artifacts:
         artifacts = str(Path(artifacts).resolve())
@@ -81,7 +82,7 @@ def ui(
     mlflow_port: Annotated[int | None, port("Of MLflow's pages [default: 5000].")] = None,
     prefect_port: Annotated[int | None, port("Of Prefect's pages [default: 4200].")] = None,
 ) -> int:
-    """Show MLflow's and Prefect's pages on what the runs left.
+    """Show MLflow's and Prefect's pages of the runs.
 
     \b
     Examples:

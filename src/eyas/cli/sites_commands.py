@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eyas.cli.command_help import Command
 from eyas.cli.options import AsJson, port, require_files, require_there
 from eyas.cli.project import find_project
 from eyas.errors import DataError, ParameterError
@@ -28,9 +29,11 @@ sites = typer.Typer(
 
     \b
     Examples:
-      eyas sites collect exchange candidates/* --site north --images photos --bundle bundle
+      eyas sites collect exchange candidates/* --site north \\
+        --images photos --bundle bundle
       eyas sites merge exchange candidates/*
-      eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
+      eyas sites judge exchange candidates/* --site north \\
+        --images photos --bundle bundle
       eyas sites rank exchange candidates/*
     """,
 )
@@ -49,7 +52,7 @@ LeaveOut = Annotated[
 Exact = Annotated[bool, typer.Option("--exact", help="A layer per round: exact at any depth.")]
 
 
-@sites.command()
+@sites.command(cls=Command)
 def collect(
     exchange: Place, networks: Networks, site: Site, images: Images, bundle: Bundle, *, exact: Exact = False
 ) -> int:
@@ -59,9 +62,10 @@ def collect(
 
     \b
     Examples:
-      eyas sites collect exchange candidates/* --site north --images photos --bundle bundle
-      EYAS_SITES_SECRET=... eyas sites collect https://coordinator:8910 candidates/* --site north \\
-          --images photos --bundle bundle
+      eyas sites collect exchange candidates/* --site north \\
+        --images photos --bundle bundle
+      EYAS_SITES_SECRET=... eyas sites collect https://host:8910 candidates/* \\
+        --site north --images photos --bundle bundle
     """
     require_files(images)
     require_there(bundle, *networks)
@@ -80,7 +84,7 @@ def collect(
     return 0
 
 
-@sites.command()
+@sites.command(cls=Command)
 def merge(exchange: Folder, networks: Networks, *, exact: Exact = False, leave_out_faulty: LeaveOut = False) -> int:
     """Merge what the sites told, for each network.
 
@@ -106,7 +110,7 @@ def merge(exchange: Folder, networks: Networks, *, exact: Exact = False, leave_o
     return 0
 
 
-@sites.command()
+@sites.command(cls=Command)
 def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundle: Bundle) -> int:
     """Leave the losses of this site's images.
 
@@ -114,7 +118,8 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
 
     \b
     Examples:
-      eyas sites judge exchange candidates/* --site north --images photos --bundle bundle
+      eyas sites judge exchange candidates/* --site north \\
+        --images photos --bundle bundle
     """
     require_files(images)
     require_there(bundle, *networks)
@@ -132,11 +137,11 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
     return 0
 
 
-@sites.command()
+@sites.command(cls=Command)
 def rank(exchange: Folder, networks: Networks, *, leave_out_faulty: LeaveOut = False, as_json: AsJson = False) -> int:
     """Networks by cross-entropy over all sites' images.
 
-    A message that cannot be one is refused with its file, unless --leave-out-faulty.
+    A message that cannot be one is refused with its file; --leave-out-faulty goes on.
 
     \b
     Examples:
@@ -164,7 +169,7 @@ def rank(exchange: Folder, networks: Networks, *, leave_out_faulty: LeaveOut = F
     return 0
 
 
-@sites.command()
+@sites.command(cls=Command)
 def serve(
     exchange: Folder, networks: Networks, *, listen: Annotated[int, port("On the loopback address.")] = 8910
 ) -> int:

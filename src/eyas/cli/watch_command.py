@@ -49,10 +49,10 @@ def watch(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Whether images still look as those of the training, what changed, and whether to adapt: a line per window.
+    """Tell whether images still look as in training.
 
-    Without --once it goes on with what comes into the folder, until Ctrl-C. Where drift begins, those whom
-    `notify` names are told.
+    A line per window says what changed, and whether to adapt. Without --once it goes on with what comes into the
+    folder, until Ctrl-C. Where drift begins, those whom `notify` names are told.
 
     \b
     Examples:

@@ -70,9 +70,13 @@ def look_at_extras(_: Path) -> Iterator[Finding]:
         yield Finding("extras", "good", ", ".join(f"{name} {version or ''}".strip() for name, version in there.items()))
     missing = [name for name in EXTRAS if name not in there]
     if missing:
-        uses = ", ".join(f"{name} ({EXTRAS[name]})" for name in missing)
-        first = f"eyas[{missing[0]}]" if missing[0] in EXTRAS_OF_EYAS else missing[0]
-        yield Finding("extras", "note", f"not installed: {uses}", f"only if wanted: pip install '{first}'")
+        uses = ", ".join(f"{name} ({EXTRAS[name]}: pip install {_extra(name)})" for name in missing)
+        yield Finding("extras", "note", f"not installed, and only if wanted: {uses}")
+
+
+def _extra(name: str) -> str:
+    """What brings an optional package."""
+    return f"'eyas[{name}]'" if name in EXTRAS_OF_EYAS else name
 
 
 def look_at_programs(_: Path) -> Iterator[Finding]:

@@ -18,6 +18,9 @@ BEFORE, MACS, PARAMS, SCORE = "before fine-tuning", "MACs per image", "parameter
 """Names of rows."""
 HEADLINES = (MACS, PARAMS, "file size", "latency")
 """What the names of the rows begin with that a reader looks for first, beside what decides."""
+INTERVAL, SLOWEST = "95 % interval, paired", "its 95th percentile"
+TOLD_BESIDE = (INTERVAL, SLOWEST, SCORE)
+"""What the names of the rows begin with that a terminal can do without: verdict, report and score's line have them."""
 _BOTH = ("dense", "model")
 _NAMED = 3
 """Residual blocks that are named; of more the number is told."""
@@ -103,17 +106,24 @@ def markdown_table(rows: Sequence[ResultRow]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def console_table(rows: Sequence[ResultRow], title: str = "") -> "Table":
-    """The table for a terminal, to be printed by a ``rich`` console; ``title`` stands in its corner."""
+def console_table(rows: Sequence[ResultRow], title: str = "", *, short: bool = False) -> "Table":
+    """The table for a ``rich`` console.
+
+    Args:
+        rows: its lines.
+        title: what stands in its corner.
+        short: leave out what a terminal shows beside it, in the lines of the steps and the verdict, and the rule.
+    """
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=None if short else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column(title or HEADER[0])
     for name in HEADER[1:]:
         table.add_column(name, justify="right")
     for row in rows:
-        table.add_row(row.name, row.dense, row.pruned, row.change)
+        if not (short and row.name.startswith(TOLD_BESIDE)):
+            table.add_row(row.name, row.dense, row.pruned, row.change)
     return table
 
 
@@ -182,7 +192,7 @@ def _interval(verdict: Verdict) -> list[ResultRow]:
     if verdict.test is None:
         return []
     low, high = (points(end) for end in verdict.test.interval())
-    return [ResultRow("95 % interval, paired", "", "", f"{low} to {high} points")]
+    return [ResultRow(INTERVAL, "", "", f"{low} to {high} points")]
 
 
 def _count(name: str, dense: float, pruned: float) -> ResultRow:
@@ -199,7 +209,7 @@ def _latency(results: Results) -> list[ResultRow]:
     measured, setting = results.latency["milliseconds"], results.latency
     names = {
         "median": f"latency (batch {setting['batch']}, {threads(setting)})",
-        "p95": "its 95th percentile",
+        "p95": SLOWEST,
     }
     changes = speed_cells(setting)
     return [

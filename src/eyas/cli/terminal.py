@@ -1,0 +1,80 @@
+"""Text on a terminal, broken between words alone, commands so that they can be pasted; whole in a file or pipe."""
+
+import re
+import shutil
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_TOKENS = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
+"""The words of a shell, quoted ones whole."""
+_UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|[kMGT]?B|[kMGT]|points|x)(?:\W|$))")
+"""Between a number and what it counts."""
+_PROGRAMS = ("eyas", "eyas.cli", "make")
+_KEPT = "\N{NO-BREAK SPACE}"
+
+
+def terminal_width(*, err: bool = False) -> int | None:
+    """Columns of the terminal that the standard output, or error output, goes to; None in a file or pipe."""
+    stream = sys.stderr if err else sys.stdout
+    return shutil.get_terminal_size().columns if stream.isatty() else None
+
+
+def console_width(console: "Console") -> int | None:
+    """The same of a console."""
+    return console.width if console.is_terminal else None
+
+
+def echo(text: str, indent: int = 2, *, err: bool = False) -> None:
+    """Print text, each of its lines :func:`wrapped` where it goes to a terminal."""
+    typer.echo(wrapped(text, terminal_width(err=err), indent), err=err)
+
+
+def wrapped(text: str, width: int | None, indent: int = 2) -> str:
+    """Every line in lines of at most ``width`` characters; a longer word stays whole.
+
+    Args:
+        text: of one line or several.
+        width: of a line; None leaves them as they are.
+        indent: of what goes on a line.
+    """
+    return text if width is None else "\n".join(_wrapped(line, width, indent) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int, indent: int) -> str:
+    if len(line) <= width:
+        return line
+    margin = line[: len(line) - len(line.lstrip())]
+    lines = textwrap.wrap(
+        _UNIT.sub(_KEPT, line), width, subsequent_indent=margin + " " * indent, drop_whitespace=True,
+        replace_whitespace=False, break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    return "\n".join(lines).replace(_KEPT, " ")
+
+
+def wrapped_step(step: str, width: int | None, indent: int) -> str:
+    """A command to type, with what is said beside it behind three spaces; a broken one goes on behind a backslash."""
+    if width is None or indent + len(step) <= width:
+        return step
+    if not is_command(step):
+        return wrapped(" " * indent + step, width, 0).lstrip()
+    command, _, note = step.partition("   (")
+    lines, room = [""], width - indent - len(" \\")
+    for token in _TOKENS.findall(command):
+        if lines[-1] and len(lines[-1]) + 1 + len(token) > room:
+            lines.append("  " + token)
+        else:
+            lines[-1] = f"{lines[-1]} {token}".lstrip()
+    margin = "\n" + " " * indent
+    told = margin + wrapped(" " * indent + f"({note}", width, 1).lstrip() if note else ""
+    return f" \\{margin}".join(lines) + told
+
+
+def is_command(step: str) -> bool:
+    """Whether a step can be pasted, and is not advice in words."""
+    return any(token.rpartition("/")[2] in _PROGRAMS for token in _TOKENS.findall(step)[:3])
