@@ -2,8 +2,8 @@
 
 Run: ``eyas init``, ``eyas run --check``, ``eyas inspect``, ``eyas doctor``. Only parsed, by the command's own parser
 and the names that its overrides may have: ``eyas run``, also with ``--budgets`` or ``--sweep`` (whole runs), ``eyas
-predict``, ``promote``, ``compare``, ``watch`` and ``adapt`` (they need a version, or two results). Of ``make run`` and ``make test`` it is
-only asked whether make knows them.
+predict``, ``promote``, ``compare``, ``watch`` and ``adapt`` (they need a version, or two results). Of ``make run`` and
+``make test`` it is only asked whether make knows them.
 """
 
 import re
