@@ -1,9 +1,9 @@
 """The shell lines of README.md: the cheap ones run as printed, in a checkout of their own, on photographs of its own.
 
 Run: ``eyas init``, ``eyas run --check``, ``eyas inspect``, ``eyas doctor``. Only parsed, by the command's own parser
-and the names that its overrides may have: ``eyas run`` and ``eyas run --sweep`` (whole runs), ``eyas predict``,
-``eyas promote`` and ``eyas compare`` (they need a version, or two results). Of ``make run`` and ``make test`` it is
-only asked whether make knows them.
+and the names that its overrides may have: ``eyas run``, also with ``--budgets`` or ``--sweep`` (whole runs), ``eyas
+predict``, ``promote``, ``compare``, ``watch`` and ``adapt`` (they need a version, or two results). Of ``make run`` and
+``make test`` it is only asked whether make knows them.
 """
 
 import re
@@ -106,4 +106,4 @@ def test_the_parameter_file_is_one() -> None:
 def test_nothing_that_is_typed_is_left_out() -> None:
     assert len(COMMANDS) == TEXT.count("\n.venv/bin/eyas ")
     assert sum(map(cheap, COMMANDS)) == 4
-    assert len(BLOCKS) == 3
+    assert len(BLOCKS) == 5

@@ -20,7 +20,8 @@ _REFUSED = {"success": "its verdict is a success, which is about the dense netwo
 def decision_lines(decision: PromotionDecision) -> list[str]:
     """The message, numbers as the gates saw them, and the gates; only the message where nothing was judged."""
     gates = [f"{'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.reason}" for gate in decision.gates]
-    return [decision.message, *_numbers(decision), *gates, *_beside_verdict(decision)]
+    beside = beside_verdict(passed=decision.passed, verdict=decision.verdict) if decision.gates else ""
+    return [decision.message, *_numbers(decision), *gates, *([beside] if beside else [])]
 
 
 def _numbers(decision: PromotionDecision) -> Iterator[str]:
@@ -36,8 +37,11 @@ def _numbers(decision: PromotionDecision) -> Iterator[str]:
             yield ", ".join([*shown, f"{count(numbers['bytes'])}B", f"{numbers['latency']:.3g} ms"])
 
 
-def _beside_verdict(decision: PromotionDecision) -> Iterator[str]:
-    """How the verdict on the run, which asks something else, goes with what the gates said."""
-    told = (_PASSED if decision.passed else _REFUSED).get(decision.verdict, "") if decision.gates else ""
-    if told:
-        yield told
+def beside_verdict(*, passed: bool, verdict: str) -> str:
+    """How the verdict on the run, which asks something else, goes with what the gates said; mostly nothing to say.
+
+    Args:
+        passed: whether every gate held.
+        verdict: in a word, as a version's tag has it.
+    """
+    return (_PASSED if passed else _REFUSED).get(verdict, "")

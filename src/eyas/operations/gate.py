@@ -4,6 +4,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eyas.data.comparability import Comparability
+
 
 @dataclass(frozen=True)
 class Gate:
@@ -35,6 +37,18 @@ def at_most(name: str, value: float, limit: float, words: str, *, field: str, sh
     """A rule that a value must not exceed; the arguments are those of :func:`at_least`."""
     reason = f"{words} {shown(value)}: allowed at most {shown(limit)} (promote.{field})"
     return Gate(name, float(value), float(limit), not_above(value, limit), reason)
+
+
+def not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:
+    """A comparison that would not be true is not made, and does not hold.
+
+    Args:
+        name: of the gate.
+        other: with whose accuracy it is not compared.
+        why: what speaks against it.
+        way: what to do.
+    """
+    return Gate(name, 0.0, 1.0, False, f"its accuracy is not compared with that of {other}: {why.reason}; {way}")
 
 
 def percent(share: float) -> str:

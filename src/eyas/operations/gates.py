@@ -4,19 +4,18 @@ The candidate, the champion and the dense network have answered the same test im
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from eyas.data.comparability import Comparability
-from eyas.operations import beaten_checkpoint
+from eyas.operations.candidate_gates import CandidateFacts, candidate_gates
 from eyas.operations.champion_gates import gain_at_worst, gates_against
-from eyas.operations.gate import Gate, at_least, at_most, percent, points
+from eyas.operations.gate import Gate, not_compared
 from eyas.operations.measured_network import MeasuredNetwork, churn, compare_answers
 from eyas.operations.promote_params import PromoteParams
 
 COMPARABLE = Comparability()
-_WITHOUT_DENSE = "judge without it (promote.max_drop: null), or promote by force"
 
 
 @dataclass(frozen=True)
@@ -124,10 +123,22 @@ def judge(
     }
     if own.comparable and dense.labelled:
         numbers[f"dense_{dense.task.measure}"] = dense.value
-    gates = list(_own(params, candidate, dense, parity=parity, own=own, taken_as_is=taken_as_is))
+    compared = own.comparable and candidate.labelled
+    facts = CandidateFacts(
+        value=candidate.value,
+        dense_value=dense.value,
+        measure=candidate.task.words,
+        labelled=candidate.labelled,
+        parity=parity,
+        latency=candidate.latency,
+        bytes=candidate.bytes,
+        comparability=own,
+        over_checkpoint=compare_answers(candidate, dense) if taken_as_is and compared else None,
+    )
+    gates = list(candidate_gates(params, facts))
     if champion is not None and not both.comparable:
         numbers["champion_latency"] = champion.latency
-        gates.append(_not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
+        gates.append(not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
     elif champion is not None:
         counts = compare_answers(candidate, champion)
         numbers |= {f"champion_{champion.task.measure}": champion.value, "champion_latency": champion.latency}
@@ -138,58 +149,6 @@ def judge(
         numbers |= {f"{name.lower()}_of_champion": share for name, share in shares}
         gates += gates_against(params, candidate, champion)
     return tuple(gates), numbers
-
-
-def _own(
-    params: PromoteParams,
-    candidate: MeasuredNetwork,
-    dense: MeasuredNetwork,
-    *,
-    parity: bool,
-    own: Comparability,
-    taken_as_is: bool,
-) -> Iterator[Gate]:
-    """Gates that need no champion."""
-    accuracy, drop, measure = candidate.value, dense.value - candidate.value, candidate.task.words
-    if params.require_parity:
-        words = "agrees" if parity else "was not shown to agree"
-        yield Gate("parity", float(parity), 1.0, parity, f"the exported file {words} with PyTorch")
-    if not candidate.labelled:
-        yield from _agreement(params, candidate, own)
-    elif params.min_accuracy is not None:
-        words = f"test {measure}" + ("" if own.comparable else ", on images that it may have seen,")
-        yield at_least("accuracy", accuracy, params.min_accuracy, words, field="min_accuracy", shown=percent)
-    if params.max_drop is not None and candidate.labelled and not own.comparable:
-        yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
-    elif params.max_drop is not None and candidate.labelled:
-        words = f"loss of {measure} against the dense network"
-        yield at_most("drop", drop, params.max_drop, words, field="max_drop", shown=points)
-        if taken_as_is and beaten_checkpoint.is_beaten(counts := compare_answers(candidate, dense)):
-            reason = f"{beaten_checkpoint.WORDS} ({counts.words}): {beaten_checkpoint.ADVICE}; {_WITHOUT_DENSE}"
-            yield Gate("sound_dense", counts.interval()[0], beaten_checkpoint.RARE_GAIN, False, reason)
-    if params.max_latency is not None:
-        words, limit = "median latency", params.max_latency
-        yield at_most("latency", candidate.latency, limit, words, field="max_latency", shown="{:.4g} ms".format)
-    if params.max_bytes is not None:
-        words, limit = "size of the file", params.max_bytes
-        yield at_most("bytes", candidate.bytes, limit, words, field="max_bytes", shown="{:,} bytes".format)
-
-
-def _agreement(params: PromoteParams, candidate: MeasuredNetwork, own: Comparability) -> Iterator[Gate]:
-    """What the answers are held to where no test image has a label."""
-    if params.min_accuracy is not None:
-        way = "give a test set with labels (fetch.test), or leave promote.min_accuracy out"
-        yield Gate("accuracy", math.nan, params.min_accuracy, False, f"its accuracy is not known without labels: {way}")
-    if params.min_agreement is not None and not own.comparable:
-        yield _not_compared("comparable_with_dense", "the dense network", own, _WITHOUT_DENSE)
-    elif params.min_agreement is not None:
-        words = "agreement with the dense network"
-        yield at_least("agreement", candidate.value, params.min_agreement, words, field="min_agreement", shown=percent)
-
-
-def _not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:
-    """A comparison that would not be true is not made, and does not hold."""
-    return Gate(name, 0.0, 1.0, False, f"its accuracy is not compared with that of {other}: {why.reason}; {way}")
 
 
 def _one_line(text: str) -> str:

@@ -12,6 +12,7 @@ from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report.charts import learning_chart, loss_chart, score_chart, shown_candidates
 from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
 from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
+from eyas.operations.report.gate_rows import gate_lines, gate_rows
 from eyas.operations.report.image_grids import image_grids
 from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
@@ -56,6 +57,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
     environment = page_templates()
     environment.filters |= {"marked": marked, "count": count, "percent": percent, "share": judged_share}
     verdict, decides = verdict_on(results), f"test {results.test_task.words}"
+    gates = gate_rows(results, params)
     return environment.get_template("report.html.jinja").render(
         results=results,
         title=page_title(results, params),
@@ -69,6 +71,8 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         uniform=uniform_cells(results),
         uniform_note=uniform_note(results),
         latency_note=latency_note(results.latency),
+        gates=gates,
+        gate_lines=gate_lines(results, gates),
         **_search(results, params),
         **_answers(results, artifacts),
         files=checked_files(results) or results.parity["files"],

@@ -9,6 +9,7 @@ from eyas.deploy.artifact_gate import judged_share
 from eyas.operations.report import pictures
 from eyas.operations.report.diagnostic_words import WORDS, diagnostic_values
 from eyas.operations.report.format_table import format_table
+from eyas.operations.report.gate_rows import gate_lines, gate_rows
 from eyas.operations.report.html_page import write_html
 from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
@@ -62,6 +63,8 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         f"**{remark(results)}**" if remark(results) else "",
         latency_note(results.latency),
         format_table(results),
+        "## Promotion",
+        _promotion(results, params),
         "## Pictures",
         *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in _pictures(results).items()),
         "## Data",
@@ -92,6 +95,15 @@ def _pictures(results: Results) -> dict[str, str]:
 def verdict_markdown(verdict: Verdict) -> str:
     """The headline in bold, and every remark as a point of a list."""
     return "\n".join([f"**{verdict.headline}.**", *(f"- {remark.text}" for remark in verdict.remarks)])
+
+
+def _promotion(results: Results, params: Mapping[str, Any]) -> str:
+    """The gates as a table, and what follows from them."""
+    gates = gate_rows(results, params)
+    cells = [(row.name.replace("_", " "), row.outcome, row.reason.replace("|", r"\|")) for row in gates]
+    rows = [f"| {' | '.join(row)} |" for row in cells]
+    table = "\n".join(["| gate | outcome | measured, and asked for |", "| --- | --- | --- |", *rows]) if rows else ""
+    return "\n\n".join(filter(None, [table, *gate_lines(results, gates)]))
 
 
 def _unknown(results: Results) -> list[str]:
