@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 import eyas
@@ -31,7 +32,7 @@ from benchmarks.common import RESULTS, append_row, publish, read_rows, table
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.drift import DriftReference
-from eyas.adaptation.drift.detect_drift import compare
+from eyas.adaptation.drift.detect_drift import DEFAULT_DETECTOR, compare
 from eyas.adaptation.drift.layer_moments import held_moments
 from eyas.adaptation.drift.observation import Observation, observe
 from eyas.adaptation.revert_rule import judge
@@ -40,7 +41,8 @@ from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import load_network
 
 ROWS = RESULTS / "drift.jsonl"
-KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block", "labels")
+KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block", "labels",
+       "detector")  # fmt: skip
 HALF, CANARY, ADAPTED, JUDGED, ANSWERED = 5000, 512, 256, 128, 400
 WINDOWS, BLOCK, SIZES = 1000, 100, (64, 128, 256)
 SEVERITIES = (1, 3, 5)
@@ -63,6 +65,13 @@ class Setting:
     dataset: Dataset
     swapped: bool = False
     """The halves change places: the field's images are then others than those that the limits were set on."""
+    detector: str = DEFAULT_DETECTOR
+    """Of alarms and power."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Part of the key of rows; those of the default do not say it."""
+        return {} if self.detector == DEFAULT_DETECTOR else {"detector": self.detector}
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -125,6 +134,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs=2, metavar=("NAME", "FILE"), help="as published, instead of a baseline")
     parser.add_argument("--pruned", type=Path, help="a folder that eyas.save wrote, instead of a baseline")
     parser.add_argument("--swapped", action="store_true", help="the first half of the images is the field")
+    parser.add_argument("--detector", default=DEFAULT_DETECTOR, help="of the parts alarms and power")
     parser.add_argument("--part", nargs="*", choices=PARTS, default=[])
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
@@ -132,7 +142,7 @@ def main() -> None:
     if arguments.part:
         network, model = network_of(arguments)
         model = model.eval().to(memory_format=torch.channels_last)
-        setting = Setting(network, model, open_dataset(arguments.fetch), arguments.swapped)
+        setting = Setting(network, model, open_dataset(arguments.fetch), arguments.swapped, arguments.detector)
         finished = {key_of(row) for row in read_rows(ROWS)}
         for part in arguments.part:
             for row in PARTS[part](setting, lambda **key: key_of(key) in finished):
@@ -167,12 +177,13 @@ def alarms(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
         reference = setting.reference if name == "test" else setting.training_reference
         for block in range(WINDOWS // BLOCK):
             key = {"part": "alarms", "network": setting.network, "reference": name, "images": size, "block": block}
+            key |= setting.named
             if known(**key):
                 continue
             told, random = [], np.random.default_rng([size, block])
             for _ in range(BLOCK):
                 seen = chosen(setting.clean, random.choice(HALF, size, replace=False))
-                told.append(compare(seen, reference).changes)
+                told.append(compare(seen, reference, detector=setting.detector).changes)
             yield {**key, "windows": BLOCK, "alarms": sum(map(bool, told)), "told": list(filter(None, told))}
 
 
@@ -181,6 +192,7 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
     for what, severity in (*itertools.product(CORRUPTIONS, SEVERITIES), ("mixed", 3), ("clean", 0)):
         keys = [
             {"part": "power", "network": setting.network, "what": what, "severity": severity, "images": size}
+            | setting.named
             for size in (64, 128)
         ]
         if all(known(**key) for key in keys):
@@ -190,7 +202,7 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
         for key in keys:
             size = key["images"]
             seen = [chosen(whole, np.arange(start, start + size)) for start in range(0, 640, size)]
-            reports = [compare(one, setting.reference) for one in seen]
+            reports = [compare(one, setting.reference, detector=setting.detector) for one in seen]
             words = Counter(word for one in reports for word in one.changes[:1])
             yield {
                 **key,
@@ -199,13 +211,22 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
                 "words": dict(words.most_common()),
                 "all_words": dict(Counter(word for one in reports for word in one.changes).most_common()),
                 "adapt": sum(one.adapt for one in reports),
+                "auroc": auroc(setting, whole),
             }
+
+
+def auroc(setting: Setting, seen: Observation) -> float:
+    """How often a clean image's code is more similar to the bundles than that of one of the images that were seen."""
+    codes = setting.reference.codes
+    clean, here = (codes.similarity(one.features.numpy()) for one in (setting.clean, seen))
+    return float(mannwhitneyu(clean, here).statistic / (len(clean) * len(here)))
 
 
 def chosen(seen: Observation, places: np.ndarray[Any, np.dtype[np.int64]]) -> Observation:
     """Some of the images that were seen; the layers' statistics stay those of all."""
     numbers = {name: values[places] for name, values in seen.numbers.items()}
-    return replace(seen, numbers=numbers, probabilities=seen.probabilities[places])
+    features = None if seen.features is None else seen.features[places]
+    return replace(seen, numbers=numbers, probabilities=seen.probabilities[places], features=features)
 
 
 def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[str, Any]]:

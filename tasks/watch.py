@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from eyas.adaptation.detectors import Detector
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
 from eyas.adaptation.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.data import open_dataset
@@ -72,6 +73,7 @@ class Watcher:
     exported: ExportedModel
     reference: DriftReference
     false_alarm_rate: float
+    detector: Detector
     folder: Path = Path()
     """Of the images."""
 
@@ -93,7 +95,9 @@ class Watcher:
         if len(pixels) < FEWEST_IN_WINDOW:
             refuse_few(len(pixels), len(files), next(iter(unreadable.values()), ""))
         images = self.exported.normalise(torch.stack([*pixels.values()]))
-        report = detect_drift(self.model, images, self.reference, false_alarm_rate=self.false_alarm_rate)
+        report = detect_drift(
+            self.model, images, self.reference, detector=self.detector, false_alarm_rate=self.false_alarm_rate
+        )
         return WatchedWindow(number, tuple(pixels), report, unreadable, self.folder, first)
 
 
@@ -126,7 +130,7 @@ def open_watcher(
     ``.eyas``.
 
     Args:
-        workspace: names the registered model, its store, and the last run.
+        workspace: names the registered model, its store, the last run, and the detector (``adapt.detector``).
         version: as for ``eyas predict``.
         reference: a file that :meth:`DriftReference.save` wrote.
         window: images per window.
@@ -143,7 +147,7 @@ def open_watcher(
         if known.image_shape != exported.shape:
             msg = f"{name} takes images of {exported.shape} (C, H, W), the reference is of {known.image_shape}"
             raise DataError(msg)
-        yield Watcher(name, model, exported, known, false_alarm_rate, folder)
+        yield Watcher(name, model, exported, known, false_alarm_rate, workspace.params.adapt.detector, folder)
 
 
 def even_windows(folder: Path, window: int) -> list[list[Path]]:
@@ -238,7 +242,7 @@ def _reference(workspace: Workspace, folder: Path, model: nn.Module, named: Path
         )
         raise BadInputError(msg)
     digests = [file_sha256(folder / "manifest.json"), file_sha256(fetched / "manifest.json")]
-    kept = workspace.state / "drift" / f"{'-'.join(digest[:16] for digest in digests)}-{window}.safetensors"
+    kept = workspace.state / "drift" / f"{'-'.join(digest[:16] for digest in digests)}-{window}-codes.safetensors"
     if kept.exists():
         return DriftReference.load(kept)
     dataset = open_dataset(fetched)

@@ -26,6 +26,9 @@ def adapt(
     adapter: Annotated[
         str | None, typer.Option(metavar="KIND", help="Who adapts, in place of adapt.adapter; --set has its options.")
     ] = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Who says whether images drifted, in place of adapt.detector.")
+    ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="The images say what they show: a sequential test judges, too.")
     ] = False,
@@ -46,7 +49,8 @@ def adapt(
       eyas adapt s3://cameras/7/2026-11-26 --adapter alpha_bn --set adapt.adapter.source_weight=0.5
       eyas adapt few_labelled/ --labels
     """
-    chosen = [f"adapt.adapter={adapter}"] if adapter else []
+    kinds = {"adapter": adapter, "detector": detector}
+    chosen = [f"adapt.{field}={kind}" for field, kind in kinds.items() if kind]
     options = {"version": version, "labelled": labels, "force": force, "reason": reason, "as_json": as_json}
     return hand_over(
         "adaptation_commands.adapt", params, [*chosen, *(overrides or [])], name, _from_here(images), **options

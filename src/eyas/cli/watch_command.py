@@ -42,6 +42,9 @@ def watch(
     false_alarm_rate: Annotated[
         float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
+    detector: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Who says whether images drifted, in place of adapt.detector.")
+    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Pause between two looks.")] = 10.0,
     out: Annotated[
         Path | None,
@@ -73,4 +76,5 @@ def watch(
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}
     options |= {"once": once, "seconds": seconds, "out": out, "as_json": as_json}
-    return hand_over("watch_commands.watch", params, overrides or [], name, folder, **options)
+    chosen = [f"adapt.detector={detector}"] if detector else []
+    return hand_over("watch_commands.watch", params, [*chosen, *(overrides or [])], name, folder, **options)

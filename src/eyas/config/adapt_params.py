@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from eyas.adaptation.adapters import Adapter, AnyAdapter
+from eyas.adaptation.detectors import AnyDetector, Detector
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.config.operation import ScheduleParams
 from eyas.config.section import Count, PublicAddress, Section, Seed
@@ -21,6 +22,8 @@ class AdaptParams(Section):
     """How their files hold them, as in ``fetch.format``."""
     max_images: Count = 1024
     """At most so many of them, evenly from all in the order of their names; they lie in memory."""
+    detector: AnyDetector = Field(default_factory=lambda: Detector.parse("distributions"))
+    """Who says whether the images drifted, here and in ``eyas watch``."""
     adapter: AnyAdapter = Field(default_factory=lambda: Adapter.parse("alpha_bn"))
     """Who adapts."""
     batch_size: Annotated[int, Field(ge=1, strict=True)] = 64
