@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, Until, require_files, require_there
 from eyas.cli.project import hand_over
 
 
@@ -42,6 +42,8 @@ def watch(
     false_alarm_rate: Annotated[
         float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
+    since: Since = None,
+    until: Until = None,
     detector: Annotated[
         str | None, typer.Option(metavar="KIND", help="Who says whether images drifted, in place of adapt.detector.")
     ] = None,
@@ -76,5 +78,6 @@ def watch(
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}
     options |= {"once": once, "seconds": seconds, "out": out, "as_json": as_json}
-    chosen = [f"adapt.detector={detector}"] if detector else []
+    named = {"detector": detector, "since": since, "until": until}
+    chosen = [f"adapt.{field}={value}" for field, value in named.items() if value]
     return hand_over("watch_commands.watch", params, [*chosen, *(overrides or [])], name, folder, **options)
