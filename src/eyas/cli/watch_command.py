@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, Until, require_files, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, require_files, require_there
 from eyas.cli.project import hand_over
 
 
@@ -43,10 +43,6 @@ def watch(
         float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
     since: Since = None,
-    until: Until = None,
-    detector: Annotated[
-        str | None, typer.Option(metavar="KIND", help="Who says whether images drifted, in place of adapt.detector.")
-    ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Pause between two looks.")] = 10.0,
     out: Annotated[
         Path | None,
@@ -63,6 +59,7 @@ def watch(
     Examples:
       eyas watch camera/
       eyas watch photos/ --once --version candidate
+      eyas watch photos/ --once --since 7d --set adapt.detector=hyperdimensional
       eyas watch photos/ --once --window 256 --out drift/ --json
     """
     from eyas.errors import DataError
@@ -78,6 +75,5 @@ def watch(
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}
     options |= {"once": once, "seconds": seconds, "out": out, "as_json": as_json}
-    named = {"detector": detector, "since": since, "until": until}
-    chosen = [f"adapt.{field}={value}" for field, value in named.items() if value]
+    chosen = [f"adapt.since={since}"] if since else []
     return hand_over("watch_commands.watch", params, [*chosen, *(overrides or [])], name, folder, **options)
