@@ -23,15 +23,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 import eyas
 import models
-from benchmarks.common import RESULTS, append_row, publish, read_rows, table
+from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.corruptions import CORRUPTIONS, corrupt
+from benchmarks.drift_tables import CANARY, LABELS, SEVERITIES, report
 from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.drift import DriftReference
-from eyas.adaptation.drift.detect_drift import compare
+from eyas.adaptation.drift.detect_drift import DEFAULT_DETECTOR, compare
 from eyas.adaptation.drift.layer_moments import held_moments
 from eyas.adaptation.drift.observation import Observation, observe
 from eyas.adaptation.revert_rule import judge
@@ -40,18 +42,16 @@ from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import load_network
 
 ROWS = RESULTS / "drift.jsonl"
-KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block", "labels")
-HALF, CANARY, ADAPTED, JUDGED, ANSWERED = 5000, 512, 256, 128, 400
+KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block", "labels",
+       "detector")  # fmt: skip
+HALF, ADAPTED, JUDGED, ANSWERED = 5000, 256, 128, 400
 WINDOWS, BLOCK, SIZES = 1000, 100, (64, 128, 256)
-SEVERITIES = (1, 3, 5)
-LABELS = (0, 16, 32, 64, 128)
 ADAPTERS: dict[str, Any] = {"ada_bn": "ada_bn", "alpha_bn": "alpha_bn"}
 STREAMS = {
     "rule": {"one class": (3,), "two classes": (1, 8), "five classes": (0, 2, 4, 6, 8)},
     "validation": {"one class": (7,), "two classes": (2, 5), "five classes": (1, 3, 5, 7, 9)},
 }
 STREAMED = (("clean", 0), ("gaussian_noise", 3), ("defocus_blur", 5), ("contrast", 3), ("jpeg_compression", 3))
-POINTS = 100.0
 
 
 @dataclass
@@ -63,6 +63,13 @@ class Setting:
     dataset: Dataset
     swapped: bool = False
     """The halves change places: the field's images are then others than those that the limits were set on."""
+    detector: str = DEFAULT_DETECTOR
+    """Of alarms and power."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Part of the key of rows; those of the default do not say it."""
+        return {} if self.detector == DEFAULT_DETECTOR else {"detector": self.detector}
 
     @cached_property
     def pixels(self) -> Tensor:
@@ -125,6 +132,7 @@ def main() -> None:
     parser.add_argument("--weights", nargs=2, metavar=("NAME", "FILE"), help="as published, instead of a baseline")
     parser.add_argument("--pruned", type=Path, help="a folder that eyas.save wrote, instead of a baseline")
     parser.add_argument("--swapped", action="store_true", help="the first half of the images is the field")
+    parser.add_argument("--detector", default=DEFAULT_DETECTOR, help="of the parts alarms and power")
     parser.add_argument("--part", nargs="*", choices=PARTS, default=[])
     parser.add_argument("--report", action="store_true")
     arguments = parser.parse_args()
@@ -132,7 +140,7 @@ def main() -> None:
     if arguments.part:
         network, model = network_of(arguments)
         model = model.eval().to(memory_format=torch.channels_last)
-        setting = Setting(network, model, open_dataset(arguments.fetch), arguments.swapped)
+        setting = Setting(network, model, open_dataset(arguments.fetch), arguments.swapped, arguments.detector)
         finished = {key_of(row) for row in read_rows(ROWS)}
         for part in arguments.part:
             for row in PARTS[part](setting, lambda **key: key_of(key) in finished):
@@ -167,12 +175,13 @@ def alarms(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
         reference = setting.reference if name == "test" else setting.training_reference
         for block in range(WINDOWS // BLOCK):
             key = {"part": "alarms", "network": setting.network, "reference": name, "images": size, "block": block}
+            key |= setting.named
             if known(**key):
                 continue
             told, random = [], np.random.default_rng([size, block])
             for _ in range(BLOCK):
                 seen = chosen(setting.clean, random.choice(HALF, size, replace=False))
-                told.append(compare(seen, reference).changes)
+                told.append(compare(seen, reference, detector=setting.detector).changes)
             yield {**key, "windows": BLOCK, "alarms": sum(map(bool, told)), "told": list(filter(None, told))}
 
 
@@ -181,6 +190,7 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
     for what, severity in (*itertools.product(CORRUPTIONS, SEVERITIES), ("mixed", 3), ("clean", 0)):
         keys = [
             {"part": "power", "network": setting.network, "what": what, "severity": severity, "images": size}
+            | setting.named
             for size in (64, 128)
         ]
         if all(known(**key) for key in keys):
@@ -190,7 +200,7 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
         for key in keys:
             size = key["images"]
             seen = [chosen(whole, np.arange(start, start + size)) for start in range(0, 640, size)]
-            reports = [compare(one, setting.reference) for one in seen]
+            reports = [compare(one, setting.reference, detector=setting.detector) for one in seen]
             words = Counter(word for one in reports for word in one.changes[:1])
             yield {
                 **key,
@@ -199,13 +209,22 @@ def power(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
                 "words": dict(words.most_common()),
                 "all_words": dict(Counter(word for one in reports for word in one.changes).most_common()),
                 "adapt": sum(one.adapt for one in reports),
+                "auroc": auroc(setting, whole),
             }
+
+
+def auroc(setting: Setting, seen: Observation) -> float:
+    """How often a clean image's code is more similar to the bundles than that of one of the images that were seen."""
+    codes = setting.reference.codes
+    clean, here = (codes.similarity(one.features.numpy()) for one in (setting.clean, seen))
+    return float(mannwhitneyu(clean, here).statistic / (len(clean) * len(here)))
 
 
 def chosen(seen: Observation, places: np.ndarray[Any, np.dtype[np.int64]]) -> Observation:
     """Some of the images that were seen; the layers' statistics stay those of all."""
     numbers = {name: values[places] for name, values in seen.numbers.items()}
-    return replace(seen, numbers=numbers, probabilities=seen.probabilities[places])
+    features = None if seen.features is None else seen.features[places]
+    return replace(seen, numbers=numbers, probabilities=seen.probabilities[places], features=features)
 
 
 def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[str, Any]]:
@@ -299,135 +318,6 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 PARTS = {"alarms": alarms, "power": power, "rule": rule, "validation": validation, "labels": labels}
-
-
-def report(rows: list[dict[str, Any]]) -> None:
-    """The tables of what is there."""
-    parts = {part: [row for row in rows if row["part"] == part] for part in PARTS}
-    body = [
-        *("## False alarms\n", alarm_table(parts["alarms"])),
-        *("\n## Power\n", power_table(parts["power"])),
-        *("\n## The revert rule, networks that its limits were set on", rule_tables(parts["rule"])),
-        *("\n## The revert rule, others", rule_tables(parts["validation"])),
-        *("\n## The rule with labels of some of the images", label_tables(parts["labels"])),
-    ]
-    publish("drift", "Drift, its false alarms, and the rule that takes an adaptation back", NOTES, "\n".join(body))
-
-
-NOTES = (
-    "JPEG copies of CIFAR-10; alarms and power: the adapted ResNet-20, the first 5,000 test images are the reference "
-    "(train: 5,000 training images instead), windows come from the other 5,000; allowed false alarms 0.1 % of the "
-    "windows",
-    "power: share of ten windows of 64 and five of 128 images that are called drift; the word is the first one told, "
-    "most often",
-    "rule: adapters follow 256 images, the rule judges on 128 others, accuracy is that of 400 more, in points; its "
-    "standard error is about 2 for one condition",
-    f"the canary are {CANARY} clean images; and the advice: no adaptation where the drift report of the judged images "
-    "expects no help",
-    "harm: conditions with more than one point less than no adaptation; best: by the adapter that labels would choose",
-)
-
-
-def alarm_table(rows: list[dict[str, Any]]) -> str:
-    """A line per reference and size."""
-    body = []
-    for name, size in dict.fromkeys((row["reference"], row["images"]) for row in rows):
-        own = [row for row in rows if (row["reference"], row["images"]) == (name, size)]
-        windows, count = (sum(row[what] for row in own) for what in ("windows", "alarms"))
-        body.append((name, size, windows, count, f"{POINTS * count / windows:.1f}"))
-    return table(("reference", "images", "windows", "alarms", "rate (%)"), body)
-
-
-def power_table(rows: list[dict[str, Any]]) -> str:
-    """Detected share by severity and size, and the word."""
-    shares = {(row["what"], row["severity"], row["images"]): row["drifted"] / row["windows"] for row in rows}
-    words = {(row["what"], row["severity"], row["images"]): next(iter(row["words"]), "") for row in rows}
-    columns = list(itertools.product(SEVERITIES, (64, 128)))
-    body = []
-    for what in dict.fromkeys(row["what"] for row in rows if row["severity"]):
-        told = [f"{POINTS * shares[key]:.0f}" if (key := (what, *column)) in shares else "" for column in columns]
-        body.append((what, *told, words.get((what, 5, 128), words.get((what, 3, 128), ""))))
-    header = ("corruption", *(f"severity {severity}, {size} images" for severity, size in columns), "called")
-    return table(header, body)
-
-
-def rule_tables(rows: list[dict[str, Any]]) -> str:
-    """One of each network."""
-    networks = dict.fromkeys(row["network"] for row in rows)
-    return "\n".join(f"\n**{name}**\n\n{rule_table([r for r in rows if r['network'] == name])}" for name in networks)
-
-
-def rule_table(rows: list[dict[str, Any]]) -> str:
-    """What each adapter gains without the rule and with it, and how often it harms."""
-    body = []
-    for stream in dict.fromkeys(row["stream"] for row in rows):
-        own = [row for row in rows if row["stream"] == stream]
-        best: dict[tuple[str, int], float] = {}
-        for row in own:
-            place = row["what"], row["severity"]
-            best[place] = max(best.get(place, 0.0), gain(row))
-        for adapter in dict.fromkeys(row["adapter"] for row in own):
-            mine = [row for row in own if row["adapter"] == adapter]
-            kept = [gain(row) if row["keep"] else 0.0 for row in mine]
-            both = [value if row["adapt"] else 0.0 for row, value in zip(mine, kept, strict=True)]
-            gains = mean(gain(row) for row in mine), mean(best.values()), mean(kept), mean(both)
-            harm = harms(map(gain, mine)), harms(kept), harms(both)
-            worst = f"{min(kept):+.1f}", f"{min(both):+.1f}"
-            body.append((stream, adapter, len(mine), sum(row["keep"] for row in mine), *gains, *harm, *worst))
-    header = ("stream", "adapter", "conditions", "kept", "gain", "best", "by the rule", "and the advice",
-              "harm", "by the rule", "and the advice", "worst by the rule", "and the advice")  # fmt: skip
-    return f"{table(header, body)}\n\n{clean_again(rows)}"
-
-
-def label_tables(rows: list[dict[str, Any]]) -> str:
-    """What labels of a few images add to the rule: one table per network."""
-    tables = []
-    for network in dict.fromkeys(row["network"] for row in rows):
-        body = []
-        for stream in dict.fromkeys(row["stream"] for row in rows):
-            for count in LABELS:
-                own = [r for r in rows if (r["network"], r["stream"], r["labels"]) == (network, stream, count)]
-                kept = [gain(row) if row["keep"] else 0.0 for row in own]
-                asked = [value if row["adapt"] or "better" in row["told"] else 0.0
-                         for row, value in zip(own, kept, strict=True)]  # fmt: skip
-                best = [max(gain(row), 0.0) for row in own]
-                if own:
-                    numbers = mean(map(gain, own)), mean(best), mean(kept), mean(asked)
-                    harm = harms(map(gain, own)), harms(kept), harms(asked)
-                    body.append((stream, count, len(own), *numbers, *harm, f"{min(asked):+.1f}"))
-        header = ("stream", "labels", "conditions", "gain", "best", "by the rule",
-                  "and the advice where labels do not decide", "harm", "by the rule", "and the advice",
-                  "worst of these")  # fmt: skip
-        tables.append(f"\n**{network}**\n\n{table(header, body)}")
-    return "\n".join(tables)
-
-
-def clean_again(rows: list[dict[str, Any]]) -> str:
-    """What becomes of adaptations when the field is clean again."""
-    body = []
-    for adapter in dict.fromkeys(row["adapter"] for row in rows):
-        own = [row["clean_again"] for row in rows if row["adapter"] == adapter and "clean_again" in row]
-        gains = [POINTS * (one["after"] - one["before"]) for one in own]
-        kept = [value for one, value in zip(own, gains, strict=True) if one["keep"]]
-        worst = f"{min(kept):+.1f}" if kept else "none kept"
-        body.append((adapter, len(own), mean(gains), sum(not one["keep"] for one in own), worst))
-    return table(("adapter, clean again", "conditions", "gain", "reverted", "worst that is kept"), body)
-
-
-def gain(row: dict[str, Any]) -> float:
-    """In points."""
-    return POINTS * float(row["after"] - row["before"])
-
-
-def harms(gains: Any) -> int:
-    """How many lose more than a point."""
-    return sum(value < -1 for value in gains)
-
-
-def mean(values: Any) -> str:
-    """Signed, of some."""
-    listed = list(values)
-    return f"{sum(listed) / max(len(listed), 1):+.1f}"
 
 
 if __name__ == "__main__":

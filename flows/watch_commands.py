@@ -33,14 +33,15 @@ def watch(
     named = checked(params, overrides, name)
     from tasks.watch import even_windows, look_on, look_once, open_made_in, open_watcher, raise_alarm
 
-    there = even_windows(folder, window) if once else []
+    dates = named.params.adapt.dates
+    there = even_windows(folder, window, dates) if once else []
     workspace = open_made_in(named, version, overrides, name)
     how = {"window": window, "false_alarm_rate": false_alarm_rate, "folder": folder}
     with open_watcher(workspace, version, reference, **how) as watcher:
         of = "" if workspace is named else f", in the profile that made it ({workspace.title}),"
         what = _in_words(there) if once else f"{window} images at a time, as they come"
         print(f"{watcher.name}{of} watches {folder}: {what}", file=sys.stderr, flush=True)
-        windows = look_once(watcher, there) if once else look_on(watcher, folder, window, seconds)
+        windows = look_once(watcher, there) if once else look_on(watcher, folder, window, seconds, dates=dates)
         before: DriftReport | None = None
         drifted = False
         for seen in windows:

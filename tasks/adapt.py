@@ -36,6 +36,7 @@ FIELDS = {
     "adapter": "adapt.adapter",
     "alpha": "adapt.rule.alpha",
     "batch_size": "adapt.batch_size",
+    "detector": "adapt.detector",
     "format": "adapt.format",
     "images": "the images",
     "labels": "the labels",

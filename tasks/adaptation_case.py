@@ -95,7 +95,7 @@ class Case:
             window = max(FEWEST_IN_WINDOW, min(len(self.field), len(self.source)))
             require_enough_to_compare(len(self.source), self.workspace)
             reference = DriftReference.of(model, self.source, self.source_labels, window=window)
-        report = detect_drift(model, self.images, reference)
+        report = detect_drift(model, self.images, reference, detector=self.section.detector)
         record.log_json("drift", report.model_dump(mode="json"))
         record.log_file(report.draw(self.scratch / "drift.png"))
         return report

@@ -119,6 +119,7 @@ def made_of(case: Case, verdict: RevertVerdict) -> dict[str, object]:
     return {
         "adapter": case.section.adapter.model_dump(mode="json"),
         "batch_size": case.section.batch_size,
+        "dates": case.field.dates,
         "images": len(case.field),
         "images_digest": case.field.digest,
         "keep": verdict.keep,

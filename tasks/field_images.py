@@ -3,7 +3,8 @@
 import logging
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from eyas.parallel import cores, share_threads
 from eyas.storage import Store, redact
 from eyas.storage.addresses import parse
 from eyas.storage.digests import json_sha256
+from tasks.dated_images import names_within, rows_within
 
 log = logging.getLogger(__name__)
 FIELD = "field"
@@ -41,6 +43,8 @@ class FieldImages:
     """Of each image as it is stored."""
     labels: Tensor | None = None
     """Classes of the network, ``(N,)``, where they are known."""
+    dates: str = ""
+    """The range that they were taken from, in words; "" for all that are there."""
 
     def __len__(self) -> int:
         return len(self.sha256)
@@ -64,33 +68,38 @@ def read_field(
 
     Args:
         address: a file or folder, ``https://`` or ``s3://``.
-        params: ``adapt`` says the files' format and how many images are taken at most, evenly from all in the order of
-            their names; ``fetch.limits`` hold.
+        params: ``adapt`` says the files' format, of which dates images are taken, and how many at most, evenly from
+            all in the order of their names; ``fetch.limits`` hold.
         decode: what the network gets of an image.
         classes: of the network, where the images' labels shall be read: in a format that training data may have.
         store: reads remotes.
         base: where relative paths start.
 
     Raises:
-        DataError: there is no image, none decodes, or a label is none of ``classes``.
+        DataError: there is no image, none of the dates, none decodes, or a label is none of ``classes``.
     """
     section, limits = params.adapt, params.fetch.limits
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / FIELD
-        fetch_files(_absolute(address, base), folder, store.bring, {}, limits)
+        place, dates = _absolute(address, base), section.dates
+        by_file = names_within(dates, store, place) if dates and section.date_column is None else None
+        fetch_files(place, folder, partial(store.bring, names=by_file), {}, limits)
         if not any(list_files(folder)):
             msg = f"{redact(address)} holds no image"
             raise DataError(msg)
         source = list_field(folder, params, labelled=classes is not None)
         listing = source.listing
-        chosen = evenly(len(listing.rows), section.max_images)
+        within = np.arange(len(listing.rows))
+        if section.date_column:
+            within = rows_within(dates, section.date_column, listing, folder)
+        chosen = within[evenly(len(within), section.max_images)]
         files = [f"{FIELD}/{listing.files[at]}" for at in listing.file_indices[chosen]]
         places = [ImageLocation(*place) for place in zip(files, listing.rows[chosen].tolist(), strict=True)]
         labels = None if classes is None else labels_of(listing, classes)[chosen]
         reader = ImageReader(
             folder.parent, {FIELD: source.format}, share_threads(cores(), wanted=params.runtime.threads)
         )
-        return _decoded(reader, places, decode, labels)
+        return replace(_decoded(reader, places, decode, labels), dates=str(dates))
 
 
 def list_field(folder: Path, params: PipelineParams, *, labelled: bool) -> ListedSource:

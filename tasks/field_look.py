@@ -15,6 +15,7 @@ from eyas.data.payload import Payload
 from eyas.data.sources import BUILTIN
 from eyas.errors import DataError
 from eyas.storage.addresses import parse
+from tasks.dated_images import files_within
 from tasks.field_images import FIELD, list_field
 
 _ANY = Preprocessing(3, 32)
@@ -50,6 +51,9 @@ def look_at_field(address: str, params: PipelineParams, base: Path, *, labelled:
         names = list(list_files(folder))
         if any(map(is_archive, names)):
             return
+        dates = params.adapt.dates
+        if dates and params.adapt.date_column is None:
+            files_within(dates, [folder / name for name in names], address)
         if not names:
             msg = f"{address} holds no image: name a folder of images, or a file that holds some"
             raise DataError(msg)

@@ -6,20 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from eyas.adaptation.detectors import Detector
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
 from eyas.adaptation.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.data import open_dataset
+from eyas.data.date_range import DateRange
 from eyas.data.decoding import Preprocessing
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, DataError
 from eyas.operations.notify import Notice
 from eyas.storage.digests import file_sha256
+from tasks.dated_images import files_within
 from tasks.field_look import refuse_few, require_readable
 from tasks.notify import tell
 from tasks.predict import LAST_RUN, asked_version, exported_files, list_images, require_version_name
@@ -31,6 +35,7 @@ from tasks.workspace import Workspace
 log = logging.getLogger(__name__)
 REFERENCE = "drift_reference.safetensors"
 """Beside a version's files, where it has one of its own."""
+ALWAYS = DateRange()
 REFERENCE_IMAGES = 4096
 """Of the score split, at most."""
 SETTLED_SECONDS = 2.0
@@ -72,6 +77,7 @@ class Watcher:
     exported: ExportedModel
     reference: DriftReference
     false_alarm_rate: float
+    detector: Detector
     folder: Path = Path()
     """Of the images."""
 
@@ -93,7 +99,9 @@ class Watcher:
         if len(pixels) < FEWEST_IN_WINDOW:
             refuse_few(len(pixels), len(files), next(iter(unreadable.values()), ""))
         images = self.exported.normalise(torch.stack([*pixels.values()]))
-        report = detect_drift(self.model, images, self.reference, false_alarm_rate=self.false_alarm_rate)
+        report = detect_drift(
+            self.model, images, self.reference, detector=self.detector, false_alarm_rate=self.false_alarm_rate
+        )
         return WatchedWindow(number, tuple(pixels), report, unreadable, self.folder, first)
 
 
@@ -126,7 +134,7 @@ def open_watcher(
     ``.eyas``.
 
     Args:
-        workspace: names the registered model, its store, and the last run.
+        workspace: names the registered model, its store, the last run, and the detector (``adapt.detector``).
         version: as for ``eyas predict``.
         reference: a file that :meth:`DriftReference.save` wrote.
         window: images per window.
@@ -143,17 +151,17 @@ def open_watcher(
         if known.image_shape != exported.shape:
             msg = f"{name} takes images of {exported.shape} (C, H, W), the reference is of {known.image_shape}"
             raise DataError(msg)
-        yield Watcher(name, model, exported, known, false_alarm_rate, folder)
+        yield Watcher(name, model, exported, known, false_alarm_rate, workspace.params.adapt.detector, folder)
 
 
-def even_windows(folder: Path, window: int) -> list[list[Path]]:
-    """All images that are there, in the order of their names, as evenly as can be in windows of at least so many.
+def even_windows(folder: Path, window: int, dates: DateRange = ALWAYS) -> list[list[Path]]:
+    """All images of the dates, in the order of their names, as evenly as can be in windows of at least so many.
 
     Raises:
         BadInputError: there is none.
         DataError: too few can be images; this is looked at before anything is loaded.
     """
-    files = list_images([folder])
+    files = files_within(dates, list_images([folder]), folder)
     require_readable((name_below(folder, file), file.read_bytes()) for file in files)
     count = max(1, len(files) // window)
     ends = [len(files) * at // count for at in range(count + 1)]
@@ -173,14 +181,23 @@ def look_once(watcher: Watcher, windows: Sequence[Sequence[Path]]) -> Iterator[W
 
 
 def look_on(
-    watcher: Watcher, folder: Path, window: int, seconds: float, sleep: Callable[[float], None] = time.sleep
+    watcher: Watcher,
+    folder: Path,
+    window: int,
+    seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+    *,
+    dates: DateRange = ALWAYS,
 ) -> Iterator[WatchedWindow]:
-    """Whatever is in a folder and comes into it, as soon as a window is full, in the order it came; without an end."""
+    """Whatever is in a folder and comes into it, as soon as a window is full, in the order it came; without an end.
+
+    Of the ``dates`` alone; what comes with others is passed over.
+    """
     seen: set[Path] = set()
     waiting: list[Path] = []
     number = 0
     while True:
-        fresh = [file for file in _settled(folder) if file not in seen]
+        fresh = [file for file in _settled(folder, dates) if file not in seen]
         seen.update(fresh)
         waiting += fresh
         while len(waiting) >= window:
@@ -199,7 +216,7 @@ def raise_alarm(workspace: Workspace, window: WatchedWindow, before: DriftReport
     return tell(workspace.params.notify, Notice("drift", "watch", window.line(), workspace.name))
 
 
-def _settled(folder: Path) -> list[Path]:
+def _settled(folder: Path, dates: DateRange = ALWAYS) -> list[Path]:
     """Images whose files are whole by now, the oldest first."""
     try:
         files = list_images([folder])
@@ -209,7 +226,9 @@ def _settled(folder: Path) -> list[Path]:
     for file in files:
         with suppress(FileNotFoundError):  # taken away since it was listed
             times[file] = file.stat().st_mtime
-    return sorted((file for file in times if time.time() - times[file] >= SETTLED_SECONDS), key=lambda one: times[one])
+    settled = (file for file in times if time.time() - times[file] >= SETTLED_SECONDS)
+    within = (file for file in settled if datetime.fromtimestamp(times[file], UTC) in dates)
+    return sorted(within, key=lambda one: times[one])
 
 
 def require_enough_to_compare(count: int, workspace: Workspace) -> None:
@@ -238,7 +257,7 @@ def _reference(workspace: Workspace, folder: Path, model: nn.Module, named: Path
         )
         raise BadInputError(msg)
     digests = [file_sha256(folder / "manifest.json"), file_sha256(fetched / "manifest.json")]
-    kept = workspace.state / "drift" / f"{'-'.join(digest[:16] for digest in digests)}-{window}.safetensors"
+    kept = workspace.state / "drift" / f"{'-'.join(digest[:16] for digest in digests)}-{window}-codes.safetensors"
     if kept.exists():
         return DriftReference.load(kept)
     dataset = open_dataset(fetched)

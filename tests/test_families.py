@@ -84,6 +84,19 @@ class New(Criterion):
         return torch.ones(group.channels)
 """,
     ),
+    "detector": Example(
+        "adapt.detector",
+        "tests/adaptation/drift/test_detectors.py",
+        """
+from typing import Literal
+
+from eyas.adaptation.detectors.distributions import Distributions
+
+
+class New(Distributions):
+    kind: Literal["new"] = "new"
+""",
+    ),
     "exporter": Example(
         "export.exporters",
         "tests/deploy/test_exporters.py",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from eyas.cli import adapt_command, main
+from eyas.cli import adapt_command, main, watch_command
 from eyas.cli.options import require_folder_per_class
 from eyas.errors import DataError
 from flows import adaptation_commands
@@ -94,3 +94,17 @@ def test_labels_that_nothing_says_are_told_before_prefect(tmp_path: Path, monkey
         adaptation_commands.adapt(None, [], None, str(tmp_path), **how)
     with pytest.raises(RuntimeError, match="beyond"):  # a format of one's own may know labels in file names
         adaptation_commands.adapt(None, ["adapt.format=mine"], None, str(tmp_path), **how)
+
+
+def test_dates_and_a_detector_are_handed_over_as_the_parameters_they_are(
+    handed: Handed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--since", "7d", "--until", "2026-11-27", "--detector", "hyperdimensional"]
+    chosen = ["adapt.detector=hyperdimensional", "adapt.since=7d", "adapt.until=2026-11-27"]
+    assert main(["adapt", "s3://cameras/7", *flags]) == 0
+    assert handed[0][0][2] == chosen
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/1.png").touch()
+    monkeypatch.setattr(watch_command, "hand_over", lambda *words, **options: handed.append((words, options)) or 0)
+    assert main(["watch", str(tmp_path / "photos"), "--once", "--since", "7d", "--set", chosen[2]]) == 0
+    assert handed[1][0][2] == chosen[1:]

@@ -123,7 +123,7 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
 ) -> None:
     champion = register_champion(root, digits_params, "moves", bundle=True)
     changed, name = write(dim), "moves"
-    decision = adapt(champion, changed, labelled=True)
+    decision = adapt(with_adapt(champion, since="1d"), changed, labelled=True)
     assert (decision.outcome, decision.version, decision.images) == ("proposed", "2", 160)
     assert re.match("drift in 160 images: darker images", decision.drift)
     line = next(line for line in decision.lines if line.startswith("images of the field"))
@@ -140,6 +140,7 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     record = json.loads(second.tags["eyas.adaptation"])
     assert record["adapter"]["kind"] == "alpha_bn"
     assert record["images"] == 160
+    assert re.fullmatch(r"since 20\d\d-\d\d-\d\d \d\d:\d\d UTC", record["dates"])
     assert second.lineage.dataset_hash == first.lineage.dataset_hash
     assert second.metrics["baseline.test_accuracy"] == first.metrics["baseline.test_accuracy"]
 
@@ -339,6 +340,7 @@ def test_what_cannot_be_used_is_told_in_a_line(champion: Workspace, write: Write
     refused(ParameterError, "no images are named", images=None)
     refused(DataError, "empty holds no image", images=str(empty))
     refused(DataError, "gone does not exist: give a file, a folder, or a pattern", images=str(tmp_path / "gone"))
+    refused(DataError, r"none of \d+ dates is since 2100-01-01", workspace=with_adapt(champion, since="2100-01-01"))
     refused(DataError, "the images.* at least 8", images=write(count=1))
     (tmp_path / "cats/cat").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "cats/cat/1.png")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, Until, require_files
 from eyas.cli.project import hand_over
 
 REMOTE, BUILTIN = "://", "builtin:"
@@ -26,6 +26,11 @@ def adapt(
     adapter: Annotated[
         str | None, typer.Option(metavar="KIND", help="Who adapts, in place of adapt.adapter; --set has its options.")
     ] = None,
+    since: Since = None,
+    until: Until = None,
+    detector: Annotated[
+        str | None, typer.Option(metavar="KIND", help="Who says whether images drifted, in place of adapt.detector.")
+    ] = None,
     labels: Annotated[
         bool, typer.Option("--labels", help="The images say what they show: a sequential test judges, too.")
     ] = False,
@@ -45,9 +50,11 @@ def adapt(
       eyas adapt photos/today
       eyas adapt s3://cameras/7/2026-11-26 --adapter alpha_bn \\
         --set adapt.adapter.source_weight=0.5
+      eyas adapt s3://cameras/7 --since 7d
       eyas adapt few_labelled/ --labels
     """
-    chosen = [f"adapt.adapter={adapter}"] if adapter else []
+    named = {"adapter": adapter, "detector": detector, "since": since, "until": until}
+    chosen = [f"adapt.{field}={value}" for field, value in named.items() if value]
     options = {"version": version, "labelled": labels, "force": force, "reason": reason, "as_json": as_json}
     return hand_over(
         "adaptation_commands.adapt", params, [*chosen, *(overrides or [])], name, _from_here(images), **options

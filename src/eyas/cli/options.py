@@ -82,6 +82,11 @@ Name = Annotated[
 Version = Annotated[
     str | None, typer.Option(metavar="NUMBER", help="Number, or alias, of the model version [default: the candidate].")
 ]
+Since = Annotated[
+    str | None,
+    typer.Option(metavar="DATE", help="Only images from a date on: 2026-11-20, a time (UTC), or an age (7d, 12h)."),
+]
+Until = Annotated[str | None, typer.Option(metavar="DATE", help="Only images from before a date.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
 MlflowPort = Annotated[int, port("Of MLflow's server.")]
 PrefectPort = Annotated[int, port("Of Prefect's server.")]

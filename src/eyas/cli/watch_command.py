@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, require_files, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, require_files, require_there
 from eyas.cli.project import hand_over
 
 
@@ -42,6 +42,7 @@ def watch(
     false_alarm_rate: Annotated[
         float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
+    since: Since = None,
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Pause between two looks.")] = 10.0,
     out: Annotated[
         Path | None,
@@ -58,6 +59,7 @@ def watch(
     Examples:
       eyas watch camera/
       eyas watch photos/ --once --version candidate
+      eyas watch photos/ --once --since 7d --set adapt.detector=hyperdimensional
       eyas watch photos/ --once --window 256 --out drift/ --json
     """
     from eyas.errors import DataError
@@ -73,4 +75,5 @@ def watch(
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}
     options |= {"once": once, "seconds": seconds, "out": out, "as_json": as_json}
-    return hand_over("watch_commands.watch", params, overrides or [], name, folder, **options)
+    chosen = [f"adapt.since={since}"] if since else []
+    return hand_over("watch_commands.watch", params, [*chosen, *(overrides or [])], name, folder, **options)

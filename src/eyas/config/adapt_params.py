@@ -1,14 +1,20 @@
 """The section ``adapt``: how a registered network follows the images of where it works. No stage reads it."""
 
+from datetime import date
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from eyas.adaptation.adapters import Adapter, AnyAdapter
+from eyas.adaptation.detectors import AnyDetector, Detector
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.config.operation import ScheduleParams
 from eyas.config.section import Count, PublicAddress, Section, Seed
+from eyas.data.date_range import DateRange
 from eyas.data.formats import AnyFormat
+
+DateText = Annotated[str, BeforeValidator(lambda value: value.isoformat() if isinstance(value, date) else value)]
+"""YAML makes dates of what looks like one."""
 
 
 class AdaptParams(Section):
@@ -19,8 +25,18 @@ class AdaptParams(Section):
     on schedule and by webhook; ``eyas adapt`` takes others."""
     format: AnyFormat = "auto"
     """How their files hold them, as in ``fetch.format``."""
+    since: DateText | None = None
+    """Of ``images`` only those from this date on: a day (``2026-11-20``), a time (UTC without an offset), or an age
+    (``7d``, ``12h``). A file's date is when it was last changed, on S3 when it was uploaded."""
+    until: DateText | None = None
+    """Only those from before this date, which is not in it."""
+    date_column: str | None = None
+    """The column of Parquet files that has each image's date, in place of the file's; of timestamps, dates, or ISO
+    text. Images without one are left out."""
     max_images: Count = 1024
     """At most so many of them, evenly from all in the order of their names; they lie in memory."""
+    detector: AnyDetector = Field(default_factory=lambda: Detector.parse("distributions"))
+    """Who says whether images drifted, also where they are watched."""
     adapter: AnyAdapter = Field(default_factory=lambda: Adapter.parse("alpha_bn"))
     """Who adapts."""
     batch_size: Annotated[int, Field(ge=1, strict=True)] = 64
@@ -36,6 +52,18 @@ class AdaptParams(Section):
     """When the images are looked at without being asked; fields as in ``schedule``."""
     seed: Seed = 0
     """Of the images' order, and of all that an adapter draws."""
+
+    @property
+    def dates(self) -> DateRange:
+        """The range of ``since`` and ``until``; ages are counted back from now."""
+        return DateRange.of(self.since, self.until)
+
+    @model_validator(mode="after")
+    def _dates_are_some(self) -> Self:
+        if not self.dates and self.date_column:  # dates that are none are refused here, too
+            msg = "date_column names where dates stand, and neither since nor until is set: set one"
+            raise ValueError(msg)
+        return self
 
     @model_validator(mode="after")
     def _a_rhythm_has_images(self) -> Self:

@@ -20,6 +20,8 @@ class Entry(NamedTuple):
     size: int
     version: str
     """Changes when the content does: an ETag, or the time of the last change."""
+    modified: float | None = None
+    """When it was written, in seconds since 1970; None where that is not told."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import glob
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 
@@ -69,8 +69,8 @@ def require_folder(path: Path, option: str) -> None:
     require_place(path / "file", option)
 
 
-def copy_into(address: str, folder: Path) -> None:
-    """Copy a file, all files of a folder, or those that a pattern matches, into ``folder``.
+def copy_into(address: str, folder: Path, names: Container[str] | None = None) -> None:
+    """Copy a file, all files of a folder, or those that a pattern matches, into ``folder``; of these ``names`` alone.
 
     Raises:
         DataError: nothing is there, or ``folder`` is inside of what is there.
@@ -81,6 +81,8 @@ def copy_into(address: str, folder: Path) -> None:
     for place in {file.parent for _, file in files if source.is_dir()}:
         require_apart(str(place), folder)
     for name, file in files:
+        if names is not None and name not in names:
+            continue
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)  # the content alone: modes and times of the source mean nothing here
@@ -138,7 +140,7 @@ def entries(address: str) -> Iterator[Entry]:
     files = sorted(walk(root)) if root.is_dir() else [(path.name, path) for path in find(address)]
     for name, path in files:
         state = path.stat()
-        yield Entry(name, state.st_size, str(state.st_mtime_ns))
+        yield Entry(name, state.st_size, str(state.st_mtime_ns), state.st_mtime)
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class S3Remote:
             for item in page.get("Contents", []):
                 name = item["Key"][len(prefix) :]
                 if name and not name.endswith("/"):
-                    yield Entry(name, item["Size"], item["ETag"])
+                    yield Entry(name, item["Size"], item["ETag"], item["LastModified"].timestamp())
             if not page.get("NextContinuationToken"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -65,13 +65,16 @@ class Store:
             shutil.copyfile(source, partial)
         return digest
 
-    def bring(self, address: str, folder: Path | str) -> None:
-        """Put the file at an address, or all files below a folder or prefix, into ``folder``."""
+    def bring(self, address: str, folder: Path | str, names: Container[str] | None = None) -> None:
+        """Put the file at an address, or all files below a folder or prefix, into ``folder``.
+
+        With ``names``, as :meth:`entries` gives them, those alone.
+        """
         parsed, folder = parse(address), Path(folder)
         if parsed.scheme == "file":
-            local_files.copy_into(parsed.key, folder)
+            local_files.copy_into(parsed.key, folder, names)
         elif self._is_prefix(parsed):
-            self._bring_tree(parsed, folder)
+            self._bring_tree(parsed, folder, names)
         else:
             local_files.link(self._cached(parsed), folder / (parsed.name or "file"))
 
@@ -172,12 +175,12 @@ class Store:
         self._remote(address).download(address, target, journal, self._progress)
         return target
 
-    def _bring_tree(self, address: Address, folder: Path) -> None:
+    def _bring_tree(self, address: Address, folder: Path, names: Container[str] | None) -> None:
         """All objects below a prefix; those that are there from an earlier try are not brought again."""
         state = self._folder(address)
         journal = Journal(state / "tree.jsonl")
         versions = {step["name"]: step["version"] for step in journal.read()}
-        entries = list(self._s3.entries(address))
+        entries = [entry for entry in self._s3.entries(address) if names is None or entry.name in names]
         if not entries:
             msg = f"{address} holds no object: check bucket and prefix"
             raise DataError(msg)

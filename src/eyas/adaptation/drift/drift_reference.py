@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.class_balance import confusion_matrix
+from eyas.adaptation.drift.hyperdimensional_codes import BITS, HyperdimensionalCodes
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
@@ -44,6 +45,8 @@ class DriftReference:
     """How often each class was predicted."""
     confusion: NDArray[np.int64] | None = None
     """True classes in rows, predicted ones in columns; None without labels."""
+    codes: HyperdimensionalCodes | None = None
+    """Of the features; None where no linear layer answers, and in files that were written before there were any."""
 
     @classmethod
     def of(
@@ -94,6 +97,7 @@ class DriftReference:
             clean=clean,
             counts=counts,
             confusion=confusion,
+            codes=_codes_of(seen, predicted),
         )
 
     def save(self, path: Path | str) -> Path:
@@ -102,6 +106,14 @@ class DriftReference:
         tensors |= {"predicted": torch.from_numpy(self.predicted), "counts": torch.from_numpy(self.counts)}
         if self.confusion is not None:
             tensors["confusion"] = torch.from_numpy(self.confusion)
+        if self.codes is not None:
+            codes = self.codes
+            tensors |= {
+                "codes.centre": torch.from_numpy(codes.centre),
+                "codes.predicted": torch.from_numpy(codes.predicted),
+            }
+            tensors |= {"codes.bundles": torch.from_numpy(np.packbits(codes.bundles, axis=1))}
+            tensors |= {"codes.similarities": torch.from_numpy(codes.similarities)}
         for at, layer in enumerate(self.layers.values()):
             tensors |= {f"layers.{at}.mean": layer.mean, f"layers.{at}.var": layer.variance}
         facts = _Facts(
@@ -153,7 +165,27 @@ class DriftReference:
             clean={name: distance for name, _, distance in facts.layers},
             counts=counts,
             confusion=tensors["confusion"].numpy() if "confusion" in tensors else None,
+            codes=_codes_in(tensors) if "codes.bundles" in tensors else None,
         )
+
+
+def _codes_of(seen: list[Observation], predicted_M: NDArray[np.int64]) -> HyperdimensionalCodes | None:
+    features = [one.features for one in seen if one.features is not None]
+    return HyperdimensionalCodes.of(torch.cat(features).numpy(), predicted_M) if features else None
+
+
+def _codes_in(tensors: dict[str, Tensor]) -> HyperdimensionalCodes:
+    """The codes in a file.
+
+    Raises:
+        DataError: no features could have made them.
+    """
+    own = {name: tensors[f"codes.{name}"].numpy() for name in ("centre", "bundles", "similarities", "predicted")}
+    bundles, similarities = np.unpackbits(own.pop("bundles"), axis=1).astype(bool), own["similarities"]
+    shares = np.isfinite(similarities).all() and similarities.min() >= 0 and similarities.max() <= 1
+    if not shares or similarities.shape != own["predicted"].shape or bundles.shape[1] != BITS:
+        raise DataError("codes of features are none")
+    return HyperdimensionalCodes(bundles=bundles, **own)
 
 
 class _Facts(BaseModel):

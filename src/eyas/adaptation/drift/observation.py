@@ -32,6 +32,8 @@ class Observation:
     """Softmax of the logits; where each pixel is answered, its mean over the pixels."""
     layers: dict[str, LayerMoments]
     """What reached each batch-norm layer."""
+    features: Tensor | None = None
+    """What the linear layer reads that answers, ``(N, F)``; None without one."""
 
     @property
     def predicted(self) -> Tensor:
@@ -67,12 +69,13 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
     device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), images_NCHW.device)
     sums = {name: MomentSum(moments) for name, moments in held.items()}
     parts: dict[str, list[Tensor]] = {}
-    probabilities = []
+    probabilities, features = [], []
     with evaluation_mode(model):
         for batch in torch.split(images_NCHW, batch_size):
             shifts: list[Tensor] = []
-            with _watching(model, sums, shifts):
+            with _watching(model, sums, shifts), _reading(model) as read:
                 probabilities.append(_answers(model, batch.to(device)))
+            features += [values.cpu() for values in read[-1:]]
             numbers = {name: statistic(batch) for name, statistic in IMAGE_STATISTICS.items()}
             numbers |= _certainty(probabilities[-1])
             if shifts:
@@ -80,7 +83,9 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
             for name, values in numbers.items():
                 parts.setdefault(name, []).append(values.cpu().double())
     seen = {name: total.moments() for name, total in sums.items() if total.images}
-    return Observation({name: torch.cat(values) for name, values in parts.items()}, torch.cat(probabilities), seen)
+    numbers = {name: torch.cat(values) for name, values in parts.items()}
+    whole = torch.cat(features) if features else None
+    return Observation(numbers, torch.cat(probabilities), seen, whole)
 
 
 def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
@@ -151,6 +156,24 @@ def _watching(model: nn.Module, sums: dict[str, MomentSum], shifts: list[Tensor]
     handles = [layer.register_forward_pre_hook(partial(gather, name)) for name, layer in layers.items()]
     try:
         yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def _reading(model: nn.Module) -> Iterator[list[Tensor]]:
+    """Hooks that gather what linear layers read of one vector per image, in the order of the calls."""
+    read: list[Tensor] = []
+
+    def gather(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        if inputs[0].ndim == 2:
+            read.append(inputs[0].float())
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    handles = [layer.register_forward_pre_hook(gather) for layer in layers]
+    try:
+        yield read
     finally:
         for handle in handles:
             handle.remove()

@@ -85,3 +85,45 @@ def class_balance_test(
         if exceeded >= _EXCEEDED:
             return distance, exceeded / (chunk * _CHUNK)
     return distance, (exceeded + 1) / (chunks * _CHUNK + 1)
+
+
+def lower_mean_test(
+    held_M: Values,
+    held_classes_M: Counts,
+    window_N: Values,
+    window_classes_N: Counts,
+    *,
+    smallest: float,
+    seed: int = 0,
+) -> float:
+    """P-value of a permutation test: whether a window's mean is lower than that of clean images of the same classes.
+
+    Within each predicted class, images of the window and clean ones that were held back change places. Clean images of
+    a class are exchangeable, so the p-value is valid for windows of any mixture of classes, and for few held-back
+    images, too. Classes that are rare among these are one class together. Draws end early as in
+    :func:`class_balance_test`.
+
+    Args:
+        held_M: a number for each clean image.
+        held_classes_M: their predicted classes.
+        window_N: the same of the window.
+        window_classes_N: theirs.
+        smallest: there are enough draws for p-values of this size.
+        seed: of the draws.
+    """
+    frequent = np.flatnonzero(np.bincount(held_classes_M) >= FEWEST_OF_A_CLASS)
+    held_of, window_of = (np.where(np.isin(of, frequent), of, -1) for of in (held_classes_M, window_classes_N))
+    pools = [
+        (np.concatenate([window_N[window_of == number], held_M[held_of == number]]), int((window_of == number).sum()))
+        for number in np.unique(window_of)
+    ]
+    own = float(window_N.sum())
+    random, exceeded, chunks = np.random.default_rng(seed), 0, math.ceil(2 / smallest / _CHUNK)
+    for chunk in range(1, chunks + 1):
+        draws = np.zeros(_CHUNK)
+        for pool, count in pools:
+            draws += random.permuted(np.tile(pool, (_CHUNK, 1)), axis=1)[:, :count].sum(1)
+        exceeded += int((draws <= own + 1e-9 * abs(own)).sum())
+        if exceeded >= _EXCEEDED:
+            return exceeded / (chunk * _CHUNK)
+    return (exceeded + 1) / (chunks * _CHUNK + 1)
