@@ -19,6 +19,7 @@ from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
+from eyas.training.processes import Processes
 from tasks import stage
 from tasks.comparable import comparability
 from tasks.dense_network import save_as_loaded
@@ -69,6 +70,8 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(
         operated.model, recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
+    if not Processes.running().first:
+        return {}
     network = replace(network, model=operated.finish())
     metrics |= _judge(data, network, result, compared.note)
     save_as_loaded(network, artifacts / "baseline")
@@ -154,4 +157,4 @@ def _told(evaluation: Evaluation, split: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage.main("baseline", baseline, FIELDS)
+    stage.main("baseline", baseline, FIELDS, trains=True)

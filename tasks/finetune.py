@@ -29,6 +29,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
+from eyas.training.processes import Processes
 from eyas.training.recorded_answers import ANSWERS, write_answers
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
@@ -82,6 +83,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         further, tests["uniform"] = {**other.accuracies, **_paired("test", other.test, winner.test)}, other.test
         metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
         _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
+    if not Processes.running().first:
+        return {}
     _save(artifacts / "finetune", winner.model, space, plan, dense)
     write_history(winner.history, artifacts / "finetune" / "history.csv", best.measure)
     write_answers(artifacts / "finetune" / ANSWERS, data.split("test"), tests)
@@ -158,4 +161,4 @@ def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan,
 
 
 if __name__ == "__main__":
-    stage.main("finetune", finetune, FIELDS)
+    stage.main("finetune", finetune, FIELDS, trains=True)

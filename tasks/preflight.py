@@ -33,6 +33,7 @@ QUICK: Mapping[str, Check] = {
     "export.exporters": preflight_network.check_exporters,
     "runtime.device": preflight_network.check_device,
     "runtime.cluster": preflight_network.check_cluster,
+    "runtime.processes": preflight_network.check_shared_batches,
     "runtime.state": preflight_places.check_state,
     "disk": preflight_places.check_writable,
 }

@@ -27,6 +27,7 @@ from eyas.scoring.arguments import choose_reward, search_scorer
 from eyas.scoring.engine import EXAMPLES
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
+from eyas.training.loop import require_shared_batches
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
@@ -36,6 +37,7 @@ from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
+from tasks.training_processes import check_processes
 from tasks.training_support import check_fits, check_recipe_on, training_fields
 
 
@@ -106,6 +108,18 @@ def check_cluster(params: PipelineParams, root: Path, artifacts: Path) -> None:
     if params.runtime.cluster and importlib.util.find_spec("ray") is None:
         msg = "ray is not installed: pip install 'eyas[ray]'"
         raise MissingExtraError(msg)
+
+
+def check_shared_batches(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """Several processes can start, and both recipes let them share a batch."""
+    check_processes(params.runtime)
+    recipes = {"baseline": params.baseline.recipe, "finetune": params.finetune.recipe}
+    for section, trains in trainings(params).items():
+        if trains and params.runtime.processes * params.runtime.nodes > 1:
+            try:
+                require_shared_batches(recipes[section])
+            except ParameterError as error:
+                raise ParameterError(name_fields(str(error), training_fields(section))) from error
 
 
 def check_device(params: PipelineParams, root: Path, artifacts: Path) -> None:

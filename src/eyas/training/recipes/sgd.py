@@ -95,6 +95,11 @@ class SGD(ScheduledRecipe):
         """Whether distillation has a weight, or features guide."""
         return self.guidance is not None or (self.distillation is not None and self.distillation.weight > 0)
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Features are compared over a batch."""
+        return super().needs_whole_batch or self.guidance is not None
+
     def without_labels(self) -> "SGD":
         """Distillation alone."""
         if self.distillation is None or self.distillation.alpha not in {None, 1}:
