@@ -27,6 +27,7 @@ from tasks.dense_source import DenseSource, classes_of_network, find_dense_sourc
 from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
+from tasks.training_processes import start_processes
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
@@ -157,4 +158,4 @@ def _told(evaluation: Evaluation, split: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage.main("baseline", baseline, FIELDS, trains=True)
+    stage.main("baseline", baseline, FIELDS, start=start_processes)

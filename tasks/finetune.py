@@ -36,6 +36,7 @@ from tasks.dense_network import load_dense, save_as_loaded
 from tasks.pruned_training import Finetuned, PrunedTraining
 from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
+from tasks.training_processes import start_processes
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 from tasks.uniform_widths import UNIFORM, uniform_rival
 
@@ -161,4 +162,4 @@ def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan,
 
 
 if __name__ == "__main__":
-    stage.main("finetune", finetune, FIELDS, trains=True)
+    stage.main("finetune", finetune, FIELDS, start=start_processes)

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eyas.config import PipelineParams, RuntimeParams, load_params
 from eyas.errors import EyasError
@@ -19,18 +19,27 @@ from eyas.parallel import cores, share_threads
 from eyas.progress import Progress, silent
 from eyas.storage.disk_space import describe_full_disk
 
+if TYPE_CHECKING:
+    from eyas.training.processes import Processes
+
 Metrics = Mapping[str, float | int]
 Stage = Callable[[PipelineParams, Path, Progress], Metrics]
 
 
-def main(name: str, stage: Stage, fields: Mapping[str, str] | None = None, *, trains: bool = False) -> None:
+def main(
+    name: str,
+    stage: Stage,
+    fields: Mapping[str, str] | None = None,
+    *,
+    start: "Callable[[RuntimeParams], Processes] | None" = None,
+) -> None:
     """Run a stage in the working directory and leave with its exit status.
 
     Args:
         name: of the stage.
         stage: what it does.
         fields: what stands in ``params.yaml`` for each argument of the library that an error may name.
-        trains: several processes may do it together (``runtime.processes``); the first alone writes and tells progress.
+        start: starts the processes that do it together, if any; the first alone writes and tells progress.
     """
     log = logging.StreamHandler(sys.stdout)
     log.setFormatter(EventFormatter())
@@ -38,12 +47,10 @@ def main(name: str, stage: Stage, fields: Mapping[str, str] | None = None, *, tr
     who, first = name, True
     try:
         params = load_params(runtime=json.loads(os.environ.get("EYAS_RUNTIME", "{}")))
-        if trains:
-            from tasks.training_processes import start_processes
-
-            first = start_processes(params.runtime).first
+        if start is not None:
+            first = start(params.runtime).first
             who = name if first else f"another process of {name}"
-        configure_torch(params.runtime, processes=params.runtime.processes if trains else 1)
+        configure_torch(params.runtime, processes=1 if start is None else params.runtime.processes)
         artifacts = Path("artifacts")
         folder = artifacts / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from eyas.training.recipes import Recipe
 
 WeightedLabels = Sequence[tuple[Tensor, float]]
-"""Labels of a batch and their weights, which sum to 1 (over all processes that share it); more than one pair where images
-are mixed."""
+"""Labels of a batch and their weights, which sum to 1 (over all processes that share it); more than one pair where
+images are mixed."""
 Objective = Callable[[Tensor, WeightedLabels], Tensor]
 """From images ``(N, C, H, W)`` and their labels to the scalar that a step minimises."""
 Step = Callable[[Tensor, WeightedLabels], Tensor]
