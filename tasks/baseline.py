@@ -19,7 +19,7 @@ from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 from tasks import stage
 from tasks.comparable import comparability
 from tasks.dense_network import save_as_loaded

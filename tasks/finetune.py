@@ -29,7 +29,7 @@ from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 from eyas.training.recorded_answers import ANSWERS, write_answers
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded

@@ -20,7 +20,7 @@ from eyas.progress import Progress, silent
 from eyas.storage.disk_space import describe_full_disk
 
 if TYPE_CHECKING:
-    from eyas.training.processes import Processes
+    from eyas.training.data_parallel import Processes
 
 Metrics = Mapping[str, float | int]
 Stage = Callable[[PipelineParams, Path, Progress], Metrics]

@@ -1,8 +1,7 @@
 """Stages that train, by several processes: Lightning Fabric starts the stage's command again for each.
 
-Every process does the whole stage, and shares batches with the others where it trains (:mod:`eyas.training.processes`).
-The first one, which was there before, alone writes and tells anything. Where it ends, the others end, and the other way
-round.
+Every process does the whole stage, and shares batches with the others where it trains (:mod:`eyas.training.data_parallel`).
+The first one, which was there before, alone writes and tells anything. Where one ends, all do.
 """
 
 import importlib.util
@@ -14,7 +13,7 @@ from datetime import timedelta
 
 from eyas.config import RuntimeParams
 from eyas.errors import MissingExtraError, ParameterError
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 
 _PATIENCE = timedelta(hours=1)
 """How long processes wait for each other: for another machine, or while the first one judges an epoch."""

@@ -19,7 +19,7 @@ from eyas.config import RuntimeParams
 from eyas.errors import EyasError
 from eyas.pruning.sparsity import Sparsity
 from eyas.training import SparseTraining, TensorSplit, train
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 from eyas.training.recipes import Recipe
 from eyas.training.sparsifiers import Sparsifier
 from tasks.training_processes import start_processes

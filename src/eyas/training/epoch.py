@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.progress import Progress
+from eyas.training.data_parallel import Processes
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.labelled_pixels import augmented
 from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength
 from eyas.training.masked_weights import MaskedWeights
 from eyas.training.optimiser_step import Step
-from eyas.training.processes import Processes
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
 from eyas.training.shared_batch_norm import WholeBatchStatistics

@@ -19,6 +19,7 @@ from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
 from eyas.pruning.sparsify import sparsify
 from eyas.training.class_subset import part_of
+from eyas.training.data_parallel import Processes
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
@@ -28,7 +29,6 @@ from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength, choose_length
 from eyas.training.masked_weights import MaskedWeights, SparseTraining
 from eyas.training.optimiser_step import Networks
-from eyas.training.processes import Processes
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot

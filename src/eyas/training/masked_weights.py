@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from eyas.pruning.sparsify import SparseLayers, apply_masks
 from eyas.pruning.sparsity import Sparsity
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 from eyas.training.sparsifiers import Sparsifier
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.pruning.surgery import Slices
+from eyas.training.data_parallel import Processes
 from eyas.training.labelled_pixels import labelled_loss
-from eyas.training.processes import Processes
 
 if TYPE_CHECKING:
     from eyas.training.recipes import Recipe

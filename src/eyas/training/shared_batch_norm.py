@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 
 _SIGNATURE = inspect.signature(functional.batch_norm)
 

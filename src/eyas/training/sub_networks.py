@@ -15,7 +15,7 @@ from eyas.pruning.groups import ChannelGroup
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.surgery import prune
 from eyas.pruning.tracing.trace import trace
-from eyas.training.processes import Processes
+from eyas.training.data_parallel import Processes
 
 
 class SubNetworks:

@@ -18,10 +18,10 @@ from torch.nn import functional
 from eyas.data.tasks import IGNORED
 from eyas.errors import ParameterError
 from eyas.training import train
+from eyas.training.data_parallel import Processes
 from eyas.training.labelled_pixels import labelled_loss
 from eyas.training.loop import require_shared_batches
 from eyas.training.mixing import mixup
-from eyas.training.processes import Processes
 from eyas.training.recipes import Recipe
 from eyas.training.recipes.sgd import SGD
 from eyas.training.shared_batch_norm import WholeBatchStatistics
