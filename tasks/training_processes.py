@@ -1,6 +1,6 @@
 """Stages that train, by several processes: Lightning Fabric starts the stage's command again for each.
 
-Every process does the whole stage, and shares batches with the others where it trains (:mod:`eyas.training.data_parallel`).
+Every process does the whole stage, and shares batches with the others where it trains.
 The first one, which was there before, alone writes and tells anything. Where one ends, all do.
 """
 
