@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 class NeuronMerging(UnfittedRecovery):
     r"""Weights that read a dropped channel are added to those of the kept one whose filter is most like its own.
 
+    Use it for networks that hold duplicates; of a trained ResNet-20 no two filters were that alike, and less likeness
+    asked for did harm (half the MACs, untrained: 29.1 % at 0, sliced 47.1, ``least_squares`` 68.3). It is undone where
+    the answers come no nearer to the dense network's.
+
     After Kim et al. 2020 (arXiv:2010.13160), without images: for a dropped filter :math:`w_k` and the kept
     :math:`w_j` of the largest cosine, the next layer's :math:`V_j` becomes :math:`V_j + s V_k`, with s the ratio of
     their batch-norm scales, or of their norms where there is no batch-norm. Exact for a duplicate. Groups with grouped
