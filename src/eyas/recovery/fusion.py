@@ -19,8 +19,8 @@ class Fusion(UnfittedRecovery):
 
     .. math:: W' = P_{kept} W, \quad P = softmax(-T D), \quad D_{jk} = \|w_j - w_k\| / median
 
-    Use it for networks with many filters alike; a trained ResNet-20 lost by it (half the MACs, untrained: 46.3 %, sliced
-    47.1, ``least_squares`` 68.3), and it is undone where the answers come no nearer to the dense network's.
+    Use it for networks with many filters alike; a trained ResNet-20 lost by it (half the MACs, untrained: 46.3 %,
+    sliced 47.1, ``least_squares`` 68.3), and it is undone where the answers come no nearer to the dense network's.
 
     A layer that makes the channels then makes P times what it made. The paper trains with it from random weights; here
     it only begins from a trained network, and D is divided by each layer's median, without which the softmax is nothing
