@@ -5,12 +5,14 @@ r"""Adapters in the field: what each gains over no adaptation, on corrupted imag
 needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights) and SciPy. Every measurement is a line of
 ``results/adaptation.jsonl``; what is there is not measured again. ``--report`` writes the tables of what is there.
 
-Of 2,000 test images one half is answered by the adapted network, N of the other half have adapted it. A stream is
-1,000 images that are answered while they are learnt from. The adapters of the default take some 25 CPU minutes per
-network; each of the others a minute or two with ``--severities 5 --images 512``.
+Of 2,000 test images one half is answered by the adapted network, N of the other half have adapted it, with their labels
+where the adapter needs these. A stream is 1,000 images that are answered while they are learnt from, without labels.
+The adapters of the default take some 25 CPU minutes per network; each of the others a minute or two with
+``--severities 5 --images 512``.
 """
 
 import argparse
+import ctypes
 import itertools
 import multiprocessing
 import os
@@ -47,6 +49,7 @@ ADAPTERS: dict[str, Any] = {
     **{kind: kind for kind in Adapter.members() if kind not in {ALPHA, "tent"}},
     f"{ALPHA}:by_size": ALPHA,
     **{f"{ALPHA}:{weight}": {"kind": ALPHA, "source_weight": weight} for weight in (0.5, "chosen")},
+    "eco_tta:own_statistics": {"kind": "eco_tta", "source_weight": 1},
     **{f"tent:{loss}": {"kind": "tent", "loss": loss} for loss in ("entropy", "class_confusion")},
 }
 """What ``--adapters`` may name."""
@@ -64,6 +67,7 @@ class Field:
         self.labels = split.labels[: 2 * HALF]
         self.source = dataset.normalise(dataset.split("train").images(512))
         self.kept: tuple[tuple[str, int], Tensor] | None = None
+        self.prepared: dict[str, tuple[Adaptation, dict[str, Tensor]]] = {}
 
     def images(self, what: str, severity: int) -> Tensor:
         """All images under one corruption, normalised."""
@@ -95,10 +99,24 @@ def observe(adaptation: Adaptation, images: Tensor, size: int = BATCH) -> Tensor
     return torch.cat([adaptation.observe(batch) for batch in batches])
 
 
+def follow(adaptation: Adaptation, images: Tensor, labels: Tensor) -> None:
+    """Learn from images, and from their labels where the adapter needs them."""
+    if not adaptation.adapter.needs_labels:
+        observe(adaptation, images)
+        return
+    for batch, of_batch in zip(even_batches(images, BATCH), even_batches(labels, BATCH), strict=True):
+        adaptation.observe(batch, of_batch)
+
+
 def prepare(name: str, model: nn.Module, field: Field) -> Adaptation:
-    """An adapter by its name here."""
-    adapter = Adapter.parse(ADAPTERS[name])
-    return adapter.prepare(model, source=field.source if adapter.needs_source else None)
+    """An adapter by its name here, at its start; what was prepared once is taken back there."""
+    if name not in field.prepared:
+        adapter = Adapter.parse(ADAPTERS[name])
+        adaptation = adapter.prepare(model, source=field.source if adapter.needs_source else None)
+        field.prepared[name] = adaptation, adaptation.snapshot()
+    adaptation, start = field.prepared[name]
+    adaptation.restore(start)
+    return adaptation
 
 
 def held_out(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> float:
@@ -106,7 +124,8 @@ def held_out(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> 
     images = field.images(key["what"], key["severity"])
     adaptation = prepare(name, model, field)
     if key["images"]:
-        observe(adaptation, images[HALF : HALF + key["images"]])
+        others = slice(HALF, HALF + key["images"])
+        follow(adaptation, images[others], field.labels[others])
     if adaptation.adapter.foldable:
         return accuracy(adaptation.finalise(), images[:HALF], field.labels[:HALF])
     answers = observe(adaptation, images[:HALF]).argmax(1)
@@ -136,11 +155,12 @@ def cost(name: str, model: nn.Module, field: Field) -> dict[str, float]:
 
 
 def _cost(name: str, model: nn.Module, field: Field, sender: Connection) -> None:
-    images = field.images("clean", 0)[: 4 * BATCH]
+    images, labels = field.images("clean", 0)[: 4 * BATCH], field.labels[: 4 * BATCH]
     adaptation = prepare(name, model, field)
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before goes back, and is counted when it is taken again
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins again at what is held now
     before, start = _status("VmRSS"), time.process_time()
-    observe(adaptation, images)
+    follow(adaptation, images, labels)
     sender.send(((time.process_time() - start) / len(images), (_status("VmHWM") - before) / 1024 / BATCH))
 
 
@@ -172,8 +192,7 @@ def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespa
         key = {"network": network, "adapter": name, **condition}
         if name == "none" and not key["stream"]:
             key["images"] = 0  # none are learnt from
-        smallest = Adapter.parse(ADAPTERS[name]).min_batch
-        if tuple(key[part] for part in KEY) in finished or (key["stream"] and key["images"] < smallest):
+        if tuple(key[part] for part in KEY) in finished or not measurable(name, key):
             continue
         finished.add(tuple(key[part] for part in KEY))
         if key["stream"] == "cost":
@@ -182,6 +201,14 @@ def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespa
             start = time.process_time()
             right = (along if key["stream"] else held_out)(name, model, field, key)
             append_row(ROWS, {**key, "accuracy": right, "seconds": time.process_time() - start})
+
+
+def measurable(name: str, key: dict[str, Any]) -> bool:
+    """Whether an adapter can be asked this: a stream has no labels, and may come in batches that are too small."""
+    adapter = Adapter.parse(ADAPTERS[name])
+    if key["stream"] in {"", "cost"}:
+        return True
+    return not adapter.needs_labels and key["images"] >= adapter.min_batch
 
 
 @dataclass(frozen=True)
@@ -260,7 +287,8 @@ class Results:
         lines = []
         for adapter in self.values("adapter", streams=True):
             known = [accuracies.get((adapter, condition)) for condition in conditions]
-            lines.append([adapter, *(_percent([] if value is None else [value]) for value in known)])
+            if any(value is not None for value in known):
+                lines.append([adapter, *(_percent([] if value is None else [value]) for value in known)])
         return table(["adapter", *names], lines)
 
     def costs(self) -> str:

@@ -112,6 +112,7 @@ def uniform_widths_parser(text: str | None, steps: list[int]) -> argparse.Argume
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
     parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--dense", help="what rows call the dense network: adapted with --checkpoint, else public")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125], help="of the dense MACs")
     parser.add_argument("--steps", type=int, nargs="+", default=steps, help="of the fine-tuning")
     parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
@@ -129,7 +130,7 @@ def run(
 ) -> None:
     """Measure, or go on measuring; or report."""
     args.order_seeds = range(1, args.orders + 1)
-    args.dense = "adapted" if args.checkpoint else "public"
+    args.dense = args.dense or ("adapted" if args.checkpoint else "public")
     torch.set_num_threads(1)
     if args.report:
         report(read_rows(rows))

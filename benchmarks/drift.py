@@ -2,7 +2,7 @@
 
     python -m benchmarks.drift --baseline artifacts/baseline --fetch artifacts/fetch --part alarms power rule [--report]
     python -m benchmarks.drift --weights resnet20 WEIGHTS.th --fetch artifacts/fetch --part rule
-    python -m benchmarks.drift --weights resnet56 WEIGHTS.th --fetch artifacts/fetch --part validation
+    python -m benchmarks.drift --weights resnet56 WEIGHTS.th --fetch artifacts/fetch --swapped --part validation labels
 
 CIFAR-10 test images: the first half is the reference and the canary, the second the field; the other way round where
 they are ``--swapped``. Every measurement is a line of ``results/drift.jsonl``; what is there is not measured again.
@@ -15,7 +15,7 @@ import argparse
 import itertools
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -40,10 +40,11 @@ from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.saved_network import load_network
 
 ROWS = RESULTS / "drift.jsonl"
-KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block")
+KEY = ("part", "network", "reference", "what", "severity", "stream", "adapter", "images", "block", "labels")
 HALF, CANARY, ADAPTED, JUDGED, ANSWERED = 5000, 512, 256, 128, 400
 WINDOWS, BLOCK, SIZES = 1000, 100, (64, 128, 256)
 SEVERITIES = (1, 3, 5)
+LABELS = (0, 16, 32, 64, 128)
 ADAPTERS: dict[str, Any] = {"ada_bn": "ada_bn", "alpha_bn": "alpha_bn"}
 STREAMS = {
     "rule": {"one class": (3,), "two classes": (1, 8), "five classes": (0, 2, 4, 6, 8)},
@@ -209,19 +210,12 @@ def chosen(seen: Observation, places: np.ndarray[Any, np.dtype[np.int64]]) -> Ob
 
 def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[str, Any]]:
     """Adapters on some images, judged on others, answered on more; also when the field is clean again."""
-    kinds = [name for start in range(3) for name in list(CORRUPTIONS)[start::3]]  # soon some of each kind
-    streams = STREAMS[part]
-    shuffled = [(what, severity, "shuffled") for severity in SEVERITIES[::-1] for what in kinds]
-    streamed = [(what, severity, stream) for what, severity in STREAMED for stream in streams]
-    for what, severity, stream in (*streamed, ("clean", 0, "shuffled"), ("mixed", 3, "shuffled"), *shuffled):
+    for what, severity, stream in conditions(STREAMS[part]):
         of_network = {"part": part, "network": setting.network, "what": what, "severity": severity, "stream": stream}
         names = [name for name in ADAPTERS if not known(**of_network, adapter=name)]
         if not names:
             continue
-        places = setting.field
-        if stream in streams:
-            places = places[torch.isin(setting.labels[places], torch.tensor(streams[stream]))]
-        places = places[: ADAPTED + JUDGED + ANSWERED]
+        places = field_places(setting, STREAMS[part].get(stream))
         clean = cut(setting.images("clean", 0, places)) if severity == max(SEVERITIES) else None
         parts, labels = cut(setting.images(what, severity, places)), cut(setting.labels[places])
         before = accuracy(setting.model, parts[2], labels[2])
@@ -247,6 +241,46 @@ def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[st
             yield {**of_network, "adapter": name, **row}
 
 
+def conditions(streams: Collection[str]) -> Iterator[tuple[str, int, str]]:
+    """What happens to the images, how severely, and in which stream they come."""
+    kinds = [name for start in range(3) for name in list(CORRUPTIONS)[start::3]]  # soon some of each kind
+    yield from ((what, severity, stream) for what, severity in STREAMED for stream in streams)
+    yield from (("clean", 0, "shuffled"), ("mixed", 3, "shuffled"))
+    yield from ((what, severity, "shuffled") for severity in SEVERITIES[::-1] for what in kinds)
+
+
+def field_places(setting: Setting, classes: tuple[int, ...] | None) -> Tensor:
+    """Places of the images that are adapted to, judged on and answered; of some classes alone where these are given."""
+    places = setting.field
+    if classes:
+        places = places[torch.isin(setting.labels[places], torch.tensor(classes))]
+    return places[: ADAPTED + JUDGED + ANSWERED]
+
+
+def labels(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
+    """The rule with labels of the first of the images that it judges by, ``ada_bn``; some, more, and none."""
+    streams = STREAMS["validation" if setting.swapped else "rule"]
+    for what, severity, stream in conditions(streams):
+        of_network = {"part": "labels", "network": setting.network, "what": what, "severity": severity,
+                      "stream": stream, "adapter": "ada_bn"}  # fmt: skip
+        counts = [count for count in LABELS if not known(**of_network, labels=count)]
+        if not counts:
+            continue
+        places = field_places(setting, streams.get(stream))
+        parts, answers = cut(setting.images(what, severity, places)), cut(setting.labels[places])
+        network = eyas.adapt(setting.model, parts[0], Adapter.parse("ada_bn"))
+        adapt = compare(observe(setting.model, parts[1], setting.reference.layers), setting.reference).adapt
+        accuracies = {
+            name: accuracy(model, parts[2], answers[2])
+            for name, model in (("before", setting.model), ("after", network))
+        }
+        for count in counts:
+            some = torch.where(torch.arange(JUDGED) < count, answers[1], -1)
+            verdict = judge(setting.model, network, parts[1], setting.canary, labels=some)
+            told = {one.name: one.text for one in verdict.reasons}.get("labels")
+            yield {**of_network, "labels": count, "keep": verdict.keep, "adapt": adapt, "told": told, **accuracies}
+
+
 def validation(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
     """The rule once more, for another network and other images."""
     return rule(setting, known, "validation")
@@ -264,7 +298,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return float((answers == labels).double().mean())
 
 
-PARTS = {"alarms": alarms, "power": power, "rule": rule, "validation": validation}
+PARTS = {"alarms": alarms, "power": power, "rule": rule, "validation": validation, "labels": labels}
 
 
 def report(rows: list[dict[str, Any]]) -> None:
@@ -275,6 +309,7 @@ def report(rows: list[dict[str, Any]]) -> None:
         *("\n## Power\n", power_table(parts["power"])),
         *("\n## The revert rule, networks that its limits were set on", rule_tables(parts["rule"])),
         *("\n## The revert rule, others", rule_tables(parts["validation"])),
+        *("\n## The rule with labels of some of the images", label_tables(parts["labels"])),
     ]
     publish("drift", "Drift, its false alarms, and the rule that takes an adaptation back", NOTES, "\n".join(body))
 
@@ -342,6 +377,29 @@ def rule_table(rows: list[dict[str, Any]]) -> str:
     header = ("stream", "adapter", "conditions", "kept", "gain", "best", "by the rule", "and the advice",
               "harm", "by the rule", "and the advice", "worst by the rule", "and the advice")  # fmt: skip
     return f"{table(header, body)}\n\n{clean_again(rows)}"
+
+
+def label_tables(rows: list[dict[str, Any]]) -> str:
+    """What labels of a few images add to the rule: one table per network."""
+    tables = []
+    for network in dict.fromkeys(row["network"] for row in rows):
+        body = []
+        for stream in dict.fromkeys(row["stream"] for row in rows):
+            for count in LABELS:
+                own = [r for r in rows if (r["network"], r["stream"], r["labels"]) == (network, stream, count)]
+                kept = [gain(row) if row["keep"] else 0.0 for row in own]
+                asked = [value if row["adapt"] or "better" in row["told"] else 0.0
+                         for row, value in zip(own, kept, strict=True)]  # fmt: skip
+                best = [max(gain(row), 0.0) for row in own]
+                if own:
+                    numbers = mean(map(gain, own)), mean(best), mean(kept), mean(asked)
+                    harm = harms(map(gain, own)), harms(kept), harms(asked)
+                    body.append((stream, count, len(own), *numbers, *harm, f"{min(asked):+.1f}"))
+        header = ("stream", "labels", "conditions", "gain", "best", "by the rule",
+                  "and the advice where labels do not decide", "harm", "by the rule", "and the advice",
+                  "worst of these")  # fmt: skip
+        tables.append(f"\n**{network}**\n\n{table(header, body)}")
+    return "\n".join(tables)
 
 
 def clean_again(rows: list[dict[str, Any]]) -> str:

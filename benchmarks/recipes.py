@@ -45,7 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     **{f"rand_augment {strength}": {"rand_augment": {"strength": strength}} for strength in (0.1, 0.3)},
     **{f"guidance {weight}": {"guidance": {"weight": weight}} for weight in (0.1, 1, 10)},
     **{f"guidance cka {weight}": {"guidance": {"measure": "cka", "weight": weight}} for weight in (1, 10)},
-    "guidance 1, labels alone": {"guidance": {}, "distillation": None},
+    "guidance 1, labels alone": {"guidance": {"weight": 1}, "distillation": None},
     "adaptive_clip 0.02": {"adaptive_clip": 0.02},
     **{f"fraction {share}": {"fraction": share} for share in (0.5, 0.25)},
     "fraction 0.25, labels alone": {"fraction": 0.25, "distillation": None},

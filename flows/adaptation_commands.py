@@ -42,7 +42,7 @@ def adapt(
 
     workspace = checked_or_told("adapt", params, overrides, name, look)
     from flows.adapt import adapt as flow
-    from tasks.next_command import next_command
+    from tasks.next_command import next_command, next_lines
 
     with RunView(log_file(f"adapt-{workspace.name}")) as view, explained():
         view.take_log(is_news)
@@ -51,9 +51,10 @@ def adapt(
     if as_json:
         print(json.dumps(asdict(decision), indent=2))
         return 0
-    print("\n".join(decision.lines))
-    if decision.outcome == "proposed":
-        print(f"next   {next_command(workspace, 'promote', '--version', decision.version)}")
+    status = next_command(workspace, "status")
+    promote = next_command(workspace, "promote", "--version", decision.version)
+    steps = [promote, status] if decision.outcome == "proposed" else [status]
+    print("\n".join([*decision.lines, *next_lines(steps)]))
     return 0
 
 

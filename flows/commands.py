@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
 from eyas.config.parameter_file import read_sections
+from eyas.errors import EyasError, RefusedError
 from flows.environment import ROOT
 from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
@@ -95,7 +96,10 @@ def retrain(
     if as_json:
         print(json.dumps(fields(decision), indent=2))
     else:
-        print(f"{'retrained' if decision.ran else 'nothing to do'}: {decision.reason}")
+        from tasks.after_promotion import result_text
+
+        head = f"{'retrained' if decision.ran else 'nothing to do'}: {decision.reason}"
+        print(result_text(workspace, head, decision.version))
     return 0
 
 
@@ -114,12 +118,13 @@ def promote(
     workspace = checked(params, overrides, name)
     if not (version or of_lock or is_set()):
         require_records(workspace, params, overrides, name, tell=not dry_run)
+    from tasks.after_promotion import promotion_text, refused_with_ways
+
     if dry_run:
-        from eyas.errors import RefusedError
         from tasks.promote import promote as judge
 
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
-        print(decision.message)
+        print(promotion_text(workspace, decision))
         return 0 if decision.promoted else RefusedError.exit_status
     attend = begin_prefect()
     if version and version.isdigit():  # one that is not there need not wait for Prefect
@@ -131,10 +136,10 @@ def promote(
 
     attend(workspace)
     place = str(report) if report else None
-    with _view("promote", workspace.name) as view, explained():
+    with refused_with_ways(workspace, version), _view("promote", workspace.name) as view, explained():
         view.take_log(is_news)
         decision = flow(relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
-    print(decision.message)
+    print(promotion_text(workspace, decision))
     return 0
 
 
@@ -143,21 +148,22 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     workspace = checked(params, overrides, name)
     attend = begin_prefect()
     from flows.rollback import rollback as flow
+    from tasks.after_promotion import rollback_text
 
     attend(workspace)
     with _view("rollback", workspace.name) as view, explained():
         view.take_log(is_news)
         message = flow(relative(params), overrides, name, reason)
-    print(message)
+    print(rollback_text(workspace, message))
     return 0
 
 
-def status(params: Path | None, overrides: Sequence[str], name: str | None) -> int:
+def status(params: Path | None, overrides: Sequence[str], name: str | None, *, verbose: bool = False) -> int:
     """Champion, previous, candidate, the last runs, and why; with a Prefect server, also runs that nobody takes."""
     workspace = checked(params, overrides, name)
-    from tasks.status import status_lines
+    from tasks.status import status_lines, terminal_width
 
-    print("\n".join(status_lines(workspace)))
+    print("\n".join(status_lines(workspace, verbose=verbose, width=terminal_width())))
     if os.environ.get("PREFECT_API_URL"):
         from flows.schedule_guard import status_line
 
@@ -267,8 +273,6 @@ def checked_or_told(
     look: "Callable[[Workspace], Workspace] | None" = None,
 ) -> "Workspace":
     """What nobody watches tells of its wrong parameters, or of what ``look`` finds, while Prefect's server comes up."""
-    from eyas.errors import EyasError
-
     try:
         workspace = checked(params, overrides, name)
         attend = begin_prefect()

@@ -19,7 +19,7 @@ from tasks.measure_budget import measure_budget
 from tasks.measure_latency import measure_latency
 from tasks.named_inputs import write_inputs
 from tasks.record import fail_run, finish_run, record_stage, start_run
-from tasks.register import candidate_name, register_candidate
+from tasks.register import candidate, candidate_name, moved_from, register_candidate
 from tasks.registry_source import bring_checkpoint
 from tasks.report import rebuild_report
 from tasks.run_stage import run_stage
@@ -94,9 +94,11 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
 def registered(run_id: str, workspace: Workspace, code: dict[str, str]) -> str:
     """The number of the candidate that the run made."""
     with step("register") as shown:
+        before = candidate(workspace)
         version = register_candidate(run_id, workspace, code)
         tried = " (only tried? --no-register makes none)" if "--set" in workspace.arguments else ""
-        shown.note = f"{workspace.params.register_.model} version {version}, alias '{candidate_name(workspace)}'{tried}"
+        alias = f"alias '{candidate_name(workspace)}'{moved_from(before, version)}"
+        shown.note = f"{workspace.params.register_.model} version {version}, {alias}{tried}"
     return version
 
 

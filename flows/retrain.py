@@ -24,7 +24,7 @@ from flows.schedule_guard import SKIPPED, lateness, newer_due, scheduled_run
 from tasks.dvc_cli import stage_names
 from tasks.fingerprint import STAGE_OF, code_files, recorded_sources, take_fingerprint
 from tasks.notify import tell
-from tasks.report import next_step
+from tasks.report import is_champion, next_step
 from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace, open_workspace
 
@@ -128,7 +128,9 @@ def decide_and_run(workspace: Workspace, reason: str, *, force: bool) -> Decisio
         logger.info("%s", why)
         return Decision(False, why, changes, compared, version.number, outcome.run_id)
     model_registry.tag_version(store, version, {"eyas.retrain.reason": reason, "eyas.retrain.because": why})
-    logger.info("%s is proposed; next: %s", version, next_step(workspace, version.number))
+    proposed = not is_champion(workspace, version.number)
+    way = f"is proposed; next: {next_step(workspace, version.number)}" if proposed else "is the champion already"
+    logger.info("%s %s", version, way)
     return Decision(True, why, changes, compared, version.number, outcome.run_id)
 
 

@@ -21,7 +21,7 @@ from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
-from tasks.next_command import next_command, plain_command, shown_path
+from tasks.next_command import next_command, next_lines, plain_command, shown_path
 from tasks.report import json_result, next_steps, print_verdict
 from tasks.workspace import Workspace
 
@@ -101,8 +101,8 @@ class Sweep:
                 console.print(message, soft_wrap=True, markup=False, style="bold red")
         if self.page is not None:
             console.print(f"page   {shown_path(self.page)}", soft_wrap=True, markup=False)
-        for number, line in enumerate(self._next_steps()):
-            console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
+        for line in next_lines(self._next_steps()):
+            console.print(line, soft_wrap=True, markup=False)
         console.print(f"log    {log_file}", soft_wrap=True, markup=False)
 
     def _next_steps(self) -> list[str]:
@@ -111,13 +111,8 @@ class Sweep:
         if done:
             succeeded = smallest_success(done)
             chosen = succeeded or most_accurate(done)
-            first, *others = next_steps(chosen, self.outcomes[chosen.name].version)
-            why = (
-                "the smallest that succeeded"
-                if succeeded
-                else "the most accurate; none is a success, so gates may refuse"
-            )
-            steps += [f"{first}   ({why})", *others]
+            why = "the smallest that succeeded" if succeeded else "the most accurate; none is a success"
+            steps += next_steps(chosen, self.outcomes[chosen.name].version, why)
         if len(done) > 1:
             names = [workspace.name for workspace in done]
             steps.append(plain_command(done[0].root, "compare", *names, "--html", "comparison.html"))

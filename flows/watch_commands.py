@@ -35,7 +35,7 @@ def watch(
 
     there = even_windows(folder, window) if once else []
     workspace = open_made_in(named, version, overrides, name)
-    how = {"window": window, "false_alarm_rate": false_alarm_rate}
+    how = {"window": window, "false_alarm_rate": false_alarm_rate, "folder": folder}
     with open_watcher(workspace, version, reference, **how) as watcher:
         of = "" if workspace is named else f", in the profile that made it ({workspace.title}),"
         what = _in_words(there) if once else f"{window} images at a time, as they come"

@@ -1,6 +1,7 @@
 """Adaptation: a registered network follows images of the field, and is proposed, refused, or taken back."""
 
 import json
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from eyas.adaptation.drift import DriftReport
 from eyas.cli.run_view import step
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
@@ -89,7 +91,7 @@ def adapt(
 
     Raises:
         RefusedError: the rule or a gate said no; nothing is registered, and the message says why.
-        ParameterError: no images are named.
+        ParameterError: no images are named, or the adapter ends in no network that can be exported.
         DataError: they cannot be used.
         BusyError: the champion was moved meanwhile.
     """
@@ -97,6 +99,8 @@ def adapt(
     address = images or params.adapt.images
     if address is None:
         raise ParameterError(NO_IMAGES)
+    with _in_fields():
+        params.adapt.adapter.require_foldable()
     configure_torch(params.runtime)
     alias_transaction.recover(store, params.register_.model)
     version = asked_version(store, params.register_.model, number)
@@ -109,7 +113,9 @@ def adapt(
         settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
         with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
             run.log_json("images", list(case.field.sha256))
-            return _decide(case, standing, run, force=force)
+            words = [*([redact(images)] if images else []), *(["--version", number] if number else [])]
+            again = " ".join(["`eyas adapt", *map(shlex.quote, words), *(["--labels"] if labelled else [])])
+            return _decide(case, standing, run, again, force=force)
 
 
 def asked_version(store: MlflowStore, name: str, number: str | None) -> Version:
@@ -140,12 +146,13 @@ def look_before(workspace: Workspace, images: str | None, number: str | None, *,
     """See what would refuse an adaptation, as far as the folder and the registry tell it: before Prefect is there.
 
     Raises:
-        BadInputError: the images cannot be used, or there is no such version.
+        BadInputError: the images cannot be used, there is no such version, or the adapter ends in no network.
     """
     address = images or workspace.params.adapt.images
     if address is None:
         raise ParameterError(NO_IMAGES)
     with _in_fields():
+        workspace.params.adapt.adapter.require_foldable()
         look_at_field(address, workspace.params, workspace.root, labelled=labelled)
     asked_version(open_store(workspace), workspace.params.register_.model, number)
     require_fetched(workspace)
@@ -160,7 +167,10 @@ def _in_fields() -> Iterator[None]:
         raise type(error)(name_fields(str(error), FIELDS)) from error
 
 
-def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, force: bool) -> AdaptDecision:
+def _decide(
+    case: Case, standing: RegisteredNetwork, run: AdaptationRecord, again: str, *, force: bool
+) -> AdaptDecision:
+    """``again`` begins the command that adapts to the same images once more."""
     parent, origin = parent_of(standing.version), standing
     if parent is not None:
         version = model_registry.get_version(case.store, *parent)
@@ -184,7 +194,7 @@ def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, f
         message = f"{known} has followed these images already{_fate(known)}: nothing new is registered"
         return _closed(case, run, "unchanged", message, known, drift=report.sentence)
     if not (report.adapt or force or case.field.labels is not None):
-        msg = f"{report.sentence}; {report.advice}"
+        msg = f"{report.sentence}; {report.advice}; {again} --force` tries it all the same: rule and gates still decide"
         raise RefusedError(msg)
     with step("adapt") as shown:
         adapted = make_adapted(case, origin)
@@ -193,10 +203,23 @@ def _decide(case: Case, standing: RegisteredNetwork, run: AdaptationRecord, *, f
     details = [*verdict.lines(), *compared(case, origin, adapted)]
     run.log_json("adapted", asdict(verdict) | {"compared": details})
     if not verdict.keep:
-        msg = f"{report.sentence}; adapted by {case.section.adapter.kind} it is refused: {failures(verdict)}"
+        kind = case.section.adapter.kind
+        msg = (
+            f"{report.sentence}; adapted by {kind} it is refused by the revert rule, which decides: "
+            f"{failures(verdict)}; {standing.version} stays as it is: give more images, another adapter "
+            f"({again} --adapter {other_adapter(kind)}`), labels of some of them (--labels), or set the limit "
+            f"(adapt.rule)"
+        )
+        raise RefusedError(msg)
+    if not (verdict.by_labels or report.adapt or force):
+        msg = (
+            f"{report.sentence}; {report.advice}, and the {len(case.field):,} images have too few labels to show the "
+            f"contrary: label more; {again} --force` leaves it to the answers alone"
+        )
         raise RefusedError(msg)
     version = propose(case, origin, adapted, verdict, run)
     message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"
+    message += f"; {overridden(case, report)}" if force else ""
     return _closed(case, run, "proposed", message, version, drift=report.sentence, details=details)
 
 
@@ -207,7 +230,9 @@ def _take_back(
     store, name = case.store, standing.version.name
     champion, previous = (model_registry.get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS))
     if champion is None or champion.number != standing.version.number:
-        msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}"
+        promote = f"eyas promote --version {origin.version.number}"
+        way = f"`{promote}` asks the gates about that one"
+        msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}; {way}"
         raise RefusedError(msg)
     report = case.drift(origin, run)
     outcome: Outcome = "proposed"
@@ -219,6 +244,20 @@ def _take_back(
         model_registry.set_alias(store, name, alias, origin.version.number)
         head = f"{origin.version} is proposed in the place of {standing.version}, the champion that was adapted from it"
     return _closed(case, run, outcome, f"{head}: {reason}", origin.version, drift=f"to its parent {report.sentence}")
+
+
+def overridden(case: Case, report: DriftReport) -> str:
+    """What ``force`` has overridden, in words."""
+    if report.drift and report.adapt:
+        return "--force overrode nothing: it was expected to help"
+    if report.drift and case.field.labels is not None:
+        return "--force overrode nothing: labels judge, whatever is expected"
+    return f"--force overrode this advice: {report.advice}; the rule and the gates were not overridden"
+
+
+def other_adapter(kind: str) -> str:
+    """An adapter to try in the place of one that was refused."""
+    return "ada_bn" if kind == "alpha_bn" else "alpha_bn"
 
 
 def _closed(

@@ -13,6 +13,7 @@ from eyas.operations.tracking.adaptation_run import ADAPTED_FROM
 
 ADAPTATION = "eyas.adaptation"
 """Tag of an adapted version: what the adaptation was made of and came to, as JSON."""
+_CANARY = "adapt.rule.max_canary_loss, since test images are not of the field"
 _REPLACED = re.compile(r"promote\.(max_drop|min_agreement|preset|min_gain)\b")
 
 
@@ -37,7 +38,7 @@ def named_for(version: Version, gates: Sequence[Gate]) -> tuple[Gate, ...]:
     """Gates whose reasons name the field that limits this version, see :func:`limits_for`."""
     if ADAPTED_FROM not in version.tags:
         return tuple(gates)
-    return tuple(replace(gate, reason=_REPLACED.sub("adapt.rule.max_canary_loss", gate.reason)) for gate in gates)
+    return tuple(replace(gate, reason=_REPLACED.sub(_CANARY, gate.reason)) for gate in gates)
 
 
 def adaptation_gates(version: Version) -> tuple[Gate, ...]:

@@ -10,6 +10,7 @@ from eyas.adaptation.revert_rule import RevertVerdict
 from eyas.cli.run_view import step
 from eyas.data import Dataset
 from eyas.data.comparability import read_comparability
+from eyas.data.manifest import INDEX
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import RefusedError
 from eyas.networks.named_tensors import state
@@ -21,6 +22,8 @@ from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSpl
 from tasks.adaptation_case import Case
 from tasks.adapted_export import export_adapted
 from tasks.adapted_version import AdaptedVersion, adaptation_key
+from tasks.compared_adaptation import TEST_SET
+from tasks.compared_networks import digest_of_test
 from tasks.judge_version import judge_export
 from tasks.registered_network import RegisteredNetwork
 from tasks.watch import REFERENCE
@@ -46,7 +49,7 @@ def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
     )
     before, after = state(origin.network.model), state(adapted)
     if before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before):
-        msg = f"{adapter.kind} leaves {origin.version} as it is: there is nothing to propose"
+        msg = f"{adapter.kind} leaves {origin.version} as it is: there is nothing to propose; take another --adapter"
         raise RefusedError(msg)
     return adapted
 
@@ -106,7 +109,8 @@ def require_gates(case: Case, version: AdaptedVersion) -> None:
         decision = judge_export(case.store, case.workspace, unregistered, files, champion=champion)
     reasons = [gate.reason for gate in decision.gates if not gate.passed]
     if reasons:
-        msg = f"{version.parent.version} stays as it is, what was adapted is refused: {'; '.join(reasons)}"
+        way = "give other images, or set the limit that is named"
+        msg = f"{version.parent.version} stays as it is, what was adapted is refused: {'; '.join(reasons)}; {way}"
         raise RefusedError(msg)
 
 
@@ -120,6 +124,7 @@ def made_of(case: Case, verdict: RevertVerdict) -> dict[str, object]:
         "keep": verdict.keep,
         "labelled": case.field.labels is not None,
         "seed": case.section.seed,
+        TEST_SET: digest_of_test(case.workspace.artifacts / "fetch" / INDEX),
         "verdict": verdict.sentence,
     }
 

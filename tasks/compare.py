@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,17 +14,14 @@ import numpy as np
 from eyas.cli.run_view import step
 from eyas.data import open_dataset
 from eyas.data.manifest import INDEX
+from eyas.data.tasks.unlabelled import Unlabelled
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, EyasError
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison import Comparison, compare_networks
 from eyas.operations.comparison.comparison_page import comparison_page
-from eyas.operations.comparison.comparison_table import (
-    console_comparison,
-    markdown_comparison,
-    markdown_links,
-    short_names,
-)
+from eyas.operations.comparison.comparison_table import markdown_comparison, markdown_links, short_names
+from eyas.operations.comparison.terminal_table import console_comparison
 from eyas.operations.measured_network import MeasuredNetwork, compare_answers
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.tracking.comparison_run import record_comparison
@@ -34,8 +32,10 @@ from tasks.judge_version import images_for
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 
+log = logging.getLogger(__name__)
 ANSWERS = "answers"
 """Folder in a checkout's state: what networks answered, so that no one is asked twice."""
+DENSE = "dense.onnx"
 
 
 def compare_named(workspace: Workspace, names: Sequence[str]) -> Comparison:
@@ -65,7 +65,8 @@ def compare_profiles(workspace: Workspace, folders: Mapping[str, Path]) -> Compa
 
 def _compared(networks: Sequence[ComparedNetwork], finder: NetworkFinder) -> Comparison:
     today = datetime.now(UTC).strftime("%Y-%m-%d")
-    return compare_networks(_shortly_named(networks), SharedTest(finder).difference, today)
+    shared = SharedTest(finder)
+    return compare_networks(shared.with_changes(_shortly_named(networks)), shared.difference, today)
 
 
 def _shortly_named(networks: Sequence[ComparedNetwork]) -> list[ComparedNetwork]:
@@ -94,26 +95,43 @@ class SharedTest:
         except (EyasError, ValueError) as error:
             return str(error)
 
-    def _answered(self, network: ComparedNetwork, model: ExportedModel) -> MeasuredNetwork:
-        """What a network answered, now or in an earlier comparison."""
-        described = [file_sha256(model.folder / "model.onnx"), network.test_set, json.dumps(model.manifest["input"])]
+    def with_changes(self, networks: Sequence[ComparedNetwork]) -> list[ComparedNetwork]:
+        """The networks; adapted ones, of which no run has it, with what differs from their dense network."""
+        return [self._with_change(network) if network.adaptation else network for network in networks]
+
+    def _with_change(self, network: ComparedNetwork) -> ComparedNetwork:
+        if not network.test_set or network.files is None or network.measure == Unlabelled.words:
+            return network
+        model = ExportedModel.open(network.files)
+        try:
+            paired = compare_answers(self._answered(network, model), self._answered(network, model, DENSE))
+        except (EyasError, ValueError) as error:
+            log.info("%s is not held against its dense network: %s", network.name, error)
+            return network
+        counted = {f"finetune.test_{name}": float(value) for name, value in paired.metrics().items()}
+        return replace(network, metrics={**network.metrics, **counted})
+
+    def _answered(self, network: ComparedNetwork, model: ExportedModel, file: str = "model.onnx") -> MeasuredNetwork:
+        """What one of a network's files answered, now or in an earlier comparison."""
+        described = [file_sha256(model.folder / file), network.test_set, json.dumps(model.manifest["input"])]
         key = hashlib.sha256("\n".join(described).encode()).hexdigest()
         path = self.finder.workspace.root / self.finder.workspace.params.runtime.state / ANSWERS / f"{key[:32]}.npz"
         if not path.exists():
             with step("compare") as shown:
-                shown.note = f"{network.name} answers {network.images:,} test images"
-                self._ask(network, model, path)
+                who = f"{network.name}'s dense network" if file == DENSE else network.name
+                shown.note = f"{who} answers {network.images:,} test images"
+                self._ask(network, model, path, file)
         with np.load(path) as kept:
             return MeasuredNetwork(kept["answers"], kept["labels"])
 
-    def _ask(self, network: ComparedNetwork, model: ExportedModel, path: Path) -> None:
+    def _ask(self, network: ComparedNetwork, model: ExportedModel, path: Path, file: str) -> None:
         folders = fetched_folders(self.finder)
         folder = next((one for one in folders if digest_of_test(one / INDEX) == network.test_set), None)
         if folder is None:
             msg = "their test images are in no workspace here: bring one up to date with `eyas run`"
             raise BadInputError(msg)
         test = open_dataset(folder).split("test")
-        answers = model.answers(images_for(test, model, model))
+        answers = model.answers(images_for(test, model, model), file)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part.npz")
         np.savez_compressed(part, answers=answers, labels=test.labels.numpy())

@@ -4,7 +4,7 @@ import itertools
 import json
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,9 +24,11 @@ from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
 from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
 from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
+from tasks.compared_adaptation import adaptation_changes, adapted_test_set, adapted_words
 from tasks.compared_names import FILES
 from tasks.dvc_cli import stage_keys
 from tasks.dvc_lock import require_as_made
+from tasks.judge_version import VERDICT
 from tasks.profile_name import DEFAULT, profile_title
 from tasks.registered_checkpoint import SCHEME
 from tasks.stage_metrics import stage_metrics
@@ -36,7 +38,8 @@ from tasks.workspace_files import recorded_arguments
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 _ADDRESS = re.compile(r"models:/(?P<model>[^/@]+)(/(?P<number>\d+)|@(?P<alias>[\w-]+))")
-VERDICT = "eyas.verdict"
+MOST_NAMED = 8
+"""Profiles that a fault names."""
 _EXPORTED = ("manifest.json", "model.onnx")
 
 
@@ -86,8 +89,12 @@ class NetworkFinder:
         return replace(self._of_version(version), name=name)
 
     def profile(self, name: str, folder: Path) -> ComparedNetwork:
-        """What the stages left in a workspace, with the run and the version that MLflow has of it."""
-        network = of_profile(name, folder)
+        """What the stages left in a workspace, with the run and the version that MLflow has of it.
+
+        Raises:
+            BadInputError: a stage has not run; names the profiles that have a result, those of the same file first.
+        """
+        network = of_profile(name, folder, self._finished(name))
         if not (folder / "dvc.lock").exists():
             return network
         with attempt(f"finding the run of {name}"):
@@ -98,6 +105,13 @@ class NetworkFinder:
         """Names of the workspaces there are."""
         folder = self.workspace.root / "workspaces"
         return [DEFAULT, *sorted(path.name for path in folder.glob("*") if (path / "params.yaml").exists())]
+
+    def _finished(self, name: str) -> list[str]:
+        """Profiles that have a result, those first that set something else in the parameter file of ``name``."""
+        done = [
+            one for one in self.profiles() if (self.folder_of(one) / "artifacts" / "export" / _EXPORTED[0]).exists()
+        ]
+        return sorted(done, key=lambda one: not one.startswith(f"{name}+"))
 
     def folder_of(self, profile: str) -> Path:
         """Of a workspace."""
@@ -115,15 +129,17 @@ class NetworkFinder:
     def _of_version(self, version: Version) -> ComparedNetwork:
         files = model_registry.download(self.store, version, self.scratch / f"{version.name}-{version.number}")
         latency = files / LATENCY
+        changes = adaptation_changes(self.store, version, self.scratch)
         return ComparedNetwork(
             name=str(version),
             kind="version",
+            adaptation=changes,
             address=f"{SCHEME}{version.name}/{version.number}",
             metrics=version.metrics or recorded_metrics(self.store, version.run_id),
             latency=json.loads(latency.read_text()) if latency.exists() else {},
             verdict=version.tags.get(VERDICT, ""),
             detail=", ".join(filter(None, (f"version {version.number}", made_with(version)))),
-            test_set=self._test_set(version.run_id),
+            test_set=adapted_test_set(version) if changes else self._test_set(version.run_id),
             comparability=Comparability.from_tags(version.tags) or Comparability(),
             files=files,
             origin=recorded_origin(self.store, version.run_id, version),
@@ -165,8 +181,13 @@ class NetworkFinder:
         )
 
 
-def of_profile(name: str, folder: Path) -> ComparedNetwork:
+def of_profile(name: str, folder: Path, finished: Sequence[str] = ()) -> ComparedNetwork:
     """What the stages left in a workspace.
+
+    Args:
+        name: of the profile.
+        folder: of its workspace.
+        finished: profiles to name where this one has no result.
 
     Raises:
         BadInputError: a stage has not run.
@@ -176,7 +197,9 @@ def of_profile(name: str, folder: Path) -> ComparedNetwork:
     try:
         results = read_results(artifacts)
     except FileNotFoundError as error:
-        msg = f"profile {name} has no result yet ({error.filename} is not there): bring it up to date with eyas run"
+        others = f"name one that has: {_listed(finished[:MOST_NAMED])}; or " if finished else ""
+        way = f"{others}bring it up to date with eyas run"
+        msg = f"profile {name} has no result yet ({error.filename} is not there): {way}"
         raise BadInputError(msg) from error
     require_as_made(folder)
     index = artifacts / "fetch" / INDEX
@@ -202,11 +225,11 @@ def _origin_here(results: Results, artifacts: Path) -> NetworkOrigin:
 
 
 def made_with(version: Version) -> str:
-    """A version's budget, and what else was set for its run: what tells versions of one budget apart."""
+    """A version's budget, what else was set for its run, and what it was adapted from: what tells versions apart."""
     words = shlex.split(version.tags.get("eyas.command", ""))
     sets = (value for option, value in itertools.pairwise(words) if option == "--set")
     others = (last_name(value) for value in sets if not value.startswith("sample.budget."))
-    return ", ".join(filter(None, (budget_words(version), *others)))
+    return ", ".join(filter(None, (budget_words(version), *others, adapted_words(version))))
 
 
 def digest_of_test(index: Path) -> str:
@@ -222,5 +245,5 @@ def fetched_folders(finder: NetworkFinder) -> Iterator[Path]:
             yield folder / "artifacts" / "fetch"
 
 
-def _listed(names: list[str]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"

@@ -11,7 +11,7 @@ from eyas.data.comparability import INCLUDED, WORDS
 from eyas.data.sources import BUILTIN
 from eyas.errors import BadInputError, EyasError
 from eyas.networks.architectures import Architecture
-from eyas.operations.few_images import Setting, settings_for_few, too_few_to_compare
+from eyas.operations.few_images import Setting, enough_to_compare, settings_for_few, too_few_to_compare
 from eyas.storage.addresses import parse
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
@@ -238,12 +238,17 @@ class Init:
             return []
         fetch = FetchParams()
         shares = {"calibration_fraction": fetch.calibration_fraction, "score_fraction": fetch.score_fraction}
-        few = settings_for_few(sum(images.counts), **shares, scorer=None)
-        for number, one in enumerate(few):
-            self.say(f"{'' if number else 'few':9} {one.section}.{one.field}: {one.value}, for {one.why}")
-        compared = too_few_to_compare(sum(images.counts), fetch.score_fraction)
-        if compared:
-            self.say(f"{'' if few else 'few':9} {compared}")
+        count = sum(images.counts)
+        wider = enough_to_compare(count, fetch.score_fraction)
+        if wider is not None:
+            shares["score_fraction"] = float(wider.value)
+        few = settings_for_few(count, **shares, scorer=None) + ([wider] if wider else [])
+        lines = [f"{one.section}.{one.field}: {one.value}, for {one.why}" for one in few]
+        lines += filter(None, [too_few_to_compare(count, shares["score_fraction"])])
+        if few:
+            lines.append("about, because each image's own hash says which split it is in: fetch tells how many")
+        for number, line in enumerate(lines):
+            self.say(f"{'' if number else 'few':9} {line}")
         return few
 
     def _profile(self, limits: Mapping[str, float]) -> str | None:

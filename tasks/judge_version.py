@@ -27,6 +27,7 @@ from tasks.recorded_gates import as_recorded
 from tasks.seen_images import unseen_by
 from tasks.workspace import Workspace
 
+VERDICT = "eyas.verdict"
 FETCHED = Path("artifacts", "fetch")
 Networks = dict[str, tuple[ExportedModel, str]]
 """By role (candidate, dense, champion): the version's files, and which ONNX file of them."""
@@ -98,7 +99,8 @@ def judge_export(
     number = champion.number if champion else None
     judged_on = "" if folder == workspace.folder else version.tags.get("eyas.profile", DEFAULT)
     told = named_for(version, (*special, *gates))
-    return PromotionDecision(version.name, version.number, number, told, numbers, force, judged_on=judged_on)
+    beside = {"judged_on": judged_on, "verdict": version.tags.get(VERDICT, "")}
+    return PromotionDecision(version.name, version.number, number, told, numbers, force, **beside)
 
 
 def folder_with_images(workspace: Workspace, version: Version) -> Path:

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ def next_command(workspace: Workspace, command: str, *options: str) -> str:
 def plain_command(root: Path, command: str, *options: str) -> str:
     """A command of ``eyas`` that acts on no profile in particular."""
     return shlex.join([*program(_start(root)), command, *options])
+
+
+def next_lines(steps: Sequence[str]) -> list[str]:
+    """Commands as what to type next, a line each."""
+    return [f"{'' if number else 'next':<6} {step}" for number, step in enumerate(steps)]
 
 
 def path_for_command(root: Path, path: Path) -> str:

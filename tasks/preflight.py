@@ -15,9 +15,8 @@ from eyas.config import PipelineParams, apply_overrides, read_sections
 from eyas.config.override import Override, parse_overrides
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.few_images import settings_for_few, too_few_to_compare
-from tasks import preflight_network, preflight_places
+from tasks import preflight_names, preflight_places
 from tasks.preflight_data import count_training_images
-from tasks.preflight_network import look_at_network
 from tasks.workspace import Workspace, open_workspace
 
 Check = Callable[[PipelineParams, Path, Path], None]
@@ -26,14 +25,14 @@ Check = Callable[[PipelineParams, Path, Path], None]
 QUICK: Mapping[str, Check] = {
     "fetch.train": preflight_places.check_train,
     "fetch.test": preflight_places.check_test,
-    "baseline.architecture": preflight_network.check_factory,
+    "baseline.architecture": preflight_names.check_factory,
     "baseline.checkpoint": preflight_places.check_checkpoint,
-    "baseline.recipe": preflight_network.check_dense_recipe,
-    "finetune.recipe": preflight_network.check_recipe,
-    "export.exporters": preflight_network.check_exporters,
-    "runtime.device": preflight_network.check_device,
-    "runtime.cluster": preflight_network.check_cluster,
-    "runtime.processes": preflight_network.check_shared_batches,
+    "baseline.recipe": preflight_names.check_dense_recipe,
+    "finetune.recipe": preflight_names.check_recipe,
+    "export.exporters": preflight_names.check_exporters,
+    "runtime.device": preflight_names.check_device,
+    "runtime.cluster": preflight_names.check_cluster,
+    "runtime.processes": preflight_names.check_shared_batches,
     "runtime.state": preflight_places.check_state,
     "disk": preflight_places.check_writable,
 }
@@ -101,6 +100,8 @@ def look_closely(root: Path, params_file: Path, overrides: Sequence[str], name: 
     if faults:
         told = tuple(_with_option(fault, _parsed(overrides)) for fault in faults)
         return Preflight(workspace.name, told, (f"{NETWORK}, for which the rest must be right",))
+    from tasks.preflight_network import look_at_network  # which needs torch; what is told above must not wait for it
+
     network = look_at_network(*place)
     advice = () if network.faults else tuple(_advice_for_few(workspace))
     return Preflight(workspace.name, tuple(network.faults), tuple(network.skipped), advice)
@@ -119,6 +120,7 @@ def _advice_for_few(workspace: Workspace) -> Iterator[str]:
         score_fraction=fetch.score_fraction,
         scorer=scorer.kind if scorer else None,
         labelled=fetch.task.kind == "classification",
+        refit=bool(params.finetune.recovery) or any(rung.steps is not None for rung in params.score.rungs),
     ):
         yield setting.text
     few = too_few_to_compare(images, fetch.score_fraction, params.adapt.source_images)

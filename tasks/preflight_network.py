@@ -1,6 +1,5 @@
 """Looking before a run at the network: is it built, does the checkpoint fit, is the budget in reach, is it exported."""
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,11 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import models
 from eyas.config import PipelineParams, expand
 from eyas.data.tasks import Task
 from eyas.deploy.named_outputs import flattened
-from eyas.errors import EyasError, MissingExtraError, ParameterError
+from eyas.errors import EyasError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.operated_network import operate
@@ -68,65 +66,22 @@ class ExpectedData:
     task: Task
 
 
-def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """The architecture is one of ``models/``, or its package can be found."""
-    name = params.baseline.architecture
-    package = name.partition(":")[0].partition(".")[0]
-    if ":" not in name and name not in models.names():
-        available = ", ".join(models.names())
-        msg = f"{name!r} is not in models/ ({available}), and is no package.module:factory"
-        raise ParameterError(msg)
-    if ":" in name and (not package or importlib.util.find_spec(package) is None):
-        msg = f"{name!r}: there is no package {package!r} on PYTHONPATH"
-        raise ParameterError(msg)
-
-
 def trainings(params: PipelineParams) -> dict[str, bool]:
     """Whether the two stages that can train do."""
     adapts = params.baseline.checkpoint is None or params.baseline.adapt_epochs != 0
     return {"baseline": adapts, "finetune": params.finetune.epochs != 0}
 
 
-def check_dense_recipe(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """What the dense network's recipe names of the user's own is here."""
-    params.baseline.recipe.check()
-
-
-def check_recipe(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """The same of the winner's."""
-    params.finetune.recipe.check()
-
-
-def check_exporters(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """What the exporters need is installed, and knows what is asked of it."""
-    for exporter in params.export.chosen.values():
-        exporter.check()
-
-
-def check_cluster(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """Ray is installed where a cluster is named."""
-    if params.runtime.cluster and importlib.util.find_spec("ray") is None:
-        msg = "ray is not installed: pip install 'eyas[ray]'"
-        raise MissingExtraError(msg)
-
-
-def check_shared_batches(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """Several processes can start, and both recipes let them share a batch."""
+def check_shared_batches(params: PipelineParams) -> None:
+    """Several processes can start, and the recipes of both trainings let them share a batch."""
     check_processes(params.runtime)
     recipes = {"baseline": params.baseline.recipe, "finetune": params.finetune.recipe}
     for section, trains in trainings(params).items():
-        if trains and params.runtime.processes * params.runtime.nodes > 1:
+        if trains:
             try:
                 require_shared_batches(recipes[section])
             except ParameterError as error:
                 raise ParameterError(name_fields(str(error), training_fields(section))) from error
-
-
-def check_device(params: PipelineParams, root: Path, artifacts: Path) -> None:
-    """The device that is asked for is there."""
-    if params.runtime.device == "cuda" and not torch.cuda.is_available():
-        msg = "cuda was asked for, and torch finds no CUDA device here: take auto, or install its driver and build"
-        raise ParameterError(msg)
 
 
 def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> NetworkLook:

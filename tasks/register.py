@@ -15,6 +15,7 @@ from eyas.operations.lineage import Lineage, trace_lineage
 from eyas.operations.report import LATENCY, read_results, verdict_on
 from eyas.operations.report.headline import headline_metrics, result_markdown
 from eyas.operations.tracking import MlflowStore, Version, register_version
+from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.candidate_alias import CandidateAlias
 from eyas.operations.tracking.runs import REPORT_PAGES, verdict_tags
 from tasks.dvc_cli import stage_keys
@@ -101,6 +102,20 @@ def register(
 def candidate_name(workspace: Workspace) -> str:
     """The alias that this profile's version has."""
     return candidate_alias(workspace).name_in(open_store(workspace), workspace.params.register_.model)
+
+
+def candidate(workspace: Workspace) -> Version | None:
+    """The version that has it now, if one has."""
+    return candidate_alias(workspace).version_in(open_store(workspace), workspace.params.register_.model)
+
+
+def moved_from(before: Version | None, number: str) -> str:
+    """What became of an alias that names version ``number`` now, in words; nothing where it is new."""
+    if before is None or before.number == number:
+        return "" if before is None else " as before"
+    parent = parent_of(before)
+    adapted = f", which was adapted from version {parent[1]}" if parent else ""
+    return f", moved from version {before.number}{adapted}"
 
 
 def require_same_code(before: Code, after: Code) -> None:

@@ -20,12 +20,14 @@ from eyas.operations.report import (
     verdict_on,
     write_report,
 )
+from eyas.operations.report.latency_words import latency_doubts
 from eyas.operations.tracking import tracking_uri
+from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import next_command, path_for_command, shown_path
+from tasks.next_command import next_command, next_lines, path_for_command, shown_path
 from tasks.predict import LAST_RUN
 from tasks.prefect_pages import show_result
 from tasks.record import log_report, log_result, name_of
@@ -86,13 +88,15 @@ def print_summary(
     console.print(console_table(result_rows(results), workspace.title))
     if remark(results):
         console.print(remark(results), soft_wrap=True, markup=False, style="bold")
+    for line in latency_doubts(results.latency):
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
     print_verdict(console, verdict_on(results))
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
     steps = [*next_steps(workspace, version), f"{elsewhere}make ui   (pages of MLflow, run {run_id}, and of Prefect)"]
-    for number, line in enumerate(steps):
-        console.print(f"{'' if number else 'next':<6} {line}", soft_wrap=True, markup=False)
+    for line in next_lines(steps):
+        console.print(line, soft_wrap=True, markup=False)
     places = {"report": workspace.artifacts / "report" / "report.html"} | ({"log": log} if log else {})
     shown = (f"{name:<6} {shown_path(path)}" for name, path in places.items())
     console.print("   ".join(shown), soft_wrap=True, markup=False)
@@ -127,27 +131,71 @@ def json_result(workspace: Workspace, version: str | None, run_id: str, log: Pat
     }
 
 
-def next_steps(workspace: Workspace, version: str | None) -> list[str]:
-    """Commands for whoever has a result: promote it if it is registered, let it answer an image, see what there is."""
-    steps = [] if version is None else [next_step(workspace, version)]
-    image = next(iter(sorted((workspace.artifacts / GOLDEN).glob("*.png"))), None)
-    if image is not None:
-        place = path_for_command(workspace.root, image)
-        steps.append(next_command(workspace, "predict", place, "--version", version or LAST_RUN))
-    return [*steps, next_command(workspace, "status")]
+def next_steps(workspace: Workspace, version: str | None, why: str = "") -> list[str]:
+    """Commands for whoever has a result: promote it if it is registered, let it answer an image, see what there is.
+
+    Args:
+        workspace: where the result lies.
+        version: number that it was registered as, if it was.
+        why: what is said beside the first command.
+    """
+    steps = [*try_it(workspace, "--version", version or LAST_RUN), next_command(workspace, "status")]
+    if version is None:
+        return steps
+    if is_champion(workspace, version):
+        return [_noted(steps[0], why, f"version {version} is the champion already"), *steps[1:]]
+    return [next_step(workspace, version, why), *steps]
 
 
-def next_step(workspace: Workspace, version: str) -> str:
-    """How a registered version is promoted; where the gates would refuse it for certain, what is missing."""
-    command = ("promote", "--version", version)
-    comparable = read_comparability(workspace.artifacts / "baseline").comparable
+def is_champion(workspace: Workspace, version: str) -> bool:
+    """Whether a version of the profile's model is its champion."""
     champion = get_alias(open_store(workspace), workspace.params.register_.model, CHAMPION)
+    return champion is not None and champion.number == version
+
+
+def try_it(workspace: Workspace, *options: str) -> list[str]:
+    """The command that lets a network answer an image of the bundle; none where there is no image."""
+    image = next(iter(sorted((workspace.artifacts / GOLDEN).glob("*.png"))), None)
+    place = path_for_command(workspace.root, image) if image else ""
+    return [next_command(workspace, "predict", place, *options)] if place else []
+
+
+def next_step(workspace: Workspace, version: str, why: str = "") -> str:
+    """How a registered version is promoted; where gates would refuse it for certain, what is missing.
+
+    ``why`` and what is known of the gates are said beside it.
+    """
+    command = ("promote", "--version", version)
+    store, model = open_store(workspace), workspace.params.register_.model
+    comparable = read_comparability(workspace.artifacts / "baseline").comparable
+    champion = get_alias(store, model, CHAMPION)
+    if champion is not None and parent_of(champion) == (model, version):
+        note = f"the champion, version {champion.number}, was adapted from version {version}"
+        return _noted(next_command(workspace, "compare", version, CHAMPION), why, note)
     if comparable or (workspace.params.promote.max_drop is None and champion is None):
-        return next_command(workspace, *command)
+        return _noted(next_command(workspace, *command), why, _gate_on_drop(workspace))
     return (
         "run on test images that the first weights were not made from (fetch.test): the gates compare no accuracies "
         f"here, and refuse; without such images {next_command(workspace, *command, '--force', 'why it is good enough')}"
     )
+
+
+def _gate_on_drop(workspace: Workspace) -> str:
+    """How the gate on accuracy goes with a verdict that is no success: it asks for the loss as measured."""
+    if not (workspace.artifacts / "finetune" / "metrics.json").exists():
+        return ""
+    verdict, limit = verdict_on(read_results(workspace.artifacts)), workspace.params.promote.max_drop
+    if verdict.accuracy not in ("undecided", "lost") or verdict.test is None or limit is None:
+        return ""
+    if -verdict.test.difference > limit:
+        return f"its gate refuses: it allows a loss of {100 * limit:g} points at most, promote.max_drop"
+    asked = "whatever is undecided" if verdict.accuracy == "undecided" else "though some loss is sure"
+    return f"its gate on the dense network holds, {asked}: it allows {100 * limit:g} points as measured"
+
+
+def _noted(command: str, *notes: str) -> str:
+    told = "; ".join(filter(None, notes))
+    return f"{command}   ({told})" if told else command
 
 
 def print_verdict(console: "Console", verdict: Verdict) -> None:

@@ -1,6 +1,8 @@
 """What the registry holds and what happened last, as lines for the terminal."""
 
 import json
+import shutil
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,29 +13,52 @@ from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
-from tasks.next_command import shown_path
+from tasks.next_command import next_command, shown_path
 from tasks.profile_name import profile_title
 from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
 from tasks.workspace_files import recorded_arguments
 
+CUT = "…"
+WIDEST = 160
+"""Characters of a line where no terminal says how many it has."""
 MOST_OTHERS = 8
 """Workspaces that are listed beside the one that is asked about."""
 
 
-def status_lines(workspace: Workspace, runs: int = 8) -> list[str]:
-    """Champion, previous, candidate and the last runs of this model, a line each."""
+def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, width: int = WIDEST) -> list[str]:
+    """Champion, previous, candidate and the last runs of this model, a line each.
+
+    Args:
+        workspace: whose model is asked about.
+        runs: how many of them.
+        verbose: tell reasons whole; else lines of more than ``width`` characters are cut.
+        width: of a line.
+    """
     name = workspace.params.register_.model
     status = Status(name) if is_unused(workspace) else read_status(open_store(workspace), name, runs)
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
     aliases |= status.others
-    width = max(10, *map(len, aliases))
-    lines = [f"{alias:{width}} {_describe(version)}" for alias, version in aliases.items()]
+    column = max(10, *map(len, aliases))
+    lines = [f"{alias:{column}} {_describe(version, whole=verbose)}" for alias, version in aliases.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.title}, in {workspace.folder}"
-    runs_of_model = [_run_line(run) for run in status.runs]
-    return [f"model      {status.name}{unknown}", profile, *_others(workspace), *lines, "", *runs_of_model]
+    told = [*lines, "", *(_run_line(run) for run in status.runs)]
+    told = told if verbose else [_cut(line, width) for line in told]
+    cut = any(line.endswith(CUT) for line in told)
+    whole = [f"{CUT:<10} whole: {next_command(workspace, 'status', '--verbose')}"] if cut else []
+    return [f"model      {status.name}{unknown}", profile, *_others(workspace), *told, *whole]
+
+
+def terminal_width() -> int:
+    """Characters of a line of the terminal; of a file or a pipe :data:`WIDEST`."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDEST
+
+
+def _cut(line: str, width: int) -> str:
+    """A line of so many characters at most, cut behind a word."""
+    return line if len(line) <= width else line[: width - 1].rpartition(" ")[0].rstrip(",;: ") + CUT
 
 
 def _others(workspace: Workspace) -> list[str]:
@@ -52,10 +77,24 @@ def _last_used(folder: Path) -> float:
     return max(path.stat().st_mtime for path in (folder / "params.yaml", folder / "dvc.lock") if path.exists())
 
 
-def _describe(version: Version | None) -> str:
+def _describe(version: Version | None, *, whole: bool) -> str:
     if version is None:
         return "none"
-    return f"{', '.join([f'version {version.number}', *what_is_known(version)])}; {_reason(version)}"
+    reason = _reason(version) if whole else in_short(version)
+    return f"{', '.join([f'version {version.number}', *what_is_known(version)])}; {reason}"
+
+
+def in_short(version: Version) -> str:
+    """What became of a version in a few words: the gates that refused it by their names."""
+    tags = version.tags
+    if promotion.ROLLED_BACK in tags or promotion.DECISION not in tags:
+        return _reason(version)
+    decision = json.loads(tags[promotion.DECISION])
+    against = f"against version {decision['champion']}" if decision["champion"] else "no champion before"
+    failed = [name for name, (_, _, passed) in decision["gates"].items() if not passed]
+    gates = f"not held: {', '.join(failed)}" if failed else "every gate held"
+    limits = f" with {', '.join(decision['limits'])}" if decision.get("limits") else ""
+    return f"{decision['outcome']} ({against}), {gates}{limits}"
 
 
 def what_is_known(version: Version) -> list[str]:

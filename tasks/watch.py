@@ -45,12 +45,22 @@ class WatchedWindow:
     files: tuple[Path, ...]
     report: DriftReport
     unreadable: dict[Path, str] = field(default_factory=dict)
+    folder: Path = Path()
+    """That is watched: names of files are told as they are below it."""
+    first: int = 1
+    """Number of the window's first image among all that were seen, from 1."""
 
     def line(self) -> str:
         """All that a person needs to know."""
-        ends = f"{self.files[0].name} to {self.files[-1].name}"
+        ends = " to ".join(name_below(self.folder, file) for file in (self.files[0], self.files[-1]))
+        last = self.first + len(self.files) + len(self.unreadable) - 1
         advice = f"; {self.report.advice}" if self.report.drift else ""
-        return f"window {self.number} ({ends}): {self.report.sentence}{advice}"
+        return f"window {self.number}, images {self.first} to {last} ({ends}): {self.report.sentence}{advice}"
+
+
+def name_below(folder: Path, file: Path) -> str:
+    """As a person finds it again: the path below the folder that is watched."""
+    return file.relative_to(folder).as_posix() if file.is_relative_to(folder) else str(file)
 
 
 @dataclass(frozen=True)
@@ -62,9 +72,11 @@ class Watcher:
     exported: ExportedModel
     reference: DriftReference
     false_alarm_rate: float
+    folder: Path = Path()
+    """Of the images."""
 
-    def look(self, number: int, files: Sequence[Path]) -> WatchedWindow:
-        """Compare a window; images that cannot be read are left out and named.
+    def look(self, number: int, files: Sequence[Path], first: int = 1) -> WatchedWindow:
+        """Compare a window, whose first image has such a number; images that cannot be read are left out and named.
 
         Raises:
             DataError: too few can be read.
@@ -75,14 +87,14 @@ class Watcher:
         unreadable = {}
         for file in files:
             try:
-                pixels[file] = torch.from_numpy(read(file.read_bytes(), file.name).copy())
+                pixels[file] = torch.from_numpy(read(file.read_bytes(), name_below(self.folder, file)).copy())
             except (DataError, OSError) as error:
                 unreadable[file] = str(error)
         if len(pixels) < FEWEST_IN_WINDOW:
             refuse_few(len(pixels), len(files), next(iter(unreadable.values()), ""))
         images = self.exported.normalise(torch.stack([*pixels.values()]))
         report = detect_drift(self.model, images, self.reference, false_alarm_rate=self.false_alarm_rate)
-        return WatchedWindow(number, tuple(pixels), report, unreadable)
+        return WatchedWindow(number, tuple(pixels), report, unreadable, self.folder, first)
 
 
 def open_made_in(workspace: Workspace, version: str | None, overrides: Sequence[str], name: str | None) -> Workspace:
@@ -100,7 +112,13 @@ def open_made_in(workspace: Workspace, version: str | None, overrides: Sequence[
 
 @contextmanager
 def open_watcher(
-    workspace: Workspace, version: str | None, reference: Path | None, *, window: int, false_alarm_rate: float
+    workspace: Workspace,
+    version: str | None,
+    reference: Path | None,
+    *,
+    window: int,
+    false_alarm_rate: float,
+    folder: Path = Path(),
 ) -> Iterator[Watcher]:
     """The network that a version names, and what its images are compared with.
 
@@ -113,18 +131,19 @@ def open_watcher(
         reference: a file that :meth:`DriftReference.save` wrote.
         window: images per window.
         false_alarm_rate: how often a clean window may be called drift.
+        folder: of the images.
 
     Raises:
         BadInputError: there is no such version, or nothing to compare with.
         CheckpointError: the version is of another architecture than the profile.
     """
-    with exported_files(workspace, version) as (name, folder):
-        exported, model = ExportedModel.open(folder), load_as_named(folder, workspace.params, name).model
-        known = _reference(workspace, folder, model, reference, window)
+    with exported_files(workspace, version) as (name, files):
+        exported, model = ExportedModel.open(files), load_as_named(files, workspace.params, name).model
+        known = _reference(workspace, files, model, reference, window)
         if known.image_shape != exported.shape:
             msg = f"{name} takes images of {exported.shape} (C, H, W), the reference is of {known.image_shape}"
             raise DataError(msg)
-        yield Watcher(name, model, exported, known, false_alarm_rate)
+        yield Watcher(name, model, exported, known, false_alarm_rate, folder)
 
 
 def even_windows(folder: Path, window: int) -> list[list[Path]]:
@@ -135,7 +154,7 @@ def even_windows(folder: Path, window: int) -> list[list[Path]]:
         DataError: too few can be images; this is looked at before anything is loaded.
     """
     files = list_images([folder])
-    require_readable((file.name, file.read_bytes()) for file in files)
+    require_readable((name_below(folder, file), file.read_bytes()) for file in files)
     count = max(1, len(files) // window)
     ends = [len(files) * at // count for at in range(count + 1)]
     return [files[start:end] for start, end in pairwise(ends)]
@@ -147,8 +166,10 @@ def look_once(watcher: Watcher, windows: Sequence[Sequence[Path]]) -> Iterator[W
     Raises:
         DataError: too few of its images can be read.
     """
+    first = 1
     for number, files in enumerate(windows, 1):
-        yield watcher.look(number, files)
+        yield watcher.look(number, files, first)
+        first += len(files)
 
 
 def look_on(
@@ -165,7 +186,7 @@ def look_on(
         while len(waiting) >= window:
             number, files, waiting = number + 1, waiting[:window], waiting[window:]
             try:
-                yield watcher.look(number, files)
+                yield watcher.look(number, files, (number - 1) * window + 1)
             except DataError as error:  # one bad delivery does not end the watch
                 log.error("window %d: %s", number, error)
         sleep(seconds)

@@ -24,7 +24,9 @@ def test_table_json_picture_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     done = run(app, ["bench", *files, *options])
     assert done.exit_code == 0, done.output
     assert "median ms" in done.output
-    assert done.output.count("a.onnx") == 2
+    table, _, words = done.output.partition("runs of each in turns")
+    assert table.count("a.onnx") == 2
+    assert "a.onnx is " in words or "b.onnx is " in words
     content = json.loads((tmp_path / "out.json").read_text())
     assert [(row["file"], row["batch"]) for row in content["rows"]] == [
         ("a.onnx", 1), ("b.onnx", 1), ("a.onnx", 2), ("b.onnx", 2),

@@ -68,5 +68,9 @@ def test_an_absent_class_is_named_with_its_split() -> None:
             ["train", "train", "calibration", "calibration", "score", "test", "test"],
             ["ant", "bee"],
         )
+    for limited in (False, True):
+        with pytest.raises(DataError) as raised:
+            count_classes([0], ["train"], ["ant"], limited=limited)
+        assert ("max_images" in str(raised.value)) is limited, "what is not set leaves no image out"
     counts = count_classes([0, 0, 0, 0], ["train", "calibration", "score", "test"], ["ant"])
     assert counts == {name: {"ant": 1} for name in ("train", "calibration", "score", "test")}

@@ -67,10 +67,10 @@ def test_a_test_set_that_the_training_data_brings(
     images[140] = images[0]
     write_folder(tmp_path / "both", images[:120], LABELS, prefix=train)
     write_folder(tmp_path / "both", images[120:], HELD, prefix=test)
-    for value in ("included", None):
+    for value in ("included", None):  # which the manifest tells, so that advice names no share of the training data
         manifest = read_manifest(fetched(tmp_path / "both", where=value))
         assert sum(manifest.splits["test"].values()) == 29
-        assert not manifest.test_from_train
+        assert (manifest.test_from_train, manifest.test_included) == (False, True)
     with pytest.raises(DataError, match="`test` is from_train, but `train` brings a test set of its own"):
         fetched(tmp_path / "both", where="from_train")
 

@@ -87,7 +87,7 @@ def test_a_notice_holds_no_credentials(notices: Notices) -> None:
 def test_the_command_line_prints_no_credentials(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> int:
         raise StorageError("http://ann:hunter2secret@server:5000/api is away")
 
     monkeypatch.setattr(commands, "status", fail)
@@ -99,7 +99,7 @@ def test_the_command_line_prints_no_credentials(
 def test_a_file_that_may_not_be_read_is_not_said_to_be_written(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> int:
+    def fail(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied", "params.yaml")
 
     monkeypatch.setattr(commands, "status", fail)

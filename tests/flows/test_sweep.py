@@ -127,7 +127,8 @@ def test_where_none_succeeded_the_most_accurate_is_the_one_to_go_on_with(
     one.print_summary(None, Path("sweep.log"))
     printed = capsys.readouterr().out
     profile = f"--params params.yaml --set {best.arguments[-1]}"
-    why = "the most accurate; none is a success, so gates may refuse"
+    gate = "its gate refuses: it allows a loss of 5 points at most, promote.max_drop"
+    why = f"the most accurate; none is a success; {gate}"
     image = f"workspaces/{best.name}/artifacts/export/bundle/golden/0.png"
     first, second, third = printed[printed.index("\nnext ") + 1 :].splitlines()[:3]
     assert first.endswith(f"promote {profile} --version 7   ({why})")

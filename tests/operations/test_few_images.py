@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from eyas.operations.few_images import Setting, fraction_for_refit, settings_for_few, too_few_to_compare
+from eyas.operations.few_images import (
+    Setting,
+    enough_to_compare,
+    fraction_for_refit,
+    settings_for_few,
+    too_few_to_compare,
+)
 
 USUAL = {"calibration_fraction": 0.1, "score_fraction": 0.15}
 
@@ -27,6 +33,7 @@ def test_six_hundred_images_want_both() -> None:
         (1999, {}, ["scorer"]),
         (1999, {"scorer": "dense_probe"}, ["scorer"]),
         (1999, {"scorer": "top1"}, []),  # chosen
+        (639, {"refit": False}, ["scorer"]),
         (1999, {"labelled": False}, []),  # which cross_entropy would need
         (100, {"calibration_fraction": 0.25}, ["scorer"]),  # no more can be spared
     ],
@@ -34,6 +41,17 @@ def test_six_hundred_images_want_both() -> None:
 def test_only_what_there_is_too_little_for_is_told(images: int, change: dict[str, object], fields: list[str]) -> None:
     told: list[Setting] = settings_for_few(images, **{"scorer": None, **USUAL, **change})  # type: ignore[arg-type]
     assert [one.field for one in told] == fields
+
+
+@pytest.mark.parametrize(
+    ("images", "fraction", "share"),
+    [(834, 0.15, None), (833, 0.15, "0.16"), (500, 0.15, "0.25"), (499, 0.15, None), (0, 0.15, None), (600, 0.3, None)],
+)
+def test_a_score_split_is_widened_to_a_quarter_at_most(images: int, fraction: float, share: str | None) -> None:
+    setting = enough_to_compare(images, fraction)
+    assert (setting and setting.value) == share
+    if share is not None:
+        assert too_few_to_compare(images, float(share)) == ""
 
 
 @pytest.mark.parametrize("images", [0, 1, 64, 300, 599, 600, 5000])

@@ -57,6 +57,35 @@ def test_a_difference_of_two_images_is_told_as_two_images() -> None:
 
 
 @pytest.mark.parametrize(
+    ("facts", "named", "not_named"),
+    [
+        ({"test_source": "given"}, "give more of them (fetch.test)", "fetch.test_fraction"),
+        ({"test_source": "included"}, "name a larger test set (fetch.test)", "fetch.test_fraction"),
+        ({"test_source": "cut"}, "a larger fetch.test_fraction", "nothing"),
+        ({"repeated_test_images": 200, "test_source": "cut"}, "each test image once (fetch.train)", "(fetch.test)\n"),
+        ({"repeated_test_images": 200, "test_source": "given"}, "each test image once (fetch.test)", "fetch.train"),
+        ({"dense_accuracy": 0.1}, "train it longer (baseline.epochs)", "the order of the classes"),
+        ({"dense_accuracy": 0.1, "dense_training": None}, "(baseline.adapt_epochs)", "baseline.epochs"),
+        ({"dense_accuracy": 0.1, "adapted": True}, "(baseline.adapt_epochs)", "baseline.epochs"),
+        ({"uniform": UniformFacts(0.8, 0.5, 1000)}, "set score.scorer to top1, raise the images of", "score_fraction"),
+        ({"uniform": UniformFacts(0.8, 0.5, 1000), "scorer": "top1"}, "raise the images of score.rungs", "to top1"),
+        (
+            {"uniform": UniformFacts(0.8, 0.5, 1000), "score_images": 1000},
+            "judge by more images (a larger fetch.score_fraction)",
+            "score.rungs",
+        ),
+        ({"training_images": 300, "calibration_images": 30}, "set fetch.calibration_fraction to 0.25", "nothing"),
+        ({"training_images": 300, "calibration_images": 30, "refit_wanted": False}, "too few", "calibration"),
+    ],
+)
+def test_advice_names_no_field_without_effect(facts: dict[str, object], named: str, not_named: str) -> None:
+    lines = reach_verdict(replace(GOOD, test=PairedCounts(350, 1, 3), **facts)).lines[1:]  # type: ignore[arg-type]
+    text = "\n".join(line for line in lines if "repeat" in line or "repeated_test_images" not in facts)
+    assert named in text
+    assert not_named not in text
+
+
+@pytest.mark.parametrize(
     ("images", "gained", "lost", "accuracy"),
     [
         (0, 0, 0, "not measured"),
@@ -403,7 +432,8 @@ def test_a_limit_of_milliseconds_may_be_missed_by_a_tenth() -> None:
 def test_slower_is_told_where_the_runs_do_not_overlap() -> None:
     slow = RunTimes(1.2, 1.15, 1.25)
     (remark,) = reach_verdict(replace(GOOD, pruned_times=slow)).remarks
-    assert "smaller but slower: 1.2 ms against 1 ms" in remark.text
+    halves = "(the middle half of the runs: 1.15 to 1.25 ms against 0.95 to 1.05 ms)"
+    assert f"smaller but slower: 1.2 ms against 1 ms {halves}" in remark.text
     assert "sample.round_to" in remark.advice
     assert names(replace(GOOD, pruned_times=RunTimes(1.02, 0.99, 1.06))) == set()
     assert names(replace(GOOD, pruned_times=RunTimes())) == set()

@@ -159,3 +159,15 @@ def frozen_reason(space: SearchSpace, layer: str) -> str:
     reasons = [group.reason for group in space.frozen if layer in group.layers]
     assert reasons, (layer, space.groups, space.frozen)
     return reasons[0]
+
+
+class Mapped(nn.Module):
+    """A class per pixel, the second of two outputs; no batch-norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.aux, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        y = torch.relu(self.a(x))
+        return {"aux": self.aux(y), "map": self.head(y)}

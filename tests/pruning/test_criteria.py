@@ -145,13 +145,18 @@ def permuted(model: nn.Module, space: eyas.SearchSpace, group: eyas.ChannelGroup
 @pytest.mark.parametrize(("options", "data"), [case for case in CASES if case.values[0]["kind"] != "random"])
 def test_importance_moves_with_the_channels(space: eyas.SearchSpace, options: dict[str, Any], data: Data) -> None:
     model, criterion = network(), Criterion.parse(options)
-    for group in space.groups:
-        order = torch.randperm(group.units, generator=torch.Generator().manual_seed(1))
-        before = criterion(group, model, data)
-        after = criterion(group, permuted(model, space, group, order), data)
+    prepared = criterion.prepare(model, data)
+    before = [criterion(group, model, prepared) for group in space.groups]
+    generator = torch.Generator().manual_seed(1)
+    orders = [torch.randperm(group.units, generator=generator) for group in space.groups]
+    for group, order in zip(space.groups, orders, strict=True):
+        permuted(model, space, group, order)
+    prepared = criterion.prepare(model, data)
+    for group, order, importance in zip(space.groups, orders, before, strict=True):
+        after = criterion(group, model, prepared)
         units = torch.from_numpy(group.unit_of_channel)
         first = torch.tensor([int((units == unit).nonzero()[0]) for unit in range(group.units)])
-        torch.testing.assert_close(after[first], before[first][order])
+        torch.testing.assert_close(after[first], importance[first][order])
 
 
 @pytest.mark.parametrize(("options", "data"), [case for case in CASES if case.values[0]["kind"] != "random"])

@@ -17,7 +17,7 @@ from eyas.pruning.criteria.diagonal_fisher import DiagonalFisher
 from eyas.pruning.criteria.lfh import Lfh
 from eyas.pruning.criteria.loss_gradients import loss_gradients
 from eyas.pruning.criteria.taylor import Taylor
-from tests.pruning.oracle import prepared
+from tests.pruning.oracle import Mapped, prepared
 
 IMAGES = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 LABELS = torch.tensor([0, 2, 1, 1, 0, 2])
@@ -213,18 +213,6 @@ def test_lfh_is_exact_for_one_value_and_knows_no_classes() -> None:
     for criterion in (Taylor(), DiagonalFisher()):
         with pytest.raises(DataError, match=r"answers with shape \(1, 1\), and not with classes: take criterion lfh"):
             criterion(group, model, IMAGES)
-
-
-class Mapped(nn.Module):
-    """A class per pixel, the second of two outputs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.aux, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 3, 1)
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        y = torch.relu(self.a(x))
-        return {"aux": self.aux(y), "map": self.head(y)}
 
 
 def test_a_class_per_pixel_and_the_chosen_output_count() -> None:

@@ -78,11 +78,12 @@ def test_no_advice_where_scores_are_sound():
     ],
 )
 def test_each_reason_for_doubt_gives_the_same_advice(share, change, reason):
-    (text,) = advice(share, SOUND | change, refitted=False)
+    text, beside = advice(share, SOUND | change, refitted=False)
     assert text.startswith(f"at {share:.0%} of the MACs scores of untrained networks may not predict")
     assert reason in text
     assert text.count(";") == 0  # no other reason
-    assert text.endswith("train the winner longer or in several cuts, and train uniform widths beside it (`uniform`)")
+    assert text.endswith(" in some with a few training steps, and train the winner longer or in several cuts")
+    assert beside == "train uniform widths beside the winner (`uniform`), which tells whether it beats them"
 
 
 def test_a_diagnosis_is_a_prediction_and_the_advice_there_is():

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import pytest
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eyas.adaptation.adapt import adapt as follow
+from eyas.adaptation.adapters import Adapter
+from eyas.adaptation.drift import DriftReport
 from eyas.adaptation.revert_rule import Reason, RevertVerdict
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.config import AdaptParams, PipelineParams
@@ -24,11 +27,13 @@ from eyas.deploy.bundle.contents import BUNDLE
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, ChecksumError, DataError, EyasError, ParameterError, RefusedError
 from eyas.networks.saved_network import load_network
+from eyas.operations import tracking
 from eyas.operations.tracking import Version, model_registry
 from tasks import adapt as module
 from tasks import adaptation_case, adapted_network
 from tasks.adapt import adapt, look_before, open_made_in
 from tasks.adapted_export import export_adapted, write_weights
+from tasks.compare import compare_named
 from tasks.field_images import FieldImages
 from tasks.promote import promote
 from tasks.record import start_run
@@ -154,6 +159,21 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     with torch.inference_mode():
         assert (network(pixels).argmax(1).numpy() == files[1].answers(test.images())).all()
 
+    fetched = tracking.StageRecord("fetch", "as version 1", champion.artifacts / "fetch")
+    tracking.record_stage(store, first.run_id, fetched)
+    comparison = compare_named(champion, ["1", "2"])
+    assert len(comparison.dense) == 1, "both came from it"
+    adapted = comparison.networks[1]
+    assert adapted.detail.endswith("adapted from version 1 by alpha_bn")
+    assert adapted.change is not None
+    assert adapted.change.difference == pytest.approx(adapted.accuracy - adapted.dense_accuracy)
+    paired = comparison.differences[1].paired if comparison.differences[1] else None
+    assert paired is not None
+    assert paired.difference == pytest.approx(adapted.accuracy - comparison.networks[0].accuracy)
+    (note,) = comparison.notes
+    assert note.startswith("version 2 is adapted from version 1 by alpha_bn: it follows 160 images of the field; test")
+    assert re.search(r"canary: \d.* points lost on \d+ clean images \(refused beyond 100 points lost", note)
+
     again = adapt(champion, changed)
     assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
     assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
@@ -203,12 +223,17 @@ def test_what_the_rule_refuses_is_not_registered(
 ) -> None:
     said = RevertVerdict(False, "revert: collapse", (Reason("collapse", False, "one class eats all"),))
     monkeypatch.setattr(adaptation_case, "judge", lambda *_, **__: said)
-    with pytest.raises(RefusedError, match="darker images.* it is refused: collapse: one class eats all"):
+    with pytest.raises(
+        RefusedError,
+        match="darker images.* it is refused by the revert rule, which decides: collapse: one class eats all",
+    ):
         adapt(champion, write(dim))
     assert len(versions(champion)) == 1
     assert aliases(champion) == {"champion": "1", "candidate": "1"}
     assert last_run(champion)["eyas.outcome"] == "refused"
     assert "one class eats all" in last_run(champion)["eyas.reason"]
+    with pytest.raises(RefusedError, match=r"as it is: give more images, another adapter \(`eyas adapt .*ada_bn`"):
+        adapt(champion, write(dim))
 
 
 def test_what_a_gate_refuses_is_not_registered(
@@ -247,9 +272,27 @@ def test_formats_of_few_bits_take_their_ranges_from_the_field(
     assert files["dense"] == before["dense"]
 
 
+def test_force_says_what_it_overrode(champion: Workspace) -> None:
+    advice = "do not adapt: nothing drifted"
+    report = DriftReport.model_construct(drift=False, adapt=False, advice=advice)
+    case = SimpleNamespace(field=SimpleNamespace(labels=None))
+    assert module.overridden(case, report).startswith(f"--force overrode this advice: {advice}; the rule and the gates")
+    expected = DriftReport.model_construct(drift=True, adapt=True, advice="adaptation is expected to help")
+    assert "overrode nothing" in module.overridden(case, expected)
+
+
 def test_of_few_images_nothing_is_adapted(champion: Workspace, write: Write) -> None:
-    with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few"):
-        adapt(champion, write(dim, 40))
+    few = write(dim, 40)
+    with pytest.raises(RefusedError, match="do not adapt yet: 40 images are few") as refused:
+        adapt(champion, few, "1")
+    assert f"`eyas adapt {few} --version 1 --force` tries it all the same" in str(refused.value)
+
+
+def test_labels_that_do_not_decide_leave_the_advice_in_force(champion: Workspace, write: Write) -> None:
+    few, never_sure = write(dim, 40), with_adapt(champion, rule=LENIENT.model_copy(update={"alpha": 1e-12}))
+    with pytest.raises(RefusedError, match="40 images are few.*, and the 40 images have too few labels to") as refused:
+        adapt(never_sure, few, "1", labelled=True)
+    assert "--force` leaves it to the answers alone" in str(refused.value)
 
 
 def test_too_few_images_to_compare_with_are_told_by_the_field_that_makes_them(
@@ -278,7 +321,10 @@ def one_class(pixels: Tensor) -> Tensor:
 def test_a_stream_of_one_class_is_refused(champion: Workspace, write: Write) -> None:
     with pytest.raises(RefusedError, match=r"; do not adapt with these: \d+% of the images are taken for one class"):
         adapt(champion, write(one_class))
-    with pytest.raises(RefusedError, match=r"it is refused: one class: the source takes \d+% of the images for"):
+    with pytest.raises(
+        RefusedError,
+        match=r"it is refused by the revert rule, which decides: one class: the source takes \d+% of the images for",
+    ):
         adapt(with_adapt(champion, rule=RevertRule()), write(one_class), force=True)
 
 
@@ -331,6 +377,18 @@ def test_a_look_before_prefect_is_there_tells_what_would_refuse_it(
     refused(DataError, "gone: there is no such file or folder", str(tmp_path / "gone"))
     refused(ParameterError, "no images are named", None)
     refused(BadInputError, "has no version 9", clean, "9")
+
+
+@pytest.mark.parametrize("kind", [kind for kind, member in sorted(Adapter.members().items()) if not member.foldable])
+def test_an_adapter_that_ends_in_no_network_is_refused_before_anything_is_looked_at(
+    champion: Workspace, write: Write, kind: str
+) -> None:
+    asked, images = with_adapt(champion, adapter=Adapter.parse(kind)), write()
+    words = f"^adapt.adapter {kind} answers by more than the network's own layers: it ends in no plain network; [^\n]*$"
+    with pytest.raises(ParameterError, match=words):
+        look_before(asked, images, None, labelled=False)
+    with pytest.raises(ParameterError, match=words):
+        adapt(asked, images)
 
 
 def test_a_version_is_adapted_in_the_profile_that_made_it(champion: Workspace, write: Write, tmp_path: Path) -> None:

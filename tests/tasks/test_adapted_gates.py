@@ -39,7 +39,7 @@ def test_a_refusal_names_the_field_that_limits() -> None:
     gates = tuple(at_most(field, 9, 7, "it is", field=field, shown=str) for field in ("max_drop", "max_bytes"))
     assert named_for(PLAIN, gates) == gates
     assert [gate.reason for gate in named_for(ADAPTED, gates)] == [
-        "it is 9: allowed at most 7 (adapt.rule.max_canary_loss)",
+        "it is 9: allowed at most 7 (adapt.rule.max_canary_loss, since test images are not of the field)",
         "it is 9: allowed at most 7 (promote.max_bytes)",
     ]
 

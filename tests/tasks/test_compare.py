@@ -120,7 +120,7 @@ def test_a_profile_without_a_result_says_what_to_do(setting: Setting, root: Path
     workspace, folder = setting(), root / "workspaces" / "unfinished"
     folder.mkdir(parents=True)
     (folder / "params.yaml").write_text("")
-    with pytest.raises(BadInputError, match="profile unfinished has no result yet .*bring it up to date with eyas run"):
+    with pytest.raises(BadInputError, match="profile unfinished has no result yet .*name one that has: default; or"):
         compare_named(workspace, ["default", "unfinished"])
 
 

@@ -231,7 +231,7 @@ BAD_SOURCES = {
         lambda root: [path.unlink() for path in sorted((root / "bee").iterdir())[2:]],
         {},
         DataError,
-        "class 'bee' has no image in split .*, a larger fetch.max_images",
+        "class 'bee' has no image in split .*: give more images, smaller shares for the other splits",
     ),
     "no known format": (
         lambda root: [shutil.rmtree(root), root.mkdir(), (root / "a").touch()],

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import models
 from eyas.config import FetchParams, load_params
 from eyas.errors import BadInputError, EyasError, ParameterError
 from eyas.networks.architectures import Architecture
+from eyas.operations.few_images import too_few_to_compare
 from tasks import init as module
 from tasks.fitting_architecture import fitting_architectures, spelt_out
 from tasks.images_look import ImagesLook, look_at_images
@@ -85,6 +87,22 @@ def test_images_and_weights_make_a_file_that_a_run_would_start_with(project: Pat
     assert few[1].startswith("          score.scorer: cross_entropy, for about 9 images judge the candidates")
     compared = "          the score split gets about 9 images, and eyas watch and eyas adapt compare others with"
     assert [line for line in heard if line.startswith(compared) and "give 834 images or more" in line]
+
+
+def test_the_score_split_is_made_wide_enough_for_watch_where_images_allow(
+    project: Path, heard: list[str], quick_check: None
+) -> None:
+    for name in CLASSES:
+        for number in range(30, 300):
+            shutil.copy(project / "photos" / name / f"{number % 30}.png", project / "photos" / name / f"{number}.png")
+    out = Init(project, project, answered(), None, heard.append).write()
+    params, text = load_params(out), out.read_text()
+    assert params.fetch.score_fraction == 0.21  # 600 images: 126
+    (line,) = (line for line in text.splitlines() if "score_fraction" in line)
+    assert "# about 126 images judge then: eyas watch and adapt need 100 to compare with" in line
+    assert not too_few_to_compare(600, params.fetch.score_fraction), "no warning is left for --check"
+    assert not [line for line in heard if "--reference" in line]
+    assert [line for line in heard if "each image's own hash says which split it is in" in line]
 
 
 @pytest.mark.parametrize(

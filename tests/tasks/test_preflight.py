@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import models
 from eyas.errors import ParameterError
 from flows import commands
-from tasks import preflight_data, preflight_network, preflight_places
+from tasks import preflight_data, preflight_names, preflight_places
 from tasks.preflight import Preflight, look, look_closely
 from tasks.workspace import open_workspace
 from tests.support.image_sources import make_images, write_folder
@@ -113,6 +113,10 @@ def test_several_wrong_sections_are_all_told_beside_what_is_wrong_in_the_right_o
     told = "\n".join(seen.faults)
     fields = ("score.sed", "finetune.epochs", "export.exporters", "--set fetch.train=nowhere: ")
     assert all(words in told for words in fields)
+
+
+def test_the_source_names_the_architectures_that_there_are() -> None:
+    assert preflight_names.architecture_names() == models.names() != []
 
 
 @pytest.mark.parametrize(
@@ -270,9 +274,9 @@ def test_archives_are_not_unpacked_to_look(closely: Look, checkout: Path) -> Non
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_package_that_an_exporter_needs_is_told(closely: Look, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    find = preflight_network.importlib.util.find_spec
+    find = preflight_names.importlib.util.find_spec
     monkeypatch.setattr(
-        preflight_network.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
+        preflight_names.importlib.util, "find_spec", lambda name: None if name == missing else find(name)
     )
     assert only_fault(closely()) == f"export.exporters: {missing} not installed: pip install 'eyas[pipeline]'"
 

@@ -25,6 +25,7 @@ from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
 from eyas.storage.digests import file_sha256
 from flows import commands
+from tasks.after_promotion import refused_with_ways
 from tasks.promote import promote, roll_back
 from tasks.stage import write_json
 from tasks.status import status_lines
@@ -88,8 +89,15 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
     assert "version 1 is champion again" in roll_back(workspace, "drill over")
     assert aliases(workspace) == {"champion": "1", "candidate": "2"}
-    with pytest.raises(RefusedError, match="was rolled back before"):
+    with pytest.raises(RefusedError, match="was rolled back before") as refused, refused_with_ways(workspace, None):
         promote(workspace)
+    _, compare, force = str(refused.value).splitlines()
+    assert re.match(r"next +.*eyas.* compare .*candidate champion ", compare)
+    assert re.search(r"promote .*--version candidate --force 'why it is good enough' ", force)
+    short, whole = status_lines(workspace, width=120), status_lines(workspace, verbose=True)
+    assert any(len(line) > 160 for line in whole)
+    assert all(len(line) <= 120 for line in short[2:-1])
+    assert short[-1].endswith("status --verbose")
     lines = "\n".join(status_lines(workspace))
     assert "champion   version 1" in lines
     assert "rolled back: drill over" in lines
@@ -373,7 +381,9 @@ def test_a_limit_of_this_call_only_leaves_its_trace(setting: Setting, spoilt: Ca
     decision = promote(workspace)
     assert decision.message.endswith(words)
     assert decision.as_dict()["limits"] == ("promote.min_gain=-1",)
-    assert words in "\n".join(status_lines(workspace))
+    assert words in "\n".join(status_lines(workspace, verbose=True))
+    short = "promoted (against version 1), every gate held with promote.min_gain=-1"
+    assert short in "\n".join(status_lines(workspace))
     tags = model_registry.get_version(open_store(workspace), workspace.params.register_.model, 2).tags
     assert tags["eyas.reason"] == decision.message
     assert json.loads(tags["eyas.decision"])["limits"] == ["promote.min_gain=-1"]
@@ -482,5 +492,9 @@ def test_the_command_line_of_a_dry_run(
     assert main(arguments) == status
     printed = capsys.readouterr().out
     assert f"version 1 would be {'refused' if status else 'promoted'}" in printed
-    assert printed.strip() in report.read_text()
+    message, numbers, *gates = printed.splitlines()
+    assert message in report.read_text()
+    assert re.fullmatch(r"test accuracy \d.* on 349 images, .*B, [\d.]+ ms", numbers)
+    assert ("FAIL accuracy: test accuracy" if status else "ok   accuracy: test accuracy") in printed
+    assert any(line.startswith("next ") and " promote --version 1" not in line for line in gates) == bool(status)
     assert "champion" not in aliases(workspace)

@@ -12,11 +12,12 @@ import yaml
 from eyas.errors import ChecksumError
 from eyas.operations.fingerprint import Fingerprint
 from eyas.operations.report import read_results
-from eyas.operations.tracking import MlflowStore, model_registry
+from eyas.operations.tracking import MlflowStore, Version, model_registry
+from eyas.operations.tracking.adaptation_run import ADAPTED_FROM
 from tasks import source_version
 from tasks.fingerprint import code_files, take_fingerprint
 from tasks.record import log_result, start_run
-from tasks.register import register_candidate, workspace_lineage
+from tasks.register import moved_from, register_candidate, workspace_lineage
 from tasks.source_version import SOURCE
 from tasks.stage import write_json
 from tasks.tracking_store import open_store
@@ -161,3 +162,11 @@ def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
         assert "Success: +0.00 points" in registered()[2]
     finally:
         metrics.write_text(was)
+
+
+def test_it_is_said_from_where_an_alias_moved() -> None:
+    adapted = Version("net", "3", {ADAPTED_FROM: "net/2"})
+    assert moved_from(None, "1") == ""
+    assert moved_from(Version("net", "1"), "1") == " as before"
+    assert moved_from(Version("net", "1"), "2") == ", moved from version 1"
+    assert moved_from(adapted, "2") == ", moved from version 3, which was adapted from version 2"

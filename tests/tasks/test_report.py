@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,10 @@ import pytest
 
 from eyas.config import PipelineParams
 from eyas.data.comparability import Comparability
-from tasks.report import build_report, print_summary, reproduce_lines
+from eyas.operations.tracking import Version
+from eyas.operations.tracking.adaptation_run import ADAPTED_FROM
+from tasks import report
+from tasks.report import build_report, next_steps, print_summary, reproduce_lines
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
 from tests.support.workspace import write_workspace
@@ -41,15 +45,20 @@ def test_summary_says_what_was_made_and_where(workspace: Workspace, capsys: pyte
     print_summary(workspace, "7", "abc123")
     said = capsys.readouterr().out
     assert (
-        "\nUndecided: −0.56 points against the dense network, which is 2 of 360 test images (3 gained, 5 lost)" in said
+        "\nUndecided whether accuracy held: −0.56 points against the dense network, which is 2 of 360 test images "
+        "(3 gained, 5 lost)" in said
     )
-    assert "\n- the test images are too few for so small a difference: give more of them (fetch.test" in said
+    assert (
+        "\n- the test images are too few for so small a difference: set aside more of them (a larger fetch.test_fr"
+        in said
+    )
     for words in ("97.22 %", "rank 1 of 20", "report.html", "run abc123", "make ui"):
         assert words in said
     assert "not comparable" not in said
     promote = "promote --params configs/small.yaml --set 'export.parity_images=1 0' --version 7"
     (line,) = (line for line in said.splitlines() if line.startswith("next "))
-    assert line.endswith(promote)
+    allowed = "its gate on the dense network holds, whatever is undecided: it allows 5 points as measured"
+    assert line.endswith(f"{promote}   ({allowed})")
     uri = open_store(workspace).uri
     assert f"MLFLOW_TRACKING_URI={uri} make ui" in said
 
@@ -88,3 +97,18 @@ def test_a_report_says_which_own_code_must_lie_where(
     assert file.endswith(": the parameters, which must lie there")
     assert place == "# mypkg/net.py: own code, on PYTHONPATH"
     assert command == f"PYTHONPATH={tmp_path}/lib:$PYTHONPATH .venv/bin/{workspace.command}"
+
+
+def test_what_is_champion_already_is_not_to_be_promoted_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    champion = Version("net", "7")
+    monkeypatch.setattr(report, "get_alias", lambda *_: champion)
+    first, *others = next_steps(workspace, "7", "the smallest that succeeded")
+    assert first.endswith("   (the smallest that succeeded; version 7 is the champion already)")
+    assert not any("promote" in step for step in (first, *others))
+    assert "promote" in next_steps(workspace, "6")[0]
+    model = workspace.params.register_.model
+    champion = Version(model, "7", {ADAPTED_FROM: f"{model}/6"})
+    first, *_ = next_steps(workspace, "6")
+    assert re.search(r"compare .*6 champion   \(the champion, version 7, was adapted from version 6\)$", first)

@@ -14,7 +14,7 @@ import yaml
 
 from eyas.config import RuntimeParams, parse_params
 from eyas.errors import EyasError, MissingExtraError, ParameterError
-from tasks.preflight_network import check_shared_batches
+from tasks.preflight_names import check_shared_batches
 from tasks.training_processes import check_processes, start_processes
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -100,9 +100,11 @@ def test_words_of_the_race_name_fields(raced, artifacts, caplog):
     score(params, artifacts, silent)
     lines = read(artifacts)["diagnosis"]
     assert lines == [message for message in caplog.messages if message in lines]
-    assert lines[-1].endswith(
-        "nd score.rungs in some with a few training steps, train the winner longer or in several cuts, and train "
-        "uniform widths beside it (finetune.compare_uniform)"
+    assert lines[-2].endswith(
+        "nd score.rungs in some with a few training steps, and train the winner longer or in several cuts"
+    )
+    assert lines[-1] == (
+        "train uniform widths beside the winner (finetune.compare_uniform), which tells whether it beats them"
     )
     assert not any("`" in line for line in [*lines, *read(raced)["diagnosis"]])
 

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +51,10 @@ def test_clean_images_are_quiet_and_darker_ones_are_told_once(
 ) -> None:
     write_images(tmp_path / "field", np.concatenate([digits[:64], darker(digits)]))
     (tmp_path / "field/0003.png").write_bytes(b"\x89PNG")
-    windows = list(look_once(watcher, even_windows(tmp_path / "field", 64)))
+    watched = replace(watcher, folder=tmp_path / "field")
+    windows = list(look_once(watched, even_windows(tmp_path / "field", 64)))
     assert [window.report.drift for window in windows] == [False, True, True]
-    assert windows[0].line().startswith("window 1 (0000.png to 0063.png): no drift in 63 images")
+    assert windows[0].line().startswith("window 1, images 1 to 64 (0000.png to 0063.png): no drift in 63 images")
     assert "darker images" in windows[1].line()
     assert list(windows[0].unreadable) == [tmp_path / "field/0003.png"]
     told = []
@@ -66,6 +68,18 @@ def test_clean_images_are_quiet_and_darker_ones_are_told_once(
     (notice,) = told
     assert (notice.event, notice.flow, notice.message) == ("drift", "watch", windows[1].line())
     assert "drift" in setting().params.notify.events
+
+
+def test_a_window_among_class_folders_is_named_so_that_a_person_finds_it(
+    watcher: Watcher, digits: np.ndarray, tmp_path: Path
+) -> None:
+    field = tmp_path / "field"
+    field.mkdir()
+    for name, part in zip("abc", (digits[:48], digits[48:80], digits[80:]), strict=True):
+        write_images(field / name, part)  # each begins at 0000.png
+    first, second = look_once(replace(watcher, folder=field), even_windows(field, 64))
+    assert first.line().startswith("window 1, images 1 to 64 (a/0000.png to b/0015.png): ")
+    assert second.line().startswith("window 2, images 65 to 128 (b/0016.png to c/0047.png): ")
 
 
 def test_a_version_is_watched_by_a_reference_that_is_made_once(
@@ -168,7 +182,7 @@ def test_the_reference_of_the_manual_is_one_to_watch_by(
     setting: Setting, root: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     """The block of docs/adaptation.md runs as it is printed, where a run left its artifacts."""
-    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
+    block, *_ = re.findall(r"```python\n(.*?)```", (ROOT / "docs/adaptation.md").read_text(), re.S)
     (tmp_path / "artifacts").symlink_to(root / "artifacts")
     monkeypatch.chdir(tmp_path)
     exec(block, {})

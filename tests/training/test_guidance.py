@@ -110,7 +110,7 @@ def test_the_weight_scales_the_mean_over_layers(space):
     networks = Networks(small.eval(), teacher.model.eval(), slices=teacher.slices)
     plain, once, thrice = (
         float(SGD(guidance=guidance).objective(networks)(IMAGES, ANSWERS).detach())
-        for guidance in (None, {}, {"weight": 3.0})
+        for guidance in (None, {"weight": 1.0}, {"weight": 3.0})
     )
     assert thrice - plain == pytest.approx(3 * (once - plain), rel=1e-4)
 

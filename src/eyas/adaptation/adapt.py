@@ -42,7 +42,8 @@ def adapt(
         A plain network of the same class, in eval mode.
 
     Raises:
-        ParameterError: there is no such adapter, it ends in no plain network, or it cannot work with what there is.
+        ParameterError: there is no such adapter, it ends in no plain network, needs labels, or cannot work with what
+            there is.
         DataError: the images or the statistics cannot be used.
 
     Example::
@@ -52,6 +53,9 @@ def adapt(
     """
     member = Adapter.parse(adapter)
     member.require_foldable()
+    if member.needs_labels:
+        msg = f"`adapter` {member.kind} learns from labels: use observe with images and labels, or another adapter"
+        raise ParameterError(msg)
     if batch_size < member.min_batch:
         msg = f"`batch_size` is {batch_size}: {member.kind} needs at least {member.min_batch} images at once"
         raise ParameterError(msg)

@@ -41,6 +41,8 @@ class RevertVerdict:
     keep: bool
     sentence: str
     reasons: tuple[Reason, ...]
+    by_labels: bool = False
+    """Labels were enough to decide; else the answers alone did."""
 
     def lines(self) -> list[str]:
         """The sentence, and each reason in a line."""
@@ -99,17 +101,17 @@ def judge(
         *([] if classes is None else [classes]),
         *_distance(before, after, held, rule),
     ]
-    shown = False
+    by_labels = False
     if labels is not None:
-        told, decides = _labelled(before, after, labels, rule)
-        reasons, shown = ([told], told.holds) if decides else ([*reasons, told], False)
+        told, by_labels = _labelled(before, after, labels, rule)
+        reasons = [told] if by_labels else [*reasons, told]
     if on_canary is not None:
         reasons.append(_canary(on_canary, rule))
     failed = [reason.name for reason in reasons if not reason.holds]
     sentence = f"revert: {', '.join(failed)}" if failed else "keep: nothing speaks for the network without adaptation"
-    if shown and not failed:
+    if by_labels and not failed:
         sentence = "keep: labels show that it is better than the network without adaptation"
-    return RevertVerdict(not failed, sentence, tuple(reasons))
+    return RevertVerdict(not failed, sentence, tuple(reasons), by_labels)
 
 
 def _require_alike(before: Observation, after: Observation) -> None:
@@ -139,7 +141,8 @@ def _class_share(before: Observation, on_canary: "_OnCanary | None", rule: Rever
     if on_canary is not None:
         usual = float(on_canary.classes.max()) / on_canary.images
     allowed = usual + rule.max_class_excess * (1 - usual)
-    text = f"the source takes {share:.0%} of the images for one class (at most {allowed:.0%})"
+    limit = f"at most {allowed:.0%}: {usual:.0%} is usual, and {rule.max_class_excess:.0%} of the way from there to all"
+    text = f"the source takes {share:.0%} of the images for one class ({limit})"
     return Reason("one class", share <= allowed, text)
 
 
@@ -231,7 +234,8 @@ def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Te
 
 def _canary(seen: _OnCanary, rule: RevertRule) -> Reason:
     lost = f"{100 * abs(seen.loss):.1f} points {'lost' if seen.loss >= 0 else 'won'}"
-    text = f"{lost} on {seen.images} clean images (at most {100 * rule.max_canary_loss:g} may be lost)"
+    limit = f"{100 * rule.max_canary_loss:g} points lost"
+    text = f"{lost} on {seen.images} clean images (refused beyond {limit}: following a strong change costs much there)"
     return Reason("canary", seen.loss <= rule.max_canary_loss, text)
 
 

@@ -63,11 +63,14 @@ def bench(
 
     from eyas.deploy.latency.model_bench import bench as measure
     from eyas.deploy.latency.model_bench import model_files
-    from eyas.operations.report.bench_table import bench_table, draw_bench
+    from eyas.operations.report.bench_table import bench_table, bench_words, draw_bench
 
     settings = {"threads": list(dict.fromkeys(threads or [1])), "batches": list(dict.fromkeys(batch or [1]))}
     result = measure(model_files(files), runs=runs, shape=sizes, **settings)
-    Console(width=None if sys.stdout.isatty() else WIDE).print(bench_table(result))
+    console = Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+    console.print(bench_table(result, console.width))
+    for line in bench_words(result):
+        console.print(line, soft_wrap=not console.is_terminal, markup=False)
     if json_file:
         json_file.write_text(json.dumps(result.as_dict(), indent=2) + "\n")
     if plot:

@@ -58,15 +58,21 @@ def rollback(
     return hand_over("rollback", params, overrides or [], name, reason)
 
 
-def status(*, params: ParamsFile = None, overrides: Overrides = None, name: Name = None) -> int:
+def status(
+    *,
+    params: ParamsFile = None,
+    overrides: Overrides = None,
+    name: Name = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Tell every reason whole, however long.")] = False,
+) -> int:
     """Champion, previous, candidate, the last runs and why.
 
     \b
     Examples:
       eyas status
-      eyas status --params configs/cifar10_resnet20.yaml
+      eyas status --params configs/cifar10_resnet20.yaml --verbose
     """
-    return hand_over("status", params, overrides or [], name)
+    return hand_over("status", params, overrides or [], name, verbose=verbose)
 
 
 def reproduce(

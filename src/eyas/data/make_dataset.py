@@ -116,7 +116,8 @@ def arrange(
     shown = {(image.digest, image.mask): image.classes for image in verified if image.mask}
     held = [(label, row.split) for row in index for label in shown.get((row.sha256, row.mask_sha256), (row.label,))]
     named = [label for label, _ in held], [split for _, split in held], classes
-    count = partial(count_classes, test_came_with_data=any(is_test)) if options.task.labelled else count_images
+    by_class = partial(count_classes, test_came_with_data=any(is_test), limited=options.max_images is not None)
+    count = by_class if options.task.labelled else count_images
     counts = count(*named)
     return Contents(index, counts, left_out, shared, count_repeated(index))
 
@@ -216,6 +217,7 @@ def _write(
         index=file_record(folder / INDEX),
         left_out=dict(sorted(contents.left_out.items())),
         test_from_train=options.test == FROM_TRAIN,
+        test_included="test" not in partitions and any(any(partition.is_test) for partition in partitions.values()),
         repeated=contents.repeated,
         task=options.task.kind,
         images={} if contents.counted_by_class else _images(contents.index),

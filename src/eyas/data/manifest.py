@@ -62,6 +62,8 @@ class Manifest(BaseModel):
     """Files and images that are not used, by kind."""
     test_from_train: bool = False
     """The test images were cut from ``train``, whoever had seen them before (``fetch.test: from_train``)."""
+    test_included: bool = False
+    """The test images are a test set that the source of ``train`` brought."""
     repeated: dict[str, int] | None = None
     """Images of each split whose pixels are those of one before them; None in data sets from before this was counted,
     whose index says nothing of pixels."""
@@ -87,7 +89,7 @@ class Manifest(BaseModel):
 
     def to_json(self) -> str:
         """The content of the file; what is empty is not written."""
-        empty = {name for name in ("left_out", "test_from_train", "images") if not getattr(self, name)}
+        empty = {name for name in ("left_out", "test_from_train", "test_included", "images") if not getattr(self, name)}
         empty |= {"task"} if self.task == "classification" else set()
         empty |= {"repeated"} if self.repeated is None else set()
         return self.model_dump_json(indent=2, exclude=empty) + "\n"

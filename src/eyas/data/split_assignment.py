@@ -42,9 +42,21 @@ def smallest(digests: Sequence[str], count: int | None) -> NDArray[np.int64]:
 
 
 def count_classes(
-    labels: Sequence[int], splits: Sequence[str], classes: Sequence[str], *, test_came_with_data: bool = False
+    labels: Sequence[int],
+    splits: Sequence[str],
+    classes: Sequence[str],
+    *,
+    test_came_with_data: bool = False,
+    limited: bool = False,
 ) -> dict[str, dict[str, int]]:
     """Images per split and class name.
+
+    Args:
+        labels: of each image.
+        splits: of each image.
+        classes: by label.
+        test_came_with_data: whether the test images are no share of the others.
+        limited: whether ``max_images`` left images out.
 
     Raises:
         DataError: a class has no image in a split; names class and split.
@@ -55,7 +67,7 @@ def count_classes(
         for split in SPLITS:
             if not counts[split, label]:
                 share = "smaller shares for the other splits" if split == "train" else f"a larger `{split}_fraction`"
-                way = f"more images, {share}, a larger `max_images`"
+                way = ", ".join(["more images", share, *(["a larger `max_images`"] if limited else [])])
                 if split == "test" and test_came_with_data:
                     way = "images of it in the test set that are not in `train` and not broken"
                 msg = (

@@ -36,7 +36,13 @@ class Setting:
 
 
 def settings_for_few(
-    images: int, *, calibration_fraction: float, score_fraction: float, scorer: str | None, labelled: bool = True
+    images: int,
+    *,
+    calibration_fraction: float,
+    score_fraction: float,
+    scorer: str | None,
+    labelled: bool = True,
+    refit: bool = True,
 ) -> list[Setting]:
     """What is worth setting; nothing where there are enough images.
 
@@ -46,9 +52,10 @@ def settings_for_few(
         score_fraction: share of them that judges.
         scorer: what ranks; None where that is left open.
         labelled: whether they have labels.
+        refit: whether candidates or the winner are refitted.
     """
     settings = []
-    if calibration_fraction * images < REFIT_IMAGES:
+    if refit and calibration_fraction * images < REFIT_IMAGES:
         share = fraction_for_refit(images)
         if share > calibration_fraction:
             why = f"about {share * images:.0f} images calibrate then, and the refit wants {REFIT_IMAGES} or more"
@@ -71,13 +78,24 @@ def too_few_to_compare(images: int, score_fraction: float, source_images: int | 
     needed = f"eyas watch and eyas adapt compare others with {FEWEST_IMAGES} or more of them"
     compared = score_fraction * images
     if compared < MARGIN * FEWEST_IMAGES:
-        share = math.ceil(100 * MARGIN * FEWEST_IMAGES / max(images, 1)) / 100
-        more = math.ceil(MARGIN * FEWEST_IMAGES / score_fraction)
-        way = f"set fetch.score_fraction to {share:g}" if share <= MOST else f"give {more:,} images or more"
+        setting, more = enough_to_compare(images, score_fraction), math.ceil(MARGIN * FEWEST_IMAGES / score_fraction)
+        way = f"set fetch.score_fraction to {setting.value}" if setting else f"give {more:,} images or more"
         return f"the score split gets about {compared:.0f} images, and {needed}: {way}, or watch with --reference FILE"
     if source_images is not None and source_images < FEWEST_IMAGES:
         return f"adapt.source_images takes {source_images} of the score split, and {needed}: set it to {FEWEST_IMAGES}"
     return ""
+
+
+def enough_to_compare(images: int, score_fraction: float) -> Setting | None:
+    """The share that gives ``eyas watch`` and ``eyas adapt`` enough to compare with.
+
+    None where the score split has enough, or would take more than a quarter of the images.
+    """
+    share = math.ceil(100 * MARGIN * FEWEST_IMAGES / max(images, 1)) / 100
+    if score_fraction * images >= MARGIN * FEWEST_IMAGES or share > MOST:
+        return None
+    why = f"about {share * images:.0f} images judge then: eyas watch and adapt need {FEWEST_IMAGES} to compare with"
+    return Setting("fetch", "score_fraction", f"{share:g}", why)
 
 
 def fraction_for_refit(images: int) -> float:

@@ -36,6 +36,8 @@ class PromotionDecision:
     """``promote.field=value``: limits of this call that are not the profile's."""
     judged_on: str = ""
     """Whose test images decided, where that is another profile than the one that was asked."""
+    verdict: str = ""
+    """What the version's run was worth, in a word: see :attr:`eyas.operations.verdict.Verdict.accuracy`."""
 
     @property
     def passed(self) -> bool:
@@ -117,6 +119,7 @@ def judge(
         "latency": candidate.latency,
         "dense_latency": dense.latency,
         "bytes": float(candidate.bytes),
+        **({"macs": candidate.macs} if math.isfinite(candidate.macs) else {}),
         "comparable": float(own.comparable),
     }
     if own.comparable and dense.labelled:

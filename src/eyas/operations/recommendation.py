@@ -65,9 +65,11 @@ def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float, me
     """Speed, accuracy and size against float32 ONNX."""
     ratio = reference.times.median / one.times.median
     speed = f"{ratio:.2f} x faster" if ratio >= 1 else f"{1 / ratio:.2f} x slower"
-    if one.times.median < reference.times.median and not one.times.surely_faster_than(reference.times):
-        speed += ", which is less than the runs spread,"
+    speed += " than float32 ONNX"
+    if one.times.overlaps(reference.times):
+        halves = f"the middle half of the runs took {one.times.spread}, of float32 ONNX {reference.times.spread}"
+        speed = f"as fast as float32 ONNX within the noise ({halves})"
     change = 100 * (one.accuracy - reference.accuracy)
     beyond = "" if _holds(one, reference, limit) else f" (more than the {100 * limit:g} allowed)"
     size = one.bytes / reference.bytes
-    return f"{speed} than float32 ONNX, {measure} {change:+.2f} points{beyond}, {size:.2f} x its size"
+    return f"{speed}, {measure} {change:+.2f} points{beyond}, {size:.2f} x its size"

@@ -19,6 +19,13 @@ REPEATED = 0.05
 """Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
 MOST_ABOVE = 0.1
 """Share of a limit of milliseconds that a measured time may lie above it."""
+_MORE_TEST_IMAGES = {
+    "given": "give more of them (fetch.test)",
+    "included": "name a larger test set (fetch.test) than the one that fetch.train brings",
+    "cut": "set aside more of them (a larger fetch.test_fraction), or name a test set (fetch.test)",
+}
+_TEST_PLACE = {"given": "fetch.test", "included": "fetch.train", "cut": "fetch.train"}
+"""The field whose images the test images are."""
 _TRAIN_MORE = "loosen sample.budget, or train longer (finetune.epochs)"
 _LOWER_RATE = "lower finetune.recipe.learning_rate and raise finetune.epochs, or set finetune.epochs to 0"
 _LESS_RATE = "loosen sample.budget, or train at a lower rate (finetune.recipe.learning_rate)"
@@ -55,7 +62,8 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
     yield from _latency(facts)
     if facts.repeated_test_images > REPEATED * facts.test_images:
         words = f"{facts.repeated_test_images:,} of the {facts.test_images:,} test images repeat the pixels of another"
-        advice = "the interval is wider than it says: give each test image once (fetch.test)"
+        place = _TEST_PLACE[facts.test_source]
+        advice = f"the interval is wider than it says: give each test image once ({place})"
         yield Remark("repeated_test_images", words, advice)
     if accuracy == "lost":
         words = (
@@ -64,13 +72,16 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         yield Remark("worse_than_dense", words, _remedy(facts))
     if accuracy == "undecided":
         words = "the test images are too few for so small a difference"
-        yield Remark("few_test_images", words, "give more of them (fetch.test, or a larger fetch.test_fraction)")
+        yield Remark("few_test_images", words, _MORE_TEST_IMAGES[facts.test_source])
 
 
 def _dense(facts: ResultFacts) -> Iterator[Remark]:
     """A weak dense network makes every comparison with it look good."""
     if facts.chance_level(facts.dense_accuracy, DEVIATIONS):
-        advice = "look at the labels, the order of the classes, fetch.mean and fetch.std; or train it longer"
+        own = facts.dense_training is not None and not facts.adapted
+        longer = "train it longer (baseline.epochs)" if own else "adapt it to this data (baseline.adapt_epochs)"
+        order = "" if own else "the order of the classes, "
+        advice = f"look at the labels, {order}fetch.mean and fetch.std; or {longer}"
         yield Remark("dense_by_chance", _by_chance("dense", facts.dense_accuracy, facts.chance), advice)
     training, test = facts.dense_training, None if facts.not_comparable else facts.test
     if training is None:
@@ -152,7 +163,7 @@ def _search(facts: ResultFacts) -> Iterator[Remark]:
             "worse_than_uniform",
             f"before fine-tuning, uniform widths of the same cost were right on {_percent(uniform.uniform)} of "
             f"{uniform.images:,} score images, the winner on {_percent(uniform.winner)}",
-            "set score.scorer to top1, raise the images of score.rungs, or raise sample.sampler.floor",
+            f"{_better_scores(facts, uniform.images)}, or raise sample.sampler.floor",
         )
     trained = None if facts.not_comparable else facts.finetuned_uniform
     if trained is not None and trained.interval()[1] < 0:
@@ -173,7 +184,7 @@ def _few_images(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
         yield Remark("few_score_images", words, f"set score.scorer to {few_images.SCORER}")
     share = few_images.fraction_for_refit(facts.training_images)
     is_more = facts.calibration_images < share * facts.training_images
-    if 0 < facts.calibration_images < few_images.REFIT_IMAGES and is_more:
+    if facts.refit_wanted and 0 < facts.calibration_images < few_images.REFIT_IMAGES and is_more:
         words = f"{facts.calibration_images} calibration images are few: the refit wants {few_images.REFIT_IMAGES}"
         yield Remark("few_calibration_images", words, f"set fetch.calibration_fraction to {share:g}")
 
@@ -183,8 +194,9 @@ def _latency(facts: ResultFacts) -> Iterator[Remark]:
     if dense.surely_faster_than(pruned):
         yield Remark(
             "slower",
-            f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms",
-            "raise sample.round_to to widths that the runtime likes (8, 16), or measure as the device works "
+            f"smaller but slower: {pruned.median:.3g} ms against {dense.median:.3g} ms (the middle half of the runs: "
+            f"{pruned.spread} against {dense.spread})",
+            "set sample.round_to to widths that the runtime likes (8, 16), or measure as the device works "
             "(export.latency_batch, export.threads)",
         )
 
@@ -195,6 +207,15 @@ def _latency(facts: ResultFacts) -> Iterator[Remark]:
             f"above the limit of {facts.limit_ms:.3g} ms",
             "profile this device again (eyas profile, sample.latency_profile), or lower the limit in sample.budget",
         )
+
+
+def _better_scores(facts: ResultFacts, judged: int) -> str:
+    """How candidates are told apart better than on ``judged`` images by the scorer that there was."""
+    scorer = [] if facts.scorer == "top1" else ["set score.scorer to top1"]
+    more = "raise the images of score.rungs"
+    if judged >= facts.score_images > 0:
+        more = "judge by more images (a larger fetch.score_fraction)"
+    return ", ".join([*scorer, more])
 
 
 def _percent(share: float) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Literal
 
 from eyas.data.tasks.unlabelled import Unlabelled
 from eyas.operations.paired_difference import PairedDifference
@@ -9,6 +10,8 @@ from eyas.operations.run_times import RunTimes
 
 FALL = 0.1
 """An accuracy that fell by more in some epoch was broken first and learned again."""
+TestSource = Literal["given", "included", "cut"]
+"""Where test images come from: an address of their own, with the training data, or a share of these."""
 _LAST_TENTH = 10
 """Of the epochs: the schedule is all but done there, so that who still improves needs a longer one."""
 
@@ -87,6 +90,7 @@ class ResultFacts:
     chance: float = math.nan
     """Accuracy of an answer that knows nothing: the share of the test images' commonest class."""
     test_images: int = 0
+    test_source: TestSource = "cut"
     repeated_test_images: int = 0
     """Test images whose pixels are those of another test image."""
     finetuning: TrainingFacts | None = None
@@ -102,11 +106,14 @@ class ResultFacts:
     """On the score images."""
     refitted: bool = False
     """Layers of the pruned network were refitted before it was trained, or in place of that."""
+    refit_wanted: bool = True
+    """Candidates or the winner were to be refitted on the calibration images."""
     scorer: str = ""
     """Kind of what ranked the candidates."""
     training_images: int = 0
     """Before they were split into those to train, to calibrate, to score (and to test, where these came from them)."""
     calibration_images: int = 0
+    score_images: int = 0
     uniform: UniformFacts | None = None
     finetuned_uniform: PairedDifference | None = None
     """On the test images, from the network of uniform widths, fine-tuned alike, to the winner."""

@@ -18,6 +18,17 @@ class RunTimes:
         """From one network's summary in ``latency.json``."""
         return cls(summary["median"], summary.get("q25", math.nan), summary.get("q75", math.nan))
 
+    @property
+    def spread(self) -> str:
+        """The middle half of the runs, in words; empty where it is not known."""
+        if not (math.isfinite(self.q25) and math.isfinite(self.q75)):
+            return ""
+        return f"{self.q25:.3g} to {self.q75:.3g} ms"
+
+    def overlaps(self, other: "RunTimes") -> bool:
+        """Neither is surely faster: the difference is within the noise; false where one is not known."""
+        return self.q25 <= other.q75 and other.q25 <= self.q75
+
     def surely_faster_than(self, other: "RunTimes") -> bool:
         """Three quarters of the runs are quicker than three quarters of the other's; false where one is not known."""
         return self.q75 < other.q25

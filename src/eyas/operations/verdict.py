@@ -45,7 +45,7 @@ class Verdict:
         head = {
             "held": "Success" if self.success else f"{self.measure[0].upper()}{self.measure[1:]} held, but see below",
             "lost": f"No success: {self.measure} was lost",
-            "undecided": "Undecided",
+            "undecided": f"Undecided whether {self.measure} held",
         }.get(self.accuracy, "No verdict")
         return f"{head}: {self.comparison}"
 

@@ -158,7 +158,7 @@ class SearchSpace:
             criterion = L1Norm()
         model = self.model if model is None else model
         self.check_model(model)
-        data = criterion.prepare(model, data)
+        data = criterion.prepare_groups(self, model, data)
         return tuple(rank(group, criterion(group, model, data)) for group in self.groups)
 
     def mask(self, plan: PruningPlan) -> NDArray[np.bool_]:

@@ -27,6 +27,9 @@ MANY_AT_CHANCE = 0.25
 40 candidates at 0.5 of the MACs, 0.62 of them at 0.25; of 100 with the default floor (docs/scoring.md, "What the report
 warns of") none at 0.5, 0.01 at 0.35, 0.48 at 0.25."""
 
+TRAIN_BESIDE = "train uniform widths beside the winner"
+"""How the advice begins that is followed where both were fine-tuned."""
+
 Standing = Literal["ahead", "behind", "undecided"]
 
 
@@ -106,9 +109,9 @@ def advice(macs_share: float, numbers: Mapping[str, Any], *, refitted: bool) -> 
         yield (
             f"at {macs_share:.0%} of the MACs scores of untrained networks may not predict accuracy after training: "
             f"{'; '.join(reasons)}. {'End' if refitted else 'Refit candidates before they are judged, and end'} "
-            "`rungs` in some with a few training steps, train the winner longer or in several cuts, and train uniform "
-            "widths beside it (`uniform`)"
+            "`rungs` in some with a few training steps, and train the winner longer or in several cuts"
         )
+        yield f"{TRAIN_BESIDE} (`uniform`), which tells whether it beats them"
 
 
 def outcome(

@@ -27,8 +27,9 @@ class Guidance(Options):
     2024, arXiv:2410.20035), unbiased (arXiv:2010.15327); a mean over layers, where the paper sums.
     """
 
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    """Of the mean over layers, beside the loss of the answers."""
+    weight: Annotated[float, Field(gt=0)] = 10.0
+    """Of the mean over layers, beside the loss of the answers. ResNet-20 at a quarter of the MACs, 200 steps,
+    two orders of the images: 10 gains 1.1 points over answers alone (``cka`` 0.8), 1 gains 0.1, 0.1 nothing."""
     measure: Literal["kept_channels", "cka"] = "kept_channels"
     """What is compared: kept channels one by one, or how alike all channels see the images of a batch."""
 

@@ -20,6 +20,9 @@ class LayerFreezing(Options):
 
     Batch-norm of a frozen block uses its running statistics and keeps them; moments of a block that is frozen again are
     dropped.
+
+    Use it where memory for gradients is short, with more blocks or many steps: ResNet-20 at a quarter of the MACs, 200
+    steps, lost 23 points by it at the default rate and 9 at 0.01 (n = 2).
     """
 
     trained: Annotated[int, Field(ge=1)] = 2

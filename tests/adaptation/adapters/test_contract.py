@@ -258,6 +258,18 @@ def test_images_as_in_training_cost_little(kind, model, trained, source):
     assert (answers == labels).float().mean() >= dense - 0.05
 
 
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("eco_tta", {"rate": 1e30}), ("hebbian", {"learning": 1e30}), ("key_value_bottleneck", {"rate": 1e38})],
+)
+def test_learning_that_runs_away_is_told(kind, options, model, source, field):
+    adapter = Adapter.parse({"kind": kind, **options})
+    adaptation = adapter.prepare(model, source=source if adapter.needs_source else None)
+    labels = field[1] if adapter.needs_labels else None
+    with pytest.raises(DataError, match=f"{kind} ended in no finite answers: lower its rate, or take another"):
+        [adaptation.observe(field[0], labels) for _ in range(20)]
+
+
 class Named(nn.Module):
     """The answers of a network among others."""
 

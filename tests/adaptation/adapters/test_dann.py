@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from eyas.adaptation.adapters.dann import Dann, last_linear, reversal_weight, reverse_gradient
+from eyas.adaptation.adapters.dann import Dann, reversal_weight, reverse_gradient
+from eyas.adaptation.adapters.readout import last_linear
 from eyas.errors import ParameterError
 
 

@@ -41,3 +41,5 @@ def test_the_first_that_applies_decides(numbers, seen, classes, images: int, ada
     assert helps == adapt
     assert told in advice
     assert advice.startswith("adaptation is expected to help" if adapt else "do not adapt")
+    assert ("the revert rule decides, by limits of its own" in advice) is adapt
+    assert ("worth a try to 80%" in advice) is ("taken for one class" in told)

@@ -91,6 +91,16 @@ def test_grey_images_have_no_colour() -> None:
         ({"brightness": -1.0, "contrast": -1.8}, ("darker images", "less contrast")),
         ({"brightness": -1.0, "contrast": -2.2}, ("less contrast", "darker images")),
         ({"brightness": 1.0, "tint": 0.3}, ("brighter images", "warmer colours")),
+        ({"brightness": 1.8, "saturation": 0.7}, ("brighter images",)),
+        ({"brightness": 1.0, "saturation": 0.7}, ("brighter images", "stronger colours")),
+        # CIFAR-10 in fog, out of focus, in fewer pixels, as JPEG
+        ({"contrast": -0.74, "saturation": -0.72, "sharpness": -0.91, "noise": -0.43}, ("less contrast", "blur")),
+        ({"contrast": -0.4, "sharpness": -2.5, "noise": -1.4}, ("blur", "less contrast")),
+        ({"sharpness": -0.89, "blockiness": -2.13}, ("coarser pixels",)),
+        ({"sharpness": -1.22, "noise": 0.47, "blockiness": 0.59}, ("coarser pixels",)),
+        ({"sharpness": -1.48, "noise": -0.83, "blockiness": -0.54}, ("blur",)),
+        ({"sharpness": -0.77, "noise": -0.92, "blockiness": 1.03}, ("stronger compression (8 x 8 blocks)",)),
+        ({"sharpness": -0.2, "blockiness": 1.03}, ("stronger compression (8 x 8 blocks)",)),
         ({}, ()),
     ],
 )

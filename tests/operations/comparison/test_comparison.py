@@ -18,12 +18,12 @@ from eyas.operations.comparison.comparison import Comparison, compare_networks
 from eyas.operations.comparison.comparison_page import comparison_page
 from eyas.operations.comparison.comparison_table import (
     comparison_table,
-    console_comparison,
     markdown_comparison,
     markdown_links,
     short_names,
 )
 from eyas.operations.comparison.network_origin import NetworkOrigin
+from eyas.operations.comparison.terminal_table import console_comparison, fold
 from eyas.operations.paired_counts import PairedCounts
 
 
@@ -220,7 +220,7 @@ def test_several_networks_and_data_sets_are_all_in_the_title() -> None:
     assert compare_networks(networks, counted).about == "resnet8 and resnet20 on digits and cifar10/train"
 
 
-@pytest.mark.parametrize(("networks", "head"), [(2, "macs=0.25"), (9, "params")])
+@pytest.mark.parametrize(("networks", "head"), [(2, "macs=0.25"), (9, "verdict")])
 def test_the_terminal_has_a_column_for_each_network_as_long_as_they_fit(networks: int, head: str) -> None:
     more = [network(f"macs=0.{place}", 0.9, 1e5 * place) for place in range(networks - 2)]
     console = Console(width=160, record=True, file=io.StringIO())
@@ -229,6 +229,40 @@ def test_the_terminal_has_a_column_for_each_network_as_long_as_they_fit(networks
     assert head in printed.partition("─")[0]
     assert "−3.00" in printed
     assert "(−4.38 to −1.61)" in printed
+
+
+NAMES = ("macs=0.5", "version 12 (version 12, macs=0.25)", "mine+sample.budget.macs=0.25+finetune.epochs=3", "x" * 70)
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+@pytest.mark.parametrize("long", [False, True])
+def test_no_number_of_any_network_is_broken_on_a_terminal(width: int, count: int, long: bool) -> None:
+    names = [NAMES[place % 4] + str(place) if long else f"macs={place}" for place in range(count)]
+    paired = {"finetune.test_gained": 40, "finetune.test_lost": 140}
+    networks = [
+        replace(one, metrics={**one.metrics, **paired}, origin=origin(place + 1), verdict="undecided")
+        for place, one in enumerate(network(name, 0.94 - 0.01 * at, 375_000 + at) for at, name in enumerate(names))
+    ]
+    comparison = compare_networks(networks, counted)
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(console_comparison(comparison, width))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= width
+    assert not any("…" in line for line in lines)
+    printed = "\n".join(lines)
+    for cell in (cell for row in comparison_table(comparison, recorded=True).rows for cell in row[1:]):
+        own, _, interval = cell.partition(" (")
+        assert re.search(rf"(?<!\S){re.escape(own)}(?!\S)", printed), f"{own} is broken or gone"
+        assert f"({interval}" in printed or interval == "eyas-digits)" or not interval
+    for head in ("MACs", "verdict", "score", "MLflow run", *([] if long else names)):
+        assert re.search(rf"(?<!\S){re.escape(head)}(?!\S)", printed), f"{head} is broken or gone"
+
+
+def test_a_long_name_is_folded_where_its_parts_meet() -> None:
+    assert fold("mine+sample.budget.macs=0.25", 16).split("\n") == ["mine+sample.", "budget.macs=0.25"]
+    assert fold("version 2, macs=0.25", 12).split("\n") == ["version 2,", "macs=0.25"]
+    assert fold("x" * 20, 12).split("\n") == ["x" * 12, "x" * 8]
 
 
 def test_the_curve_shows_every_network_with_its_error_bar(comparison: Comparison) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from eyas.operations.report import read_results, write_report
+from eyas.operations.report.html_page import render_html
 from tests.support.headless_browser import Browser, headless_browser
 from tests.support.workspace import WIDTHS, write_workspace
 
@@ -26,6 +27,17 @@ CUT = """
   .map(one => one.outerHTML.slice(0, 200))
 """
 """What reaches beyond the page, or out of its cell."""
+BROKEN = r"""
+[...document.querySelectorAll("h1, h2, h3, th, td, .tile *, .lead, .note, .advice, p, li")].flatMap(one =>
+  [...one.childNodes].filter(node => node.nodeType === Node.TEXT_NODE).flatMap(node =>
+    [...node.data.matchAll(/\d[ \u00a0](%|ms|x|kB|MB|[kM]|points|MACs)(?![\w])/g)].filter(match => {
+      const range = document.createRange();
+      range.setStart(node, match.index);
+      range.setEnd(node, match.index + match[0].length);
+      return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+    }).map(match => node.data)))
+"""
+"""What ends a line between a number and its unit."""
 EVIL = "<script>alert(1)</script>"
 
 
@@ -154,3 +166,22 @@ def test_a_printed_page_is_as_wide_as_the_paper(browser: Browser, wide_page: Pat
     browser.open(wide_page, width=690)
     browser.call("Emulation.setEmulatedMedia", media="print")
     assert browser.evaluate("document.documentElement.scrollWidth") <= 690
+
+
+@pytest.mark.parametrize("width", [1400, 400, 360])
+def test_no_line_ends_between_a_number_and_its_unit(
+    browser: Browser, wide_page: Path, tmp_path: Path, width: int
+) -> None:
+    browser.open(wide_page, width=width)
+    assert browser.evaluate(BROKEN) == []
+    named = write_workspace(tmp_path / "artifacts", candidates=12)
+    manifest = named / "fetch/manifest.json"
+    for length in range(8, 40, 4):  # somewhere the line of the title ends before the unit
+        source = {"train": f"photos/{'x' * length}"}
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"source": source}))
+        page = tmp_path / "page.html"
+        params = {"sample": {"budget": {"macs": 0.5}}}
+        page.write_text(render_html(read_results(named), named, params=params, reproduce=()))
+        browser.open(page, width=width)
+        assert "50\N{NO-BREAK SPACE}% MACs" in browser.evaluate("document.querySelector('h1').textContent")
+        assert browser.evaluate(BROKEN) == []

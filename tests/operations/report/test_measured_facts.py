@@ -17,6 +17,7 @@ from eyas.operations.report import (
     write_report,
 )
 from eyas.operations.report.results import Results
+from eyas.operations.report.sentences import diagnosis_lines
 from eyas.operations.result_facts import UniformFacts
 from eyas.operations.run_times import RunTimes
 from tests.support.workspace import write_workspace
@@ -78,7 +79,8 @@ def test_the_verdict_stands_in_table_and_page(artifacts: Path) -> None:
     assert rows[INTERVAL].change == f"\N{MINUS SIGN}{-100 * low:.2f} to +{100 * high:.2f} points"
     change(artifacts, "finetune", steps=45, steps_per_epoch=3)
     text = write_report(artifacts, params={}).read_text()
-    assert "**Undecided: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360 test images" in text
+    head = "**Undecided whether accuracy held: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360"
+    assert f"{head} test images" in text
     assert "\n- the pruned network was trained for 45 steps only, 3 an epoch" in text
     assert "\n- the test images are too few" in text
 
@@ -125,3 +127,37 @@ def test_accuracies_that_do_not_compare_give_no_verdict(artifacts: Path) -> None
     assert (verdict.accuracy, verdict.success, verdict.test) == ("not comparable", False, None)
     assert INTERVAL not in {row.name for row in result_rows(results)}
     assert "the checkpoint may have seen the test images" in verdict.headline
+
+
+def test_where_the_test_images_come_from_is_known(artifacts: Path) -> None:
+    file = artifacts / "fetch" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    for change, source in (
+        ({}, "cut"),
+        ({"test_included": True}, "included"),
+        ({"source": {"train": "photos/train", "test": "photos/test"}}, "given"),
+    ):
+        file.write_text(json.dumps(manifest | change))
+        results = read_results(artifacts)
+        assert measured_facts(results).test_source == source
+        few = next(remark for remark in verdict_on(results).remarks if remark.name == "few_test_images")
+        assert ("fetch.test_fraction" in few.advice) is (source == "cut")
+
+
+def test_a_refit_is_wanted_where_rungs_or_the_winner_are_refitted(artifacts: Path) -> None:
+    results = read_results(artifacts)
+    for steps, layers, wanted in ((0, None, True), (None, 0, True), (None, None, False)):
+        change(artifacts, "finetune", refitted_layers=layers)
+        rungs = {"settings": {"rungs": [{"images": 256, "steps": steps}]}}
+        assert measured_facts(replace(read_results(artifacts), diagnostics=rungs)).refit_wanted is wanted
+    assert measured_facts(results).refit_wanted, "of an earlier version that is not known"
+
+
+def test_advice_that_was_followed_is_not_given_again(artifacts: Path) -> None:
+    advice = "train uniform widths beside the winner (finetune.compare_uniform), which tells whether it beats them"
+    results = replace(read_results(artifacts), diagnostics={"diagnosis": ["it is doubted", advice]})
+    assert diagnosis_lines(results) == ["it is doubted", advice]
+    change(artifacts, "finetune", uniform_test_gained=3, uniform_test_lost=5)
+    done = diagnosis_lines(replace(read_results(artifacts), diagnostics=results.diagnostics))
+    assert done[0] == "it is doubted"
+    assert advice not in done

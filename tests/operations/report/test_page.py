@@ -9,6 +9,7 @@ from rich.console import Console
 
 from eyas.data.comparability import Comparability
 from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
+from eyas.operations.report.latency_words import BUSY, WITHIN_NOISE, latency_doubts, latency_note
 from eyas.operations.report.page_title import data_name, page_title
 from eyas.operations.report.pictures import draw_all, score_against_macs, score_label
 from eyas.operations.report.result_table import count
@@ -73,7 +74,7 @@ def test_limits_of_a_budget_are_rows_with_the_binding_one_named(artifacts: Path)
 
 @pytest.mark.parametrize(
     ("dense", "pruned", "change"),
-    [(1.0, 0.8, "1.25 x faster"), (1.01, 0.8, "noisy"), (0.8, 1.01, "noisy"), (9.8, 0.8, "noisy")],
+    [(1.0, 0.8, "1.25 x faster"), (1.01, 0.8, BUSY), (0.8, 1.01, BUSY), (9.8, 0.8, BUSY)],
 )
 def test_a_95th_percentile_far_from_its_median_has_no_ratio(
     artifacts: Path, dense: float, pruned: float, change: str
@@ -83,6 +84,37 @@ def test_a_95th_percentile_far_from_its_median_has_no_ratio(
     rows = result_rows(replace(results, latency=results.latency | {"milliseconds": times}))
     median, tail = (row.change for row in rows if "latency" in row.name or "percentile" in row.name)
     assert (median, tail) == ("1.00 x faster", change)
+
+
+def timed(**networks: tuple[float, float, float, float]) -> dict[str, object]:
+    """As ``latency.json``: of each network q25, median, q75 and p95."""
+    names = ("q25", "median", "q75", "p95")
+    setting = {"runs": 200, "batch": 1, "threads": 1, "runtime": "onnxruntime 1.31.1", "cpu": "a CPU", "cores": 2}
+    return setting | {"milliseconds": {name: dict(zip(names, of, strict=True)) for name, of in networks.items()}}
+
+
+def test_a_speed_up_within_the_noise_is_told_with_runs_and_spread_and_not_as_a_ratio(artifacts: Path) -> None:
+    overlapping = timed(dense=(0.95, 1.0, 1.05, 1.2), model=(0.9, 0.94, 0.96, 1.1))
+    rows = {row.name: row.change for row in result_rows(replace(read_results(artifacts), latency=overlapping))}
+    assert rows["latency (batch 1, 1 thread)"] == WITHIN_NOISE
+    (line,) = latency_doubts(overlapping)
+    halves = "0.95 to 1.05 ms (dense) and 0.9 to 0.96 ms (pruned)"
+    assert line == f"latency: 1.06 x faster is within the noise: the middle half of 200 runs took {halves}"
+    assert f"{halves}, which overlap: which network is faster is within the noise." in latency_note(overlapping)
+    apart = timed(dense=(0.95, 1.0, 1.05, 1.2), model=(0.9, 0.92, 0.94, 1.1))
+    assert latency_doubts(apart) == []
+    assert latency_note(apart).startswith("Latency: 200 runs of each in turns, in onnxruntime 1.31.1, 1 thread, batch")
+    assert latency_note(apart).endswith(
+        "; the middle half of the runs took 0.95 to 1.05 ms (dense) and 0.9 to 0.94 ms (pruned)."
+    )
+
+
+def test_a_busy_machine_is_told_with_how_far_runs_were_held_up() -> None:
+    busy = timed(dense=(0.95, 1.0, 1.05, 3.1), model=(0.4, 0.5, 0.6, 0.7))
+    (line,) = latency_doubts(busy)
+    told = "ne in twenty of 200 runs took 3.1 medians or more: the machine was busy"
+    assert line == f"latency: o{told}; eyas bench times the files again"
+    assert latency_note(busy).endswith(f" O{told}, and a ratio of such runs tells nothing.")
 
 
 def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Adaptation of batch-norm's weights and biases by the gradient of a loss without labels, over pooled statistics."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,15 @@ from eyas.errors import ParameterError
 class AffineAdaptation(PooledAdaptation):
     """Per batch: statistics in one pass, then one step of Adam on weights and biases of batch-norm alone.
 
-    A batch is answered before its step, by the statistics that it has made.
+    A batch is answered before its step, by the statistics that it has made. ``only`` names the layers that learn.
     """
 
-    def __init__(self, adapter: Adapter, model: nn.Module, rate: float) -> None:
+    def __init__(self, adapter: Adapter, model: nn.Module, rate: float, *, only: Collection[str] | None = None) -> None:
         super().__init__(adapter, model)
         self.affine = {
             f"{layer_name}.{name}": parameter.requires_grad_()
             for layer_name, layer in self.layers.items()
+            if only is None or layer_name in only
             for name, parameter in layer.named_parameters(recurse=False)
         }
         if not self.affine:
@@ -50,6 +51,15 @@ def remembered_adam(parameters: Mapping[str, Tensor], rate: float, memory: dict[
         moments = {"exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
         optimiser.state[parameter] = {"step": torch.tensor(0.0), **moments}
         memory |= {f"adam.{name}.{slot}": tensor for slot, tensor in optimiser.state[parameter].items()}
+    return optimiser
+
+
+def remembered_sgd(parameters: Mapping[str, Tensor], rate: float, memory: dict[str, Tensor]) -> torch.optim.SGD:
+    """SGD with momentum 0.9, which stands in ``memory``, so that snapshots hold it."""
+    optimiser = torch.optim.SGD(parameters.values(), rate, momentum=0.9, foreach=False)
+    for name, parameter in parameters.items():
+        optimiser.state[parameter] = {"momentum_buffer": torch.zeros_like(parameter)}
+        memory[f"sgd.{name}"] = optimiser.state[parameter]["momentum_buffer"]
     return optimiser
 
 

@@ -19,10 +19,10 @@ _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smalle
 
 
 class Adapter(Component):
-    """Lets a trained network follow images of the field that have no labels; the network itself never changes."""
+    """Lets a trained network follow images of the field, without labels unless it needs them; the network stays."""
 
     needs_labels: ClassVar[bool] = False
-    """Reads labels of the field's images."""
+    """Learns from labels of the field's images, which `Adaptation.observe` takes."""
     needs_source: ClassVar[bool] = False
     """Reads images of the network's training, without labels."""
     needs_backward: ClassVar[bool] = False
@@ -82,15 +82,15 @@ class Adapter(Component):
             return self.start(twin, source)
 
     def require_foldable(self) -> None:
-        """Refuse an adapter that keeps looking at images while it answers: no plain network does what it does.
+        """Refuse an adapter that answers by more than the network's layers: no plain network does what it does.
 
         Raises:
             ParameterError: it is one.
         """
         if not self.foldable:
             msg = (
-                f"`adapter` {self.kind} looks at images while it answers: it ends in no plain network; use observe, or "
-                "another adapter"
+                f"`adapter` {self.kind} answers by more than the network's own layers: it ends in no plain network; "
+                "use observe, or another adapter"
             )
             raise ParameterError(msg)
 
@@ -140,15 +140,23 @@ class Adaptation:
         """What is remembered beside the network, by name; changed in place."""
         self.image_shape: torch.Size | None = None
 
-    def observe(self, images: "Tensor") -> "Tensor":
-        """Learn from a batch ``(N, C, H, W)``, and answer it: logits ``(N, K)``.
+    def observe(self, images: "Tensor", labels: "Tensor | None" = None) -> "Tensor":
+        """Learn from a batch, and answer it: logits ``(N, K)``.
 
-        Statistics are those that the batch has made; who takes gradients answers before the step.
+        Statistics are those that the batch has made; who takes gradients, or labels, answers before the step.
+
+        Args:
+            images: ``(N, C, H, W)``, normalised.
+            labels: what they show, ``(N,)``, for an adapter that ``needs_labels``; images without them it only answers.
 
         Raises:
-            DataError: the images are too few, no finite floats, or of another shape than the network or those before.
+            DataError: the images are too few, no finite floats, or of another shape than the network or those before;
+                the labels do not fit them; learning ended in answers that are not finite.
+            ParameterError: the adapter reads no labels.
         """
         check_images(images, "images", self.adapter.min_batch)
+        if labels is not None:
+            self._check_labels(labels, len(images))
         if self.image_shape is not None and images.shape[1:] != self.image_shape:
             shapes = f"{tuple(images.shape[1:])} and those before {tuple(self.image_shape)}"
             raise DataError(f"`images` have the shape {shapes}: an adaptation takes images of one shape")
@@ -157,7 +165,9 @@ class Adaptation:
         try:
             if self.image_shape is None:
                 self.adapter.require_answers(self.model, images[: self.adapter.min_batch].to(device))
-            logits = self.step(images.to(device))
+            logits = (
+                self.step(images.to(device)) if labels is None else self.teach(images.to(device), labels.to(device))
+            )
         except RuntimeError as error:
             if before:
                 self.restore(before)
@@ -166,11 +176,26 @@ class Adaptation:
             msg = f"`images` of the shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
             raise DataError(msg) from error
         self.image_shape = images.shape[1:]
+        if (self.adapter.needs_backward or self.adapter.needs_labels) and not logits.isfinite().all():
+            msg = f"{self.adapter.kind} ended in no finite answers: lower its rate, or take another `adapter`"
+            raise DataError(msg)
         return logits.detach()
 
     def step(self, images: "Tensor") -> "Tensor":
         """What a member does with a batch that was looked at: learn, and answer."""
         raise NotImplementedError(f"{type(self).__name__} does not say how it learns")
+
+    def teach(self, images: "Tensor", labels_N: "Tensor") -> "Tensor":
+        """What a member that needs labels does with a batch that has some: answer, and learn them."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how it learns labels")
+
+    def _check_labels(self, labels: "Tensor", images: int) -> None:
+        if not self.adapter.needs_labels:
+            raise ParameterError(f"`labels` are read by no {self.adapter.kind}: leave them out")
+        if labels.is_floating_point() or labels.shape != (images,) or bool((labels < 0).any()):
+            what = f"{labels.dtype} of the shape {tuple(labels.shape)}"
+            msg = f"`labels` are {what}: give {images} integers from 0, one for each image"
+            raise DataError(msg)
 
     def state(self) -> "dict[str, Tensor]":
         """All tensors that say where the adaptation stands: those of the network, and what is remembered beside it."""
@@ -208,7 +233,7 @@ class Adaptation:
         """The adapted network: a copy of the class that was adapted, in eval mode, without hooks or wrappers.
 
         Raises:
-            ParameterError: the adapter keeps looking at images while it answers; no plain network does what it does.
+            ParameterError: the adapter answers by more than the network's layers; no plain network does what it does.
             DataError: learning ended in values that are not finite.
         """
         self.adapter.require_foldable()

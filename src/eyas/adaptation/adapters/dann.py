@@ -12,9 +12,9 @@ from torch.nn import functional
 from eyas.adaptation.adapters.affine_descent import remembered_adam
 from eyas.adaptation.adapters.base import Adaptation, Adapter
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
+from eyas.adaptation.adapters.readout import last_linear
 from eyas.adaptation.source_images import SourceImages
 from eyas.calibration.batchnorm import batch_statistics
-from eyas.errors import ParameterError
 
 
 class Dann(Adapter):
@@ -120,23 +120,3 @@ def reverse_gradient(features: Tensor, weight: float) -> Tensor:
 def reversal_weight(progress: float) -> float:
     """The weight of the reversed gradient after a share of all batches; never above that of 1."""
     return 2 / (1 + math.exp(-10 * min(progress, 1.0))) - 1
-
-
-@torch.no_grad()
-def last_linear(model: nn.Module, images: Tensor) -> nn.Linear:
-    """The linear layer that is called last.
-
-    Raises:
-        ParameterError: there is none.
-    """
-    called: list[nn.Linear] = []
-    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    hooks = [layer.register_forward_hook(lambda layer, *_: called.append(layer)) for layer in layers]
-    try:
-        model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    if not called:
-        raise ParameterError("`model` has no linear layer: dann tells fields apart by what the last one reads")
-    return called[-1]

@@ -17,6 +17,8 @@ from eyas.errors import DataError, ParameterError
 
 SMALLEST_DISTANCE = 0.1
 """Of distribution functions: less is no drift, however surely a very large window tells it."""
+CONFIRMED = 0.5
+"""Share of a change that is seen against clean images of all classes, too, as they come; with less it is not named."""
 
 
 def detect_drift(
@@ -74,7 +76,14 @@ def compare(
         for name, values in reference.numbers.items()
     )
     balance = _test_balance(seen, reference, (tests, false_alarm_rate), seed)
-    changes = _name_changes(numbers, balance)
+    means = {
+        name: (float(seen.numbers[name].mean()), float(values @ weights)) for name, values in reference.numbers.items()
+    }
+    shares = {
+        name: (here - float(reference.numbers[name].mean())) / ((here - clean) or 1.0)
+        for name, (here, clean) in means.items()
+    }
+    changes = _name_changes(numbers, balance, shares)
     layers = tuple(
         LayerDrift(
             name=name,
@@ -100,10 +109,7 @@ def compare(
         numbers=numbers,
         layers=layers,
         balance=balance,
-        means={
-            name: (float(seen.numbers[name].mean()), float(values @ weights))
-            for name, values in reference.numbers.items()
-        },
+        means=means,
     )
 
 
@@ -159,12 +165,17 @@ def _test_balance(seen: Observation, reference: DriftReference, allowed: tuple[i
     )
 
 
-def _name_changes(numbers: tuple[NumberDrift, ...], balance: BalanceDrift) -> tuple[str, ...]:
-    """In words; that the class balance changed is said only where the images of each class look as they did."""
+def _name_changes(numbers: tuple[NumberDrift, ...], balance: BalanceDrift, shares: dict[str, float]) -> tuple[str, ...]:
+    """In words; that the class balance changed is said only where the images of each class look as they did.
+
+    A network that takes noisy images for frogs has them held against clean frogs, and their colours seem to change:
+    told is what moved at least half as far (``shares``) from all clean images as well, where anything did.
+    """
     drifted = {one.name: one.effect for one in numbers if one.drifted}
     looks = {name: effect for name, effect in drifted.items() if name in IMAGE_STATISTICS}
+    confirmed = {name: effect for name, effect in looks.items() if shares[name] >= CONFIRMED}
     if looks:
-        return name_changes(looks)
+        return name_changes(confirmed or looks)
     if balance.drifted:
         return (CLASS_BALANCE,)
     return (OTHER_CONTENT,) if drifted else ()

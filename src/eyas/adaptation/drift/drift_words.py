@@ -14,12 +14,19 @@ WORDS = {
 }
 """Of each image statistic, what it is called where it falls and where it rises."""
 OTHER_CONTENT = "something that brightness, contrast, colour, blur, noise and compression do not tell"
+COARSE_PIXELS = "coarser pixels"
 CLASS_BALANCE = "another balance of classes"
 
 _FALLS, _RISES = False, True
 _DARKNESS = 2.0
 """Darkness that is half as far as the contrast that fell, or further, goes before it: it takes contrast along."""
-_WHOLE, _THRICE, _AS_FAR, _QUARTER = math.inf, 3.0, 1.25, 0.25
+_HAZE = 2.0
+"""Contrast that fell half as far as the sharpness, or further, goes before it: blur alone leaves it as it was."""
+_COARSE = 2.0
+"""Steps at the borders of 8 x 8 blocks that fall so many times as far as the sharpness are those of repeated pixels,
+whose own borders lie elsewhere: blur that takes blocks away takes more of the sharpness. Steps that rise up to so many
+times as far, with noise that stays, are those of repeated pixels whose borders lie there: compression takes noise."""
+_WHOLE, _THRICE, _AS_FAR, _HALF, _QUARTER = math.inf, 3.0, 1.25, 0.5, 0.25
 """How far, in its own effect, a change explains another one: what noise raises, say, at most three times as far."""
 _EXPLAINED: dict[tuple[str, bool], tuple[tuple[str, bool, float], ...]] = {
     ("noise", _RISES): (("sharpness", _RISES, _THRICE), ("blockiness", _FALLS, _WHOLE)),
@@ -32,23 +39,40 @@ _EXPLAINED: dict[tuple[str, bool], tuple[tuple[str, bool, float], ...]] = {
     ("contrast", _RISES): (("noise", _RISES, _THRICE), ("saturation", _RISES, _THRICE)),
     ("saturation", _FALLS): (("tint", _FALLS, _AS_FAR), ("tint", _RISES, _AS_FAR)),
     ("brightness", _FALLS): (("tint", _FALLS, _QUARTER), ("tint", _RISES, _QUARTER)),
-    ("brightness", _RISES): (("tint", _FALLS, _QUARTER), ("tint", _RISES, _QUARTER)),
+    ("brightness", _RISES): (
+        *(("tint", _FALLS, _QUARTER), ("tint", _RISES, _QUARTER)),
+        ("saturation", _RISES, _HALF),
+    ),
     ("tint", _FALLS): (("saturation", _RISES, _THRICE),),
     ("tint", _RISES): (("saturation", _RISES, _THRICE),),
 }
 """What follows from a change and is no change of its own: noise alone makes edges sharper, blur alone removes noise.
 
 Light that is turned down takes all channels with it, so colours lie nearer to grey and to each other, and their tint is
-nearer to grey, too. A tint of its own moves further than that.
+nearer to grey, too. A tint of its own moves further than that. Light that is turned up takes them along as well.
 """
 
 
+def _repeats_pixels(effects: Mapping[str, float]) -> bool:
+    """Whether the images were stored in fewer pixels, each of which is shown as several."""
+    sharpness, blockiness = effects.get("sharpness", 0.0), effects.get("blockiness", 0.0)
+    if not sharpness < 0:
+        return False
+    on_borders = 0 < blockiness <= _COARSE * -sharpness and effects.get("noise", 0.0) >= 0
+    return blockiness < _COARSE * sharpness or on_borders
+
+
 def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
-    """Changes in words, without what another one explains; darkness goes before the contrast that it takes along.
+    """Changes in words, without what another one explains.
+
+    Darkness goes before the contrast that it takes along, contrast before the sharpness that haze takes along.
 
     Args:
         effects: of the statistics that changed, in standard deviations of the clean images, with their sign.
     """
+    coarse = _repeats_pixels(effects)
+    if coarse:
+        effects = {name: effect for name, effect in effects.items() if name not in ("blockiness", "noise")}
     explained = {
         other
         for name, effect in effects.items()
@@ -60,5 +84,11 @@ def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     darker = effects.get("brightness", 0) < 0 and effects.get("contrast", 0) < 0
     if darker and size["brightness"] < size["contrast"] <= _DARKNESS * size["brightness"]:
         size["brightness"] = math.nextafter(size["contrast"], math.inf)
+    hazy = not coarse and effects.get("contrast", 0) < 0 and effects.get("sharpness", 0) < 0
+    if hazy and size["contrast"] < size["sharpness"] <= _HAZE * size["contrast"]:
+        size["contrast"] = math.nextafter(size["sharpness"], math.inf)
     shown = sorted(effects.keys() - explained, key=lambda name: -size[name])
-    return tuple(WORDS[name][effects[name] > 0] for name in shown)
+    words = {name: WORDS[name][effects[name] > 0] for name in shown}
+    if coarse:
+        words["sharpness"] = COARSE_PIXELS
+    return tuple(words.values())

@@ -38,7 +38,8 @@ def expect_help(
     factor = median(layer.symmetric_kl / max(layer.clean_kl, 1e-12) for layer in layers)
     if factor < MOVED:
         return False, f"do not adapt: the layers see {factor:.1f} times the divergence of clean images, which they bear"
-    return True, f"adaptation is expected to help: the layers see {factor:.3g} times the divergence of clean images"
+    told = f"adaptation is expected to help: the layers see {factor:.3g} times the divergence of clean images"
+    return True, f"{told}; whether it does the revert rule decides, by limits of its own"
 
 
 def _unfit(balance: BalanceDrift, images: int) -> str:
@@ -46,6 +47,8 @@ def _unfit(balance: BalanceDrift, images: int) -> str:
     if images < FEWEST_IMAGES:
         return f"do not adapt yet: {images} images are few, collect at least {FEWEST_IMAGES}"
     if max(balance.predicted) > LARGEST_SHARE:
-        share = f"{max(balance.predicted):.0%} of the images are taken for one class"
+        share = (
+            f"{max(balance.predicted):.0%} of the images are taken for one class (worth a try to {LARGEST_SHARE:.0%})"
+        )
         return f"do not adapt with these: {share}, and statistics would follow it; collect others, too"
     return ""

@@ -37,6 +37,9 @@ class ComparedNetwork:
     """Folder of its exported files; None where they are gone."""
     origin: NetworkOrigin = field(default_factory=NetworkOrigin)
 
+    adaptation: str = ""
+    """From what and by what it was adapted to images of the field, and what that changed; empty where it was not."""
+
     @property
     def measure(self) -> str:
         """What is compared, in words: accuracy, the mean IoU of pixels, or without labels the agreement."""

@@ -51,6 +51,9 @@ class Comparison:
             if dense is not None:
                 images = network.test_set or f"unknown {place}"
                 same = (images, repr(dense.accuracy), repr(dense.macs))  # a NaN equals nothing, its words do
+                if math.isfinite(dense.accuracy + dense.macs):
+                    equal = (known for known in by_dense if known[1:] == same[1:])
+                    same = next((one for one in equal if not network.test_set or one[0].startswith("unknown ")), same)
                 by_dense.setdefault(same, (dense, []))[1].append(network)
         several = len(by_dense) > 1
         return [
@@ -85,6 +88,8 @@ class Comparison:
         for network in self.networks:
             if not network.comparability.comparable:
                 yield f"{network.name}: its accuracy says little, because {network.comparability.reason}"
+            if network.adaptation:
+                yield f"{network.name} is {network.adaptation}"
         if len({network.timed_as for network in self.networks if network.latency}) > 1:
             yield "latencies were timed in different ways: " + "; ".join(
                 f"{network.name}: {network.timed_as}" for network in self.networks if network.latency
@@ -162,6 +167,7 @@ def _as_dict(network: ComparedNetwork, difference: Difference | None) -> dict[st
     content |= _numbers(network) | {"score": _plain(network.score)}
     content |= {"dense_accuracy": _plain(network.dense_accuracy), "dense_macs": _plain(network.dense_macs)}
     content |= {"verdict": network.verdict, "test_images": network.images, "test_set": network.test_set or None}
+    content |= {"adaptation": network.adaptation or None}
     content |= {"change_from_dense": None if network.change is None else _paired_as_dict(network.change)}
     return content | {"difference": _difference_as_dict(difference), "origin": network.origin.as_dict()}
 

@@ -1,17 +1,13 @@
-"""A comparison as one table: for the terminal, as Markdown, and as cells for the page."""
+"""A comparison as one table: as Markdown, and as cells for the terminal and the page."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison import Comparison, Difference, difference_words, paired_words
 from eyas.operations.report.result_table import count, signed
 from eyas.storage import redact
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 NOTHING = "–"
 
@@ -65,34 +61,6 @@ def markdown_links(comparison: Comparison) -> str:
         if one.origin.links()
     ]
     return "\n".join(["", *lines, ""]) if lines else ""
-
-
-def console_comparison(comparison: Comparison, width: int) -> "Table":
-    """The table for a terminal of so many columns: a column for each network, or a row where that is narrower."""
-    shown = comparison_table(comparison, recorded=True)
-    rows = [tuple(cell.replace(" (", "\n(") for cell in line) for line in (shown.header, *shown.rows)]
-    upright = list(zip(*rows, strict=True))
-    fits = _width(rows) <= max(width, _width(upright))  # the columns of the one are the lines of the other
-    return _console_table(upright if fits else rows)
-
-
-def _console_table(lines: Sequence[Sequence[str]]) -> "Table":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for place, name in enumerate(lines[0]):
-        table.add_column(Text(name), justify="right" if place else "left", overflow="fold")
-    for line in lines[1:]:
-        table.add_row(*map(Text, line))  # names are no markup
-    return table
-
-
-def _width(columns: Sequence[Sequence[str]]) -> int:
-    """Of a table, with three spaces between its columns."""
-    widest = [max(len(line) for cell in column for line in cell.splitlines() or [""]) for column in columns]
-    return sum(widest) + 3 * (len(widest) - 1)
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -13,13 +13,14 @@ from eyas.operations.report.charts import learning_chart, loss_chart, score_char
 from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
 from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
 from eyas.operations.report.image_grids import image_grids
+from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
-from eyas.operations.report.page_templates import page_templates
+from eyas.operations.report.page_templates import page_templates, unbroken
 from eyas.operations.report.page_title import page_title
 from eyas.operations.report.pictures import score_label
 from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
 from eyas.operations.report.results import Results
-from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
+from eyas.operations.report.sentences import data_lines, diagnosis_lines, search_lines
 from eyas.operations.report.svg_axes import ChartAxis, axis_over
 from eyas.operations.report.trade_offs import checked_files, trade_offs
 from eyas.operations.report.uniform_column import uniform_cells, uniform_note
@@ -67,7 +68,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
         headlines=[row for row in result_rows(results) if row.name.startswith((decides, *HEADLINES))],
         uniform=uniform_cells(results),
         uniform_note=uniform_note(results),
-        latency_note=latency_note(results),
+        latency_note=latency_note(results.latency),
         **_search(results, params),
         **_answers(results, artifacts),
         files=checked_files(results) or results.parity["files"],
@@ -130,6 +131,8 @@ def interval_line(verdict: Verdict, margin: float = MARGIN) -> IntervalLine | No
 
 
 def marked(text: str) -> Markup:
-    """Escaped text in which `code` and **weight** are shown as such."""
-    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    """Escaped text in which `code` and **weight** are shown as such, and no number is parted from its unit."""
+    pieces = str(escape(text)).split("`")
+    joined = "`".join(unbroken(piece) if at % 2 == 0 else piece for at, piece in enumerate(pieces))
+    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", joined)
     return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", shown))  # noqa: S704

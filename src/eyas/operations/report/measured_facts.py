@@ -1,10 +1,12 @@
 """From the stages' files to the facts that a verdict stands on."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from eyas.operations.paired_difference import recorded
 from eyas.operations.report.results import Candidate, Results
-from eyas.operations.result_facts import ResultFacts, TrainingFacts, UniformFacts
+from eyas.operations.result_facts import ResultFacts, TestSource, TrainingFacts, UniformFacts
 from eyas.operations.run_times import RunTimes
 from eyas.operations.uniform_outcome import uniform_counts
 from eyas.operations.verdict import Verdict, reach_verdict
@@ -33,6 +35,7 @@ def measured_facts(results: Results) -> ResultFacts:
         not_comparable=results.comparability.reason,
         chance=max(classes) / images if sum(classes) == images and images else math.nan,
         test_images=images,
+        test_source=_test_source(results.manifest),
         repeated_test_images=(results.manifest.get("repeated") or {}).get("test", 0),
         finetuning=_training(results, "finetune"),
         dense_training=_training(results, "baseline") if baseline.get("epochs") else None,
@@ -41,15 +44,29 @@ def measured_facts(results: Results) -> ResultFacts:
         tuning=recorded(finetune, "finetuning", "test_images"),
         recalibrated_accuracy=finetune.get(f"recalibrated_score_{results.task.measure}", 0.0),
         refitted=bool(finetune.get("refitted_layers")),
+        refit_wanted="refitted_layers" in finetune or _rungs_refit(results),
         scorer=results.diagnostics.get("settings", {}).get("scorer", {}).get("kind", ""),
         training_images=sum(results.split_images[name] for name in ("train", "calibration", "score")),
         calibration_images=results.split_images["calibration"],
+        score_images=results.split_images["score"],
         uniform=_uniform(results) if results.task.measure == "accuracy" else None,
         finetuned_uniform=uniform_counts(finetune),
         dense_times=RunTimes.of(times["dense"]),
         pruned_times=RunTimes.of(times["model"]),
         **_limited(results),
     )
+
+
+def _test_source(manifest: Mapping[str, Any]) -> TestSource:
+    if "test" in manifest["source"]:
+        return "given"
+    return "included" if manifest.get("test_included") else "cut"
+
+
+def _rungs_refit(results: Results) -> bool:
+    """Whether any rung did; taken for true where the settings are not known."""
+    rungs = results.diagnostics.get("settings", {}).get("rungs")
+    return rungs is None or any(rung.get("steps") is not None for rung in rungs)
 
 
 def _limited(results: Results) -> dict[str, float]:

@@ -10,6 +10,7 @@ from eyas.operations.report import pictures
 from eyas.operations.report.diagnostic_words import WORDS, diagnostic_values
 from eyas.operations.report.format_table import format_table
 from eyas.operations.report.html_page import write_html
+from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.page_title import page_title
 from eyas.operations.report.result_table import (
@@ -21,7 +22,7 @@ from eyas.operations.report.result_table import (
     result_rows,
 )
 from eyas.operations.report.results import Results, read_results
-from eyas.operations.report.sentences import data_lines, diagnosis_lines, latency_note, search_lines
+from eyas.operations.report.sentences import data_lines, diagnosis_lines, search_lines
 from eyas.operations.unknown_without_labels import unknown_without_labels
 from eyas.operations.verdict import Verdict
 
@@ -59,7 +60,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         verdict_markdown(verdict_on(results)),
         markdown_table(result_rows(results)),
         f"**{remark(results)}**" if remark(results) else "",
-        latency_note(results),
+        latency_note(results.latency),
         format_table(results),
         "## Pictures",
         *(f"![{text}]({picture}.png)\n\n*{text}*" for picture, text in _pictures(results).items()),

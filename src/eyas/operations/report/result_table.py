@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from eyas.operations.report.latency_words import speed_cells, threads
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.results import Results
 from eyas.operations.verdict import Verdict, points
@@ -13,8 +14,6 @@ if TYPE_CHECKING:
 
 HEADER = ("", "dense", "pruned", "change")
 NOT_COMPARABLE = "not comparable"
-NOISY = 2.0
-"""A 95th percentile that is so many times its median tells of the machine, not of the network."""
 BEFORE, MACS, PARAMS, SCORE = "before fine-tuning", "MACs per image", "parameters", "AdaBN score of the winner"
 """Names of rows."""
 HEADLINES = (MACS, PARAMS, "file size", "latency")
@@ -202,20 +201,11 @@ def _latency(results: Results) -> list[ResultRow]:
         "median": f"latency (batch {setting['batch']}, {threads(setting)})",
         "p95": "its 95th percentile",
     }
+    changes = speed_cells(setting)
     return [
-        ResultRow(
-            name,
-            f"{measured['dense'][key]:.3g} ms",
-            f"{measured['model'][key]:.3g} ms",
-            "noisy" if key == "p95" and noisy(setting) else _speed(measured["dense"][key], measured["model"][key]),
-        )
+        ResultRow(name, f"{measured['dense'][key]:.3g} ms", f"{measured['model'][key]:.3g} ms", changes[key])
         for key, name in names.items()
     ]
-
-
-def threads(setting: Mapping[str, Any]) -> str:
-    """How many, in words."""
-    return f"{setting['threads']} thread{'' if setting['threads'] == 1 else 's'}"
 
 
 def _limits(results: Results) -> list[ResultRow]:
@@ -234,16 +224,6 @@ def _limits(results: Results) -> list[ResultRow]:
         allowed = _minus(f"{100 * missed:+.1f} % of {budget['limit_ms']:.3g} ms")
         rows.append(ResultRow("its time, end to end", *ends, allowed))
     return rows
-
-
-def noisy(latency: Mapping[str, Any]) -> bool:
-    """Whether a 95th percentile, of ``latency.json``, lies so far from its median that a ratio would tell nothing."""
-    return any(latency["milliseconds"][name]["p95"] > NOISY * latency["milliseconds"][name]["median"] for name in _BOTH)
-
-
-def _speed(dense: float, pruned: float) -> str:
-    """How many times faster, or slower: fewer MACs are not always less time."""
-    return f"{dense / pruned:.2f} x faster" if pruned <= dense else f"{pruned / dense:.2f} x slower"
 
 
 def _rank(results: Results) -> str:

@@ -4,19 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyas.data.left_out import in_words
-from eyas.operations.report.result_table import NOISY, count, noisy, signed, threads
+from eyas.operations.report.result_table import count, signed
 from eyas.operations.report.results import Results
 from eyas.operations.uniform_outcome import uniform_outcome
-
-
-def latency_note(results: Results) -> str:
-    """How times were measured."""
-    latency = results.latency
-    return (
-        f"Latency: {latency['runs']} interleaved runs each in {latency['runtime']}, {threads(latency)}, "
-        f"batch {latency['batch']}, on {latency['cpu']} ({latency['cores']} cores)."
-        + (f" A 95th percentile above {NOISY:g} medians is noisy: the machine was busy." if noisy(latency) else "")
-    )
+from eyas.scoring.diagnosis import TRAIN_BESIDE
 
 
 def data_lines(results: Results, baseline: Mapping[str, Any]) -> list[str]:
@@ -67,7 +58,8 @@ def diagnosis_lines(results: Results) -> list[str]:
     """Whether the winner beats uniform widths, by score and after fine-tuning; what to do where scores say little."""
     came = uniform_outcome(results.metrics["finetune"], results.diagnostics)
     further = [f"{came}{results.comparability.note}"] if came else []
-    return [*results.diagnostics.get("diagnosis", ()), *further]
+    lines = results.diagnostics.get("diagnosis", ())
+    return [*(line for line in lines if not (came and line.startswith(TRAIN_BESIDE))), *further]
 
 
 def _budget(name: str, value: float) -> str:

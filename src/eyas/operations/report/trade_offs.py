@@ -6,9 +6,10 @@ from typing import Any
 
 from eyas.deploy.artifact_gate import DENSE_AGREEMENT
 from eyas.operations.report.charts import Chart, Ends, finetuned
+from eyas.operations.report.latency_words import threads
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.pictures import unit
-from eyas.operations.report.result_table import count, percent, threads
+from eyas.operations.report.result_table import count, percent
 from eyas.operations.report.results import Results
 from eyas.operations.report.svg_axes import axis_over
 

@@ -48,8 +48,13 @@ def stage_metrics(store: MlflowStore, run_id: str) -> dict[str, float]:
 
 def report_json(store: MlflowStore, run_id: str, name: str, folder: Path) -> dict[str, Any]:
     """A JSON file beside the report of a pipeline run; empty where it has none."""
-    place = f"{REPORT}/{name}"
-    if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, REPORT)):
+    return run_json(store, run_id, f"{REPORT}/{name}", folder)
+
+
+def run_json(store: MlflowStore, run_id: str, place: str, folder: Path) -> dict[str, Any]:
+    """A JSON file of a run, brought into ``folder``; empty where it has none of that name."""
+    above, _, _ = place.rpartition("/")
+    if all(entry.path != place for entry in retry(store.client.list_artifacts, run_id, above or None)):
         return {}
     content: dict[str, Any] = json.loads(
         Path(retry(store.client.download_artifacts, run_id, place, str(folder))).read_text()

@@ -11,6 +11,8 @@ from eyas.pruning.groups import ChannelGroup
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from eyas.pruning.space import SearchSpace
+
 
 class Criterion(Component):
     """Rates the channels of a group; the highest are kept."""
@@ -34,6 +36,10 @@ class Criterion(Component):
     def prepare(self, model: "nn.Module", data: Any) -> Any:
         """What all groups need of the calibration images, made once per ranking and passed as ``data``: the images."""
         return data.images if isinstance(data, CalibrationSet) else data
+
+    def prepare_groups(self, space: "SearchSpace", model: "nn.Module", data: Any) -> Any:
+        """As :meth:`prepare`, for criteria that rate the channels of all groups together."""
+        return self.prepare(model, data)
 
 
 AnyCriterion = Annotated[SerializeAsAny[Criterion], BeforeValidator(Criterion.parse)]

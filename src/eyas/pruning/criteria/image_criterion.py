@@ -1,5 +1,7 @@
 """What the criteria share that look at calibration images."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -24,6 +26,9 @@ class ImageCriterion(Criterion):
         Raises:
             DataError: there are no images, or no labels where these are read.
         """
+        return self._prepared(data, partial(self.observe, model))
+
+    def _prepared(self, data: Any, observe: Callable[[CalibrationSet], dict[Any, Any]]) -> dict[Any, Any]:
         from eyas.pruning.activations import require_images
 
         if isinstance(data, dict):
@@ -34,7 +39,7 @@ class ImageCriterion(Criterion):
         if self.reads_labels and seen.labels is None:
             msg = f"criterion {self.kind} with labels: true has none of the calibration images: leave labels: true out"
             raise DataError(msg)
-        return self.observe(model, seen.first(self.images))
+        return observe(seen.first(self.images))
 
     def without_images(self) -> dict[Any, Any]:
         """What stands in where there are no images.

@@ -43,9 +43,7 @@ def answer_gradients(
         for number, batch in enumerate(batches_for(model, data.images, batch_size)):
             with torch.enable_grad(), evaluation_mode(own):
                 answers = primary_output(own(batch.clone()), data.output)
-                if not answers.requires_grad:
-                    msg = f"{type(model).__name__} computes without gradients: take a criterion that asks for none"
-                    raise DataError(msg)
+                require_gradients(model, answers)
                 shown = slice(number * batch_size, number * batch_size + len(batch))
                 gradients = torch.autograd.grad(value(answers, shown), list(weights.values()), allow_unused=True)
             yield {name: grad for name, grad in zip(weights, gradients, strict=True) if grad is not None}
@@ -62,11 +60,9 @@ def loss_gradients(
     generator = torch.Generator().manual_seed(seed)
 
     def loss(logits: Tensor, shown: slice) -> Tensor:
-        if logits.ndim < 2 or logits.shape[1] < 2:
-            msg = f"the network answers with shape {tuple(logits.shape)}, and not with classes: take criterion lfh"
-            raise DataError(msg)
+        require_classes(logits)
         targets = data.labels[shown] if labels and data.labels is not None else _drawn(logits, generator)
-        _require_classes(targets, logits)
+        require_labels(targets, logits)
         targets = targets.to(logits.device, torch.int64)
         total = functional.cross_entropy(logits, targets, reduction="sum")
         return total / max(1, int((targets != IGNORED).sum()))
@@ -90,6 +86,44 @@ def sum_over_members(group: ChannelGroup, members: Iterable[Member], values: Per
     return sum(parts, torch.zeros(group.units, dtype=torch.float64))
 
 
+def require_gradients(model: nn.Module, answers: Tensor) -> None:
+    """Refuse a network whose forward code computes without gradients.
+
+    Raises:
+        DataError: it does.
+    """
+    if not answers.requires_grad:
+        msg = f"{type(model).__name__} computes without gradients: take a criterion that asks for none"
+        raise DataError(msg)
+
+
+def require_classes(logits: Tensor) -> None:
+    """Refuse answers that are no classes.
+
+    Raises:
+        DataError: they have no dimension of at least two classes.
+    """
+    if logits.ndim < 2 or logits.shape[1] < 2:
+        msg = f"the network answers with shape {tuple(logits.shape)}, and not with classes: take criterion lfh"
+        raise DataError(msg)
+
+
+def require_labels(labels: Tensor, logits: Tensor) -> None:
+    """Refuse labels that the answers do not fit.
+
+    Raises:
+        DataError: they have another shape, or a class that the network does not know.
+    """
+    expected, classes = (len(logits), *logits.shape[2:]), logits.shape[1]
+    if tuple(labels.shape) != expected:
+        msg = f"labels of {len(labels)} images have shape {tuple(labels.shape)}, the answers ask for {expected}"
+        raise DataError(msg)
+    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= classes)]
+    if len(wrong):
+        msg = f"labels hold {int(wrong[0])}, the network answers with classes 0 to {classes - 1}"
+        raise DataError(msg)
+
+
 def _own(tensor: Tensor) -> Tensor:
     """A copy that gradients can be taken of, whatever the network asks for."""
     copied = tensor.detach().clone()
@@ -100,14 +134,3 @@ def _drawn(logits: Tensor, generator: torch.Generator) -> Tensor:
     """A class per answer, as likely as the network says."""
     shares = logits.detach().to("cpu", torch.float32).softmax(1).movedim(1, -1)
     return torch.multinomial(shares.flatten(0, -2), 1, generator=generator).view(shares.shape[:-1])
-
-
-def _require_classes(labels: Tensor, logits: Tensor) -> None:
-    expected, classes = (len(logits), *logits.shape[2:]), logits.shape[1]
-    if tuple(labels.shape) != expected:
-        msg = f"labels of {len(labels)} images have shape {tuple(labels.shape)}, the answers ask for {expected}"
-        raise DataError(msg)
-    wrong = labels[((labels < 0) & (labels != IGNORED)) | (labels >= classes)]
-    if len(wrong):
-        msg = f"labels hold {int(wrong[0])}, the network answers with classes 0 to {classes - 1}"
-        raise DataError(msg)

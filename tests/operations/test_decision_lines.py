@@ -1,0 +1,43 @@
+"""A decision for a person: numbers, gates, and words that do not contradict the verdict."""
+
+import re
+
+import pytest
+
+from eyas.operations.decision_lines import decision_lines
+from eyas.operations.gate import Gate
+from eyas.operations.gates import PromotionDecision
+
+NUMBERS = {
+    "images": 300.0, "accuracy": 0.9833, "dense_accuracy": 0.9867, "champion_accuracy": 0.97, "macs": 1_528_160.0,
+    "bytes": 152_000.0, "latency": 0.0495,
+}  # fmt: skip
+HELD, MISSED = Gate("parity", 1, 1, True, "it agrees"), Gate("drop", 0.1, 0.05, False, "it lost 10 points")
+
+
+def test_numbers_are_those_that_the_gates_saw_and_each_gate_has_a_line() -> None:
+    decision = PromotionDecision("net", "2", "1", (HELD, MISSED), NUMBERS)
+    assert decision_lines(decision)[1:] == [
+        "test accuracy 98.33 % (dense network 98.67 %, champion 97 %) on 300 images, 1.53 M MACs, 152 kB, 0.0495 ms",
+        "ok   parity: it agrees",
+        "FAIL drop: it lost 10 points",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gates", "words"),
+    [
+        ("undecided", (HELD,), "its verdict is undecided: .* the loss as it was measured, and allow it"),
+        ("lost", (HELD,), "its verdict is no success: .* the gates allow as much"),
+        ("held", (HELD,), "its verdict is that accuracy held, with remarks"),
+        ("success", (HELD, MISSED), "its verdict is a success, .* the gates ask for more"),
+    ],
+)
+def test_where_verdict_and_gates_differ_it_is_said_why(verdict: str, gates: tuple[Gate, ...], words: str) -> None:
+    assert re.match(words, decision_lines(PromotionDecision("net", "2", "1", gates, NUMBERS, verdict=verdict))[-1])
+
+
+@pytest.mark.parametrize(("verdict", "gates"), [("success", (HELD,)), ("undecided", (HELD, MISSED)), ("lost", ())])
+def test_where_they_agree_nothing_is_added(verdict: str, gates: tuple[Gate, ...]) -> None:
+    lines = decision_lines(PromotionDecision("net", "2", "1", gates, {}, verdict=verdict))
+    assert not any("verdict" in line for line in lines)
