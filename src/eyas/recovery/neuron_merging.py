@@ -27,7 +27,8 @@ class NeuronMerging(UnfittedRecovery):
 
     kind: Literal["neuron_merging"] = "neuron_merging"
     similarity: Annotated[float, Field(ge=0, le=1)] = 0.45
-    """The smallest cosine at which two channels count as alike; below it a dropped channel is lost."""
+    """The smallest cosine at which two channels count as alike; below it a dropped channel is lost. Chosen by what was
+    measured, not by the paper: of 0, 0.15 and 0.45 the one that did no harm to a trained ResNet-20."""
 
     def transfer(self, weights: "WeightTransfer") -> None:
         """Merge the channels of every group that loses some."""

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -148,8 +149,8 @@ def train(
     try:
         for epoch in span[resumed_from:]:
             _run_epoch(job, epoch, state, score_split)
-            if store is not None and processes.first:
-                store.save(snapshot(job, state))
+            if store is not None:  # nobody goes on, or leaves, before the epoch is kept
+                processes.from_first(partial(store.save, snapshot(job, state)))
     finally:
         for held in (job.frozen, job.masked):
             if held is not None:
@@ -200,11 +201,11 @@ def require_shared_batches(recipe: Recipe) -> None:
     """Refuse a recipe whose batches several processes cannot share.
 
     Raises:
-        ParameterError: it takes steps of its own, or guides features.
+        ParameterError: it takes steps of its own, or its loss compares images with each other.
     """
     if recipe.needs_whole_batch:
-        msg = f"recipe {recipe.kind} takes steps of its own, or compares features over a batch (`guidance`)"
-        raise ParameterError(f"{msg}, which several processes cannot share: leave `processes` at 1")
+        msg = f"recipe {recipe.kind} takes steps of its own, or compares a batch's images with each other (`guidance`"
+        raise ParameterError(f"{msg} by cka), which several processes cannot share: leave `processes` at 1")
 
 
 def _share_batches(model: nn.Module, recipe: Recipe, length: TrainingLength) -> Processes:

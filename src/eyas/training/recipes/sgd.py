@@ -97,8 +97,9 @@ class SGD(ScheduledRecipe):
 
     @property
     def needs_whole_batch(self) -> bool:
-        """Features are compared over a batch."""
-        return super().needs_whole_batch or self.guidance is not None
+        """Whether ``guidance`` compares the images of a batch with each other, too."""
+        by_batch = self.guidance is not None and self.guidance.measure == "cka"
+        return super().needs_whole_batch or by_batch
 
     def without_labels(self) -> "SGD":
         """Distillation alone."""
