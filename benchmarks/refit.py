@@ -22,6 +22,8 @@ from benchmarks.criteria import CRITERIA, UNTRAINED_IMAGES, run, uniform_widths_
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.plan import PruningPlan
 from eyas.recovery import Recovery
+from eyas.recovery.base import UnfittedRecovery
+from eyas.recovery.weight_transfer import transfer
 
 ROWS = RESULTS / "refit.jsonl"
 KEY = ("model", "dense", "share", "criterion", "recovery", "images", "steps", "order")
@@ -33,11 +35,14 @@ def refitted(bench: Bench, plan: PruningPlan, recovery: str, images: int) -> tup
     small = eyas.prune(bench.model, bench.space, plan)
     if recovery == "none":
         return recalibrated(bench, small), {}
-    chosen = Recovery.parse({"kind": recovery, "images": images})
+    chosen = Recovery.parse({**(json.loads(recovery) if "{" in recovery else {"kind": recovery}), "images": images})
     start = time.process_time()
     outcome = eyas.refit(bench.model, small, bench.space, plan, bench.images.calibration, recovery=chosen)
     seconds = time.process_time() - start
     errors = {"error_before": outcome.error_before, "error_after": outcome.error_after}
+    if outcome.undone and isinstance(chosen, UnfittedRecovery):  # its own doing is measured all the same
+        transfer(chosen, bench.model, small, bench.space, plan)
+        errors["undone"] = True
     return recalibrated(bench, small), {**errors, "layers": len(outcome.layers), "seconds": seconds}
 
 
@@ -77,6 +82,7 @@ def report(rows: list[dict[str, Any]]) -> None:
     notes = [
         "uniform widths; recalibrated on 1,024 images after the refit; fine-tuning as in benchmarks/criteria.py",
         "error: squared difference of the logits on held-out images, relative to the dense network's",
+        "weights that a recovery transferred are measured also where `eyas.refit` undoes them (`undone` in the rows)",
         f"accuracy in percent, all 10,000 test images; untrained and where steps are 0, {UNTRAINED_IMAGES} of them",
     ]
     publish("refit", "Refit in closed form, before and after fine-tuning", notes, table(header, lines))

@@ -19,6 +19,7 @@ from eyas.networks.saved_network import Network
 from eyas.progress import Progress
 from eyas.pruning.tracing.trace import trace
 from eyas.training import EpochStore, Evaluation, TrainingResult, resume_key, write_history
+from eyas.training.data_parallel import Processes
 from tasks import stage
 from tasks.comparable import comparability
 from tasks.dense_network import save_as_loaded
@@ -26,6 +27,7 @@ from tasks.dense_source import DenseSource, classes_of_network, find_dense_sourc
 from tasks.export_trial import try_exporters
 from tasks.search_space import EXAMPLE_INPUTS
 from tasks.source_version import SOURCE
+from tasks.training_processes import start_processes
 from tasks.training_support import TrainingData, check_fits, resume_folder, share_cores, training_fields
 
 _log = logging.getLogger(__name__)
@@ -69,6 +71,8 @@ def baseline(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
     result = data.train(
         operated.model, recipe, epochs, seed=section.seed, folder=folder, progress=progress, output=network.output
     )
+    if not Processes.running().first:
+        return {}
     network = replace(network, model=operated.finish())
     metrics |= _judge(data, network, result, compared.note)
     save_as_loaded(network, artifacts / "baseline")
@@ -154,4 +158,4 @@ def _told(evaluation: Evaluation, split: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    stage.main("baseline", baseline, FIELDS)
+    stage.main("baseline", baseline, FIELDS, start=start_processes)

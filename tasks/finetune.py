@@ -29,12 +29,14 @@ from eyas.pruning.space import SearchSpace
 from eyas.scoring.finalist import calibration_of
 from eyas.scoring.scorers import Scorer
 from eyas.training import EpochStore, Evaluation, resume_key, write_history
+from eyas.training.data_parallel import Processes
 from eyas.training.recorded_answers import ANSWERS, write_answers
 from tasks import stage
 from tasks.dense_network import load_dense, save_as_loaded
 from tasks.pruned_training import Finetuned, PrunedTraining
 from tasks.recorded_cost import require_winner
 from tasks.search_space import SPACE, read_space
+from tasks.training_processes import start_processes
 from tasks.training_support import TrainingData, resume_folder, share_cores, training_fields
 from tasks.uniform_widths import UNIFORM, uniform_rival
 
@@ -82,6 +84,8 @@ def finetune(params: PipelineParams, artifacts: Path, progress: Progress) -> sta
         further, tests["uniform"] = {**other.accuracies, **_paired("test", other.test, winner.test)}, other.test
         metrics |= {f"{PREFIX}{name}": value for name, value in further.items()}
         _log.info("%s%s", uniform_outcome(metrics, _race(artifacts)), note)
+    if not Processes.running().first:
+        return {}
     _save(artifacts / "finetune", winner.model, space, plan, dense)
     write_history(winner.history, artifacts / "finetune" / "history.csv", best.measure)
     write_answers(artifacts / "finetune" / ANSWERS, data.split("test"), tests)
@@ -158,4 +162,4 @@ def _save(folder: Path, small: nn.Module, space: SearchSpace, plan: PruningPlan,
 
 
 if __name__ == "__main__":
-    stage.main("finetune", finetune, FIELDS)
+    stage.main("finetune", finetune, FIELDS, start=start_processes)

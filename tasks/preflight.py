@@ -32,6 +32,7 @@ QUICK: Mapping[str, Check] = {
     "export.exporters": preflight_names.check_exporters,
     "runtime.device": preflight_names.check_device,
     "runtime.cluster": preflight_names.check_cluster,
+    "runtime.processes": preflight_names.check_shared_batches,
     "runtime.state": preflight_places.check_state,
     "disk": preflight_places.check_writable,
 }

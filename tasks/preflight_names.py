@@ -54,6 +54,14 @@ def check_cluster(params: PipelineParams, root: Path, artifacts: Path) -> None:
         raise MissingExtraError(msg)
 
 
+def check_shared_batches(params: PipelineParams, root: Path, artifacts: Path) -> None:
+    """Several processes, where they are asked for, can train together; imports torch then."""
+    if params.runtime.processes * params.runtime.nodes > 1:
+        from tasks import preflight_network
+
+        preflight_network.check_shared_batches(params)
+
+
 def check_device(params: PipelineParams, root: Path, artifacts: Path) -> None:
     """The device that is asked for is there."""
     if params.runtime.device != "cuda":

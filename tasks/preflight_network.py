@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from eyas.config import PipelineParams, expand
 from eyas.data.tasks import Task
 from eyas.deploy.named_outputs import flattened
-from eyas.errors import EyasError
+from eyas.errors import EyasError, ParameterError
 from eyas.networks.architectures import build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint
 from eyas.networks.operated_network import operate
@@ -25,6 +25,7 @@ from eyas.scoring.arguments import choose_reward, search_scorer
 from eyas.scoring.engine import EXAMPLES
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
+from eyas.training.loop import require_shared_batches
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
@@ -34,6 +35,7 @@ from tasks.preflight_data import count_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
+from tasks.training_processes import check_processes
 from tasks.training_support import check_fits, check_recipe_on, training_fields
 
 
@@ -68,6 +70,18 @@ def trainings(params: PipelineParams) -> dict[str, bool]:
     """Whether the two stages that can train do."""
     adapts = params.baseline.checkpoint is None or params.baseline.adapt_epochs != 0
     return {"baseline": adapts, "finetune": params.finetune.epochs != 0}
+
+
+def check_shared_batches(params: PipelineParams) -> None:
+    """Several processes can start, and the recipes of both trainings let them share a batch."""
+    check_processes(params.runtime)
+    recipes = {"baseline": params.baseline.recipe, "finetune": params.finetune.recipe}
+    for section, trains in trainings(params).items():
+        if trains:
+            try:
+                require_shared_batches(recipes[section])
+            except ParameterError as error:
+                raise ParameterError(name_fields(str(error), training_fields(section))) from error
 
 
 def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> NetworkLook:

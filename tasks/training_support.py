@@ -118,6 +118,7 @@ def training_fields(stage_name: str) -> dict[str, str]:
         "epochs": f"{stage_name}.epochs",
         "num_classes": "baseline.arguments.num_classes",
         "output": "baseline.output",
+        "processes": "runtime.processes",
         "sparsity": "finetune.sparsity",
     }
 
@@ -181,7 +182,8 @@ def _answer(model: nn.Module, dataset: Dataset) -> Any:
 
 def share_cores(runtime: RuntimeParams, batch_size: int, macs: int) -> None:
     """One thread for steps too small to be worth dividing; ``runtime.threads`` overrules."""
-    torch.set_num_threads(share_threads(cores(), wanted=runtime.threads, macs=macs * batch_size))
+    macs = macs * batch_size // runtime.processes
+    torch.set_num_threads(share_threads(cores(), workers=runtime.processes, wanted=runtime.threads, macs=macs))
 
 
 def resume_folder(params: PipelineParams, name: str, key: str) -> Path:

@@ -95,6 +95,11 @@ class RuntimeParams(Section):
     """Threads of torch; 0 takes all cores."""
     workers: Count = 1
     """Processes that score side by side."""
+    processes: Count = 1
+    """Processes that train one network together (`eyas[distributed]`), each on a GPU of its own or a part of the cores:
+    every batch is divided among them. Dropout draws otherwise then."""
+    nodes: Count = 1
+    """Machines that train together, each with so many processes and the same files; `docs/operate.md` says how."""
     cluster: str | None = None
     """``ray``, or ``ray://host:port``: score on a Ray cluster."""
     state: str = ".eyas"

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from eyas.recovery.normal_equations import LayerEquations
+    from eyas.recovery.weight_transfer import WeightTransfer
 
 
 class Recovery(Component):
@@ -22,6 +23,9 @@ class Recovery(Component):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.25
     """Share of the images that are not fitted and judge."""
 
+    def transfer(self, weights: "WeightTransfer") -> None:
+        """Change what the pruned network takes of the dense one's weights, before layers are fitted; here nothing."""
+
     def __call__(self, layer: "LayerEquations") -> "Tensor":
         """What is added to the weights, ``(O, F + 1)`` with the bias last, in float64; zeros where nothing helps.
 
@@ -29,6 +33,14 @@ class Recovery(Component):
         ``layer.has_offset`` is not.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it recovers")
+
+
+class UnfittedRecovery(Recovery):
+    """The root of those that transfer weights and fit no layer; images only judge whether the answers came nearer."""
+
+    def __call__(self, layer: "LayerEquations") -> "Tensor":
+        """No change."""
+        return layer.weight.new_zeros(layer.weight.shape)
 
 
 AnyRecovery = Annotated[SerializeAsAny[Recovery], BeforeValidator(Recovery.parse)]

@@ -19,6 +19,7 @@ from eyas.pruning.surgery import Slices
 from eyas.recovery.base import Recovery
 from eyas.recovery.dense_targets import DenseTargets
 from eyas.recovery.fit_in_order import FitInOrder, FitReport, recalibrated_answer
+from eyas.recovery.weight_transfer import transfer
 
 if TYPE_CHECKING:
     from eyas.pruning.plan import PruningPlan
@@ -133,6 +134,7 @@ def refit_silently(
     kept = {name: weight.detach().clone() for name, weight in small.named_parameters()}
     with torch.no_grad(), batch_statistics(small):
         before = targets.error(small(images))
+    transfer(recovery, model, small, space, plan)
     fit = FitInOrder(small, wanted, recovery, targets.normalised)
     after, fitted = targets.error(fit(images)), fit.report
     if not after <= before:

@@ -3,13 +3,15 @@
 N images, C channels, H x W pixels, K classes.
 """
 
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from eyas.errors import ParameterError
 from eyas.progress import Progress
+from eyas.training.data_parallel import Processes
 from eyas.training.labelled_images import LabelledImages
 from eyas.training.labelled_pixels import augmented
 from eyas.training.layer_freezing import FrozenBlocks
@@ -18,6 +20,7 @@ from eyas.training.masked_weights import MaskedWeights
 from eyas.training.optimiser_step import Step
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
+from eyas.training.shared_batch_norm import WholeBatchStatistics
 from eyas.training.weight_average import WeightAverage
 
 _REPORT_EVERY = 50  # steps between two progress reports, and between two looks at the loss
@@ -44,6 +47,8 @@ class TrainingJob:
     """What is judged and kept instead of the model's own weights."""
     masked: MaskedWeights | None = None
     """Weights that are, or become, zero."""
+    processes: Processes = field(default_factory=Processes.running)
+    """Those that share each batch."""
 
 
 def train_epoch(job: TrainingJob, epoch: int) -> float:
@@ -62,25 +67,37 @@ def train_epoch(job: TrainingJob, epoch: int) -> float:
             job.frozen.choose((epoch - 1) * steps + step)
         total += _step(job, images_NCHW, labels_N, generator)
         if (step + 1) % _REPORT_EVERY == 0:
-            _check_finite(total, job, epoch)
+            _check_finite(_over_processes(total, job), job, epoch)
             job.progress((epoch - 1) * steps + step + 1, job.length.steps, f"epoch {epoch}/{epochs}")
+    total = _over_processes(total, job)
     _check_finite(total, job, epoch)
     return float(total) / steps
 
 
 def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: torch.Generator) -> Tensor:
-    """One step of the optimiser; its loss, without waiting for it."""
+    """One step of the optimiser; its loss (of several processes a part of it), without waiting for it.
+
+    Each process draws for the whole batch, so that its share is what it is in a training by one.
+    """
     images_NCHW = job.recipe.augment_stored(images_NCHW.to(job.device, non_blocking=True), generator)
     images_NCHW = job.split.prepare(images_NCHW)
     labels_N = labels_N.to(job.device, non_blocking=True)
     images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
     images_NCHW, answers = job.recipe.mix(images_NCHW, labels_N, generator)
-    loss = job.step(images_NCHW.contiguous(memory_format=torch.channels_last), answers)
+    images_NCHW, answers = job.processes.share(images_NCHW, answers)
+    with WholeBatchStatistics(job.processes) if job.processes.number > 1 else nullcontext():
+        loss = job.step(images_NCHW.contiguous(memory_format=torch.channels_last), answers)
     if job.masked is not None:
         job.masked.after_step()
     if job.average is not None:
         job.average.update()
     return loss
+
+
+def _over_processes(total: Tensor, job: TrainingJob) -> Tensor:
+    summed = total.clone()
+    job.processes.sum([summed])
+    return summed
 
 
 def _check_finite(total: Tensor, job: TrainingJob, epoch: int) -> None:

@@ -12,6 +12,8 @@ from eyas.component import Options
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from eyas.training.data_parallel import Processes
+
 _FEWEST_UNBIASED = 4  # images that the unbiased estimate needs
 _SMALLEST = 1e-12
 
@@ -33,12 +35,23 @@ class Guidance(Options):
     measure: Literal["kept_channels", "cka"] = "kept_channels"
     """What is compared: kept channels one by one, or how alike all channels see the images of a batch."""
 
-    def distance(self, student_NCHW: "Tensor", teacher_NCHW: "Tensor") -> "Tensor":
-        """How far a layer is from the guide; 0 where it does the same."""
+    def distance(
+        self, student_NCHW: "Tensor", teacher_NCHW: "Tensor", processes: "Processes | None" = None
+    ) -> "Tensor":
+        """How far a layer is from the guide; 0 where it does the same.
+
+        Args:
+            student_NCHW: what the layer makes.
+            teacher_NCHW: what the guide's makes, without a gradient.
+            processes: where they share the batch; what each computes of kept channels then sums to the whole.
+        """
         if self.measure == "cka":
             unbiased = len(student_NCHW) >= _FEWEST_UNBIASED
             return 1 - cka(student_NCHW.flatten(1), teacher_NCHW.flatten(1), unbiased=unbiased)
-        return (student_NCHW - teacher_NCHW).square().sum() / teacher_NCHW.square().sum().clamp(min=_SMALLEST)
+        power = teacher_NCHW.square().sum()
+        if processes is not None:
+            processes.sum([power])
+        return (student_NCHW - teacher_NCHW).square().sum() / power.clamp(min=_SMALLEST)
 
 
 def cka(x_NF: "Tensor", y_NF: "Tensor", *, unbiased: bool = True) -> "Tensor":

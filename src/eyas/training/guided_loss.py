@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eyas.calibration.batchnorm import batch_norms
 from eyas.errors import ParameterError
 from eyas.pruning.surgery import Slices
+from eyas.training.data_parallel import Processes
 from eyas.training.guidance import Guidance
 from eyas.training.optimiser_step import Networks, RecipesLoss, WeightedLabels
 
@@ -30,13 +31,14 @@ class GuidedLoss(RecipesLoss):
         self.kept = _kept_by_layer(networks.model, self.teacher, networks.slices, guidance)
 
     def __call__(self, images_NCHW: Tensor, answers: WeightedLabels) -> Tensor:
-        """The mean over N images."""
+        """The mean over N images (of several processes their part of it)."""
         with _outputs(self.networks.model, self.kept) as own, _outputs(self.teacher, self.kept) as guides:
             loss = super().__call__(images_NCHW, answers)
-        distances = []
+        processes, distances = Processes.running(), []
         for name, kept in self.kept.items():
             guide = guides[name].float()
-            distances.append(self.guidance.distance(own[name].float(), guide if kept is None else guide[:, kept]))
+            guide = guide if kept is None else guide[:, kept]
+            distances.append(self.guidance.distance(own[name].float(), guide, processes))
         return loss + self.guidance.weight * torch.stack(distances).mean()
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from eyas.pruning.memory_format import channels_last
 from eyas.pruning.output_paths import primary_output
 from eyas.pruning.sparsify import sparsify
 from eyas.training.class_subset import part_of
+from eyas.training.data_parallel import Processes
 from eyas.training.dense_teacher import DenseTeacher
 from eyas.training.epoch import TrainingJob, train_epoch
 from eyas.training.evaluation import Evaluation, check_labels, evaluate
@@ -73,6 +75,10 @@ def train(
     lower cross-entropy, then to the earlier epoch. With ``recipe.ema_decay`` the moving average is judged beside the
     weights, and the better of the two counts.
 
+    Where ``torch.distributed`` runs several processes, all call this alike and share every batch; the first judges,
+    keeps the epoch checkpoint and tells progress. Order, augmentation, batch-norm statistics and gradients are those of
+    one process; only dropout draws otherwise.
+
     Args:
         model: any network from ``(N, C, H, W)`` to logits ``(N, K)`` or ``(N, K, H, W)``, or to several outputs, one of
             them logits.
@@ -94,7 +100,9 @@ def train(
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        ParameterError: the loss is no longer a number, ``span`` is no part of the training, or ``sparse`` does not fit.
+        ParameterError: the loss is no longer a number, ``span`` is no part of the training, ``sparse`` does not fit, or
+            several processes cannot share a batch of this recipe.
+        EyasError: another process has ended.
     """
     device = torch.device(device)
     _to_device(model, device)
@@ -108,11 +116,12 @@ def train(
     score_split = score_split.to(device)
     num_logits, example_NCHW = _check_data(model, train_split, device, output)
     length = choose_length(len(train_split), recipe.batch_size, epochs)
+    processes = _share_batches(model, recipe, length)
+    _log.info("training: %s%s", length.text, f", by {processes.number} processes" if processes.number > 1 else "")
     span = range(1, length.epochs + 1) if span is None else span
     if not span or span[0] < 1 or span[-1] > length.epochs:
         msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
         raise ParameterError(msg)
-    _log.info("training: %s", length.text)
     dense, slices = (teacher.model, teacher.slices) if isinstance(teacher, DenseTeacher) else (teacher, None)
     dense = _prepare_teacher(dense, recipe, device)
     networks = Networks(model, dense, output, num_logits, recipe.precision, example_NCHW, slices)
@@ -127,11 +136,12 @@ def train(
         length=length,
         device=device,
         seed=seed,
-        progress=progress,
+        progress=progress if processes.first else silent,
         output=output,
         frozen=FrozenBlocks(recipe.layer_freezing, model, optimiser, seed) if recipe.layer_freezing else None,
         masked=MaskedWeights(sparse, model, optimiser, steps) if sparse else None,
         average=WeightAverage(model, recipe.ema_decay) if recipe.ema_decay else None,
+        processes=processes,
     )
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store, len(span)) or TrainingState()
@@ -139,8 +149,8 @@ def train(
     try:
         for epoch in span[resumed_from:]:
             _run_epoch(job, epoch, state, score_split)
-            if store is not None:
-                store.save(snapshot(job, state))
+            if store is not None:  # nobody goes on, or leaves, before the epoch is kept
+                processes.from_first(partial(store.save, snapshot(job, state)))
     finally:
         for held in (job.frozen, job.masked):
             if held is not None:
@@ -153,7 +163,8 @@ def train(
 
 def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> None:
     """Train one epoch, judge it, and keep its weights if it is the best so far."""
-    with _seeded(derive_seed(job.seed, epoch, "model"), job.device):
+    others = (job.processes.rank,) if job.processes.rank else ()  # each its own dropout
+    with _seeded(derive_seed(job.seed, epoch, "model", *others), job.device):
         train_loss = train_epoch(job, epoch)
     if job.masked is not None:
         job.masked.hold()
@@ -175,13 +186,39 @@ def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: 
 
 def _judge(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> Evaluation:
     """How good the network is as it stands; its weights are kept if they are the best so far, and sparse enough."""
-    evaluation = evaluate(job.model, score_split, device=job.device, output=job.output)
+    evaluation = job.processes.from_first(
+        lambda: evaluate(job.model, score_split, device=job.device, output=job.output)
+    )
     if job.masked is not None and not job.masked.final:
         return evaluation
     if state.best is None or evaluation.better_than(state.best):
         state.best_epoch, state.best = epoch, evaluation
         state.best_weights = {name: value.clone() for name, value in job.model.state_dict().items()}
     return evaluation
+
+
+def require_shared_batches(recipe: Recipe) -> None:
+    """Refuse a recipe whose batches several processes cannot share.
+
+    Raises:
+        ParameterError: it takes steps of its own, or its loss compares images with each other.
+    """
+    if recipe.needs_whole_batch:
+        msg = f"recipe {recipe.kind} takes steps of its own, or compares a batch's images with each other (`guidance`"
+        raise ParameterError(f"{msg} by cka), which several processes cannot share: leave `processes` at 1")
+
+
+def _share_batches(model: nn.Module, recipe: Recipe, length: TrainingLength) -> Processes:
+    """The processes that train together, with one network."""
+    processes = Processes.running()
+    images = min(length.batch_size, length.images)
+    if processes.number > 1:
+        require_shared_batches(recipe)
+    if images < processes.number:
+        msg = f"`processes` is {processes.number}, and a batch has {images} images: each takes one at least"
+        raise ParameterError(msg)
+    processes.begin_alike(model, length.images, length.steps)
+    return processes
 
 
 def _to_device(model: nn.Module, device: torch.device) -> None:

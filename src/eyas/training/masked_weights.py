@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from eyas.pruning.sparsify import SparseLayers, apply_masks
 from eyas.pruning.sparsity import Sparsity
+from eyas.training.data_parallel import Processes
 from eyas.training.sparsifiers import Sparsifier
 
 
@@ -63,6 +64,7 @@ class MaskedWeights:
     def after_step(self) -> None:
         """Let the sparsifier change the masks, and hold them."""
         self._step += 1
+        Processes.running().sum([self.gradients[name] for name in self.weights if name in self.gradients])
         if self._step <= self._steps:
             self._sparsifier(self, self._step, self._steps)
         self.gradients.clear()

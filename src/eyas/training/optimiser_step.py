@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.pruning.surgery import Slices
+from eyas.training.data_parallel import Processes
 from eyas.training.labelled_pixels import labelled_loss
 
 if TYPE_CHECKING:
     from eyas.training.recipes import Recipe
 
 WeightedLabels = Sequence[tuple[Tensor, float]]
-"""Labels of a batch and their weights, which sum to 1; more than one pair where images are mixed."""
+"""Labels of a batch and their weights, which sum to 1 (over all processes that share it); more than one pair where
+images are mixed."""
 Objective = Callable[[Tensor, WeightedLabels], Tensor]
 """From images ``(N, C, H, W)`` and their labels to the scalar that a step minimises."""
 Step = Callable[[Tensor, WeightedLabels], Tensor]
@@ -80,7 +82,7 @@ class RecipesLoss:
 
 
 class OptimiserStep:
-    """Backward pass, clipping and step."""
+    """Backward pass, gradients summed over processes, clipping and step."""
 
     def __init__(
         self, recipe: "Recipe", objective: Objective, model: nn.Module, optimiser: torch.optim.Optimizer
@@ -92,6 +94,7 @@ class OptimiserStep:
         loss = self.objective(images_NCHW, answers)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        Processes.running().sum_gradients(self.model)
         self.recipe.clip(self.model)
         self.optimiser.step()
         return loss.detach()

@@ -15,6 +15,7 @@ from eyas.pruning.groups import ChannelGroup
 from eyas.pruning.plan import PruningPlan
 from eyas.pruning.surgery import prune
 from eyas.pruning.tracing.trace import trace
+from eyas.training.data_parallel import Processes
 
 
 class SubNetworks:
@@ -44,8 +45,10 @@ class SubNetworks:
         return self.space.plan({name: widths[0] for name, widths in self._widths.items()})
 
     def random(self) -> PruningPlan:
-        """Any width of each group, drawn by torch's own generator."""
-        drawn = {name: int(torch.randint(len(widths), ())) for name, widths in self._widths.items()}
+        """Any width of each group, drawn by torch's own generator; of several processes, by that of the first."""
+        drawn = Processes.running().from_first(
+            lambda: {name: int(torch.randint(len(widths), ())) for name, widths in self._widths.items()}
+        )
         return self.space.plan({name: self._widths[name][place] for name, place in drawn.items()})
 
     def answer(self, plan: PruningPlan, images_NCHW: Tensor) -> Any:

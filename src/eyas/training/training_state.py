@@ -40,7 +40,7 @@ def snapshot(job: TrainingJob, state: TrainingState) -> dict[str, Any]:
 
 def restore(job: TrainingJob, store: EpochStore | None, epochs: int) -> TrainingState | None:
     """Put model and optimiser back where the store says a killed run stopped."""
-    saved = store.load(job.device) if store is not None else None
+    saved = job.processes.after_first(lambda: store.load(job.device)) if store is not None else None
     if saved is None or len(saved["history"]) > epochs:
         return None
     job.model.load_state_dict(saved["model"])

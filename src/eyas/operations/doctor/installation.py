@@ -18,6 +18,7 @@ EXTRAS = {
     "executorch": "phones and microcontrollers",
     "ray": "scoring on a cluster",
     "optuna": "its samplers",
+    "lightning_fabric": "training by several processes",
     "torchvision": "its architectures",
     "timm": "its architectures",
 }

@@ -120,6 +120,11 @@ class Recipe(Component):
         """Whether :meth:`loss` uses the teacher's logits; without, the teacher is never run."""
         return False
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether several processes cannot share a batch: steps are the recipe's own, or its loss is no mean."""
+        return type(self).make_step is not Recipe.make_step
+
     def for_trained(self, batch_size: int) -> "Recipe":
         """This recipe for a network that was trained before, in batches of ``batch_size``.
 

@@ -53,8 +53,9 @@ class _SandwichLoss(RecipesLoss):
         """The sum over the whole network and its parts, each a mean over N images."""
         loss, logits = self.compare(images_NCHW, answers)
         target = functional.log_softmax(one_row_each(logits.detach()), dim=1)
+        share = sum(weight for _, weight in answers)  # of the batch, where processes share it
         for plan in (self.parts.smallest(), *(self.parts.random() for _ in range(self.random))):
             part = self.networks.logits(images_NCHW, partial(self.parts.answer, plan))
             actual = functional.log_softmax(one_row_each(part), dim=1)
-            loss = loss + functional.kl_div(actual, target, reduction="batchmean", log_target=True)
+            loss = loss + share * functional.kl_div(actual, target, reduction="batchmean", log_target=True)
         return loss

@@ -95,6 +95,12 @@ class SGD(ScheduledRecipe):
         """Whether distillation has a weight, or features guide."""
         return self.guidance is not None or (self.distillation is not None and self.distillation.weight > 0)
 
+    @property
+    def needs_whole_batch(self) -> bool:
+        """Whether ``guidance`` compares the images of a batch with each other, too."""
+        by_batch = self.guidance is not None and self.guidance.measure == "cka"
+        return super().needs_whole_batch or by_batch
+
     def without_labels(self) -> "SGD":
         """Distillation alone."""
         if self.distillation is None or self.distillation.alpha not in {None, 1}:
