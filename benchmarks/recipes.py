@@ -45,6 +45,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     **{f"rand_augment {strength}": {"rand_augment": {"strength": strength}} for strength in (0.1, 0.3)},
     **{f"guidance {weight}": {"guidance": {"weight": weight}} for weight in (0.1, 1, 10)},
     **{f"guidance cka {weight}": {"guidance": {"measure": "cka", "weight": weight}} for weight in (1, 10)},
+    **{
+        f"guidance attention {weight}": {"guidance": {"measure": "attention", "weight": weight}}
+        for weight in (1, 10, 100)
+    },
     "guidance 1, labels alone": {"guidance": {"weight": 1}, "distillation": None},
     "adaptive_clip 0.02": {"adaptive_clip": 0.02},
     **{f"fraction {share}": {"fraction": share} for share in (0.5, 0.25)},
@@ -61,7 +65,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "layer_freezing 2 of 9": {"layer_freezing": {}},
     "layer_freezing 2 of 9, rate 0.01": {"layer_freezing": {}, "learning_rate": 0.01},
     "depth_scaling": {"depth_scaling": True},
+    **{f"frozen_statistics, rate {rate}": {"frozen_statistics": True, "learning_rate": rate} for rate in (0.002, 0.01)},
     "sandwich": {"kind": "sandwich"},
+    "cosub": {"kind": "cosub"},
 }
 """What ``--recipes`` may name: options of ``sgd`` beside the defaults, and ``depth_scaling``; else they are JSON."""
 

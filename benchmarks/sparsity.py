@@ -46,6 +46,7 @@ DENSE, FINETUNED = SGD(batch_size=32, learning_rate=0.1), SGD(batch_size=32, lea
 PATTERNS: dict[str, Any] = {
     "unstructured": lambda zeros: {"kind": "unstructured", "zeros": zeros},
     "unstructured, by layer": lambda zeros: {"kind": "unstructured", "zeros": zeros, "scope": "layer"},
+    "unstructured, erk": lambda zeros: {"kind": "unstructured", "zeros": zeros, "scope": "erk"},
     "n_m": lambda zeros: {"kind": "n_m", "n": round(4 * (1 - zeros)), "m": 4},
     "one_by_n": lambda zeros: {"kind": "one_by_n", "n": 4, "zeros": zeros},
     "one_by_n, not sorted": lambda zeros: {"kind": "one_by_n", "n": 4, "zeros": zeros, "rearrange": False},
@@ -55,8 +56,9 @@ CASES = [
     *((pattern, "at_once", zeros) for zeros in (0.5, 0.75) for pattern in ("channels", *PATTERNS)),
     *((pattern, "granet", zeros) for zeros in (0.5, 0.75) for pattern in ("unstructured", "one_by_n")),
     *((pattern, "soft_shrinkage", zeros) for zeros in (0.5, 0.75) for pattern in ("unstructured", "n_m", "one_by_n")),
-    *((pattern, "at_once", 0.9) for pattern in ("channels", "unstructured", "one_by_n")),
+    *((pattern, "at_once", 0.9) for pattern in ("channels", "unstructured", "unstructured, erk", "one_by_n")),
     *(("unstructured", sparsifier, 0.9) for sparsifier in ("granet", "soft_shrinkage")),
+    ("unstructured, erk", "granet", 0.9),
 ]
 
 

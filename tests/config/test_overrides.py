@@ -72,7 +72,7 @@ def test_fields_of_what_is_no_component_and_of_components_inside() -> None:
         ),
         (
             "finetune.recipe.kind=sdg",
-            r"unknown recipe kind 'sdg' .* \(did you mean 'sgd'\?\); available: custom, sandwich, sgd",
+            r"unknown recipe kind 'sdg' .* \(did you mean 'sgd'\?\); available: cosub, custom, sandwich, sgd",
         ),
     ],
 )

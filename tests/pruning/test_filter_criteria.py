@@ -1,11 +1,15 @@
 """Criteria of filters among those of their layer: pair by pair, by brute force, and what must not matter."""
 
+from math import exp, log
+from statistics import median
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import eyas
 from eyas.pruning.criteria import Criterion
+from eyas.pruning.criteria.filter_similarity import FilterSimilarity, similarity_shares
 from eyas.pruning.criteria.geometric_median import GeometricMedian
 from eyas.pruning.criteria.l2_norm import L2Norm
 from eyas.pruning.criteria.lamp import Lamp
@@ -118,3 +122,52 @@ def test_shares_say_between_groups_what_norms_do_not() -> None:
     ratings = [Lamp()(group, model).tolist() for group in space.groups]
     assert ratings[0] == pytest.approx([1 / 30, 4 / 29, 9 / 25, 1])
     assert ratings[1] == pytest.approx(ratings[0])
+
+
+def divergences(rows: list[list[float]], sharpness: float) -> list[float]:
+    """DCFF's importance, one number after the other."""
+    apart = [[sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5 for b in rows] for a in rows]
+    usual = median(apart[j][k] for j in range(len(rows)) for k in range(len(rows)) if j != k)
+    scaled = [[exp(-sharpness * distance / usual) for distance in line] for line in apart]
+    shares = [[value / sum(line) for value in line] for line in scaled]
+    return [
+        sum(sum(p * log(p / (q + 1e-7)) for p, q in zip(own, other, strict=True)) / len(rows) for other in shares)
+        for own in shares
+    ]
+
+
+def test_similarities_to_all_filters_are_compared_pair_by_pair(space: eyas.SearchSpace) -> None:
+    model = network()
+    parts = [divergences(filters(layer), 2.0) for layer in (model.a, model.b)]
+    expected = [sum(part[c] / (sum(part) / 7) for part in parts) for c in range(7)]
+    assert rated(FilterSimilarity(sharpness=2), space, model) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("sharpness", [1e-3, 1, 100, 1e4])
+def test_similarities_are_shares_and_the_rating_is_finite_at_any_sharpness(
+    space: eyas.SearchSpace, sharpness: float
+) -> None:
+    shares = similarity_shares(network().a.weight, sharpness)
+    assert shares.sum(1).tolist() == pytest.approx([1] * 7)
+    assert all(0 <= number < float("inf") for number in rated(FilterSimilarity(sharpness=sharpness), space, network()))
+    alike = network()
+    for layer in (alike.a, alike.b):
+        layer.weight.data[:] = 1.0
+    assert rated(FilterSimilarity(sharpness=sharpness), space, alike) == pytest.approx([0] * 7, abs=1e-4)
+
+
+def test_sharp_similarities_pick_and_blunt_ones_are_the_mean() -> None:
+    weight = network().a.weight.detach()
+    assert torch.allclose(similarity_shares(weight, 1e4), torch.eye(7, dtype=torch.float64), atol=1e-9)
+    assert torch.allclose(similarity_shares(weight, 1e-9), torch.full((7, 7), 1 / 7, dtype=torch.float64), atol=1e-6)
+
+
+def test_a_copy_is_rated_as_the_filter_it_copies_and_below_those_that_are_unlike(space: eyas.SearchSpace) -> None:
+    model = network()
+    for layer in (model.a, model.b):
+        layer.weight.data[5] = layer.weight.data[2]
+    importance = rated(FilterSimilarity(), space, model)
+    assert importance[5] == pytest.approx(importance[2])
+    shares = similarity_shares(model.a.weight, 1.0)
+    assert torch.allclose(shares[5], shares[2])
+    assert torch.allclose(shares[:, 5], shares[:, 2])

@@ -140,6 +140,45 @@ def test_unstructured_compares_layers_or_treats_them_alike():
     assert [int(mask.sum()) for mask in alone.values()] == [288, 288]
 
 
+def erk_densities(weights, kept):
+    """The density of each layer, its one factor found by bisection."""
+    raw = {name: sum(weight.shape) / weight.numel() for name, weight in weights.items()}
+    low, high = 0.0, 1e6
+    for _ in range(200):
+        middle = (low + high) / 2
+        total = sum(min(1.0, middle * raw[name]) * weight.numel() for name, weight in weights.items())
+        low, high = (middle, high) if total < kept else (low, middle)
+    return {name: min(1.0, low * raw[name]) for name in weights}
+
+
+@pytest.mark.parametrize("zeros", [0.1, 0.5, 0.8, 0.95])
+def test_erk_keeps_more_of_small_layers_and_the_share_of_all(zeros):
+    shapes = [(8, 4, 1, 1), (16, 16, 3, 3), (32, 16, 3, 3), (10, 32), (64, 64, 3, 3)]
+    weights = {str(shape): random_weight(shape, seed) for seed, shape in enumerate(shapes)}
+    total = sum(weight.numel() for weight in weights.values())
+    masks = Unstructured(zeros=zeros, scope="erk").masks(weights)
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    assert kept == total - round(zeros * total)
+    for name, density in erk_densities(weights, kept).items():
+        assert abs(int(masks[name].sum()) - density * weights[name].numel()) <= 1, name
+        weight = weights[name].abs()
+        assert not (~masks[name]).any() or weight[masks[name]].min() >= weight[~masks[name]].max()
+    densities = [float(mask.float().mean()) for mask in masks.values()]
+    assert densities[0] == 1  # it would pass 1
+    assert densities[-1] == min(densities) < 1 - zeros
+
+
+def test_erk_of_one_layer_is_that_layer_alone_and_of_blocks_counts_blocks():
+    weight = random_weight((8, 8, 3, 3))
+    assert torch.equal(OneByN(scope="erk").mask(weight), OneByN().mask(weight))
+    weights = {"small": random_weight((8, 8, 1, 1)), "large": random_weight((32, 32, 3, 3), 1)}
+    masks = OneByN(zeros=0.75, scope="erk").masks(weights)
+    blocks = [mask.reshape(len(mask) // 4, 4, mask.shape[1], -1).transpose(1, 2).flatten(2) for mask in masks.values()]
+    assert all(torch.equal(each.any(2), each.all(2)) for each in blocks)
+    assert sum(int(each.any(2).sum()) for each in blocks) == (16 + 256) // 4
+    assert masks["small"].float().mean() > 2 * masks["large"].float().mean()
+
+
 def test_no_layer_loses_all_its_weights():
     weights = {"dead": torch.zeros(4, 4), "alive": random_weight((8, 8))}
     masks = Unstructured(zeros=0.75).masks(weights)

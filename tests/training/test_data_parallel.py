@@ -42,7 +42,8 @@ CURVES = {
     "all at once": {"recipe": PLAIN | MORE},
     "another optimiser": {"recipe": PLAIN | {"optimizer": "lamb", "learning_rate": 0.02, "adaptive_clip": 0.1}},
     "frozen layers": {"recipe": PLAIN | {"layer_freezing": {"trained": 1, "period": 3}}},
-    "guidance": {"recipe": PLAIN | {"guidance": {}}},
+    **{f"guidance {by}": {"recipe": PLAIN | {"guidance": {"measure": by}}} for by in ("kept_channels", "attention")},
+    "frozen statistics": {"recipe": PLAIN | {"frozen_statistics": True, "learning_rate": 0.01}},
     "regrowth": {"recipe": PLAIN, "sparse": [*MOST_ZEROS, {"kind": "granet", "every": 4, "regrowth": 0.5}]},
     "other weights": {"recipe": PLAIN, "begins_apart": True},
 }
@@ -127,8 +128,8 @@ def test_dropout_draws_for_each_process(both):
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_looks_at_whole_batches_is_refused(both, name):
     assert {result[name]["error"] for result in both[0]} == {
-        f"recipe {REFUSED[name]['recipe']['kind']} takes steps of its own, or compares a batch's images with each "
-        "other (`guidance` by cka), which several processes cannot share: leave `processes` at 1"
+        f"recipe {REFUSED[name]['recipe']['kind']} reads a batch as a whole (steps of its own, parts drawn for its "
+        "images, `guidance` by cka), which several processes cannot share: leave `processes` at 1"
     }
 
 
@@ -291,7 +292,7 @@ del Recipe.registry["own_steps_in_processes"]
 
 
 def test_a_recipe_with_steps_of_its_own_cannot_share_them():
-    with pytest.raises(ParameterError, match="own_steps_in_processes takes steps of its own"):
+    with pytest.raises(ParameterError, match="own_steps_in_processes reads a batch as a whole"):
         require_shared_batches(OwnSteps())
-    assert {"custom"} <= WHOLE
+    assert {"custom", "cosub"} <= WHOLE
     assert {"sgd", "sandwich"}.isdisjoint(WHOLE)

@@ -72,6 +72,25 @@ def test_unrelated_features_are_not_alike_unless_the_estimate_is_biased():
     assert float(cka(x, y, unbiased=False)) > 0.8
 
 
+def test_attention_is_where_a_layer_looks_whatever_its_scale_and_channels():
+    x, y = drawn(3, 4, 2, 5), drawn(3, 7, 2, 5, seed=1)
+    guidance = Guidance(measure="attention")
+    expected = []
+    for image in range(3):
+        maps = []
+        for features in (x, y):
+            squares = [sum(float(v) ** 2 for v in features[image, :, h, w]) for h in range(2) for w in range(5)]
+            length = sum(s * s for s in squares) ** 0.5
+            maps.append([s / length for s in squares])
+        expected.append(sum((a - b) ** 2 for a, b in zip(*maps, strict=True)))
+    assert float(guidance.distance(x, y)) == pytest.approx(sum(expected) / 3)
+    assert float(guidance.distance(x, x)) == 0
+    assert float(guidance.distance(x, -3 * x[:, [2, 0, 1, 3]])) == pytest.approx(0, abs=1e-12)
+    dead = torch.zeros(3, 4, 2, 5, dtype=torch.float64, requires_grad=True)
+    guidance.distance(dead, y).backward()
+    assert dead.grad.isfinite().all()
+
+
 def test_only_the_channels_that_the_plan_keeps_are_compared(space):
     """In eval mode the first layer's kept channels are the dense network's, exactly; what reads fewer is not."""
     first = next(iter(space.widths))
@@ -93,7 +112,7 @@ def test_only_the_channels_that_the_plan_keeps_are_compared(space):
     assert float(Guidance().distance(seen, dense[:, narrow[name]])) < 1e-10
 
 
-@pytest.mark.parametrize("measure", ["kept_channels", "cka"])
+@pytest.mark.parametrize("measure", ["kept_channels", "cka", "attention"])
 def test_an_unpruned_network_is_at_no_distance_and_passes_no_gradient(space, measure):
     small, teacher = halved(space)
     networks = Networks(small.eval(), teacher.model.eval(), slices=teacher.slices)
@@ -115,7 +134,7 @@ def test_the_weight_scales_the_mean_over_layers(space):
     assert thrice - plain == pytest.approx(3 * (once - plain), rel=1e-4)
 
 
-@pytest.mark.parametrize("measure", ["kept_channels", "cka"])
+@pytest.mark.parametrize("measure", ["kept_channels", "cka", "attention"])
 def test_training_brings_the_features_nearer_and_resumes(space, digits, measure, tmp_path):
     recipe = Recipe.parse({"kind": "sgd", "batch_size": 32, "distillation": None, "guidance": {"measure": measure}})
     unbroken, teacher = halved(space, *space.widths)
@@ -133,11 +152,12 @@ def test_training_brings_the_features_nearer_and_resumes(space, digits, measure,
     assert state_hash(resumed) == state_hash(unbroken)
 
 
-def test_other_widths_without_their_plan_are_refused_but_for_alignment(space, digits):
+def test_other_widths_without_their_plan_are_refused_where_channels_are_compared(space, digits):
     small, teacher = halved(space, *space.widths)
     with pytest.raises(ParameterError, match=r"keeps: \S+ has 4, the teacher's 8; give a DenseTeacher"):
         train(small, *digits[:2], recipe=SGD(guidance={}), epochs=1, teacher=teacher.model)
-    train(small, *digits[:2], recipe=SGD(guidance={"measure": "cka"}), epochs=1, teacher=teacher.model)
+    for measure in ("cka", "attention"):
+        train(small, *digits[:2], recipe=SGD(guidance={"measure": measure}), epochs=1, teacher=teacher.model)
 
 
 def test_a_network_without_such_layers_is_refused(digits):

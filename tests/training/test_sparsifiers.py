@@ -21,7 +21,11 @@ from eyas.training.sparsifiers.soft_shrinkage import SoftShrinkage
 from tests.training.helpers import RECIPE, state_hash, train_killed
 
 EPOCHS = 3
-PATTERNS = [Unstructured(zeros=0.75), Unstructured(zeros=0.75, scope="layer"), OneByN(zeros=0.5), NOfM()]
+PATTERNS = [
+    *(Unstructured(zeros=0.75, scope=scope) for scope in ("network", "layer", "erk")),
+    OneByN(zeros=0.5),
+    NOfM(),
+]
 
 
 def network():
@@ -110,6 +114,7 @@ OPTIMISERS = [
     {"kind": "sgd", "optimizer": "rmsprop", "learning_rate": 0.001, "momentum": 0.9},
     {"kind": "sgd", "optimizer": "lamb", "learning_rate": 0.01},
     {"kind": "sgd", "clip_norm": 0.1, "ema_decay": 0.9, "layer_freezing": {"trained": 1, "period": 3}},
+    {"kind": "sgd", "frozen_statistics": True},
     {"kind": "sandwich"},
 ]
 

@@ -3,10 +3,10 @@
 import copy
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from eyas.calibration.folded_weights import folded_weights
 from eyas.errors import ParameterError
 from eyas.networks.surgeries.base import replace_layer
 from eyas.pruning.tracing.normalised_convolutions import normalised_convolutions
@@ -45,18 +45,6 @@ def fold_batch_norm(model: nn.Module, example: Tensor) -> nn.Module:
         conv.bias = nn.Parameter(bias.detach(), conv.weight.requires_grad)
         replace_layer(folded, norm, nn.Identity())
     return folded
-
-
-def folded_weights(conv: Any, norm: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a convolution that computes what both layers do in eval mode; gradients reach both."""
-    scale_C = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        scale_C = scale_C * norm.weight
-    shift_C = -norm.running_mean if conv.bias is None else conv.bias - norm.running_mean
-    bias_C = scale_C * shift_C if norm.bias is None else norm.bias + scale_C * shift_C
-    channel = 1 if isinstance(conv, _ConvTransposeNd) else 0
-    shape = [-1 if dim == channel else 1 for dim in range(conv.weight.ndim)]
-    return conv.weight * scale_C.view(shape), bias_C
 
 
 def _can_fold(model: nn.Module, layer: str, norm: str) -> bool:

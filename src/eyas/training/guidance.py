@@ -27,13 +27,18 @@ class Guidance(Options):
 
     ``cka``: one minus the linear centred kernel alignment, which asks for no channels to match (Subramaniam et al.
     2024, arXiv:2410.20035), unbiased (arXiv:2010.15327); a mean over layers, where the paper sums.
+
+    ``attention``: where a layer looks, a map of the mean squares over channels, :math:`\|a(S_l) - a(T_l)\|^2` of maps
+    with norm 1, a mean over images (FFSD, Li et al. 2021, arXiv:2103.14473, section 3; arXiv:1612.03928).
     """
 
     weight: Annotated[float, Field(gt=0)] = 10.0
     """Of the mean over layers, beside the loss of the answers. ResNet-20 at a quarter of the MACs, 200 steps,
-    two orders of the images: 10 gains 1.1 points over answers alone (``cka`` 0.8), 1 gains 0.1, 0.1 nothing."""
-    measure: Literal["kept_channels", "cka"] = "kept_channels"
-    """What is compared: kept channels one by one, or how alike all channels see the images of a batch."""
+    two orders of the images: 10 gains 1.1 points over answers alone (``cka`` 0.8), 1 gains 0.1, 0.1 nothing;
+    ``attention`` 0.8 at 1, 0.7 at 10, 1.3 at 100."""
+    measure: Literal["kept_channels", "cka", "attention"] = "kept_channels"
+    """What is compared: kept channels one by one, how alike all channels see the images of a batch, or where they
+    look. The last two ask for no channels to match."""
 
     def distance(
         self, student_NCHW: "Tensor", teacher_NCHW: "Tensor", processes: "Processes | None" = None
@@ -43,15 +48,29 @@ class Guidance(Options):
         Args:
             student_NCHW: what the layer makes.
             teacher_NCHW: what the guide's makes, without a gradient.
-            processes: where they share the batch; what each computes of kept channels then sums to the whole.
+            processes: where they share the batch; what each computes then sums to the whole (not ``cka``).
         """
         if self.measure == "cka":
             unbiased = len(student_NCHW) >= _FEWEST_UNBIASED
             return 1 - cka(student_NCHW.flatten(1), teacher_NCHW.flatten(1), unbiased=unbiased)
-        power = teacher_NCHW.square().sum()
-        if processes is not None:
-            processes.sum([power])
+        if self.measure == "attention":
+            apart = (attention(student_NCHW) - attention(teacher_NCHW)).square().sum()
+            return apart / _sum_over(processes, apart.new_tensor(len(student_NCHW)))
+        power = _sum_over(processes, teacher_NCHW.square().sum())
         return (student_NCHW - teacher_NCHW).square().sum() / power.clamp(min=_SMALLEST)
+
+
+def _sum_over(processes: "Processes | None", number: "Tensor") -> "Tensor":
+    if processes is not None:
+        processes.sum([number])
+    return number
+
+
+def attention(features_NCHW: "Tensor") -> "Tensor":
+    """Mean squares over channels at each place of an image, ``(N, H * W)``, with norm 1; the scale is lost."""
+    from torch.nn.functional import normalize
+
+    return normalize(features_NCHW.square().mean(1).flatten(1), dim=1, eps=_SMALLEST)
 
 
 def cka(x_NF: "Tensor", y_NF: "Tensor", *, unbiased: bool = True) -> "Tensor":

@@ -53,7 +53,7 @@ def _kept_by_layer(
     names = [name for name in layers if name in theirs]
     if not names:
         raise ParameterError("`guidance` compares batch-norm layers or convolutions, and both networks share none")
-    if guidance.measure == "cka":
+    if guidance.measure != "kept_channels":
         return dict.fromkeys(names)
     kept = {name: _kept(name, slices or {}) for name in names}
     for name in names:

@@ -4,13 +4,14 @@ O output channels, I input channels; U units of a layer with E weights each.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from eyas.pruning.sparsity.base import Sparsity
+from eyas.pruning.sparsity.erdos_renyi_kernel import erk_kept
 
 
 class FreeUnits(Sparsity):
@@ -18,6 +19,9 @@ class FreeUnits(Sparsity):
 
     zeros: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the weights that become zero, in layers that have the pattern; one unit of each layer stays."""
+    scope: Literal["layer", "erk"] = "layer"
+    """Whether each layer loses the same share, or small layers less and large ones more, by the Erdos-Renyi kernel
+    (arXiv:1911.11134), at the same share of all."""
 
     @property
     def share(self) -> float:
@@ -47,10 +51,12 @@ class FreeUnits(Sparsity):
     def masks_at(self, weights: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
         """With another share of zeros, of each layer alone."""
         magnitudes = {name: self.magnitudes(weight) for name, weight in weights.items()}
-        return {
-            name: self.spread(largest(units_U, num_kept(len(units_U), share)), weights[name])
-            for name, units_U in magnitudes.items()
-        }
+        units = {name: len(units_U) for name, units_U in magnitudes.items()}
+        kept = {name: num_kept(number, share) for name, number in units.items()}
+        if self.scope == "erk" and weights:
+            total = sum(units.values())
+            kept = erk_kept(weights, units, max(len(units), num_kept(total, share)))
+        return {name: self.spread(largest(units_U, kept[name]), weights[name]) for name, units_U in magnitudes.items()}
 
 
 def num_kept(units: int, share: float) -> int:

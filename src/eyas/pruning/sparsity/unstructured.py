@@ -18,8 +18,9 @@ class Unstructured(FreeUnits):
     """
 
     kind: Literal["unstructured"] = "unstructured"
-    scope: Literal["network", "layer"] = "network"
-    """Whether weights of all layers are compared with each other, or each layer loses the same share."""
+    scope: Literal["network", "layer", "erk"] = "network"  # type: ignore[assignment]
+    """Whether weights of all layers are compared with each other, each layer loses the same share, or small layers lose
+    less and large ones more, by the Erdos-Renyi kernel (arXiv:1911.11134)."""
 
     def units(self, weight: Tensor) -> Tensor:
         """Every entry is a unit."""
@@ -31,7 +32,7 @@ class Unstructured(FreeUnits):
 
     def masks_at(self, weights: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
         """With another share of zeros, of all layers together or of each alone."""
-        if self.scope == "layer" or not weights:
+        if self.scope != "network" or not weights:
             return super().masks_at(weights, share)
         magnitudes = [self.magnitudes(weight) for weight in weights.values()]
         for units_U in magnitudes:

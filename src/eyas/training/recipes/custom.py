@@ -30,8 +30,8 @@ class Custom(ScheduledRecipe):
 
     @model_validator(mode="after")
     def _own_step_does_the_rest(self) -> Self:
-        for name in ("clip_norm", "adaptive_clip", "layer_freezing"):
-            if getattr(self, name) is not None:
+        for name in ("clip_norm", "adaptive_clip", "layer_freezing", "frozen_statistics"):
+            if getattr(self, name):
                 raise ValueError(f"{name} belongs into the step that the factory returns: leave it out")
         if self.precision != "float32":
             raise ValueError("precision belongs into the step that the factory returns (torch.autocast): leave it out")

@@ -35,6 +35,8 @@ class Sandwich(SGD):
         if self.guidance is not None:
             msg = "guidance compares the layers of one part: leave it out of a recipe that trains many"
             raise ValueError(msg)
+        if self.frozen_statistics:
+            raise ValueError("frozen_statistics are those of the whole network, and parts have others: leave it out")
         return self
 
     def objective(self, networks: Networks) -> Objective:

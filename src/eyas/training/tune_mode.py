@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from eyas.calibration.folded_weights import folded_weights
 from eyas.errors import ParameterError
-from eyas.networks.batch_norm_folding import folded_weights
 from eyas.pruning.tracing.normalised_convolutions import normalised_convolutions
 
 
@@ -32,20 +32,36 @@ def tune_mode(model: nn.Module, example: Tensor) -> Iterator[int]:
         ParameterError: there is no pair.
         TraceError: the network cannot be captured.
     """
+    pairs = tunable_pairs(model, example)
+    if not pairs:
+        raise ParameterError(
+            "the network has no batch-norm with running statistics right behind a convolution of its own"
+        )
+    with folded_forwards(pairs):
+        yield len(pairs)
+
+
+def tunable_pairs(model: nn.Module, example: Tensor) -> list[tuple[Any, Any]]:
+    """Each convolution with the batch-norm that goes into its weights; ``example`` as for :func:`tune_mode`.
+
+    Raises:
+        TraceError: the network cannot be captured.
+    """
     pairs: list[tuple[Any, Any]] = [
         (model.get_submodule(item.layer), model.get_submodule(item.batch_norm))
         for item in normalised_convolutions(model, example)
         if item.batch_norm is not None
     ]
-    pairs = [(conv, norm) for conv, norm in pairs if _can_tune(conv, norm)]
-    if not pairs:
-        raise ParameterError(
-            "the network has no batch-norm with running statistics right behind a convolution of its own"
-        )
+    return [(conv, norm) for conv, norm in pairs if _can_tune(conv, norm)]
+
+
+@contextmanager
+def folded_forwards(pairs: list[tuple[Any, Any]]) -> Iterator[None]:
+    """Within it each pair of :func:`tunable_pairs` computes as :func:`tune_mode` says."""
     try:
         for conv, norm in pairs:
             conv.forward, norm.forward = _Convolved(conv, norm), _Passed(norm)
-        yield len(pairs)
+        yield
     finally:
         for layer in (layer for pair in pairs for layer in pair):
             layer.__dict__.pop("forward", None)

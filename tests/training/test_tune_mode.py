@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import models
 from eyas.errors import ParameterError
-from eyas.networks.tune_mode import tune_mode
+from eyas.training.tune_mode import tune_mode
 from tests.networks.normalised_networks import Hard, Kinds, vary
 
 IMAGES = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
