@@ -67,10 +67,13 @@ def _sum_over(processes: "Processes | None", number: "Tensor") -> "Tensor":
 
 
 def attention(features_NCHW: "Tensor") -> "Tensor":
-    """Mean squares over channels at each place of an image, ``(N, H * W)``, with norm 1; the scale is lost."""
+    """Mean squares over channels at each place of an image, ``(N, H * W)``, with norm 1: the scale is lost.
+
+    Features ``(N, C)`` have one place, and nothing to compare.
+    """
     from torch.nn.functional import normalize
 
-    return normalize(features_NCHW.square().mean(1).flatten(1), dim=1, eps=_SMALLEST)
+    return normalize(features_NCHW.square().mean(1).reshape(len(features_NCHW), -1), dim=1, eps=_SMALLEST)
 
 
 def cka(x_NF: "Tensor", y_NF: "Tensor", *, unbiased: bool = True) -> "Tensor":
