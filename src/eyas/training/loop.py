@@ -204,8 +204,8 @@ def require_shared_batches(recipe: Recipe) -> None:
         ParameterError: steps are its own, or its loss is of the images together.
     """
     if recipe.needs_whole_batch:
-        msg = f"recipe {recipe.kind} reads a batch as a whole (steps of its own, parts drawn for its images, `guidance` by"
-        raise ParameterError(f"{msg} cka), which several processes cannot share: leave `processes` at 1")
+        msg = f"recipe {recipe.kind} reads a batch as a whole (steps of its own, parts drawn for its images, `guidance`"
+        raise ParameterError(f"{msg} by cka), which several processes cannot share: leave `processes` at 1")
 
 
 def _share_batches(model: nn.Module, recipe: Recipe, length: TrainingLength) -> Processes:
