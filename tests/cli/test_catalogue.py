@@ -129,7 +129,7 @@ def test_an_entry_is_shown_by_its_name() -> None:
     with pytest.raises(BadInputError, match="nothing is called 'nothing'.*eyas catalogue lists all.*calibrator"):
         find("nothing")
     with pytest.raises(
-        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); `eyas catalogue`"
+        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); eyas catalogue"
     ):
         find("calibrater")
 
