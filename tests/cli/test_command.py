@@ -257,7 +257,7 @@ def test_a_network_to_profile_needs_the_shape_of_its_images(
     assert capsys.readouterr().err == message
 
 
-@pytest.mark.parametrize(("name", "near"), [("nope", ""), ("resnet21", r" \(did you mean 'resnet20'\?\)")])
+@pytest.mark.parametrize(("name", "near"), [("nope", ""), ("mobilenetv2", r" \(did you mean 'mobilenet_v2'\?\)")])
 def test_a_network_that_models_do_not_have_is_told_beside_those_that_they_have(
     name: str, near: str, capsys: pytest.CaptureFixture[str], kept_process: None
 ) -> None:
