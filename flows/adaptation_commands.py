@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from eyas.cli.options import require_folder_per_class
 from eyas.cli.run_view import RunView
+from eyas.cli.terminal import terminal_width
 from eyas.config.parameter_file import read_sections
 from flows.commands import checked_or_told
 from flows.named_profile import log_file, parameter_file, relative
@@ -42,7 +43,7 @@ def adapt(
 
     workspace = checked_or_told("adapt", params, overrides, name, look)
     from flows.adapt import adapt as flow
-    from tasks.next_command import next_command, next_lines
+    from tasks.next_command import next_command, text_with_steps
 
     with RunView(log_file(f"adapt-{workspace.name}")) as view, explained():
         view.take_log(is_news)
@@ -54,7 +55,7 @@ def adapt(
     status = next_command(workspace, "status")
     promote = next_command(workspace, "promote", "--version", decision.version)
     steps = [promote, status] if decision.outcome == "proposed" else [status]
-    print("\n".join([*decision.lines, *next_lines(steps)]))
+    print(text_with_steps(decision.lines, steps, terminal_width()))
     return 0
 
 

@@ -3,13 +3,13 @@
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
+from eyas.cli.terminal import echo, terminal_width, wrapped
 from eyas.config.parameter_file import read_sections
 from eyas.errors import EyasError, RefusedError
 from flows.environment import ROOT
@@ -78,7 +78,7 @@ def check(params: Path | None, overrides: Sequence[str], name: str | None) -> in
 
     seen = look_closely(ROOT, parameter_file(params), overrides, name)
     seen.require()
-    print(seen.line())
+    echo(seen.line())
     return 0
 
 
@@ -99,7 +99,7 @@ def retrain(
         from tasks.after_promotion import result_text
 
         head = f"{'retrained' if decision.ran else 'nothing to do'}: {decision.reason}"
-        print(result_text(workspace, head, decision.version))
+        print(result_text(workspace, head, decision.version, terminal_width()))
     return 0
 
 
@@ -124,7 +124,7 @@ def promote(
         from tasks.promote import promote as judge
 
         decision = judge(workspace, version, force, of_lock=of_lock, dry_run=True, report=report)
-        print(promotion_text(workspace, decision))
+        print(promotion_text(workspace, decision, terminal_width()))
         return 0 if decision.promoted else RefusedError.exit_status
     attend = begin_prefect()
     if version and version.isdigit():  # one that is not there need not wait for Prefect
@@ -139,7 +139,7 @@ def promote(
     with refused_with_ways(workspace, version), _view("promote", workspace.name) as view, explained():
         view.take_log(is_news)
         decision = flow(relative(params), overrides, name, version, force, of_lock=of_lock, report=place)
-    print(promotion_text(workspace, decision))
+    print(promotion_text(workspace, decision, terminal_width()))
     return 0
 
 
@@ -154,14 +154,13 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     with _view("rollback", workspace.name) as view, explained():
         view.take_log(is_news)
         message = flow(relative(params), overrides, name, reason)
-    print(rollback_text(workspace, message))
+    print(rollback_text(workspace, message, terminal_width()))
     return 0
 
 
 def status(params: Path | None, overrides: Sequence[str], name: str | None, *, verbose: bool = False) -> int:
     """Champion, previous, candidate, the last runs, and why; with a Prefect server, also runs that nobody takes."""
     workspace = checked(params, overrides, name)
-    from eyas.cli.terminal import terminal_width
     from tasks.status import status_lines
 
     print("\n".join(status_lines(workspace, verbose=verbose, width=terminal_width())))
@@ -171,7 +170,7 @@ def status(params: Path | None, overrides: Sequence[str], name: str | None, *, v
         with asked_once():
             late = status_line(workspace.params.schedule.grace_minutes)
         if late:
-            print(late)
+            echo(late)
     return 0
 
 
@@ -191,9 +190,10 @@ def predict(
     from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
 
     answers = answer(workspace, images, version)
-    print(json.dumps(as_dict(answers), indent=2) if as_json else "\n".join(prediction_lines(answers, top)))
+    table = wrapped("\n".join(prediction_lines(answers, top)), terminal_width())
+    print(json.dumps(as_dict(answers), indent=2) if as_json else table)
     for line in unreadable_lines(answers):
-        print(line, file=sys.stderr)
+        echo(line, err=True)
     return 1 if answers.unreadable else 0
 
 
@@ -205,7 +205,7 @@ def reproduce(
     from tasks.reproduce import reproduce as look
 
     needs = look(workspace, version)
-    print(json.dumps(needs.as_dict(), indent=2) if as_json else "\n".join(needs.lines()))
+    print(json.dumps(needs.as_dict(), indent=2) if as_json else "\n".join(needs.lines(terminal_width())))
     return 0 if needs.ready else 1
 
 

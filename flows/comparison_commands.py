@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eyas.cli.run_view import RunView
+from eyas.cli.terminal import echo
 from eyas.config.first_look import look_at_names
 from eyas.config.override import parse_overrides
 from eyas.config.parameter_file import read_sections
@@ -50,7 +51,7 @@ def sweep(
     if as_json:
         print(swept.as_json(comparison, view.log))
     elif quiet:
-        print("\n".join(swept.headlines()))
+        echo("\n".join(swept.headlines()))
     else:
         swept.print_summary(comparison, view.log)
     return swept.status
@@ -68,7 +69,7 @@ def check_sweep(
         try:
             seen = look_closely(ROOT, parameter_file(params), own)
             seen.require()
-            print(seen.line())
+            echo(seen.line())
         except ParameterError as error:
             faults.append(str(error))
     if faults:
@@ -108,11 +109,11 @@ def compare(
     print_comparison(comparison)
     for network in comparison.networks:
         if network.origin.report:
-            print(f"report {network.origin.report}   ({network.name})")
+            echo(f"report {network.origin.report}   ({network.name})")
     if html:
-        print(f"page   {html}")
+        echo(f"page   {html}")
     if run_id:
-        print(f"MLflow run {run_id}")
+        echo(f"MLflow run {run_id}")
     return 0
 
 

@@ -1,11 +1,11 @@
 """What ``eyas watch`` does in a project; heavy imports wait until a command needs them."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eyas.cli.terminal import echo
 from eyas.errors import RefusedError
 from flows.named_profile import checked
 
@@ -40,7 +40,7 @@ def watch(
     with open_watcher(workspace, version, reference, **how) as watcher:
         of = "" if workspace is named else f", in the profile that made it ({workspace.title}),"
         what = _in_words(there) if once else f"{window} images at a time, as they come"
-        print(f"{watcher.name}{of} watches {folder}: {what}", file=sys.stderr, flush=True)
+        echo(f"{watcher.name}{of} watches {folder}: {what}", err=True)
         windows = look_once(watcher, there) if once else look_on(watcher, folder, window, seconds, dates=dates)
         before: DriftReport | None = None
         drifted = False
@@ -62,9 +62,12 @@ def _in_words(windows: Sequence[Sequence[Path]]) -> str:
 
 def _show(seen: "WatchedWindow", out: Path | None, *, as_json: bool) -> None:
     for file, reason in seen.unreadable.items():
-        print(f"{file}: {reason}", file=sys.stderr)
+        echo(f"{file}: {reason}", err=True)
     whole = {"window": seen.number, "files": [str(file) for file in seen.files], **seen.report.model_dump(mode="json")}
-    print(json.dumps(whole) if as_json else seen.line(), flush=True)
+    if as_json:
+        print(json.dumps(whole), flush=True)
+    else:
+        echo(seen.line())
     if out:
         place = out / f"window-{seen.number:04d}"
         place.with_suffix(".json").write_text(json.dumps(whole, indent=2))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from eyas.config import PipelineParams
+from eyas.operations.decision_lines import ADAPTATION as GATE
 from eyas.operations.gate import Gate
 from eyas.operations.promote_params import PromoteParams
 from eyas.operations.tracking import Version
@@ -47,4 +48,4 @@ def adaptation_gates(version: Version) -> tuple[Gate, ...]:
         return ()
     record = json.loads(version.tags[ADAPTATION])
     words = f"on {record['images']} images of the field the rule said {record['verdict']}"
-    return (Gate("adaptation", float(record["keep"]), 1.0, bool(record["keep"]), words),)
+    return (Gate(GATE, float(record["keep"]), 1.0, bool(record["keep"]), words),)

@@ -14,6 +14,7 @@ from eyas.data.manifest import INDEX
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import RefusedError
 from eyas.networks.named_tensors import state
+from eyas.operations.decision_lines import MENTIONED_LOSS
 from eyas.operations.tracking import Version, model_registry
 from eyas.operations.tracking.adaptation_run import AdaptationRecord
 from eyas.operations.tracking.model_registry import CHAMPION
@@ -28,7 +29,6 @@ from tasks.judge_version import judge_export
 from tasks.registered_network import RegisteredNetwork
 from tasks.watch import REFERENCE
 
-MENTIONED_LOSS = 0.02
 """Of accuracy on images like those of the training, beyond which it is told what following the field costs there."""
 
 
@@ -151,14 +151,16 @@ def compared(case: Case, origin: RegisteredNetwork, adapted: nn.Module) -> list[
     if case.field.labels is not None:
         splits["images of the field"] = TensorSplit(case.images, case.field.labels)
     lines = [f"{'':<32}{'no adaptation':>14}{case.section.adapter.kind:>14}"]
-    losses = []
+    accuracies = []
     for name, split in splits.items():
         both = [
             evaluate(model, split, output=origin.network.output).accuracy for model in (origin.network.model, adapted)
         ]
         lines.append(f"{name:<32}" + "".join(f"{accuracy:>14.2%}" for accuracy in both))
-        losses.append(both[0] - both[1])
-    if losses[0] > MENTIONED_LOSS:
+        accuracies.append(both)
+    was, now = accuracies[0]
+    if was - now > MENTIONED_LOSS:
         unknown = "" if case.field.labels is not None else "; what is gained in the field shows with --labels"
-        lines.append(f"caution: where images become as before, {100 * losses[0]:.1f} points are lost{unknown}")
+        words = f"caution: where images become as before, accuracy falls from {was:.2%} to {now:.2%}"
+        return [f"{words}{unknown}", *lines]
     return lines

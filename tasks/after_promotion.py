@@ -3,29 +3,30 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from eyas.cli.terminal import terminal_width
 from eyas.errors import RefusedError
 from eyas.operations.decision_lines import decision_lines
 from eyas.operations.gates import PromotionDecision
 from eyas.operations.tracking.model_registry import CHAMPION
-from tasks.next_command import next_command, next_lines
+from tasks.next_command import next_command, next_lines, text_with_steps
 from tasks.report import next_steps, try_it
 from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
 
 
-def promotion_text(workspace: Workspace, decision: PromotionDecision) -> str:
-    """The decision, its numbers and gates, and what to type next."""
-    return "\n".join([*decision_lines(decision), *next_lines(after_promotion(workspace, decision))])
+def promotion_text(workspace: Workspace, decision: PromotionDecision, width: int | None = None) -> str:
+    """The decision, its numbers and gates, and what to type next; in lines of at most ``width``, if it is given."""
+    return text_with_steps(decision_lines(decision), after_promotion(workspace, decision), width)
 
 
-def rollback_text(workspace: Workspace, message: str) -> str:
+def rollback_text(workspace: Workspace, message: str, width: int | None = None) -> str:
     """What was rolled back, and what to type next."""
-    return "\n".join([message, *next_lines([*try_it(workspace), next_command(workspace, "status")])])
+    return text_with_steps([message], [*try_it(workspace), next_command(workspace, "status")], width)
 
 
-def result_text(workspace: Workspace, message: str, version: str | None) -> str:
+def result_text(workspace: Workspace, message: str, version: str | None, width: int | None = None) -> str:
     """What came of a run, and what to type next about the version that it made or found."""
-    return "\n".join([message, *next_lines(next_steps(workspace, version))])
+    return text_with_steps([message], next_steps(workspace, version), width)
 
 
 def after_promotion(workspace: Workspace, decision: PromotionDecision) -> list[str]:
@@ -60,4 +61,6 @@ def refused_with_ways(workspace: Workspace, version: str | None) -> Iterator[Non
         yield
     except RefusedError as error:
         name = version or candidate_alias(workspace).name_in(open_store(workspace), workspace.params.register_.model)
-        raise RefusedError("\n".join([str(error), *next_lines(ways_on(workspace, name))])) from error
+        raise RefusedError(
+            "\n".join([str(error), *next_lines(ways_on(workspace, name), terminal_width(err=True))])
+        ) from error

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from eyas.cli.program import program
-from eyas.cli.terminal import wrapped_step
+from eyas.cli.terminal import wrapped, wrapped_step
 from eyas.errors import EyasError
-from eyas.storage import redacted
+from eyas.storage import redact, redacted
 from tasks.workspace import Workspace
 
 STEP_INDENT = 7
@@ -28,7 +28,8 @@ def next_command(workspace: Workspace, command: str, *options: str) -> str:
         options: further ones, such as ``--version`` and its number.
     """
     start = _start(workspace.root)
-    return shlex.join([*program(start), command, *_profile(workspace, start), *options])
+    profile = [*_profile(workspace, start), *_adaptation(workspace, command, options)]
+    return shlex.join([*program(start), command, *profile, *options])
 
 
 def plain_command(root: Path, command: str, *options: str) -> str:
@@ -42,6 +43,11 @@ def next_lines(steps: Sequence[str], width: int | None = None) -> list[str]:
         f"{'' if number else 'next':<{STEP_INDENT}}{wrapped_step(step, width, STEP_INDENT)}"
         for number, step in enumerate(steps)
     ]
+
+
+def text_with_steps(lines: Sequence[str], steps: Sequence[str], width: int | None = None) -> str:
+    """What was done, and commands to type next; in lines of at most ``width``, if it is given."""
+    return "\n".join([*(wrapped(line, width) for line in lines), *next_lines(steps, width)])
 
 
 def path_for_command(root: Path, path: Path) -> str:
@@ -93,6 +99,13 @@ def _profile(workspace: Workspace, start: Path) -> Iterator[str]:
         yield from ("--set", item)
     for name, value in _leaves(workspace.runtime, "runtime"):
         yield from ("--set", f"{name}={json.dumps(redacted(value))}")
+
+
+def _adaptation(workspace: Workspace, command: str, options: Sequence[str]) -> Iterator[str]:
+    """What was typed of ``adapt``, for ``eyas adapt`` alone; an adapter among the options is another one."""
+    for item in workspace.adaptation if command == "adapt" else ():
+        if "--adapter" not in options or not re.match(r"adapt\.adapter\b", item):
+            yield from ("--set", redact(item))
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

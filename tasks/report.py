@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from eyas.cli.terminal import console_width, wrapped
+from eyas.cli.terminal import console_width, echo, wrapped
 from eyas.data.comparability import read_comparability
 from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
+from eyas.operations.paired_counts import in_points
 from eyas.operations.report import (
     console_table,
     read_results,
@@ -106,7 +107,7 @@ def print_summary(
 
 def print_quietly(workspace: Workspace) -> None:
     """What the result is worth, in one line."""
-    print(verdict_on(read_results(workspace.artifacts)).headline)  # noqa: T201
+    echo(verdict_on(read_results(workspace.artifacts)).headline)
 
 
 def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path) -> None:
@@ -196,9 +197,8 @@ def _gate_on_drop(workspace: Workspace) -> str:
     if verdict.accuracy not in ("undecided", "lost") or verdict.test is None or limit is None:
         return ""
     if -verdict.test.difference > limit:
-        return f"its gate refuses: it allows a loss of {100 * limit:g} points at most, promote.max_drop"
-    asked = "whatever is undecided" if verdict.accuracy == "undecided" else "though some loss is sure"
-    return f"its gate on the dense network holds, {asked}: it allows {100 * limit:g} points as measured"
+        return f"its gate refuses: it allows a loss of {in_points(limit)} at most, promote.max_drop"
+    return f"its gate allows a measured loss of {in_points(limit)}"
 
 
 def _noted(command: str, *notes: str) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from eyas.cli.terminal import is_command, wrapped, wrapped_step
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking import Version
 
@@ -53,8 +54,8 @@ class Reproduction:
             "commands": list(self.commands),
         }
 
-    def lines(self) -> list[str]:
-        """For the terminal."""
+    def lines(self, width: int | None = None) -> list[str]:
+        """For the terminal; in lines of at most ``width``, if it is given, and commands as they can be pasted."""
         known = self.lineage
         facts = {
             "data set": known.dataset_hash,
@@ -68,5 +69,6 @@ class Reproduction:
         head = [str(self.version), *(f"  {name:14} {value}" for name, value in facts.items())]
         needed = [f"  {'ok ' if check.holds else 'NO '} {check.name}: {check.text}" for check in self.needed]
         here = [f"  {'same   ' if check.holds else 'DIFFERS'} {check.name}: {check.text}" for check in self.here]
-        commands = [f"  {line}" for line in self.commands]
-        return [*head, "", "Needed:", *needed, "", "Here and now:", *here, "", "To make it again:", *commands]
+        commands = [f"  {wrapped_step(line, width, 2) if is_command(line) else line}" for line in self.commands]
+        text = [*head, "", "Needed:", *needed, "", "Here and now:", *here, "", "To make it again:"]
+        return [*(wrapped(line, width) for line in text), *commands]

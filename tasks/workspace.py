@@ -61,6 +61,8 @@ class Workspace:
     """What to give ``eyas run`` for the same profile, in a clone of the same commit."""
     gates: tuple[str, ...] = ()
     """Overrides of ``promote`` that were given for this command only, and are not what the profile says."""
+    adaptation: tuple[str, ...] = ()
+    """Those of ``adapt``."""
     content: Mapping[str, Any] = field(default_factory=dict)
     """The resolved parameters of a profile of its own, as they will stand in its ``params.yaml``."""
     params_file: Path = Path("params.yaml")
@@ -196,11 +198,12 @@ def open_workspace(
     resolved = apply_overrides(content, overrides, typed)
     params = parse_params(resolved, str(path), parse_overrides(overrides, typed))
     gates = tuple(item for item in overrides if item.startswith("promote.") and _changes(content, item))
+    adaptation = tuple(item for item in overrides if item.startswith("adapt."))
     runtime_only = apply_overrides({}, runtime).get("runtime", {})
     profile = profile_of(root, path, others, name)
     if profile == DEFAULT:
         _require_sections(root, path, content)
-        return Workspace(root, root, DEFAULT, params, runtime_only, gates=gates)
+        return Workspace(root, root, DEFAULT, params, runtime_only, gates=gates, adaptation=adaptation)
     place = os.path.relpath(path, root)
     place = f"./{place}" if place.startswith("-") else place
     arguments = ["--params", place, *(part for item in others for part in ("--set", item))]
@@ -215,6 +218,7 @@ def open_workspace(
         runtime_only,
         tuple(arguments),
         gates=gates,
+        adaptation=adaptation,
         content={**{section: {} for section in stage_sections(root)}, **apply_overrides(content, others)},
         params_file=path,
         former=None if name else former_folder(root, path, others),

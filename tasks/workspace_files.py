@@ -16,6 +16,8 @@ from eyas.config.safe_yaml import load_yaml
 from eyas.data.comparability import WORDS
 from eyas.errors import ParameterError
 
+PARAMS, LOCK = "params.yaml", "dvc.lock"
+
 
 def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> None:
     """Write what makes ``folder`` a DVC project of its own on the checkout's cache."""
@@ -24,6 +26,9 @@ def write_workspace(root: Path, folder: Path, content: Mapping[str, Any]) -> Non
     _write(folder / "params.yaml", yaml.safe_dump(_relocate(content, root, folder), sort_keys=False))
     pipeline = load_yaml((root / "dvc.yaml").read_text(), "dvc.yaml")
     _write(folder / "dvc.yaml", yaml.safe_dump(derive_pipeline(pipeline, up), sort_keys=False))
+    if (root / LOCK).exists() and not (folder / LOCK).exists():
+        lock = load_yaml((root / LOCK).read_text(), LOCK)
+        _write(folder / LOCK, yaml.safe_dump(derive_lock(lock, content, up), sort_keys=False))
     _write(folder / ".dvcignore", (root / ".dvcignore").read_text())
     _write(folder / ".dvc" / "config", dvc_config(root / ".dvc", up))
 
@@ -113,6 +118,34 @@ def derive_pipeline(pipeline: Mapping[str, Any], up: str) -> dict[str, Any]:
         stage["cmd"] = f"PYTHONPATH={up}:$PYTHONPATH {command}"
         stage["deps"] = [dep if dep.startswith("artifacts/") else f"{up}/{dep}" for dep in stage["deps"]]
     return derived
+
+
+def derive_lock(lock: Mapping[str, Any], content: Mapping[str, Any], up: str) -> dict[str, Any]:
+    """What the checkout's ``dvc.lock`` says of stages with the same parameters, as seen from a workspace.
+
+    A new workspace begins with it: DVC keeps what a stage made under its command and paths, which differ here, and
+    would run again what the checkout has run. What else differs it sees by itself.
+    """
+    same = {
+        name: stage
+        for name, stage in ((lock or {}).get("stages") or {}).items()
+        if all(content.get(section) == value for section, value in stage.get("params", {}).get(PARAMS, {}).items())
+    }
+    for stage, derived in zip(same.values(), derive_pipeline(_as_pipeline(same), up)["stages"].values(), strict=True):
+        stage["cmd"] = derived["cmd"]
+        for entry, path in zip(stage.get("deps", []), derived["deps"], strict=True):
+            entry["path"] = path
+    return {"schema": (lock or {}).get("schema", "2.0"), "stages": same}
+
+
+def _as_pipeline(stages: Mapping[str, Any]) -> dict[str, Any]:
+    """Commands and paths of what a lock holds, as ``dvc.yaml`` has them."""
+    return {
+        "stages": {
+            name: {"cmd": stage["cmd"], "deps": [entry["path"] for entry in stage.get("deps", [])]}
+            for name, stage in stages.items()
+        }
+    }
 
 
 _PATHS = (("fetch", "train"), ("fetch", "test"), ("baseline", "checkpoint"), ("sample", "latency_profile"))

@@ -257,6 +257,24 @@ def test_a_network_to_profile_needs_the_shape_of_its_images(
     assert capsys.readouterr().err == message
 
 
+@pytest.mark.parametrize(("name", "near"), [("nope", ""), ("mobilenetv2", r" \(did you mean 'mobilenet_v2'\?\)")])
+def test_a_network_that_models_do_not_have_is_told_beside_those_that_they_have(
+    name: str, near: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    assert main(["inspect", "--model", name, "--input", "1,3,8,8"]) == 2
+    words = (
+        rf"error: --model {name}: models/ has no such name{near}, but .*resnet20, .*package.module:factory, such as "
+    )
+    assert re.match(words, capsys.readouterr().err)
+
+
+def test_outside_of_a_project_a_network_is_named_by_its_factory(tmp_path: Path) -> None:
+    status, _, errors = call(tmp_path, "inspect", "--model", "nope", "--input", "1,3,8,8")
+    assert (status, errors.count("\n")) == (2, 1)
+    assert errors.startswith("error: --model nope: a name is one of a project's models/, and ")
+    assert errors.endswith("is in no project: go to one, or give package.module:factory\n")
+
+
 def test_a_shape_without_a_batch_is_told_as_one(capsys: pytest.CaptureFixture[str], kept_process: None) -> None:
     network = ["--model", "resnet8", "--arguments", '{"width": 4}']
     assert main(["inspect", *network, "--input", "3,8,8"]) == 2

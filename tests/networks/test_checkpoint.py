@@ -3,6 +3,7 @@
 import math
 import pickle
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -346,3 +347,14 @@ def test_a_layer_of_zeros_is_told(source, tmp_path, caplog):
     torch.save(state, tmp_path / "weights.pt")
     load_checkpoint(fresh(), tmp_path / "weights.pt")
     assert "all weights of conv1.weight are zero" in caplog.text
+
+
+def test_a_torchscript_file_is_refused_in_our_words_alone(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of making one
+        torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "net.pt"))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with pytest.raises(CheckpointError, match="cannot be read as weights"):
+            load_weights(tmp_path / "net.pt")
+    assert told == []

@@ -1,10 +1,12 @@
 """A decision for a person: numbers, gates, and words that do not contradict the verdict."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
-from eyas.operations.decision_lines import decision_lines
+from eyas.operations.decision_lines import ADAPTATION, decision_lines
 from eyas.operations.gate import Gate
 from eyas.operations.gates import PromotionDecision
 
@@ -35,6 +37,26 @@ def test_numbers_are_those_that_the_gates_saw_and_each_gate_has_a_line() -> None
 )
 def test_where_verdict_and_gates_differ_it_is_said_why(verdict: str, gates: tuple[Gate, ...], words: str) -> None:
     assert re.match(words, decision_lines(PromotionDecision("net", "2", "1", gates, NUMBERS, verdict=verdict))[-1])
+
+
+ADAPTED = Gate(ADAPTATION, 1, 1, True, "the rule said keep")
+
+
+def test_an_adapted_version_that_loses_on_clean_images_is_told_first_and_in_two_numbers() -> None:
+    lost = NUMBERS | {"accuracy": 0.412}
+    first, second, *_ = decision_lines(PromotionDecision("net", "2", "1", (ADAPTED,), lost))
+    assert first.startswith("caution: on test images, which are not of the field, accuracy is 41.2 %, that of the ")
+    assert "champion 97 %" in first
+    assert second.startswith("net version 2 promoted")
+    without = {name: value for name, value in lost.items() if name != "champion_accuracy"}
+    assert "dense network 98.67 %" in decision_lines(PromotionDecision("net", "2", None, (ADAPTED,), without))[0]
+    for gates, numbers in (((HELD,), lost), ((ADAPTED,), NUMBERS), ((ADAPTED,), {})):
+        assert "caution" not in "".join(decision_lines(PromotionDecision("net", "2", "1", gates, numbers)))
+
+
+@pytest.mark.parametrize("first", ["eyas.operations.decision_lines", "eyas.operations.report", "tasks.after_promotion"])
+def test_whatever_is_imported_first_the_words_of_a_decision_can_be(first: str) -> None:
+    subprocess.run([sys.executable, "-c", f"import {first}"], check=True)
 
 
 @pytest.mark.parametrize(("verdict", "gates"), [("success", (HELD,)), ("undecided", (HELD, MISSED)), ("lost", ())])

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +175,18 @@ def test_the_program_is_one_that_the_shell_can_find(
 def test_secrets_are_not_printed(checkout: Path) -> None:
     workspace = open_workspace(checkout, None, ["runtime.tracking_uri=postgresql://me:secret@host/mlflow"])
     assert "secret" not in next_command(workspace, "promote")
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["adapt.since=7d", "adapt.detector=hyperdimensional"], ["adapt.batch_size=16"]]
+)
+def test_the_command_that_a_refusal_names_repeats_what_was_set(checkout: Path, options: list[str]) -> None:
+    workspace = open_workspace(checkout, overrides=["adapt.adapter.kind=alpha_bn", *options])
+    forced = shlex.split(next_command(workspace, "adapt", "photos", "--force"))
+    assert [value for name, value in pairwise(forced) if name == "--set"] == ["adapt.adapter.kind=alpha_bn", *options]
+    other = shlex.split(next_command(workspace, "adapt", "photos", "--adapter", "ada_bn"))
+    assert [value for name, value in pairwise(other) if name == "--set"] == options, "--set goes before --adapter"
+    assert "--set" not in next_command(workspace, "status")
 
 
 def test_a_refusal_that_names_a_command_names_the_whole_command(checkout: Path, pasted: Pasted) -> None:

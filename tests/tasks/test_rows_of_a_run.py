@@ -29,6 +29,8 @@ RECORDED = {
     "export": {"model_bytes": 229461, "agreement": 1.0, "max_difference": 7.15e-6},
 }  # fmt: skip
 """What the stages of the default run say of themselves."""
+UNDECIDED = {"test_accuracy": 0.9914, "test_gained": 0, "test_lost": 2}
+"""What fine-tuning says of itself where two test images are lost."""
 WARNING = "only 64 of the 200 candidates were scored on all images: the others lie further behind than chance"
 
 
@@ -73,18 +75,22 @@ def shown(
 
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("warned", [(), (WARNING,)])
+@pytest.mark.parametrize("undecided", [False, True])
 def test_the_default_run_fills_one_screen(
     workspace: Workspace,
     width: int,
     warned: tuple[str, ...],
+    undecided: bool,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr("tasks.report.get_alias", lambda *_: None)
-    if warned:  # and times within the noise
+    if warned and not undecided:  # and times within the noise
         latency = json.loads((workspace.artifacts / LATENCY).read_text())
         latency["milliseconds"]["model"] = latency["milliseconds"]["dense"]
         write(workspace.artifacts / LATENCY, latency)
+    if undecided:
+        write(workspace.artifacts / "finetune" / "metrics.json", UNDECIDED)
     rows = shown(workspace, width, monkeypatch, capsys, *warned)
     text = "\n".join(rows)
     assert len(rows) <= ROWS, text
@@ -93,5 +99,7 @@ def test_the_default_run_fills_one_screen(
     for words in ("349 test; 10 classes", "within 7.2e-06", "make ui", "run-default-20261127-074840.log", *warned):
         assert words in told
     assert told.count("warning: ") == len(warned)
-    assert ("within the noise" in told) == bool(warned)
-    assert "95 % interval −0.56 to +0.56 points" in told
+    assert ("within the noise" in told) == (bool(warned) and not undecided)
+    assert ("95 % interval −1.54 to +0.40 points" if undecided else "95 % interval −0.56 to +0.56 points") in told
+    assert ("about 820 would: set a larger fetch.test_fraction" in told) == undecided
+    assert ("(its gate allows a measured loss of 5 points)" in told) == undecided

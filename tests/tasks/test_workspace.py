@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from dvc.repo import Repo
 from eyas.config import apply_overrides
 from eyas.errors import BusyError, ParameterError
 from eyas.operations.lineage import params_digest
+from tasks.dvc_cli import repro_stage
 from tasks.workspace import Workspace, open_workspace
 from tasks.workspace_files import derive_pipeline
 
@@ -217,6 +219,45 @@ def test_a_workspace_has_the_checkouts_remotes_and_cache(checkout):
     assert repo.config["remote"]["far"]["endpointurl"] == "http://localhost:9000"
     assert Path(repo.config["remote"]["near"]["url"]).resolve() == checkout.resolve() / ".eyas" / "remote"
     assert Path(repo.cache.local.path).parents[1].resolve() == checkout.resolve() / ".dvc" / "cache"
+
+
+@pytest.fixture
+def ran(checkout: Path) -> Path:
+    """A checkout whose two stages have run; each tells in ``runs`` that it did."""
+    (checkout / ".dvc").mkdir()
+    (checkout / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = false\n")
+    (checkout / "tasks").mkdir()
+    say = "import pathlib as p, sys; a = p.Path(sys.argv[1]); a.parent.mkdir(parents=True, exist_ok=True)"
+    code = f"{say}; a.write_text('made'); print('at work', file=p.Path({str(checkout / 'runs')!r}).open('a'))\n"
+    (checkout / "tasks" / "write.py").write_text(code)
+    pipeline = {
+        name: {
+            "cmd": f"PATH=.venv/bin:$PATH {sys.executable} -W ignore {checkout}/tasks/write.py artifacts/{name}/a",
+            "deps": ["tasks/write.py", *needs],
+            "outs": [f"artifacts/{name}/a"],
+            "params": [section],
+        }
+        for name, section, needs in (("one", "score", []), ("two", "finetune", ["artifacts/one/a"]))
+    }
+    (checkout / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline}))
+    (checkout / "params.yaml").write_text("score: {batch_size: 64}\nfinetune: {epochs: 3}\n")
+    assert [repro_stage(checkout, name, os.environ, print).skipped for name in pipeline] == [False, False]
+    return checkout
+
+
+@pytest.mark.parametrize(("override", "runs"), [("finetune.epochs=4", 1), ("score.batch_size=32", 1)])
+def test_a_new_workspace_is_given_what_the_checkout_made_with_the_same_parameters(
+    ran: Path, override: str, runs: int
+) -> None:
+    folder = prepared(ran, overrides=[override]).folder
+    for name in ("one", "two"):
+        repro_stage(folder, name, os.environ, print)
+    assert (folder / "artifacts/one/a").read_text() == (folder / "artifacts/two/a").read_text() == "made"
+    assert len((ran / "runs").read_text().splitlines()) == 2 + runs, "stages of the same parameters ran again"
+    before = (folder / "dvc.lock").read_text()
+    (ran / "dvc.lock").write_text("stages: {}")
+    prepared(ran, overrides=[override])
+    assert (folder / "dvc.lock").read_text() == before, "what a workspace has is its own"
 
 
 def test_a_workspace_says_whose_it_is(checkout: Path) -> None:

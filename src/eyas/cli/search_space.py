@@ -1,12 +1,16 @@
 """``eyas inspect``: the search space of any network, without a run."""
 
+import importlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 
 from eyas.cli.network_arguments import parse_arguments, parse_shape
+from eyas.cli.terminal import terminal_width, wrapped
+from eyas.component import nearest
 from eyas.errors import ParameterError, TraceError
 from eyas.networks.architectures import build_architecture, build_model
 from eyas.pruning.inspection import render, report
@@ -35,7 +39,10 @@ def search_space(
         TraceError: the network cannot be captured.
     """
     space = traced(model, inputs, arguments, num_classes, **limits)
-    return json.dumps(report(space), indent=2) if as_json else render(space)
+    if as_json:
+        return json.dumps(report(space), indent=2)
+    width = terminal_width()
+    return wrapped(render(space) if width is None else render(space, width), width)
 
 
 def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, **limits: Any) -> SearchSpace:
@@ -45,6 +52,7 @@ def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, 
         # Naming it on the command line is the permission to import it.
         network = build_architecture(model, keywords, allowed=[model])
     else:
+        _require_known(model)
         network = build_model(model, keywords, num_classes)
     examples = tuple(torch.zeros(parse_shape(text)) for text in inputs)
     try:
@@ -56,3 +64,16 @@ def traced(model: str, inputs: Sequence[str], arguments: str, num_classes: int, 
         shape = without_batch[0]
         msg = f"--input {shape} has no number for the batch: give 1,{shape} (batch, channels, height, width); {error}"
         raise ParameterError(msg) from error
+
+
+def _require_known(model: str) -> None:
+    """A name is one of the project's ``models/``; where that cannot be imported, building the network says why."""
+    names: Sequence[str] | None = None
+    with suppress(ImportError):
+        names = importlib.import_module("models").names()
+    if names is not None and model not in names:
+        msg = (
+            f"--model {model}: models/ has no such name{nearest(model, names)}, but {', '.join(names)}; any other "
+            "network is package.module:factory, such as torchvision.models:resnet18"
+        )
+        raise ParameterError(msg)

@@ -1,6 +1,7 @@
 """Weights from a file, never by unpickling code, put into a network they fit."""
 
 import logging
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -123,7 +124,9 @@ def _read(path: Path) -> Any:
             from safetensors.torch import load_file
 
             return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # the error says what the warning does, without a place in torch's sources
+            warnings.filterwarnings("ignore", ".* looks like a TorchScript archive", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except (PermissionError, CheckpointError):
         raise
     except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own

@@ -3,25 +3,40 @@
 from collections.abc import Iterator
 
 from eyas.data.tasks import Task
+from eyas.operations.beside_verdict import beside_verdict
 from eyas.operations.gate import percent
 from eyas.operations.gates import PromotionDecision
 from eyas.operations.report.result_table import count
 
-_PASSED = {
-    "undecided": "its verdict is undecided: the test images are too few to tell a small loss from none; the gates ask "
-    "for the loss as it was measured, and allow it",
-    "lost": "its verdict is no success: some loss against the dense network is sure; the gates allow as much "
-    "(promote.max_drop)",
-    "held": "its verdict is that accuracy held, with remarks, which no gate asks about: see its report",
-}
-_REFUSED = {"success": "its verdict is a success, which is about the dense network alone; the gates ask for more"}
+ADAPTATION = "adaptation"
+"""The gate that adapted versions alone have."""
+MENTIONED_LOSS = 0.02
+"""A share of accuracy on clean images that an adapted version does not lose without a word."""
 
 
 def decision_lines(decision: PromotionDecision) -> list[str]:
     """The message, numbers as the gates saw them, and the gates; only the message where nothing was judged."""
     gates = [f"{'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.reason}" for gate in decision.gates]
     beside = beside_verdict(passed=decision.passed, verdict=decision.verdict) if decision.gates else ""
-    return [decision.message, *_numbers(decision), *gates, *([beside] if beside else [])]
+    return [*_caution(decision), decision.message, *_numbers(decision), *gates, *([beside] if beside else [])]
+
+
+def _caution(decision: PromotionDecision) -> Iterator[str]:
+    """What an adapted version loses on clean test images, which its gates allow: they are not of the field."""
+    if all(gate.name != ADAPTATION for gate in decision.gates):
+        return
+    numbers = decision.numbers
+    for task in Task.members().values():
+        known = {"champion": f"champion_{task.measure}", "dense network": f"dense_{task.measure}"}
+        before = next((name for name, number in known.items() if number in numbers), None)
+        if before is None or task.measure not in numbers:
+            continue
+        was, now = numbers[known[before]], numbers[task.measure]
+        if was - now > MENTIONED_LOSS:
+            yield (
+                f"caution: on test images, which are not of the field, {task.words} is {percent(now)}, that of the "
+                f"{before} {percent(was)}: so much is lost where images become as before"
+            )
 
 
 def _numbers(decision: PromotionDecision) -> Iterator[str]:
@@ -35,13 +50,3 @@ def _numbers(decision: PromotionDecision) -> Iterator[str]:
             shown = [f"test {task.words} {percent(numbers[task.measure])}{beside} on {numbers['images']:,.0f} images"]
             shown += [f"{count(numbers['macs'])} MACs"] if "macs" in numbers else []
             yield ", ".join([*shown, f"{count(numbers['bytes'])}B", f"{numbers['latency']:.3g} ms"])
-
-
-def beside_verdict(*, passed: bool, verdict: str) -> str:
-    """How the verdict on the run, which asks something else, goes with what the gates said; mostly nothing to say.
-
-    Args:
-        passed: whether every gate held.
-        verdict: in a word, as a version's tag has it.
-    """
-    return (_PASSED if passed else _REFUSED).get(verdict, "")

@@ -93,6 +93,11 @@ def test_images(count: int) -> str:
     return f"{count:,} test image{'' if count == 1 else 's'}"
 
 
+def in_points(share: float) -> str:
+    """A share as so many points, in words."""
+    return f"{100 * share:g} point{'' if share == 0.01 else 's'}"
+
+
 def about(images: float) -> str:
     """A number of images with two digits, rounded up."""
     step = 10.0 ** max(math.floor(math.log10(images)) - 1, 0)

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from eyas.operations import beaten_checkpoint, few_images
+from eyas.operations.paired_counts import about, in_points, test_images
+from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.result_facts import ResultFacts, TrainingFacts
 from eyas.training.length import MIN_STEPS
 
@@ -22,7 +24,7 @@ MOST_ABOVE = 0.1
 _MORE_TEST_IMAGES = {
     "given": "give more of them (fetch.test)",
     "included": "name a larger test set (fetch.test) than the one that fetch.train brings",
-    "cut": "set aside more of them (a larger fetch.test_fraction), or name a test set (fetch.test)",
+    "cut": "set a larger fetch.test_fraction, or name a test set (fetch.test)",
 }
 _TEST_PLACE = {"given": "fetch.test", "included": "fetch.train", "cut": "fetch.train"}
 """The field whose images the test images are."""
@@ -48,12 +50,13 @@ class Remark:
         return f"{self.words}: {self.advice}"
 
 
-def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
+def remarks_on(facts: ResultFacts, accuracy: str, margin: float) -> Iterator[Remark]:
     """Every remark, causes first.
 
     Args:
         facts: what was measured.
         accuracy: how the comparison with the dense network ended: ``held``, ``lost``, ``undecided``, or another word.
+        margin: a loss that counts as none.
     """
     yield from _dense(facts)
     yield from _finetuning(facts, accuracy)
@@ -70,9 +73,18 @@ def remarks_on(facts: ResultFacts, accuracy: str) -> Iterator[Remark]:
             "the loss is more than chance" if facts.labelled else "it answers too much otherwise than the dense network"
         )
         yield Remark("worse_than_dense", words, _remedy(facts))
-    if accuracy == "undecided":
-        words = "the test images are too few for so small a difference"
+    if accuracy == "undecided" and facts.test is not None:
+        words = _undecided(facts.test, margin, labelled=facts.labelled)
         yield Remark("few_test_images", words, _MORE_TEST_IMAGES[facts.test_source])
+
+
+def _undecided(test: PairedDifference, margin: float, *, labelled: bool) -> str:
+    """What so few images cannot tell, and how many, answered alike, would: held or lost, whichever takes fewer."""
+    few = f"{test_images(test.images)} cannot tell"
+    if not labelled:
+        return f"{few} whether it answers {100 * (1 - margin):g} % as the dense network does"
+    images = max(min(test.images_to_reach(-margin), test.mirrored.images_to_reach(0.0)), test.images + 1)
+    return f"{few} a loss above {in_points(margin)} from none, {about(images)} would"
 
 
 def _dense(facts: ResultFacts) -> Iterator[Remark]:

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from eyas.operations.paired_counts import about, test_images
+from eyas.operations.paired_counts import test_images
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.remarks import Remark, remarks_on
 from eyas.operations.result_facts import ResultFacts
@@ -45,7 +45,7 @@ class Verdict:
         head = {
             "held": "Success" if self.success else f"{self.measure[0].upper()}{self.measure[1:]} held, but see below",
             "lost": f"No success: {self.measure} was lost",
-            "undecided": f"Undecided whether {self.measure} held",
+            "undecided": f"{self.measure[0].upper()}{self.measure[1:]} undecided",
         }.get(self.accuracy, "No verdict")
         return f"{head}: {self.comparison}"
 
@@ -84,10 +84,10 @@ def reach_verdict(facts: ResultFacts, margin: float | None = None) -> Verdict:
         margin = MARGIN if facts.labelled else AGREEMENT_MARGIN
     test = None if facts.not_comparable else facts.test
     accuracy = _accuracy(facts, margin)
-    comparison = _comparison(facts, accuracy, margin)
+    comparison = _comparison(facts, accuracy)
     if facts.untrained:
         comparison += "; the pruned network was not trained (finetune.epochs is 0)"
-    return Verdict(accuracy, comparison, tuple(remarks_on(facts, accuracy)), test, facts.measure)
+    return Verdict(accuracy, comparison, tuple(remarks_on(facts, accuracy, margin)), test, facts.measure)
 
 
 def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:
@@ -101,7 +101,7 @@ def _accuracy(facts: ResultFacts, margin: float) -> Accuracy:
     return "lost" if high < (0 if facts.labelled else -margin) else "undecided"
 
 
-def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
+def _comparison(facts: ResultFacts, accuracy: Accuracy) -> str:
     if accuracy == "not comparable":
         return f"accuracies do not compare here: {facts.not_comparable}"
     if facts.test is None or accuracy == "not measured":
@@ -110,11 +110,7 @@ def _comparison(facts: ResultFacts, accuracy: Accuracy, margin: float) -> str:
         return agreement_in_words(facts.test)
     low, high = (points(end) for end in facts.test.interval())
     text = f"{points(facts.test.difference)} points against the dense network, {facts.test.net}"
-    text += f"; 95 % interval {low} to {high} points"
-    if accuracy == "undecided":
-        text += f", too wide to tell a loss of more than {100 * margin:g} from none"
-        text += f": at these rates {about(_images_to_decide(facts.test, margin))} test images would"
-    return text
+    return f"{text}; 95 % interval {low} to {high} points"
 
 
 def agreement_in_words(test: PairedDifference) -> str:
@@ -124,11 +120,6 @@ def agreement_in_words(test: PairedDifference) -> str:
         f"answers {100 * (1 + test.difference):.2f} % of {test_images(test.images)} as the dense network does; 95 % "
         f"interval {low:.2f} to {min(high, 100):.2f} %; how often it is right is not known without labels"
     )
-
-
-def _images_to_decide(test: PairedDifference, margin: float) -> float:
-    """How many images, answered alike, would make it held or lost, whichever takes fewer."""
-    return max(min(test.images_to_reach(-margin), test.mirrored.images_to_reach(0.0)), test.images + 1)
 
 
 def points(share: float) -> str:

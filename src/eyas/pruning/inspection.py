@@ -9,6 +9,9 @@ import numpy as np
 from eyas.pruning.cost import Cost
 from eyas.pruning.space import SearchSpace
 
+_LEAST_LAYERS = 20
+"""Characters of layers beside a group, however narrow the table shall be."""
+
 
 @dataclass(frozen=True)
 class GroupRow:
@@ -82,10 +85,11 @@ def report(space: SearchSpace) -> dict[str, Any]:
 def render(space: SearchSpace, width: int = 100) -> str:
     """The same as text: a table of groups, the frozen ones with reasons, and the costs."""
     head = ("group", "channels", "step", "MACs", "layers")
-    body = [
-        (row.name, str(row.channels), str(row.step), f"{row.macs_share:.1%}", _short(row.layers, width // 2))
-        for row in group_rows(space)
-    ]
+    rows = group_rows(space)
+    numbers = [(row.name, str(row.channels), str(row.step), f"{row.macs_share:.1%}") for row in rows]
+    beside = sum(2 + max(map(len, column)) for column in zip(head[:-1], *numbers, strict=True))
+    room = max(width - beside, _LEAST_LAYERS)
+    body = [(*cells, _short(row.layers, room)) for cells, row in zip(numbers, rows, strict=True)]
     lines = [*_table([head, *body]), ""]
     if space.blocks:
         lines.append("residual blocks that may be left out whole:")
@@ -105,14 +109,12 @@ def render(space: SearchSpace, width: int = 100) -> str:
 
 
 def _short(layers: Sequence[str], width: int) -> str:
-    """As many layers as fit, then how many more there are."""
-    text = ""
-    for number, layer in enumerate(layers):
-        longer = f"{text}, {layer}" if text else layer
-        if text and len(longer) > width:
-            return f"{text} and {len(layers) - number} more"
-        text = longer
-    return text
+    """As many layers as fit, at least one, then how many more there are."""
+    whole = ", ".join(layers)
+    if len(whole) <= width or len(layers) == 1:
+        return whole
+    texts = [f"{', '.join(layers[:shown])} and {len(layers) - shown} more" for shown in range(1, len(layers))]
+    return max((text for text in texts if len(text) <= width), key=len, default=texts[0])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

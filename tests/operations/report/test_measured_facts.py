@@ -79,10 +79,10 @@ def test_the_verdict_stands_in_table_and_page(artifacts: Path) -> None:
     assert rows[INTERVAL].change == f"\N{MINUS SIGN}{-100 * low:.2f} to +{100 * high:.2f} points"
     change(artifacts, "finetune", steps=45, steps_per_epoch=3)
     text = write_report(artifacts, params={}).read_text()
-    head = "**Undecided whether accuracy held: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360"
+    head = "**Accuracy undecided: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360"
     assert f"{head} test images" in text
     assert "\n- the pruned network was trained for 45 steps only, 3 an epoch" in text
-    assert "\n- the test images are too few" in text
+    assert "\n- 360 test images cannot tell" in text
 
 
 def with_widths(results: Results, share: float, accuracy: float, **facts: int) -> Results:

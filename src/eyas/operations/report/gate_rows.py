@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from eyas.operations.beside_verdict import beside_verdict
 from eyas.operations.candidate_gates import CandidateFacts, candidate_gates
-from eyas.operations.decision_lines import beside_verdict
 from eyas.operations.gate import percent
 from eyas.operations.promote_params import PromoteParams
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
