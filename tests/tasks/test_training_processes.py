@@ -121,7 +121,7 @@ def test_a_recipe_that_cannot_share_a_batch_is_told_before_the_run(
         guided | {"runtime": {"device": "cpu", "processes": 2}, "finetune": guided[section] | {"epochs": 0}}
     )
     check_shared_batches(alone, Path(), Path())
-    with pytest.raises(EyasError, match=rf"\({section}.recipe.guidance by cka\), .*leave runtime.processes at 1$"):
+    with pytest.raises(EyasError, match=rf", {section}.recipe.guidance by cka\), .*leave runtime.processes at 1$"):
         check_shared_batches(several, Path(), Path())
     if section == "finetune":
         check_shared_batches(untrained, Path(), Path())
