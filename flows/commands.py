@@ -191,6 +191,8 @@ def predict(
 
     answers = answer(workspace, images, version)
     table = wrapped("\n".join(prediction_lines(answers, top)), terminal_width())
+    if answers.warning:
+        echo(answers.warning, err=True)
     print(json.dumps(as_dict(answers), indent=2) if as_json else table)
     for line in unreadable_lines(answers):
         echo(line, err=True)
