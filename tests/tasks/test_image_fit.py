@@ -10,6 +10,7 @@ from PIL import Image
 
 from tasks.image_fit import image_warning
 from tasks.predict import predict
+from tasks.prediction_table import warning_lines
 from tests.tasks.registering import Setting
 
 
@@ -83,4 +84,5 @@ def test_the_answers_carry_the_warning(setting: Setting, tmp_path: Path) -> None
     answers = predict(setting(), [picture(tmp_path, "colour", (48, 48))], "run")
     assert "is 48 x 48 in colour, the last run of default takes 8 x 8 in grey" in answers.warning
     assert len(answers.images) == 1
+    assert list(warning_lines(answers)) == [answers.warning]
     assert not predict(setting(), [picture(tmp_path, "L", (8, 8))], "run").warning
