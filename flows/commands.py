@@ -187,12 +187,12 @@ def predict(
     """Classes of image files; 1 where some cannot be read."""
     workspace = checked(params, overrides, name)
     from tasks.predict import predict as answer
-    from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
+    from tasks.prediction_table import as_dict, prediction_lines, warning_lines
 
     answers = answer(workspace, images, version)
     table = wrapped("\n".join(prediction_lines(answers, top)), terminal_width())
     print(json.dumps(as_dict(answers), indent=2) if as_json else table)
-    for line in unreadable_lines(answers):
+    for line in warning_lines(answers):
         echo(line, err=True)
     return 1 if answers.unreadable else 0
 

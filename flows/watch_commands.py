@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eyas.cli.terminal import echo
+from eyas.cli.terminal import echo, terminal_width
 from eyas.errors import RefusedError
 from flows.named_profile import checked
 
@@ -31,11 +31,18 @@ def watch(
 ) -> int:
     """One line per window of images, an alarm where drift begins; with ``once`` 3 where a window drifted, else 0."""
     named = checked(params, overrides, name)
+    from tasks.image_fit import image_warning
+    from tasks.next_command import next_command, next_lines, path_for_command
+    from tasks.predict import LAST_RUN, instead_of_champion
     from tasks.watch import even_windows, look_on, look_once, open_made_in, open_watcher, raise_alarm
 
     dates = named.params.adapt.dates
     there = even_windows(folder, window, dates) if once else []
     workspace = open_made_in(named, version, overrides, name)
+    taken, chosen = instead_of_champion(workspace, version)
+    chosen = ("--version", version) if version else chosen
+    if taken:
+        echo(taken, err=True)
     how = {"window": window, "false_alarm_rate": false_alarm_rate, "folder": folder}
     with open_watcher(workspace, version, reference, **how) as watcher:
         of = "" if workspace is named else f", in the profile that made it ({workspace.title}),"
@@ -43,11 +50,16 @@ def watch(
         echo(f"{watcher.name}{of} watches {folder}: {what}", err=True)
         windows = look_once(watcher, there) if once else look_on(watcher, folder, window, seconds, dates=dates)
         before: DriftReport | None = None
-        drifted = False
+        drifted = helps = False
         for seen in windows:
+            if before is None and (told := image_warning(workspace, watcher.name, watcher.exported.folder, seen.files)):
+                echo(told, err=True)
             _show(seen, out, as_json=as_json)
             raise_alarm(workspace, seen, before)
-            before, drifted = seen.report, drifted or seen.report.drift
+            before, drifted, helps = seen.report, drifted or seen.report.drift, helps or seen.report.adapt
+    if helps and LAST_RUN not in chosen and not as_json:  # the last run is no version that could be adapted
+        adapt = next_command(named, "adapt", path_for_command(named.root, folder), *chosen)
+        print("\n".join(next_lines([adapt], terminal_width())))
     return RefusedError.exit_status if drifted else 0
 
 

@@ -12,6 +12,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from eyas.adaptation.drift import DriftReport
+from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
 from eyas.cli.run_view import step
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
@@ -155,7 +156,8 @@ def look_before(workspace: Workspace, images: str | None, number: str | None, *,
     with _in_fields():
         workspace.params.adapt.adapter.require_foldable()
         look_at_field(address, workspace.params, workspace.root, labelled=labelled)
-    asked_version(open_store(workspace), workspace.params.register_.model, number)
+    with completed_commands(workspace):
+        asked_version(open_store(workspace), workspace.params.register_.model, number)
     require_fetched(workspace)
 
 
@@ -187,7 +189,7 @@ def _decide(
         report = case.drift(standing, run)
         shown.note = report.sentence
     if not report.drift and not force:
-        message = f"{standing.version} stays as it is: the images are as it knows them"
+        message = f"{standing.version} stays as it is: {unchanged(len(case.field))}"
         return _closed(case, run, "unchanged", message, standing.version, drift=report.sentence)
     key = adaptation_key(origin.version, case.field, case.section, len(case.followed))
     known = made_before(case.store, origin.version, key)
@@ -254,6 +256,13 @@ def overridden(case: Case, report: DriftReport) -> str:
     if report.drift and case.field.labels is not None:
         return "--force overrode nothing: labels judge, whatever is expected"
     return f"--force overrode this advice: {report.advice}; the rule and the gates were not overridden"
+
+
+def unchanged(images: int) -> str:
+    """What it means that no drift was seen in so many images."""
+    if images < FEWEST_IMAGES:
+        return f"{images} images are too few to tell whether anything changed; collect at least {FEWEST_IMAGES}"
+    return "the images are as it knows them"
 
 
 def other_adapter(kind: str) -> str:

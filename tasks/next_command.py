@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def next_lines(steps: Sequence[str], width: int | None = None) -> list[str]:
 def text_with_steps(lines: Sequence[str], steps: Sequence[str], width: int | None = None) -> str:
     """What was done, and commands to type next; in lines of at most ``width``, if it is given."""
     return "\n".join([*(wrapped(line, width) for line in lines), *next_lines(steps, width)])
+
+
+def profile_options(workspace: Workspace) -> str:
+    """What opens the profile of ``workspace`` in a command; nothing for the checkout's own."""
+    return shlex.join(_profile(replace(workspace, gates=(), runtime={}), _start(workspace.root)))
 
 
 def path_for_command(root: Path, path: Path) -> str:

@@ -24,6 +24,7 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, one_line
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, PREVIOUS
+from tasks.image_fit import image_warning
 from tasks.status import what_is_known
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
@@ -51,6 +52,8 @@ class Predictions:
     images: tuple[Prediction, ...]
     unreadable: dict[Path, str]
     """Why, by file."""
+    warning: str = ""
+    """What the images are and what the network takes, where these differ."""
 
 
 def predict(workspace: Workspace, places: Sequence[Path], version: str | None = None) -> Predictions:
@@ -71,6 +74,7 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
     images, unreadable = [], {}
     with exported_files(workspace, version) as (name, folder):
         labels, answer = _opened(folder)
+        warning = image_warning(workspace, name, folder, files)
         for file in files:
             try:
                 probabilities = answer(file)
@@ -79,7 +83,24 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
                 continue
             order = np.argsort(-probabilities, kind="stable")
             images.append(Prediction(file, {labels[at]: float(probabilities[at]) for at in order}))
-    return Predictions(name, tuple(images), unreadable)
+    return Predictions(name, tuple(images), unreadable, warning)
+
+
+def instead_of_champion(workspace: Workspace, asked: str | None) -> tuple[str, tuple[str, ...]]:
+    """What is taken as nothing was asked for and there is no champion, in words, and the option that names it.
+
+    Empty where a version was asked for, or a champion is there.
+    """
+    if asked is not None:
+        return "", ()
+    store, model = open_store(workspace), workspace.params.register_.model
+    if model_registry.get_alias(store, model, CHAMPION) is not None:
+        return "", ()
+    version = asked_version(store, model, None)
+    if version is None:
+        return f"{model} has no champion: the last run of {workspace.name} is taken", ("--version", LAST_RUN)
+    taken = f"{model} has no champion: version {version.number}, the candidate, is taken"
+    return taken, ("--version", version.number)
 
 
 def list_images(places: Sequence[Path]) -> list[Path]:

@@ -20,8 +20,10 @@ def prediction_lines(answers: Predictions, top: int) -> Iterator[str]:
         yield f"{image:{widths[0]}}  {name:{widths[1]}}  {probability:>{widths[2]}}  {rest}".rstrip()
 
 
-def unreadable_lines(answers: Predictions) -> Iterator[str]:
-    """A line per file that was not answered."""
+def warning_lines(answers: Predictions) -> Iterator[str]:
+    """What to doubt of the answers, if anything, and a line per file that was not answered."""
+    if answers.warning:
+        yield answers.warning
     for file, reason in answers.unreadable.items():
         yield f"{shown_path(file)}: {reason}"
 

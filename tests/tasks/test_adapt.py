@@ -413,6 +413,15 @@ def test_a_version_is_adapted_in_the_profile_that_made_it(champion: Workspace, w
 def test_before_there_is_a_champion_a_version_is_named(setting: Setting, write: Write) -> None:
     with pytest.raises(ParameterError, match="has no champion to adapt"):
         adapt(setting(), write())
+    mine = replace(setting(), arguments=("--params", "mine.yaml"))
+    with pytest.raises(ParameterError, match=r"`\S*eyas promote --params \S*mine\.yaml` makes one"):
+        module.look_before(mine, write(), None, labelled=False)
+
+
+def test_few_images_without_drift_are_too_few_to_tell(champion: Workspace, write: Write) -> None:
+    decision = adapt(champion, write(count=15))
+    assert (decision.outcome, decision.images) == ("unchanged", 15)
+    assert decision.message.endswith("15 images are too few to tell whether anything changed; collect at least 64")
 
 
 def test_an_adapter_that_needs_more_images_than_a_batch_has_is_refused_by_its_field(

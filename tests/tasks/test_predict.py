@@ -11,7 +11,7 @@ from eyas.data import open_dataset
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.errors import BadInputError, ChecksumError
 from tasks.predict import list_images, predict
-from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
+from tasks.prediction_table import as_dict, prediction_lines, warning_lines
 from tests.tasks.registering import Setting, enter
 
 
@@ -120,5 +120,5 @@ def test_lines_and_json_say_the_same(setting: Setting, photos: Path) -> None:
         assert words[:4] == [image["file"], first, f"{100 * share:.1f}", "%"]
         assert words[4] == second
         assert len(words) == 7
-    assert list(unreadable_lines(answers)) == [f"{photos / 'broken.png'}: not an image"]
+    assert list(warning_lines(answers)) == [f"{photos / 'broken.png'}: not an image"]
     assert np.isclose(sum(content["images"][0]["probabilities"].values()), 1, atol=1e-5)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from eyas.data import open_dataset
 from eyas.errors import BadInputError, CheckpointError, DataError
 from flows import watch_commands
 from tasks import watch
+from tasks.predict import instead_of_champion
 from tasks.watch import Watcher, even_windows, look_on, look_once, open_watcher, raise_alarm
 from tests.tasks.registering import Setting, enter
 
@@ -148,6 +150,27 @@ def test_the_command_tells_each_window_and_ends_with_three(
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         *("window-0001.json", "window-0001.png", "window-0001.txt"),
     ]
+
+
+def test_without_a_champion_the_first_line_says_what_is_taken_and_the_last_one_what_comes_next(
+    setting: Setting, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    workspace = replace(setting(), arguments=("--params", "mine.yaml"))
+    number = enter(workspace).number
+    monkeypatch.setattr(watch_commands, "checked", lambda *_: workspace)
+    write_images(tmp_path / "dark", darker(digits[:64]))
+    options = {"reference": None, "once": True, "seconds": 1.0, "out": None, "as_json": False, **HOW}
+    assert watch_commands.watch(None, [], None, tmp_path / "dark", version=None, **options) == 3
+    captured = capsys.readouterr()
+    name = workspace.params.register_.model
+    assert captured.err.splitlines()[0] == f"{name} has no champion: version {number}, the candidate, is taken"
+    assert "warning" not in captured.err
+    *_, last = captured.out.splitlines()
+    words = shlex.split(last)
+    assert (words[0], words[-3:]) == ("next", [words[-3], "--version", number])
+    assert words[words.index("adapt") + 1] == "--params"
+    assert Path(words[-3]).name == "dark"
+    assert instead_of_champion(workspace, number) == ("", ())
 
 
 def test_what_cannot_be_watched_is_refused(

@@ -43,7 +43,8 @@ def adapt(
     """Let the champion follow unlabelled images.
 
     Says what changed in the images, adapts where that is expected to help, and registers a candidate if the rule and
-    the gates hold. An adapted champion that its parent beats on the images is taken back. Exit status 3: refused.
+    the gates hold. An adapted champion that its parent beats on the images is taken back. Exit status 0 also where
+    there is nothing to do, as without drift; 3: refused.
 
     \b
     Examples:

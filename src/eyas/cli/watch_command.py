@@ -17,7 +17,11 @@ def watch(
     name: Name = None,
     version: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Number, or alias, of the model version [default: the champion]."),
+        typer.Option(
+            metavar="VERSION",
+            help="Number, or alias, of the model version, or run: what the last run exported [default: the champion, "
+            "else the candidate, else the last run].",
+        ),
     ] = None,
     once: Annotated[
         bool, typer.Option("--once", help="Look at what is there, and end: status 0 without drift, 3 with.")

@@ -82,6 +82,22 @@ def test_a_report_reads_as_json_as_text_and_as_a_picture(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_large_number_without_a_word_says_what_it_follows_from(
+    spots: nn.Module, reference: DriftReference, draw
+) -> None:
+    report = detect_drift(spots, noisy(draw(128, 44)[0]), reference)
+    assert "sharper edges" not in report.changes
+    assert {one.name: one.follows for one in report.numbers}["sharpness"] == "noise"
+    (row,) = (line for line in report.lines() if line.startswith("sharpness"))
+    assert row.endswith("  changed, as follows from noise")
+
+
+def test_of_few_images_quiet_tests_tell_little(spots: nn.Module, reference: DriftReference, draw) -> None:
+    few, enough = (detect_drift(spots, draw(count, 11)[0], reference).sentence for count in (15, 64))
+    assert few.endswith("; fewer than 64 images tell gross changes alone")
+    assert "fewer" not in enough
+
+
 def test_without_batch_norm_the_images_still_tell(draw) -> None:
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))

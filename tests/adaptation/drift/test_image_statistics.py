@@ -80,6 +80,8 @@ def test_grey_images_have_no_colour() -> None:
         ({"blockiness": 2.0, "sharpness": -1.0, "noise": -1.2}, ("stronger compression (8 x 8 blocks)",)),
         ({"contrast": -1.0, "noise": -0.9, "saturation": -0.5}, ("less contrast",)),
         ({"contrast": 1.0, "noise": 1.2}, ("more contrast",)),
+        ({"contrast": 1.0, "noise": 1.2, "sharpness": 2.73}, ("sharper edges", "more contrast")),
+        ({"noise": 1.2, "sharpness": 2.73}, ("more noise",)),
         ({"brightness": 1.0, "contrast": -2.0}, ("less contrast", "brighter images")),
         ({"tint": -1.0}, ("colder colours",)),
         # CIFAR-10 times 0.4, times (1, 0.85, 0.7), times (0.7, 0.55, 0.4), as grey, times (0.6, 0.8, 1)

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from eyas.adaptation.detectors import Detector
 from eyas.adaptation.drift.drift_reference import DriftReference
 from eyas.adaptation.drift.drift_report import BalanceDrift, DriftReport, LayerDrift, NumberDrift
-from eyas.adaptation.drift.drift_words import CLASS_BALANCE, OTHER_CONTENT, name_changes
-from eyas.adaptation.drift.expected_help import expect_help
+from eyas.adaptation.drift.drift_words import CLASS_BALANCE, OTHER_CONTENT, explained_changes, name_changes
+from eyas.adaptation.drift.expected_help import FEWEST_IMAGES, expect_help
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.adaptation.drift.two_sample_tests import class_weights
@@ -80,7 +80,8 @@ def compare(
         name: (here - float(reference.numbers[name].mean())) / ((here - clean) or 1.0)
         for name, (here, clean) in means.items()
     }
-    changes = _name_changes(detection.numbers, detection.balance, shares)
+    looks = _changed_looks(detection.numbers, shares)
+    changes, follows = _name_changes(detection.numbers, detection.balance, looks), explained_changes(looks)
     layers = tuple(
         LayerDrift(
             name=name,
@@ -92,6 +93,8 @@ def compare(
     )
     adapt, advice = expect_help(detection.numbers, layers, detection.balance, images)
     told = f"no drift in {images} images: {_without_drift(detection.p_value, detection.tests, false_alarm_rate)}"
+    if images < FEWEST_IMAGES:
+        told += f"; fewer than {FEWEST_IMAGES} images tell gross changes alone"
     if changes:
         told = f"drift in {images} images: {', '.join(changes)} (p {_bounded(detection.p_value)})"
     return DriftReport(
@@ -102,7 +105,7 @@ def compare(
         adapt=adapt,
         advice=advice,
         false_alarm_rate=false_alarm_rate,
-        numbers=detection.numbers,
+        numbers=tuple(one.model_copy(update={"follows": follows.get(one.name, "")}) for one in detection.numbers),
         layers=layers,
         balance=detection.balance,
         means=means | detection.means,
@@ -123,20 +126,23 @@ def _require_same_network(seen: Observation, reference: DriftReference) -> None:
         raise DataError(msg)
 
 
-def _name_changes(numbers: tuple[NumberDrift, ...], balance: BalanceDrift, shares: dict[str, float]) -> tuple[str, ...]:
-    """In words; that the class balance changed is said only where the images of each class look as they did.
+def _changed_looks(numbers: tuple[NumberDrift, ...], shares: dict[str, float]) -> dict[str, float]:
+    """Effects of the image statistics that changed.
 
     A network that takes noisy images for frogs has them held against clean frogs, and their colours seem to change:
-    told is what moved at least half as far (``shares``) from all clean images as well, where anything did.
+    only what moved at least half as far (``shares``) from all clean images as well is taken, where anything did.
     """
-    drifted = {one.name: one.effect for one in numbers if one.drifted}
-    looks = {name: effect for name, effect in drifted.items() if name in IMAGE_STATISTICS}
-    confirmed = {name: effect for name, effect in looks.items() if shares[name] >= CONFIRMED}
+    looks = {one.name: one.effect for one in numbers if one.drifted and one.name in IMAGE_STATISTICS}
+    return {name: effect for name, effect in looks.items() if shares[name] >= CONFIRMED} or looks
+
+
+def _name_changes(numbers: tuple[NumberDrift, ...], balance: BalanceDrift, looks: dict[str, float]) -> tuple[str, ...]:
+    """In words; that the class balance changed is said only where the images of each class look as they did."""
     if looks:
-        return name_changes(confirmed or looks)
+        return name_changes(looks)
     if balance.drifted:
         return (CLASS_BALANCE,)
-    return (OTHER_CONTENT,) if drifted else ()
+    return (OTHER_CONTENT,) if any(one.drifted for one in numbers) else ()
 
 
 def _without_drift(smallest: float, tests: int, rate: float) -> str:

@@ -24,6 +24,8 @@ class NumberDrift(_Frozen):
     p_value: float
     """Times the number of tests."""
     drifted: bool
+    follows: str = ""
+    """The number whose change explains this one, which is not told in words then."""
 
 
 class LayerDrift(_Frozen):
@@ -83,7 +85,7 @@ class DriftReport(_Frozen):
         lines.append(f"{'per image':<12}{'here':>10}{'clean':>10}{'effect':>9}{'distance':>10}{'p':>10}")
         for one in self.numbers:
             here, clean = self.means[one.name]
-            mark = "  changed" if one.drifted else ""
+            mark = ("  changed, as follows from " + one.follows if one.follows else "  changed") if one.drifted else ""
             row = (
                 f"{one.name:<12}{here:>10.3g}{clean:>10.3g}{one.effect:>+9.2f}{one.distance:>10.2f}{one.p_value:>10.2g}"
             )

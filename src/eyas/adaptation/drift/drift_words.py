@@ -62,6 +62,22 @@ def _repeats_pixels(effects: Mapping[str, float]) -> bool:
     return blockiness < _COARSE * sharpness or on_borders
 
 
+def explained_changes(effects: Mapping[str, float]) -> dict[str, str]:
+    """Of each change that follows from another one, that other one; effects as for :func:`name_changes`.
+
+    Noise that contrast takes along comes with no sharper edges, and explains none.
+    """
+    explained: dict[str, str] = {}
+    causes = sorted(effects, key=lambda name: name == "noise")  # after what explains it
+    for name in causes:
+        if name == "noise" and explained.get(name) == "contrast":
+            continue
+        for other, rises, up_to in _EXPLAINED.get((name, effects[name] > 0), ()):
+            if other in effects and (effects[other] > 0) == rises and abs(effects[other]) <= up_to * abs(effects[name]):
+                explained.setdefault(other, name)
+    return explained
+
+
 def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     """Changes in words, without what another one explains.
 
@@ -73,13 +89,7 @@ def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     coarse = _repeats_pixels(effects)
     if coarse:
         effects = {name: effect for name, effect in effects.items() if name not in ("blockiness", "noise")}
-    explained = {
-        other
-        for name, effect in effects.items()
-        for other, rises, up_to in _EXPLAINED.get((name, effect > 0), ())
-        if other in effects
-        if (effects[other] > 0) == rises and abs(effects[other]) <= up_to * abs(effect)
-    }
+    explained = explained_changes(effects)
     size = {name: abs(effect) for name, effect in effects.items()}
     darker = effects.get("brightness", 0) < 0 and effects.get("contrast", 0) < 0
     if darker and size["brightness"] < size["contrast"] <= _DARKNESS * size["brightness"]:
@@ -87,7 +97,7 @@ def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     hazy = not coarse and effects.get("contrast", 0) < 0 and effects.get("sharpness", 0) < 0
     if hazy and size["contrast"] < size["sharpness"] <= _HAZE * size["contrast"]:
         size["contrast"] = math.nextafter(size["sharpness"], math.inf)
-    shown = sorted(effects.keys() - explained, key=lambda name: -size[name])
+    shown = sorted(effects.keys() - explained.keys(), key=lambda name: -size[name])
     words = {name: WORDS[name][effects[name] > 0] for name in shown}
     if coarse:
         words["sharpness"] = COARSE_PIXELS

@@ -39,7 +39,7 @@ def expect_help(
     if factor < MOVED:
         return False, f"do not adapt: the layers see {factor:.1f} times the divergence of clean images, which they bear"
     told = f"adaptation is expected to help: the layers see {factor:.3g} times the divergence of clean images"
-    return True, f"{told}; whether it does the revert rule decides, by limits of its own"
+    return True, f"{told}; the revert rule decides, by limits of its own, whether it does"
 
 
 def _unfit(balance: BalanceDrift, images: int) -> str:

@@ -1,0 +1,104 @@
+"""Whether image files are of the kind that a network was trained on; others are read, too, and answers mean little."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from eyas.data import open_dataset
+from eyas.data.decoding import DAMAGE, open_image
+from eyas.data.manifest import MANIFEST
+from eyas.data.payload import Payload
+from eyas.deploy.exported_model import ExportedModel
+from tasks.next_command import profile_options, shown_path
+from tasks.profile_name import DEFAULT
+from tasks.workspace import Workspace
+from tasks.workspace_files import recorded_arguments
+
+LOOKED_AT = 32
+"""Files, at most."""
+SCALED = 2.0
+"""A side that is so many times as long as the network's, or as short, is another one."""
+COLOURED = 32
+"""Difference of a pixel's channels from which on it is coloured: grey JPEGs of three channels have less."""
+IN_COLOUR = " in colour"
+COLOURS = {1: "grey", 3: "colour", 4: "colour"}
+"""By number of channels."""
+
+
+def image_warning(workspace: Workspace, network: str, folder: Path, files: Sequence[Path]) -> str:
+    """What images are and what the network takes, where these differ, with profiles that take them; else nothing.
+
+    Sizes count for nothing where the version's own training images, if they are there, have others as well.
+
+    Args:
+        workspace: the profile that is used.
+        network: in words.
+        folder: of its exported files.
+        files: images; the first 32 are looked at.
+    """
+    exported = ExportedModel.open(folder)
+    for file in files[:LOOKED_AT]:
+        if file.is_file() and (unlike := _difference(exported, file.read_bytes())):
+            if not unlike.endswith(IN_COLOUR) and _trained_on_other_sizes(workspace, exported):
+                return ""
+            channels, height, width = exported.shape
+            takes = f"{network} takes {width} x {height} in {COLOURS.get(channels, f'{channels} channels')}"
+            others = ", ".join(_profiles_for(workspace, file.read_bytes()))
+            there = f"; other models here: {others}" if others else ""
+            return f"warning: {shown_path(file)} is {unlike}, {takes}: its answers may mean little{there}"
+    return ""
+
+
+def _difference(exported: ExportedModel, payload: Payload) -> str:
+    """What an image is, where that is another kind than the network takes; nothing of what does not decode."""
+    channels, *_ = exported.shape
+    try:
+        with open_image(payload) as image:
+            edges, coloured = image.size, channels == 1 and _is_coloured(image)
+    except DAMAGE:
+        return ""
+    return f"{edges[0]} x {edges[1]}{IN_COLOUR * coloured}" if coloured or _is_scaled(exported, edges) else ""
+
+
+def _is_scaled(exported: ExportedModel, edges: tuple[int, int]) -> bool:
+    """Whether an image of such edges becomes much larger or smaller, or loses its aspect."""
+    if exported.resize:  # a crop of photographs, which are larger and of any aspect
+        return min(edges) * SCALED <= exported.resize
+    size = exported.shape[1]
+    return edges[0] != edges[1] or not size / SCALED < edges[0] < size * SCALED
+
+
+def _is_coloured(image: Image.Image) -> bool:
+    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+        return False
+    return int(np.ptp(np.asarray(image.convert("RGB")), axis=2).max()) >= COLOURED
+
+
+def _trained_on_other_sizes(workspace: Workspace, exported: ExportedModel) -> bool:
+    """Whether the first training image, if it is here, was resized as much."""
+    fetched = workspace.artifacts / "fetch"
+    if not (fetched / MANIFEST).exists():
+        return False
+    dataset = open_dataset(fetched)
+    if dataset.digest != exported.manifest.get("dataset"):
+        return False
+    height, width, _ = dataset.split("train").upright(1)[0].shape
+    return _is_scaled(exported, (width, height))
+
+
+def _profiles_for(workspace: Workspace, payload: Payload) -> list[str]:
+    """Other profiles whose exported network takes such an image, with the options that name them."""
+    folders = {DEFAULT: workspace.root}
+    folders |= {path.name: path for path in sorted((workspace.root / "workspaces").glob("*"))}
+    fit = []
+    for name, folder in folders.items():
+        export = folder / "artifacts" / "export"
+        if name == workspace.name or not (export / "manifest.json").exists():
+            continue
+        if not _difference(ExportedModel.open(export), payload):
+            options = profile_options(replace(workspace, name=name, arguments=recorded_arguments(folder)))
+            fit.append(f"{name} ({options or 'without --params'})")
+    return fit

@@ -1,0 +1,88 @@
+"""Images of another kind than the network's are warned of in one line, with the profiles whose networks take them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.image_fit import image_warning
+from tasks.predict import predict
+from tasks.prediction_table import warning_lines
+from tests.tasks.registering import Setting
+
+
+@pytest.fixture
+def workspace(setting: Setting, tmp_path: Path):
+    """A profile without images whose network takes 8 x 8 grey ones, beside one that takes 48 x 48 in colour."""
+    made = replace(setting(), root=tmp_path, folder=tmp_path)
+    write_manifest(tmp_path, (1, 8, 8))
+    mine = tmp_path / "workspaces/mine"
+    write_manifest(mine, (3, 48, 48))
+    (mine / "origin.json").write_text(json.dumps({"command": "eyas run --params mine.yaml"}))
+    return made
+
+
+def write_manifest(folder: Path, shape: tuple[int, int, int], resize: int | None = None) -> None:
+    (folder / "artifacts/export").mkdir(parents=True, exist_ok=True)
+    content = {"input": {"shape": shape, "resize": resize}}
+    (folder / "artifacts/export/manifest.json").write_text(json.dumps(content))
+
+
+def picture(folder: Path, mode: str, size: tuple[int, int]) -> Path:
+    path = folder / "photo.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3)).astype(np.uint8)
+    image = Image.fromarray(pixels)
+    (image.convert("L").convert(mode) if mode != "colour" else image).save(path)
+    return path
+
+
+def warn(workspace, file: Path) -> str:
+    return image_warning(workspace, "the network", workspace.artifacts / "export", [file])
+
+
+def test_a_colour_photograph_for_a_network_of_small_grey_images(
+    workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PWD", str(tmp_path))
+    told = warn(workspace, picture(tmp_path, "colour", (48, 48)))
+    assert told == (
+        "warning: photo.png is 48 x 48 in colour, the network takes 8 x 8 in grey: its answers may mean little; "
+        "other models here: mine (--params mine.yaml)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "told"),
+    [
+        ("L", (8, 8), ""),
+        ("L", (15, 15), ""),
+        ("L", (16, 16), "is 16 x 16,"),
+        ("L", (4, 4), "is 4 x 4,"),
+        ("L", (8, 10), "is 8 x 10,"),
+        ("colour", (8, 8), "is 8 x 8 in colour,"),
+        ("RGB", (8, 8), ""),  # grey in three channels
+    ],
+)
+def test_what_is_another_kind(workspace, tmp_path: Path, mode: str, size: tuple[int, int], told: str) -> None:
+    warning = warn(workspace, picture(tmp_path, mode, size))
+    assert told in warning
+    assert bool(warning) is bool(told)
+
+
+def test_where_images_are_cropped_photographs_may_be_larger_and_of_any_aspect(workspace, tmp_path: Path) -> None:
+    write_manifest(tmp_path, (3, 24, 24), resize=32)
+    assert not warn(workspace, picture(tmp_path, "colour", (640, 480)))
+    assert "is 16 x 40," in warn(workspace, picture(tmp_path, "colour", (16, 40)))
+    (tmp_path / "photo.png").write_bytes(b"broken")
+    assert not warn(workspace, tmp_path / "photo.png")  # which has a line of its own
+
+
+def test_the_answers_carry_the_warning(setting: Setting, tmp_path: Path) -> None:
+    answers = predict(setting(), [picture(tmp_path, "colour", (48, 48))], "run")
+    assert "is 48 x 48 in colour, the last run of default takes 8 x 8 in grey" in answers.warning
+    assert len(answers.images) == 1
+    assert list(warning_lines(answers)) == [answers.warning]
+    assert not predict(setting(), [picture(tmp_path, "L", (8, 8))], "run").warning
