@@ -6,8 +6,10 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from eyas.component import nearest
 from eyas.config.budget_params import BudgetParams
 from eyas.errors import ParameterError
+from eyas.sampling.budget_limits import LIMITS, not_a_number
 
 Value = TypeVar("Value")
 
@@ -65,14 +67,17 @@ def budget_limits(items: str | Sequence[str]) -> dict[str, float]:
 
 
 def _limits(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
-    known = ", ".join(BudgetParams.model_fields)
+    known = ", ".join(LIMITS)
     for text in texts:
         name, sign, value = text.partition("=")
-        if not sign or name not in BudgetParams.model_fields:
+        if not sign:
             msg = f"{text}: give NAME=NUMBER, such as macs=0.5; names are {known}"
+            raise ParameterError(msg)
+        if name not in LIMITS:
+            msg = f"{text}: no limit is called {name!r}{nearest(name, LIMITS)}; names are {known}"
             raise ParameterError(msg)
         try:
             yield name, float(value)
         except ValueError as error:
-            msg = f"{text}: {value!r} is no number, such as {name}=0.5"
+            msg = f"{text}: {not_a_number(name, value)}"
             raise ParameterError(msg) from error

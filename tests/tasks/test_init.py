@@ -165,7 +165,12 @@ def test_what_would_stop_a_run_is_told_and_nothing_is_written(
         ({"checkpoint": "dvc.yaml"}, "--checkpoint: checkpoint .* cannot be read as weights"),
         ({"test": None}, "--unseen if they have seen none, or --test from_train"),
         ({"test": "gone"}, "--test: gone: there is no such file or folder"),
-        ({"budget": ["mac=1"]}, "--budget: mac=1: give NAME=NUMBER, such as macs=0.5; names are macs, params"),
+        ({"budget": ["mac"]}, "--budget: mac: give NAME=NUMBER, such as macs=0.5; names are macs, params"),
+        (
+            {"budget": ["mac=0.5"]},
+            r"mac=0.5: no limit is called 'mac' \(did you mean 'macs'\?\); names are macs, params",
+        ),
+        ({"budget": ["macs=50%"]}, "--budget: macs=50%: no number: for 50 % give 0.5$"),
         ({"budget": ["latency_ms=4"]}, "needs --latency-profile FILE"),
         ({"architecture": "resnet9"}, r"--architecture: 'resnet9' is not in models/ .*torchvision/NAME or timm/NAME"),
         ({"architecture": "resnet20"}, "--architecture: checkpoint .*weights.pt"),
