@@ -122,7 +122,7 @@ class Init:
         def check(name: str) -> list[Architecture]:
             own = {"in_channels": look.channels} if look and look.channels != 3 and name in models.names() else {}
             chosen = spelt_out(name, {**own, **arguments})
-            build(chosen, self._classes(images, look), look.path if look else None)
+            build(chosen, self._classes(images, look), look.path if look else None, images.classes)
             return [chosen]
 
         if not self.answers.architecture and look and look.fitting:
