@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
-from eyas.cli.terminal import echo, terminal_width, wrapped
+from eyas.cli.terminal import echo, terminal_width, wrapped, wrapped_step
 from eyas.config.parameter_file import read_sections
 from eyas.errors import EyasError, RefusedError
 from flows.environment import ROOT
@@ -64,10 +64,15 @@ def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
     from tasks.init import Init
     from tasks.init_answers import InitAnswers
 
-    out = Init(ROOT, start, InitAnswers(**said), ask, print).write()
+    def say(line: str) -> None:
+        margin = len(line) - len(line.lstrip())
+        echo(line, 3 if line.strip()[:1].isdigit() and margin else 0 if margin else 10)
+
+    out = Init(ROOT, start, InitAnswers(**said), ask, say).write()
     shown = shlex.quote(os.path.relpath(out, start) if out.is_relative_to(start) else str(out))
     command = shlex.join([*program(start), "run", "--params"])
-    print(f"wrote     {shown}\nnext      {command} {shown} --check\n          {command} {shown}")
+    steps = [wrapped_step(f"{command} {shown}{ending}", terminal_width(), 10) for ending in (" --check", "")]
+    print(f"wrote     {shown}\nnext      {steps[0]}\n          {steps[1]}")
     return 0
 
 

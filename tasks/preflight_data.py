@@ -10,11 +10,13 @@ from eyas.data.archives import is_archive
 from eyas.data.builtin import write_builtin
 from eyas.data.make_dataset import arrange, read_partitions
 from eyas.data.manifest import list_files
+from eyas.data.partitions import left_out_untold
 from eyas.data.sources import BUILTIN, check_all_used, check_digest
 from eyas.errors import DataError
 from eyas.parallel import cores, share_threads
 from eyas.storage.addresses import parse
 from tasks import fetch
+from tasks.given_places import naming_places
 from tasks.preflight_places import fetched
 
 DECODED = 64 * 2**20
@@ -27,7 +29,7 @@ def list_classes(params: PipelineParams, root: Path, artifacts: Path) -> tuple[s
     Raises:
         DataError: fetching would refuse it.
     """
-    with _linked(params, root) as files:
+    with naming_places(params.fetch.addresses), _linked(params, root) as files:
         if files is None:
             known = fetched(params, root, artifacts)
             return tuple(known.classes) if known else None
@@ -40,7 +42,7 @@ def list_classes(params: PipelineParams, root: Path, artifacts: Path) -> tuple[s
 
 def count_training_images(params: PipelineParams, root: Path) -> int | None:
     """How many images the training data has before it is split; None where only fetching it can tell."""
-    with _linked(params, root) as files:
+    with left_out_untold(), _linked(params, root) as files:
         if files is None or any(map(is_archive, list_files_below(files, params))):
             return None
         options = fetch.dataset_options(params.fetch, 1)
@@ -93,6 +95,7 @@ def _read(params: PipelineParams, files: Path, names: list[str]) -> tuple[str, .
     images = {location.file for partition in partitions.values() for location in partition.locations}
     empty = sorted(name for name in images if not (files / name).stat().st_size)
     if len(empty) > options.skip_broken:
-        msg = f"{len(empty)} images are empty files, the first is {empty[0]}: `skip_broken` leaves out so many"
+        told = "1 image is an empty file," if len(empty) == 1 else f"{len(empty)} images are empty files, the first is"
+        msg = f"{told} {empty[0]}: repair or remove, or let `skip_broken` leave out {len(empty)}"
         raise DataError(msg)
     return tuple(classes)
