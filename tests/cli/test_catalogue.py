@@ -147,10 +147,10 @@ def test_an_entry_is_shown_by_its_name() -> None:
     (momentum,) = (details(entry) for entry in find("moving_average"))
     assert "momentum (number > 0, <= 1) = 0.1: Weight of the newest batch." in momentum
     assert len(find("scorer")) == len(families()["scorer"].members())
-    with pytest.raises(BadInputError, match="nothing is called 'nothing'.*`eyas catalogue` lists all.*calibrator"):
+    with pytest.raises(BadInputError, match="nothing is called 'nothing'.*eyas catalogue lists all.*calibrator"):
         find("nothing")
     with pytest.raises(
-        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); `eyas catalogue`"
+        BadInputError, match=r"nothing is called 'calibrater' \(did you mean 'calibrator'\?\); eyas catalogue"
     ):
         find("calibrater")
 

@@ -61,7 +61,7 @@ def find(name: str) -> list[CatalogueEntry]:
     if not matching:
         names = dict.fromkeys(text for chapter, entry in known for text in (chapter.title, entry.name))
         titles = ", ".join(dict.fromkeys(chapter.title for chapter, _ in known))
-        msg = f"nothing is called {name!r}{nearest(name, names)}; `eyas catalogue` lists all, or one of: {titles}"
+        msg = f"nothing is called {name!r}{nearest(name, names)}; eyas catalogue lists all, or one of: {titles}"
         raise BadInputError(msg)
     return matching
 
