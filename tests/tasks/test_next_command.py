@@ -177,13 +177,13 @@ def test_secrets_are_not_printed(checkout: Path) -> None:
     assert "secret" not in next_command(workspace, "promote")
 
 
-@pytest.mark.parametrize("given", [[], ["adapt.since=7d", "adapt.detector=hyperdimensional"], ["adapt.batch_size=16"]])
-def test_the_command_that_a_refusal_names_repeats_what_was_set(checkout: Path, given: list[str]) -> None:
-    workspace = open_workspace(checkout, overrides=["adapt.adapter.kind=alpha_bn", *given])
+@pytest.mark.parametrize("typed", [[], ["adapt.since=7d", "adapt.detector=hyperdimensional"], ["adapt.batch_size=16"]])
+def test_the_command_that_a_refusal_names_repeats_what_was_set(checkout: Path, typed: list[str]) -> None:
+    workspace = open_workspace(checkout, overrides=["adapt.adapter.kind=alpha_bn", *typed])
     forced = shlex.split(next_command(workspace, "adapt", "photos", "--force"))
-    assert [value for name, value in pairwise(forced) if name == "--set"] == ["adapt.adapter.kind=alpha_bn", *given]
+    assert [value for name, value in pairwise(forced) if name == "--set"] == ["adapt.adapter.kind=alpha_bn", *typed]
     other = shlex.split(next_command(workspace, "adapt", "photos", "--adapter", "ada_bn"))
-    assert [value for name, value in pairwise(other) if name == "--set"] == given, "--set goes before --adapter"
+    assert [value for name, value in pairwise(other) if name == "--set"] == typed, "--set goes before --adapter"
     assert "--set" not in next_command(workspace, "status")
 
 
