@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
-from eyas.cli.terminal import echo, terminal_width, wrapped
+from eyas.cli.terminal import echo, echo_labelled, terminal_width, wrapped, wrapped_step
 from eyas.config.parameter_file import read_sections
 from eyas.errors import EyasError, RefusedError
 from flows.environment import ROOT
 from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
-from tasks.init_places import look_at_places
+from tasks.init_places import look_at_places, shown_from
 
 if TYPE_CHECKING:
     from tasks.init_answers import Ask
@@ -64,10 +64,10 @@ def init(start: Path, said: Mapping[str, Any], ask: "Ask | None") -> int:
     from tasks.init import Init
     from tasks.init_answers import InitAnswers
 
-    out = Init(ROOT, start, InitAnswers(**said), ask, print).write()
-    shown = shlex.quote(os.path.relpath(out, start) if out.is_relative_to(start) else str(out))
-    command = shlex.join([*program(start), "run", "--params"])
-    print(f"wrote     {shown}\nnext      {command} {shown} --check\n          {command} {shown}")
+    out = Init(ROOT, start, InitAnswers(**said), ask, echo_labelled).write()
+    shown, command = shown_from(start, out), shlex.join([*program(start), "run", "--params"])
+    steps = [wrapped_step(f"{command} {shown}{ending}", terminal_width(), 10) for ending in (" --check", "")]
+    print(f"wrote     {shown}\nnext      {steps[0]}\n          {steps[1]}")
     return 0
 
 

@@ -23,6 +23,7 @@ from eyas.progress import Progress
 from eyas.storage import Store, local_files, redact
 from eyas.storage.addresses import parse
 from tasks import stage
+from tasks.given_places import naming_places
 from tasks.source_version import SOURCE, data_versions, require_unchanged, versions_if_told
 
 FIELDS = {name: f"fetch.{name}" for name in FetchParams.model_fields} | {
@@ -54,7 +55,8 @@ def fetch(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
         check_all_used(settings.sha256, met)
         require_unchanged(before, versions_if_told(lambda: data_versions(settings, store)))
         stage.write_json(folder / SOURCE, dict(before))
-        return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
+        with naming_places(source):
+            return make_dataset(folder, options, {part: redact(address) for part, address in source.items()}, progress)
 
 
 def _is_local(address: str) -> bool:

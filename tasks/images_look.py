@@ -14,9 +14,10 @@ from torch import Tensor
 from eyas.config import FetchParams, expand
 from eyas.data.decoding import DAMAGE, open_image
 from eyas.data.image_reader import ImageReader
+from eyas.data.left_out import left_out_in_words
 from eyas.data.make_dataset import DatasetOptions, read_partitions
 from eyas.data.manifest import FILES
-from eyas.data.partitions import Partition
+from eyas.data.partitions import Partition, left_out_untold
 from eyas.data.payload import Payload
 from eyas.data.sources import BUILTIN, fetch_files
 from eyas.errors import DataError
@@ -46,6 +47,8 @@ class ImagesLook:
     grey: bool = False
     brings_test: bool = False
     """A test set of its own."""
+    left_out: str = ""
+    """How many files are not read, in words."""
 
     @property
     def is_here(self) -> bool:
@@ -59,6 +62,11 @@ class ImagesLook:
         side = shorter[len(shorter) // 2]
         alike = len(set(self.sizes)) == 1 and side <= LARGEST
         return side if alike else min(LARGEST, max(32, side // 32 * 32))
+
+    @property
+    def one_size(self) -> bool:
+        """Whether all images are squares of one size that a network may see as it is."""
+        return len(set(self.sizes)) == 1 and self.sizes[0] == (self.image_size, self.image_size)
 
     def line(self) -> str:
         """In words."""
@@ -105,6 +113,7 @@ def look_at_images(address: str, root: Path) -> ImagesLook:
         sizes=tuple(size for size, _ in shapes),
         grey=all(is_grey for _, is_grey in shapes),
         brings_test=any(partition.is_test),
+        left_out=left_out_in_words(partition.left_out) if partition.left_out else "",
     )
 
 
@@ -134,7 +143,8 @@ def _listed(
             return
         settings = FetchParams(image_size=size, mean=(0.5,) * channels, std=(0.5,) * channels)
         options = dataset_options(settings, threads=1)
-        partitions, classes = read_partitions(files, options, ("train",))
+        with left_out_untold():  # ``left_out`` tells it
+            partitions, classes = read_partitions(files, options, ("train",))
         (partition,) = partitions.values()
         yield ImageReader(files, {"train": partition.format}, 1), partition, classes, options
 

@@ -8,15 +8,18 @@ from typing import Any, TypeVar
 import models
 from eyas.config import FetchParams, expand
 from eyas.data.comparability import INCLUDED, WORDS
+from eyas.data.partitions import left_out_untold
 from eyas.data.sources import BUILTIN
-from eyas.errors import BadInputError, EyasError
+from eyas.errors import BadInputError, DataError, EyasError
 from eyas.networks.architectures import Architecture
 from eyas.operations.few_images import Setting, enough_to_compare, settings_for_few, too_few_to_compare
 from eyas.storage.addresses import parse
+from tasks.fetch import FIELDS
 from tasks.first_parameters import FirstParameters
 from tasks.fitting_architecture import spelt_out
+from tasks.given_places import naming_places
 from tasks.images_look import ImagesLook, look_at_images, read_images
-from tasks.init_answers import Ask, InitAnswers, budget_limits, image_side
+from tasks.init_answers import Ask, InitAnswers, ask_for_test, budget_limits, image_side
 from tasks.init_places import new_file
 from tasks.network_look import (
     KNOWN,
@@ -29,6 +32,7 @@ from tasks.network_look import (
     read_weights,
 )
 from tasks.preflight import look_closely
+from tasks.stage import name_fields
 
 Value = TypeVar("Value")
 SMALL = 64
@@ -62,6 +66,7 @@ class Init:
             self._profile(self._answer("budget", "", budget_limits))
         images = self._answer("images", "Images to train on (a folder, file or address)", self._images)
         self.say(f"images    {images.line()}")
+        self._tell_left_out(images)
         weights = self._answer("checkpoint", "Weights of the trained network (empty: train it here)", self._weights, "")
         architectures, why = self._architectures(images, weights)
         test, unseen = self._test(images, weights)
@@ -93,7 +98,11 @@ class Init:
         return new_file(self.start, text, force=self.answers.force)
 
     def _images(self, text: str) -> ImagesLook:
-        return look_at_images(self._address(text), self.root)
+        try:
+            with naming_places({"train": text}):
+                return look_at_images(self._address(text), self.root)
+        except DataError as error:
+            raise DataError(name_fields(str(error), FIELDS)) from error
 
     def _weights(self, text: str) -> tuple[str, Weights | None] | None:
         if not text:
@@ -122,7 +131,7 @@ class Init:
         def check(name: str) -> list[Architecture]:
             own = {"in_channels": look.channels} if look and look.channels != 3 and name in models.names() else {}
             chosen = spelt_out(name, {**own, **arguments})
-            build(chosen, self._classes(images, look), look.path if look else None)
+            build(chosen, self._classes(images, look), look.path if look else None, images.classes)
             return [chosen]
 
         if not self.answers.architecture and look and look.fitting:
@@ -156,7 +165,7 @@ class Init:
         if said:
             address = said if said in WORDS else self._address(said)
             if said not in WORDS and _is_local(address):
-                self._answer("test", "", self._images)
+                self._tell_left_out(self._answer("test", "", self._images))
             return address, self.answers.unseen
         if images.brings_test:
             return INCLUDED, self.answers.unseen
@@ -168,17 +177,11 @@ class Init:
                 "IMAGES that they have not seen, --unseen if they have seen none, or --test from_train to go on"
             )
             raise BadInputError(msg)
-        question = (
-            "Test images, which the weights have not seen: a place; or unseen, if they have seen none of those above; "
-            "or from_train, and no accuracy compares"
-        )
-        test = self.ask(question, self._test_answer)
-        return (None, True) if test == "unseen" else (test, False)
+        return ask_for_test(self.ask, self.say, lambda text: self._images(text).address)
 
-    def _test_answer(self, text: str) -> str:
-        if text in {*WORDS, "unseen"}:
-            return text
-        return self._images(text).address
+    def _tell_left_out(self, images: ImagesLook) -> None:
+        if images.left_out:
+            self.say(f"{'':9} {images.left_out}")
 
     def _look_at_network(
         self,
@@ -191,9 +194,7 @@ class Init:
     ) -> dict[str, Any]:
         """Architecture and how it reads images, by trying what can be tried here."""
         look = weights[1] if weights else None
-        size = self._answer(
-            "image_size", "Side of the images that the network sees", image_side, str(images.image_size)
-        )
+        size = self._side(images)
         channels = look.channels if look else 1 if images.grey else 3
         classes, comments = self._classes(images, look), {"architecture": why} if why else {}
         architecture, way = architectures[0], next(one for one in KNOWN if len(one.mean) == channels)
@@ -232,6 +233,13 @@ class Init:
             "checkpoint": weights[0] if weights else None, "comments": comments,
         }  # fmt: skip
 
+    def _side(self, images: ImagesLook) -> int:
+        """Of the images that the network sees; asked where those that are here are not of one size."""
+        if images.one_size and not self.answers.image_size:
+            return images.image_size
+        question = "Side of the images that the network sees"
+        return self._answer("image_size", question, image_side, str(images.image_size))
+
     def _settings_for_few(self, images: ImagesLook) -> list[Setting]:
         """What the file sets because there are few images; said, too."""
         if not images.is_here:
@@ -265,7 +273,8 @@ class Init:
         """Leave the file only if a run would start with it."""
         before = out.read_bytes() if out.exists() else None
         out.write_text(content)
-        faults = look_closely(self.root, out, ()).faults
+        with left_out_untold():  # told already
+            faults = look_closely(self.root, out, ()).faults
         if not faults:
             return
         if before is None:

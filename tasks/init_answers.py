@@ -6,10 +6,19 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
+from eyas.component import nearest
 from eyas.config.budget_params import BudgetParams
+from eyas.data.comparability import WORDS
 from eyas.errors import ParameterError
+from eyas.sampling.budget_limits import LIMITS, not_a_number
 
 Value = TypeVar("Value")
+TEST_CHOICES = (
+    "test      the weights may have seen all of these images. Which ones test?",
+    "          1  other images, which the weights have not seen (--test IMAGES)",
+    "          2  a part of these: the weights have seen no image of them (--unseen, seen_by_checkpoint: false)",
+    "          3  a part of these all the same, and no accuracy compares (--test from_train)",
+)
 
 
 class Ask(Protocol):
@@ -34,6 +43,28 @@ class InitAnswers:
     latency_profile: str | None = None
     out: str | None = None
     force: bool = False
+
+
+def ask_for_test(ask: Ask, say: Callable[[str], None], look: Callable[[str], str]) -> tuple[str | None, bool]:
+    """Where the test images come from, and whether the checkpoint has seen none of train.
+
+    Args:
+        ask: asks a person.
+        say: tells a line.
+        look: makes an address of a place of images, or refuses it.
+    """
+    for line in TEST_CHOICES:
+        say(line)
+
+    def check(text: str) -> str:
+        return text if text in {"1", "2", "3", "unseen", *WORDS} else look(text)
+
+    choice = ask("Number, or where the test images are", check)
+    if choice in {"2", "unseen"}:
+        return None, True
+    if choice == "1":
+        return ask("Test images (a folder, file or address)", look), False
+    return "from_train" if choice == "3" else choice, False
 
 
 def image_side(text: str | int) -> int:
@@ -65,14 +96,17 @@ def budget_limits(items: str | Sequence[str]) -> dict[str, float]:
 
 
 def _limits(texts: Sequence[str]) -> Iterator[tuple[str, float]]:
-    known = ", ".join(BudgetParams.model_fields)
+    known = ", ".join(LIMITS)
     for text in texts:
         name, sign, value = text.partition("=")
-        if not sign or name not in BudgetParams.model_fields:
+        if not sign:
             msg = f"{text}: give NAME=NUMBER, such as macs=0.5; names are {known}"
+            raise ParameterError(msg)
+        if name not in LIMITS:
+            msg = f"{text}: no limit is called {name!r}{nearest(name, LIMITS)}; names are {known}"
             raise ParameterError(msg)
         try:
             yield name, float(value)
         except ValueError as error:
-            msg = f"{text}: {value!r} is no number, such as {name}=0.5"
+            msg = f"{text}: {not_a_number(name, value)}"
             raise ParameterError(msg) from error

@@ -1,5 +1,6 @@
 """Where ``eyas init`` reads and writes, as far as the names alone tell."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def look_at_places(start: Path, said: Mapping[str, Any]) -> None:
         if is_path and not is_word and not (start / Path(text).expanduser()).exists():
             msg = f"--{option}: {text}: there is no such file or folder"
             raise BadInputError(msg)
+
+
+def shown_from(start: Path, path: Path) -> str:
+    """A path as one types it in a shell in the folder ``start``."""
+    return shlex.quote(str(path.relative_to(start) if path.is_relative_to(start) else path))
 
 
 def new_file(start: Path, text: str, *, force: bool) -> Path:

@@ -91,8 +91,8 @@ def read_weights(path: Path) -> Weights:
     return Weights(path, tensors, num_classes(shapes), in_channels(shapes), fitting)
 
 
-def build(architecture: Architecture, classes: int, path: Path | None) -> nn.Module:
-    """The network, with the weights of a file, every one of them.
+def build(architecture: Architecture, classes: int, path: Path | None, names: Sequence[str] = ()) -> nn.Module:
+    """The network, with the weights of a file, every one of them; ``names`` are the images' classes, for messages.
 
     Raises:
         ParameterError: it does not build.
@@ -100,7 +100,7 @@ def build(architecture: Architecture, classes: int, path: Path | None) -> nn.Mod
     """
     model = build_model(architecture.factory, architecture.arguments, classes)
     if path is not None:
-        load_checkpoint(model, path)
+        load_checkpoint(model, path, classes=names)
     return model.eval()
 
 

@@ -10,27 +10,29 @@ from eyas.data.archives import is_archive
 from eyas.data.builtin import write_builtin
 from eyas.data.make_dataset import arrange, read_partitions
 from eyas.data.manifest import list_files
+from eyas.data.partitions import left_out_untold
 from eyas.data.sources import BUILTIN, check_all_used, check_digest
 from eyas.errors import DataError
 from eyas.parallel import cores, share_threads
 from eyas.storage.addresses import parse
 from tasks import fetch
+from tasks.given_places import naming_places
 from tasks.preflight_places import fetched
 
 DECODED = 64 * 2**20
 """Bytes of data that are decoded to look; of more, the first images that are empty are told."""
 
 
-def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | None:
-    """How many classes the data has; None where only fetching it can tell.
+def list_classes(params: PipelineParams, root: Path, artifacts: Path) -> tuple[str, ...] | None:
+    """The classes of the data, none where nothing has a label; None where only fetching it can tell.
 
     Raises:
         DataError: fetching would refuse it.
     """
-    with _linked(params, root) as files:
+    with naming_places(params.fetch.addresses), _linked(params, root) as files:
         if files is None:
             known = fetched(params, root, artifacts)
-            return len(known.classes) if known else None
+            return tuple(known.classes) if known else None
         names = list(list_files_below(files, params))
         _check_digests(params, files, names)
         if any(map(is_archive, names)):
@@ -40,7 +42,7 @@ def count_classes(params: PipelineParams, root: Path, artifacts: Path) -> int | 
 
 def count_training_images(params: PipelineParams, root: Path) -> int | None:
     """How many images the training data has before it is split; None where only fetching it can tell."""
-    with _linked(params, root) as files:
+    with left_out_untold(), _linked(params, root) as files:
         if files is None or any(map(is_archive, list_files_below(files, params))):
             return None
         options = fetch.dataset_options(params.fetch, 1)
@@ -83,16 +85,17 @@ def _check_digests(params: PipelineParams, files: Path, names: list[str]) -> Non
     check_all_used(digests, met)
 
 
-def _read(params: PipelineParams, files: Path, names: list[str]) -> int:
+def _read(params: PipelineParams, files: Path, names: list[str]) -> tuple[str, ...]:
     """List the images; where that takes no time, decode and split them as well."""
     options = fetch.dataset_options(params.fetch, share_threads(cores(), wanted=params.runtime.threads))
     partitions, classes = read_partitions(files, options, tuple(params.fetch.addresses))
     if sum((files / name).stat().st_size for name in names) <= DECODED:
         arrange(files, options, partitions, classes)
-        return len(classes)
+        return tuple(classes)
     images = {location.file for partition in partitions.values() for location in partition.locations}
     empty = sorted(name for name in images if not (files / name).stat().st_size)
     if len(empty) > options.skip_broken:
-        msg = f"{len(empty)} images are empty files, the first is {empty[0]}: `skip_broken` leaves out so many"
+        told = "1 image is an empty file," if len(empty) == 1 else f"{len(empty)} images are empty files, the first is"
+        msg = f"{told} {empty[0]}: repair or remove, or let `skip_broken` leave out {len(empty)}"
         raise DataError(msg)
-    return len(classes)
+    return tuple(classes)

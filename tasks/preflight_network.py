@@ -1,6 +1,6 @@
 """Looking before a run at the network: is it built, does the checkpoint fit, is the budget in reach, is it exported."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
 from tasks.drawn_candidates import budget_of
 from tasks.latency_profile import latency_model, rounded
-from tasks.preflight_data import count_classes
+from tasks.preflight_data import list_classes
 from tasks.registered_checkpoint import registered_address
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
@@ -90,11 +90,12 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
     if registered_address(params):
         look.skipped.append("the network: the run brings it from the registry")
         return look
-    classes = None
+    names = None
     with look.telling("fetch", fetch.FIELDS):
-        classes = count_classes(params, root, artifacts)
-        if classes is None:
+        names = list_classes(params, root, artifacts)
+        if names is None:
             look.skipped.append("the network: how many classes it tells apart is known when the data is here")
+    classes = None if names is None else len(names)
     if classes == 0:
         classes = _classes_of_checkpoint(params, root, look)
     if classes is None:
@@ -114,7 +115,7 @@ def look_at_network(params: PipelineParams, root: Path, artifacts: Path) -> Netw
     if size is None:
         return look
     with look.telling("baseline.checkpoint", baseline.FIELDS):
-        _load(params, model, root, look)
+        _load(params, model, names or (), root, look)
     _look_inside(params, model, data, output, look, root=root)
     return look
 
@@ -132,7 +133,7 @@ def _classes_of_checkpoint(params: PipelineParams, root: Path, look: NetworkLook
     return None
 
 
-def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLook) -> None:
+def _load(params: PipelineParams, model: nn.Module, names: Sequence[str], root: Path, look: NetworkLook) -> None:
     section = params.baseline
     if section.checkpoint is None:
         return
@@ -142,7 +143,7 @@ def _load(params: PipelineParams, model: nn.Module, root: Path, look: NetworkLoo
         return
     path = local_files.one_file(str(root / address.key))
     local_files.check(path, path.name, section.checkpoint_sha256)
-    load_checkpoint(model, path, section.checkpoint_key)
+    load_checkpoint(model, path, section.checkpoint_key, names)
 
 
 def _check_reward(

@@ -7,7 +7,7 @@ from eyas.networks.architectures import build_model
 from eyas.networks.operated_network import operate
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace
-from tasks.preflight_data import count_classes
+from tasks.preflight_data import list_classes
 from tasks.workspace import Workspace
 
 
@@ -18,14 +18,16 @@ def profiled_space(workspace: Workspace) -> SearchSpace:
         DataError: how many classes there are is not known yet.
     """
     params = workspace.params
-    classes = count_classes(params, workspace.root, workspace.artifacts)
+    classes = list_classes(params, workspace.root, workspace.artifacts)
     if classes is None:
         msg = (
             "how many classes the network tells apart is known when the data is here: let eyas run fetch it, or name "
             "the network with --model and --input"
         )
         raise DataError(msg)
-    model = build_model(params.baseline.architecture, params.baseline.arguments, classes, seed=params.baseline.seed)
+    model = build_model(
+        params.baseline.architecture, params.baseline.arguments, len(classes), seed=params.baseline.seed
+    )
     shape = (len(params.fetch.mean), params.fetch.image_size, params.fetch.image_size)
     images = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     model = operate(model.eval(), params.baseline.surgeries, images).finish()

@@ -8,6 +8,7 @@ from typing import Any
 from eyas.config.override import parse_overrides
 from eyas.config.safe_yaml import load_yaml
 from eyas.errors import ParameterError
+from eyas.sampling.budget_limits import not_a_number
 from tasks.profile_name import profile_overrides
 
 MOST_PROFILES = 32
@@ -68,6 +69,9 @@ def budget_sweep(budgets: str, content: Mapping[str, Any], overrides: Sequence[s
     """
     values = load_yaml(f"[{budgets}]", f"--budgets {budgets}: the values")
     unnamed = len(values or ()) != budgets.count(",") + 1
+    words = [not_a_number("", one).removeprefix("no number: ") for one in values or () if isinstance(one, str)]
+    if "%" in budgets and words:
+        raise ParameterError(f"--budgets {budgets}: no numbers: {', '.join(words)}")
     if (
         not values
         or unnamed

@@ -13,7 +13,7 @@ import eyas
 from eyas.cli.api import api
 from eyas.cli.catalogue import Chapter, chapters, family_chapter, find
 from eyas.cli.parameters import parameters
-from eyas.cli.reference import details, listing, reference
+from eyas.cli.reference import details, listing, plain_formula, reference
 from eyas.component import Component, families
 from eyas.config import PipelineParams
 from eyas.errors import BadInputError
@@ -120,6 +120,27 @@ def test_a_listing_has_every_entry_and_no_markup(whole: list[Chapter]) -> None:
     assert all(f"  {entry.name}" in text for chapter in whole for entry in chapter.entries)
     assert "``" not in text
     assert ":class:" not in text
+    assert "\\" not in text, "no LaTeX"
+
+
+def test_no_entry_shows_latex(whole: list[Chapter]) -> None:
+    for chapter in whole:
+        for entry in chapter.entries:
+            if not entry.help:
+                assert not re.search(r"\\[a-z|,]", details(entry)), entry.name
+
+
+@pytest.mark.parametrize(
+    ("latex", "text"),
+    [
+        (r"\mathrm{KL}(q \,\|\, p) = \sum_k q_k (\log q_k - \log p_k)", "KL(q || p) = sum_k q_k (log q_k - log p_k)"),
+        (r"\sqrt{v_{dense} / v_{pruned}}", "sqrt(v_dense / v_pruned)"),
+        (r"\log(1 + \sigma_{l,i}^2)", "log(1 + sigma_{l,i}^2)"),
+        (r"\frac{a}{b}", "(a) / (b)"),
+    ],
+)
+def test_a_formula_is_written_as_one_types_it(latex: str, text: str) -> None:
+    assert plain_formula(latex) == text
 
 
 def test_an_entry_is_shown_by_its_name() -> None:

@@ -38,3 +38,15 @@ def test_help_fits_and_names_arguments_as_they_are_typed(name: str) -> None:
     bare = [line for line, below in zip(lines, [*lines[1:], ""], strict=True)
             if re.fullmatch(r"  -\S+( \S+)*", line) and not below.startswith(" " * 10)]  # fmt: skip
     assert bare == [], "an option without a word about it"
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [("--parms", "(Possible options: --params)"), ("--nme", "(Possible options: --name)"), ("--zzzzzz", "")],
+)
+def test_a_misspelt_option_offers_what_is_near_alone(typed: str, offered: str) -> None:
+    result = CliRunner().invoke(app, ["run", typed, "x"])
+    assert result.exit_code == 2
+    (line,) = (line for line in result.output.splitlines() if "No such option" in line)
+    assert line.endswith(offered or typed)
+    assert line.count("--") == 1 + bool(offered)

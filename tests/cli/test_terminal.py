@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from eyas.cli import init_command, terminal
 from eyas.cli.terminal import is_command, wrapped, wrapped_step
 
 VERDICT = (
@@ -63,3 +64,38 @@ def test_advice_in_words_is_broken_as_words() -> None:
         "run on test images that the first weights were not", "       made from (fetch.test): the gates refuse"
     ]  # fmt: skip
     assert all(map(is_command, ["make ui   (pages)", "python -m eyas.cli run", COMMAND]))
+
+
+@pytest.mark.parametrize(
+    ("line", "below"),
+    [
+        ("few       " + "some words " * 9, 10),
+        ("          " + "some words " * 9, 10),
+        ("          2  " + "some words " * 9, 13),
+    ],
+)
+def test_what_goes_on_stands_below_the_words_behind_a_label(
+    line: str, below: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(terminal, "terminal_width", lambda *, err=False: 80)
+    terminal.echo_labelled(line)
+    first, second = capsys.readouterr().out.splitlines()
+    assert len(first) <= 80
+    assert first.startswith(line[:below])
+    assert len(second) - len(second.lstrip()) == below
+
+
+def test_a_question_breaks_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def prompt(text: str, *, default: str | None, show_default: bool) -> str:
+        asked.append(f"{text}: ")
+        return "yes" if default is None or show_default else default
+
+    monkeypatch.setattr(init_command, "terminal_width", lambda: 80)
+    monkeypatch.setattr("typer.prompt", prompt)
+    question = "What was asked " * 12
+    assert init_command._ask(question, str, "given") == "given"
+    lines = asked[0].splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(asked[0].split()) == " ".join(f"{question} [given]:".split())

@@ -89,11 +89,31 @@ def test_another_shape_is_refused_by_both_shapes(source):
     assert torch.equal(source.linear.weight, before)
 
 
+@pytest.mark.parametrize(
+    ("classes", "images"),
+    [
+        ((), "the network 10"),
+        ([f"c{number}" for number in range(10)], "the images 10: c0, c1, c2, c3, c4, ..., c9"),
+        (("cat", "dog"), "the network 10"),
+    ],
+)
+def test_weights_for_other_classes_are_told_as_such(source, classes, images):
+    other = build_model("resnet8", {"width": 4, "in_channels": 3}, 7)
+    mine = build_model("resnet8", {"width": 4, "in_channels": 3}, 10)
+    with pytest.raises(CheckpointError) as caught:
+        apply_weights(mine, other.state_dict(), classes=classes)
+    assert f"(7,) for (10,). The checkpoint has 7 classes, {images}. Give images" in str(caught.value)
+    narrow = build_model("resnet8", {"width": 2, "in_channels": 3}, 7)
+    with pytest.raises(CheckpointError, match="Check `architecture`"):
+        apply_weights(mine, narrow.state_dict(), classes=classes)
+
+
 def test_truncated_file(source, tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(source.state_dict(), path)
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(CheckpointError, match=r"weights.pth \(\d+ bytes\) cannot be read as weights: it is truncated"):
+    expected = r"weights.pth \(\d+ bytes\) cannot be read as weights: it is truncated, .*Save a plain state dict$"
+    with pytest.raises(CheckpointError, match=expected):
         load_weights(path)
 
 

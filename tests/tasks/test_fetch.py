@@ -225,7 +225,7 @@ BAD_SOURCES = {
         lambda root: (root / "bee" / "0001.png").write_bytes(b"x"),
         {},
         DataError,
-        r"train/bee/0001\.png does not decode",
+        r"1 image is broken, \S*/source/bee/0001\.png does not decode: not an image; repair or remove it",
     ),
     "a class too rare": (
         lambda root: [path.unlink() for path in sorted((root / "bee").iterdir())[2:]],

@@ -43,6 +43,7 @@ def project(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     torch.save({"state_dict": models.build("resnet8", 2, width=4).state_dict()}, root / "weights.pt")
     (root / "dvc.yaml").write_text("stages: {}\n")
+    (tmp_path / "empty").mkdir()
     return root
 
 
@@ -162,10 +163,19 @@ def test_what_would_stop_a_run_is_told_and_nothing_is_written(
     [
         ({"images": None}, "--images is needed where nobody can be asked"),
         ({"images": "gone"}, "--images: gone: there is no such file or folder"),
+        (
+            {"images": "../empty"},
+            r"^--images: no known format in \.\./empty \(no file at all\).* one with fetch.format$",
+        ),
         ({"checkpoint": "dvc.yaml"}, "--checkpoint: checkpoint .* cannot be read as weights"),
         ({"test": None}, "--unseen if they have seen none, or --test from_train"),
         ({"test": "gone"}, "--test: gone: there is no such file or folder"),
-        ({"budget": ["mac=1"]}, "--budget: mac=1: give NAME=NUMBER, such as macs=0.5; names are macs, params"),
+        ({"budget": ["mac"]}, "--budget: mac: give NAME=NUMBER, such as macs=0.5; names are macs, params"),
+        (
+            {"budget": ["mac=0.5"]},
+            r"mac=0.5: no limit is called 'mac' \(did you mean 'macs'\?\); names are macs, params",
+        ),
+        ({"budget": ["macs=50%"]}, "--budget: macs=50%: no number: for 50 % give 0.5$"),
         ({"budget": ["latency_ms=4"]}, "needs --latency-profile FILE"),
         ({"architecture": "resnet9"}, r"--architecture: 'resnet9' is not in models/ .*torchvision/NAME or timm/NAME"),
         ({"architecture": "resnet20"}, "--architecture: checkpoint .*weights.pt"),
@@ -200,7 +210,7 @@ def test_a_named_network_takes_the_channels_of_its_weights(project: Path, heard:
 
 def test_a_person_is_asked_until_the_answer_can_be_used(project: Path, heard: list[str], quick_check: None) -> None:
     replies = iter(
-        ["mine.txt", "mine.yaml", "nowhere", "photos", "weights.pt", "unseen", "0", "24", "macs=2%", "macs=0.4"]
+        ["mine.txt", "mine.yaml", "nowhere", "photos", "weights.pt", "4", "2", "0", "24", "macs=2%", "macs=0.4"]
     )
     wrong: list[str] = []
 
@@ -213,7 +223,10 @@ def test_a_person_is_asked_until_the_answer_can_be_used(project: Path, heard: li
 
     params = load_params(Init(project, project, InitAnswers(), ask, heard.append).write())
     assert not list(replies)
-    assert len(wrong) == 4
+    assert len(wrong) == 5
+    told = [line for line in heard if re.match(r" {10}\d  ", line)]
+    assert [line.split()[0] for line in told] == ["1", "2", "3"]
+    assert "(--unseen, seen_by_checkpoint: false)" in told[1]
     assert (params.fetch.test, params.baseline.seen_by_checkpoint) == (None, False)
     assert (params.fetch.image_size, params.sample.budget.limits) == (24, {"macs": 0.4})
 
@@ -300,3 +313,67 @@ def test_budgets_and_sides_are_numbers() -> None:
             budget_limits(text)
     with pytest.raises(ParameterError, match="0 is no side of an image"):
         image_side("0")
+
+
+def test_files_that_are_left_out_are_told_once_in_a_line(
+    project: Path, heard: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    (project / "photos/note.txt").write_text("notes")
+    Init(project, project, answered(), None, heard.append).write()
+    assert [line.strip() for line in heard if "left out" in line] == ["1 file is left out: 1 .txt"]
+    assert "left out" not in caplog.text
+
+
+def test_a_broken_image_is_named_as_its_place_was_given(project: Path, heard: list[str]) -> None:
+    (project / "photos/dog/broken.png").write_text("no image")
+    with pytest.raises(
+        BadInputError, match=r"1 image is broken, photos/dog/broken\.png does not .* repair or remove it"
+    ):
+        Init(project, project, answered(), None, heard.append).write()
+
+
+def test_the_side_is_asked_only_where_images_differ(project: Path, heard: list[str], quick_check: None) -> None:
+    asked: list[str] = []
+
+    def ask(question: str, check: Callable[[str], Any], default: str | None = None) -> Any:
+        asked.append(question)
+        return check(default or "")
+
+    said = {"out": "mine.yaml", "budget": ("macs=0.5",), "force": True}
+    Init(project, project, answered(image_size=None, **said), ask, heard.append).write()
+    assert asked == ["Side of the images that the network sees"]
+    for file in project.glob("photos/*/*.png"):
+        with Image.open(file) as image:
+            image.resize((24, 24)).save(file)
+    out = Init(project, project, answered(image_size=None, **said), ask, heard.append).write()
+    assert asked == ["Side of the images that the network sees"]
+    assert load_params(out).fetch.image_size == 24
+
+
+@pytest.mark.parametrize(
+    ("replies", "test", "unseen"),
+    [
+        (["1", "gone", "more"], "more", None),
+        (["more"], "more", None),
+        (["2"], None, False),
+        (["unseen"], None, False),
+        (["3"], "from_train", None),
+    ],
+)
+def test_which_images_test_is_a_choice_of_three(
+    project: Path, heard: list[str], quick_check: None, replies: list[str], test: str | None, unseen: bool | None
+) -> None:
+    shutil.copytree(project / "photos", project / "more")
+    left = iter(replies)
+
+    def ask(question: str, check: Callable[[str], Any], default: str | None = None) -> Any:
+        while True:
+            try:
+                return check(next(left))
+            except EyasError:
+                continue
+
+    said = answered(test=None, out="mine.yaml", budget=("macs=0.5",))
+    params = load_params(Init(project, project, said, ask, heard.append).write())
+    assert not list(left)
+    assert (params.fetch.test, params.baseline.seen_by_checkpoint) == (test, unseen)

@@ -72,6 +72,11 @@ def test_budgets_are_a_sweep_of_the_cost_that_is_limited(
     assert budget_sweep("0.75,0.5,0.25", section, overrides) == f"sample.budget.{field}=0.75,0.5,0.25"
 
 
+def test_budgets_in_percent_are_told_as_shares() -> None:
+    with pytest.raises(ParameterError, match="--budgets 50%,25%: no numbers: for 50 % give 0.5, for 25 % give 0.25$"):
+        budget_sweep("50%,25%", {})
+
+
 @pytest.mark.parametrize("budgets", ["", "half", "0.5,true", "0.5,-1", "0.5,,0.25", "0.5,"])
 def test_budgets_that_are_no_numbers_are_refused(budgets: str) -> None:
     with pytest.raises(ParameterError, match=f"--budgets {budgets}: "):

@@ -1,5 +1,6 @@
-"""What ``--help`` says of a command's arguments: their names alone, as one types them."""
+"""A command's arguments and options: what ``--help`` says of them, and which one a misspelt one is near."""
 
+import difflib
 from typing import Any
 
 from typer.core import TyperCommand
@@ -7,6 +8,19 @@ from typer.core import TyperCommand
 
 class Command(TyperCommand):
     """Shows ``FILE...`` where typer has ``{FILE...}...`` and ``FILE... <list[Path]>``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typer does; of the options that an unknown one may stand for, the nearest alone is offered."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            offered = getattr(error, "possibilities", None)
+            if offered:  # typer compares the dashes, too, in which all are alike
+                by_word = {option.lstrip("-"): option for option in offered}
+                typed = str(getattr(error, "option_name", "")).lstrip("-")
+                near = [by_word[word] for word in difflib.get_close_matches(typed, by_word, n=1)]
+                error.possibilities = near  # type: ignore[attr-defined]
+            raise
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The words behind the command's name."""

@@ -9,9 +9,12 @@ from typing import Annotated, TypeVar
 import typer
 
 from eyas.cli.project import hand_over
+from eyas.cli.terminal import echo, terminal_width, wrapped
 from eyas.errors import EyasError
 
 Value = TypeVar("Value")
+_ROOM = 20
+"""Columns left for the answer."""
 
 
 def init(
@@ -72,8 +75,10 @@ def init(
 def _ask(question: str, check: Callable[[str], Value], default: str | None = None) -> Value:
     """Ask until the answer can be used."""
     while True:
-        answer = typer.prompt(question, default=default, show_default=bool(default))
+        shown = f"{question} [{default}]" if default else question
+        columns = terminal_width()
+        answer = typer.prompt(wrapped(shown, columns and columns - _ROOM), default=default, show_default=False)
         try:
             return check(answer.strip())
         except EyasError as error:
-            typer.echo(f"  {' '.join(str(error).split())}", err=True)
+            echo(f"  {' '.join(str(error).split())}", 0, err=True)

@@ -76,8 +76,19 @@ def _row(parameter: Parameter) -> str:
 
 
 def plain(text: str) -> str:
-    """A docstring's text without its markup."""
+    """A docstring's text without its markup, formulas as one types them."""
+    text = re.sub(r":math:`([^`]*)`", lambda match: plain_formula(match[1]), text)
     return re.sub(r":\w+:`~?([^`]*)`|``([^`]*)``", lambda match: match[1] or match[2], text)
+
+
+def plain_formula(latex: str) -> str:
+    r"""``\sum_g \log(w_g / C_g)`` as ``sum_g log(w_g / C_g)``."""
+    text = latex.replace(r"\|", "||").replace(r"\,", " ")
+    text = re.sub(r"\\(?:mathrm|text|operatorname)\{([^{}]*)\}", r"\1", text)
+    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r"(\1) / (\2)", text)
+    text = re.sub(r"([_^])\{([^{},]*)\}", r"\1\2", text)  # of several indices the braces stay
+    text = re.sub(r"\\sqrt\{(.*)\}", r"sqrt(\1)", text)
+    return " ".join(re.sub(r"\\([A-Za-z]+)", r"\1", text).split())
 
 
 def markdown(text: str) -> str:

@@ -35,6 +35,13 @@ def echo(text: str, indent: int = 2, *, err: bool = False) -> None:
     typer.echo(wrapped(text, terminal_width(err=err), indent), err=err)
 
 
+def echo_labelled(line: str) -> None:
+    """Print a line behind its label, or below it behind ten spaces; what goes on stands below its words."""
+    words = re.match(r" +(?:\d  )?|\S+ +", line)
+    margin = len(line) - len(line.lstrip())
+    echo(line, words.end() - margin if words else 0)
+
+
 def wrapped(text: str, width: int | None, indent: int = 2) -> str:
     """Every line in lines of at most ``width`` characters; a longer word stays whole.
 

@@ -1,11 +1,11 @@
 """``sample.budget``: what a candidate may cost."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eyas.config.section import Section
-from eyas.sampling.budget_limits import LIMITS, limit_problem
+from eyas.sampling.budget_limits import LIMITS, limit_problem, not_a_number
 
 PERCENT = 100
 """Counts up to it are shares that were written in percent."""
@@ -29,6 +29,16 @@ class BudgetParams(Section):
     """Milliseconds per run on the device, in the runtime, threads and batch of ``sample.latency_profile``."""
     latency: Annotated[float, Field(gt=0)] | None = None
     """The same as a share of the dense network's."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str):
+            try:
+                return float(value)
+            except ValueError as error:
+                raise ValueError(not_a_number(str(info.field_name), value)) from error
+        return value
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:

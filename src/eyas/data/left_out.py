@@ -29,6 +29,12 @@ def by_suffix(names: Iterable[str]) -> dict[str, int]:
     return dict(Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in names))
 
 
+def left_out_in_words(counts: Mapping[str, int]) -> str:
+    """How many files are left out, and of what kinds."""
+    count = sum(counts.values())
+    return f"{count:,} {'file is' if count == 1 else 'files are'} left out: {in_words(counts)}"
+
+
 def in_words(counts: Mapping[str, int]) -> str:
     """Counts by kind, in words, the largest first."""
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from eyas.data.class_names import check_names, class_of_number, require_numbers,
 from eyas.data.formats import Format, FormatChoice, Listing, choose_format
 from eyas.data.formats.class_numbers import check_all_in_use
 from eyas.data.image_reader import ImageLocation
-from eyas.data.left_out import HIDDEN, in_words, visible
+from eyas.data.left_out import HIDDEN, in_words, left_out_in_words, visible
 from eyas.data.limits import DEFAULT_LIMITS, Limits
 from eyas.data.manifest import list_files
 from eyas.data.part_names import Use
@@ -72,8 +73,22 @@ def list_source(
     hidden = {HIDDEN: len(every) - len(files)} if len(every) > len(files) else {}
     left_out = {**member.left_out(files), **hidden}
     if left_out:
-        _LOG.warning("%s: %d files are left out: %s", root.name, sum(left_out.values()), in_words(left_out))
+        _LOG.warning("%s: %s", root.name, left_out_in_words(left_out))
     return ListedSource(member, listing, left_out)
+
+
+@contextmanager
+def left_out_untold() -> Iterator[None]:
+    """Sources are listed without a warning of the files that are left out, for whoever lists them again."""
+
+    def drop(_: logging.LogRecord) -> bool:
+        return False
+
+    _LOG.addFilter(drop)
+    try:
+        yield
+    finally:
+        _LOG.removeFilter(drop)
 
 
 def _check_labels(listing: Listing) -> None:

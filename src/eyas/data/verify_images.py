@@ -99,8 +99,10 @@ def _tell_broken(broken: Sequence[str], allowed: int) -> None:
     more = [f"and {len(broken) - _SHOWN} more"] if len(broken) > _SHOWN else []
     names = "\n  ".join([*broken[:_SHOWN], *more])
     if len(broken) > allowed:
-        way = f"repair or remove them, or let `skip_broken` leave out so many (it is {allowed})"
-        msg = f"{names}: {way}" if len(broken) == 1 else f"{len(broken)} images are broken, {way}:\n  {names}"
+        them, count = "it" if len(broken) == 1 else "them", len(broken)
+        way = f"repair or remove {them}, or let `skip_broken` leave out {count} (it is {allowed})"
+        msg = f"1 image is broken, {names}; {way}" if count == 1 else f"{count} images are broken, {way}:\n  {names}"
         raise DataError(msg)
     if broken:
-        _LOG.warning("%d broken images are left out:\n  %s", len(broken), names)
+        noun = "broken image is" if len(broken) == 1 else "broken images are"
+        _LOG.warning("%d %s left out:\n  %s", len(broken), noun, names)

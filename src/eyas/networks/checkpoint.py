@@ -3,7 +3,7 @@
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,23 +63,37 @@ def load_weights(path: Path | str, key: str | None = None) -> dict[str, Tensor]:
     return _without_prefix(held[chosen])
 
 
-def apply_weights(model: nn.Module, weights: Mapping[str, Tensor], *, source: str = "checkpoint") -> None:
+def apply_weights(
+    model: nn.Module, weights: Mapping[str, Tensor], *, source: str = "checkpoint", classes: Sequence[str] = ()
+) -> None:
     """Copy ``weights`` into ``model``, every one of them.
+
+    Args:
+        model: the network.
+        weights: a state dict.
+        source: where they come from, for messages.
+        classes: those of the images, for messages.
 
     Raises:
         CheckpointError: names, shapes or kinds of tensors differ, or tied names hold different values; the message
             counts and names them. The model is unchanged then.
     """
-    require_fit(model, weights, source)
+    require_fit(model, weights, source, classes)
     expected = model.state_dict()
     kept = {name: value for name, value in weights.items() if name in expected}
     model.load_state_dict(kept, strict=False)
 
 
-def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) -> None:
+def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None, classes: Sequence[str] = ()) -> None:
     """Copy the weights of a file into ``model``; see :func:`load_weights` and :func:`apply_weights`.
 
     Names that fit but for a prefix of their own (Lightning writes ``model.`` or ``net.``) lose it.
+
+    Args:
+        model: the network.
+        path: the file.
+        key: which state dict of the file.
+        classes: those of the images, for messages.
 
     Raises:
         CheckpointError: as there, or it holds NaN, infinity or a negative variance.
@@ -97,7 +111,7 @@ def load_checkpoint(model: nn.Module, path: Path | str, key: str | None = None) 
         _LOG.info("weights of %s: those under %r are taken, %d others left", path, prefixes[0], dropped)
         weights = _below(weights, prefixes[0])
     require_sound(model, weights, f"checkpoint {path}")
-    apply_weights(model, weights, source=f"checkpoint {path}")
+    apply_weights(model, weights, source=f"checkpoint {path}", classes=classes)
 
 
 def _check_unpacked(path: Path) -> None:
@@ -132,7 +146,7 @@ def _read(path: Path) -> Any:
     except Exception as error:  # torch, zipfile, pickle and safetensors each raise their own
         msg = (
             f"checkpoint {path} ({path.stat().st_size} bytes) cannot be read as weights: it is truncated, of "
-            f"another kind, or holds pickled code, which is never run. Save a plain state dict ({type(error).__name__})"
+            f"another kind, or holds pickled code, which is never run. Save a plain state dict"
         )
         raise CheckpointError(msg) from error
 

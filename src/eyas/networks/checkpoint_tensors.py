@@ -1,7 +1,7 @@
 """Tensors of a checkpoint against those of a network: names, shapes, kinds and ties; and values that are wrong."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,20 @@ _LOG = logging.getLogger(__name__)
 OPTIONAL = "num_batches_tracked"  # absent before torch 0.4.1; only a cumulative average reads it
 _STATISTICS = ("running_mean", "running_var")
 _SHOWN = 2  # names given per kind of mismatch; the rest is counted, and logged
+_NAMED = 6  # classes
 _NAMES = "Check `architecture`, `arguments` and the number of classes"
 _KINDS = "Save the plain tensors that the network computes with (quantised ones by dequantize(), sparse by to_dense())"
 _TIES = "The network ties what was apart when it was saved: check `architecture`, or make the weights equal"
 
 
-def require_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+def require_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, classes: Sequence[str] = ()) -> None:
     """Refuse weights that cannot be copied into a network as they are.
+
+    Args:
+        model: the network.
+        weights: a state dict.
+        source: where they come from, for messages.
+        classes: those of the images, for messages.
 
     Raises:
         CheckpointError: names, shapes or kinds of tensors differ, or one tensor of the network has several values.
@@ -44,11 +51,29 @@ def require_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
             _list("of another kind (saved for needed)", kinds),
             _list("with two values for one tensor of the network", ties),
         ]
-        advice = _NAMES if missing or unexpected or shapes else _KINDS if kinds else _TIES
+        others = "" if missing or unexpected else _other_classes(plain, classes)
+        advice = others or _NAMES if missing or unexpected or shapes else _KINDS if kinds else _TIES
         every = {"missing": missing, "unexpected": unexpected, "shapes": shapes, "kinds": kinds, "ties": ties}
         _LOG.info("%s does not fit: %s", source, every)
         msg = f"{source} does not fit {type(model).__name__}: {'; '.join(filter(None, problems))}. {advice}"
         raise CheckpointError(msg)
+
+
+def _other_classes(plain: Sequence[tuple[str, Tensor, Tensor]], classes: Sequence[str]) -> str:
+    """What is wrong where the last layer alone differs, in its outputs alone; else nothing."""
+    differing = [(name, saved.shape, needed.shape) for name, saved, needed in plain if saved.shape != needed.shape]
+    layer = plain[-1][0].rpartition(".")[0] if plain else ""
+    sizes = {(tuple(saved[:1]), tuple(needed[:1])) for _, saved, needed in differing}
+    inside = all(name.rpartition(".")[0] == layer and saved[1:] == needed[1:] for name, saved, needed in differing)
+    if not inside or len(sizes) != 1 or ((), ()) in sizes:
+        return ""
+    (((saved,), (needed,)),) = sizes
+    images = f"the images {needed}: {_first_and_last(classes)}" if len(classes) == needed else f"the network {needed}"
+    return f"The checkpoint has {saved} classes, {images}. Give images and weights of the same classes"
+
+
+def _first_and_last(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= _NAMED else [*names[: _NAMED - 1], "...", names[-1]])
 
 
 def require_sound(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:

@@ -1,5 +1,6 @@
 """What a budget may limit, by name, and which limits make sense together."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 METRICS = ("macs", "params", "activation_bytes")
@@ -19,6 +20,17 @@ def limit_problem(values: Mapping[str, float]) -> str:
     if counts:
         return f"{counts[0]} is neither a share of the dense cost, up to 1, nor a whole number"
     return ""
+
+
+def not_a_number(name: str, text: str) -> str:
+    """What to give for a limit that was written as a text, such as ``50%``."""
+    percent = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    share = float(percent[1]) / 100 if percent else 0
+    if 0 < share < 1:
+        other = "latency: " if name == "latency_ms" else ""
+        return f"no number: for {share * 100:g} % give {other}{share:g}"
+    example = "milliseconds such as 4" if name == "latency_ms" else "a share of the dense cost such as 0.5"
+    return f"no number: give {example}"
 
 
 def _counts(names: Mapping[str, float]) -> Sequence[str]:
