@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional
 
+import models
 from eyas.errors import ParameterError
 from eyas.training.optimiser_step import Networks
 from eyas.training.recipes import Recipe
@@ -28,6 +29,15 @@ def plain_steps(model, teacher, optimizer):
     return step
 
 
+def residual_network():
+    torch.manual_seed(0)
+    return models.build("resnet8", 10, width=8, in_channels=1)
+
+
+NETWORKS = {"cosub": residual_network}
+"""Those that a member is for, where it does not take any."""
+
+
 @pytest.mark.parametrize("kind", KINDS)
 class TestContract:
     def test_augment_keeps_shape_and_repeats_under_a_seed(self, kind):
@@ -46,7 +56,7 @@ class TestContract:
         assert min(rates) > 0
 
     def test_a_step_on_the_loss_lowers_it(self, kind, tiny):
-        recipe, model = Recipe.parse({"kind": kind, **OPTIONS.get(kind, {})}), tiny().eval()
+        recipe, model = Recipe.parse({"kind": kind, **OPTIONS.get(kind, {})}), NETWORKS.get(kind, tiny)().eval()
         images, answers = torch.randn(16, 1, 8, 8), ((torch.arange(16) % 10, 1.0),)
         step = recipe.make_step(Networks(model, None, example=images[:1]), recipe.optimiser(model))
         before, after = step(images, answers), step(images, answers)
