@@ -17,7 +17,7 @@ from eyas.cli.run_view import step
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
 from eyas.operations.tracking.adaptation_run import AdaptationRecord, adaptation_run, parent_of
-from eyas.operations.tracking.alias_move import MAX_REASON, ROLLED_BACK
+from eyas.operations.tracking.alias_move import MAX_REASON, NO_REASON, ROLLED_BACK
 from eyas.operations.tracking.model_registry import CHAMPION, PREVIOUS
 from eyas.storage import redact
 from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case, require_fetched
@@ -284,4 +284,4 @@ def _fate(version: Version) -> str:
     if ROLLED_BACK not in version.tags:
         return ""
     reason = json.loads(version.tags[ROLLED_BACK])["reason"]
-    return f", and was rolled back ({reason or 'no reason was given'})"
+    return f", and was rolled back ({reason or NO_REASON})"

@@ -7,15 +7,15 @@ from dataclasses import replace
 
 from eyas.config import PipelineParams
 from eyas.operations.decision_lines import ADAPTATION as GATE
-from eyas.operations.gate import Gate
+from eyas.operations.gate import Gate, points
 from eyas.operations.promote_params import PromoteParams
 from eyas.operations.tracking import Version
 from eyas.operations.tracking.adaptation_run import ADAPTED_FROM
 
 ADAPTATION = "eyas.adaptation"
 """Tag of an adapted version: what the adaptation was made of and came to, as JSON."""
-_CANARY = "adapt.rule.max_canary_loss, since test images are not of the field"
-_REPLACED = re.compile(r"promote\.(max_drop|min_agreement|preset|min_gain)\b")
+_LIMIT = re.compile(r": (needs at least|allowed at most) \S+ (points|%)")
+_REPLACED = re.compile(r" \(promote\.(max_drop|min_agreement|preset|min_gain)\)")
 
 
 def limits_for(version: Version, params: PipelineParams) -> PromoteParams:
@@ -36,10 +36,21 @@ def limits_for(version: Version, params: PipelineParams) -> PromoteParams:
 
 
 def named_for(version: Version, gates: Sequence[Gate]) -> tuple[Gate, ...]:
-    """Gates whose reasons name the field that limits this version, see :func:`limits_for`."""
+    """Gates in the words of the field that limits this version, see :func:`limits_for`."""
     if ADAPTED_FROM not in version.tags:
         return tuple(gates)
-    return tuple(replace(gate, reason=_REPLACED.sub(_CANARY, gate.reason)) for gate in gates)
+    return tuple(replace(gate, reason=_reworded(gate)) for gate in gates)
+
+
+def _reworded(gate: Gate) -> str:
+    lost = {"drop": gate.limit, "gain": 0 - gate.limit, "agreement": 1 - gate.limit}
+    if gate.name not in lost:
+        return gate.reason
+    words = (
+        f": an adapted version may lose up to {points(lost[gate.name])} on test images, which are not of the field "
+        "(adapt.rule.max_canary_loss)"
+    )
+    return _REPLACED.sub("", _LIMIT.sub(words, gate.reason, count=1))
 
 
 def adaptation_gates(version: Version) -> tuple[Gate, ...]:

@@ -20,6 +20,8 @@ from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from eyas.operations.tracking.adaptation_run import parent_of
+from eyas.operations.tracking.alias_move import NO_REASON
 from tasks.adapted_gates import adaptation_gates, limits_for, named_for
 from tasks.dvc_lock import require_as_written
 from tasks.profile_name import DEFAULT, workspace_folder
@@ -83,6 +85,7 @@ def judge_export(
             measured,
             dataset=dataset.digest,
             agreement=settings.min_agreement,
+            made_by="finetune" if parent_of(version) is None else "its adaptation",
         )
         special = (*special, *record)
         parity = candidate.parity_within(settings.max_difference, settings.min_agreement)
@@ -214,7 +217,7 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     mark = version.tags.get(promotion.ROLLED_BACK)
     if mark is None:
         return ()
-    reason = json.loads(mark)["reason"] or "no reason was given"
+    reason = json.loads(mark)["reason"] or NO_REASON
     return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({reason})"),)
 
 

@@ -41,7 +41,7 @@ def _trained(metrics: Metrics) -> str:
 def _sample(metrics: Metrics) -> str:
     low, high = (count(metrics[f"macs_{end}"]) for end in ("min", "max"))
     number, most = metrics["candidates"], metrics.get("candidates_at_most", 0)
-    candidates = f"{number:,} of up to {most:,} candidates" if most > number else f"{number:,} candidates"
+    candidates = f"first {number:,} of {most:,} candidates" if most > number else f"{number:,} candidates"
     return f"{candidates}, {low} to {high} MACs, {metrics['groups']} groups"
 
 

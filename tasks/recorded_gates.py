@@ -24,6 +24,7 @@ def as_recorded(
     *,
     dataset: str,
     agreement: float,
+    made_by: str = "finetune",
 ) -> Iterator[Gate]:
     """What a version's record allows to be held against; nothing of what it does not tell.
 
@@ -33,12 +34,14 @@ def as_recorded(
         measured: what ``dense.onnx`` and its ``model.onnx`` (``candidate``) answered.
         dataset: digest of the data whose test images they answered; of other images nothing was recorded.
         agreement: share of images that an exported file answers like PyTorch.
+        made_by: what made the candidate, in words: whose record that is.
     """
     for role, (file, stage) in RECORDED.items():
         measure = "accuracy" if measured[role].labelled else measured[role].task.measure
         recorded = metrics.get(f"{stage}.test_{measure}")
         if recorded is not None and candidate.manifest["dataset"] == dataset:
-            words = f"{file} has test {measure} {measured[role].accuracy:.4f}, the record of {stage} says"
+            recorder = made_by if role == "candidate" else stage
+            words = f"{file} has test {measure} {measured[role].accuracy:.4f}, the record of {recorder} says"
             yield _accuracy(f"{role}_as_recorded", measured[role], recorded, agreement, words)
     if all(f"finetune.{name}" in metrics for name in COSTS) and (candidate.folder / SPACE_FILE).exists():
         yield _cost(candidate, {name: metrics[f"finetune.{name}"] for name in COSTS})

@@ -10,6 +10,7 @@ from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
 from eyas.operations.tracking import Version, promotion
 from eyas.operations.tracking.adaptation_run import parent_of
+from eyas.operations.tracking.alias_move import NO_REASON
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
 from tasks.next_command import next_command, shown_path
@@ -36,7 +37,7 @@ def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, 
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
     aliases |= status.others
     column = max(10, *map(len, aliases))
-    lines = [f"{alias:{column}} {_describe(version, whole=verbose)}" for alias, version in aliases.items()]
+    lines = [f"{alias:{column}} {_describe(alias, version, whole=verbose)}" for alias, version in aliases.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.title}, in {workspace.folder}"
@@ -63,9 +64,9 @@ def _last_used(folder: Path) -> float:
     return max(path.stat().st_mtime for path in (folder / "params.yaml", folder / "dvc.lock") if path.exists())
 
 
-def _describe(version: Version | None, *, whole: bool) -> str:
+def _describe(alias: str, version: Version | None, *, whole: bool) -> str:
     if version is None:
-        return "none"
+        return "none: no version waits for promotion" if alias == "candidate" else "none"
     reason = _reason(version) if whole else in_short(version)
     return f"{', '.join([f'version {version.number}', *what_is_known(version)])}; {reason}"
 
@@ -99,7 +100,7 @@ def what_is_known(version: Version) -> list[str]:
 def _reason(version: Version) -> str:
     mark = version.tags.get(promotion.ROLLED_BACK)
     if mark is not None:
-        return f"rolled back: {json.loads(mark)['reason'] or 'no reason was given'}"
+        return f"rolled back: {json.loads(mark)['reason'] or NO_REASON}"
     return version.tags.get(promotion.REASON, "not judged yet")
 
 

@@ -1,8 +1,6 @@
 """A decision for a person: numbers, gates, and words that do not contradict the verdict."""
 
 import re
-import subprocess
-import sys
 
 import pytest
 
@@ -52,11 +50,6 @@ def test_an_adapted_version_that_loses_on_clean_images_is_told_first_and_in_two_
     assert "dense network 98.67 %" in decision_lines(PromotionDecision("net", "2", None, (ADAPTED,), without))[0]
     for gates, numbers in (((HELD,), lost), ((ADAPTED,), NUMBERS), ((ADAPTED,), {})):
         assert "caution" not in "".join(decision_lines(PromotionDecision("net", "2", "1", gates, numbers)))
-
-
-@pytest.mark.parametrize("first", ["eyas.operations.decision_lines", "eyas.operations.report", "tasks.after_promotion"])
-def test_whatever_is_imported_first_the_words_of_a_decision_can_be(first: str) -> None:
-    subprocess.run([sys.executable, "-c", f"import {first}"], check=True)
 
 
 @pytest.mark.parametrize(("verdict", "gates"), [("success", (HELD,)), ("undecided", (HELD, MISSED)), ("lost", ())])

@@ -202,10 +202,10 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     assert "version 1 is champion again, version 2 was rolled back" in back.message
     assert "statistics: layers are" in back.message
     assert back.drift.startswith("to its parent no drift in 160 images")
-    assert aliases(champion) == {"champion": "1", "candidate": "2"}
+    assert aliases(champion) == {"champion": "1"}
     assert "and was rolled back (its parent is better on 160 images" in adapt(champion, changed).message
     with pytest.raises(RefusedError, match="was rolled back before"):
-        promote(champion)
+        promote(champion, "2")
     needs = reproduce(champion, "2")
     assert "eyas adapt IMAGES --version 1 --force --labels --set 'adapt.adapter={" in needs.commands[-1]
     assert "images.json of MLflow run" in needs.commands[-1]

@@ -2,11 +2,18 @@
 
 import json
 
+import numpy as np
+import pytest
+
 from eyas.config import parse_params
-from eyas.operations.gate import at_most
+from eyas.operations.decision_lines import decision_lines
+from eyas.operations.gate import Gate, at_least, at_most, percent
+from eyas.operations.gates import PromotionDecision, judge
+from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.tracking import Version
 from eyas.operations.tracking.adaptation_run import ADAPTED_FROM, parent_of
 from tasks.adapted_gates import ADAPTATION, adaptation_gates, limits_for, named_for
+from tasks.next_command import text_with_steps
 
 PLAIN = Version("net", "1")
 RECORD = {"keep": True, "images": 300, "verdict": "keep: all is well"}
@@ -35,13 +42,53 @@ def test_a_limit_that_promote_leaves_out_stays_out() -> None:
     assert (limits.max_drop, limits.min_agreement) == (None, None)
 
 
-def test_a_refusal_names_the_field_that_limits() -> None:
-    gates = tuple(at_most(field, 9, 7, "it is", field=field, shown=str) for field in ("max_drop", "max_bytes"))
-    assert named_for(PLAIN, gates) == gates
-    assert [gate.reason for gate in named_for(ADAPTED, gates)] == [
-        "it is 9: allowed at most 7 (adapt.rule.max_canary_loss, since test images are not of the field)",
-        "it is 9: allowed at most 7 (promote.max_bytes)",
-    ]
+LOSES = (
+    "an adapted version may lose up to 75 points on test images, which are not of the field "
+    "(adapt.rule.max_canary_loss)"
+)
+
+
+def judged(version: Version, right: int) -> dict[str, Gate]:
+    """Gates over 100 images, of which dense network and champion know 90, as ``promote`` words them for a version."""
+    labels = np.zeros(100, np.int64)
+    dense, candidate = (MeasuredNetwork(np.arange(100) >= known, labels) for known in (90, right))
+    limits = limits_for(version, parse_params({"promote": {"preset": None, "min_gain": 0.0, "max_drop": 0.05}}))
+    gates, _ = judge(limits, candidate, dense=dense, champion=dense, parity=True)
+    return {gate.name: gate for gate in named_for(version, gates)}
+
+
+@pytest.mark.parametrize(("right", "passed"), [(60, True), (5, False)])
+def test_what_an_adapted_version_may_lose_is_told_with_its_field_and_why(right: int, passed: bool) -> None:
+    gates = judged(ADAPTED, right)
+    assert (gates["drop"].passed, gates["gain"].passed) == (passed, passed)
+    assert gates["drop"].reason == f"loss of accuracy against the dense network {90 - right} points: {LOSES}"
+    assert f"standard error lower): {LOSES}{'' if passed else ', misses it by'}" in gates["gain"].reason
+    assert gates["gain"].reason.endswith(LOSES) == passed
+    for gate in gates.values():
+        assert "promote." not in gate.reason
+        assert "needs at least \N{MINUS SIGN}" not in gate.reason
+
+
+def test_any_other_version_is_told_the_limits_of_promote() -> None:
+    gates = judged(PLAIN, 60)
+    assert gates["drop"].reason.endswith(": allowed at most 5 points (promote.max_drop)")
+    assert gates["gain"].reason.endswith("(promote.min_gain)")
+
+
+def test_agreement_and_a_limit_of_its_own() -> None:
+    agreement = at_least("agreement", 0.2, 0.25, "it agrees", field="min_agreement", shown=percent)
+    size = at_most("bytes", 9, 7, "it is", field="max_bytes", shown=str)
+    assert [gate.reason for gate in named_for(ADAPTED, (agreement, size))] == [
+        f"it agrees 20 %: {LOSES}", "it is 9: allowed at most 7 (promote.max_bytes)",
+    ]  # fmt: skip
+
+
+def test_the_caution_comes_before_the_command_that_promotes() -> None:
+    (gate,) = adaptation_gates(ADAPTED)
+    decision = PromotionDecision("net", "2", "1", (gate,), {"images": 9, "accuracy": 0.4, "champion_accuracy": 0.9,
+                                                            "bytes": 1, "latency": 1})  # fmt: skip
+    text = text_with_steps(decision_lines(decision), ["eyas promote --version 2"])
+    assert 0 <= text.index("caution") < text.index("net version 2") < text.index("next ")
 
 
 def test_what_the_rule_said_is_a_gate() -> None:

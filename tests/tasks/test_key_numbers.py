@@ -26,7 +26,7 @@ from tasks.key_numbers import key_numbers
         (
             "sample",
             {"candidates": 64, "candidates_at_most": 200, "macs_min": 370032, "macs_max": 377264, "groups": 6},
-            "64 of up to 200 candidates, 370 k to 377 k MACs, 6 groups",
+            "first 64 of 200 candidates, 370 k to 377 k MACs, 6 groups",
         ),
         (
             "score",

@@ -88,23 +88,25 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert forced.outcome == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
     assert "version 1 is champion again" in roll_back(workspace, "drill over")
-    assert aliases(workspace) == {"champion": "1", "candidate": "2"}
-    with pytest.raises(RefusedError, match="was rolled back before") as refused, refused_with_ways(workspace, None):
+    assert aliases(workspace) == {"champion": "1"}
+    with pytest.raises(BadInputError, match="has no candidate, no version with alias 'candidate': run the pipeline"):
         promote(workspace)
+    with pytest.raises(RefusedError, match="was rolled back before") as refused, refused_with_ways(workspace, "2"):
+        promote(workspace, "2")
     _, compare, force = str(refused.value).splitlines()
-    assert re.match(r"next +.*eyas.* compare .*candidate champion ", compare)
-    assert re.search(r"promote .*--version candidate --force 'why it is good enough' ", force)
+    assert re.match(r"next +.*eyas.* compare .*2 champion ", compare)
+    assert re.search(r"promote .*--version 2 --force 'why it is good enough' ", force)
     short, whole = status_lines(workspace, width=120), status_lines(workspace, verbose=True)
     assert any(len(line) > 160 for line in whole)
     assert all(len(line) <= 120 for line in short[2:-1])
     assert short[-1].endswith("status --verbose")
     lines = "\n".join(status_lines(workspace))
     assert "champion   version 1" in lines
-    assert "rolled back: drill over" in lines
+    assert "candidate  none: no version waits for promotion" in lines
     statuses = re.findall(r"(promotion|rollback|pipeline) +(\w+) ", lines)
     assert [status for kind, status in statuses if kind == "promotion"] == ["refused", "forced", "refused", "promoted"]
     assert [status for kind, status in statuses if kind == "rollback"] == ["rolled_back"]
-    assert re.search(r"rolled_back .* drill over$", lines, re.MULTILINE)
+    assert re.search(r"rolled_back .*  from version 2 to version 1: drill over$", lines, re.MULTILINE)
 
 
 def test_champion_of_another_task_is_replaced_only_by_force(setting: Setting, spoilt: Callable[..., None]) -> None:

@@ -57,6 +57,17 @@ def test_a_file_may_differ_by_what_parity_allows_and_one_image(
         assert f"{value:.4f}" in gate.reason
 
 
+@pytest.mark.parametrize("made_by", ["finetune", "its adaptation"])
+def test_the_record_is_that_of_what_made_the_candidate(made_by: str) -> None:
+    network = answered(9, 10)
+    metrics = {"finetune.test_accuracy": 0.9, "baseline.test_accuracy": 0.9}
+    candidate, measured = ExportedModel(Path(), {"dataset": "d"}), {"dense": network, "candidate": network}
+    judged = as_recorded(metrics, candidate, measured, dataset="d", agreement=0.99, made_by=made_by)
+    dense, own = (gate.reason for gate in judged)
+    assert "the record of baseline says" in dense
+    assert f"the record of {made_by} says" in own
+
+
 def test_other_images_and_records_that_tell_nothing_are_not_compared(tmp_path: Path) -> None:
     dense = answered(5, 10)
     assert gates({"baseline.test_accuracy": 0.9}, tmp_path, dense, dataset="other images") == {}

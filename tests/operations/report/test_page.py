@@ -10,6 +10,7 @@ from rich.console import Console
 from eyas.data.comparability import Comparability
 from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
 from eyas.operations.report.latency_words import BUSY, WITHIN_NOISE, latency_doubts, latency_note
+from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.page_title import data_name, page_title
 from eyas.operations.report.pictures import draw_all, score_against_macs, score_label
 from eyas.operations.report.result_table import count
@@ -114,7 +115,19 @@ def test_a_busy_machine_is_told_with_how_far_runs_were_held_up() -> None:
     (line,) = latency_doubts(busy)
     told = "ne in twenty of 200 runs took 3.1 medians or more: the machine was busy"
     assert line == f"latency: o{told}; eyas bench times the files again"
-    assert latency_note(busy).endswith(f" O{told}, and a ratio of such runs tells nothing.")
+    apart = "and 95th percentiles do not compare; the medians do, since the middle halves do not overlap"
+    assert latency_note(busy).endswith(f" O{told}, {apart}.")
+    overlapping = timed(dense=(0.95, 1.0, 1.05, 3.1), model=(0.9, 0.94, 0.96, 1.1))
+    assert latency_note(overlapping).endswith(f" O{told}, and a ratio of such runs tells nothing.")
+
+
+@pytest.mark.parametrize("q25", [1.04, 1.06])
+def test_what_the_verdict_says_of_times_its_footnote_does_not_deny(artifacts: Path, q25: float) -> None:
+    """On a busy machine, with runs whose middle halves overlap and lie apart."""
+    results = read_results(artifacts)
+    busy = results.latency | timed(dense=(0.95, 1.0, 1.05, 3.1), model=(q25, 1.1, 1.2, 1.3))
+    claims = any(remark.name == "slower" for remark in verdict_on(replace(results, latency=busy)).remarks)
+    assert claims == (q25 > 1.05) == ("tells nothing" not in latency_note(busy))
 
 
 def test_scores_that_are_not_finite_are_no_part_of_the_pictures(artifacts: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Scene:
-    """A model with four versions: 1 and 2 were champions before 3, 4 is the candidate."""
+    """A model with four versions: 1 and 2 were champions before 3, which was the candidate; 4 is another budget's."""
 
     store: MlflowStore
     name: str
@@ -72,6 +72,11 @@ class Scene:
         aliases = {alias: model_registry.get_alias(self.store, self.name, alias) for alias in ("champion", "previous")}
         return {
             "aliases": {alias: version.number for alias, version in aliases.items() if version},
+            "candidates": {
+                alias: number
+                for alias, number in model_registry.list_aliases(self.store, self.name).items()
+                if alias not in aliases
+            },
             "rolled back": [version.number for version in versions if promotion.ROLLED_BACK in version.tags],
             "tags": [{name: version.tags.get(name) for name in kept} for version in versions],
             "lease": self.store.client.get_registered_model(self.name).tags.get(lease.TAG),
@@ -103,6 +108,10 @@ def make_scene(store: MlflowStore) -> Callable[[], Scene]:
             client.create_model_version(name, source="s3://nowhere/model", tags=tags)
         client.set_registered_model_alias(name, "champion", "3")
         client.set_registered_model_alias(name, "previous", "2")
+        client.set_registered_model_alias(name, "candidate", "3")
+        client.set_registered_model_alias(name, "candidate-macs-50", "3")
+        client.set_registered_model_alias(name, "candidate-macs-25", "4")
+        client.set_registered_model_alias(name, "tested", "3")
         return Scene(store, name)
 
     return make
@@ -151,6 +160,7 @@ def test_a_rollback_that_died_anywhere_and_is_repeated_is_one_rollback(make_scen
     clean = make_scene()
     roll_back(clean.store, clean.name)
     assert clean.state()["aliases"] == {"champion": "2", "previous": "1"}
+    assert clean.state()["candidates"] == {"candidate-macs-25": "4", "tested": "3"}
     for scene, death in deaths(roll_back, make_scene):
         roll_back(scene.store, scene.name)
         assert scene.state() == clean.state(), death

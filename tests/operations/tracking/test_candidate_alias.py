@@ -50,6 +50,9 @@ def test_another_budget_stands_beside_the_candidate(store: MlflowStore, make_exp
     assert aliases() == {"candidate": "4", "candidate-macs-25": "2"}, "a profile goes on where its budget changed"
     enter(CandidateAlias("default", HALF), "5")
     assert aliases() == {"candidate": "4", "candidate-macs-25": "2", "candidate-macs-50": "5"}
+    model_registry.drop_alias(store, "budgets", "candidate")  # as a rollback does
+    assert CandidateAlias("quarter", QUARTER).name_in(store, "budgets") == "candidate-macs-25"
+    assert CandidateAlias("new", {"macs": 0.3}).name_in(store, "budgets") == "candidate"
     enter(CandidateAlias("quarter", QUARTER, asked="candidate"), "6")
     assert aliases() == {"candidate": "6", "candidate-macs-25": "2", "candidate-macs-50": "5"}
     assert budget_words(model_registry.named_version(store, "budgets", "candidate")) == "macs=0.25"

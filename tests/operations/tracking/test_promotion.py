@@ -70,12 +70,15 @@ def test_rollback_goes_back_step_by_step_and_then_refuses(
         promote(store, version)
     move, resumed = promotion.roll_back(store, name, "too slow")
     assert (move.champion, move.before, resumed) == ("2", "3", False)
-    assert aliases(store, name) == {"champion": "2", "previous": "1", "candidate": "3"}
+    assert aliases(store, name) == {"champion": "2", "previous": "1"}, "what was rolled back is no candidate"
     assert "too slow" in model_registry.get_version(store, name, 3).tags[promotion.ROLLED_BACK]
     last = read_status(store, name).runs[0]
-    assert (last.kind, last.status, last.why) == ("rollback", "rolled_back", "too slow")
+    assert (last.kind, last.status, last.why) == ("rollback", "rolled_back", "from version 3 to version 2: too slow")
     promotion.roll_back(store, name)
-    assert aliases(store, name) == {"champion": "1", "candidate": "3"}
+    assert aliases(store, name) == {"champion": "1"}
+    last = read_status(store, name).runs[0]
+    assert last.why == "from version 2 to version 1: no reason was given"
+    assert store.client.get_run(last.run_id).data.tags["mlflow.note.content"] == last.why
     with pytest.raises(RefusedError, match=r"no previous champion to go back to \(champion: version 1\)"):
         promotion.roll_back(store, name)
 
@@ -90,7 +93,24 @@ def test_what_was_rolled_back_does_not_become_previous_again(
     promote(store, three)
     assert aliases(store, one.name)["previous"] == "1"
     promotion.roll_back(store, one.name)
-    assert aliases(store, one.name) == {"champion": "1", "candidate": "3"}
+    assert aliases(store, one.name) == {"champion": "1"}
+    with pytest.raises(BadInputError, match="has no candidate, no version with alias 'candidate': run the pipeline"):
+        promotion.requested_version(store, one.name, None)
+
+
+def test_a_version_that_was_rolled_back_and_has_the_alias_all_the_same_is_no_candidate(
+    store: MlflowStore, versions: list[model_registry.Version]
+) -> None:
+    """A run that changes nothing finds the version and names it again."""
+    one, two, _ = versions
+    promote(store, one)
+    promote(store, two)
+    promotion.roll_back(store, one.name)
+    assert promotion.requested_version(store, one.name, None).number == "3"
+    model_registry.set_alias(store, one.name, "candidate", "2")
+    with pytest.raises(BadInputError, match="has no candidate, version 2, which has the alias 'candidate', was rolled"):
+        promotion.requested_version(store, one.name, None)
+    assert promotion.requested_version(store, one.name, "2").number == "2"
 
 
 def test_going_back_and_forth_never_restores_what_is_left(

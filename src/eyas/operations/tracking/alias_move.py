@@ -18,6 +18,7 @@ REASON = "eyas.reason"
 MOVE = "eyas.move"
 PENDING = "pending"
 MAX_REASON = 5000
+NO_REASON = "no reason was given"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class AliasMove:
     """The gates in short, as JSON."""
     time: int = 0
     """Seconds since 1970."""
+
+    @property
+    def words(self) -> str:
+        """From which version to which, and why."""
+        return f"from version {self.before or 'none'} to version {self.champion}: {self.reason or NO_REASON}"
 
     def tags(self) -> dict[str, str]:
         """As tags of the run."""

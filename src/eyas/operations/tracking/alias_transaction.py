@@ -5,7 +5,8 @@ A move is a run of MLflow. The writes come in this order:
 1. the run, open and ``pending``: what moves from where to where, and why;
 2. the lease: a tag of the registered model that names the run;
 3. the alias ``champion``: the one write that decides;
-4. what follows from it: ``previous``, tags of versions. All are absolute values and may be written twice;
+4. what follows from it: ``previous``, tags of versions, and ``candidate`` taken off a version that was rolled back.
+   All are absolute values and may be written twice;
 5. the outcome of the run, which is closed; then the lease is taken away.
 
 Whoever finds the lease of a move that was cut off recovers it: before step 3 nothing has moved and it is cancelled,
@@ -34,6 +35,7 @@ from eyas.operations.tracking.alias_move import (
     abort_record,
     close_record,
 )
+from eyas.operations.tracking.candidate_alias import is_candidate_alias
 from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.model_registry import (
     CHAMPION,
@@ -42,6 +44,7 @@ from eyas.operations.tracking.model_registry import (
     drop_alias,
     get_alias,
     get_version,
+    list_aliases,
     set_alias,
     tag_version,
 )
@@ -110,7 +113,7 @@ def _require_champion(store: MlflowStore, move: AliasMove) -> None:
 
 def _complete(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     """Everything that follows from the champion's move, as long as nobody else does it."""
-    for write in (_point_previous, _mark_versions, _close_move):
+    for write in (_point_previous, _mark_versions, _drop_candidate, _close_move):
         if _is_done_by_another(store, move, run_id):
             return
         write(store, move, run_id)
@@ -148,6 +151,14 @@ def _mark_versions(store: MlflowStore, move: AliasMove, run_id: str) -> None:
     else:
         mark = {"time": move.time, "to": move.champion, "reason": move.reason}
         tag_version(store, Version(move.model, move.before), {ROLLED_BACK: json.dumps(mark)})
+
+
+def _drop_candidate(store: MlflowStore, move: AliasMove, _: str) -> None:
+    """A version that was rolled back waits for no promotion."""
+    if move.kind == "rollback":
+        for alias, number in list_aliases(store, move.model).items():
+            if is_candidate_alias(alias) and number == move.before:
+                drop_alias(store, move.model, alias)
 
 
 def _close_move(store: MlflowStore, move: AliasMove, run_id: str) -> None:

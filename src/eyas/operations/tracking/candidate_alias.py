@@ -36,7 +36,9 @@ class CandidateAlias:
         if self.asked:
             return self.asked
         standing = get_alias(store, model, CANDIDATE)
-        return CANDIDATE if standing is None or self.owns(standing) else self.beside
+        if standing is None:  # it is taken off a version that was rolled back
+            return CANDIDATE if get_alias(store, model, self.beside) is None else self.beside
+        return CANDIDATE if self.owns(standing) else self.beside
 
     def version_in(self, store: MlflowStore, model: str) -> Version | None:
         """The profile's candidate, if there is one."""
@@ -55,6 +57,11 @@ class CandidateAlias:
     @property
     def _budget(self) -> str:
         return json.dumps(dict(self.limits), sort_keys=True)
+
+
+def is_candidate_alias(alias: str) -> bool:
+    """Whether an alias is ``candidate``, or one beside it; not so what ``register.alias`` names."""
+    return alias == CANDIDATE or alias.startswith(f"{CANDIDATE}-")
 
 
 def budget_words(version: Version) -> str:

@@ -35,6 +35,7 @@ from eyas.operations.tracking.model_registry import (
     named_version,
     tag_version,
 )
+from eyas.operations.tracking.runs import NOTE
 
 
 def record_refusal(store: MlflowStore, version: Version, decision: Mapping[str, Any]) -> str:
@@ -84,7 +85,7 @@ def roll_back(store: MlflowStore, name: str, reason: str = "") -> tuple[AliasMov
     """Make ``previous`` the champion again, as a run of its own.
 
     ``previous`` then points at what the restored one had replaced, so that a further rollback goes further back.
-    The version that was rolled back carries a tag, and is not promoted again without force.
+    The version that was rolled back carries a tag, is no candidate any more, and is not promoted again without force.
 
     Returns:
         the move; and whether it was one that had been cut off and is finished now, instead of a further step back.
@@ -111,7 +112,7 @@ def roll_back(store: MlflowStore, name: str, reason: str = "") -> tuple[AliasMov
         reason=reason[:MAX_REASON],
         time=int(time.time()),
     )
-    execute(store, move, open_record(store, move.kind, previous, move.tags()))
+    execute(store, move, open_record(store, move.kind, previous, move.tags() | {NOTE: move.words}))
     return move, False
 
 
@@ -135,15 +136,25 @@ def requested_version(
     candidate = get_alias(store, name, own)
     if candidate is None:
         raise no_candidate(name, own)
+    if ROLLED_BACK in candidate.tags:
+        raise no_candidate(name, own, candidate)
     return candidate
 
 
-def no_candidate(name: str, alias: str | None = None) -> BadInputError:
-    """What to raise where nobody has the alias of a profile's candidate; without one ``candidate``."""
+def no_candidate(name: str, alias: str | None = None, rolled_back: Version | None = None) -> BadInputError:
+    """What to raise where a profile has no candidate.
+
+    Args:
+        name: of the registered model.
+        alias: of the profile's candidate; without one ``candidate``.
+        rolled_back: the version that has it all the same.
+    """
     alias = alias or CANDIDATE
     other = "" if alias == CANDIDATE else " ('candidate' is another budget's)"
-    msg = f"{name} has no version with alias '{alias}'{other}: run the pipeline first, or give --version"
-    return BadInputError(msg)
+    why = f"no version with alias '{alias}'{other}"
+    if rolled_back is not None:
+        why = f"version {rolled_back.number}, which has the alias '{alias}', was rolled back"
+    return BadInputError(f"{name} has no candidate, {why}: run the pipeline first, or give --version")
 
 
 def _further_back(store: MlflowStore, restored: Version, leaving: Version) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from eyas.operations.tracking.alias_move import OUTCOME, REASON
+from eyas.operations.tracking.alias_move import MOVE, OUTCOME, REASON, AliasMove
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
 from eyas.operations.tracking.model_registry import (
     CANDIDATE,
@@ -31,7 +31,7 @@ class RunSummary:
     started: int
     """Milliseconds since 1970."""
     why: str
-    """The error of a failed run, the reason of a decision."""
+    """The error of a failed run, the reason of a decision; of a rollback also from which version to which."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,13 @@ def last_runs(store: MlflowStore, name: str, count: int) -> list[RunSummary]:
             name=run.info.run_name,
             status=run.data.tags.get(OUTCOME, _WORDS.get(run.info.status, run.info.status.lower())),
             started=run.info.start_time,
-            why=run.data.tags.get("eyas.error") or run.data.tags.get(REASON, ""),
+            why=_why(run.data.tags),
         )
         for run in entries
     ]
+
+
+def _why(tags: Mapping[str, str]) -> str:
+    if tags["eyas.kind"] == "rollback" and MOVE in tags and "eyas.error" not in tags:
+        return AliasMove.from_tags(tags).words
+    return tags.get("eyas.error") or tags.get(REASON, "")
