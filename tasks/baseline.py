@@ -96,7 +96,7 @@ def _build(
     model = build_model(source.architecture, source.arguments, classes, seed=section.seed)
     output = check_fits(model, dataset, params.output, operated=bool(section.surgeries))
     if source.weights is not None:
-        load_checkpoint(model, source.weights, section.checkpoint_key, dataset.classes)
+        load_checkpoint(model, source.weights, section.checkpoint_key, dataset.class_names)
     seen = section.checkpoint is not None and section.seen_by_checkpoint is True
     if seen:
         _log.info("the checkpoint has seen the score and calibration images: scores on them are optimistic")

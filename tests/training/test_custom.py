@@ -27,6 +27,10 @@ def tells_the_teacher(model, teacher, optimizer):
     raise ValueError(f"teacher in training: {teacher.training}")
 
 
+def takes_nothing():
+    return None
+
+
 def no_function(model, teacher, optimizer):
     return 3
 
@@ -89,6 +93,15 @@ def test_the_trial_asks_for_the_factory():
     with pytest.raises(ParameterError, match="recipe custom needs `factory`"):
         check_recipe(Recipe.parse("custom"), (1, 8, 8), 10)
     check_recipe(custom("plain"), (1, 8, 8), 10)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "words"),
+    [("takes_nothing", {}, "unexpected keyword"), ("plain", {"scales": 3}, "unexpected keyword argument 'scales'")],
+)
+def test_the_trial_sees_whether_the_factory_takes_what_it_is_given(function, arguments, words):
+    with pytest.raises(ParameterError, match=rf"cannot be called with model, teacher, optimizer and .*{words}"):
+        check_recipe(custom(function, arguments=arguments), (1, 8, 8), 10)
 
 
 @pytest.mark.parametrize("options", [{"clip_norm": 1.0}, {"adaptive_clip": 0.1}, {"precision": "bfloat16"}])

@@ -1,5 +1,6 @@
 """Steps of the user's own, in the loop that judges, keeps and resumes."""
 
+import inspect
 from typing import Any, Literal, Self
 
 import torch
@@ -38,11 +39,20 @@ class Custom(ScheduledRecipe):
         return self
 
     def check(self) -> None:
-        """Import the factory."""
+        """Import the factory, and see that it takes what it will be given."""
         super().check()
         if self.factory is None:
             raise ParameterError("recipe custom needs `factory`: name your function as package.module:function")
-        import_reference(self.factory)
+        function = import_reference(self.factory)
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):  # written in C: its call will tell
+            return
+        try:
+            signature.bind(model=None, teacher=None, optimizer=None, **self.arguments)
+        except TypeError as error:
+            msg = f"`factory` {self.factory} cannot be called with model, teacher, optimizer and `arguments`: {error}"
+            raise ParameterError(msg) from error
 
     @property
     def wants_teacher(self) -> bool:
