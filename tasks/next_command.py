@@ -18,6 +18,10 @@ from tasks.workspace import Workspace
 
 STEP_INDENT = 7
 """Columns before a command to type next."""
+GATE_MARKS = ("ok   ", "FAIL ")
+"""With which lines of gates begin."""
+GATE_INDENT = len(GATE_MARKS[0])
+"""Columns before what a gate says, also where that goes on."""
 
 
 def next_command(workspace: Workspace, command: str, *options: str) -> str:
@@ -47,8 +51,12 @@ def next_lines(steps: Sequence[str], width: int | None = None) -> list[str]:
 
 
 def text_with_steps(lines: Sequence[str], steps: Sequence[str], width: int | None = None) -> str:
-    """What was done, and commands to type next; in lines of at most ``width``, if it is given."""
-    return "\n".join([*(wrapped(line, width) for line in lines), *next_lines(steps, width)])
+    """What was done, and commands to type next; in lines of at most ``width``, if it is given.
+
+    What a gate says stands below itself.
+    """
+    told = [wrapped(line, width, GATE_INDENT if line.startswith(GATE_MARKS) else 2) for line in lines]
+    return "\n".join([*told, *next_lines(steps, width)])
 
 
 def profile_options(workspace: Workspace) -> str:
