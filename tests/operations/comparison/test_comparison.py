@@ -12,7 +12,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from eyas.data.comparability import Comparability
-from eyas.operations.comparison.accuracy_curve import accuracy_curve
+from eyas.operations.comparison.accuracy_curve import accuracy_curve, latency_curve
 from eyas.operations.comparison.compared_network import ComparedNetwork, wilson_interval
 from eyas.operations.comparison.comparison import Comparison, compare_networks
 from eyas.operations.comparison.comparison_page import comparison_page
@@ -283,6 +283,28 @@ def test_the_curve_shows_every_network_with_its_error_bar(comparison: Comparison
     assert [points.count(",") for _, points in curve.curves] == [2, 1], "a line for each test set"
     places = [place for mark in curve.marks for place in (mark.x, mark.y, *(mark.y_bar or ()))]
     assert all(0 <= place <= 100 for place in places)
+
+
+def test_accuracy_stands_against_latency_with_the_middle_half_of_the_runs_too() -> None:
+    times = {"model": {"median": 0.02, "q25": 0.018, "q75": 0.03}, "dense": {"median": 0.04}}
+    fast = replace(QUARTER, latency={**QUARTER.latency, "milliseconds": times})
+    curve = latency_curve(compare_networks([HALF, fast], counted))
+    assert curve is not None
+    assert [mark.label for mark in curve.marks] == ["macs=0.25", "macs=0.5", "dense"]
+    first, second, dense = curve.marks
+    per_ms = (second.x - first.x) / (0.0315 - 0.02)
+    assert first.x_bar is not None
+    assert (first.x_bar[1] - first.x_bar[0]) / per_ms == pytest.approx(0.03 - 0.018, rel=1e-3)
+    assert dense.x == pytest.approx(second.x + per_ms * (0.0354 - 0.0315), abs=0.01), "as timed beside the first"
+    assert second.x_bar is None
+    assert first.tip == "macs=0.25: 91.00 % (89.07 % to 92.62 %) at 0.02 ms (0.018 to 0.03 ms)"
+    assert "latency" in comparison_page(compare_networks([HALF, fast], counted)).partition("against cost")[2]
+
+
+def test_latencies_of_different_machines_or_none_make_no_curve() -> None:
+    device = replace(QUARTER, latency={**QUARTER.latency, "cpu": "Arm"})
+    assert latency_curve(compare_networks([HALF, device], counted)) is None
+    assert latency_curve(compare_networks([replace(HALF, latency={}), replace(QUARTER, latency={})], counted)) is None
 
 
 def test_short_names_stand_beside_their_points() -> None:

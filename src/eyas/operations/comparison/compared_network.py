@@ -121,6 +121,12 @@ class ComparedNetwork:
         return float(self.latency.get("milliseconds", {}).get("model", {}).get("median", math.nan))
 
     @property
+    def latency_quartiles(self) -> tuple[float, float] | None:
+        """Between which milliseconds the middle half of the runs lies; None where that is not known."""
+        times = self.latency.get("milliseconds", {}).get("model", {})
+        return (float(times["q25"]), float(times["q75"])) if {"q25", "q75"} <= set(times) else None
+
+    @property
     def timed_as(self) -> str:
         """Where and how it was timed, in words."""
         keys = ("cpu", "cores", "runtime", "batch", "threads")

@@ -77,6 +77,11 @@ class Comparison:
         return ": ".join(filter(None, (self.about, ", ".join(network.name for network in self.networks))))
 
     @property
+    def timed_differently(self) -> bool:
+        """Whether latencies were timed on several machines, or by several threads, runtimes, batches."""
+        return len({network.timed_as for network in self.networks if network.latency}) > 1
+
+    @property
     def notes(self) -> list[str]:
         """What must be said beside the table, each once."""
         return list(dict.fromkeys(self._notes()))
@@ -90,7 +95,7 @@ class Comparison:
                 yield f"{network.name}: its accuracy says little, because {network.comparability.reason}"
             if network.adaptation:
                 yield f"{network.name} is {network.adaptation}"
-        if len({network.timed_as for network in self.networks if network.latency}) > 1:
+        if self.timed_differently:
             yield "latencies were timed in different ways: " + "; ".join(
                 f"{network.name}: {network.timed_as}" for network in self.networks if network.latency
             )

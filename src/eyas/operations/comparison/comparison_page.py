@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyas.operations.comparison.accuracy_curve import accuracy_curve
+from eyas.operations.comparison.accuracy_curve import accuracy_curve, latency_curve
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_table import comparison_table
 from eyas.operations.report.page_templates import page_templates
@@ -38,7 +38,7 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
         date=comparison.date,
         header=comparison_table(comparison).header[1:],
         rows=rows,
-        curve=accuracy_curve(comparison),
+        curves=[curve for curve in (accuracy_curve(comparison), latency_curve(comparison)) if curve],
         several=len(comparison.groups) > 1,
         notes=comparison.notes,
         needs_server=any(address.startswith(LOCAL) for row in rows for _, address in row.links),
