@@ -214,6 +214,24 @@ def test_the_title_names_network_data_and_date_and_links_lead_to_each_report_run
     assert "(eyas-digits)" in printed
 
 
+def test_the_page_has_the_day_of_each_run_and_the_fields_in_which_they_differ() -> None:
+    shared = {"fetch.train": "data", "sample.budget.macs": "0.5", "promote.max_drop": "0.1"}
+    other = {"fetch.train": "data", "sample.budget.macs": "0.25", "score.seed": "3"}
+    pairs = ((HALF, "2026-11-25", shared), (QUARTER, "2026-11-26", other), (ELSEWHERE, "", {}))
+    networks = [replace(one, origin=NetworkOrigin(date=date, settings=own)) for one, date, own in pairs]
+    comparison = compare_networks(networks, counted, "2026-11-27")
+    assert comparison.as_dict()["fields"] == {
+        "sample.budget.macs": {"macs=0.5": "0.5", "macs=0.25": "0.25"},
+        "score.seed": {"macs=0.5": "not set", "macs=0.25": "3"},
+    }
+    page = comparison_page(comparison)
+    assert re.findall(r"run of ([\d-]+)", page) == ["2026-11-25", "2026-11-26"]
+    fields = page.partition("Parameters that differ")[2].partition("</section>")[0]
+    assert re.findall(r"<th>([^<]*)</th>", fields) == ["", "macs=0.5", "macs=0.25", "sample.budget.macs", "score.seed"]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", fields) == ["0.5", "0.25", "not set", "3"]
+    assert "Parameters that differ" not in comparison_page(compare_networks(networks[:1], counted))
+
+
 def test_several_networks_and_data_sets_are_all_in_the_title() -> None:
     other = NetworkOrigin("resnet20", "cifar10/train")
     networks = [replace(HALF, origin=origin(1)), replace(ELSEWHERE, origin=other)]

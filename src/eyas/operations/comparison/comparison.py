@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eyas.operations.comparison.compared_network import ComparedNetwork
+from eyas.operations.comparison.differing_fields import differing_fields
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.verdict import points
 
@@ -102,12 +103,13 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
-        pairs = zip(self.networks, self.differences, strict=True)
+        pairs, fields = zip(self.networks, self.differences, strict=True), differing_fields(self.networks)
         return {
             "title": self.title,
             "date": self.date,
             "dense": [_numbers(dense) | {"of": [one.name for one in own]} for dense, own in self.dense],
             "networks": [_as_dict(network, difference) for network, difference in pairs],
+            "fields": {field: dict(zip(fields.names, values, strict=True)) for field, values in fields.rows},
             "notes": self.notes,
         }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from eyas.operations.comparison.accuracy_curve import accuracy_curve, latency_curve
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_table import comparison_table
+from eyas.operations.comparison.differing_fields import differing_fields
 from eyas.operations.report.page_templates import page_templates
 from eyas.operations.tracking.run_pages import LOCAL
 
@@ -19,6 +20,8 @@ class PageRow:
 
     name: str
     cells: tuple[str, ...]
+    date: str = ""
+    """Day of its run."""
     links: tuple[tuple[str, str], ...] = ()
 
 
@@ -39,6 +42,7 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
         header=comparison_table(comparison).header[1:],
         rows=rows,
         curves=[curve for curve in (accuracy_curve(comparison), latency_curve(comparison)) if curve],
+        fields=differing_fields(comparison.networks),
         several=len(comparison.groups) > 1,
         notes=comparison.notes,
         needs_server=any(address.startswith(LOCAL) for row in rows for _, address in row.links),
@@ -46,6 +50,7 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
 
 
 def _rows(comparison: Comparison, folder: Path | None) -> Iterator[PageRow]:
-    links = [*([()] * len(comparison.dense)), *(tuple(one.origin.links(folder)) for one in comparison.networks)]
-    for (name, *cells), own in zip(comparison_table(comparison).rows, links, strict=True):
-        yield PageRow(name, tuple(cells), own)
+    origins = [*([None] * len(comparison.dense)), *(network.origin for network in comparison.networks)]
+    for (name, *cells), origin in zip(comparison_table(comparison).rows, origins, strict=True):
+        date, links = (origin.date, tuple(origin.links(folder))) if origin else ("", ())
+        yield PageRow(name, tuple(cells), date, links)
