@@ -232,6 +232,30 @@ def test_the_page_has_the_day_of_each_run_and_the_fields_in_which_they_differ() 
     assert "Parameters that differ" not in comparison_page(compare_networks(networks[:1], counted))
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (("success", "success"), "macs=0.25 is the smallest that succeeded"),
+        (("success", "lost"), "macs=0.5 is the smallest that succeeded"),
+        (("undecided", "lost"), "macs=0.5 is the most accurate; none is a success"),
+    ],
+)
+def test_the_conclusion_names_the_one_to_go_on_with(verdicts: tuple[str, str], told: str) -> None:
+    lines = (("Success: held",), ("No success: accuracy was lost", "train longer"))
+    pairs = zip((HALF, QUARTER), verdicts, lines, strict=True)
+    networks = [replace(one, verdict=verdict, verdict_lines=own) for one, verdict, own in pairs]
+    comparison = compare_networks(networks, counted)
+    assert comparison.conclusion == comparison.as_dict()["conclusion"] == told
+    top = comparison_page(comparison, steps=["eyas promote --version 2"]).partition("<table")[0]
+    for words in (f"{told}.", "<p>Success: held.</p>", "<li>train longer</li>", "<pre>eyas promote --version 2</pre>"):
+        assert words in top
+    assert compare_networks([networks[0]], counted).conclusion == ""
+
+
+def test_nothing_is_concluded_of_accuracies_that_do_not_compare() -> None:
+    assert compare_networks([replace(HALF, verdict="lost"), replace(ELSEWHERE, verdict="")], counted).conclusion == ""
+
+
 def test_several_networks_and_data_sets_are_all_in_the_title() -> None:
     other = NetworkOrigin("resnet20", "cifar10/train")
     networks = [replace(HALF, origin=origin(1)), replace(ELSEWHERE, origin=other)]

@@ -26,6 +26,8 @@ class ComparedNetwork:
     """``latency.json``: dense and pruned network timed side by side; empty where it is gone."""
     verdict: str = ""
     """In a word: ``success``, ``held``, ``lost``, ``undecided``, ..."""
+    verdict_lines: tuple[str, ...] = ()
+    """The verdict in words, then each remark with its advice; empty where only a word of it is recorded."""
     detail: str = ""
     """What the name stands for, such as a version's number."""
     test_set: str = ""

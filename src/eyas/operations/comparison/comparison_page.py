@@ -1,6 +1,6 @@
 """A comparison as one HTML file that loads nothing; it leads to the networks' reports, runs and versions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +25,14 @@ class PageRow:
     links: tuple[tuple[str, str], ...] = ()
 
 
-def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
+def comparison_page(comparison: Comparison, folder: Path | None = None, steps: Sequence[str] = ()) -> str:
     """The page's text; names are the user's and escaped.
 
     Args:
         comparison: what to show.
         folder: where the page will lie, so that it can lead to reports on this machine; without it, it leads to those
             that MLflow keeps.
+        steps: commands to type next, as a terminal shows them.
     """
     rows = list(_rows(comparison, folder))
     return page_templates("eyas.operations.comparison").get_template(TEMPLATE).render(
@@ -39,6 +40,9 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
         names=[network.name for network in comparison.networks],
         title=comparison.title,
         date=comparison.date,
+        conclusion=comparison.conclusion,
+        verdicts=[(network.name, network.verdict_lines) for network in comparison.networks if network.verdict_lines],
+        steps=steps,
         header=comparison_table(comparison).header[1:],
         rows=rows,
         curves=[curve for curve in (accuracy_curve(comparison), latency_curve(comparison)) if curve],
