@@ -19,7 +19,7 @@ _PER_CENT = 100.0
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostAxis:
     """What a network costs, as the axis across shows it."""
 
     of: Callable[[ComparedNetwork], float]
@@ -41,8 +41,8 @@ def _latency_words(network: ComparedNetwork) -> str:
     return f"{network.latency_ms:.3g} ms" + (f" ({ends[0]:.3g} to {ends[1]:.3g} ms)" if ends else "")
 
 
-MACS = Cost(lambda one: one.macs, _macs_axis, lambda one: f"{count(one.macs)} MACs")
-LATENCY = Cost(
+MACS = CostAxis(lambda one: one.macs, _macs_axis, lambda one: f"{count(one.macs)} MACs")
+LATENCY = CostAxis(
     lambda one: one.latency_ms, lambda _: (1.0, "latency, median (ms)"), _latency_words,
     lambda one: one.latency_quartiles,
 )  # fmt: skip
@@ -55,7 +55,7 @@ class _Point:
     shape: str
     names: tuple[str, ...]
     network: ComparedNetwork
-    cost: Cost
+    cost: CostAxis
 
     @property
     def ends(self) -> Ends | None:
@@ -78,7 +78,7 @@ def latency_curve(comparison: Comparison) -> Chart | None:
     return None if comparison.timed_differently else accuracy_curve(comparison, LATENCY)
 
 
-def accuracy_curve(comparison: Comparison, cost: Cost = MACS) -> Chart | None:
+def accuracy_curve(comparison: Comparison, cost: CostAxis = MACS) -> Chart | None:
     """Every network whose cost and accuracy are known; None where there is none."""
     lines = [_points(group, number, cost) for number, group in enumerate(comparison.groups)]
     lines = [line for line in lines if line]
@@ -109,7 +109,7 @@ def accuracy_curve(comparison: Comparison, cost: Cost = MACS) -> Chart | None:
     return replace(empty, marks=tuple(marks), curves=tuple(curves), legend=tuple(legend))
 
 
-def _points(group: Sequence[ComparedNetwork], number: int, cost: Cost) -> list[_Point]:
+def _points(group: Sequence[ComparedNetwork], number: int, cost: CostAxis) -> list[_Point]:
     """Networks that were tested on the same images, cheapest first."""
     places: dict[Ends, list[ComparedNetwork]] = {}
     for network in sorted((one for one in group if _is_known(one, cost)), key=cost.of):
@@ -118,12 +118,12 @@ def _points(group: Sequence[ComparedNetwork], number: int, cost: Cost) -> list[_
     return [_Point(shape, tuple(one.name for one in networks), networks[0], cost) for networks in places.values()]
 
 
-def _dense(comparison: Comparison, cost: Cost) -> Iterator[_Point]:
+def _dense(comparison: Comparison, cost: CostAxis) -> Iterator[_Point]:
     numbers = {id(network): number for number, group in enumerate(comparison.groups) for network in group}
     for dense, own in comparison.dense:
         if _is_known(dense, cost) and any(_is_known(one, cost) for one in own):
             yield _Point(f"dense line{numbers[id(own[0])] % COLOURS}", (dense.name,), dense, cost)
 
 
-def _is_known(network: ComparedNetwork, cost: Cost) -> bool:
+def _is_known(network: ComparedNetwork, cost: CostAxis) -> bool:
     return math.isfinite(cost.of(network) + network.accuracy)
