@@ -72,7 +72,8 @@ class Sweep:
             return None
         comparison = compare_profiles(self.workspaces[0], done)
         self.page = self.workspaces[0].root / WORKSPACES / PAGE
-        self.page.write_text(comparison_page(comparison, self.page.parent))
+        steps = self._steps_with_results()
+        self.page.write_text(comparison_page(comparison, self.page.parent, steps))
         with attempt("recording the comparison"):
             log_comparison(self.workspaces[0], comparison)
         return comparison
@@ -103,17 +104,23 @@ class Sweep:
         print_wrapped(console, f"log    {shown_path(log_file)}")
 
     def _next_steps(self) -> list[str]:
-        done = [workspace for workspace in self.workspaces if workspace.name in self.outcomes]
+        done = [workspace for workspace, _ in self._done()]
         steps = [next_command(workspace, "run") for workspace in self.workspaces if workspace.name in self.failed]
-        if done:
-            succeeded = smallest_success(done)
-            chosen = succeeded or most_accurate(done)
-            why = "the smallest that succeeded" if succeeded else "the most accurate; none is a success"
-            steps += next_steps(chosen, self.outcomes[chosen.name].version, why)
+        steps += self._steps_with_results()
         if len(done) > 1:
             names = [workspace.name for workspace in done]
             steps.append(plain_command(done[0].root, "compare", *names, "--html", "comparison.html"))
         return [*steps, "make ui   (pages of MLflow and Prefect)"]
+
+    def _steps_with_results(self) -> list[str]:
+        """About the profile to go on with."""
+        done = [workspace for workspace, _ in self._done()]
+        if not done:
+            return []
+        succeeded = smallest_success(done)
+        chosen = succeeded or most_accurate(done)
+        why = "the smallest that succeeded" if succeeded else "the most accurate; none is a success"
+        return next_steps(chosen, self.outcomes[chosen.name].version, why)
 
     def headlines(self) -> list[str]:
         """A line for each profile that ended well."""

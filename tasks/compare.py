@@ -139,7 +139,7 @@ class SharedTest:
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Title, table and notes on the standard output."""
+    """Title, table, what to conclude and notes on the standard output."""
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -147,6 +147,8 @@ def print_comparison(comparison: Comparison) -> None:
     console.print(f"{comparison.title} ({comparison.date})", soft_wrap=True, markup=False, style="bold")
     console.print(console_comparison(comparison, console.width))
     console.print()
+    if comparison.conclusion:
+        console.print(comparison.conclusion, soft_wrap=True, markup=False, style="bold")
     for note in comparison.notes:
         console.print(note, soft_wrap=True, markup=False, style="yellow")
 

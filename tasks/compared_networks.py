@@ -202,14 +202,15 @@ def of_profile(name: str, folder: Path, finished: Sequence[str] = ()) -> Compare
         msg = f"profile {name} has no result yet ({error.filename} is not there): {way}"
         raise BadInputError(msg) from error
     require_as_made(folder)
-    index = artifacts / "fetch" / INDEX
+    index, verdict = artifacts / "fetch" / INDEX, verdict_on(results)
     return ComparedNetwork(
         name=profile_title(name, recorded_arguments(folder), short=False),
         kind="profile",
         address=name,
         metrics=stage_metrics(artifacts),
         latency=results.latency,
-        verdict=verdict_on(results).tags()[VERDICT],
+        verdict=verdict.tags()[VERDICT],
+        verdict_lines=tuple(verdict.lines),
         test_set=digest_of_test(index) if index.exists() else "",
         comparability=read_comparability(artifacts / "baseline"),
         files=artifacts / "export",

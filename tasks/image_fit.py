@@ -78,23 +78,28 @@ def _is_coloured(image: Image.Image) -> bool:
 
 
 def _trained_on_other_sizes(workspace: Workspace, exported: ExportedModel) -> bool:
-    """Whether the first training image, if it is here, was resized as much."""
-    fetched = workspace.artifacts / "fetch"
-    if not (fetched / MANIFEST).exists():
-        return False
-    dataset = open_dataset(fetched)
-    if dataset.digest != exported.manifest.get("dataset"):
-        return False
-    height, width, _ = dataset.split("train").upright(1)[0].shape
-    return _is_scaled(exported, (width, height))
+    """Whether the first training image, if any profile here has it, was resized as much."""
+    for folder in (workspace.folder, *_folders(workspace).values()):
+        fetched = folder / "artifacts" / "fetch"
+        if not (fetched / MANIFEST).exists():
+            continue
+        dataset = open_dataset(fetched)
+        if dataset.digest == exported.manifest.get("dataset"):
+            height, width, _ = dataset.split("train").upright(1)[0].shape
+            return _is_scaled(exported, (width, height))
+    return False
+
+
+def _folders(workspace: Workspace) -> dict[str, Path]:
+    """Of every profile in the checkout, by name."""
+    others = {path.name: path for path in sorted((workspace.root / "workspaces").glob("*"))}
+    return {DEFAULT: workspace.root} | others
 
 
 def _profiles_for(workspace: Workspace, payload: Payload) -> list[str]:
     """Other profiles whose exported network takes such an image, with the options that name them."""
-    folders = {DEFAULT: workspace.root}
-    folders |= {path.name: path for path in sorted((workspace.root / "workspaces").glob("*"))}
     fit = []
-    for name, folder in folders.items():
+    for name, folder in _folders(workspace).items():
         export = folder / "artifacts" / "export"
         if name == workspace.name or not (export / "manifest.json").exists():
             continue

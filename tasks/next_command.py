@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,14 @@ from eyas.cli.program import program
 from eyas.cli.terminal import wrapped, wrapped_step
 from eyas.errors import EyasError
 from eyas.storage import redact, redacted
-from tasks.workspace import Workspace
+from tasks.workspace import Workspace, open_workspace
 
 STEP_INDENT = 7
 """Columns before a command to type next."""
+GATE_MARKS = ("ok   ", "FAIL ")
+"""With which lines of gates begin."""
+GATE_INDENT = len(GATE_MARKS[0])
+"""Columns before what a gate says, also where that goes on."""
 
 
 def next_command(workspace: Workspace, command: str, *options: str) -> str:
@@ -31,6 +35,20 @@ def next_command(workspace: Workspace, command: str, *options: str) -> str:
     start = _start(workspace.root)
     profile = [*_profile(workspace, start), *_adaptation(workspace, command, options)]
     return shlex.join([*program(start), command, *profile, *options])
+
+
+def version_command(workspace: Workspace, command: str, *options: str) -> str:
+    """A command that a registered version answers, whatever made it: without what the profile sets, if that may go.
+
+    It may where the parameter file alone is valid and names the same registered model.
+    """
+    named = replace(workspace, gates=())
+    if workspace.arguments:
+        with suppress(EyasError):
+            alone = open_workspace(workspace.root, workspace.params_file)
+            if alone.params.register_.model == workspace.params.register_.model:
+                named = replace(named, arguments=alone.arguments)
+    return next_command(named, command, *options)
 
 
 def plain_command(root: Path, command: str, *options: str) -> str:
@@ -47,8 +65,12 @@ def next_lines(steps: Sequence[str], width: int | None = None) -> list[str]:
 
 
 def text_with_steps(lines: Sequence[str], steps: Sequence[str], width: int | None = None) -> str:
-    """What was done, and commands to type next; in lines of at most ``width``, if it is given."""
-    return "\n".join([*(wrapped(line, width) for line in lines), *next_lines(steps, width)])
+    """What was done, and commands to type next; in lines of at most ``width``, if it is given.
+
+    What a gate says stands below itself.
+    """
+    told = [wrapped(line, width, GATE_INDENT if line.startswith(GATE_MARKS) else 2) for line in lines]
+    return "\n".join([*told, *next_lines(steps, width)])
 
 
 def profile_options(workspace: Workspace) -> str:

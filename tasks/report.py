@@ -29,7 +29,14 @@ from eyas.operations.tracking.model_registry import CHAMPION, get_alias
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
-from tasks.next_command import STEP_INDENT, next_command, next_lines, path_for_command, shown_path
+from tasks.next_command import (
+    STEP_INDENT,
+    next_command,
+    next_lines,
+    path_for_command,
+    shown_path,
+    version_command,
+)
 from tasks.predict import LAST_RUN
 from tasks.prefect_pages import show_result
 from tasks.record import log_report, log_result, name_of
@@ -163,10 +170,14 @@ def is_champion(workspace: Workspace, version: str) -> bool:
 
 
 def try_it(workspace: Workspace, *options: str) -> list[str]:
-    """The command that lets a network answer an image of the bundle; none where there is no image."""
+    """The command that lets a network answer an image of the bundle; none where there is no image.
+
+    Without ``options`` the champion answers, which must be there.
+    """
+    written = next_command if LAST_RUN in options else version_command
     image = next(iter(sorted((workspace.artifacts / GOLDEN).glob("*.png"))), None)
     place = path_for_command(workspace.root, image) if image else ""
-    return [next_command(workspace, "predict", place, *options)] if place else []
+    return [written(workspace, "predict", place, *options)] if place else []
 
 
 def next_step(workspace: Workspace, version: str, why: str = "") -> str:

@@ -132,7 +132,7 @@ def test_where_none_succeeded_the_most_accurate_is_the_one_to_go_on_with(
     image = f"workspaces/{best.name}/artifacts/export/bundle/golden/0.png"
     first, second, third = printed[printed.index("\nnext ") + 1 :].splitlines()[:3]
     assert first.endswith(f"promote {profile} --version 7   ({why})")
-    assert second.endswith(f"predict {profile} {image} --version 7")
+    assert second.endswith(f"predict {image} --version 7"), "a version needs no profile"
     assert third.endswith(f"status {profile}")
 
 
@@ -149,6 +149,9 @@ def test_what_ended_well_is_compared_on_a_page_beside_the_workspaces(
     text = page.read_text()
     assert "seed=1" in text
     assert "seed=2" not in text, "it failed"
+    assert "(the most accurate; none is a success" in text, "as what to type next says it"
+    assert text.count("points against the dense network") == 2, "the verdicts, as the terminal has them"
+    assert "promote --params params.yaml --set score.seed=" in text
     one.print_summary(comparison, Path("sweep.log"))
     assert f"page   {sweep.shown_path(page)}\n" in capsys.readouterr().out
 

@@ -91,6 +91,17 @@ def test_the_caution_comes_before_the_command_that_promotes() -> None:
     assert 0 <= text.index("caution") < text.index("net version 2") < text.index("next ")
 
 
+def test_gates_go_on_below_their_words_on_a_narrow_terminal() -> None:
+    gates = tuple(Gate(name, 1, 1, passed, "it says more than a line holds " * 4) for name, passed in
+                  (("cost_as_recorded", True), ("drop", False)))  # fmt: skip
+    lines = decision_lines(PromotionDecision("net", "2", None, gates, {}))[1:]
+    shown = text_with_steps(lines, [], 80).split("\n")
+    assert max(map(len, shown)) <= 80
+    assert [line[:5] for line in shown] == ["ok   ", " " * 5, "FAIL ", " " * 5]
+    assert all(line[5] != " " for line in shown)
+    assert text_with_steps(lines, []).split("\n") == lines
+
+
 def test_what_the_rule_said_is_a_gate() -> None:
     (gate,) = adaptation_gates(ADAPTED)
     assert gate.passed

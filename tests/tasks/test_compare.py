@@ -186,6 +186,7 @@ def test_profile_version_and_run_lead_to_their_run_version_and_pages(setting: Se
     assert {(one.run_id, one.version, one.date) for one in origins} == {
         (version.run_id, f"{model} version 1", day.strftime("%Y-%m-%d"))
     }
+    assert [one.settings["fetch.train"] for one in origins] == [workspace.params.fetch.train] * 3
     assert [one.report for one in origins] == [report, None, None]
     assert comparison.about == "resnet8 on digits"
     run = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{version.run_id}"

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,21 @@ def test_where_images_are_cropped_photographs_may_be_larger_and_of_any_aspect(wo
     assert "is 16 x 40," in warn(workspace, picture(tmp_path, "colour", (16, 40)))
     (tmp_path / "photo.png").write_bytes(b"broken")
     assert not warn(workspace, tmp_path / "photo.png")  # which has a line of its own
+
+
+def test_sizes_of_the_training_images_are_known_whichever_profile_has_them(
+    workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = tmp_path / "artifacts/export/manifest.json"
+    exported.write_text(json.dumps(json.loads(exported.read_text()) | {"dataset": "d"}))
+    photo = picture(tmp_path, "L", (48, 48))
+    train = SimpleNamespace(upright=lambda _: [np.zeros((48, 48, 1), np.uint8)])
+    monkeypatch.setattr("tasks.image_fit.open_dataset", lambda _: SimpleNamespace(digest="d", split=lambda _: train))
+    assert "is 48 x 48" in warn(workspace, photo)
+    fetched = tmp_path / "workspaces/mine/artifacts/fetch"
+    fetched.mkdir()
+    (fetched / "manifest.json").write_text("{}")
+    assert not warn(workspace, photo)
 
 
 def test_the_answers_carry_the_warning(setting: Setting, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from eyas.cli.app import COMMANDS
 from eyas.errors import BusyError, EyasError
 from tasks import promote as promote_task
 from tasks import report
-from tasks.next_command import complete, completed_commands, next_command
+from tasks.next_command import complete, completed_commands, next_command, version_command
 from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,6 +93,11 @@ def opened(root: Path, handed: tuple[Any, ...]) -> Workspace:
 
 def same(one: Workspace, other: Workspace) -> bool:
     return (one.folder, one.name, one.params, one.runtime) == (other.folder, other.name, other.params, other.runtime)
+
+
+def same_version(one: Workspace, other: Workspace) -> bool:
+    """Whether a version's number means the same in both profiles."""
+    return (one.params.register_.model, one.params.runtime) == (other.params.register_.model, other.params.runtime)
 
 
 def test_the_command_that_is_recorded_makes_the_same_run(checkout: Path, pasted: Pasted) -> None:
@@ -217,6 +222,31 @@ def test_a_move_that_met_another_says_how_to_look_at_this_profile(
         assert same(opened(checkout, pasted(line)), workspace)
 
 
+STORE = 'runtime.tracking_uri="sqlite:///a b.db"'
+OTHER = ["register.model=other", "score.seed=3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "typed"),
+    [
+        ("register: {model: mine}", ["score.seed=3", STORE], [STORE]),
+        ("", ["score.seed=3", "promote.max_drop=0.02"], []),
+        ("register: {model: mine}", OTHER, OTHER),
+        ("fetch: {score_fraction: 7}", ["fetch.score_fraction=0.2"], ["fetch.score_fraction=0.2"]),  # refused alone
+    ],
+)
+def test_a_version_is_named_without_what_its_profile_sets_unless_that_names_the_model(
+    checkout: Path, pasted: Pasted, content: str, overrides: list[str], typed: list[str]
+) -> None:
+    file = checkout / "mine.yaml" if content else None
+    for path, text in ((checkout / "mine.yaml", content), (checkout / "0.png", "an image")):
+        path.write_text(text)
+    workspace = open_workspace(checkout, file, overrides)
+    handed = pasted(version_command(workspace, "predict", "0.png", "--version", "3"))
+    assert same_version(opened(checkout, handed), workspace)
+    assert handed[1:3] == (file, typed)
+
+
 @pytest.mark.parametrize("version", ["3", None])
 @pytest.mark.parametrize("start", [".", "below", ".."])
 def test_the_commands_after_a_result_act_on_its_profile_and_an_image_that_is_there(
@@ -235,8 +265,10 @@ def test_the_commands_after_a_result_act_on_its_profile_and_an_image_that_is_the
         monkeypatch.setenv("PWD", str(checkout))
     handed = [pasted(line) for line in lines]
     assert [one[0] for one in handed] == [*(["promote"] if version else []), "predict", "status"]
-    assert all(same(opened(checkout, one), workspace) for one in handed)
     predict = handed[-2]
+    assert all(same(opened(checkout, one), workspace) for one in handed if version is None or one is not predict)
+    assert same_version(opened(checkout, predict), workspace)
+    assert predict[2] == ([] if version else overrides)
     assert predict[4] == [golden / "0.png"]
     assert predict[-1]["version"] == version or (version is None and predict[-1]["version"] == "run")
 

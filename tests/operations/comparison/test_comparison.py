@@ -12,7 +12,7 @@ from rich.console import Console
 from scipy.stats import binomtest
 
 from eyas.data.comparability import Comparability
-from eyas.operations.comparison.accuracy_curve import accuracy_curve
+from eyas.operations.comparison.accuracy_curve import accuracy_curve, latency_curve
 from eyas.operations.comparison.compared_network import ComparedNetwork, wilson_interval
 from eyas.operations.comparison.comparison import Comparison, compare_networks
 from eyas.operations.comparison.comparison_page import comparison_page
@@ -214,6 +214,48 @@ def test_the_title_names_network_data_and_date_and_links_lead_to_each_report_run
     assert "(eyas-digits)" in printed
 
 
+def test_the_page_has_the_day_of_each_run_and_the_fields_in_which_they_differ() -> None:
+    shared = {"fetch.train": "data", "sample.budget.macs": "0.5", "promote.max_drop": "0.1"}
+    other = {"fetch.train": "data", "sample.budget.macs": "0.25", "score.seed": "3"}
+    pairs = ((HALF, "2026-11-25", shared), (QUARTER, "2026-11-26", other), (ELSEWHERE, "", {}))
+    networks = [replace(one, origin=NetworkOrigin(date=date, settings=own)) for one, date, own in pairs]
+    comparison = compare_networks(networks, counted, "2026-11-27")
+    assert comparison.as_dict()["fields"] == {
+        "sample.budget.macs": {"macs=0.5": "0.5", "macs=0.25": "0.25"},
+        "score.seed": {"macs=0.5": "not set", "macs=0.25": "3"},
+    }
+    page = comparison_page(comparison)
+    assert re.findall(r"run of ([\d-]+)", page) == ["2026-11-25", "2026-11-26"]
+    fields = page.partition("Parameters that differ")[2].partition("</section>")[0]
+    assert re.findall(r"<th>([^<]*)</th>", fields) == ["", "macs=0.5", "macs=0.25", "sample.budget.macs", "score.seed"]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", fields) == ["0.5", "0.25", "not set", "3"]
+    assert "Parameters that differ" not in comparison_page(compare_networks(networks[:1], counted))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "told"),
+    [
+        (("success", "success"), "macs=0.25 is the smallest that succeeded"),
+        (("success", "lost"), "macs=0.5 is the smallest that succeeded"),
+        (("undecided", "lost"), "macs=0.5 is the most accurate; none is a success"),
+    ],
+)
+def test_the_conclusion_names_the_one_to_go_on_with(verdicts: tuple[str, str], told: str) -> None:
+    lines = (("Success: held",), ("No success: accuracy was lost", "train longer"))
+    pairs = zip((HALF, QUARTER), verdicts, lines, strict=True)
+    networks = [replace(one, verdict=verdict, verdict_lines=own) for one, verdict, own in pairs]
+    comparison = compare_networks(networks, counted)
+    assert comparison.conclusion == comparison.as_dict()["conclusion"] == told
+    top = comparison_page(comparison, steps=["eyas promote --version 2"]).partition("<table")[0]
+    for words in (f"{told}.", "<p>Success: held.</p>", "<li>train longer</li>", "<pre>eyas promote --version 2</pre>"):
+        assert words in top
+    assert compare_networks([networks[0]], counted).conclusion == ""
+
+
+def test_nothing_is_concluded_of_accuracies_that_do_not_compare() -> None:
+    assert compare_networks([replace(HALF, verdict="lost"), replace(ELSEWHERE, verdict="")], counted).conclusion == ""
+
+
 def test_several_networks_and_data_sets_are_all_in_the_title() -> None:
     other = NetworkOrigin("resnet20", "cifar10/train")
     networks = [replace(HALF, origin=origin(1)), replace(ELSEWHERE, origin=other)]
@@ -283,6 +325,28 @@ def test_the_curve_shows_every_network_with_its_error_bar(comparison: Comparison
     assert [points.count(",") for _, points in curve.curves] == [2, 1], "a line for each test set"
     places = [place for mark in curve.marks for place in (mark.x, mark.y, *(mark.y_bar or ()))]
     assert all(0 <= place <= 100 for place in places)
+
+
+def test_accuracy_stands_against_latency_with_the_middle_half_of_the_runs_too() -> None:
+    times = {"model": {"median": 0.02, "q25": 0.018, "q75": 0.03}, "dense": {"median": 0.04}}
+    fast = replace(QUARTER, latency={**QUARTER.latency, "milliseconds": times})
+    curve = latency_curve(compare_networks([HALF, fast], counted))
+    assert curve is not None
+    assert [mark.label for mark in curve.marks] == ["macs=0.25", "macs=0.5", "dense"]
+    first, second, dense = curve.marks
+    per_ms = (second.x - first.x) / (0.0315 - 0.02)
+    assert first.x_bar is not None
+    assert (first.x_bar[1] - first.x_bar[0]) / per_ms == pytest.approx(0.03 - 0.018, rel=1e-3)
+    assert dense.x == pytest.approx(second.x + per_ms * (0.0354 - 0.0315), abs=0.01), "as timed beside the first"
+    assert second.x_bar is None
+    assert first.tip == "macs=0.25: 91.00 % (89.07 % to 92.62 %) at 0.02 ms (0.018 to 0.03 ms)"
+    assert "latency" in comparison_page(compare_networks([HALF, fast], counted)).partition("against cost")[2]
+
+
+def test_latencies_of_different_machines_or_none_make_no_curve() -> None:
+    device = replace(QUARTER, latency={**QUARTER.latency, "cpu": "Arm"})
+    assert latency_curve(compare_networks([HALF, device], counted)) is None
+    assert latency_curve(compare_networks([replace(HALF, latency={}), replace(QUARTER, latency={})], counted)) is None
 
 
 def test_short_names_stand_beside_their_points() -> None:

@@ -12,7 +12,7 @@ from tests.operations.comparison.test_comparison import ELSEWHERE, HALF, QUARTER
 from tests.support.headless_browser import Browser, headless_browser
 
 CUT = """
-[...document.querySelectorAll("th, td, h1, a, .legend li, .plot text")].filter(one => one.getClientRects().length)
+[...document.querySelectorAll("th, td, h1, a, pre, .legend li, .plot text")].filter(one => one.getClientRects().length)
   .filter(one => one.getBoundingClientRect().left < 0
     || one.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
   .map(one => one.outerHTML.slice(0, 200))
@@ -30,9 +30,16 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
-    networks = [replace(HALF, origin=origin(1)), replace(QUARTER, origin=origin(2)), replace(ELSEWHERE, name=LONG)]
+    settings = {f"finetune.recipe.{name}": "s3://bucket/" + name * 9 for name in ("learning_rate", "weight_decay")}
+    times = {"model": {"median": 0.03, "q25": 0.02, "q75": 0.04}}
+    networks = [
+        replace(HALF, origin=replace(origin(1), settings=settings), verdict_lines=("Success: held", "advice")),
+        replace(QUARTER, origin=replace(origin(2), settings={"score.seed": "3"})),
+        replace(ELSEWHERE, name=LONG, latency={**HALF.latency, "milliseconds": times}),
+    ]
     path = folder / "comparison.html"
-    path.write_text(comparison_page(compare_networks(networks, counted, "2026-11-27"), folder))
+    steps = [f"eyas predict workspaces/{LONG}/artifacts/export/bundle/golden/0.png --version 2"]
+    path.write_text(comparison_page(compare_networks(networks, counted, "2026-11-27"), folder, steps))
     return path
 
 
@@ -42,6 +49,8 @@ def test_nothing_is_cut_and_nothing_is_asked_for(browser: Browser, page: Path, w
     browser.requests.clear()
     browser.open(page, width=width, dark=dark)
     assert browser.evaluate("document.querySelectorAll('.compared tbody tr').length") == 5
+    assert browser.evaluate("document.querySelectorAll('.plot').length") == 2
+    assert browser.evaluate("document.querySelectorAll('.fields tbody tr').length") == 3
     assert browser.evaluate(CUT) == []
     assert browser.evaluate(
         "[...document.querySelectorAll('.scroll')].every(one => one.scrollWidth <= one.clientWidth)"

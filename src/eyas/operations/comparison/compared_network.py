@@ -26,6 +26,8 @@ class ComparedNetwork:
     """``latency.json``: dense and pruned network timed side by side; empty where it is gone."""
     verdict: str = ""
     """In a word: ``success``, ``held``, ``lost``, ``undecided``, ..."""
+    verdict_lines: tuple[str, ...] = ()
+    """The verdict in words, then each remark with its advice; empty where only a word of it is recorded."""
     detail: str = ""
     """What the name stands for, such as a version's number."""
     test_set: str = ""
@@ -119,6 +121,12 @@ class ComparedNetwork:
     def latency_ms(self) -> float:
         """Median of a run."""
         return float(self.latency.get("milliseconds", {}).get("model", {}).get("median", math.nan))
+
+    @property
+    def latency_quartiles(self) -> tuple[float, float] | None:
+        """Between which milliseconds the middle half of the runs lies; None where that is not known."""
+        times = self.latency.get("milliseconds", {}).get("model", {})
+        return (float(times["q25"]), float(times["q75"])) if {"q25", "q75"} <= set(times) else None
 
     @property
     def timed_as(self) -> str:

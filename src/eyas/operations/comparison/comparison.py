@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eyas.operations.comparison.compared_network import ComparedNetwork
+from eyas.operations.comparison.differing_fields import differing_fields
 from eyas.operations.paired_difference import PairedDifference
 from eyas.operations.verdict import points
 
@@ -77,6 +78,23 @@ class Comparison:
         return ": ".join(filter(None, (self.about, ", ".join(network.name for network in self.networks))))
 
     @property
+    def conclusion(self) -> str:
+        """Which one to go on with, in words; empty of one alone, and where none succeeded and they do not compare."""
+        succeeded = [one for one in self.networks if one.verdict == "success" and math.isfinite(one.macs)]
+        known = [one for one in self.networks if math.isfinite(one.macs + one.accuracy)]
+        if len(self.networks) > 1 and succeeded:
+            return f"{min(succeeded, key=lambda one: one.macs).name} is the smallest that succeeded"
+        if len(known) > 1 and len(self.groups) == 1:
+            best = max(known, key=lambda one: (one.accuracy, -one.macs))
+            return f"{best.name} is the most accurate; none is a success"
+        return ""
+
+    @property
+    def timed_differently(self) -> bool:
+        """Whether latencies were timed on several machines, or by several threads, runtimes, batches."""
+        return len({network.timed_as for network in self.networks if network.latency}) > 1
+
+    @property
     def notes(self) -> list[str]:
         """What must be said beside the table, each once."""
         return list(dict.fromkeys(self._notes()))
@@ -90,19 +108,21 @@ class Comparison:
                 yield f"{network.name}: its accuracy says little, because {network.comparability.reason}"
             if network.adaptation:
                 yield f"{network.name} is {network.adaptation}"
-        if len({network.timed_as for network in self.networks if network.latency}) > 1:
+        if self.timed_differently:
             yield "latencies were timed in different ways: " + "; ".join(
                 f"{network.name}: {network.timed_as}" for network in self.networks if network.latency
             )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data."""
-        pairs = zip(self.networks, self.differences, strict=True)
+        pairs, fields = zip(self.networks, self.differences, strict=True), differing_fields(self.networks)
         return {
             "title": self.title,
             "date": self.date,
             "dense": [_numbers(dense) | {"of": [one.name for one in own]} for dense, own in self.dense],
             "networks": [_as_dict(network, difference) for network, difference in pairs],
+            "fields": {field: dict(zip(fields.names, values, strict=True)) for field, values in fields.rows},
+            "conclusion": self.conclusion or None,
             "notes": self.notes,
         }
 
@@ -166,7 +186,8 @@ def _as_dict(network: ComparedNetwork, difference: Difference | None) -> dict[st
     content: dict[str, Any] = {name: getattr(network, name) for name in ("name", "kind", "address", "detail")}
     content |= _numbers(network) | {"score": _plain(network.score)}
     content |= {"dense_accuracy": _plain(network.dense_accuracy), "dense_macs": _plain(network.dense_macs)}
-    content |= {"verdict": network.verdict, "test_images": network.images, "test_set": network.test_set or None}
+    content |= {"verdict": network.verdict, "verdict_lines": list(network.verdict_lines)}
+    content |= {"test_images": network.images, "test_set": network.test_set or None}
     content |= {"adaptation": network.adaptation or None}
     content |= {"change_from_dense": None if network.change is None else _paired_as_dict(network.change)}
     return content | {"difference": _difference_as_dict(difference), "origin": network.origin.as_dict()}

@@ -1,12 +1,13 @@
 """A comparison as one HTML file that loads nothing; it leads to the networks' reports, runs and versions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyas.operations.comparison.accuracy_curve import accuracy_curve
+from eyas.operations.comparison.accuracy_curve import accuracy_curve, latency_curve
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_table import comparison_table
+from eyas.operations.comparison.differing_fields import differing_fields
 from eyas.operations.report.page_templates import page_templates
 from eyas.operations.tracking.run_pages import LOCAL
 
@@ -19,16 +20,19 @@ class PageRow:
 
     name: str
     cells: tuple[str, ...]
+    date: str = ""
+    """Day of its run."""
     links: tuple[tuple[str, str], ...] = ()
 
 
-def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
+def comparison_page(comparison: Comparison, folder: Path | None = None, steps: Sequence[str] = ()) -> str:
     """The page's text; names are the user's and escaped.
 
     Args:
         comparison: what to show.
         folder: where the page will lie, so that it can lead to reports on this machine; without it, it leads to those
             that MLflow keeps.
+        steps: commands to type next, as a terminal shows them.
     """
     rows = list(_rows(comparison, folder))
     return page_templates("eyas.operations.comparison").get_template(TEMPLATE).render(
@@ -36,9 +40,13 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
         names=[network.name for network in comparison.networks],
         title=comparison.title,
         date=comparison.date,
+        conclusion=comparison.conclusion,
+        verdicts=[(network.name, network.verdict_lines) for network in comparison.networks if network.verdict_lines],
+        steps=steps,
         header=comparison_table(comparison).header[1:],
         rows=rows,
-        curve=accuracy_curve(comparison),
+        curves=[curve for curve in (accuracy_curve(comparison), latency_curve(comparison)) if curve],
+        fields=differing_fields(comparison.networks),
         several=len(comparison.groups) > 1,
         notes=comparison.notes,
         needs_server=any(address.startswith(LOCAL) for row in rows for _, address in row.links),
@@ -46,6 +54,7 @@ def comparison_page(comparison: Comparison, folder: Path | None = None) -> str:
 
 
 def _rows(comparison: Comparison, folder: Path | None) -> Iterator[PageRow]:
-    links = [*([()] * len(comparison.dense)), *(tuple(one.origin.links(folder)) for one in comparison.networks)]
-    for (name, *cells), own in zip(comparison_table(comparison).rows, links, strict=True):
-        yield PageRow(name, tuple(cells), own)
+    origins = [*([None] * len(comparison.dense)), *(network.origin for network in comparison.networks)]
+    for (name, *cells), origin in zip(comparison_table(comparison).rows, origins, strict=True):
+        date, links = (origin.date, tuple(origin.links(folder))) if origin else ("", ())
+        yield PageRow(name, tuple(cells), date, links)

@@ -26,10 +26,13 @@ class NetworkOrigin:
     """Its report's file on this machine."""
     pages: Mapping[str, str] = field(default_factory=dict)
     """Addresses of MLflow's pages, by what they show: ``report``, ``run``, ``version``."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Fields of its run's parameters by dotted names, without those that have their default."""
 
     def recorded_as(self, other: "NetworkOrigin") -> "NetworkOrigin":
-        """This one with the date, run, version and pages that another has."""
-        return replace(self, date=other.date, run_id=other.run_id, version=other.version, pages=other.pages)
+        """This one with the date, run, version, pages and settings that another has."""
+        recorded = {name: getattr(other, name) for name in ("date", "run_id", "version", "pages", "settings")}
+        return replace(self, **recorded)
 
     def links(self, folder: Path | None = None) -> list[tuple[str, str]]:
         """What a page names and where that leads.

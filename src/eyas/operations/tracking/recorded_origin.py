@@ -33,6 +33,7 @@ def recorded_origin(store: MlflowStore, run_id: str, version: Version | None = N
         run_id=run_id,
         version=name,
         pages=pages,
+        settings=dict(params) if "fetch.train" in params else {},  # an adaptation's run has its own alone
     )
 
 
