@@ -51,7 +51,7 @@ def test_a_table_under_the_verdict_and_links_to_run_and_report(
         "pruned": "96.67 %",
         "change": first["change"],
     }
-    assert shown["result"]["description"].startswith("**Undecided")
+    assert shown["result"]["description"].startswith("**Accuracy undecided")
     page = f"http://127.0.0.1:5000/#/experiments/{store.experiment_id}/runs/{run_id}"
     assert shown["mlflow-run"]["link"] == f"{page}?workflowType=machine_learning"
     assert shown["report"]["link"] == f"{page}/artifacts/report/report.html?workflowType=machine_learning"
