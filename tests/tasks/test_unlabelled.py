@@ -234,7 +234,7 @@ def test_a_labelled_test_set_measures_accuracy_and_nothing_else_does(root: Path,
 def test_class_names_that_do_not_fit_the_checkpoint_are_refused(source: Path, tmp_path: Path) -> None:
     params = params_of(source, tmp_path / "state", task={"kind": "unlabelled", "class_names": ["even", "odd"]})
     run(params, tmp_path / "artifacts", "fetch")
-    with pytest.raises(Exception, match="number of classes"):
+    with pytest.raises(Exception, match="The checkpoint has 10 classes, the images 2: even, odd"):
         baseline(params, tmp_path / "artifacts", silent)
 
 
