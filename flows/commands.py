@@ -92,7 +92,7 @@ def retrain(
 
     with _view("retrain", workspace.name) as view, explained():
         view.take_log(is_news)
-        decision = flow(relative(params), overrides, name, reason, force=force)
+        decision: Any = flow(relative(params), overrides, name, reason, force=force)
     if as_json:
         print(json.dumps(fields(decision), indent=2))
     else:

@@ -51,7 +51,7 @@ def run_name(flow_name: str, parameters: Mapping[str, Any]) -> str:
     return f"{COMMANDS.get(flow_name, flow_name)} {run}"
 
 
-def _keep_signals(*_: Any) -> None:
+def _keep_signals(*_: Any, **__: Any) -> None:
     """A command ends in its own way; Prefect takes SIGTERM over when a flow begins."""
     command = Interruption.current()
     if command:

@@ -73,7 +73,7 @@ def export_adapted(
     written = write_files(settings, network, calibration(network, dataset.normalise(field.pixels)), folder)
     shutil.copyfile(source / DENSE, folder / DENSE)
     labelled = field.labels is not None
-    labels = field.labels if labelled else torch.from_numpy(parent.answers(field.pixels, DENSE))
+    labels = field.labels if field.labels is not None else torch.from_numpy(parent.answers(field.pixels, DENSE))
     judged = images_NCHW, labels[: len(images_NCHW)]
     both = network, network
     checked = check_files(settings, written, both, judged, labelled=labelled, name_image="image {} of the field".format)

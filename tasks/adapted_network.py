@@ -29,8 +29,6 @@ from tasks.judge_version import judge_export
 from tasks.registered_network import RegisteredNetwork
 from tasks.watch import REFERENCE
 
-"""Of accuracy on images like those of the training, beyond which it is told what following the field costs there."""
-
 
 def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
     """A copy of the network that has followed the field.

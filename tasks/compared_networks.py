@@ -83,10 +83,10 @@ class NetworkFinder:
             return replace(self._of_version(version), name=f"version {name}", detail=made_with(version))
         if name in self.profiles():
             return self.profile(name, self.folder_of(name))
-        version = model_registry.get_alias(self.store, self.model, name)
-        if version is None:
+        named = model_registry.get_alias(self.store, self.model, name)
+        if named is None:
             raise BadInputError(self._unknown(name))
-        return replace(self._of_version(version), name=name)
+        return replace(self._of_version(named), name=name)
 
     def profile(self, name: str, folder: Path) -> ComparedNetwork:
         """What the stages left in a workspace, with the run and the version that MLflow has of it.

@@ -141,7 +141,9 @@ def write_files(
     onnx = exporters.pop("onnx")
     calibrates = any(exporter.calibrates for exporter in exporters.values())
     of_training = isinstance(calibration, Dataset)
-    ranges_NCHW, held_out = calibration_images(calibration, wanted=calibrates) if of_training else calibration
+    ranges_NCHW, held_out = (
+        calibration_images(calibration, wanted=calibrates) if isinstance(calibration, Dataset) else calibration
+    )
     if calibrates and of_training:
         require_like_training(pruned, ranges_NCHW, settings.max_calibration_distance)
     written: Written = {} if dense is None else {"dense": (onnx, onnx(dense, ranges_NCHW, folder / "dense.onnx"))}

@@ -19,9 +19,9 @@ from eyas.operations.gate import Gate
 from eyas.operations.gates import PromotionDecision, judge
 from eyas.operations.measured_network import MeasuredNetwork
 from eyas.operations.run_times import RunTimes
-from eyas.operations.tracking import MlflowStore, Version, model_registry, promotion
+from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.operations.tracking.adaptation_run import parent_of
-from eyas.operations.tracking.alias_move import NO_REASON
+from eyas.operations.tracking.alias_move import NO_REASON, ROLLED_BACK
 from tasks.adapted_gates import adaptation_gates, limits_for, named_for
 from tasks.dvc_lock import require_as_written
 from tasks.profile_name import DEFAULT, workspace_folder
@@ -214,7 +214,7 @@ def images_for(test: Split, model: ExportedModel, candidate: ExportedModel) -> T
 
 def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     """A version that was taken back once does not return by itself."""
-    mark = version.tags.get(promotion.ROLLED_BACK)
+    mark = version.tags.get(ROLLED_BACK)
     if mark is None:
         return ()
     reason = json.loads(mark)["reason"] or NO_REASON

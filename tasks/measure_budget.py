@@ -41,10 +41,12 @@ def write_measured_budget(params: PipelineParams, artifacts: Path, root: Path = 
     if all(known.get(name) == value for name, value in how.items()):
         return known
     table = LatencyTable.read(root / profile)
+    dense: float | None
+    measured: float | None
     try:
         table.require(here=True)
         dense, measured = map(float, time_files(files, table))
-    except EyasError:
+    except EyasError:  # the table is of another machine: nothing is measured here
         dense = measured = None
     result = how | {
         "where": table.where,

@@ -82,7 +82,8 @@ def recommended(settings: ExportParams, folder: Path, milliseconds: Mapping[str,
     """Which file the device should get; nothing where ``export`` did not measure accuracies yet."""
     if not (folder / FILES).exists():
         return {}
-    artifacts, files, measure = {}, exported_files(settings, folder), ""
+    artifacts: dict[str, MeasuredArtifact] = {}
+    files, measure = exported_files(settings, folder), ""
     for name, facts in json.loads((folder / FILES).read_text()).items():
         measure = judged_share(facts)[0].partition(" ")[0]
         words = {name: facts} | {f"{name} ({word})": other for word, other in facts["alternatives"].items()}

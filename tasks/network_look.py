@@ -133,7 +133,7 @@ def best_reading(
 def _judge(model: nn.Module, images: TriedImages, way: Normalisation) -> tuple[float, float]:
     """Accuracy and cross-entropy; the worst of both where the network does not answer with a class per image."""
     mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (way.mean, way.std))
-    answers = [model((part - mean) / std) for part in images.images.split(32)]
+    answers = [model((part - mean) / std) for part in images.images.split(32)]  # type: ignore[no-untyped-call]
     if not all(isinstance(answer, Tensor) and answer.ndim == 2 for answer in answers):
         return 0.0, math.inf
     logits_NK = torch.cat(answers)

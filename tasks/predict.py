@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from eyas.data.decoding import Preprocessing
-from eyas.data.formats.folder import is_image
+from eyas.data.formats.image_files import is_image
 from eyas.data.left_out import is_hidden
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.contents import BUNDLE, check_contents
@@ -208,6 +208,7 @@ def _opened(folder: Path) -> tuple[Sequence[str], Answer]:
 
     def answer(file: Path) -> NDArray[np.float32]:
         pixels_CHW = torch.from_numpy(read(file.read_bytes(), str(file)).copy())
-        return model.probabilities(pixels_CHW[None])[0]
+        probabilities_K: NDArray[np.float32] = model.probabilities(pixels_CHW[None])[0]
+        return probabilities_K
 
     return model.manifest["classes"], answer

@@ -127,7 +127,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     _write(folder, plans, candidates, table)
     _write_diagnostics(folder, space, plans, table, budget=generations.budget, passed_over=passed_over)
     shutil.rmtree(journal, ignore_errors=True)
-    return _metrics(candidates, table) | criterion_metrics(params.sample.criterion, rated_by)
+    return {**_metrics(candidates, table), **criterion_metrics(params.sample.criterion, rated_by)}
 
 
 def _race(

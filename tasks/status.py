@@ -8,9 +8,9 @@ from pathlib import Path
 from eyas.cli.terminal import wrapped
 from eyas.data.comparability import Comparability
 from eyas.data.tasks import deciding
-from eyas.operations.tracking import Version, promotion
+from eyas.operations.tracking import Version
 from eyas.operations.tracking.adaptation_run import parent_of
-from eyas.operations.tracking.alias_move import NO_REASON
+from eyas.operations.tracking.alias_move import DECISION, NO_REASON, REASON, ROLLED_BACK
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
 from tasks.next_command import next_command, shown_path
@@ -74,9 +74,9 @@ def _describe(alias: str, version: Version | None, *, whole: bool) -> str:
 def in_short(version: Version) -> str:
     """What became of a version in a few words: the gates that refused it by their names."""
     tags = version.tags
-    if promotion.ROLLED_BACK in tags or promotion.DECISION not in tags:
+    if ROLLED_BACK in tags or DECISION not in tags:
         return _reason(version)
-    decision = json.loads(tags[promotion.DECISION])
+    decision = json.loads(tags[DECISION])
     against = f"against version {decision['champion']}" if decision["champion"] else "no champion before"
     failed = [name for name, (_, _, passed) in decision["gates"].items() if not passed]
     gates = f"not held: {', '.join(failed)}" if failed else "every gate held"
@@ -98,10 +98,10 @@ def what_is_known(version: Version) -> list[str]:
 
 
 def _reason(version: Version) -> str:
-    mark = version.tags.get(promotion.ROLLED_BACK)
+    mark = version.tags.get(ROLLED_BACK)
     if mark is not None:
         return f"rolled back: {json.loads(mark)['reason'] or NO_REASON}"
-    return version.tags.get(promotion.REASON, "not judged yet")
+    return version.tags.get(REASON, "not judged yet")
 
 
 def _run_line(run: RunSummary) -> str:

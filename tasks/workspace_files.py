@@ -53,7 +53,8 @@ def dvc_config(dvc_folder: Path, up: str) -> str:
 
 def cache_folder(root: Path) -> Path:
     """Where DVC keeps what the stages of the checkout and of its workspaces made."""
-    return root / ".dvc" / _settings(root / ".dvc").get("cache", {}).get("dir", "cache")
+    folder: str = _settings(root / ".dvc").get("cache", {}).get("dir", "cache")
+    return root / ".dvc" / folder
 
 
 def _settings(dvc_folder: Path) -> ConfigObj:
