@@ -26,6 +26,7 @@ from eyas.scoring.engine import EXAMPLES
 from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.loop import require_shared_batches
+from eyas.training.optimiser_step import Networks
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
@@ -182,6 +183,13 @@ def _look_inside(
         with look.telling("score.reward", score.FIELDS):
             _check_reward(params, space, images_NCHW, output, root=root)
         (params.sample.sampler if usable else Sampler.parse("budget")).ask(space, budget, 1, seed=params.sample.seed)
+    for stage, trains in trainings(params).items():
+        with look.telling(f"{stage}.recipe", training_fields(stage)):
+            if trains:
+                teacher = model if stage == "finetune" else None
+                getattr(params, stage).recipe.whole_objective(
+                    Networks(model, teacher, output=output, num_logits=data.num_classes, example=images_NCHW[:1])
+                )
     with look.telling("finetune.sparsity", finetune.FIELDS):
         if params.finetune.sparsity is not None:
             SparseLayers.choose(model, params.finetune.sparsity)

@@ -24,7 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 FETCH = {"train": "data", "image_size": 8, "mean": [0.5] * 3, "std": [0.5] * 3}
 BASELINE = {"architecture": "resnet8", "arguments": {"width": 8}, "seen_by_checkpoint": False}
 THREE = BASELINE | {"checkpoint": "three.pt"}
+PLAIN = BASELINE | {"architecture": "tests.tasks.test_preflight:plain", "arguments": {"batch_norm": True}}
+FROZEN = {"kind": "sgd", "frozen_statistics": True}
 Look = Callable[..., Preflight]
+
+
+def plain(num_classes: int, *, batch_norm: bool) -> nn.Module:
+    """A network without residual blocks."""
+    norm = nn.BatchNorm2d(8) if batch_norm else nn.Identity()
+    layers = (nn.Conv2d(3, 8, 3, padding=1), norm, nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU())
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, num_classes))
 
 
 @pytest.fixture
@@ -151,6 +160,21 @@ def test_the_source_names_the_architectures_that_there_are() -> None:
             "score.reward",
             r"those of score\.scorer cross_entropy are none: set score\.scorer to one of dense_probe, .*top1, or leave "
             r"score\.reward out",
+        ),
+        (
+            {"baseline": PLAIN, "finetune": {"recipe": {"kind": "cosub"}}},
+            "finetune.recipe",
+            "no residual block .* can be left out",
+        ),
+        (
+            {"baseline": PLAIN | {"arguments": {"batch_norm": False}}, "finetune": {"recipe": FROZEN}},
+            "finetune.recipe",
+            r"finetune\.recipe\.frozen_statistics are those of batch-norm",
+        ),
+        (
+            {"baseline": PLAIN | {"recipe": FROZEN, "arguments": {"batch_norm": False}}},
+            "baseline.recipe",
+            r"baseline\.recipe\.frozen_statistics are those of batch-norm",
         ),
         ({"finetune": {"sparsity": {"kind": "n_m", "m": 128}}}, "finetune.sparsity", "fits no layer of this network"),
         (

@@ -204,16 +204,24 @@ class Recipe(Component):
 
         return RecipesLoss(self, networks)
 
+    def whole_objective(self, networks: "Networks") -> "Objective":
+        """:meth:`objective`, with what every recipe can add to it.
+
+        Raises:
+            ParameterError: the networks have not what the recipe works on.
+        """
+        objective = self.objective(networks)
+        if not self.frozen_statistics:
+            return objective
+        from eyas.training.frozen_statistics import FrozenStatisticsLoss
+
+        return FrozenStatisticsLoss(objective, networks)
+
     def make_step(self, networks: "Networks", optimiser: "torch.optim.Optimizer") -> "Step":
         """What takes a step on a batch; called once, before the first."""
         from eyas.training.optimiser_step import OptimiserStep
 
-        objective = self.objective(networks)
-        if self.frozen_statistics:
-            from eyas.training.frozen_statistics import FrozenStatisticsLoss
-
-            objective = FrozenStatisticsLoss(objective, networks)
-        return OptimiserStep(self, objective, networks.model, optimiser)
+        return OptimiserStep(self, self.whole_objective(networks), networks.model, optimiser)
 
     def loss(self, logits_NK: "Tensor", labels_N: "Tensor", teacher_NK: "Tensor | None") -> "Tensor":
         """What is minimised: a scalar, the mean over N images."""
