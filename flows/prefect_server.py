@@ -25,6 +25,8 @@ CLOSING_SECONDS = 9.0
 ANSWER_SECONDS = 5.0
 LOG_CHARACTERS = 4000
 ENGINE_MODULES = ("flow_engine", "task_engine")
+QUEUES = ("APILogWorker", "EventsWorker")
+"""Loggers of what Prefect sends to its pages: at the end they count what is still to be sent."""
 
 
 def begin_prefect() -> Callable[["Workspace"], None]:
@@ -133,7 +135,7 @@ def _shorten_log() -> None:
 
 def is_news(record: logging.LogRecord) -> bool:
     """Whether a line of a log is for the terminal: of Prefect's engine only that something is tried again."""
-    return record.module not in ENGINE_MODULES or "Retry" in record.getMessage()
+    return record.name not in QUEUES and (record.module not in ENGINE_MODULES or "Retry" in record.getMessage())
 
 
 def is_set() -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prefect.events.worker import EventsWorker
+from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from eyas.errors import EyasError
@@ -31,6 +33,13 @@ def record(module: str, message: str) -> logging.LogRecord:
 )
 def test_of_prefects_engine_only_that_it_tries_again_is_news(module: str, message: str, wanted: bool) -> None:
     assert is_news(record(module, message)) is wanted
+
+
+def test_what_prefect_has_still_to_send_is_no_news() -> None:
+    """It would stand below the last line of a run that was stopped."""
+    for queue in (APILogWorker, EventsWorker):
+        told = logging.LogRecord(queue.__name__, logging.WARNING, "/a/services.py", 1, "Still processing", None, None)
+        assert not is_news(told)
 
 
 @pytest.mark.parametrize(
