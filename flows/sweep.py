@@ -14,7 +14,7 @@ from eyas.config.plugins import WORKSPACES
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_page import comparison_page
-from eyas.operations.report import Results, read_results, verdict_on
+from eyas.operations.report import read_results, verdict_on
 from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
@@ -72,7 +72,7 @@ class Sweep:
             return None
         comparison = compare_profiles(self.workspaces[0], done)
         self.page = self.workspaces[0].root / WORKSPACES / PAGE
-        steps = self._steps_with_results()
+        steps = self._steps_with(comparison)
         self.page.write_text(comparison_page(comparison, self.page.parent, steps))
         with attempt("recording the comparison"):
             log_comparison(self.workspaces[0], comparison)
@@ -100,26 +100,24 @@ class Sweep:
                 print_wrapped(console, message, "bold red")
         if self.page is not None:
             print_wrapped(console, f"page   {shown_path(self.page)}")
-        print_steps(console, self._next_steps())
+        print_steps(console, self._next_steps(comparison))
         print_wrapped(console, f"log    {shown_path(log_file)}")
 
-    def _next_steps(self) -> list[str]:
+    def _next_steps(self, comparison: Comparison | None) -> list[str]:
         done = [workspace for workspace, _ in self._done()]
         steps = [next_command(workspace, "run") for workspace in self.workspaces if workspace.name in self.failed]
-        steps += self._steps_with_results()
+        steps += self._steps_with(comparison)
         if len(done) > 1:
             names = [workspace.name for workspace in done]
             steps.append(plain_command(done[0].root, "compare", *names, "--html", "comparison.html"))
         return [*steps, "make ui   (pages of MLflow and Prefect)"]
 
-    def _steps_with_results(self) -> list[str]:
-        """About the profile to go on with."""
-        done = [workspace for workspace, _ in self._done()]
-        if not done:
+    def _steps_with(self, comparison: Comparison | None) -> list[str]:
+        """About the profile to go on with; none where there is no telling which."""
+        if comparison is None or comparison.choice is None:
             return []
-        succeeded = smallest_success(done)
-        chosen = succeeded or most_accurate(done)
-        why = "the smallest that succeeded" if succeeded else "the most accurate; none is a success"
+        network, why = comparison.choice
+        chosen = next(one for one in self.workspaces if one.name == network.address)
         return next_steps(chosen, self.outcomes[chosen.name].version, why)
 
     def headlines(self) -> list[str]:
@@ -152,24 +150,6 @@ def time_left(seconds: float, done: int, profiles: int) -> str:
         return ""
     minutes = seconds / done * (profiles - done) / 60
     return f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
-
-
-def smallest_success(workspaces: Sequence[Workspace]) -> Workspace | None:
-    """The one with the fewest MACs whose verdict is a success; None where there is none."""
-    results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
-    good = [(workspace, result) for workspace, result in results if verdict_on(result).success]
-    return min(good, key=lambda pair: pair[1].winner.macs, default=(None, None))[0]
-
-
-def most_accurate(workspaces: Sequence[Workspace]) -> Workspace:
-    """The one that does best on its test images; of equals the one with the fewest MACs."""
-    results = [(workspace, read_results(workspace.artifacts)) for workspace in workspaces]
-
-    def rank(pair: tuple[Workspace, Results]) -> tuple[float, int]:
-        finetune = pair[1].metrics["finetune"]
-        return -finetune[f"test_{pair[1].test_task.measure}"], pair[1].winner.macs
-
-    return min(results, key=rank)[0]
 
 
 def require_ready(workspaces: Sequence[Workspace], overrides: Sequence[Sequence[Override]], *, wait: bool) -> None:

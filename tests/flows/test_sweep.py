@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from eyas.data.index import IndexRow, write_index
 from eyas.errors import ParameterError, StorageError
 from eyas.operations.report import read_results
 from flows import comparison_commands, named_profile, sweep
 from flows.pipeline import Outcome
-from flows.sweep import Sweep, smallest_success
+from flows.sweep import Sweep
+from tasks.compare import SharedTest
 from tasks.workspace import Workspace, open_workspace
 from tests.support.workspace import write_workspace
 
@@ -54,6 +56,19 @@ def swept(
     return one, view, calls
 
 
+def same_test_image(workspaces: Sequence[Workspace], monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that those with results compare, and their costs are known; nobody is asked, and nothing recorded."""
+    for workspace in workspaces:
+        (workspace.artifacts / "fetch").mkdir(exist_ok=True)
+        metrics = workspace.artifacts / "finetune/metrics.json"
+        if metrics.exists():
+            macs = {"macs": read_results(workspace.artifacts).winner.macs}
+            metrics.write_text(json.dumps(json.loads(metrics.read_text()) | macs))
+        write_index(workspace.artifacts / "fetch/index.parquet", [IndexRow("test", "a.png", "f", -1, 0)])
+    monkeypatch.setattr(SharedTest, "difference", lambda *_: "their files are gone")
+    monkeypatch.setattr(sweep, "log_comparison", lambda *_: None)
+
+
 def test_every_profile_runs_once_in_order(workspaces: tuple[Workspace, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     one, view, calls = swept(workspaces, monkeypatch, None)
     assert calls == [([seed], {"wait": False, "register": True}) for seed in SEEDS]
@@ -89,10 +104,9 @@ def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
         metrics = workspace.artifacts / "finetune/metrics.json"
         metrics.write_text(json.dumps(json.loads(metrics.read_text()) | good | {"score_gained": 4}))
     macs = [read_results(workspace.artifacts).winner.macs for workspace in workspaces]
-    smallest = smallest_success([workspaces[0], workspaces[2]])
-    assert smallest is min((workspaces[0], workspaces[2]), key=lambda each: macs[workspaces.index(each)])
-    assert smallest_success([]) is None
-    one.print_summary(None, Path("sweep.log"))
+    smallest = min((workspaces[0], workspaces[2]), key=lambda each: macs[workspaces.index(each)])
+    same_test_image(workspaces, monkeypatch)
+    one.print_summary(one.compare(), Path("sweep.log"))
     printed = capsys.readouterr().out
     assert "score.seed=2 failed: the disk is full" in printed
     assert printed.count("report.html") == 2
@@ -123,8 +137,13 @@ def test_where_none_succeeded_the_most_accurate_is_the_one_to_go_on_with(
     golden = best.artifacts / "export/bundle/golden"
     golden.mkdir(parents=True)
     (golden / "0.png").write_text("an image")
-    assert smallest_success(workspaces) is None
-    one.print_summary(None, Path("sweep.log"))
+    monkeypatch.setattr(sweep, "log_comparison", lambda *_: None)
+    comparison = one.compare()
+    assert comparison is not None
+    assert comparison.choice is None, "which images they were tested on is not known"
+    assert one._steps_with(comparison) == []
+    same_test_image(workspaces, monkeypatch)
+    one.print_summary(one.compare(), Path("sweep.log"))
     printed = capsys.readouterr().out
     profile = f"--params params.yaml --set {best.arguments[-1]}"
     gate = "its gate refuses: it allows a loss of 5 points at most, promote.max_drop"
@@ -142,7 +161,7 @@ def test_what_ended_well_is_compared_on_a_page_beside_the_workspaces(
     one, _, _ = swept(workspaces, monkeypatch, StorageError("the disk is full"))
     for number, workspace in enumerate(workspaces):
         write_workspace(workspace.artifacts, seed=number)
-    monkeypatch.setattr(sweep, "log_comparison", lambda *_: None)
+    same_test_image(workspaces, monkeypatch)
     comparison = one.compare()
     page = workspaces[0].root / "workspaces" / "comparison.html"
     assert one.page == page

@@ -78,16 +78,23 @@ class Comparison:
         return ": ".join(filter(None, (self.about, ", ".join(network.name for network in self.networks))))
 
     @property
-    def conclusion(self) -> str:
-        """Which one to go on with, in words; empty of one alone, and where none succeeded and they do not compare."""
+    def choice(self) -> tuple[ComparedNetwork, str] | None:
+        """Which one to go on with, and why; None where none succeeded and they do not compare."""
         succeeded = [one for one in self.networks if one.verdict == "success" and math.isfinite(one.macs)]
+        if succeeded:
+            return min(succeeded, key=lambda one: one.macs), "the smallest that succeeded"
         known = [one for one in self.networks if math.isfinite(one.macs + one.accuracy)]
-        if len(self.networks) > 1 and succeeded:
-            return f"{min(succeeded, key=lambda one: one.macs).name} is the smallest that succeeded"
-        if len(known) > 1 and len(self.groups) == 1:
-            best = max(known, key=lambda one: (one.accuracy, -one.macs))
-            return f"{best.name} is the most accurate; none is a success"
-        return ""
+        if not known or len(self.groups) > 1:
+            return None
+        return max(known, key=lambda one: (one.accuracy, -one.macs)), "the most accurate; none is a success"
+
+    @property
+    def conclusion(self) -> str:
+        """The choice in words; empty of one alone."""
+        if len(self.networks) < 2 or self.choice is None:
+            return ""
+        network, why = self.choice
+        return f"{network.name} is {why}"
 
     @property
     def timed_differently(self) -> bool:
