@@ -118,6 +118,8 @@ def test_every_section_is_there(whole: list[Chapter]) -> None:
 def test_a_listing_has_every_entry_and_no_markup(whole: list[Chapter]) -> None:
     text = listing(whole)
     assert all(f"  {entry.name}" in text for chapter in whole for entry in chapter.entries)
+    last = text.splitlines()[-1]
+    assert all(f"{chapter.title} ({len(chapter.entries)})" in last for chapter in whole), "seen without scrolling back"
     assert "``" not in text
     assert ":class:" not in text
     assert "\\" not in text, "no LaTeX"

@@ -14,7 +14,7 @@ Every command, parameter, algorithm and error. Written by `make docs` from the c
 
 
 def listing(chapters: Sequence[Chapter], columns: int | None = None) -> str:
-    """Every entry on a line, or on several of at most ``columns`` characters."""
+    """Every entry on a line, or on several of at most ``columns`` characters; last, what chapters there are."""
     lines = []
     for chapter in chapters:
         lines += ["", wrapped(f"{chapter.title}: {plain(chapter.about)}", columns)]
@@ -23,7 +23,9 @@ def listing(chapters: Sequence[Chapter], columns: int | None = None) -> str:
             wrapped(f"  {entry.name:{width}}  {plain(entry.summary)}{_origin(entry)}", columns, width + 2)
             for entry in chapter.entries
         ]
-    return "\n".join(lines[1:])
+    names = ", ".join(f"{chapter.title} ({len(chapter.entries)})" for chapter in chapters)
+    overview = f"In all: {names}. `eyas catalogue criterion` shows one of them, or one entry, with its parameters."
+    return "\n".join([*lines[1:], "", wrapped(overview, columns)])
 
 
 def details(entry: CatalogueEntry) -> str:
