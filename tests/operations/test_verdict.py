@@ -54,6 +54,11 @@ def test_a_difference_of_two_images_is_told_as_two_images() -> None:
     assert verdict.lines[-1].startswith("350 test images cannot tell a loss above 1 point from none, about 1,500 would")
     assert [remark.name for remark in verdict.remarks] == ["few_test_images"]
     assert "fetch.test_fraction" in verdict.lines[-1]
+    for images, possible in ((2700, False), (3100, True)):
+        (remark,) = reach_verdict(replace(GOOD, test=PairedCounts(350, 1, 3), training_images=images)).remarks
+        assert ("fetch.test_fraction" in remark.advice) == possible, "about 1,500 are to be set aside"
+        assert (f"more than {images:,} images can spare" in remark.advice) != possible
+        assert "fetch.test" in remark.advice
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ REPEATED = 0.05
 """Share of test images that repeat another: with more, their interval is over 2.5 % wider than they say."""
 MOST_ABOVE = 0.1
 """Share of a limit of milliseconds that a measured time may lie above it."""
+MOST_TO_TEST = 0.5
+"""Share of the images that may be set aside to test; the rest is to train, to calibrate and to score."""
 _MORE_TEST_IMAGES = {
     "given": "give more of them (fetch.test)",
     "included": "name a larger test set (fetch.test) than the one that fetch.train brings",
@@ -74,17 +76,23 @@ def remarks_on(facts: ResultFacts, accuracy: str, margin: float) -> Iterator[Rem
         )
         yield Remark("worse_than_dense", words, _remedy(facts))
     if accuracy == "undecided" and facts.test is not None:
-        words = _undecided(facts.test, margin, labelled=facts.labelled)
-        yield Remark("few_test_images", words, _MORE_TEST_IMAGES[facts.test_source])
+        yield _undecided(facts, facts.test, margin)
 
 
-def _undecided(test: PairedDifference, margin: float, *, labelled: bool) -> str:
+def _undecided(facts: ResultFacts, test: PairedDifference, margin: float) -> Remark:
     """What so few images cannot tell, and how many, answered alike, would: held or lost, whichever takes fewer."""
-    few = f"{test_images(test.images)} cannot tell"
-    if not labelled:
-        return f"{few} whether it answers {100 * (1 - margin):g} % as the dense network does"
+    few, advice = f"{test_images(test.images)} cannot tell", _MORE_TEST_IMAGES[facts.test_source]
+    if not facts.labelled:
+        words = f"{few} whether it answers {100 * (1 - margin):g} % as the dense network does"
+        return Remark("few_test_images", words, advice)
     images = max(min(test.images_to_reach(-margin), test.mirrored.images_to_reach(0.0)), test.images + 1)
-    return f"{few} a loss above {in_points(margin)} from none, {about(images)} would"
+    if facts.test_source == "cut" and images > MOST_TO_TEST * facts.training_images > 0:
+        advice = (
+            f"more than {facts.training_images:,} images can spare: name a test set of your own (fetch.test), or decide "
+            "which loss may be (promote.max_drop)"
+        )
+    words = f"{few} a loss above {in_points(margin)} from none, {about(images)} would"
+    return Remark("few_test_images", words, advice)
 
 
 def _dense(facts: ResultFacts) -> Iterator[Remark]:

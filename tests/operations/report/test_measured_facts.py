@@ -141,7 +141,7 @@ def test_where_the_test_images_come_from_is_known(artifacts: Path) -> None:
         results = read_results(artifacts)
         assert measured_facts(results).test_source == source
         few = next(remark for remark in verdict_on(results).remarks if remark.name == "few_test_images")
-        assert ("fetch.test_fraction" in few.advice) is (source == "cut")
+        assert ("more than 1,280 images can spare" in few.advice) is (source == "cut"), "a share of them cannot be it"
 
 
 def test_a_refit_is_wanted_where_rungs_or_the_winner_are_refitted(artifacts: Path) -> None:
