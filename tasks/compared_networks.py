@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from eyas.component import nearest
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.data.index import dataset_digest, read_index
 from eyas.data.manifest import INDEX
@@ -24,6 +23,7 @@ from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
 from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
 from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
+from eyas.option_faults import nearest
 from tasks.compared_adaptation import adaptation_changes, adapted_test_set, adapted_words
 from tasks.compared_names import FILES
 from tasks.dvc_cli import stage_keys

@@ -1,17 +1,24 @@
 """From widths to plans: the most important channels of every group are kept."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from eyas.errors import PlanError
 from eyas.pruning.groups import ChannelGroup, Ints
 from eyas.pruning.plan import PruningPlan
+from eyas.pruning.tied_channels import warn_of_ties
 from eyas.pruning.widths import LegalWidths, Widths
+
+if TYPE_CHECKING:
+    from eyas.pruning.criteria import Criterion
+    from eyas.pruning.space import SearchSpace
 
 
 class Planner:
@@ -44,6 +51,20 @@ class Planner:
         for ranking in self.rankings:
             digest.update(np.asarray(ranking, np.int64).tobytes())
         return digest.hexdigest()
+
+
+def rank_all(
+    space: "SearchSpace", criterion: "Criterion | str | Mapping[str, Any]", model: nn.Module, data: Any
+) -> tuple[Ints, ...]:
+    """Units of each group, the most important first; see :meth:`.SearchSpace.ranking`."""
+    from eyas.pruning.criteria import Criterion
+
+    chosen = Criterion.parse(criterion)
+    data = chosen.prepare_groups(space, model, data)
+    ratings = [chosen(group, model, data) for group in space.groups]
+    rankings = tuple(map(rank, space.groups, ratings))
+    warn_of_ties(chosen.kind, space.groups, ratings)
+    return rankings
 
 
 def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:

@@ -3,6 +3,7 @@
 Shapes: n candidates, G channel groups in the order of ``space.groups``.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,14 +44,16 @@ class Generations:
         self,
         space: "SearchSpace",
         budget: Budget,
-        sampler: "Sampler",
+        sampler: "Sampler | str | Mapping[str, Any]",
         *,
         candidates: int,
         seed: int = 0,
         table: "ErrorTable | None" = None,
     ) -> None:
-        sampler.check_space(space)
-        self.space, self.budget, self.sampler = space, budget, sampler
+        from eyas.sampling.samplers import Sampler
+
+        self.space, self.budget, self.sampler = space, budget, Sampler.parse(sampler)
+        self.sampler.check_space(space)
         self.candidates, self.seed, self.table = candidates, seed, table
 
     def first(self) -> Widths:

@@ -122,7 +122,7 @@ class Adapter(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it adapts")
 
 
-AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.parse)]
+AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.validated)]
 
 
 class Adaptation:

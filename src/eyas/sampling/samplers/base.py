@@ -76,4 +76,4 @@ class Sampler(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
 
-AnySampler = Annotated[SerializeAsAny[Sampler], BeforeValidator(Sampler.parse)]
+AnySampler = Annotated[SerializeAsAny[Sampler], BeforeValidator(Sampler.validated)]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from eyas.component import nearest
 from eyas.errors import ParameterError
+from eyas.option_faults import nearest
 from eyas.training.length import BATCH_SIZES
 from eyas.training.rand_augment import RandAugment
 from eyas.training.recipes.base import Recipe
