@@ -12,7 +12,7 @@ from pathlib import Path
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.data.index import dataset_digest, read_index
 from eyas.data.manifest import INDEX
-from eyas.errors import BadInputError
+from eyas.errors import BadInputError, nearest
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison_table import last_name
 from eyas.operations.comparison.network_origin import NetworkOrigin
@@ -23,7 +23,6 @@ from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
 from eyas.operations.tracking.recorded_result import pipeline_tags, report_json
 from eyas.operations.tracking.recorded_result import stage_metrics as recorded_metrics
-from eyas.option_faults import nearest
 from tasks.compared_adaptation import adaptation_changes, adapted_test_set, adapted_words
 from tasks.compared_names import FILES
 from tasks.dvc_cli import stage_keys

@@ -8,8 +8,7 @@ from pydantic import ValidationError
 
 from eyas.config.budget_params import BudgetParams
 from eyas.data.comparability import WORDS
-from eyas.errors import ParameterError
-from eyas.option_faults import nearest
+from eyas.errors import ParameterError, nearest
 from eyas.sampling.budget_limits import LIMITS, not_a_number
 
 Value = TypeVar("Value")

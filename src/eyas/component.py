@@ -20,8 +20,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from eyas.errors import ParameterError, one_line
-from eyas.option_faults import all_faults, nearest
+from eyas.errors import ParameterError, all_faults, nearest, one_line
 
 GROUP = "eyas.components"
 """Entry points of this group name plugins."""

@@ -10,9 +10,8 @@ import torch
 
 from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.cli.terminal import terminal_width, wrapped
-from eyas.errors import ParameterError, TraceError
+from eyas.errors import ParameterError, TraceError, nearest
 from eyas.networks.architectures import build_architecture, build_model
-from eyas.option_faults import nearest
 from eyas.pruning.inspection import render, report
 from eyas.pruning.space import SearchSpace
 from eyas.pruning.tracing.trace import trace

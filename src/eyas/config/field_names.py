@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from eyas.option_faults import no_such_parameter
+from eyas.errors import no_such_parameter
 
 ROOT = "PipelineParams"
 _SOURCES = ("config/*.py", "operations/promote_params.py", "storage/settings.py")

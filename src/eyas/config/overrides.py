@@ -7,8 +7,7 @@ from typing import Any
 from eyas.component import Component
 from eyas.config.override import parse_overrides
 from eyas.config.pipeline import PipelineParams
-from eyas.errors import ParameterError
-from eyas.option_faults import classes_of, fields_of, model_of
+from eyas.errors import ParameterError, classes_of, fields_of, model_of
 
 
 def apply_overrides(

@@ -24,9 +24,8 @@ from eyas.config.stages import (
 )
 from eyas.config.test_set import require_test_set
 from eyas.config.without_labels import require_no_labels
-from eyas.errors import ParameterError
+from eyas.errors import UNKNOWN, ParameterError, fault_words, fields_of
 from eyas.operations.promote_params import PromoteParams
-from eyas.option_faults import UNKNOWN, fault_words, fields_of
 from eyas.storage import redact
 
 
@@ -139,5 +138,5 @@ def _told(faults: Sequence[Any], content: Any, where: str, overrides: Sequence[O
     return "\n".join([*of_options, *([f"{where}:", *of_file] if of_file else [])])
 
 
-def _redacted(given: Any) -> str:
-    return redact(repr(given))
+def _redacted(value: Any) -> str:
+    return redact(repr(value))

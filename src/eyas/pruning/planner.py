@@ -76,8 +76,8 @@ def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
     values_C = importance.detach().to("cpu", torch.float64).numpy()
     if values_C.shape != (group.channels,) or not np.isfinite(values_C).all():
         msg = (
-            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, "
-            f"it gave shape {values_C.shape}"
+            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, it gave "
+            f"{'NaN or infinity among them' if values_C.shape == (group.channels,) else f'shape {values_C.shape}'}"
         )
         raise PlanError(msg)
     per_unit = np.bincount(group.unit_of_channel, weights=values_C, minlength=group.units)

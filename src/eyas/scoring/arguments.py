@@ -10,8 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_norms
-from eyas.errors import DataError, ParameterError, PlanError
-from eyas.option_faults import all_faults
+from eyas.errors import DataError, ParameterError, PlanError, all_faults
 from eyas.pruning.plan import PruningPlan
 from eyas.scoring.candidates import WidthPlans
 from eyas.scoring.features import find_head

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from eyas.component import Component
 from eyas.errors import DataError, ParameterError, one_line
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smaller than", "too small")
 """What torch says of images that do not go through a network."""
+
+
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+"""Of an optimiser: at 0 nothing would learn, above 1,000 nothing stays a number."""
 
 
 class Adapter(Component):

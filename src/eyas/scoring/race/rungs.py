@@ -14,8 +14,7 @@ from pydantic import (
 )
 
 from eyas.component import Options
-from eyas.errors import DataError, ParameterError
-from eyas.option_faults import all_faults
+from eyas.errors import DataError, ParameterError, all_faults
 from eyas.recovery import AnyRecovery, Recovery
 
 _OF_STEPS = ("steps", "batch_size", "learning_rate", "distillation", "recovery", "trained")
