@@ -18,8 +18,8 @@ _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smalle
 """What torch says of images that do not go through a network."""
 
 
-Rate = Annotated[float, Field(gt=0, le=1e3)]
-"""Of an optimiser: at 0 nothing would learn, above 1,000 nothing stays a number."""
+Rate = Annotated[float, Field(gt=0, le=1e38)]
+"""Of an optimiser: at 0 nothing would learn, and 32 bits hold no more."""
 
 
 class Adapter(Component):
