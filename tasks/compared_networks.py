@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from eyas.component import nearest
 from eyas.data.comparability import Comparability, read_comparability
 from eyas.data.index import dataset_digest, read_index
 from eyas.data.manifest import INDEX
-from eyas.errors import BadInputError
+from eyas.errors import BadInputError, nearest
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison_table import last_name
 from eyas.operations.comparison.network_origin import NetworkOrigin

@@ -6,10 +6,9 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from eyas.component import nearest
 from eyas.config.budget_params import BudgetParams
 from eyas.data.comparability import WORDS
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, nearest
 from eyas.sampling.budget_limits import LIMITS, not_a_number
 
 Value = TypeVar("Value")

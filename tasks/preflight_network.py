@@ -186,8 +186,10 @@ def _look_inside(
     for stage, trains in trainings(params).items():
         with look.telling(f"{stage}.recipe", training_fields(stage)):
             if trains:
-                teacher = model if stage == "finetune" else None
-                getattr(params, stage).recipe.whole_objective(
+                teacher, recipe = model if stage == "finetune" else None, getattr(params, stage).recipe
+                if recipe.layer_freezing is not None:
+                    recipe.layer_freezing.blocks_of(model)
+                recipe.whole_objective(
                     Networks(model, teacher, output=output, num_logits=data.num_classes, example=images_NCHW[:1])
                 )
     with look.telling("finetune.sparsity", finetune.FIELDS):

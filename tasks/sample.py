@@ -61,11 +61,6 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     candidates = candidate_table(space, generations.budget, generations.first())
     pq.write_table(candidates, artifacts / "sample" / "candidates.parquet")
     progress(2, 2, f"{len(candidates)} candidates")
-    if settings.depth and not space.blocks:
-        _log.warning("sample.depth: this network has no residual block that can be left out; widths alone are searched")
-    if len(candidates) < settings.candidates and not settings.sampler.learns:
-        words = "%d candidates, not the %d asked for: sample.round_to, min_width and tolerance leave no more"
-        _log.warning(words, len(candidates), settings.candidates)
     further = {"candidates_at_most": settings.candidates} if settings.sampler.learns else {}
     return _metrics(space, generations.budget, candidates) | further
 

@@ -42,7 +42,7 @@ def main(
         start: starts the processes that do it together, if any; the first alone writes and tells progress.
     """
     log = logging.StreamHandler(sys.stdout)
-    log.setFormatter(EventFormatter())
+    log.setFormatter(EventFormatter(fields))
     logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
     who, first = name, True
     try:
@@ -99,11 +99,15 @@ def device(runtime: RuntimeParams) -> str:
 
 
 class EventFormatter(logging.Formatter):
-    """Messages as they are; warnings as events, so that who drives the stage knows them as such."""
+    """Messages with fields for the library's arguments; warnings as events, so that who drives the stage knows them."""
+
+    def __init__(self, fields: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._fields = fields or {}
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        text = super().format(record)
+        text = name_fields(super().format(record), self._fields)
         return text if record.levelno < logging.WARNING else json.dumps({"event": "warning", "text": text})
 
 

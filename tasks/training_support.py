@@ -112,7 +112,7 @@ def training_fields(stage_name: str) -> dict[str, str]:
     """The parameter behind each argument that the library's messages about a training name."""
     options = (
         "learning_rate", "warmup_epochs", "precision", "distillation", "rand_augment", "guidance", "factory",
-        "arguments", "layer_freezing", "frozen_statistics",
+        "arguments", "layer_freezing", "frozen_statistics", "shift",
     )  # fmt: skip
     return {name: f"{stage_name}.recipe.{name}" for name in options} | {
         "epochs": f"{stage_name}.epochs",

@@ -7,7 +7,6 @@ a module, or a package of them, that an entry point of the group ``eyas.componen
 this package's own members a file is imported when the kind that it defines is asked for, and not before.
 """
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
@@ -19,24 +18,29 @@ from numbers import Real
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidatorFunctionWrapHandler, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from eyas.errors import ParameterError, one_line
+from eyas.errors import ParameterError, all_faults, nearest, one_line
 
 GROUP = "eyas.components"
 """Entry points of this group name plugins."""
+LARGEST = 2**63 - 1
+"""No whole number that a user may write is larger: it fits the 64 bits that tensors and generators have."""
 _KIND = re.compile(r'^    kind: Literal\["([^"]+)"\] = ', re.MULTILINE)
 
 
 class Options(BaseModel):
     """What a user may write: frozen, closed to fields it does not know, and with numbers where numbers are asked."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
     @field_validator("*", mode="wrap")
     @classmethod
-    def _no_truth_as_number(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    def _is_a_number_that_was_meant(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         checked = validate(value)
+        if isinstance(checked, int) and abs(checked) > LARGEST:
+            msg = f"a whole number of at most {LARGEST} is asked for"
+            raise ValueError(msg)
         if _became_number(value, checked):
             msg = "a number is asked for; true and false (in YAML yes, no, on and off as well) are none"
             raise ValueError(msg)
@@ -127,12 +131,27 @@ class Component(Options):
         """A member of this family from ``{"kind": ..., **options}``, a bare kind, or a member itself.
 
         Raises:
+            ParameterError: the kind or an option is unknown, or an option has no such value; one line that says what
+                is allowed.
+        """
+        try:
+            return cls.validated(value)
+        except ValidationError as error:
+            kind = str(value["kind"] if isinstance(value, Mapping) else value)
+            raise ParameterError(all_faults(error, cls.registry.get(kind), value, cls.family, kind)) from error
+
+    @classmethod
+    def validated(cls, value: Any) -> Self:
+        """As :meth:`parse`, for a field of another class: pydantic's own errors, which know their place.
+
+        Raises:
             ParameterError: the kind is unknown; the message lists what is available.
+            ValidationError: an option is unknown, or has no such value.
         """
         if isinstance(value, cls):
             return value
         options = {"kind": value} if isinstance(value, str) else value
-        kind = options.get("kind") if isinstance(options, dict) else None
+        kind = options.get("kind") if isinstance(options, Mapping) else None
         if isinstance(kind, str) and kind not in cls.registry:
             import_installed_plugins()
         member = cls.registry.get(kind) if isinstance(kind, str) else None
@@ -143,13 +162,7 @@ class Component(Options):
                 f"{', '.join(kinds)}; those of a plugin once it is installed, or named under plugins"
             )
             raise ParameterError(msg)
-        return member.model_validate(options)
-
-
-def nearest(name: Any, names: Iterable[str]) -> str:
-    """The one of ``names`` that was probably meant, as a question that goes on a message; empty where none is near."""
-    near = difflib.get_close_matches(str(name), list(names), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+        return member.model_validate(dict(options))
 
 
 def import_members(package: str, path: Iterable[str]) -> None:

@@ -8,9 +8,8 @@ import pytest
 
 from eyas.config import BudgetParams, PipelineParams
 from eyas.config.field_names import field_names, unknown_name
-from eyas.config.fields import fields_of, model_of
 from eyas.config.first_look import look_at_names
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, fields_of, model_of
 
 
 def test_names_in_the_source_are_those_of_the_classes() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 import eyas
-from eyas.errors import CheckpointError, PlanError
+from eyas.errors import CheckpointError, ParameterError, PlanError
 from eyas.networks.architecture_record import read_record
 from eyas.networks.pruned_architecture import build, describe
 from eyas.networks.saved_network_checks import branches_of
@@ -327,7 +327,9 @@ FORMS = (
 @pytest.mark.parametrize("form", FORMS)
 def test_where_the_sum_is_no_identity_without_the_branch_nothing_may_go(form: str) -> None:
     model = prepared(between(Twice(form)))
-    assert eyas.trace(model, (IMAGES,), depth=True).blocks == ()
+    with pytest.raises(ParameterError, match="^`depth`: the network has no residual block that can be left out"):
+        eyas.trace(model, (IMAGES,), depth=True)
+    assert eyas.trace(model, (IMAGES,)).blocks == ()
 
 
 def test_without_depth_a_space_is_as_ever() -> None:

@@ -300,7 +300,7 @@ def test_jackpots_that_do_not_learn_are_the_magnitudes(block: Any, caplog: pytes
     _, space = block
     for options in ({"learning_rate": 0.0}, {"steps": 0}):
         with caplog.at_level(logging.INFO, "eyas"):
-            ranking = space.ranking(LotteryJackpots(**options), data=IMAGES)
+            ranking = space.ranking(LotteryJackpots().model_copy(update=options), data=IMAGES)
         assert "overlap of its mask with that of the magnitudes 1.00" in caplog.text
         for got, expected in zip(ranking, space.ranking(GroupNorm()), strict=True):
             assert got.tolist() == expected.tolist()

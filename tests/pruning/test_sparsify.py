@@ -33,6 +33,12 @@ def test_weights_are_zero_where_masks_say_so_and_as_they_were_elsewhere(model, k
     assert sum(int((~mask).sum()) for mask in masks.values()) > 0
 
 
+@pytest.mark.parametrize("kind", ["unstructured", "one_by_n"])
+def test_a_share_that_is_no_weight_is_refused(model, kind):
+    with pytest.raises(ParameterError, match=f"`sparsity` {kind} takes none of [0-9]+ weights: "):
+        eyas.sparsify(model, {"kind": kind, "zeros": 1e-9})
+
+
 def test_blocks_are_sorted_first_where_the_space_is_known(model):
     space = eyas.trace(model, (torch.zeros(2, 1, 8, 8, dtype=torch.float64),))
     plain, moved = copy.deepcopy(model), copy.deepcopy(model)

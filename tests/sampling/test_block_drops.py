@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import eyas
+from eyas.errors import ParameterError
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.block_drops import BlockDrops
 from eyas.sampling.budget import Budget
@@ -58,6 +59,15 @@ def test_the_floor_holds_for_what_is_there(space: SearchSpace) -> None:
 def test_no_chance_leaves_nothing_out(space: SearchSpace) -> None:
     widths = Sampler.parse({"kind": "budget", "drop": 0}).ask(space, Budget.of(space, "macs", 0.5), 40, seed=0)
     assert (widths > 0).all()
+
+
+def test_options_that_leave_no_block_out_are_refused_beside_depth(space: SearchSpace) -> None:
+    for kind in ("budget", "surrogate"):
+        with pytest.raises(ParameterError, match=f"`sampler` '{kind}' with drop 0 leaves no residual block out"):
+            Sampler.parse({"kind": kind, "drop": 0}).check_space(space)
+    with pytest.raises(ParameterError, match="`sampler` 'evolution' with drop 0"):
+        Sampler.parse({"kind": "evolution", "drop": 0, "switched": 0}).check_space(space)
+    Sampler.parse({"kind": "evolution", "drop": 0}).check_space(space)
 
 
 def test_never_is_more_left_out_than_the_budget_wants(space: SearchSpace) -> None:

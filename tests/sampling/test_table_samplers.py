@@ -42,6 +42,30 @@ def test_without_a_table_it_says_who_makes_one(kind):
         Sampler.parse(kind).ask(DEEP, Budget.of(DEEP, "macs", 0.5), 2, seed=0)
 
 
+@pytest.mark.parametrize("kind", ["distortion_dp", "sensitivity"])
+def test_fewer_candidates_than_were_asked_for_are_told_once(kind, caplog):
+    generations = Generations(
+        SMALL, Budget.of(SMALL, "macs", 0.5), {"kind": kind, "spread": 0.01}, candidates=90, table=error_table(SMALL)
+    )
+    widths = generations.first()
+    assert len(widths) < 90
+    assert generations(widths, np.zeros(len(widths))).shape == (0, 4)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"sampler {kind} proposes {len(widths)} candidates, not the 90 asked for: its error table leads to the same "
+        "widths again and again; a larger spread, or sampler budget, finds more"
+    ]
+
+
+def test_a_search_that_finds_no_further_widths_says_how_many_there_were(caplog):
+    tiny = Chain([3, 3], side=8)
+    generations = Generations(tiny, Budget.of(tiny, "macs", 0.6, 0.3), {"kind": "evolution", "seeds": 0}, candidates=50)
+    widths = generations.first()
+    while len(further := generations(widths, np.arange(len(widths), dtype=float))):
+        widths = np.concatenate([widths, further])
+    words = f"sampler evolution proposes {len(widths)} candidates, not the 50 asked for: `round_to`, `min_width` and"
+    assert [words in record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [True]
+
+
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
 def test_the_programme_is_nearly_the_best_of_all_widths_in_the_band(share):
     """Its costs are those of single groups: what it misses by that is small."""

@@ -156,6 +156,16 @@ def test_the_source_names_the_architectures_that_there_are() -> None:
         ({"sample": {"ignore": ["no_layer"]}}, "sample.budget", r"sample\.ignore"),
         ({"sample": {"depth": True, "sampler": "spdy"}}, "sample.sampler", "leaves no residual block out: .*budget"),
         (
+            {"baseline": PLAIN, "sample": {"depth": True}},
+            "sample.budget",
+            r"sample\.depth: the network has no residual block that can be left out",
+        ),
+        (
+            {"finetune": {"recipe": {"kind": "sgd", "layer_freezing": {"trained": 99}}}},
+            "finetune.recipe",
+            r"finetune\.recipe\.layer_freezing would freeze nothing: 99 blocks .* the network has 3 ",
+        ),
+        (
             {"score": {"reward": {"params": 1}, "scorer": "cross_entropy"}},
             "score.reward",
             r"those of score\.scorer cross_entropy are none: set score\.scorer to one of dense_probe, .*top1, or leave "

@@ -90,10 +90,12 @@ def test_without_drops_both_parts_agree_and_the_labels_gradient_is_left():
     """An answer that teaches itself has no gradient: what is left is that of plain SGD, times 1 - w."""
     model = network().eval()
     plain = objective(model, SGD())(IMAGES, ANSWERS)
-    same = objective(model, CoSub(drop=0, mutual=0.25))(IMAGES, ANSWERS)
+    same = objective(model, CoSub(mutual=0.25).model_copy(update={"drop": 0.0}))(IMAGES, ANSWERS)
     actual, expected = (torch.autograd.grad(loss, list(model.parameters())) for loss in (same, plain))
     torch.testing.assert_close(actual, [0.75 * gradient for gradient in expected], atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(objective(model, CoSub(drop=0, mutual=0))(IMAGES, ANSWERS), plain)
+    torch.testing.assert_close(
+        objective(model, CoSub(mutual=0).model_copy(update={"drop": 0.0}))(IMAGES, ANSWERS), plain
+    )
 
 
 def test_a_network_that_was_co_trained_does_without_a_block_better_than_a_plain_one(digits):
@@ -124,7 +126,7 @@ def test_masks_of_segmentations_are_labels_too():
     torch.manual_seed(0)
     pixels = nn.Sequential(Residual(4), nn.Conv2d(4, 3, 1))
     images, masks = torch.randn(2, 4, 5, 5), torch.randint(3, (2, 5, 5)).byte()
-    recipe = CoSub(distillation=None, drop=0, mutual=0)
+    recipe = CoSub(distillation=None, mutual=0).model_copy(update={"drop": 0.0})
     loss = recipe.objective(Networks(pixels, None, example=images[:1]))(images, ((masks, 1.0),))
     torch.testing.assert_close(loss, cross_entropy(pixels(images), masks.long()))
 

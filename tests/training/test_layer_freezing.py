@@ -6,6 +6,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 import models
+from eyas.errors import ParameterError
 from eyas.training import train
 from eyas.training.blocks import middle_blocks
 from eyas.training.layer_freezing import FrozenBlocks, LayerFreezing
@@ -77,11 +78,19 @@ def test_moments_of_a_block_that_is_frozen_again_are_dropped():
 def test_what_did_not_learn_before_does_not_learn():
     model = network()
     model.layer1.requires_grad_(False)
-    frozen = FrozenBlocks(LayerFreezing(trained=3), model, RECIPE.make_optimiser(model), seed=0)
+    frozen = FrozenBlocks(LayerFreezing(trained=2), model, RECIPE.make_optimiser(model), seed=0)
     frozen.choose(0)
     frozen.release()
     assert not any(parameter.requires_grad for parameter in model.layer1.parameters())
     assert all(parameter.requires_grad for parameter in model.layer2.parameters())
+
+
+@pytest.mark.parametrize(("trained", "way"), [(3, "let at most 2 learn"), (99, "let at most 2 learn")])
+def test_more_blocks_than_the_network_has_are_refused(digits, trained, way):
+    recipe = SGD(batch_size=32, layer_freezing={"trained": trained})
+    words = f"`layer_freezing` would freeze nothing: {trained} blocks .* has 3 between .*: {way}"
+    with pytest.raises(ParameterError, match=words):
+        train(network(), *digits[:2], recipe=recipe, epochs=1)
 
 
 def test_killed_within_a_period_and_resumed_ends_with_the_same_bytes(digits, tmp_path):

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from pydantic import ValidationError
 from torch.nn import functional
 
 import models
@@ -171,7 +170,7 @@ def test_automatic_augmentation_suits_the_images(shape, how):
 
 @pytest.mark.parametrize("options", [{"learning_rate": 0}, {"momentum": 1}, {"distillation": {"beta": 1}}, {"lr": 1}])
 def test_wrong_options_are_refused(options):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ParameterError, match="^`recipe` "):
         Recipe.parse({"kind": "sgd", **options})
 
 

@@ -84,7 +84,7 @@ def test_with_one_width_it_is_plain_training(digits):
     plain, one = network(), network()
     options = {"batch_size": 32, "learning_rate": 0.05}
     train(plain, *digits[:2], recipe=SGD(**options), epochs=1)
-    train(one, *digits[:2], recipe=Sandwich(**options, smallest=1.0, random=1), epochs=1)
+    train(one, *digits[:2], recipe=Sandwich(**options, random=1).model_copy(update={"smallest": 1.0}), epochs=1)
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(one.state_dict()[name], value, atol=1e-3, rtol=1e-2)
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 def adapt(
     model: nn.Module,
     images: Tensor,
-    adapter: Adapter | str = "alpha_bn",
+    adapter: Adapter | str | Mapping[str, Any] = "alpha_bn",
     *,
     statistics: Mapping[str, Tensor] | None = None,
     source: Tensor | None = None,

@@ -23,4 +23,4 @@ class Calibrator(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it calibrates")
 
 
-AnyCalibrator = Annotated[SerializeAsAny[Calibrator], BeforeValidator(Calibrator.parse)]
+AnyCalibrator = Annotated[SerializeAsAny[Calibrator], BeforeValidator(Calibrator.validated)]

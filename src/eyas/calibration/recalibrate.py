@@ -1,7 +1,8 @@
 """``eyas.recalibrate``: batch-norm statistics from images, the same for scoring, fine-tuning and users."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ def recalibrate(
     model: nn.Module,
     images: Tensor,
     *,
-    calibrator: Calibrator | str = "pooled",
+    calibrator: Calibrator | str | Mapping[str, Any] = "pooled",
     num_images: int | None = None,
     batch_size: int = 128,
     seed: int | None = 0,

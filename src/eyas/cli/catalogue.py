@@ -10,8 +10,8 @@ import typer
 
 from eyas import errors
 from eyas.cli.parameters import Parameter, parameters
-from eyas.component import Component, families, nearest
-from eyas.errors import BadInputError, EyasError
+from eyas.component import Component, families
+from eyas.errors import BadInputError, EyasError, nearest
 
 PAPER = re.compile(r"arXiv:\s?(\d{4}\.\d{4,5})")
 HELP_WIDTH = 100

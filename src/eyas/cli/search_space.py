@@ -10,8 +10,7 @@ import torch
 
 from eyas.cli.network_arguments import parse_arguments, parse_shape
 from eyas.cli.terminal import terminal_width, wrapped
-from eyas.component import nearest
-from eyas.errors import ParameterError, TraceError
+from eyas.errors import ParameterError, TraceError, nearest
 from eyas.networks.architectures import build_architecture, build_model
 from eyas.pruning.inspection import render, report
 from eyas.pruning.space import SearchSpace

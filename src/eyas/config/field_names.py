@@ -4,9 +4,11 @@ Below what is no section, such as the options of a criterion, nothing is known h
 """
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+
+from eyas.errors import no_such_parameter
 
 ROOT = "PipelineParams"
 _SOURCES = ("config/*.py", "operations/promote_params.py", "storage/settings.py")
@@ -28,21 +30,6 @@ def unknown_name(place: Sequence[str]) -> str:
         if names and part not in names:
             return f"{'.'.join(place[: depth + 1])}: {no_such_parameter(place[: depth + 1], names)}"
     return ""
-
-
-def no_such_parameter(place: Sequence[str | int], names: Iterable[str]) -> str:
-    """The last name of a place is none of those that there are."""
-    from eyas.component import nearest
-
-    *above, name = place
-    return f"no such parameter{nearest(name, names)}; {known_names(above, names)}"
-
-
-def known_names(place: Sequence[str | int], names: Iterable[str]) -> str:
-    """What is allowed at a place, as a phrase."""
-    if not names:
-        return "see src/eyas/config/"
-    return f"{'.'.join(map(str, place)) + ' knows' if place else 'sections are'} {', '.join(names)}"
 
 
 @cache

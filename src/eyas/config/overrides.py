@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eyas.component import Component
-from eyas.config.fields import fields_of, is_family, model_of
 from eyas.config.override import parse_overrides
 from eyas.config.pipeline import PipelineParams
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, classes_of, fields_of, model_of
 
 
 def apply_overrides(
@@ -47,11 +46,16 @@ def apply_overrides(
     return result
 
 
+def _is_family(annotation: Any) -> bool:
+    """Whether a field takes a member of a family, by its kind or with options."""
+    return any(issubclass(candidate, Component) for candidate in classes_of(annotation))
+
+
 def _options(value: Any, field: Any) -> dict[str, Any] | None:
     """What stands at a field as options by name; None where it is something else."""
     if isinstance(value, dict):
         return value
-    if isinstance(value, str) and field and is_family(field.annotation):
+    if isinstance(value, str) and field and _is_family(field.annotation):
         return {"kind": value}
     if value is not None:
         return None

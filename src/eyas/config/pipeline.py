@@ -9,8 +9,6 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from eyas.config.adapt_params import AdaptParams
-from eyas.config.field_names import known_names, no_such_parameter
-from eyas.config.fields import fields_of, model_at
 from eyas.config.operation import NotifyParams, RegisterParams, RuntimeParams, ScheduleParams
 from eyas.config.override import Override
 from eyas.config.parameter_file import read_sections
@@ -26,12 +24,9 @@ from eyas.config.stages import (
 )
 from eyas.config.test_set import require_test_set
 from eyas.config.without_labels import require_no_labels
-from eyas.errors import ParameterError
+from eyas.errors import UNKNOWN, ParameterError, fault_words, fields_of
 from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
-
-UNKNOWN = "extra_forbidden"
-"""What pydantic calls a name that there is not."""
 
 
 class PipelineParams(Section):
@@ -128,7 +123,7 @@ def _told(faults: Sequence[Any], content: Any, where: str, overrides: Sequence[O
     """A line per fault of pydantic's: first those of options, then those of the file."""
     of_options, of_file = [], []
     for fault in faults:
-        loc, reason = fault["loc"], _reason(fault, content)
+        loc, reason = fault["loc"], fault_words(fault, PipelineParams, content, show=_redacted)
         place, setting = ".".join(map(str, loc)), [override for override in overrides if override.sets(loc)]
         typed = redact(", ".join(override.typed for override in setting))
         above = all(len(override.place) > len(loc) for override in setting)
@@ -143,13 +138,5 @@ def _told(faults: Sequence[Any], content: Any, where: str, overrides: Sequence[O
     return "\n".join([*of_options, *([f"{where}:", *of_file] if of_file else [])])
 
 
-def _reason(fault: Any, content: Any) -> str:
-    """One pydantic error in words: what was given, what is allowed."""
-    loc = fault["loc"]
-    if fault["type"] == UNKNOWN:
-        return no_such_parameter(loc, fields_of(model_at(PipelineParams, loc[:-1], content)))
-    reason = fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "model_type":
-        names, place = fields_of(model_at(PipelineParams, loc, content)), ".".join(map(str, loc))
-        reason = f"expected fields, as in {place}: {{field: value}}; {known_names(loc, names)}"
-    return f"{reason}; given: {redact(repr(fault['input']))}"
+def _redacted(value: Any) -> str:
+    return redact(repr(value))

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from eyas.component import Options
+from eyas.component import LARGEST, Options
 from eyas.errors import DataError
 
 ANY_RATIO = 64 * 2**20  # bytes that a file of any size may unpack to
@@ -69,4 +69,4 @@ class Limits(Options):
 
 
 DEFAULT_LIMITS = Limits()
-UNLIMITED = Limits.model_validate(dict.fromkeys(Limits.model_fields, 2**63))
+UNLIMITED = Limits.model_validate(dict.fromkeys(Limits.model_fields, LARGEST))

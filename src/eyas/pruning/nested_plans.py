@@ -1,5 +1,6 @@
 """The way to a plan in several cuts: plans that each keep a part of what the one before keeps."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,12 @@ from eyas.pruning.space import SearchSpace
 
 
 def nested_plans(
-    space: SearchSpace, plan: PruningPlan, cuts: int, *, criterion: Criterion | None = None, data: Any = None
+    space: SearchSpace,
+    plan: PruningPlan,
+    cuts: int,
+    *,
+    criterion: Criterion | str | Mapping[str, Any] | None = None,
+    data: Any = None,
 ) -> list[PruningPlan]:
     r"""Plans of ``cuts`` cuts, the last of which is ``plan``; the channels that it does not keep go by importance.
 

@@ -1,17 +1,24 @@
 """From widths to plans: the most important channels of every group are kept."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from eyas.errors import PlanError
 from eyas.pruning.groups import ChannelGroup, Ints
 from eyas.pruning.plan import PruningPlan
+from eyas.pruning.tied_channels import warn_of_ties
 from eyas.pruning.widths import LegalWidths, Widths
+
+if TYPE_CHECKING:
+    from eyas.pruning.criteria import Criterion
+    from eyas.pruning.space import SearchSpace
 
 
 class Planner:
@@ -46,6 +53,20 @@ class Planner:
         return digest.hexdigest()
 
 
+def rank_all(
+    space: "SearchSpace", criterion: "Criterion | str | Mapping[str, Any]", model: nn.Module, data: Any
+) -> tuple[Ints, ...]:
+    """Units of each group, the most important first; see :meth:`.SearchSpace.ranking`."""
+    from eyas.pruning.criteria import Criterion
+
+    chosen = Criterion.parse(criterion)
+    data = chosen.prepare_groups(space, model, data)
+    ratings = [chosen(group, model, data) for group in space.groups]
+    rankings = tuple(map(rank, space.groups, ratings))
+    warn_of_ties(chosen.kind, space.groups, ratings)
+    return rankings
+
+
 def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
     """Units by falling mean importance of their channels; ties keep the order of the channels.
 
@@ -55,8 +76,8 @@ def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
     values_C = importance.detach().to("cpu", torch.float64).numpy()
     if values_C.shape != (group.channels,) or not np.isfinite(values_C).all():
         msg = (
-            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, "
-            f"it gave shape {values_C.shape}"
+            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, it gave "
+            f"{'NaN or infinity among them' if values_C.shape == (group.channels,) else f'shape {values_C.shape}'}"
         )
         raise PlanError(msg)
     per_unit = np.bincount(group.unit_of_channel, weights=values_C, minlength=group.units)

@@ -18,7 +18,7 @@ from eyas.pruning.dropped_layers import is_below
 from eyas.pruning.groups import ChannelGroup, FrozenGroup, Ints, Layout
 from eyas.pruning.model_digests import code_digest, modules_digest
 from eyas.pruning.plan import PruningPlan, canonical_json
-from eyas.pruning.planner import Planner, kept_units, rank
+from eyas.pruning.planner import Planner, kept_units, rank_all
 from eyas.pruning.residual_block import ResidualBlock, blocks_from_json, blocks_to_json
 from eyas.pruning.widths import LegalWidths, RoundTo, Widths, check_round_to
 
@@ -121,7 +121,11 @@ class SearchSpace:
         return self.cost_model.evaluate(self.legal.units(width_matrix))
 
     def planner(
-        self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
+        self,
+        criterion: "Criterion | str | Mapping[str, Any] | None" = None,
+        *,
+        model: nn.Module | None = None,
+        data: Any = None,
     ) -> Planner:
         """A function from widths to plans; importance is computed once, now."""
         return Planner(self.fingerprint, self.legal, self.ranking(criterion, model=model, data=data))
@@ -129,7 +133,7 @@ class SearchSpace:
     def plan(
         self,
         widths: Widths | None = None,
-        criterion: "Criterion | None" = None,
+        criterion: "Criterion | str | Mapping[str, Any] | None" = None,
         *,
         model: nn.Module | None = None,
         data: Any = None,
@@ -142,24 +146,24 @@ class SearchSpace:
         return self.planner(criterion, model=model, data=data)(widths)
 
     def ranking(
-        self, criterion: "Criterion | None" = None, *, model: nn.Module | None = None, data: Any = None
+        self,
+        criterion: "Criterion | str | Mapping[str, Any] | None" = None,
+        *,
+        model: nn.Module | None = None,
+        data: Any = None,
     ) -> tuple[Ints, ...]:
         """Units of each group, the most important first; ties keep the order of the channels.
 
-        ``data`` are normalised calibration images ``(N, C, H, W)`` for criteria that look at any; with labels, as a
-        :class:`~eyas.pruning.calibration_set.CalibrationSet`.
+        ``criterion`` is a member, its kind, or a mapping with ``kind`` and options; ``data`` are normalised images
+        ``(N, C, H, W)`` for those that look at any; with labels, a :class:`.CalibrationSet`.
 
         Raises:
             DataError: the criterion lacks what it reads.
+            ParameterError: there is no such criterion, or it takes no such options.
         """
-        if criterion is None:
-            from eyas.pruning.criteria.l1_norm import L1Norm
-
-            criterion = L1Norm()
         model = self.model if model is None else model
         self.check_model(model)
-        data = criterion.prepare_groups(self, model, data)
-        return tuple(rank(group, criterion(group, model, data)) for group in self.groups)
+        return rank_all(self, "l1_norm" if criterion is None else criterion, model, data)
 
     def mask(self, plan: PruningPlan) -> NDArray[np.bool_]:
         """Which units are kept, shape ``(num_units + 1,)``; the last entry stands for what is fixed.

@@ -55,6 +55,11 @@ class SparseLayers:
         if not weights:
             why = "; ".join(f"{name}: {reason}" for name, reason in list(dense.items())[:_SHOWN])
             raise ParameterError(f"`sparsity` {sparsity.kind} fits no layer of this network ({why})")
+        count = sum(weight.numel() for weight in weights.values())
+        if not round(sparsity.share * count):
+            raise ParameterError(
+                f"`sparsity` {sparsity.kind} takes none of {count} weights: a larger share makes zeros"
+            )
         unmatched = [p for p in sparsity.ignore if not any(fnmatchcase(name, p) for name, _ in layers)]
         if unmatched:
             names = ", ".join(name for name, _ in layers)

@@ -43,4 +43,4 @@ class UnfittedRecovery(Recovery):
         return layer.weight.new_zeros(layer.weight.shape)
 
 
-AnyRecovery = Annotated[SerializeAsAny[Recovery], BeforeValidator(Recovery.parse)]
+AnyRecovery = Annotated[SerializeAsAny[Recovery], BeforeValidator(Recovery.validated)]

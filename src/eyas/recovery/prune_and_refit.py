@@ -1,8 +1,8 @@
 """A plan as a network that can be trained or shipped: pruned, recalibrated, and refitted where that helps."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def prune_and_refit(
     plan: "PruningPlan",
     images: Tensor,
     *,
-    recovery: Recovery | None,
+    recovery: Recovery | str | Mapping[str, Any] | None,
     recalibrate: Callable[[nn.Module], object],
     losses: Callable[[Sequence[nn.Module]], Sequence[float]],
     device: torch.device | str = "cpu",

@@ -5,9 +5,9 @@ single batch whose statistics batch-norm takes, meets the layers in order of exe
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +56,7 @@ def refit(
     plan: "PruningPlan",
     images: Tensor,
     *,
-    recovery: Recovery | str = "least_squares",
+    recovery: Recovery | str | Mapping[str, Any] = "least_squares",
     targets: DenseTargets | None = None,
 ) -> RefitReport:
     """Refit a pruned network in place, without labels or training; batch-norm statistics become those of ``images``.
@@ -113,7 +113,7 @@ def refit_silently(
     plan: "PruningPlan",
     images: Tensor,
     *,
-    recovery: Recovery | str = "least_squares",
+    recovery: Recovery | str | Mapping[str, Any] = "least_squares",
     targets: DenseTargets | None = None,
 ) -> RefitReport:
     """:func:`refit` for whoever refits many networks: the report alone says what was undone."""

@@ -3,6 +3,8 @@
 Shapes: n candidates, G channel groups in the order of ``space.groups``.
 """
 
+import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.error_table import ErrorTable
     from eyas.sampling.samplers import Sampler
+
+_log = logging.getLogger(__name__)
 
 
 class Generations:
@@ -43,30 +47,38 @@ class Generations:
         self,
         space: "SearchSpace",
         budget: Budget,
-        sampler: "Sampler",
+        sampler: "Sampler | str | Mapping[str, Any]",
         *,
         candidates: int,
         seed: int = 0,
         table: "ErrorTable | None" = None,
     ) -> None:
-        sampler.check_space(space)
-        self.space, self.budget, self.sampler = space, budget, sampler
+        from eyas.sampling.samplers import Sampler
+
+        self.space, self.budget, self.sampler = space, budget, Sampler.parse(sampler)
+        self.sampler.check_space(space)
         self.candidates, self.seed, self.table = candidates, seed, table
 
     def first(self) -> Widths:
-        """What is proposed before anything was scored, ``(n, G)``.
+        """What is proposed before anything was scored, ``(n, G)``; warns of fewer than were asked for, if that is all.
 
         Raises:
             BudgetError: no legal widths meet the budget.
         """
-        return self._ask(self.candidates)
+        widths = self._ask(self.candidates)
+        if len(widths) < self.candidates and not self.sampler.learns:
+            self._warn_of_few(len(widths))
+        return widths
 
     def __call__(self, widths: Widths, scores: NDArray[np.float64]) -> Widths:
         """What is proposed once all ``widths`` are scored, higher is better; no rows where that is all."""
         left = self.candidates - len(widths)
         if left <= 0 or not self.sampler.learns:
             return widths[:0]
-        return self._ask(left, SearchHistory(widths, scores))
+        further = self._ask(left, SearchHistory(widths, scores))
+        if not len(further):
+            self._warn_of_few(len(widths))
+        return further
 
     def most(self, first: int) -> int:
         """How many there will be at most, where so many were ``first``: others come if the sampler learns."""
@@ -82,6 +94,10 @@ class Generations:
         """What proposals depend on, beside scores and the sampler's code."""
         table = f" {self.table.digest}" if self.table is not None else ""
         return f"{self.sampler.model_dump_json()} {self.budget} {self.candidates} {self.seed}{table}"
+
+    def _warn_of_few(self, count: int) -> None:
+        words = "sampler %s proposes %d candidates, not the %d asked for: %s"
+        _log.warning(words, self.sampler.kind, count, self.candidates, self.sampler.why_few)
 
     def _ask(self, count: int, history: SearchHistory | None = None) -> Widths:
         known: dict[str, Any] = {"table": self.table} if self.sampler.needs_table else {}

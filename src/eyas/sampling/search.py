@@ -21,7 +21,7 @@ from eyas.recovery.prune_and_refit import prune_and_refit
 from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
-from eyas.scoring.arguments import check_options, choose_scorer, parse_component, search_scorer
+from eyas.scoring.arguments import check_options, choose_scorer, search_scorer
 from eyas.scoring.candidates import GrowingPlans
 from eyas.scoring.criterion_images import criterion_images
 from eyas.scoring.device_copy import on_device
@@ -52,10 +52,10 @@ class SearchOptions(ScoreOptions):
     rungs: Sequence[Rung | dict[str, Any]] | None = None
     """Images, mode and survivors of each round, as :func:`eyas.score` takes them; without any every candidate is
     refitted before it is judged (:data:`eyas.scoring.REFITTED_RUNGS`), and trained where there is ``training``."""
-    scorer: Scorer | str | None = None
+    scorer: Scorer | str | Mapping[str, Any] | None = None
     """What ranks; without one ``dense_probe`` where a linear layer makes the answers, else ``cross_entropy`` with
     labels, ``dense_kl`` without."""
-    calibrator: Calibrator | str = "pooled"
+    calibrator: Calibrator | str | Mapping[str, Any] = "pooled"
     """Who re-estimates the statistics in held-out rungs, and of the network that is built."""
     tolerance: float = 0.005
     """Half the width of the band around the budget, as a share of the dense cost; see :meth:`.Budget.parse`."""
@@ -114,7 +114,7 @@ class SearchResult:
         """Channels that the winner keeps, by group."""
         return self.plan.widths
 
-    def build(self, refit: bool | Recovery | str = True) -> nn.Module:
+    def build(self, refit: bool | Recovery | str | Mapping[str, Any] = True) -> nn.Module:
         """The winner as a new network, ready to train or to export; the dense one stays as it is.
 
         It is pruned, refitted by :func:`eyas.refit` where that does not raise its loss on the scoring images, and has
@@ -127,8 +127,8 @@ class SearchResult:
         Raises:
             ParameterError: there is no such recovery.
         """
-        recovery = None if refit is False else parse_component(Recovery, "least_squares" if refit is True else refit)
-        calibrator = parse_component(Calibrator, self.options.calibrator)
+        recovery = None if refit is False else Recovery.parse("least_squares" if refit is True else refit)
+        calibrator = Calibrator.parse(self.options.calibrator)
         calibration = calibration_of(self.table.settings, calibrator, self.seed)
         images = self.calibration_images if len(self.calibration_images) else self.scoring_images
         small, _ = prune_and_refit(
@@ -163,8 +163,8 @@ def search(  # noqa: PLR0917
     scoring_labels: Tensor | None = None,
     *,
     training: tuple[Tensor, Tensor | None] | Tensor | None = None,
-    criterion: Criterion | str = "weight_activation",
-    sampler: Sampler | str = "evolution",
+    criterion: Criterion | str | Mapping[str, Any] = "weight_activation",
+    sampler: Sampler | str | Mapping[str, Any] = "evolution",
     candidates: int = 200,
     device: str = "cpu",
     seed: int = 0,
@@ -225,7 +225,7 @@ def search(  # noqa: PLR0917
     if calibration_images is not None:
         calibration = _images(model, "calibration_images", calibration_images)
     check_alike("calibration_images", calibration, scoring)
-    chosen = parse_component(Criterion, criterion)
+    chosen = Criterion.parse(criterion)
     data = criterion_images(chosen, calibration, scoring, labels=options.calibration_labels, output=options.output)
     local = device if options.cluster is None else "cpu"
     dense = on_device(model, local)
@@ -235,7 +235,7 @@ def search(  # noqa: PLR0917
     scorer = options.scorer
     if scorer is None:
         scorer = search_scorer(dense, scoring[:EXAMPLES], scoring_labels, options.output)
-    proposer = parse_component(Sampler, sampler)
+    proposer = Sampler.parse(sampler)
     proposer.check_space(space)
     table = proposer.measure(dense, space, planner, scoring if data is None else data.images, output=options.output)
     generations = Generations(space, band, proposer, candidates=int(candidates), seed=seed, table=table)

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_norms
-from eyas.component import Component
-from eyas.errors import DataError, ParameterError, PlanError
+from eyas.errors import DataError, ParameterError, PlanError, all_faults
 from eyas.pruning.plan import PruningPlan
 from eyas.scoring.candidates import WidthPlans
 from eyas.scoring.features import find_head
@@ -25,7 +24,6 @@ from eyas.scoring.short_training import refit_images
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
 
-Member = TypeVar("Member", bound=Component)
 _LARGEST_SEED = 2**63 - 1
 
 
@@ -78,20 +76,6 @@ def check_plans(plans: Any, space: "SearchSpace") -> None:
             msg = f"`plans`[{number}] is a {type(plan).__name__}: make it a plan with space.plan(widths)"
             raise PlanError(msg)
         space.mask(plan)
-
-
-def parse_component(family: type[Member], value: Any) -> Member:
-    """A member of a family of components.
-
-    Raises:
-        ParameterError: there is no such member, or it takes no such options.
-    """
-    try:
-        return family.parse(value)
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-        msg = f"`{family.family}` {value!r}: {wrong}"
-        raise ParameterError(msg) from error
 
 
 def _check_device(device: str, *, on_cluster: bool) -> None:
@@ -163,7 +147,7 @@ def search_scorer(model: nn.Module, example: Tensor, labels: Any, output: int | 
     except DataError:
         return choose_scorer(None, labels)
     several = isinstance(head, nn.Linear) and head.out_features > 1
-    return parse_component(Scorer, "dense_probe") if several else choose_scorer(None, labels)
+    return Scorer.parse("dense_probe") if several else choose_scorer(None, labels)
 
 
 def choose_reward(options: ScoreOptions, scorer: Scorer) -> Reward | None:
@@ -177,9 +161,7 @@ def choose_reward(options: ScoreOptions, scorer: Scorer) -> Reward | None:
     try:
         reward = Reward.model_validate(options.reward)
     except ValidationError as error:
-        wrong = "; ".join(": ".join((*map(str, item["loc"]), item["msg"])) for item in error.errors())
-        msg = f"`reward` {options.reward!r}: {wrong}; weights of {', '.join(Reward.model_fields)} are known"
-        raise ParameterError(msg) from error
+        raise ParameterError(all_faults(error, Reward, options.reward, "reward")) from error
     kind = scorer.model_dump()["kind"]
     able = ", ".join(name for name, member in Scorer.members().items() if member.is_share)
     problems = {
@@ -201,7 +183,7 @@ def choose_scorer(scorer: Any, labels: Any) -> Scorer:
     Raises:
         DataError: it needs labels and there are none.
     """
-    chosen = parse_component(Scorer, scorer or ("dense_kl" if labels is None else "cross_entropy"))
+    chosen = Scorer.parse(scorer or ("dense_kl" if labels is None else "cross_entropy"))
     if chosen.needs_labels and labels is None:
         msg = (
             f"`scorer` {chosen.model_dump()['kind']} needs labels and none are given: give `scoring_labels`, or choose "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -27,7 +28,7 @@ class ScoreOptions:
     stop_margin: float = 4.0
     """A leader this many standard errors ahead of the others goes to the last rung alone; ``inf`` never stops early.
     Where rungs train, a leader before the first of these does not."""
-    prior: Prior | str | None = None
+    prior: Prior | str | Mapping[str, Any] | None = None
     """What is added to every score for the widths alone; nothing after training steps."""
     reward: Reward | Mapping[str, float] | None = None
     """What scores are multiplied by for costs that are to be low as well, by weight, as in ``{"params": 1}``."""

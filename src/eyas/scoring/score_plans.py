@@ -5,7 +5,7 @@ ranked by cross-entropy, in a race over rungs; docs/scoring.md has the measureme
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -58,8 +58,8 @@ def score(  # noqa: PLR0917
     rungs: Sequence[Rung | dict[str, Any]] | None = None,
     device: str = "cpu",
     seed: int = 0,
-    calibrator: Calibrator | str = "pooled",
-    scorer: Scorer | str | None = None,
+    calibrator: Calibrator | str | Mapping[str, Any] = "pooled",
+    scorer: Scorer | str | Mapping[str, Any] | None = None,
     options: ScoreOptions | None = None,
 ) -> ScoreTable:
     """Score pruning plans by adaptive batch-norm; the network itself is not touched.
@@ -100,10 +100,10 @@ def score(  # noqa: PLR0917
     seed = int(seed)
     judge = arguments.choose_scorer(scorer, scoring_labels)
     method = ScoringMethod(
-        arguments.parse_component(Calibrator, calibrator),
+        Calibrator.parse(calibrator),
         judge,
         options.output,
-        None if options.prior is None else arguments.parse_component(Prior, options.prior),
+        None if options.prior is None else Prior.parse(options.prior),
         arguments.choose_reward(options, judge),
         options.latency,
     )

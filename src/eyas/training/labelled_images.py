@@ -50,6 +50,15 @@ class TensorSplit:
     normalise: Prepare | None = None
     """Turns stored images into what the network sees."""
     task: Task | None = None
+    """What labels are; a kind, or a mapping with its options, becomes the member."""
+
+    def __post_init__(self) -> None:
+        """The member of what was given as ``task``.
+
+        Raises:
+            ParameterError: there is no such task, or it takes no such options.
+        """
+        object.__setattr__(self, "task", None if self.task is None else Task.parse(self.task))
 
     def __len__(self) -> int:
         """Number of images."""

@@ -1,18 +1,17 @@
 """Layers frozen in turn, so that few gradients and moments are held at a time."""
 
-import logging
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from eyas.component import Options
+from eyas.errors import ParameterError
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-
-_log = logging.getLogger(__name__)
+    from eyas.training.blocks import Block
 
 
 class LayerFreezing(Options):
@@ -30,6 +29,24 @@ class LayerFreezing(Options):
     period: Annotated[int, Field(ge=1)] = 20
     """Steps until others are drawn."""
 
+    def blocks_of(self, model: "nn.Module") -> "list[Block]":
+        """The blocks that learn in turn, each the names of its modules.
+
+        Raises:
+            ParameterError: there are no more than learn at a time, so that nothing would be frozen.
+        """
+        from eyas.training.blocks import middle_blocks
+
+        blocks = middle_blocks(model)
+        if len(blocks) <= self.trained:
+            way = f"let at most {len(blocks) - 1} learn" if len(blocks) > 1 else "leave it out"
+            msg = (
+                f"`layer_freezing` would freeze nothing: {self.trained} blocks are to learn at a time, and the network "
+                f"has {len(blocks)} between its first layers and its last: {way}"
+            )
+            raise ParameterError(msg)
+        return blocks
+
 
 class FrozenBlocks:
     """Freezes a network's blocks as a training goes on; what is frozen at a step follows from seed and step alone.
@@ -39,24 +56,19 @@ class FrozenBlocks:
         model: parameters that do not learn before stay so.
         optimiser: its moments.
         seed: of the draws.
+
+    Raises:
+        ParameterError: the network has no more blocks than learn at a time.
     """
 
     def __init__(
         self, settings: LayerFreezing, model: "nn.Module", optimiser: "torch.optim.Optimizer", seed: int
     ) -> None:
-        from eyas.training.blocks import middle_blocks
-
         self._settings, self._optimiser, self._seed = settings, optimiser, seed
-        self._blocks = [[model.get_submodule(name) for name in names] for names in middle_blocks(model)]
+        self._blocks = [[model.get_submodule(name) for name in names] for names in settings.blocks_of(model)]
         self._learn = [
             [p for module in block for p in module.parameters() if p.requires_grad] for block in self._blocks
         ]
-
-        if len(self._blocks) <= settings.trained:
-            _log.warning(
-                "`layer_freezing` freezes nothing: the network has %d blocks between its first layers and its last, "
-                "and %d learn at a time", len(self._blocks), settings.trained,
-            )  # fmt: skip
 
     def choose(self, step: int) -> None:
         """Freeze all but the blocks that learn at a step, counted from 0 over the whole training."""

@@ -5,11 +5,12 @@ epoch) alone, so that a run that was killed and resumed ends as an unbroken one 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ def train(
     train_split: LabelledImages,
     score_split: LabelledImages,
     *,
-    recipe: Recipe,
+    recipe: Recipe | str | Mapping[str, Any],
     epochs: int | None,
     teacher: nn.Module | DenseTeacher | None = None,
     device: torch.device | str = "cpu",
@@ -84,7 +85,7 @@ def train(
             them logits.
         train_split: at least two images; shuffled in each epoch, where ``recipe.fraction`` says so a part of them.
         score_split: judges the epochs, is never trained on.
-        recipe: optimiser, schedule, loss, augmentation.
+        recipe: optimiser, schedule, loss, augmentation; a kind, a mapping with ``kind`` and its options, or a member.
         epochs: passes over ``train_split``; 0 reads none of it and only evaluates, None leaves it to
             :func:`choose_length`, as no ``recipe.batch_size`` does.
         teacher: its logits join the loss where the recipe wants them, its features as a :class:`DenseTeacher`; stays
@@ -100,11 +101,11 @@ def train(
 
     Raises:
         DataError: too few images, or labels that the network has no output for.
-        ParameterError: the loss is no longer a number, ``span`` is no part of the training, ``sparse`` does not fit, or
-            several processes cannot share a batch of this recipe.
+        ParameterError: there is no such recipe, the loss is no longer a number, ``span`` is no part of the training,
+            ``sparse`` does not fit, or several processes cannot share a batch of this recipe.
         EyasError: another process has ended.
     """
-    device = torch.device(device)
+    recipe, device = Recipe.parse(recipe), torch.device(device)
     _to_device(model, device)
     if epochs == 0:
         length = choose_length(len(train_split), recipe.batch_size, 0)

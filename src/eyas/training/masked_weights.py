@@ -20,7 +20,18 @@ class SparseTraining:
     """What a training is to end in, and how it comes there."""
 
     sparsity: Sparsity
+    """Which weights are to be zero; a kind, or a mapping with its options, becomes the member."""
     sparsifier: Sparsifier
+    """How that comes; likewise."""
+
+    def __post_init__(self) -> None:
+        """Members of what was given.
+
+        Raises:
+            ParameterError: there is no such member, or it takes no such options.
+        """
+        object.__setattr__(self, "sparsity", Sparsity.parse(self.sparsity))
+        object.__setattr__(self, "sparsifier", Sparsifier.parse(self.sparsifier))
 
 
 class MaskedWeights:

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyas.component import nearest
-from eyas.errors import ParameterError, one_line
+from eyas.errors import ParameterError, nearest, one_line
 from eyas.training.large_batch import Lamb, Lars
 from eyas.training.references import import_reference, is_reference
 

@@ -3,8 +3,9 @@
 N images, C channels, H x W pixels, K classes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,10 @@ _IMAGES = 4
 
 
 def check_recipe(
-    recipe: Recipe, image_shape: tuple[int, int, int], num_classes: int, answer_shape: tuple[int, ...] = ()
+    recipe: Recipe | str | Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    answer_shape: tuple[int, ...] = (),
 ) -> None:
     """Refuse a recipe whose augmentation or loss fails, or returns something else than it must.
 
@@ -32,6 +36,7 @@ def check_recipe(
     Raises:
         ParameterError: says what it did.
     """
+    recipe = Recipe.parse(recipe)
     recipe.check()
     with torch.random.fork_rng([]):
         generator = torch.Generator().manual_seed(0)

@@ -77,7 +77,7 @@ def test_tent_moves_affine_parameters_alone_and_down_its_loss(loss, model, field
 
 
 def test_tent_without_a_rate_is_alpha_bn(model, field):
-    adapted = follow(Tent(rate=0, source_weight=0.3), model, field[0]).finalise()
+    adapted = follow(Tent(source_weight=0.3).model_copy(update={"rate": 0.0}), model, field[0]).finalise()
     assert same(adapted, follow(AlphaBn(source_weight=0.3), model, field[0]).finalise())
 
 

@@ -133,7 +133,7 @@ def test_without_a_sure_answer_nothing_but_the_penalty_teaches(model, source, fi
     assert sure_answers(mixed, 0.4).tolist() == [True, False]
     alone = torch.distributions.Categorical(logits=mixed[:1]).entropy()
     assert float(sure_entropy(mixed, 0.4)) == pytest.approx(float(alone), rel=1e-3)
-    adaptation = EcoTta(margin=0, strength=0).prepare(model, source=source)
+    adaptation = EcoTta(strength=0).model_copy(update={"margin": 0.0}).prepare(model, source=source)
     before = learnt(adaptation)
     follow(adaptation, field[0])
     assert all(torch.equal(value, before[name]) for name, value in learnt(adaptation).items())

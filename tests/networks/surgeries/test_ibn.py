@@ -33,9 +33,15 @@ def test_each_part_is_its_normalisation(channels: int) -> None:
     assert torch.allclose(changed(x)[:, half:], layer(x)[:, half:], atol=1e-6)
 
 
+def test_a_share_that_is_no_channel_of_any_layer_is_refused() -> None:
+    model = vary(models.build("resnet8", 4, width=8))
+    with pytest.raises(ParameterError, match="`surgeries`: share 0.01 of ibn is no channel of any layer: the widest"):
+        operate(model, [{"kind": "ibn", "share": 0.01}], IMAGES)
+
+
 def test_share_0_is_batch_norm_and_1_is_instance_norm() -> None:
     layer = varied_norm(5)
-    assert Ibn(share=0).change(layer) is layer
+    assert Ibn().model_copy(update={"share": 0.0}).change(layer) is layer
     whole = Ibn(share=1).change(layer)
     assert type(whole) is nn.InstanceNorm2d
     assert torch.equal(whole.weight, layer.weight)

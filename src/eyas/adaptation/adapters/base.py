@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import BeforeValidator, SerializeAsAny
+from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from eyas.component import Component
 from eyas.errors import DataError, ParameterError, one_line
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smaller than", "too small")
 """What torch says of images that do not go through a network."""
+
+
+Rate = Annotated[float, Field(gt=0, le=1e38)]
+"""Of an optimiser: at 0 nothing would learn, and 32 bits hold no more."""
 
 
 class Adapter(Component):
@@ -122,7 +126,7 @@ class Adapter(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it adapts")
 
 
-AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.parse)]
+AnyAdapter = Annotated[SerializeAsAny[Adapter], BeforeValidator(Adapter.validated)]
 
 
 class Adaptation:

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.adaptation.adapters.self_training import SelfTraining
 from eyas.calibration.batchnorm import named_batch_norms
 
@@ -29,9 +29,9 @@ class ConvLora(Adapter):
     kind: Literal["conv_lora"] = "conv_lora"
     needs_backward: ClassVar[bool] = True
     min_batch: ClassVar[int] = 2
-    rank: Annotated[int, Field(ge=1)] = 2
+    rank: Annotated[int, Field(ge=1, le=1024)] = 2
     """The r of the deltas."""
-    rate: Annotated[float, Field(ge=0)] = 1e-3
+    rate: Rate = 1e-3
     """Of Adam."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.968
     """Probability from which an answer of the teacher is sure."""

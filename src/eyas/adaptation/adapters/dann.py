@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.adaptation.adapters.affine_descent import remembered_adam
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
 from eyas.adaptation.adapters.readout import last_linear
 from eyas.adaptation.source_images import SourceImages
@@ -32,11 +32,11 @@ class Dann(Adapter):
     needs_source: ClassVar[bool] = True
     needs_backward: ClassVar[bool] = True
     min_batch: ClassVar[int] = 2
-    rate: Annotated[float, Field(ge=0)] = 1e-4
+    rate: Rate = 1e-4
     """Of Adam."""
     horizon: Annotated[int, Field(ge=1)] = 100
     """Batches after which the reversed gradient counts whole."""
-    hidden: Annotated[int, Field(ge=1)] = 128
+    hidden: Annotated[int, Field(ge=1, le=16_384)] = 128
     """Width of the discriminator; 1,024 in the paper."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

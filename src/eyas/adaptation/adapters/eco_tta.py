@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyas.adaptation.adapters.affine_descent import entropy, remembered_sgd
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
 from eyas.adaptation.adapters.network_parts import NetworkParts, cut_points
 from eyas.adaptation.source_images import SourceImages
@@ -44,19 +44,19 @@ class EcoTta(Adapter):
     needs_backward: ClassVar[bool] = True
     foldable: ClassVar[bool] = False
     min_batch: ClassVar[int] = 2
-    parts: Annotated[int, Field(ge=1)] = 4
+    parts: Annotated[int, Field(ge=1, le=1000)] = 4
     """At most so many parts have a side network."""
     strength: Annotated[float, Field(ge=0)] = 0.5
     """The lambda that holds them to the frozen network."""
-    rate: Annotated[float, Field(ge=0)] = 5e-3
+    rate: Rate = 5e-3
     """Of SGD in the field."""
-    margin: Annotated[float, Field(ge=0, le=1)] = 0.4
+    margin: Annotated[float, Field(gt=0, le=1)] = 0.4
     """Share of the largest entropy from which an answer teaches nothing."""
     source_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """What the frozen network's own statistics count for; the field's for the rest, as in ``alpha_bn``."""
-    warm_up: Annotated[int, Field(ge=0)] = 10
+    warm_up: Annotated[int, Field(ge=0, le=10_000)] = 10
     """Epochs over the images of the training."""
-    warm_up_rate: Annotated[float, Field(ge=0)] = 0.01
+    warm_up_rate: Rate = 0.01
     """Of SGD there."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.adaptation.adapters.self_training import SelfTraining
 from eyas.adaptation.source_images import SourceImages
 
@@ -28,11 +28,11 @@ class EmaTeacher(Adapter):
     needs_source: ClassVar[bool] = True
     needs_backward: ClassVar[bool] = True
     min_batch: ClassVar[int] = 2
-    rate: Annotated[float, Field(ge=0)] = 1e-4
+    rate: Rate = 1e-4
     """Of Adam."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.968
     """Probability from which an answer of the teacher is sure."""
-    temperature: Annotated[float, Field(gt=0)] = 0.01
+    temperature: Annotated[float, Field(ge=1e-6)] = 0.01
     """The T by which rare classes are preferred; large: all classes alike."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
 from eyas.adaptation.adapters.affine_descent import AffineAdaptation, entropy
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import ParameterError
 
@@ -32,9 +32,9 @@ class Hebbian(Adapter):
     min_batch: ClassVar[int] = 2
     learning: Annotated[float, Field(ge=0)] = 1e-3
     """The eta of the filters; 0: they stay, as in ``tent`` with ``loss: entropy`` on that batch-norm alone."""
-    temperature: Annotated[float, Field(gt=0)] = 1.0
+    temperature: Annotated[float, Field(ge=1e-6)] = 1.0
     """The T of the competition."""
-    rate: Annotated[float, Field(ge=0)] = 1e-3
+    rate: Rate = 1e-3
     """Of Adam."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

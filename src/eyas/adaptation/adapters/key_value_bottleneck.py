@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 from eyas.adaptation.adapters.readout import last_linear
 from eyas.errors import DataError
 
@@ -36,15 +36,15 @@ class KeyValueBottleneck(Adapter):
     needs_source: ClassVar[bool] = True
     foldable: ClassVar[bool] = False
     assumes_iid: ClassVar[bool] = False
-    codebooks: Annotated[int, Field(ge=1)] = 256
+    codebooks: Annotated[int, Field(ge=1, le=4096)] = 256
     """The C, each with a projection, keys and values of its own."""
-    keys: Annotated[int, Field(ge=1)] = 64
+    keys: Annotated[int, Field(ge=1, le=4096)] = 64
     """The M per codebook."""
-    size: Annotated[int, Field(ge=1)] = 8
+    size: Annotated[int, Field(ge=1, le=4096)] = 8
     """Dimensions of a key."""
-    rate: Annotated[float, Field(ge=0)] = 0.3
+    rate: Rate = 0.3
     """Of the descent, per image and codebook."""
-    steps: Annotated[int, Field(ge=1)] = 10
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 10
     """Of the descent, per batch."""
 
     @property

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.adaptation.adapters.affine_descent import AffineAdaptation, entropy
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 
 
 class Osuda(Adapter):
@@ -31,7 +31,7 @@ class Osuda(Adapter):
     """How fast the network's own statistics are left, per batch; 0: never."""
     strength: Annotated[float, Field(ge=0)] = 0.1
     """The lambda that holds weights and biases."""
-    rate: Annotated[float, Field(ge=0)] = 1e-3
+    rate: Rate = 1e-3
     """Of Adam."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.adaptation.adapters.affine_descent import AffineAdaptation, entropy
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
 
 
 class Tent(Adapter):
@@ -27,11 +27,11 @@ class Tent(Adapter):
     min_batch: ClassVar[int] = 2
     loss: Literal["entropy", "class_confusion"] = "class_confusion"
     """What is minimised."""
-    rate: Annotated[float, Field(ge=0)] = 1e-3
+    rate: Rate = 1e-3
     """Of Adam."""
     source_weight: Annotated[float, Field(ge=0, le=1)] = 0.0
     """What the network's own statistics count for."""
-    temperature: Annotated[float, Field(gt=0)] = 2.5
+    temperature: Annotated[float, Field(ge=1e-6)] = 2.5
     """Of the softmax in ``class_confusion``."""
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:

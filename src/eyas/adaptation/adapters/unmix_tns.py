@@ -35,13 +35,13 @@ class UnmixTns(Adapter):
     kind: Literal["unmix_tns"] = "unmix_tns"
     foldable: ClassVar[bool] = False
     assumes_iid: ClassVar[bool] = False
-    components: Annotated[int, Field(ge=1)] = 16
+    components: Annotated[int, Field(ge=1, le=4096)] = 16
     """The K of the mixture; 128 where several fields are mixed."""
     momentum: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """The m of the update."""
     full_batch: Annotated[int, Field(ge=1)] = 64
     """Images for which the momentum counts whole, the N_max of the update."""
-    temperature: Annotated[float, Field(gt=0)] = 0.07
+    temperature: Annotated[float, Field(ge=1e-6)] = 0.07
     """The T of the softmax."""
     between: bool = False
     """Add p (1 - p) (mean of the image - mean of the component)^2 to the variances, as a mixture has it."""

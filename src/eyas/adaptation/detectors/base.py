@@ -47,4 +47,4 @@ class Detector(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it tests")
 
 
-AnyDetector = Annotated[SerializeAsAny[Detector], BeforeValidator(Detector.parse)]
+AnyDetector = Annotated[SerializeAsAny[Detector], BeforeValidator(Detector.validated)]

@@ -1,5 +1,8 @@
 """Whether images of the field are still of the training's kind."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from eyas.adaptation.detectors import Detector
@@ -23,7 +26,7 @@ def detect_drift(
     images: Tensor,
     reference: DriftReference,
     *,
-    detector: Detector | str = DEFAULT_DETECTOR,
+    detector: Detector | str | Mapping[str, Any] = DEFAULT_DETECTOR,
     false_alarm_rate: float = 0.001,
     batch_size: int = 256,
     seed: int = 0,
@@ -57,7 +60,7 @@ def compare(
     seen: Observation,
     reference: DriftReference,
     *,
-    detector: Detector | str = DEFAULT_DETECTOR,
+    detector: Detector | str | Mapping[str, Any] = DEFAULT_DETECTOR,
     false_alarm_rate: float = 0.001,
     seed: int = 0,
 ) -> DriftReport:

@@ -17,7 +17,7 @@ def _parse(value: Any) -> FormatChoice:
     if value == "auto":
         return "auto"
     try:
-        return Format.parse(value)
+        return Format.validated(value)
     except ParameterError as error:
         msg = f"{error}, or auto"
         raise ParameterError(msg) from error

@@ -72,4 +72,4 @@ def deciding(metrics: Mapping[str, float], before: str) -> tuple[str, float]:
     raise KeyError(f"{before}{Task.measure}")
 
 
-AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(Task.parse)]
+AnyTask = Annotated[SerializeAsAny[Task], BeforeValidator(Task.validated)]

@@ -127,4 +127,4 @@ def require_images(images_NCHW: "Tensor", purpose: str = "to take ranges of acti
         raise DataError(msg)
 
 
-AnyExporter = Annotated[SerializeAsAny[Exporter], BeforeValidator(Exporter.parse)]
+AnyExporter = Annotated[SerializeAsAny[Exporter], BeforeValidator(Exporter.validated)]

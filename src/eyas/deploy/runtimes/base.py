@@ -178,4 +178,4 @@ def joined(parts: "Sequence[Tensor]") -> "Tensor":
     return torch.cat(list(parts)) if parts[0].ndim else torch.stack(list(parts))
 
 
-AnyRuntime = Annotated[SerializeAsAny[Runtime], BeforeValidator(Runtime.parse)]
+AnyRuntime = Annotated[SerializeAsAny[Runtime], BeforeValidator(Runtime.validated)]

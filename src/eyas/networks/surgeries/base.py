@@ -89,7 +89,7 @@ class Surgery(Component):
         return changed
 
 
-AnySurgery = Annotated[SerializeAsAny[Surgery], BeforeValidator(Surgery.parse)]
+AnySurgery = Annotated[SerializeAsAny[Surgery], BeforeValidator(Surgery.validated)]
 
 
 def replace_layer(model: "nn.Module", name: str, layer: "nn.Module") -> None:

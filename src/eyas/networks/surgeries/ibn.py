@@ -1,11 +1,12 @@
 """Instance normalisation for a part of the channels, batch-norm for the others."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from eyas.errors import ParameterError
 from eyas.networks.surgeries.base import Surgery
 from eyas.pruning.tracing.block_norms import block_norms
 
@@ -46,7 +47,7 @@ class Ibn(Surgery):
 
     kind: Literal["ibn"] = "ibn"
     needs_training: ClassVar[bool] = True
-    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of the channels that are normalised per image, rounded down."""
 
     @property
@@ -62,6 +63,19 @@ class Ibn(Surgery):
     def usual(self, model: nn.Module, example: Tensor) -> list[str]:
         """The first of each residual block."""
         return list(block_norms(model, example).first)
+
+    def choose(self, model: nn.Module, example: Tensor) -> Self:
+        """See the base.
+
+        Raises:
+            ParameterError: of no layer a share is a channel.
+        """
+        chosen = super().choose(model, example)
+        widths: list[Any] = [model.get_submodule(name).num_features for name in chosen.layers]
+        if not any(int(self.share * width) for width in widths):
+            msg = f"`surgeries`: share {self.share:g} of ibn is no channel of any layer: the widest has {max(widths)}"
+            raise ParameterError(msg)
+        return chosen
 
     def change(self, layer: nn.Module) -> nn.Module:
         """Both parts with the weights that they had."""

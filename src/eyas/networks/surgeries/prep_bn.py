@@ -30,7 +30,7 @@ class PrepBn(Surgery):
     needs_training: ClassVar[bool] = True
     steps: Annotated[int, Field(ge=1, strict=True)] | None = None
     """Of training, until batch-norm stands alone; without it half of them."""
-    eta: float = 1.0
+    eta: Annotated[float, Field(ge=-100, le=100)] = 1.0
     """What eta starts at."""
 
     @property

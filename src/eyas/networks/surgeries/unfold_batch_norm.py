@@ -28,7 +28,7 @@ class UnfoldBatchNorm(Surgery):
     """
 
     kind: Literal["unfold_batch_norm"] = "unfold_batch_norm"
-    eps: Annotated[float, Field(gt=0)] = 1e-5
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
     """Of the new layers."""
     nothing: ClassVar[str] = "finds no convolution with a bias and without a normalisation behind it: leave it out"
 

@@ -38,7 +38,7 @@ class WeightStandardisation(Surgery):
 
     kind: Literal["weight_standardisation"] = "weight_standardisation"
     needs_training: ClassVar[bool] = True
-    eps: Annotated[float, Field(gt=0)] = 1e-5
+    eps: Annotated[float, Field(gt=0, le=1)] = 1e-5
     """Added to the standard deviation."""
 
     @property

@@ -1,6 +1,5 @@
 """What the criteria share that rate a channel by what its readers see of it, whatever they weigh it."""
 
-import logging
 from abc import abstractmethod
 from typing import Any, Literal
 
@@ -13,7 +12,6 @@ from eyas.pruning.criteria.image_criterion import ImageCriterion
 from eyas.pruning.criteria.norms import per_channel, to_mean_one
 from eyas.pruning.groups import ChannelGroup, Member
 
-_log = logging.getLogger(__name__)
 _Seen = tuple[Member, ChannelMoments]
 
 
@@ -35,8 +33,6 @@ class ActivationCriterion(ImageCriterion):
         """
         activations = self.prepare(model, data)
         moments = _moments(group, activations, "in") or _moments(group, activations, "out")
-        if not moments:
-            _log.warning("criterion %s sees no layer that makes or reads %s: all alike", self.kind, group.name)
         ratings = (self.statistic(seen)[torch.from_numpy(member.positions)].mean(1) for member, seen in moments)
         return per_channel(group, map(to_mean_one, ratings))
 

@@ -1,15 +1,11 @@
 """How often a channel is active."""
 
-import logging
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from eyas.pruning.activations import Activations, ChannelMoments
-from eyas.pruning.calibration_set import CalibrationSet
+from eyas.pruning.activations import ChannelMoments
 from eyas.pruning.criteria.activation_criterion import ActivationCriterion
-
-_log = logging.getLogger(__name__)
 
 
 class Apoz(ActivationCriterion):
@@ -24,10 +20,3 @@ class Apoz(ActivationCriterion):
     def statistic(self, moments: ChannelMoments) -> Tensor:
         """Share of values that are not zero."""
         return moments.active_share()
-
-    def observe(self, model: nn.Module, data: CalibrationSet) -> Activations:
-        """The activations of all layers, in one pass over the images."""
-        activations = super().observe(model, data)
-        if all((layer.inputs.active_share() == 1).all() for layer in activations.values()):
-            _log.warning("criterion apoz: no layer reads a zero, so that all channels are alike; take activation_mean")
-        return activations

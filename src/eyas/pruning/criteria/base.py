@@ -42,4 +42,4 @@ class Criterion(Component):
         return self.prepare(model, data)
 
 
-AnyCriterion = Annotated[SerializeAsAny[Criterion], BeforeValidator(Criterion.parse)]
+AnyCriterion = Annotated[SerializeAsAny[Criterion], BeforeValidator(Criterion.validated)]

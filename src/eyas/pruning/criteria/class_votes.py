@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.errors import DataError
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates
+from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate
 from eyas.pruning.criteria.loss_gradients import IGNORED
 
 
@@ -28,7 +28,7 @@ class ClassVotes(GateCriterion):
     kind: Literal["class_votes"] = "class_votes"
     sparsity: Annotated[float, Field(ge=0)] = 0.01
     """Weight of the norms of the votes."""
-    learning_rate: Annotated[float, Field(ge=0)] = 0.05
+    learning_rate: Rate = 0.05
     """Of Adam, at first."""
 
     def gates(self, problem: GateProblem) -> Gates:

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, hard
+from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate, hard
 from eyas.pruning.criteria.norms import to_mean_one
 from eyas.pruning.gated_network import GatedNetwork, macs_share
 
@@ -35,7 +35,7 @@ class ConsensusGates(GateCriterion):
     """Weight of the disagreement between images."""
     macs_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the distance from ``target``."""
-    learning_rate: Annotated[float, Field(ge=0)] = 0.05
+    learning_rate: Rate = 0.05
     """Of Adam, at first."""
 
     def gates(self, problem: GateProblem) -> Gates:

@@ -3,6 +3,7 @@
 Shapes: N images, K classes, U units of all groups in order.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -67,6 +68,10 @@ class GateProblem:
         return self.norms.argsort(stable=True)
 
 
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+"""Of an optimiser: at 0 no gate would move, above 1,000 none stays a number."""
+
+
 class Gates(nn.Module):
     """Trainable gates, one per unit; made by a criterion for one network."""
 
@@ -91,7 +96,7 @@ class GateCriterion(ImageCriterion):
 
     labels: bool = False
     """Read the labels of the calibration images; else the answers of the dense network are the targets."""
-    steps: Annotated[int, Field(ge=0)] = 100
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """Of the training; the rate falls to 0 by a cosine."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Images per step."""
@@ -173,7 +178,7 @@ class GateCriterion(ImageCriterion):
     def _batches(self, network: GatedNetwork, model: nn.Module, data: CalibrationSet) -> Iterator[GateBatch]:
         """Images of each step, with what the dense network answers; one more, the first, to look at."""
         generator = torch.Generator().manual_seed(self.seed)
-        for step in (0, *range(self.steps)):
+        for step in itertools.chain([0], range(self.steps)):
             chosen = torch.randperm(len(data.images), generator=generator)[: self.batch_size]
             images = like_weights(model, data.images[chosen]).clone()
             with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, hard
+from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate, hard
 from eyas.pruning.gated_network import macs_share
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class GumbelGates(GateCriterion):
     """Multiply-accumulates r of the channels that are drawn, over those of the dense network."""
     macs_weight: Annotated[float, Field(ge=0)] = 10.0
     """Of the squared distance from ``target``."""
-    learning_rate: Annotated[float, Field(ge=0)] = 0.1
+    learning_rate: Rate = 0.1
     """Of Adamax, at first."""
 
     def gates(self, problem: GateProblem) -> Gates:

@@ -26,7 +26,7 @@ class Lfh(ImageCriterion):
     """
 
     kind: Literal["lfh"] = "lfh"
-    probes: Annotated[int, Field(ge=1)] = 4
+    probes: Annotated[int, Field(ge=1, le=1000)] = 4
     """Random signs per batch of images."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Images per probe."""

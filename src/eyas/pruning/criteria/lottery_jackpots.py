@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, hard
+from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate, hard
 from eyas.pruning.criteria.norms import to_mean_one
 
 _log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class LotteryJackpots(GateCriterion):
     kind: Literal["lottery_jackpots"] = "lottery_jackpots"
     kept: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of all channels that is not masked."""
-    learning_rate: Annotated[float, Field(ge=0)] = 0.02
+    learning_rate: Rate = 0.02
     """Of stochastic gradient descent, at first."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Of the scores."""

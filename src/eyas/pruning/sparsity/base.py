@@ -51,4 +51,4 @@ class Sparsity(Component):
         return {name: self.mask(weight) for name, weight in weights.items()}
 
 
-AnySparsity = Annotated[SerializeAsAny[Sparsity], BeforeValidator(Sparsity.parse)]
+AnySparsity = Annotated[SerializeAsAny[Sparsity], BeforeValidator(Sparsity.validated)]

@@ -18,6 +18,11 @@ from eyas.pruning.tracing.refine import refine, refine_depth
 from eyas.pruning.tracing.residual_branches import residual_branches
 from eyas.pruning.widths import RoundTo, check_round_to
 
+_NO_BLOCKS = (
+    "the network has no residual block that can be left out, that is one that is added to an identity and that nothing "
+    "else reads, with no layer that is ignored: leave it out, and widths alone are searched"
+)
+
 
 def trace(
     model: nn.Module,
@@ -42,7 +47,8 @@ def trace(
 
     Raises:
         TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
-        ParameterError: ``ignore`` matches nothing, ``round_to`` names no group, or a number is below 1.
+        ParameterError: ``ignore`` matches nothing, ``round_to`` names no group, a number is below 1, or with ``depth``
+            no block can be left out.
     """
     if isinstance(round_to, int):
         check_round_to(round_to, ())
@@ -62,6 +68,8 @@ def trace(
     branches = residual_branches(model, captured[0], ignored) if depth else ()
     network = CapturedNetwork(model, example, images, tuple(captured), ignored, unused, min_width, branches)
     space = refine_depth(network) if branches else refine(network)
+    if depth and not space.blocks:
+        raise ParameterError(f"`depth`: {_NO_BLOCKS}")
     space.constants = captured[0].constants
     return space if round_to == 1 else space.rounded(round_to)
 

@@ -26,6 +26,8 @@ class Sampler(Component):
     """Whether proposals depend on the scores of those before: such a sampler is asked again while the race runs."""
     drops_blocks: ClassVar[bool] = False
     """Whether candidates may leave out residual blocks, where the search space has such."""
+    why_few: ClassVar[str] = "`round_to`, `min_width` and `tolerance` leave no more"
+    """What is said where there are fewer candidates than were asked for."""
 
     @property
     def needs_table(self) -> bool:
@@ -76,4 +78,4 @@ class Sampler(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
 
-AnySampler = Annotated[SerializeAsAny[Sampler], BeforeValidator(Sampler.parse)]
+AnySampler = Annotated[SerializeAsAny[Sampler], BeforeValidator(Sampler.validated)]

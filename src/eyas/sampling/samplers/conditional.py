@@ -39,7 +39,7 @@ class ConditionalSampler(Sampler):
     kind: Literal["conditional"] = "conditional"
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """No group keeps less than this share of what uniform widths would keep."""
-    draws: Annotated[int, Field(ge=1000)] = 20_000
+    draws: Annotated[int, Field(ge=1000, le=10_000_000)] = 20_000
     """Random widths that the marginals are fitted to."""
 
     def ask(

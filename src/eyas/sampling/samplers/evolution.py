@@ -54,17 +54,22 @@ class EvolutionSampler(BudgetSampler):
     """The best so far that have children."""
     mutated: Annotated[float, Field(gt=0, le=1)] = 0.3
     """Chance of a group to be changed."""
-    change: Annotated[float, Field(gt=0)] = 0.2
+    change: Annotated[float, Field(gt=0, le=10)] = 0.2
     """Standard deviation of a change, as a share of the widths between the floor and all channels."""
     switched: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Where depth is searched, the chance of a residual block to be left out, or put back."""
     seeds: Annotated[int, Field(ge=0)] = 16
     """Of the first generation, those that ``distortion_dp`` and ``sensitivity`` propose by an error table; 0 measures
     none."""
-    levels: Annotated[int, Field(ge=2)] = 5
+    levels: Annotated[int, Field(ge=2, le=1000)] = 5
     """Widths of each group at which the table's errors are measured."""
     images: Annotated[int, Field(ge=2, le=4096)] = 64
     """Calibration images that they are measured on."""
+
+    @property
+    def leaves_blocks_out(self) -> bool:
+        """Also where blocks are switched."""
+        return self.drop > 0 or self.switched > 0
 
     @property
     def needs_table(self) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from eyas.errors import ParameterError
 from eyas.sampling.block_drops import BlockDrops
 from eyas.sampling.placement import Placement, Positions
 from eyas.sampling.samplers.base import Sampler
@@ -38,6 +39,22 @@ class BudgetSampler(Sampler):
     drop: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Where depth is searched, a candidate leaves out each residual block with a chance between 0 and this, drawn for
     every candidate: some keep all blocks and are narrow, some keep few and are wide."""
+
+    @property
+    def leaves_blocks_out(self) -> bool:
+        """Whether the options let a candidate leave a residual block out."""
+        return self.drop > 0
+
+    def check_space(self, space: "SearchSpace") -> None:
+        """See the base.
+
+        Raises:
+            ParameterError: also where the options leave no block out.
+        """
+        super().check_space(space)
+        if space.blocks and not self.leaves_blocks_out:
+            msg = f"`sampler` {self.kind!r} with drop 0 leaves no residual block out: give no `depth`, or a higher drop"
+            raise ParameterError(msg)
 
     def ask(
         self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None

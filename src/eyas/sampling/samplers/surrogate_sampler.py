@@ -34,7 +34,7 @@ class SurrogateSampler(BudgetSampler):
     """Candidates of the first generation."""
     generation: Annotated[int, Field(ge=1)] = 16
     """Candidates of each further one."""
-    drawn: Annotated[int, Field(ge=2)] = 1024
+    drawn: Annotated[int, Field(ge=2, le=100_000)] = 1024
     """How many are compared for each further generation."""
 
     def ask(

@@ -38,7 +38,7 @@ class TableSampler(Sampler):
 
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.4
     """No group keeps less than this share of what uniform widths would keep."""
-    levels: Annotated[int, Field(ge=2)] = 9
+    levels: Annotated[int, Field(ge=2, le=1000)] = 9
     """Widths of each group at which errors are measured."""
     images: Annotated[int, Field(ge=2, le=4096)] = 256
     """Calibration images that they are measured on."""
@@ -127,7 +127,9 @@ class TableSampler(Sampler):
 class SpreadTableSampler(TableSampler):
     """Factors that are log-normal: curves are trusted as far as they are measured."""
 
-    spread: Annotated[float, Field(gt=0)] = 0.5
+    why_few = "its error table leads to the same widths again and again; a larger spread, or sampler budget, finds more"
+
+    spread: Annotated[float, Field(gt=0, le=10)] = 0.5
     """Standard deviation of the logarithm of a factor."""
 
     def factors(

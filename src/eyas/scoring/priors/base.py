@@ -23,4 +23,4 @@ class Prior(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say how it rates widths")
 
 
-AnyPrior = Annotated[SerializeAsAny[Prior], BeforeValidator(Prior.parse)]
+AnyPrior = Annotated[SerializeAsAny[Prior], BeforeValidator(Prior.validated)]

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from eyas.component import Options
-from eyas.errors import DataError, ParameterError
+from eyas.errors import DataError, ParameterError, all_faults
 from eyas.recovery import AnyRecovery, Recovery
 
 _OF_STEPS = ("steps", "batch_size", "learning_rate", "distillation", "recovery", "trained")
@@ -136,11 +136,7 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None, *, training: bool
     if isinstance(rungs, (Rung, dict)) or not isinstance(rungs, Sequence):
         msg = f"`rungs` {rungs!r}: give a list of rungs, such as [Rung(images=512)]"
         raise ParameterError(msg)
-    try:
-        parsed = tuple(Rung.model_validate(rung) for rung in rungs)
-    except ValidationError as error:
-        msg = f"`rungs` {rungs!r}: {error}"
-        raise ParameterError(msg) from error
+    parsed = tuple(map(_parse_rung, rungs))
     if not parsed:
         msg = "`rungs` is empty: give at least one, such as Rung(images=512)"
         raise ParameterError(msg)
@@ -151,6 +147,13 @@ def parse_rungs(rungs: Sequence[Rung | dict[str, Any]] | None, *, training: bool
         msg = "none of `rungs` trains on the `training` images: end with one such as Rung(steps=10), or leave them out"
         raise ParameterError(msg)
     return parsed
+
+
+def _parse_rung(rung: Any) -> Rung:
+    try:
+        return Rung.model_validate(rung)
+    except ValidationError as error:
+        raise ParameterError(all_faults(error, Rung, rung, "rungs", "a rung")) from error
 
 
 def with_finalists(rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:

@@ -81,4 +81,4 @@ def per_labelled_image(values: "Tensor", labels: "Tensor") -> "Tensor":
     return (values * labelled).flatten(1).sum(1) / labelled.flatten(1).sum(1)
 
 
-AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.parse)]
+AnyScorer = Annotated[SerializeAsAny[Scorer], BeforeValidator(Scorer.validated)]

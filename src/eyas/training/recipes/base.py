@@ -235,4 +235,4 @@ def _number(value: Any) -> Any:
     return value
 
 
-AnyRecipe = Annotated[SerializeAsAny[Recipe], BeforeValidator(Recipe.parse)]
+AnyRecipe = Annotated[SerializeAsAny[Recipe], BeforeValidator(Recipe.validated)]

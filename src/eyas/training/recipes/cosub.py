@@ -27,7 +27,7 @@ class CoSub(SGD):
     """
 
     kind: Literal["cosub"] = "cosub"  # type: ignore[assignment]
-    drop: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    drop: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Probability that a block is left out for an image."""
     mutual: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Weight w of the other part's answer, to which no gradient goes."""

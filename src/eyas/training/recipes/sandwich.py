@@ -25,7 +25,7 @@ class Sandwich(SGD):
     """
 
     kind: Literal["sandwich"] = "sandwich"  # type: ignore[assignment]
-    smallest: Annotated[float, Field(gt=0, le=1)] = 0.5
+    smallest: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of each group's channels that the narrowest part keeps; half the channels are a quarter of the MACs."""
     random: Annotated[int, Field(ge=0, le=8)] = 2
     """How many parts of random widths learn in every step, beside the narrowest."""

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from eyas.component import nearest
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, nearest
 from eyas.training.length import BATCH_SIZES
 from eyas.training.rand_augment import RandAugment
 from eyas.training.recipes.base import Recipe
@@ -37,14 +36,14 @@ class ScheduledRecipe(Recipe):
     """An optimiser of ``torch.optim`` by name (``adamw``, ``rmsprop``), ``lars`` (arXiv:1708.03888) or ``lamb``
     (arXiv:1904.00962) for batches of thousands, or a class as ``package.module:Class``. What is left out of learning
     rate, momentum and weight decay is then its own default; schedule and all else stay."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    learning_rate: Annotated[float, Field(gt=0, le=1e38)] = 0.05
     """The schedule's peak. Left out beside ``batch_size``, it falls with the square of batches smaller than 128 where a
     network was trained before (the pruned one, an adapted one): 0.0125 for batches of 64, 0.00078 for those of 16.
     Measured on 448 photographs, ResNet-20 at half the MACs, 1,500 test images: untrained 75.7 %, 80.5 % at 0.0004,
     80.4 % at 0.001, 78.9 % at 0.0025, 78.6 % at 0.00625, which first led the score images from 78 to 57 %."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Nesterov's; 0 for plain SGD, or where the optimiser knows none."""
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    weight_decay: Annotated[float, Field(ge=0, le=1e38)] = 5e-4
     """L2 penalty."""
     decay: Literal["weights", "all"] = "weights"
     """What decays: the weights of convolutions and linear layers, or also biases and batch-norm."""
@@ -134,6 +133,10 @@ class ScheduledRecipe(Recipe):
         if how == "resized_crop_flip":
             return resized_crop_and_flip(images_NCHW, self.smallest_crop, flip=True, generator=generator, mode=mode)
         pixels = max(1, images_NCHW.shape[-1] // 8) if self.shift is None else self.shift
+        height, width = images_NCHW.shape[2:]
+        if pixels >= max(2, height, width):
+            msg = f"`shift` {pixels} moves images of {height} x {width} pixels out of sight: give a smaller one"
+            raise ParameterError(msg)
         return shift_and_flip(images_NCHW, pixels, flip=how == "shift_flip", generator=generator)
 
     def _augmentation(self, images_NCHW: "Tensor") -> str:

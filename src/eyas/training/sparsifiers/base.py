@@ -44,4 +44,4 @@ class Sparsifier(Component):
         raise NotImplementedError(f"{type(self).__name__} does not say what it does")
 
 
-AnySparsifier = Annotated[SerializeAsAny[Sparsifier], BeforeValidator(Sparsifier.parse)]
+AnySparsifier = Annotated[SerializeAsAny[Sparsifier], BeforeValidator(Sparsifier.validated)]

@@ -20,7 +20,7 @@ class SoftShrinkage(Sparsifier):
     kind: Literal["soft_shrinkage"] = "soft_shrinkage"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Share of the steps that shrink; then the pattern's weights are zero."""
-    factor: Annotated[float, Field(ge=0, le=1)] = 0.99
+    factor: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """What such weights are multiplied by in each step; 0 is iterative hard thresholding."""
 
     def steps(self, total: int) -> int:
