@@ -88,8 +88,8 @@ def _undecided(facts: ResultFacts, test: PairedDifference, margin: float) -> Rem
     images = max(min(test.images_to_reach(-margin), test.mirrored.images_to_reach(0.0)), test.images + 1)
     if facts.test_source == "cut" and images > MOST_TO_TEST * facts.training_images > 0:
         advice = (
-            f"more than {facts.training_images:,} images can spare: name a test set of your own (fetch.test), or decide "
-            "which loss may be (promote.max_drop)"
+            f"more than {facts.training_images:,} images can spare: name a test set of your own (fetch.test), or "
+            "decide which loss may be (promote.max_drop)"
         )
     words = f"{few} a loss above {in_points(margin)} from none, {about(images)} would"
     return Remark("few_test_images", words, advice)
