@@ -154,7 +154,7 @@ def rollback(params: Path | None, overrides: Sequence[str], name: str | None, re
     with _view("rollback", workspace.name) as view, explained():
         view.take_log(is_news)
         message = flow(relative(params), overrides, name, reason)
-    print(rollback_text(workspace, message, terminal_width()))
+    print(rollback_text(workspace, message, reason, terminal_width()))
     return 0
 
 

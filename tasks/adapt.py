@@ -21,7 +21,7 @@ from eyas.operations.tracking.alias_move import MAX_REASON, NO_REASON, ROLLED_BA
 from eyas.operations.tracking.model_registry import CHAMPION, PREVIOUS
 from eyas.storage import redact
 from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case, require_fetched
-from tasks.adapted_network import compared, make_adapted, propose
+from tasks.adapted_network import compare_with_parent, make_adapted, propose
 from tasks.adapted_version import adaptation_key, made_before
 from tasks.field_look import look_at_field
 from tasks.next_command import completed_commands
@@ -203,7 +203,8 @@ def _decide(
         adapted = make_adapted(case, origin)
         verdict = case.verdict(origin.network.model, adapted, case.judged)
         shown.note = f"{case.section.adapter.kind}, {'kept' if verdict.keep else 'refused'} by the rule"
-    details = [*verdict.lines(), *compared(case, origin, adapted)]
+    beside = compare_with_parent(case, origin, adapted)
+    details = [*verdict.lines(), *beside.lines()]
     run.log_json("adapted", asdict(verdict) | {"compared": details})
     if not verdict.keep:
         kind = case.section.adapter.kind
@@ -220,7 +221,7 @@ def _decide(
             f"contrary: label more; {again} --force` leaves it to the answers alone"
         )
         raise RefusedError(msg)
-    version = propose(case, origin, adapted, verdict, run)
+    version = propose(case, origin, adapted, verdict, beside, record=run)
     message = f"{version} is proposed: {origin.version} that follows {len(case.field):,} images of the field"
     message += f"; {overridden(case, report)}" if force else ""
     return _closed(case, run, "proposed", message, version, drift=report.sentence, details=details)

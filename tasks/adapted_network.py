@@ -1,5 +1,7 @@
 """An adapted network on its way to the registry: made, judged by the rule, exported, judged by the gates, entered."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ from eyas.data.manifest import INDEX
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import RefusedError
 from eyas.networks.named_tensors import state
-from eyas.operations.decision_lines import MENTIONED_LOSS
+from eyas.operations.adapted_decision import MENTIONED_LOSS
 from eyas.operations.tracking import Version, model_registry
 from eyas.operations.tracking.adaptation_run import AdaptationRecord
 from eyas.operations.tracking.model_registry import CHAMPION
@@ -22,12 +24,39 @@ from eyas.training.evaluation import evaluate
 from eyas.training.labelled_images import LabelledImages, StoredSplit, TensorSplit
 from tasks.adaptation_case import Case
 from tasks.adapted_export import export_adapted
+from tasks.adapted_gates import BY_LABELS, FIELD_ACCURACY
 from tasks.adapted_version import AdaptedVersion, adaptation_key
 from tasks.compared_adaptation import TEST_SET
 from tasks.compared_networks import digest_of_test
 from tasks.judge_version import judge_export
 from tasks.registered_network import RegisteredNetwork
 from tasks.watch import REFERENCE
+
+
+@dataclass(frozen=True)
+class BesideParent:
+    """Accuracy without and with adaptation."""
+
+    adapter: str
+    test: tuple[float, float]
+    """On the test images."""
+    field: tuple[float, float] | None
+    """On the field's; None where they have no labels."""
+
+    def lines(self) -> list[str]:
+        """Both beside each other, and before them what a strong change costs."""
+        unknown = "not known without labels"
+        rows = [
+            f"{'':<32}{'no adaptation':>14}{self.adapter:>14}",
+            f"{'test images, not of the field':<32}{self.test[0]:>14.2%}{self.test[1]:>14.2%}",
+            f"{'images of the field':<32}"
+            + (f"{self.field[0]:>14.2%}{self.field[1]:>14.2%}" if self.field else f"{unknown:>28}"),
+        ]
+        was, now = self.test
+        if was - now <= MENTIONED_LOSS:
+            return rows
+        gain = "" if self.field else "; what is gained in the field shows with --labels"
+        return [f"caution: where images become as before, accuracy falls from {was:.2%} to {now:.2%}{gain}", *rows]
 
 
 def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
@@ -53,7 +82,13 @@ def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
 
 
 def propose(
-    case: Case, origin: RegisteredNetwork, adapted: nn.Module, verdict: RevertVerdict, record: AdaptationRecord
+    case: Case,
+    origin: RegisteredNetwork,
+    adapted: nn.Module,
+    verdict: RevertVerdict,
+    beside: BesideParent,
+    *,
+    record: AdaptationRecord,
 ) -> Version:
     """Export the network, let the gates judge the files, and register them as candidate.
 
@@ -79,7 +114,7 @@ def propose(
         export=export,
         run_id=record.run_id,
         key=adaptation_key(origin.version, case.field, case.section, len(case.followed)),
-        record=made_of(case, verdict),
+        record=made_of(case, verdict, beside),
         metrics={
             **tested.metrics("finetune.test"),
             "finetune.test_images": tested.images,
@@ -112,12 +147,14 @@ def require_gates(case: Case, version: AdaptedVersion) -> None:
         raise RefusedError(msg)
 
 
-def made_of(case: Case, verdict: RevertVerdict) -> dict[str, object]:
+def made_of(case: Case, verdict: RevertVerdict, beside: BesideParent) -> dict[str, object]:
     """What a version records of its adaptation."""
     return {
         "adapter": case.section.adapter.model_dump(mode="json"),
         "batch_size": case.section.batch_size,
+        BY_LABELS: verdict.by_labels,
         "dates": case.field.dates,
+        FIELD_ACCURACY: beside.field,
         "images": len(case.field),
         "images_digest": case.field.digest,
         "keep": verdict.keep,
@@ -142,23 +179,17 @@ def labelled_test(dataset: Dataset) -> LabelledImages:
     return StoredSplit(dataset.split("test"), dataset.normalise, dataset.task_of("test"))
 
 
-def compared(case: Case, origin: RegisteredNetwork, adapted: nn.Module) -> list[str]:
+def compare_with_parent(case: Case, origin: RegisteredNetwork, adapted: nn.Module) -> BesideParent:
     """No adaptation beside the adapted network: on the test images, and on the field where it has labels."""
-    dataset = answered(case.dataset, origin.exported)
-    splits: dict[str, LabelledImages] = {"test images, not of the field": labelled_test(dataset)}
-    if case.field.labels is not None:
-        splits["images of the field"] = TensorSplit(case.images, case.field.labels)
-    lines = [f"{'':<32}{'no adaptation':>14}{case.section.adapter.kind:>14}"]
-    accuracies = []
-    for name, split in splits.items():
-        both = [
-            evaluate(model, split, output=origin.network.output).accuracy for model in (origin.network.model, adapted)
-        ]
-        lines.append(f"{name:<32}" + "".join(f"{accuracy:>14.2%}" for accuracy in both))
-        accuracies.append(both)
-    was, now = accuracies[0]
-    if was - now > MENTIONED_LOSS:
-        unknown = "" if case.field.labels is not None else "; what is gained in the field shows with --labels"
-        words = f"caution: where images become as before, accuracy falls from {was:.2%} to {now:.2%}"
-        return [f"{words}{unknown}", *lines]
-    return lines
+
+    def both(split: LabelledImages) -> tuple[float, float]:
+        models = (origin.network.model, adapted)
+        was, now = (evaluate(model, split, output=origin.network.output).accuracy for model in models)
+        return was, now
+
+    labels = case.field.labels
+    return BesideParent(
+        case.section.adapter.kind,
+        both(labelled_test(answered(case.dataset, origin.exported))),
+        None if labels is None else both(TensorSplit(case.images, labels)),
+    )

@@ -8,7 +8,7 @@ from eyas.errors import RefusedError
 from eyas.operations.decision_lines import decision_lines
 from eyas.operations.gates import PromotionDecision
 from eyas.operations.tracking.model_registry import CHAMPION
-from tasks.next_command import next_command, next_lines, text_with_steps
+from tasks.next_command import complete, next_command, next_lines, text_with_steps
 from tasks.report import next_steps, try_it
 from tasks.tracking_store import candidate_alias, open_store
 from tasks.workspace import Workspace
@@ -16,12 +16,15 @@ from tasks.workspace import Workspace
 
 def promotion_text(workspace: Workspace, decision: PromotionDecision, width: int | None = None) -> str:
     """The decision, its numbers and gates, and what to type next; in lines of at most ``width``, if it is given."""
-    return text_with_steps(decision_lines(decision), after_promotion(workspace, decision), width)
+    lines = [complete(line, workspace) for line in decision_lines(decision)]
+    return text_with_steps(lines, after_promotion(workspace, decision), width)
 
 
-def rollback_text(workspace: Workspace, message: str, width: int | None = None) -> str:
-    """What was rolled back, and what to type next."""
-    return text_with_steps([message], [*try_it(workspace), next_command(workspace, "status")], width)
+def rollback_text(workspace: Workspace, message: str, reason: str = "", width: int | None = None) -> str:
+    """What was rolled back, what that means for later promotions, and what to type next."""
+    why = f"the reason is recorded: {reason}" if reason else "no reason was given: --reason TEXT records one next time"
+    later = f"promoting it again takes --force with a written reason; {why}"
+    return text_with_steps([message, later], [*try_it(workspace), next_command(workspace, "status")], width)
 
 
 def result_text(workspace: Workspace, message: str, version: str | None, width: int | None = None) -> str:

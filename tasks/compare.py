@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eyas.cli.run_view import step
+from eyas.cli.terminal import console_width, wrapped
 from eyas.data import open_dataset
 from eyas.data.manifest import INDEX
 from eyas.data.tasks.unlabelled import Unlabelled
@@ -144,13 +145,17 @@ def print_comparison(comparison: Comparison) -> None:
 
     console = Console(highlight=False)
     console.print()
-    console.print(f"{comparison.title} ({comparison.date})", soft_wrap=True, markup=False, style="bold")
+
+    def tell(line: str, style: str) -> None:
+        console.print(wrapped(line, console_width(console)), soft_wrap=True, markup=False, style=style)
+
+    tell(f"{comparison.title} ({comparison.date})", "bold")
     console.print(console_comparison(comparison, console.width))
     console.print()
     if comparison.conclusion:
-        console.print(comparison.conclusion, soft_wrap=True, markup=False, style="bold")
+        tell(comparison.conclusion, "bold")
     for note in comparison.notes:
-        console.print(note, soft_wrap=True, markup=False, style="yellow")
+        tell(note, "yellow")
 
 
 def log_comparison(workspace: Workspace, comparison: Comparison) -> str:

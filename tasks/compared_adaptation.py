@@ -1,22 +1,16 @@
 """What is said of an adapted version among others: what it came from, and what following the field changed."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from eyas.data.tasks import deciding
 from eyas.operations.report.result_table import percent
 from eyas.operations.tracking import MlflowStore, Version, attempt, model_registry
 from eyas.operations.tracking.adaptation_run import ADAPTED_FROM, parent_of
-from eyas.operations.tracking.recorded_result import run_json
-from tasks.adapted_gates import ADAPTATION
+from tasks.adapted_gates import ADAPTATION, gain_words
 
-ADAPTED = "adapted.json"
-"""File of an adaptation's run: what the rule looked at."""
 TEST_SET = "test_set"
 """In a version's record of its adaptation: digest of the test images that it was measured on."""
-_TOLD = ("labels", "entropy", "canary")
-"""The rule's reasons that say what changed."""
 
 
 def adapted_words(version: Version) -> str:
@@ -30,14 +24,8 @@ def adapted_test_set(version: Version) -> str:
     return str(_record(version).get(TEST_SET, ""))
 
 
-def adaptation_changes(store: MlflowStore, version: Version, folder: Path) -> str:
-    """What an adaptation came to, as its run recorded it, in a sentence; empty where a version was not adapted.
-
-    Args:
-        store: an opened store.
-        version: one of its versions.
-        folder: where the run's file may lie for a while.
-    """
+def adaptation_changes(store: MlflowStore, version: Version) -> str:
+    """What an adaptation came to, in a sentence; empty where a version was not adapted."""
     parent = parent_of(version)
     if parent is None:
         return ""
@@ -46,10 +34,7 @@ def adaptation_changes(store: MlflowStore, version: Version, folder: Path) -> st
         before = model_registry.get_version(store, *parent)
         (measure, was), (_, now) = (deciding(one.metrics, "finetune.test_") for one in (before, version))
         told.append(f"test {measure}, which is not of the field, {percent(was)} before and {percent(now)} after")
-    with attempt(f"reading what the adaptation of {version} recorded"):
-        reasons = run_json(store, version.run_id, ADAPTED, folder).get("reasons", ())
-        told += [f"{one['name']}: {one['text']}" for name in _TOLD for one in reasons if one["name"] == name]
-    return f"{adapted_words(version)}: {'; '.join(told)}"
+    return f"{adapted_words(version)}: {'; '.join([*told, gain_words(version)])}"
 
 
 def _record(version: Version) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class NetworkFinder:
     def _of_version(self, version: Version) -> ComparedNetwork:
         files = model_registry.download(self.store, version, self.scratch / f"{version.name}-{version.number}")
         latency = files / LATENCY
-        changes = adaptation_changes(self.store, version, self.scratch)
+        changes = adaptation_changes(self.store, version)
         return ComparedNetwork(
             name=str(version),
             kind="version",

@@ -22,7 +22,7 @@ from eyas.operations.run_times import RunTimes
 from eyas.operations.tracking import MlflowStore, Version, model_registry
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.alias_move import NO_REASON, ROLLED_BACK
-from tasks.adapted_gates import adaptation_gates, limits_for, named_for
+from tasks.adapted_gates import adaptation_gates, gain_words, limits_for, named_for
 from tasks.dvc_lock import require_as_written
 from tasks.profile_name import DEFAULT, workspace_folder
 from tasks.recorded_gates import as_recorded
@@ -102,7 +102,7 @@ def judge_export(
     number = champion.number if champion else None
     judged_on = "" if folder == workspace.folder else version.tags.get("eyas.profile", DEFAULT)
     told = named_for(version, (*special, *gates))
-    beside = {"judged_on": judged_on, "verdict": version.tags.get(VERDICT, "")}
+    beside = {"judged_on": judged_on, "verdict": version.tags.get(VERDICT, ""), "field_gain": gain_words(version)}
     return PromotionDecision(version.name, version.number, number, told, numbers, force, **beside)
 
 
@@ -218,7 +218,8 @@ def never_rolled_back(version: Version) -> tuple[Gate, ...]:
     if mark is None:
         return ()
     reason = json.loads(mark)["reason"] or NO_REASON
-    return (Gate("rolled_back", 1.0, 0.0, False, f"was rolled back before ({reason})"),)
+    words = f"was rolled back before ({reason}): promoted again only with --force and a reason"
+    return (Gate("rolled_back", 1.0, 0.0, False, words),)
 
 
 def other_files(candidate: Version, champion: Version) -> tuple[Gate, ...]:

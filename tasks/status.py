@@ -13,7 +13,8 @@ from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.alias_move import DECISION, NO_REASON, REASON, ROLLED_BACK
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
-from tasks.next_command import next_command, shown_path
+from tasks.adapted_gates import gain_words
+from tasks.next_command import complete, next_command, shown_path
 from tasks.profile_name import profile_title
 from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
@@ -37,7 +38,10 @@ def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, 
     aliases = {"champion": status.champion, "previous": status.previous, "candidate": status.candidate}
     aliases |= status.others
     column = max(10, *map(len, aliases))
-    lines = [f"{alias:{column}} {_describe(alias, version, whole=verbose)}" for alias, version in aliases.items()]
+    described = {
+        alias: complete(_describe(alias, version, whole=verbose), workspace) for alias, version in aliases.items()
+    }
+    lines = [f"{alias:{column}} {told}" for alias, told in described.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
     profile = f"profile    {workspace.title}, in {workspace.folder}"
@@ -81,7 +85,8 @@ def in_short(version: Version) -> str:
     failed = [name for name, (_, _, passed) in decision["gates"].items() if not passed]
     gates = f"not held: {', '.join(failed)}" if failed else "every gate held"
     limits = f" with {', '.join(decision['limits'])}" if decision.get("limits") else ""
-    return f"{decision['outcome']} ({against}), {gates}{limits}"
+    beside = f"; {decision['beside']}" if decision.get("beside") else ""
+    return f"{decision['outcome']} ({against}), {gates}{limits}{beside}"
 
 
 def what_is_known(version: Version) -> list[str]:
@@ -101,7 +106,7 @@ def _reason(version: Version) -> str:
     mark = version.tags.get(ROLLED_BACK)
     if mark is not None:
         return f"rolled back: {json.loads(mark)['reason'] or NO_REASON}"
-    return version.tags.get(REASON, "not judged yet")
+    return version.tags.get(REASON) or "; ".join(filter(None, ("not judged yet", gain_words(version))))
 
 
 def _run_line(run: RunSummary) -> str:

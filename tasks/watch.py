@@ -56,11 +56,15 @@ class WatchedWindow:
     """Number of the window's first image among all that were seen, from 1."""
 
     def line(self) -> str:
-        """All that a person needs to know."""
+        """All that a person needs to know: what was seen, and the advice."""
+        return f"{self.seen}; {self.report.advice}" if self.report.drift else self.seen
+
+    @property
+    def seen(self) -> str:
+        """Which images these are, and whether they drifted."""
         ends = " to ".join(name_below(self.folder, file) for file in (self.files[0], self.files[-1]))
         last = self.first + len(self.files) + len(self.unreadable) - 1
-        advice = f"; {self.report.advice}" if self.report.drift else ""
-        return f"window {self.number}, images {self.first} to {last} ({ends}): {self.report.sentence}{advice}"
+        return f"window {self.number}, images {self.first} to {last} ({ends}): {self.report.sentence}"
 
 
 def name_below(folder: Path, file: Path) -> str:

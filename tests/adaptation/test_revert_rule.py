@@ -38,11 +38,11 @@ def test_what_undoes_a_shift_is_kept_and_reverted_when_the_shift_is_gone(spots: 
     assert accuracy(adapted, reddened(images), labels) > accuracy(spots, reddened(images), labels) + 0.1
     kept = judge(spots, adapted, reddened(images), canary=(clean, clean_labels))
     assert kept.keep, kept.lines()
-    assert kept.sentence.startswith("keep: ")
+    assert kept.sentence.startswith("the adapted network is kept: it holds every limit")
     back = judge(spots, adapted, clean)
     assert not back.keep
     assert "statistics" in failed(back)
-    assert back.sentence.startswith("revert: ")
+    assert back.sentence.startswith("the adapted network is not kept: ")
 
 
 def test_what_follows_one_class_is_reverted(spots: nn.Module, draw) -> None:
@@ -126,6 +126,8 @@ def test_the_canary_must_not_lose_more_than_its_limit(spots: nn.Module, draw) ->
         assert ("canary" not in failed(verdict)) == keep
     (reason,) = (one for one in verdict.reasons if one.name == "canary")
     assert f"{100 * loss:.1f} points lost on 256 clean images" in reason.text
+    was, now = (accuracy(network, *canary) for network in (spots, adapted))
+    assert f"of which {was:.1%} were right before and {now:.1%} are after" in reason.text
 
 
 def test_labels_decide_where_they_are_enough(spots: nn.Module, draw) -> None:
@@ -136,7 +138,7 @@ def test_labels_decide_where_they_are_enough(spots: nn.Module, draw) -> None:
     better = judge(spots, adapted, reddened(images), labels=labels, rule=strict)
     assert better.keep
     assert better.by_labels
-    assert better.sentence == "keep: labels show that it is better than the network without adaptation"
+    assert better.sentence == "the adapted network is kept: labels show that it is better than without adaptation"
     worse = judge(adapted, spots, reddened(images), labels=labels)
     assert failed(worse) == {"labels"}
     assert worse.by_labels

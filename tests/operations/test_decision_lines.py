@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from eyas.operations.decision_lines import ADAPTATION, decision_lines
+from eyas.operations.adapted_decision import ADAPTATION
+from eyas.operations.decision_lines import decision_lines
 from eyas.operations.gate import Gate
 from eyas.operations.gates import PromotionDecision
 
@@ -50,6 +51,26 @@ def test_an_adapted_version_that_loses_on_clean_images_is_told_first_and_in_two_
     assert "dense network 98.67 %" in decision_lines(PromotionDecision("net", "2", None, (ADAPTED,), without))[0]
     for gates, numbers in (((HELD,), lost), ((ADAPTED,), NUMBERS), ((ADAPTED,), {})):
         assert "caution" not in "".join(decision_lines(PromotionDecision("net", "2", "1", gates, numbers)))
+
+
+def test_the_record_of_an_adapted_version_says_what_it_costs_what_it_gains_and_the_way_back() -> None:
+    lost, gain = NUMBERS | {"accuracy": 0.412}, "what it gains in the field was not measured"
+    decision = PromotionDecision("net", "2", "1", (ADAPTED,), lost, field_gain=gain)
+    assert decision.summary.endswith(
+        ": every gate held; those of an adapted version allow a loss on images as in training"
+    )
+    for told in (decision.message, decision.markdown(), decision.as_dict()["message"], decision_lines(decision)[0]):
+        for words in ("accuracy is 41.2 %", "champion 97 %", gain, "`eyas rollback` goes back to version 1"):
+            assert words in told
+    assert decision.message == f"{decision.summary}; {decision.beside}"
+    first = PromotionDecision("net", "2", None, (ADAPTED,), lost, field_gain=gain)
+    assert "rollback" not in first.message, "there is nothing to go back to"
+    refused = PromotionDecision("net", "2", "1", (ADAPTED, MISSED), lost, field_gain=gain)
+    assert refused.message.endswith(": it lost 10 points")
+    kept = decision_lines(PromotionDecision("net", "2", "1", (ADAPTED,), NUMBERS, field_gain=gain))
+    assert gain in kept[0], "also where little is lost"
+    plain = PromotionDecision("net", "2", "1", (HELD,), lost)
+    assert plain.message == "net version 2 promoted (champion 1): every gate held"
 
 
 @pytest.mark.parametrize(("verdict", "gates"), [("success", (HELD,)), ("undecided", (HELD, MISSED)), ("lost", ())])

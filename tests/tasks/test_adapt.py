@@ -173,12 +173,25 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     assert paired.difference == pytest.approx(adapted.accuracy - comparison.networks[0].accuracy)
     (note,) = comparison.notes
     assert note.startswith("version 2 is adapted from version 1 by alpha_bn: it follows 160 images of the field; test")
-    assert re.search(r"canary: \d.* points lost on \d+ clean images \(refused beyond 100 points lost", note)
+    measured = re.search(r"(labels .+): on 160 images of the field accuracy is ([\d.]+) %, ([\d.]+) % without", note)
+    assert measured is not None, note
+    assert [float(share) for share in measured.groups()[1:]] == pytest.approx([after, before], abs=0.01)
+    assert (measured[1] == "labels decided") == record["by_labels"]
+    assert comparison.conclusion.startswith("they are for different images: version 2 for images of the field, version")
 
     again = adapt(champion, changed)
     assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
     assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
-    assert promote(champion).outcome == "promoted"
+    assert f"not judged yet; {measured[1]}: on 160 images of the field" in "\n".join(status_lines(champion))
+    promoted = promote(champion)
+    assert promoted.outcome == "promoted"
+    losses = (
+        rf"on test images, which are not of the field, accuracy is {100 * right:.4g} %, that of the champion [\d.]+ %"
+    )
+    for told in (promoted.message, *("\n".join(status_lines(champion, verbose=whole)) for whole in (False, True))):
+        assert re.search(losses, told)
+        assert measured[0] in told
+        assert re.search(r"`\S*eyas rollback.*` goes back to version 1", told)
     assert "adapted from version 1 to images of the field" in "\n".join(status_lines(champion))
     same = adapt(champion, changed)
     assert (same.outcome, same.version) == ("unchanged", "2")

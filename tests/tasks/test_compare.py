@@ -1,8 +1,10 @@
 """``eyas compare`` on real small networks: profiles, registered versions and runs, by any of their names."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,17 +16,19 @@ from eyas.data.index import read_index, write_index
 from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError
 from eyas.operations import tracking
+from eyas.operations.comparison.comparison import compare_networks
 from eyas.operations.comparison.network_origin import NetworkOrigin
 from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.tracking import Version
 from eyas.operations.tracking.recorded_origin import origin_of_stages, recorded_origin
 from eyas.operations.tracking.run_pages import MODEL_TRAINING
 from tasks import compare
-from tasks.compare import compare_named, log_comparison
+from tasks.compare import compare_named, log_comparison, print_comparison
 from tasks.compared_networks import made_with, of_profile
 from tasks.dvc_cli import stage_keys
 from tasks.tracking_store import open_store
 from tasks.workspace import Workspace
+from tests.operations.comparison.test_comparison import HALF, QUARTER, counted
 from tests.tasks.registering import Setting, enter, write_lock
 
 
@@ -212,3 +216,17 @@ def test_versions_of_one_budget_are_told_apart_by_what_else_was_set() -> None:
     assert made_with(Version("mine", "1", tags)) == "macs=0.5, epochs=2"
     assert made_with(Version("mine", "2", {"eyas.budget": '{"macs": 0.5}'})) == "macs=0.5"
     assert made_with(Version("mine", "3")) == ""
+
+
+def test_on_a_terminal_title_conclusion_and_notes_keep_its_width(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapted = replace(QUARTER, name="version 3", adaptation="adapted from version 1: " + "it follows images " * 20)
+    comparison = compare_networks([HALF, adapted], counted, "2026-11-27")
+    for name, value in (("FORCE_COLOR", "1"), ("NO_COLOR", "1"), ("COLUMNS", "80"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+    print_comparison(comparison)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert max(map(len, shown.splitlines())) <= 80
+    for whole in (comparison.title, comparison.conclusion, *comparison.notes):
+        assert " ".join(whole.split()) in " ".join(shown.split())

@@ -25,7 +25,7 @@ from eyas.errors import BadInputError, ParameterError, RefusedError
 from eyas.operations.tracking import alias_move, model_registry, promotion
 from eyas.storage.digests import file_sha256
 from flows import commands
-from tasks.after_promotion import refused_with_ways
+from tasks.after_promotion import refused_with_ways, rollback_text
 from tasks.promote import promote, roll_back
 from tasks.stage import write_json
 from tasks.status import status_lines
@@ -87,11 +87,17 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     forced = promote(workspace, force="a drill")
     assert forced.outcome == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
-    assert "version 1 is champion again" in roll_back(workspace, "drill over")
+    message = roll_back(workspace, "drill over")
+    assert "version 1 is champion again" in message
+    first, later, *_ = rollback_text(workspace, message, "drill over").splitlines()
+    assert first == message
+    assert later == "promoting it again takes --force with a written reason; the reason is recorded: drill over"
+    assert "no reason was given: --reason TEXT records one next time" in rollback_text(workspace, message)
     assert aliases(workspace) == {"champion": "1"}
     with pytest.raises(BadInputError, match="has no candidate, no version with alias 'candidate': run the pipeline"):
         promote(workspace)
-    with pytest.raises(RefusedError, match="was rolled back before") as refused, refused_with_ways(workspace, "2"):
+    gate = r"was rolled back before \(drill over\): promoted again only with --force and a reason"
+    with pytest.raises(RefusedError, match=gate) as refused, refused_with_ways(workspace, "2"):
         promote(workspace, "2")
     _, compare, force = str(refused.value).splitlines()
     assert re.match(r"next +.*eyas.* compare .*2 champion ", compare)

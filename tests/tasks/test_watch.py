@@ -20,6 +20,7 @@ from flows import watch_commands
 from tasks import watch
 from tasks.predict import instead_of_champion
 from tasks.watch import Watcher, even_windows, look_on, look_once, open_watcher, raise_alarm
+from tasks.watch_conclusion import conclusion, order_hint
 from tests.tasks.registering import Setting, enter
 
 ROOT = Path(__file__).parents[2]
@@ -150,6 +151,67 @@ def test_the_command_tells_each_window_and_ends_with_three(
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
         *("window-0001.json", "window-0001.png", "window-0001.txt"),
     ]
+
+
+def test_the_advice_is_told_once_at_the_end_and_the_order_of_class_folders_is_told(
+    setting: Setting, root: Path, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(watch_commands, "checked", lambda *_: setting())
+    options = {"version": "run", "reference": None, "once": True, "seconds": 1.0, "out": None, "as_json": False, **HOW}
+    write_images(tmp_path / "dark", darker(digits))
+    assert watch_commands.watch(None, [], None, tmp_path / "dark", **options) == 3
+    first, second, advice = capsys.readouterr().out.splitlines()
+    assert (first.partition(",")[0], second.partition(",")[0]) == ("window 1", "window 2")
+    assert "adaptation is expected to help" not in first + second
+    assert advice.startswith("advice (windows 1 and 2): adaptation is expected to help")
+    split = open_dataset(root / "artifacts/fetch").split("train")
+    images, labels = split.images()[:, 0].numpy(), split.labels.numpy()
+    for label in (0, 2, 3):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        write_images(tmp_path / f"photos/{label}", images[labels == label][:64])
+    assert watch_commands.watch(None, [], None, tmp_path / "photos", **options) == 3
+    *windows, advice, hint = capsys.readouterr().out.splitlines()
+    assert len(windows) == 3
+    assert all("another balance of classes" in line for line in windows)
+    assert advice.startswith("advice (windows 1 to 3): do not adapt: other classes are more frequent now")
+    assert "at most 1 of 3 folders in such a window" in hint
+    assert "--window 192 judges all as one" in hint
+
+
+def test_no_order_is_blamed_where_images_look_otherwise_or_come_mixed(
+    watcher: Watcher, digits: np.ndarray, tmp_path: Path
+) -> None:
+    for name in "ab":
+        (tmp_path / "dark").mkdir(exist_ok=True)
+        write_images(tmp_path / "dark" / name, darker(digits[:64]))
+    dark = list(look_once(watcher, even_windows(tmp_path / "dark", 64)))
+    assert [window.report.drift for window in dark] == [True, True]
+    assert order_hint(dark) == ""
+    other = dark[0].report.model_copy(update={"changes": ("another balance of classes",)})
+    as_classes = [replace(window, report=other) for window in dark]
+    assert order_hint(as_classes)
+    mixed = dark[0].files[:32] + dark[1].files[:32]
+    assert order_hint([replace(window, files=mixed) for window in as_classes]) == ""
+    assert order_hint(as_classes[:1]) == ""
+    several = [replace(window, number=number) for number, window in zip((1, 3), as_classes, strict=True)]
+    several[1] = replace(several[1], report=other.model_copy(update={"advice": re.sub(r"\d", "7", other.advice)}))
+    (advice,) = conclusion(several)[:-1]
+    assert advice.startswith("advice (windows 1 and 3): ")
+    assert advice.endswith("(its number is that of window 1)")
+
+
+def test_where_images_go_on_coming_the_advice_stands_where_drift_begins(
+    setting: Setting, digits: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setattr(watch_commands, "checked", lambda *_: setting())
+    write_images(tmp_path / "dark", darker(digits))
+    windows = even_windows(tmp_path / "dark", 64)
+    monkeypatch.setattr(watch, "look_on", lambda watcher, *_, **__: look_once(watcher, windows))
+    options = {"version": "run", "reference": None, "once": False, "seconds": 1.0, "out": None, "as_json": False, **HOW}
+    watch_commands.watch(None, [], None, tmp_path / "dark", **options)
+    first, second = capsys.readouterr().out.splitlines()
+    assert "adaptation is expected to help" in first
+    assert "adaptation is expected to help" not in second
 
 
 def test_without_a_champion_the_first_line_says_what_is_taken_and_the_last_one_what_comes_next(

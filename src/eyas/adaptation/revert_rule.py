@@ -20,6 +20,7 @@ from eyas.errors import DataError
 UNKNOWN = -1
 """Label of an image that has none."""
 FEWEST_IMAGES = 8
+KEPT = "the adapted network is kept"
 CHANCE = 0.01
 """Probability from which on shares of classes may be as far apart by chance."""
 
@@ -108,9 +109,10 @@ def judge(
     if on_canary is not None:
         reasons.append(_canary(on_canary, rule))
     failed = [reason.name for reason in reasons if not reason.holds]
-    sentence = f"revert: {', '.join(failed)}" if failed else "keep: nothing speaks for the network without adaptation"
-    if by_labels and not failed:
-        sentence = "keep: labels show that it is better than the network without adaptation"
+    kept = "it holds every limit of the revert rule, which sets its answers beside those without adaptation"
+    if by_labels:
+        kept = "labels show that it is better than without adaptation"
+    sentence = f"the adapted network is not kept: {', '.join(failed)}" if failed else f"{KEPT}: {kept}"
     return RevertVerdict(not failed, sentence, tuple(reasons), by_labels)
 
 
@@ -217,7 +219,8 @@ class _OnCanary:
     """What both networks make of the canary."""
 
     images: int
-    loss: float
+    accuracies: tuple[float, float]
+    """Of the source, of the adapted network."""
     classes: Tensor
     """How often the source answers with each class, ``(K,)``."""
 
@@ -229,14 +232,18 @@ def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Te
     count = answers[0].probabilities.shape[1]
     labels = whole_labels(labels_N, len(images), count)
     accuracies = [float((one.predicted == labels).double().mean()) for one in answers]
-    return _OnCanary(len(images), accuracies[0] - accuracies[1], answers[0].counts)
+    return _OnCanary(len(images), (accuracies[0], accuracies[1]), answers[0].counts)
 
 
 def _canary(seen: _OnCanary, rule: RevertRule) -> Reason:
-    lost = f"{100 * abs(seen.loss):.1f} points {'lost' if seen.loss >= 0 else 'won'}"
+    was, now = seen.accuracies
+    lost = f"{100 * abs(was - now):.1f} points {'lost' if was >= now else 'won'}"
     limit = f"{100 * rule.max_canary_loss:g} points lost"
-    text = f"{lost} on {seen.images} clean images (refused beyond {limit}: following a strong change costs much there)"
-    return Reason("canary", seen.loss <= rule.max_canary_loss, text)
+    text = (
+        f"{lost} on {seen.images} clean images, of which {was:.1%} were right before and {now:.1%} are after (refused "
+        f"beyond {limit}: following a strong change costs much there)"
+    )
+    return Reason("canary", was - now <= rule.max_canary_loss, text)
 
 
 def _largest_share(seen: Observation) -> float:

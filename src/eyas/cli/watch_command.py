@@ -56,8 +56,8 @@ def watch(
 ) -> int:
     """Tell whether images still look as in training.
 
-    A line per window says what changed, and whether to adapt. Without --once it goes on with what comes into the
-    folder, until Ctrl-C. Where drift begins, those whom `notify` names are told.
+    A line per window says what changed; the last ones say whether to adapt. Without --once it goes on with what comes
+    into the folder, until Ctrl-C. Where drift begins, those whom `notify` names are told.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eyas.data.comparability import Comparability
+from eyas.operations.adapted_decision import clean_words, held_words, is_adapted
 from eyas.operations.candidate_gates import CandidateFacts, candidate_gates
 from eyas.operations.champion_gates import gain_at_worst, gates_against
 from eyas.operations.gate import Gate, not_compared
@@ -37,6 +38,8 @@ class PromotionDecision:
     """Whose test images decided, where that is another profile than the one that was asked."""
     verdict: str = ""
     """What the version's run was worth, in a word: see :attr:`eyas.operations.verdict.Verdict.accuracy`."""
+    field_gain: str = ""
+    """Of an adapted version: what is known of its gain in the field, in words."""
 
     @property
     def passed(self) -> bool:
@@ -59,7 +62,20 @@ class PromotionDecision:
 
     @property
     def message(self) -> str:
-        """One paragraph for a person: what was decided and which gates said no."""
+        """One paragraph for a person: what was decided, which gates said no, and what an adapted version costs."""
+        return "; ".join(filter(None, (self.summary, self.beside if self.promoted else "")))
+
+    @property
+    def beside(self) -> str:
+        """Of an adapted version: what it loses on images as in training, what it gains, how to go back; else empty."""
+        if not is_adapted(self.gates):
+            return ""
+        back = f"`eyas rollback` goes back to version {self.champion}" if self.promoted and self.champion else ""
+        return "; ".join(filter(None, (clean_words(self.numbers), self.field_gain, back)))
+
+    @property
+    def summary(self) -> str:
+        """What was decided and which gates said no."""
         if self.outcome == "unchanged":
             return f"{self.model} version {self.candidate} is the champion already"
         against = f"champion {self.champion}" if self.champion else "no champion yet"
@@ -69,11 +85,11 @@ class PromotionDecision:
         reasons = [gate.reason for gate in self.gates if not gate.passed]
         head += f", judged on the test images of {self.judged_on}" if self.judged_on else ""
         tail = f"; overridden because: {self.forced}" if self.outcome == "forced" else ""
-        return f"{head}: {'; '.join(reasons) or 'every gate held'}{tail}"
+        return f"{head}: {'; '.join(reasons) or held_words(self.gates)}{tail}"
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data, for a tag or a file."""
-        return asdict(self) | {"outcome": self.outcome, "message": self.message}
+        return asdict(self) | {"outcome": self.outcome, "message": self.message, "beside": self.beside}
 
     def markdown(self) -> str:
         """The gates as a table between the message and the numbers, for a pull request."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.drift import DriftReference, detect_drift
+from eyas.adaptation.drift.drift_words import largest_effect, name_changes
+from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.errors import DataError, ParameterError
 
 
@@ -90,6 +92,43 @@ def test_a_large_number_without_a_word_says_what_it_follows_from(
     assert {one.name: one.follows for one in report.numbers}["sharpness"] == "noise"
     (row,) = (line for line in report.lines() if line.startswith("sharpness"))
     assert row.endswith("  changed, as follows from noise")
+
+
+def test_the_headline_names_the_largest_effect_or_says_why_not() -> None:
+    effects = {"blockiness": 1.1, "sharpness": 2.69, "noise": 1.0}
+    changes, follows = ("stronger compression (8 x 8 blocks)",), {"sharpness": "blockiness", "noise": "blockiness"}
+    told = largest_effect(effects, changes, follows)
+    assert told == (
+        "the largest effect, sharper edges (2.7 standard deviations), follows from stronger compression (8 x 8 blocks)"
+    )
+    assert largest_effect(effects, ("sharper edges",), {}) == ""
+    assert "only against clean images of the classes" in largest_effect(effects, ("more noise",), {})
+    coarse = {"sharpness": -1.0, "blockiness": -2.5}
+    assert largest_effect(coarse, name_changes(coarse), {}).endswith("follows from coarser pixels")
+    assert largest_effect({}, (), {}) == ""
+
+
+def test_every_number_of_the_text_has_its_unit_or_meaning(spots: nn.Module, reference: DriftReference, draw) -> None:
+    report = detect_drift(spots, noisy(draw(128, 44)[0]), reference)
+    lines = report.lines()
+    legend = lines[lines.index(next(line for line in lines if line.startswith("per image ("))) :]
+    for name in (*(one.name for one in report.numbers), "classes", "effect:", "distance:", "p:", "divergence:"):
+        assert any(line.split()[0] == name for line in legend)
+    assert all(len(line) <= 120 for line in legend)
+
+
+def test_the_sentence_ends_with_what_became_of_the_largest_effect(
+    spots: nn.Module, reference: DriftReference, draw, blur
+) -> None:
+    told = []
+    for images in (noisy(draw(128, 44)[0]), blur(draw(128, 41)[0])):
+        report = detect_drift(spots, images, reference)
+        numbers = [one for one in report.numbers if one.drifted and one.name in IMAGE_STATISTICS]
+        effects, follows = ({one.name: getattr(one, of) for one in numbers} for of in ("effect", "follows"))
+        told.append(largest_effect(effects, report.changes, {name: of for name, of in follows.items() if of}))
+        assert report.sentence.partition("(p ")[2].partition(")")[2] == (f"; {told[-1]}" if told[-1] else "")
+    assert told[0] == "", "noise is the largest effect, and the first word"
+    assert re.fullmatch(r"the largest effect, less noise \(.* standard deviations\), follows from blur", told[1])
 
 
 def test_of_few_images_quiet_tests_tell_little(spots: nn.Module, reference: DriftReference, draw) -> None:

@@ -252,6 +252,19 @@ def test_the_conclusion_names_the_one_to_go_on_with(verdicts: tuple[str, str], t
     assert compare_networks([networks[0]], counted).conclusion == ""
 
 
+def test_networks_for_different_images_are_not_ranked_by_these() -> None:
+    adapted = replace(QUARTER, name="version 3", adaptation="adapted from version 1", verdict="")
+    comparison = compare_networks([adapted, replace(HALF, verdict="success")], counted)
+    assert comparison.choice is None
+    assert comparison.conclusion.startswith(
+        f"they are for different images: version 3 for images of the field, {HALF.name} for images as in training; "
+    )
+    for words in ("most accurate", "smallest", "none is a success"):
+        assert words not in comparison.conclusion
+    both = compare_networks([adapted, replace(adapted, name="version 4")], counted)
+    assert "version 3 and version 4 for images of the field; accuracy on these" in both.conclusion
+
+
 def test_nothing_is_concluded_of_accuracies_that_do_not_compare() -> None:
     assert compare_networks([replace(HALF, verdict="lost"), replace(ELSEWHERE, verdict="")], counted).conclusion == ""
 

@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from eyas.adaptation.detectors import Detector
 from eyas.adaptation.drift.drift_reference import DriftReference
 from eyas.adaptation.drift.drift_report import BalanceDrift, DriftReport, LayerDrift, NumberDrift
-from eyas.adaptation.drift.drift_words import CLASS_BALANCE, OTHER_CONTENT, explained_changes, name_changes
+from eyas.adaptation.drift.drift_words import (
+    CLASS_BALANCE,
+    OTHER_CONTENT,
+    explained_changes,
+    largest_effect,
+    name_changes,
+)
 from eyas.adaptation.drift.expected_help import FEWEST_IMAGES, expect_help
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.observation import Observation, observe, require_images
@@ -99,7 +105,9 @@ def compare(
     if images < FEWEST_IMAGES:
         told += f"; fewer than {FEWEST_IMAGES} images tell gross changes alone"
     if changes:
+        drifted = {one.name: one.effect for one in detection.numbers if one.drifted and one.name in IMAGE_STATISTICS}
         told = f"drift in {images} images: {', '.join(changes)} (p {_bounded(detection.p_value)})"
+        told = "; ".join(filter(None, (told, largest_effect(drifted, changes, follows))))
     return DriftReport(
         sentence=told,
         drift=bool(changes),

@@ -80,26 +80,10 @@ class DriftReport(_Frozen):
         return self.model_dump_json(indent=2)
 
     def lines(self) -> list[str]:
-        """All of it as text: the sentence, the advice, a table of the numbers and one of the layers."""
-        lines = [self.sentence, self.advice, ""]
-        lines.append(f"{'per image':<12}{'here':>10}{'clean':>10}{'effect':>9}{'distance':>10}{'p':>10}")
-        for one in self.numbers:
-            here, clean = self.means[one.name]
-            mark = ("  changed, as follows from " + one.follows if one.follows else "  changed") if one.drifted else ""
-            row = (
-                f"{one.name:<12}{here:>10.3g}{clean:>10.3g}{one.effect:>+9.2f}{one.distance:>10.2f}{one.p_value:>10.2g}"
-            )
-            lines.append(row + mark)
-        mark = "  changed" if self.balance.drifted else ""
-        lines.append(f"{'classes':<41}{self.balance.distance:>10.2f}{self.balance.p_value:>10.2g}{mark}")
-        if self.layers:
-            wide = max(len(layer.name) for layer in self.layers) + 2
-            lines += ["", f"{'batch-norm':<{wide}}{'divergence':>11}{'clean':>9}{'mean shift':>12}"]
-            lines += [
-                f"{one.name:<{wide}}{one.symmetric_kl:>11.3g}{one.clean_kl:>9.3g}{one.mean_shift:>12.3g}"
-                for one in self.layers
-            ]
-        return lines
+        """All of it as text: the sentence, the advice, a table of the numbers, one of the layers, and what they are."""
+        from eyas.adaptation.drift.drift_text import drift_lines
+
+        return drift_lines(self)
 
     def draw(self, path: Path | str) -> Path:
         """Write a picture: how far each layer is from what it holds, and how far each number moved."""

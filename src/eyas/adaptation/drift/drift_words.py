@@ -1,7 +1,7 @@
 """What changed in the images, in words, the largest change first."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 WORDS = {
     "brightness": ("darker images", "brighter images"),
@@ -17,6 +17,8 @@ OTHER_CONTENT = "something that brightness, contrast, colour, blur, noise and co
 COARSE_PIXELS = "coarser pixels"
 CLASS_BALANCE = "another balance of classes"
 
+_OF_COARSE_PIXELS = ("blockiness", "noise")
+"""What repeated pixels change besides the sharpness."""
 _FALLS, _RISES = False, True
 _DARKNESS = 2.0
 """Darkness that is half as far as the contrast that fell, or further, goes before it: it takes contrast along."""
@@ -78,6 +80,29 @@ def explained_changes(effects: Mapping[str, float]) -> dict[str, str]:
     return explained
 
 
+def largest_effect(effects: Mapping[str, float], changes: Sequence[str], follows: Mapping[str, str]) -> str:
+    """Why the largest effect is not among the changes in words; empty where it is.
+
+    Args:
+        effects: of all image statistics that changed, in standard deviations of the clean images, with their sign.
+        changes: in words, as :func:`name_changes` gives them.
+        follows: as :func:`explained_changes` gives it.
+    """
+    if not effects:
+        return ""
+    name = max(effects, key=lambda one: abs(effects[one]))
+    word = WORDS[name][effects[name] > 0]
+    if word in changes or (name == "sharpness" and COARSE_PIXELS in changes):
+        return ""
+    why = "shows only against clean images of the classes that these are taken for"
+    if COARSE_PIXELS in changes and name in _OF_COARSE_PIXELS:
+        why = f"follows from {COARSE_PIXELS}"
+    elif name in follows:
+        cause = follows[name]
+        why = f"follows from {WORDS[cause][effects[cause] > 0]}"
+    return f"the largest effect, {word} ({abs(effects[name]):.1f} standard deviations), {why}"
+
+
 def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     """Changes in words, without what another one explains.
 
@@ -88,7 +113,7 @@ def name_changes(effects: Mapping[str, float]) -> tuple[str, ...]:
     """
     coarse = _repeats_pixels(effects)
     if coarse:
-        effects = {name: effect for name, effect in effects.items() if name not in ("blockiness", "noise")}
+        effects = {name: effect for name, effect in effects.items() if name not in _OF_COARSE_PIXELS}
     explained = explained_changes(effects)
     size = {name: abs(effect) for name, effect in effects.items()}
     darker = effects.get("brightness", 0) < 0 and effects.get("contrast", 0) < 0

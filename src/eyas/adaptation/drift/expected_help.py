@@ -10,6 +10,11 @@ FEWEST_IMAGES = 64
 """Fewer make statistics that are worth less than those the network has."""
 LARGEST_SHARE = 0.8
 """Of one class among the predictions: with more, statistics follow the class and not the camera."""
+RULE = (
+    "after it the revert rule decides, by limits of its own: it sets the adapted network's answers beside those "
+    "without adaptation"
+)
+"""What comes after an adaptation that is expected to help."""
 MOVED = 2.0
 """Layers are expected to gain where their divergence is so many times that of the clean windows (median)."""
 
@@ -39,7 +44,7 @@ def expect_help(
     if factor < MOVED:
         return False, f"do not adapt: the layers see {factor:.1f} times the divergence of clean images, which they bear"
     told = f"adaptation is expected to help: the layers see {factor:.3g} times the divergence of clean images"
-    return True, f"{told}; the revert rule decides, by limits of its own, whether it does"
+    return True, f"{told}; {RULE}"
 
 
 def _unfit(balance: BalanceDrift, images: int) -> str:

@@ -79,7 +79,9 @@ class Comparison:
 
     @property
     def choice(self) -> tuple[ComparedNetwork, str] | None:
-        """Which one to go on with, and why; None where none succeeded and they do not compare."""
+        """Which one to go on with, and why; None where none succeeded and they do not compare, or one is adapted."""
+        if any(one.adaptation for one in self.networks):
+            return None
         succeeded = [one for one in self.networks if one.verdict == "success" and math.isfinite(one.macs)]
         if succeeded:
             return min(succeeded, key=lambda one: one.macs), "the smallest that succeeded"
@@ -91,6 +93,14 @@ class Comparison:
     @property
     def conclusion(self) -> str:
         """The choice in words; empty of one alone."""
+        adapted = [one.name for one in self.networks if one.adaptation]
+        if len(self.networks) > 1 and adapted:
+            others = [one.name for one in self.networks if not one.adaptation]
+            whose = f", {' and '.join(others)} for images as in training" if others else ""
+            return (
+                f"they are for different images: {' and '.join(adapted)} for images of the field{whose}; accuracy on "
+                "these test images, which are not of the field, does not say which is better there"
+            )
         if len(self.networks) < 2 or self.choice is None:
             return ""
         network, why = self.choice

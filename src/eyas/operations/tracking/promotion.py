@@ -166,8 +166,12 @@ def _further_back(store: MlflowStore, restored: Version, leaving: Version) -> st
 
 
 def _in_short(decision: Mapping[str, Any]) -> str:
-    """The decision as a tag: outcome, champion, limits of this call only, every gate's value and limit."""
+    """The decision as a tag: outcome, champion, limits of this call only, every gate's value and limit.
+
+    Of an adapted version also what is told beside the gates.
+    """
     short: dict[str, Any] = {name: decision[name] for name in ("outcome", "champion", "forced")}
     short["limits"] = list(decision.get("limits", ()))
+    short |= {"beside": decision["beside"]} if decision.get("beside") else {}
     short["gates"] = {gate["name"]: [gate["value"], gate["limit"], gate["passed"]] for gate in decision["gates"]}
     return json.dumps(short)
