@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from eyas.cli.program import program
 from eyas.cli.run_view import RunView
-from eyas.cli.terminal import echo, echo_labelled, terminal_width, wrapped, wrapped_step
+from eyas.cli.terminal import echo, echo_labelled, terminal_width, wrapped_step
 from eyas.config.parameter_file import read_sections
-from eyas.errors import EyasError, RefusedError
+from eyas.errors import BadInputError, EyasError, RefusedError
 from flows.environment import ROOT
 from flows.named_profile import checked, log_file, look_at_typed, parameter_file, relative, require_records
 from flows.prefect_server import asked_once, begin_prefect, explained, is_news, is_set, require_prefect
@@ -184,17 +184,14 @@ def predict(
     top: int,
     as_json: bool,
 ) -> int:
-    """Classes of image files; 1 where some cannot be read."""
+    """Classes of image files; 2 where some cannot be read, as where one is not there."""
     workspace = checked(params, overrides, name)
     from tasks.predict import predict as answer
-    from tasks.prediction_table import as_dict, prediction_lines, warning_lines
+    from tasks.prediction_table import print_predictions
 
     answers = answer(workspace, images, version)
-    table = wrapped("\n".join(prediction_lines(answers, top)), terminal_width())
-    print(json.dumps(as_dict(answers), indent=2) if as_json else table)
-    for line in warning_lines(answers):
-        echo(line, err=True)
-    return 1 if answers.unreadable else 0
+    print_predictions(answers, top, as_json=as_json)
+    return BadInputError.exit_status if answers.unreadable else 0
 
 
 def reproduce(

@@ -68,14 +68,13 @@ def write_bundle(
     licence = settings.licence or UNLICENSED
 
     def card(parity: LogitParity) -> str:
-        how = (
-            f"Held against PyTorch on {parity.images} test images in their own and other sizes, the largest difference"
-        )
-        replayed = f"{how} of a probability is {parity.max_difference:.2g}, top-1 agreement {parity.agreement:.2%}."
+        how = f"Held against PyTorch, each reading {parity.images} test images in their own and other sizes by itself:"
+        most = f"a probability differs by {parity.max_difference:.2g} at most"
+        replayed = f"{how} {most}, top-1 agreement {parity.agreement:.2%}."
         facts = CardFacts(
             params.baseline.architecture, costs, plan, files, right, replayed, licence, caution, version("eyas")
         )
-        return model_card(facts, dataset.manifest)
+        return model_card(facts, dataset.manifest, {one.name for one in folder.iterdir()})
 
     parity = make_bundle(
         export,

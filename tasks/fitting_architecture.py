@@ -1,16 +1,22 @@
 """Which architecture a file of weights is of, by the names and shapes of its tensors."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import models
+from eyas.component import nearest
 from eyas.errors import ParameterError
 from eyas.networks.architectures import Architecture
 from eyas.networks.checkpoint_tensors import OPTIONAL
+from tasks.defined_networks import defined_as
+from tasks.preflight_names import no_package
 
 SHORT = {"torchvision": "torchvision.models:{}", "timm": "timm:create_model"}
 """``torchvision/resnet18`` and ``timm/resnet18`` stand for these factories."""
@@ -31,12 +37,39 @@ def spelt_out(name: str, arguments: Mapping[str, Any]) -> Architecture:
         own = {"model_name": inner} if package == "timm" else {}
         return Architecture(SHORT[package].format(inner), {**own, **arguments})
     if ":" not in name and name not in models.names():
-        msg = (
-            f"{name!r} is not in models/ ({', '.join(models.names())}): name one of them, package.module:factory, "
-            "torchvision/NAME or timm/NAME"
-        )
+        near = nearest(name, models.names())
+        msg = f"{name!r} is not in models/{near}: give a name there, module:factory, torchvision/NAME or timm/NAME"
         raise ParameterError(msg)
     return Architecture(name, dict(arguments))
+
+
+def require_known(name: str, folders: Sequence[Path]) -> None:
+    """Refuse a name that is no architecture, or whose module cannot be imported, with what the folders define by it.
+
+    Args:
+        name: what a person typed.
+        folders: where a module of the user's own may lie.
+
+    Raises:
+        ParameterError: offers ``module:name``, and how its folder gets on PYTHONPATH.
+    """
+    module, colon, factory = name.rpartition(":")
+    if not colon and (name in models.names() or "/" in name):
+        return
+    package = module.partition(".")[0]
+    if colon and (not package or importlib.util.find_spec(package) is not None):
+        return
+    known = {Path(one).resolve() for one in sys.path}
+    for reference, folder in defined_as(factory, folders):
+        if not colon or reference == name:
+            where = "" if folder in known else f"; start eyas as PYTHONPATH={shlex.quote(str(folder))} eyas ..."
+            msg = f"{name!r} is not in models/: give {reference}, which is in {folder}{where}"
+            if colon:
+                msg = f"{name!r} is in {folder}, which is not on PYTHONPATH{where}"
+            raise ParameterError(msg)
+    if colon:
+        msg = no_package(name)
+        raise ParameterError(msg)
 
 
 def fitting_architectures(weights: Mapping[str, Tensor]) -> list[Architecture]:

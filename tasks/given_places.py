@@ -1,9 +1,10 @@
-"""Files of a data set in messages by the place that a person gave, not by the part (``train``) that they are."""
+"""Files in messages as a person gave them: those of a data set by their place, not by the part (``train``) they are."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from eyas.data.sources import BUILTIN
 from eyas.errors import DataError
@@ -25,6 +26,12 @@ def naming_places(places: Mapping[str, str]) -> Iterator[None]:
             message = _with_place(message, part, redact(place))
         error.args = (message,)
         raise
+
+
+def path_from_here(path: Path) -> str:
+    """A path as it is typed where the user stands: relative, unless the whole one is shorter."""
+    whole = os.path.abspath(path)
+    return min(os.path.relpath(whole, os.environ.get("PWD", Path.cwd())), whole, key=len)
 
 
 def _with_place(message: str, part: str, place: str) -> str:

@@ -1,20 +1,26 @@
 """Whether image files are of the kind that a network was trained on; others are read, too, and answers mean little."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from eyas.config import load_params
 from eyas.data import open_dataset
 from eyas.data.decoding import DAMAGE, open_image
 from eyas.data.manifest import MANIFEST
 from eyas.data.payload import Payload
 from eyas.deploy.exported_model import ExportedModel
-from tasks.next_command import profile_options, shown_path
+from eyas.errors import EyasError
+from eyas.operations.tracking.model_registry import CANDIDATE, CHAMPION, get_alias
+from tasks.given_places import path_from_here
+from tasks.next_command import profile_options
 from tasks.profile_name import DEFAULT
-from tasks.workspace import Workspace
+from tasks.tracking_store import is_unused, open_store
+from tasks.workspace import Workspace, open_workspace
 from tasks.workspace_files import recorded_arguments
 
 LOOKED_AT = 32
@@ -24,12 +30,14 @@ SCALED = 2.0
 COLOURED = 32
 """Difference of a pixel's channels from which on it is coloured: grey JPEGs of three channels have less."""
 IN_COLOUR = " in colour"
+OFFERED = 2
+"""Profiles, at most."""
 COLOURS = {1: "grey", 3: "colour", 4: "colour"}
 """By number of channels."""
 
 
 def image_warning(workspace: Workspace, network: str, folder: Path, files: Sequence[Path]) -> str:
-    """What images are and what the network takes, where these differ, with profiles that take them; else nothing.
+    """What images are and what the network takes, where these differ, with options for such images; else nothing.
 
     Sizes count for nothing where the version's own training images, if they are there, have others as well.
 
@@ -46,9 +54,11 @@ def image_warning(workspace: Workspace, network: str, folder: Path, files: Seque
                 return ""
             channels, height, width = exported.shape
             takes = f"{network} takes {width} x {height} in {COLOURS.get(channels, f'{channels} channels')}"
-            others = ", ".join(_profiles_for(workspace, file.read_bytes()))
-            there = f"; other models here: {others}" if others else ""
-            return f"warning: {shown_path(file)} is {unlike}, {takes}: its answers may mean little{there}"
+            others = _options_for(workspace, file.read_bytes())
+            given = " or ".join(others[:OFFERED])
+            more = f" ({len(others) - OFFERED} more: eyas status)" if len(others) > OFFERED else ""
+            there = f"; for such images give {given}{more}" if others else ""
+            return f"warning: {path_from_here(file)} is {unlike}, {takes}: its answers may mean little{there}"
     return ""
 
 
@@ -96,14 +106,33 @@ def _folders(workspace: Workspace) -> dict[str, Path]:
     return {DEFAULT: workspace.root} | others
 
 
-def _profiles_for(workspace: Workspace, payload: Payload) -> list[str]:
-    """Other profiles whose exported network takes such an image, with the options that name them."""
+def _options_for(workspace: Workspace, payload: Payload) -> list[str]:
+    """The options of other profiles whose exported network takes such an image, the shortest that answer by one."""
     fit = []
     for name, folder in _folders(workspace).items():
         export = folder / "artifacts" / "export"
         if name == workspace.name or not (export / "manifest.json").exists():
             continue
         if not _difference(ExportedModel.open(export), payload):
-            options = profile_options(replace(workspace, name=name, arguments=recorded_arguments(folder)))
-            fit.append(f"{name} ({options or 'without --params'})")
-    return fit
+            made = replace(workspace, name=name, folder=folder, arguments=recorded_arguments(folder))
+            fit.append(profile_options(_by_its_file(made)) or "no --params")
+    return list(dict.fromkeys(fit))
+
+
+def _by_its_file(made: Workspace) -> Workspace:
+    """The profile of the parameter file alone, where that names the same model and a version would answer."""
+    if made.arguments and (made.folder / "params.yaml").exists():
+        with suppress(EyasError):
+            alone = open_workspace(made.root, made.root / made.arguments[1])
+            model = load_params(made.folder / "params.yaml").register_.model
+            if alone.params.register_.model == model and _answers(alone, model):
+                return alone
+    return made
+
+
+def _answers(workspace: Workspace, model: str) -> bool:
+    """Whether a version is taken where none is named."""
+    if is_unused(workspace):
+        return False
+    store = open_store(workspace)
+    return any(get_alias(store, model, alias) for alias in (CHAMPION, CANDIDATE))

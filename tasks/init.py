@@ -14,9 +14,10 @@ from eyas.errors import BadInputError, DataError, EyasError
 from eyas.networks.architectures import Architecture
 from eyas.operations.few_images import Setting, enough_to_compare, settings_for_few, too_few_to_compare
 from eyas.storage.addresses import parse
+from tasks.defined_networks import python_path
 from tasks.fetch import FIELDS
 from tasks.first_parameters import FirstParameters
-from tasks.fitting_architecture import spelt_out
+from tasks.fitting_architecture import require_known, spelt_out
 from tasks.given_places import naming_places
 from tasks.images_look import ImagesLook, look_at_images, read_images
 from tasks.init_answers import Ask, InitAnswers, ask_for_test, budget_limits, image_side
@@ -129,6 +130,7 @@ class Init:
         look, arguments = (weights[1] if weights else None), self.answers.arguments
 
         def check(name: str) -> list[Architecture]:
+            require_known(name, [*([look.path.parent] if look else []), self.start, *python_path()])
             own = {"in_channels": look.channels} if look and look.channels != 3 and name in models.names() else {}
             chosen = spelt_out(name, {**own, **arguments})
             build(chosen, self._classes(images, look), look.path if look else None, images.classes)
@@ -141,10 +143,12 @@ class Init:
             return [*look.fitting], "fits the checkpoint exactly, tensor by tensor"
         question = "Architecture (a name in models/, package.module:factory, torchvision/NAME, timm/NAME)"
         if weights:
-            unknown = "no network of models/ fits the weights: name the factory that builds theirs"
             if look and not self.answers.architecture:
-                self.say(f"network   {unknown}")
-            return self._answer("architecture", f"{question}; {unknown}", check), ""
+                self.say(
+                    "network   no network of models/ fits the weights: name the class or function that builds theirs"
+                )
+                question = "Architecture, such as my_net:MyNet for class MyNet of my_net.py"
+            return self._answer("architecture", question, check), ""
         small = images.is_here and images.image_size <= SMALL
         return self._answer("architecture", question, check, "resnet20" if small else "resnet18"), ""
 

@@ -13,11 +13,12 @@ from eyas.sampling.budget_limits import LIMITS, not_a_number
 
 Value = TypeVar("Value")
 TEST_CHOICES = (
-    "test      the weights may have seen all of these images. Which ones test?",
-    "          1  other images, which the weights have not seen (--test IMAGES)",
-    "          2  a part of these: the weights have seen no image of them (--unseen, seen_by_checkpoint: false)",
-    "          3  a part of these all the same, and no accuracy compares (--test from_train)",
+    "test      images that the weights were not trained on measure the accuracy. Which ones?",
+    "          1  images in another place, kept out of the training (--test IMAGES): usual",
+    "          2  some of the images above: the weights were trained on none of them (--unseen)",
+    "          3  some of the images above, though trained on: accuracies then tell little (--test from_train)",
 )
+CHOICES = ("1", "2", "3")
 
 
 class Ask(Protocol):
@@ -56,9 +57,12 @@ def ask_for_test(ask: Ask, say: Callable[[str], None], look: Callable[[str], str
         say(line)
 
     def check(text: str) -> str:
-        return text if text in {"1", "2", "3", "unseen", *WORDS} else look(text)
+        if text.lstrip("+-").isdigit() and text not in CHOICES:
+            msg = f"{text} is none of them: give 1, 2 or 3, or where the test images are"
+            raise ParameterError(msg)
+        return text if text in {*CHOICES, "unseen", *WORDS} else look(text)
 
-    choice = ask("Number, or where the test images are", check)
+    choice = ask("1, 2 or 3, or where the test images are", check)
     if choice in {"2", "unseen"}:
         return None, True
     if choice == "1":

@@ -52,7 +52,7 @@ def _score(metrics: Metrics) -> str:
 
 def _export(metrics: Metrics) -> str:
     size, difference = count(metrics["model_bytes"]), metrics["max_difference"]
-    return f"{size}B, agrees with PyTorch on {percent(metrics['agreement'])}, within {difference:.1e}"
+    return f"{size}B, as PyTorch on {percent(metrics['agreement'])}, logits within {difference:.1e}"
 
 
 _WORDS: dict[str, Callable[[Metrics], str]] = {

@@ -14,6 +14,7 @@ from eyas.networks.checkpoint import load_checkpoint, load_weights
 from eyas.networks.saved_network import Network
 from eyas.operations.report.result_table import count
 from eyas.pruning.inspection import smallest
+from eyas.pruning.widths import LegalWidths
 from tasks.fitting_architecture import fitting_architectures, in_channels, num_classes, without_wrapper
 from tasks.images_look import TriedImages
 from tasks.search_space import trace_network
@@ -39,6 +40,8 @@ KNOWN = (
     Normalisation("for values from 0 to 1", (0.0,), (1.0,)),
 )
 """What networks are commonly trained with."""
+ROUND_TO = 8
+"""The rounding that a first parameter file proposes."""
 
 
 @dataclass(frozen=True)
@@ -150,5 +153,10 @@ def describe(architecture: Architecture, model: nn.Module, shape: tuple[int, int
     named = find_architecture(architecture.factory, architecture.arguments, classes)
     space = trace_network(Network(model, named.factory, named.arguments, shape), SampleParams())
     dense, least = space.cost(), smallest(space)
+    rounded = LegalWidths(space.groups, ROUND_TO)
+    least_rounded = space.cost({group.name: int(rounded.of(group)[0]) for group in space.groups})
+    reached = [f"{100 * one.macs / dense.macs:.3g} %" for one in (least, least_rounded)]
     groups = f"{len(space.groups)} of {len(space.groups) + len(space.frozen)} groups of channels can be pruned"
-    return f"{count(dense.macs)} MACs; {groups}, down to {100 * least.macs / dense.macs:.1f} % of the MACs"
+    return (
+        f"{count(dense.macs)} MACs; {groups}, down to {reached[0]} of the MACs ({reached[1]} with round_to: {ROUND_TO})"
+    )

@@ -54,6 +54,8 @@ class Predictions:
     """Why, by file."""
     warning: str = ""
     """What the images are and what the network takes, where these differ."""
+    chosen_as: str = ""
+    """Why this version answered, where no number was asked for."""
 
 
 def predict(workspace: Workspace, places: Sequence[Path], version: str | None = None) -> Predictions:
@@ -74,7 +76,7 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
     images, unreadable = [], {}
     with exported_files(workspace, version) as (name, folder):
         labels, answer = _opened(folder)
-        warning = image_warning(workspace, name, folder, files)
+        warning = image_warning(workspace, name.partition(",")[0], folder, files)
         for file in files:
             try:
                 probabilities = answer(file)
@@ -83,7 +85,17 @@ def predict(workspace: Workspace, places: Sequence[Path], version: str | None = 
                 continue
             order = np.argsort(-probabilities, kind="stable")
             images.append(Prediction(file, {labels[at]: float(probabilities[at]) for at in order}))
-    return Predictions(name, tuple(images), unreadable, warning)
+    return Predictions(name, tuple(images), unreadable, warning, chosen_as(workspace, version))
+
+
+def chosen_as(workspace: Workspace, asked: str | None) -> str:
+    """As what a version was taken, in words; empty where it was asked for by its number or as the last run."""
+    if asked is not None:
+        return "" if asked.isdigit() or asked == LAST_RUN else f"the {asked}"
+    instead, options = instead_of_champion(workspace, None)
+    if not instead:
+        return "the champion"
+    return "no version is registered" if LAST_RUN in options else "the candidate: there is no champion"
 
 
 def instead_of_champion(workspace: Workspace, asked: str | None) -> tuple[str, tuple[str, ...]]:

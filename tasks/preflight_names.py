@@ -27,8 +27,17 @@ def check_factory(params: PipelineParams, root: Path, artifacts: Path) -> None:
         msg = f"{name!r} is not in models/ ({available}), and is no package.module:factory"
         raise ParameterError(msg)
     if ":" in name and (not package or importlib.util.find_spec(package) is None):
-        msg = f"{name!r}: there is no package {package!r} on PYTHONPATH"
+        msg = no_package(name)
         raise ParameterError(msg)
+
+
+def no_package(architecture: str) -> str:
+    """What to do where the package of ``package.module:factory`` cannot be found."""
+    package = architecture.partition(":")[0].partition(".")[0]
+    return (
+        f"{architecture!r}: there is no package {package!r} on PYTHONPATH: install it, or start eyas with the folder "
+        f"that holds {package}.py or {package}/, as PYTHONPATH=FOLDER eyas ..."
+    )
 
 
 def check_dense_recipe(params: PipelineParams, root: Path, artifacts: Path) -> None:

@@ -14,7 +14,8 @@ from eyas.operations.tracking.alias_move import DECISION, NO_REASON, REASON, ROL
 from eyas.operations.tracking.candidate_alias import budget_words
 from eyas.operations.tracking.status import RunSummary, Status, read_status
 from tasks.adapted_gates import gain_words
-from tasks.next_command import complete, next_command, shown_path
+from tasks.given_places import path_from_here
+from tasks.next_command import complete, next_command
 from tasks.profile_name import profile_title
 from tasks.tracking_store import is_unused, open_store
 from tasks.workspace import Workspace
@@ -44,24 +45,32 @@ def status_lines(workspace: Workspace, runs: int = 8, *, verbose: bool = False, 
     lines = [f"{alias:{column}} {told}" for alias, told in described.items()]
     known = ", ".join(status.models) or "none"
     unknown = "" if status.name in status.models else f" (not registered yet; registered models: {known})"
-    profile = f"profile    {workspace.title}, in {workspace.folder}"
-    told = [*lines, "", *(_run_line(run) for run in status.runs)]
-    shortened = any(version and in_short(version) != _reason(version) for version in aliases.values())
-    whole = [f"reasons    {next_command(workspace, 'status', '--verbose')}"] if shortened and not verbose else []
-    lines = [f"model      {status.name}{unknown}", profile, *_others(workspace), *told, *whole]
-    return [part for line in lines for part in wrapped(line, width, column + 1).split("\n")]
+    profile = f"{'profile':{column}} {workspace.title}, in {path_from_here(workspace.folder)}"
+    kinds = max((len(run.kind) for run in status.runs), default=0)
+    told = [*lines, "", *(_run_line(run, kinds) for run in status.runs)]
+    shortened = any(version and _failed(version) for version in aliases.values())
+    whole = (
+        [f"{'reasons':{column}} {next_command(workspace, 'status', '--verbose')}"] if shortened and not verbose else []
+    )
+    lines = [f"{'model':{column}} {status.name}{unknown}", profile, *_others(workspace, column), *told, *whole]
+    return [part for line in lines for part in wrapped(line, width, _hanging(line, column + 1)).split("\n")]
 
 
-def _others(workspace: Workspace) -> list[str]:
+def _hanging(line: str, column: int) -> int:
+    """What goes on stands below the words of its line, behind the column of the labels."""
+    return max(column - (len(line) - len(line.lstrip())), 0)
+
+
+def _others(workspace: Workspace, column: int) -> list[str]:
     """The other workspaces of this checkout, by what their profiles set, the one that was used last first."""
     folders = [path.parent for path in (workspace.root / "workspaces").glob("*/params.yaml")]
     others = sorted((one for one in folders if one != workspace.folder), key=_last_used, reverse=True)
     titles = [
-        f"{profile_title(one.name, recorded_arguments(one))}, in {shown_path(one)}" for one in others[:MOST_OTHERS]
+        f"{profile_title(one.name, recorded_arguments(one))}, in {path_from_here(one)}" for one in others[:MOST_OTHERS]
     ]
     hidden = len(others) - len(titles)
-    more = [f"{hidden} more in {shown_path(workspace.root / 'workspaces')}"] if hidden else []
-    return [f"{'' if number else 'others':<10} {line}" for number, line in enumerate([*titles, *more])]
+    more = [f"{hidden} more in {path_from_here(workspace.root / 'workspaces')}"] if hidden else []
+    return [f"{'' if number else 'others':<{column}} {line}" for number, line in enumerate([*titles, *more])]
 
 
 def _last_used(folder: Path) -> float:
@@ -82,11 +91,18 @@ def in_short(version: Version) -> str:
         return _reason(version)
     decision = json.loads(tags[DECISION])
     against = f"against version {decision['champion']}" if decision["champion"] else "no champion before"
-    failed = [name for name, (_, _, passed) in decision["gates"].items() if not passed]
+    failed = _failed(version)
     gates = f"not held: {', '.join(failed)}" if failed else "every gate held"
     limits = f" with {', '.join(decision['limits'])}" if decision.get("limits") else ""
     beside = f"; {decision['beside']}" if decision.get("beside") else ""
     return f"{decision['outcome']} ({against}), {gates}{limits}{beside}"
+
+
+def _failed(version: Version) -> list[str]:
+    """The gates that a version did not pass, whose numbers are told whole alone; none of one that was rolled back."""
+    if ROLLED_BACK in version.tags or DECISION not in version.tags:
+        return []
+    return [name for name, (_, _, passed) in json.loads(version.tags[DECISION])["gates"].items() if not passed]
 
 
 def what_is_known(version: Version) -> list[str]:
@@ -109,7 +125,7 @@ def _reason(version: Version) -> str:
     return version.tags.get(REASON) or "; ".join(filter(None, ("not judged yet", gain_words(version))))
 
 
-def _run_line(run: RunSummary) -> str:
+def _run_line(run: RunSummary, kinds: int) -> str:
     when = datetime.fromtimestamp(run.started / 1000, UTC).strftime("%Y-%m-%d %H:%M")
     why = run.why.split("\n", 1)[0]
-    return f"{when}  {run.kind:9}  {run.status:11}  {run.name}{'  ' + why if why else ''}"
+    return f"{when}  {run.kind:{kinds}}  {run.status:11}  {run.name}{'  ' + why if why else ''}"

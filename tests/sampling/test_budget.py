@@ -1,5 +1,7 @@
 """Budgets: bands and their widths, several limits at once, latency of any model, and what is refused."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -127,7 +129,11 @@ def test_each_limit_out_of_reach_is_named_with_every_range():
     with pytest.raises(BudgetError) as caught:
         ask(DEEP, {"macs": 0.5, "latency_ms": 0.01, "params": 1000}, latency=latency)
     message = str(caught.value)
-    assert message.startswith("no candidate can have macs of 20,275,520 (band ")
+    share = float(
+        re.match(r"`budget` can have latency_ms from ([\d.]+) to below 1 of the dense network's: no", message)[1]
+    )
+    assert least / latency.dense_ms <= share < 1.01 * least / latency.dense_ms
+    assert "no candidate can have macs of 20,275,520 (band " in message
     assert "and latency_ms of 0.01 (band " in message
     assert (
         f"the dense network has {latency.dense_ms:.4g}): reachable is {least:.4g} to {latency.dense_ms:.4g}, and params"

@@ -230,8 +230,12 @@ def test_all_groups_use_the_breadth_between_floor_and_dense():
 def test_a_budget_out_of_reach_states_the_range(kind, share):
     least = f"{DEEP.costs(np.ones((1, 19), int)).macs[0]:,.0f}"
     most = f"{DEEP.cost().macs:,.0f}"
-    with pytest.raises(BudgetError, match=rf"reachable is {least} to {most}"):
+    with pytest.raises(BudgetError, match=rf"reachable is {least} to {most}") as caught:
         ask(DEEP, share, tolerance=1e-5, kind=kind)
+    (first,) = re.findall(
+        r"^`budget` can have macs from ([\d.]+) to below 1 of the dense network's: ", str(caught.value)
+    )
+    assert 0 <= float(first) - DEEP.costs(np.ones((1, 19), int)).macs[0] / DEEP.cost().macs < 1e-3
 
 
 @pytest.mark.parametrize("limit", [1, 1.0, float(DEEP.cost().macs)])

@@ -1,6 +1,7 @@
 """Images of another kind than the network's are warned of in one line, with the profiles whose networks take them."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,8 @@ from PIL import Image
 
 from tasks.image_fit import image_warning
 from tasks.predict import predict
-from tasks.prediction_table import warning_lines
-from tests.tasks.registering import Setting
+from tasks.prediction_table import unreadable_lines
+from tests.tasks.registering import Setting, enter
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def test_a_colour_photograph_for_a_network_of_small_grey_images(
     told = warn(workspace, picture(tmp_path, "colour", (48, 48)))
     assert told == (
         "warning: photo.png is 48 x 48 in colour, the network takes 8 x 8 in grey: its answers may mean little; "
-        "other models here: mine (--params mine.yaml)"
+        "for such images give --params mine.yaml"
     )
 
 
@@ -100,5 +101,32 @@ def test_the_answers_carry_the_warning(setting: Setting, tmp_path: Path) -> None
     answers = predict(setting(), [picture(tmp_path, "colour", (48, 48))], "run")
     assert "is 48 x 48 in colour, the last run of default takes 8 x 8 in grey" in answers.warning
     assert len(answers.images) == 1
-    assert list(warning_lines(answers)) == [answers.warning]
+    assert not list(unreadable_lines(answers))
     assert not predict(setting(), [picture(tmp_path, "L", (8, 8))], "run").warning
+
+
+def test_the_parameter_file_alone_is_offered_where_its_model_has_a_version(
+    setting: Setting, workspace, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PWD", str(tmp_path))
+    made = setting()
+    section = {"register": {"model": made.params.register_.model}}
+    section |= {"runtime": {"tracking_uri": made.params.runtime.tracking_uri}}
+    (tmp_path / "params.yaml").write_text("{}")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    (tmp_path / "mine.yaml").write_text(json.dumps(section))
+    quarter = tmp_path / "workspaces/mine+sample.budget.macs=0.25"
+    (tmp_path / "workspaces/mine").rename(quarter)
+    (quarter / "params.yaml").write_text(json.dumps(section))
+    half = shutil.copytree(quarter, tmp_path / "workspaces/mine+sample.budget.macs=0.5")
+    for folder, macs in ((quarter, 0.25), (half, 0.5)):
+        origin = {"params_file": "mine.yaml", "command": f"eyas run --params mine.yaml --set sample.budget.macs={macs}"}
+        (folder / "origin.json").write_text(json.dumps(origin))
+    file = picture(tmp_path, "colour", (48, 48))
+    asked = "give --params mine.yaml --set sample.budget.macs=0.25 or --params mine.yaml --set sample.budget.macs=0.5"
+    assert warn(workspace, file).endswith(asked), "nothing is registered"
+    enter(made)
+    assert warn(workspace, file).endswith("for such images give --params mine.yaml")
+    (half / "params.yaml").write_text(json.dumps(section | {"register": {"model": "another"}}))
+    both = "give --params mine.yaml or --params mine.yaml --set sample.budget.macs=0.5"
+    assert warn(workspace, file).endswith(both), "a profile of another model has no version there"

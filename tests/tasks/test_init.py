@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,22 @@ import torch
 import yaml
 from PIL import Image
 
+import eyas
 import models
+from eyas.cli import init_command
 from eyas.config import FetchParams, load_params
 from eyas.errors import BadInputError, EyasError, ParameterError
 from eyas.networks.architectures import Architecture
 from eyas.operations.few_images import too_few_to_compare
+from eyas.pruning.inspection import smallest
 from tasks import init as module
-from tasks.fitting_architecture import fitting_architectures, spelt_out
+from tasks.defined_networks import defined_as
+from tasks.fitting_architecture import fitting_architectures, require_known, spelt_out
 from tasks.images_look import ImagesLook, look_at_images
 from tasks.init import Init
-from tasks.init_answers import InitAnswers, budget_limits, image_side
+from tasks.init_answers import InitAnswers, ask_for_test, budget_limits, image_side
 from tasks.init_places import look_at_places
-from tasks.network_look import KNOWN, Reading
+from tasks.network_look import KNOWN, Reading, describe
 from tasks.preflight import Preflight
 
 CLASSES = ("cat", "dog")
@@ -226,7 +231,8 @@ def test_a_person_is_asked_until_the_answer_can_be_used(project: Path, heard: li
     assert len(wrong) == 5
     told = [line for line in heard if re.match(r" {10}\d  ", line)]
     assert [line.split()[0] for line in told] == ["1", "2", "3"]
-    assert "(--unseen, seen_by_checkpoint: false)" in told[1]
+    assert "(--unseen)" in told[1]
+    assert [line for line in told if line.endswith("usual")] == told[:1]
     assert (params.fetch.test, params.baseline.seen_by_checkpoint) == (None, False)
     assert (params.fetch.image_size, params.sample.budget.limits) == (24, {"macs": 0.4})
 
@@ -377,3 +383,79 @@ def test_which_images_test_is_a_choice_of_three(
     params = load_params(Init(project, project, said, ask, heard.append).write())
     assert not list(left)
     assert (params.fetch.test, params.baseline.seen_by_checkpoint) == (test, unseen)
+
+
+def test_a_number_that_is_no_choice_is_told_the_choices() -> None:
+    told: list[str] = []
+
+    def ask(question: str, check: Callable[[str], Any], default: str | None = None) -> Any:
+        for reply in ("7", "0", "-1"):
+            with pytest.raises(ParameterError) as caught:
+                check(reply)
+            told.append(str(caught.value))
+        return check("2")
+
+    assert ask_for_test(ask, lambda _: None, lambda _: pytest.fail("a number is no place")) == (None, True)
+    assert told == [f"{n} is none of them: give 1, 2 or 3, or where the test images are" for n in ("7", "0", "-1")]
+
+
+def test_a_class_beside_the_weights_is_offered_and_not_imported(
+    project: Path, tmp_path: Path, heard: list[str], quick_check: None
+) -> None:
+    code = tmp_path / "code of mine"
+    (code / "inner").mkdir(parents=True)
+    (code / "inner/__init__.py").touch()
+    (code / "inner/nets.py").write_text("raise SystemExit\nclass SortNet(object):\n    pass\n")
+    (code / "other.py").write_text("class SortNetwork: pass\n# class SortNet\n")
+    torch.save(torch.nn.Linear(3, 2).state_dict(), code / "weights.pt")
+    said = answered(checkpoint=str(code / "weights.pt"), architecture="SortNet")
+    with pytest.raises(BadInputError) as caught:
+        Init(project, project, said, None, heard.append).write()
+    assert str(caught.value) == (
+        f"--architecture: 'SortNet' is not in models/: give inner.nets:SortNet, which is in {code}; "
+        f"start eyas as PYTHONPATH='{code}' eyas ..."
+    )
+
+
+def test_where_a_module_lies_is_told_if_it_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "net_of_this_test.py").write_text("def build(): ...\n")
+    name, folders = "net_of_this_test:build", [tmp_path, tmp_path / "gone"]
+    with pytest.raises(
+        ParameterError, match=rf"is in {tmp_path}, which is not on PYTHONPATH; start eyas as PYTHONPATH="
+    ):
+        require_known(name, folders)
+    with pytest.raises(
+        ParameterError, match=r"no package 'net_of_this_test' on PYTHONPATH: .* as PYTHONPATH=FOLDER eyas"
+    ):
+        require_known(name, [])
+    monkeypatch.syspath_prepend(tmp_path)
+    require_known(name, folders)
+    with pytest.raises(ParameterError, match=rf"give net_of_this_test:build, which is in {tmp_path}$"):
+        require_known("build", folders)
+    require_known("resnet8", folders)
+    assert defined_as("no name", folders) == []
+
+
+def test_what_is_wrong_stands_on_lines_of_its_own_and_wraps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replies = iter(["half", "macs=0.5"])
+    monkeypatch.setattr(init_command.typer, "prompt", lambda text, **_: sys.stdout.write(text) and next(replies))
+    monkeypatch.setattr("eyas.cli.terminal.terminal_width", lambda **_: 40)
+    assert init_command._ask("Budget", budget_limits) == {"macs": 0.5}
+    first, *wrong, _ = capsys.readouterr().out.splitlines()
+    assert first == "Budget"
+    assert len(wrong) > 1
+    assert all(line.startswith("  ") and len(line) <= 40 for line in wrong)
+    assert " ".join(" ".join(wrong).split()).startswith("half: give NAME=NUMBER, such as macs=0.5; names are")
+
+
+def test_the_least_that_is_left_counts_the_rounding_that_is_proposed() -> None:
+    architecture = Architecture("resnet8", {"width": 16})
+    told = describe(architecture, models.build("resnet8", 2, width=16), (3, 16, 16), 2)
+    least, rounded = map(
+        float, re.search(r"down to ([\d.]+) % of the MACs \(([\d.]+) % with round_to: 8\)", told).groups()
+    )
+    space = eyas.trace(models.build("resnet8", 2, width=16), (torch.zeros(2, 3, 16, 16),), round_to=8)
+    assert rounded == pytest.approx(100 * smallest(space).macs / space.cost().macs, abs=0.05)
+    assert least < 2

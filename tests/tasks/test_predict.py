@@ -1,6 +1,9 @@
 """Classes of image files by a registered version or the last run: as the bundle answers, each bad file in a line."""
 
 import shutil
+import subprocess
+import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,11 @@ from PIL import Image
 from eyas.data import open_dataset
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.errors import BadInputError, ChecksumError
-from tasks.predict import list_images, predict
-from tasks.prediction_table import as_dict, prediction_lines, warning_lines
+from eyas.operations.tracking.model_registry import set_alias
+from tasks.given_places import path_from_here
+from tasks.predict import Prediction, Predictions, chosen_as, list_images, predict
+from tasks.prediction_table import as_dict, prediction_lines, unreadable_lines
+from tasks.tracking_store import open_store
 from tests.tasks.registering import Setting, enter
 
 
@@ -49,6 +55,11 @@ def test_a_version_answers_as_its_bundle_does_and_names_what_it_cannot_read(
         photos / "broken.png": "not an image",
         photos / "gone.png": "there is no such file",
     }
+    assert next(prediction_lines(answers, 1)).endswith(" (the candidate: there is no champion)")
+    assert chosen_as(workspace, "candidate") == "the candidate"
+    assert chosen_as(workspace, number) == ""
+    set_alias(open_store(workspace), workspace.params.register_.model, "champion", number)
+    assert chosen_as(workspace, None) == "the champion"
     for asked in ("candidate", number):
         assert predict(workspace, [photos / "first.png"], asked).images == answers.images[1:]
 
@@ -77,7 +88,8 @@ def _without_bundle(manifest: str) -> str:
 
 def test_which_version_is_wrong_is_said_with_what_there_is(setting: Setting, photos: Path) -> None:
     workspace = setting()
-    assert predict(workspace, [photos / "first.png"]).network == "the last run of default"
+    last = predict(workspace, [photos / "first.png"])
+    assert (last.network, last.chosen_as) == ("the last run of default", "no version is registered")
     with pytest.raises(BadInputError, match="give a number, champion, candidate, previous, or run"):
         predict(workspace, [photos], "best")
     with pytest.raises(BadInputError, match="has no champion; registered versions: none"):
@@ -109,7 +121,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
 
 def test_lines_and_json_say_the_same(setting: Setting, photos: Path) -> None:
     answers = predict(setting(), [photos], "run")
-    lines = list(prediction_lines(answers, top=2))
+    *lines, summary = prediction_lines(answers, top=2)
     assert lines[0] == "by the last run of default"
     assert lines[1].split() == ["image", "class", "probability", "then"]
     content = as_dict(answers)
@@ -117,8 +129,45 @@ def test_lines_and_json_say_the_same(setting: Setting, photos: Path) -> None:
         (first, share), (second, _), *_ = image["probabilities"].items()
         assert image["class"] == first
         words = line.split()
-        assert words[:4] == [image["file"], first, f"{100 * share:.1f}", "%"]
+        assert words[:4] == [path_from_here(Path(image["file"])), first, f"{100 * share:.1f}", "%"]
         assert words[4] == second
         assert len(words) == 7
-    assert list(warning_lines(answers)) == [f"{photos / 'broken.png'}: not an image"]
+    counted = Counter(image["class"] for image in content["images"])
+    assert summary == f"2 images: {', '.join(f'{number} {name}' for name, number in counted.items())}"
+    told = [f"error: {path_from_here(photos / 'broken.png')}: not an image"]
+    assert list(unreadable_lines(answers)) == told
     assert np.isclose(sum(content["images"][0]["probabilities"].values()), 1, atol=1e-5)
+
+
+def test_what_is_likely_beside_stands_there_where_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/somewhere/here")
+    files = [Path("/somewhere/photos") / name for name in ("1.png", "2.png", "3.png")]
+    images = [Prediction(file, {"horse": 0.75, "a dog": 0.25}) for file in files[:2]]
+    answers = Predictions("it", (*images, Prediction(files[2], {"cat": 1.0})), {})
+    wide, narrow = (list(prediction_lines(answers, 2, width)) for width in (49, 48))
+    assert wide[2] == "../photos/1.png  horse       75.0 %  a dog 25.0 %"
+    assert narrow[1:3] == ["image            class  probability", "../photos/1.png  horse       75.0 %"]
+    assert wide[-1] == narrow[-1] == "3 images: 2 horse, 1 cat"
+    assert max(map(len, wide)) == 49
+    assert list(prediction_lines(answers, 1)) == narrow
+    assert not list(prediction_lines(Predictions("it", (), {files[0]: "not an image"}), 2))
+
+
+def test_a_path_is_told_as_it_is_typed_from_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PWD", "/home/me/project")
+    typed = [
+        path_from_here(Path(place)) for place in ("/home/me/project/a/1.png", "/home/me/camera/1.png", "/mnt/1.png")
+    ]
+    assert typed == ["a/1.png", "../camera/1.png", "/mnt/1.png"]
+
+
+def test_a_warning_comes_before_the_answers_and_errors_after(capfd: pytest.CaptureFixture[str]) -> None:
+    script = (
+        "import sys; sys.stderr = sys.stdout; from pathlib import Path; from tasks.prediction_table import *\n"
+        "one = Prediction(Path('/1.png'), {'cat': 1.0})\n"
+        "print_predictions(Predictions('it', (one,), {Path('/2.png'): 'not an image'}, 'warning: w'), 1, as_json=False)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+    told = capfd.readouterr().out.splitlines()
+    table = ["by it", "image   class  probability", "/1.png  cat        100.0 %"]
+    assert told == ["warning: w", *table, "error: /2.png: not an image"]

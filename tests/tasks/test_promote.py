@@ -26,6 +26,7 @@ from eyas.operations.tracking import alias_move, model_registry, promotion
 from eyas.storage.digests import file_sha256
 from flows import commands
 from tasks.after_promotion import refused_with_ways, rollback_text
+from tasks.given_places import path_from_here
 from tasks.promote import promote, roll_back
 from tasks.stage import write_json
 from tasks.status import status_lines
@@ -104,8 +105,8 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
     assert re.search(r"promote .*--version 2 --force 'why it is good enough' ", force)
     short, whole = status_lines(workspace, width=120), status_lines(workspace, verbose=True)
     assert any(len(line) > 160 for line in whole)
-    assert all(len(line) <= 120 for line in short[2:-1])
-    assert short[-1].endswith("status --verbose")
+    assert all(len(line) <= 120 for line in short[2:])
+    assert "status --verbose" not in "\n".join(short), "no version with an alias was refused: it says no more"
     lines = "\n".join(status_lines(workspace))
     assert "champion   version 1" in lines
     assert "candidate  none: no version waits for promotion" in lines
@@ -328,7 +329,7 @@ def test_the_status_of_an_unknown_model_says_so_and_names_those_there_are(settin
     assert f"{name} (not registered yet; registered models: " in status_lines(workspace)[0]
     open_store(workspace).client.create_registered_model(name)
     model, profile, *_ = status_lines(workspace)
-    assert (model, profile) == (f"model      {name}", f"profile    default, in {workspace.folder}")
+    assert (model, profile) == (f"model      {name}", f"profile    default, in {path_from_here(workspace.folder)}")
 
 
 def test_the_status_lists_the_other_workspaces_by_what_they_set(setting: Setting, root: Path) -> None:
@@ -342,13 +343,18 @@ def test_the_status_lists_the_other_workspaces_by_what_they_set(setting: Setting
             os.utime(own / "params.yaml", (number, number))
             command = f"eyas run --params a/net.yaml --set fetch.train=/data/a --set sample.budget.macs=0.{number + 1}"
             write_origin(root, own, root / "a/net.yaml", command)
-        lines = status_lines(workspace)[2:11]
+        lines, narrow = status_lines(workspace)[2:11], status_lines(workspace, width=60)
     finally:
         shutil.rmtree(folder)
     assert lines[0].startswith("others     net, macs=0.10, train=/data/a, in ")
     assert lines[0].endswith("workspaces/net+sample.budget.macs=0.10-5d414029")
     assert [line.split(", ")[1] for line in lines[:8]] == [f"macs=0.{number}" for number in range(10, 2, -1)]
     assert lines[8].split(" in ")[0] == "           2 more"
+    first = next(number for number, line in enumerate(narrow) if line.startswith("others"))
+    narrow = narrow[first : narrow.index("champion   none")]
+    assert len(narrow) > len(lines)
+    assert all(re.match(r"(others)? +", line).end() == 11 for line in narrow), "one indentation"
+    assert " ".join(" ".join(narrow).split()) == " ".join(" ".join(lines).split())
     assert not any(line.startswith("others") for line in status_lines(workspace))
 
 
@@ -384,6 +390,8 @@ def test_a_limit_of_this_call_only_leaves_its_trace(setting: Setting, spoilt: Ca
     enter(first)
     with pytest.raises(RefusedError, match=r"version 2 refused \(champion 1\): "):
         promote(first)
+    assert status_lines(first, width=80)[-1].endswith("status --verbose")
+    assert len("\n".join(status_lines(first, verbose=True))) > len("\n".join(status_lines(first)[:-1]))
     workspace = replace(setting(min_gain=-1.0), gates=("promote.min_gain=-1",))
     words = "version 2 promoted (champion 1), with promote.min_gain=-1 for this call: every gate held"
     decision = promote(workspace)

@@ -58,8 +58,8 @@ def init(
       eyas init
       eyas init --images photos/ --checkpoint weights.pt --test from_train \\
         --budget macs=0.5 --out mine.yaml
-      eyas init --images s3://bucket/train --test s3://bucket/test \\
-        --architecture my_package.networks:build
+      PYTHONPATH=code eyas init --images photos/ --test test/ \\
+        --checkpoint weights.pt --architecture my_net:SortNet
     """
     from eyas.cli.network_arguments import parse_arguments
 
@@ -81,4 +81,4 @@ def _ask(question: str, check: Callable[[str], Value], default: str | None = Non
         try:
             return check(answer.strip())
         except EyasError as error:
-            echo(f"  {' '.join(str(error).split())}", 0, err=True)
+            echo(f"\n  {' '.join(str(error).split())}", 0)  # on a line of its own, whatever the terminal echoes

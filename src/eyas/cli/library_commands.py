@@ -82,12 +82,12 @@ def verify(
     from eyas.deploy.bundle.verification import verify_bundle
 
     verified = verify_bundle(bundle, statistics)
-    most = f"a probability is {verified.max_difference:.2g} off at most"
+    most = f"a probability differs by {verified.max_difference:.2g} at most, allowed is {verified.allowed:g}"
     if verified.masks:
-        most = f"at most {verified.max_difference:.2%} of a mask's pixels have another class"
+        most = f"{verified.max_difference:.2%} of a mask's pixels at most differ, allowed is {verified.allowed:.0%}"
     echo(
-        f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; {verified.pairs} golden pairs "
-        f"are answered as expected, {most}"
+        f"{bundle} is as it was made: its manifest.json has sha256 {verified.digest}; on its "
+        f"{verified.pairs} golden pairs ONNX Runtime here answers as PyTorch did where it was made: {most}"
     )
     if verified.changed is not None:
         echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class")

@@ -31,7 +31,7 @@ def predict(
 ) -> int:
     """Classify images by any version, with probabilities.
 
-    Images are read as the device reads them. One that cannot be read has a line of its own, and the exit status is 1.
+    Images are read as the device reads them. One that cannot be read has a line of its own, and the exit status is 2.
 
     \b
     Examples:

@@ -4,6 +4,7 @@ Widths are handled as positions in each group's list of legal widths, so that on
 one, whatever the steps are. Shapes: n candidates, G groups.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -119,14 +120,21 @@ class Placement:
 
     def _unreachable(self, reason: str = "", missed: Sequence[str] = ()) -> str:
         """What no candidate can have, with the reachable range of every limit, and the limits beyond theirs."""
-        ranges = self._ranges()
-        if len(ranges) == 1:
+        ranges, can_be_had = self._ranges(), ""
+        if missed or not reason:
+            told = " and ".join(
+                f"{limit.metric} from {_share_above(least / most)} to below 1"
+                for limit, least, most in ranges
+                if limit.metric in missed or not missed
+            )
+            can_be_had = f"`budget` can have {told} of the dense network's: "
+        elif len(ranges) == 1:
             _, least, most = ranges[0]
             reason = f" (shares from {least / most:.3g} on){reason}"
         wanted = ", and ".join(_in_words(limit, least, most, reason) for limit, least, most in ranges)
         alone = " and ".join(missed) if len(self.budget.limits) > 1 else ""
         return (
-            f"no candidate can have {wanted}. {f'Out of reach by itself: {alone}. ' if alone else ''}"
+            f"{can_be_had}no candidate can have {wanted}. {f'Out of reach by itself: {alone}. ' if alone else ''}"
             "Change `budget`, widen `tolerance`, or lower `min_width` and `round_to`"
         )
 
@@ -245,6 +253,12 @@ def _in_words(limit: "Limit", least: float, most: float, reason: str) -> str:
         f"{limit.metric} of {target} (band {low} to {high}; the dense network has {last}): reachable is "
         f"{first} to {last}{reason}"
     )
+
+
+def _share_above(share: float) -> str:
+    """A share in three digits, rounded up: it is in reach."""
+    step = 10 ** (math.floor(math.log10(share)) - 2) if share > 0 else 1.0
+    return f"{math.ceil(share / step) * step:.3g}"
 
 
 def number_in_words(value: float) -> str:

@@ -17,7 +17,7 @@ from tests.support.colour_bundle import MEAN, STD, Made, colour_network, make_co
 
 FILES = {
     *("LICENSE", "README.md", "bn_statistics.safetensors", "classifier.py", "end_to_end.onnx", "golden/expected.json"),
-    *("image_answers.py", "labels.json", "manifest.json", "mask_pictures.py", "model.onnx", "pixels.py", "predict.py"),
+    *("image_answers.py", "labels.json", "manifest.json", "model.onnx", "pixels.py", "predict.py"),
     "preprocessing.json",
     *(f"golden/{number}.png" for number in range(8)),
 }

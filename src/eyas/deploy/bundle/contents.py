@@ -12,13 +12,15 @@ from eyas.storage.digests import file_sha256, json_sha256
 from eyas.storage.json_text import parse_json
 from eyas.storage.local_files import appearing, walk
 
-MODULES = ("classifier", "image_answers", "mask_pictures", "pixels")
+MODULES = ("classifier", "image_answers", "pixels")
+MASKING = ("mask_pictures",)
+"""Programs of a bundle that answers each pixel."""
 ADAPTING = {"adapt": "device_adaptation", "adapted_classifier": "adapted_classifier"}
 """Programs of a bundle whose statistics may be replaced, and what they are called here."""
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
 LEFT = (
     *("masks/*.png", "statistics.safetensors"),
-    *(f"__pycache__/{name}.*.pyc" for name in (*MODULES, *ADAPTING)),
+    *(f"__pycache__/{name}.*.pyc" for name in (*MODULES, *MASKING, *ADAPTING)),
 )
 """What ``predict.py`` and ``adapt.py`` leave beside themselves when they run there, and Python."""
 

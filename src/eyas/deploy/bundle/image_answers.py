@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 from classifier import Classifier
-from mask_pictures import picture_on, shares_of
 
 MASKS = Path("masks")
 """Where masks go, below the folder that the program was started in."""
@@ -17,6 +16,8 @@ def answer(classifier: Classifier, file: Path) -> int:
         image = classifier.read(file)
         p_K, told = classifier(image), ""
         if classifier.masks:
+            from mask_pictures import picture_on, shares_of  # only bundles that write masks have it
+
             path, told = mask_of(file), f" -> {mask_of(file)}"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture_on(p_K.argmax(0), image.size, classifier.how).save(path)

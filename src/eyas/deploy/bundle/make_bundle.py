@@ -11,7 +11,7 @@ from eyas.data import Dataset, pixels
 from eyas.deploy.bundle.adaptable_network import write_adaptable
 from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier
 from eyas.deploy.bundle.classifier import Classifier
-from eyas.deploy.bundle.contents import ADAPTING, MODULES, pack, write_list
+from eyas.deploy.bundle.contents import ADAPTING, MASKING, MODULES, pack, write_list
 from eyas.deploy.bundle.golden_pairs import GoldenPairs, golden_pairs
 from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
 from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
@@ -20,8 +20,6 @@ from eyas.deploy.logit_parity import LogitParity
 
 STATISTICS = "bn_statistics.safetensors"
 COPIED = (NETWORK, "formats", STATISTICS)
-PROGRAMS = [Path(__file__).with_name(f"{name}.py") for name in ("predict", *MODULES) if name != "pixels"]
-PROGRAMS += [Path(pixels.__file__)]
 LICENCE = """\
 The network, that is all files but those that end in .py: {network}
 
@@ -63,8 +61,6 @@ def make_bundle(
             shutil.copyfile(source, folder / name)
         elif any(source.iterdir()):  # DVC keeps no empty folders
             shutil.copytree(source, folder / name, copy_function=shutil.copyfile)
-    for program in PROGRAMS:
-        shutil.copyfile(program, folder / program.name)
     record = preprocessing_of(dataset, in_graph=in_graph)
     if record.in_graph:
         write_end_to_end(folder / NETWORK, record, folder / END_TO_END)
@@ -74,6 +70,8 @@ def make_bundle(
     (folder / "LICENSE").write_text(LICENCE.format(network=licence), "utf-8")
     pairs = golden_pairs(dataset, network)
     pairs.write(folder)
+    for program in _programs(masks=pairs.probabilities.ndim > 2):
+        shutil.copyfile(program, folder / program.name)
     classifier = Classifier(folder, threads=1)
     parity = pairs.compare(classifier)
     classifier.check()
@@ -83,6 +81,12 @@ def make_bundle(
     write_list(folder)
     pack(folder, folder.with_name(f"{folder.name}.tar.gz"))
     return parity
+
+
+def _programs(*, masks: bool) -> list[Path]:
+    """What runs on the device."""
+    names = ("predict", *MODULES, *(MASKING if masks else ()))
+    return [Path(pixels.__file__) if name == "pixels" else Path(__file__).with_name(f"{name}.py") for name in names]
 
 
 def _add_adaptable(network: nn.Module, dataset: Dataset, exporter: Onnx, folder: Path, pairs: GoldenPairs) -> None:

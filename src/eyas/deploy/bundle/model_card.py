@@ -1,6 +1,6 @@
 """The model card: ``README.md`` of a bundle, for those who get the network without its history."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import PurePath
@@ -22,15 +22,19 @@ USE = """\
 A program of your own: `Classifier(folder)` in `classifier.py`, or the files of `preprocessing.json`."""
 ANSWER = "the likeliest classes with their probabilities"
 MASK = "each class's share of the pixels, and a mask: masks/cat.png.png"
-FILES = """\
-| file | |
-|---|---|
-| `model.onnx`, `formats/` | normalised images `(N, C, H, W)` to logits `(N, K{pixels})`, in float32 and other formats |
-| `end_to_end.onnx` | where it is there: uint8 images `(N, H, W, C)` of any size to probabilities `(N, K{pixels})` |
-| `preprocessing.json`, `labels.json` | what comes before `model.onnx`, as data; names by class number |
-| `golden/` | test images and {golden} that PyTorch gives for them |
-| `bn_statistics.safetensors` | what every batch-norm layer holds, for calibrating again on the device's data |
-| `manifest.json` | sha256 of every file, which the command verify of eyas holds them against |"""
+FILES = {
+    "model.onnx": "normalised images `(N, C, H, W)` to logits `(N, K{pixels})`, in float32",
+    "formats": "the same in other formats",
+    "end_to_end.onnx": "uint8 images `(N, H, W, C)` of any size to probabilities `(N, K{pixels})`",
+    "preprocessing.json": "what comes before `model.onnx`, as data",
+    "labels.json": "names by class number",
+    "golden": "test images and {golden} that PyTorch gives for them",
+    "bn_statistics.safetensors": "what every batch-norm layer holds, for calibrating again on the device's data",
+    "adapt.py": "calibrates again: `python adapt.py DIR`, then `python predict.py --statistics FILE cat.png`",
+}
+"""What may be in a bundle beside programs and parts of these, by name; ``manifest.json`` always is."""
+DENSE = "dense.onnx"
+"""Measured beside the others, and in no bundle."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,14 @@ class CardFacts:
         return self.measure != SHARES[DENSE_AGREEMENT]
 
 
-def model_card(facts: CardFacts, data: Manifest) -> str:
-    """The text of ``README.md``."""
+def model_card(facts: CardFacts, data: Manifest, present: Collection[str]) -> str:
+    """The text of ``README.md``.
+
+    Args:
+        facts: what is told of the network.
+        data: of the data set.
+        present: names of what lies in the bundle; nothing is said of other files.
+    """
     name = facts.architecture.rpartition(":")[2]
     dense, pruned = facts.costs
     classes = ", ".join(data.classes[:12]) + (", ..." if len(data.classes) > 12 else "")
@@ -88,7 +98,7 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
         "Data": _data(data),
         "Limits": "\n".join(f"- {line}" for line in _limits(facts, data)),
         "How it was made": _making(facts),
-        "Files": FILES.format(pixels=", H, W" * facts.masks, golden="masks" if facts.masks else "the probabilities"),
+        "Files": _files(facts, present),
         "Licence": facts.licence,
     }
     text = "\n\n".join(f"## {title}\n\n{content}" for title, content in sections.items())
@@ -97,9 +107,9 @@ def model_card(facts: CardFacts, data: Manifest) -> str:
 
 def _accuracy(facts: CardFacts, data: Manifest) -> str:
     """Of each file, and of each class."""
-    rows = [(f"`{file}`", _judged(facts, result), f"{result['bytes']:,}") for file, result in facts.files.items()]
+    names = {file: f"`{file}`" for file in facts.files} | {DENSE: "the network before pruning"}
+    rows = [(names[file], _judged(facts, result), f"{result['bytes']:,}") for file, result in facts.files.items()]
     notes = [f"Not comparable: {facts.caution}"] if facts.caution else []
-    notes += ["`dense.onnx` is the network before pruning, which is not in the bundle."] * ("dense.onnx" in facts.files)
     if not facts.labelled:
         notes += ["The classes below are those that the dense network takes the images for."]
     by_class = list(zip(data.classes, facts.right, strict=True))
@@ -175,6 +185,17 @@ def _making(facts: CardFacts) -> str:
             table(("group", "dense", "kept"), channels),
         ]
     )
+
+
+def _files(facts: CardFacts, present: Collection[str]) -> str:
+    """What each file of the bundle is."""
+    words = {"pixels": ", H, W" * facts.masks, "golden": "masks" if facts.masks else "the probabilities"}
+    folders = {"formats", "golden"}
+    rows = [
+        (f"`{name}{'/' * (name in folders)}`", text.format(**words)) for name, text in FILES.items() if name in present
+    ]
+    rows.append(("`manifest.json`", "sha256 of every file, which the command verify of eyas holds them against"))
+    return table(("file", ""), rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

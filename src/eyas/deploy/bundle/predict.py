@@ -38,7 +38,8 @@ if __name__ == "__main__":
         here = Path(__file__).resolve().parent
         classifier = Classifier(here)
         if asked.check:
-            print(f"golden pairs: as expected, largest difference {classifier.check():.3g}")
+            what = "a share of the pixels" if classifier.masks else "a probability"
+            print(f"golden pairs: as expected, {what} differs from PyTorch's by {classifier.check():.2g} at most")
         if asked.statistics:
             if not (here / "adaptable.onnx").exists():
                 parser.error("--statistics: this bundle takes none, export it with export.adaptable")

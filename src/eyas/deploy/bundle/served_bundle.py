@@ -25,7 +25,8 @@ class ServedBundle:
     def __init__(self, folder: Path) -> None:
         with _programs_of(folder):
             self.classifier = importlib.import_module("classifier").Classifier(folder, threads=1)
-            self.masks = importlib.import_module("mask_pictures")
+            if self.classifier.masks:
+                self.pictures = importlib.import_module("mask_pictures")
 
     def predict(self, images: Any) -> list[dict[str, Any]]:
         """Answer a table with the column ``image``.
@@ -50,8 +51,8 @@ class ServedBundle:
         return {"class": best, "probability": by_name[best], "probabilities": by_name}
 
     def _mask(self, image: Any, probabilities_KHW: Any) -> dict[str, Any]:
-        picture, shares = io.BytesIO(), self.masks.shares_of(probabilities_KHW).tolist()
-        self.masks.picture_on(probabilities_KHW.argmax(0), image.size, self.classifier.how).save(picture, "PNG")
+        picture, shares = io.BytesIO(), self.pictures.shares_of(probabilities_KHW).tolist()
+        self.pictures.picture_on(probabilities_KHW.argmax(0), image.size, self.classifier.how).save(picture, "PNG")
         by_name = dict(zip(self.classifier.labels, shares, strict=True))
         return {"mask": base64.b64encode(picture.getvalue()).decode(), "shares": by_name}
 

@@ -22,7 +22,10 @@ class Verified:
     pairs: int
     """Golden pairs that were replayed."""
     max_difference: float
-    """Largest difference of a probability; of ``masks``, largest share of pixels of another class."""
+    """Largest difference of a probability from PyTorch's where the bundle was made; of ``masks``, largest share of
+    pixels of another class."""
+    allowed: float
+    """Of the same."""
     masks: bool = False
     """Whether each pixel has a class."""
     changed: float | None = None
@@ -54,7 +57,8 @@ def verify_bundle(place: Path, statistics: Path | None = None) -> Verified:
             classifier = Classifier(folder, threads=1)
             most = OTHER_PIXELS if classifier.masks else TOLERANCE
             classifier.golden["tolerance"] = min(classifier.golden["tolerance"], most)
-            verified = Verified(digest, len(classifier.pairs), classifier.check(), classifier.masks)
+            allowed = classifier.golden["tolerance"]
+            verified = Verified(digest, len(classifier.pairs), classifier.check(), allowed, classifier.masks)
         except Exception as error:  # Pillow and ONNX Runtime raise what they like
             msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
             raise ParityError(msg) from error
