@@ -47,7 +47,7 @@ def _sample(metrics: Metrics) -> str:
 
 def _score(metrics: Metrics) -> str:
     uniform = f", uniform widths {signed(metrics['uniform_score'])}" if "uniform_score" in metrics else ""
-    return f"{metrics['candidates']:,} candidates, best of the last rung {signed(metrics['winner_score'])}{uniform}"
+    return f"best of the last rung {signed(metrics['winner_score'])}{uniform}"
 
 
 def _export(metrics: Metrics) -> str:

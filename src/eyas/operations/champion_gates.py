@@ -88,7 +88,7 @@ def _at_worst(params: PromoteParams, counts: PairedDifference, least: float) -> 
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{100 * share:+.3g}".replace("-", "\N{MINUS SIGN}")
 
 
 def _smaller(candidate: MeasuredNetwork, champion: MeasuredNetwork) -> Gate:

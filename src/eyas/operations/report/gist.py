@@ -55,6 +55,7 @@ def _words(verdict: Verdict) -> str:
 
 def _refused(rows: list[GateRow]) -> str:
     first, *others = (row.reason.replace(": allowed", ", allowed").replace(": needs", ", needs") for row in rows)
+    first = first.partition("; ")[0]
     return f"{first}; and {len(others)} more, see below" if others else first
 
 

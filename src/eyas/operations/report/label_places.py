@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 from eyas.operations.report.charts import Chart, Ends, Mark
 
@@ -52,12 +52,14 @@ def with_label_places(chart: Chart) -> Chart:
     for number, mark in enumerate(chart.marks):
         if not mark.label:
             continue
-        for place in _places():
+        for near, place in product((26.0, 8.0), _places()):
             boxes = [plot.box(mark, place) for plot in plots]
             if all(
                 plot.holds(box)
                 and not any(_crosses(box, line) for line in lines)
-                and not any(_is_near(box, plot.at(other.x, other.y), own=other is mark) for other in points)
+                and not any(
+                    _is_near(box, plot.at(other.x, other.y), 7.0 if other is mark else near) for other in points
+                )
                 and not any(_overlap(box, other) for other in others)
                 for plot, box, lines, others in zip(plots, boxes, obstacles, taken, strict=True)
             ):
@@ -71,10 +73,12 @@ def with_label_places(chart: Chart) -> Chart:
 
 
 def _places() -> Iterator[Place]:
-    """Right and left of the point, level with it, then further and further above and below."""
+    """Beside the point, level with it, then further and further above and below."""
     for below in (0.0, -14.0, 14.0, -24.0, 24.0, -36.0, 36.0):
         yield _CLEAR, below, "start"
         yield -_CLEAR, below, "end"
+        if below:
+            yield 0.0, below, "middle"
 
 
 def _obstacles(chart: Chart, plot: _Plot) -> Iterator[tuple[Ends, Ends]]:
@@ -100,9 +104,9 @@ def _crosses(box: Box, line: tuple[Ends, Ends], steps: int = 200) -> bool:
     return False
 
 
-def _is_near(box: Box, point: Ends, *, own: bool) -> bool:
-    """Whether a label touches its own point, or could be taken for that of another."""
-    across, upwards = (7.0, 5.0) if own else (26.0, 10.0)
+def _is_near(box: Box, point: Ends, across: float) -> bool:
+    """Whether a label comes so near to a point, in pixels across, that it touches it or could be taken for its own."""
+    upwards = 0.4 * across
     left, top, right, bottom = box
     return left - across < point[0] < right + across and top - upwards < point[1] < bottom + upwards
 
