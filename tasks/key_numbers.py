@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from eyas.data.tasks import deciding
-from eyas.operations.report.result_table import count, percent, signed
+from eyas.operations.report.result_table import count, percent, signed, small
 
 Metrics = Mapping[str, Any]
 
@@ -47,12 +47,12 @@ def _sample(metrics: Metrics) -> str:
 
 def _score(metrics: Metrics) -> str:
     uniform = f", uniform widths {signed(metrics['uniform_score'])}" if "uniform_score" in metrics else ""
-    return f"best {signed(metrics['winner_score'])} of {metrics['candidates']:,} candidates{uniform}"
+    return f"best of the last rung {signed(metrics['winner_score'])}{uniform}"
 
 
 def _export(metrics: Metrics) -> str:
     size, difference = count(metrics["model_bytes"]), metrics["max_difference"]
-    return f"{size}B, as PyTorch on {percent(metrics['agreement'])}, logits within {difference:.1e}"
+    return f"{size}B, as PyTorch on {percent(metrics['agreement'])}, logits within {small(difference)}"
 
 
 _WORDS: dict[str, Callable[[Metrics], str]] = {

@@ -6,14 +6,14 @@ from typing import Any
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
-from eyas.operations.report import Results, remark, result_rows, verdict_markdown, verdict_on
+from eyas.operations.report import Gist, Results, remark, result_rows, verdict_markdown, verdict_on
 from eyas.operations.tracking import MlflowStore
 from eyas.operations.tracking.run_pages import report_page, run_page
 from eyas.storage import redact
 
 
-def show_result(store: MlflowStore, run_id: str, results: Results, title: str) -> None:
-    """A table of dense against pruned under the verdict, and where to look further.
+def show_result(store: MlflowStore, run_id: str, results: Results, title: str, gist: Gist) -> None:
+    """A table of dense against pruned under gist and verdict, and where to look further.
 
     What Prefect does not take is left out, with a warning: the result is made and lies in its files.
     """
@@ -21,7 +21,7 @@ def show_result(store: MlflowStore, run_id: str, results: Results, title: str) -
         {title: row.name, "dense": row.dense, "pruned": row.pruned, "change": row.change}
         for row in result_rows(results)
     ]
-    words = "\n\n".join(filter(None, (verdict_markdown(verdict_on(results)), remark(results))))
+    words = "\n\n".join(filter(None, (verdict_markdown(verdict_on(results), gist), remark(results))))
     _show(create_table_artifact, table=rows, key="result", description=words)
     links = {"mlflow-run": ("MLflow's page of this run", run_page(store, run_id))}
     if report := report_page(store, run_id):

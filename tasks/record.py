@@ -135,5 +135,5 @@ def log_report(run_id: str, workspace: Workspace, folder: Path) -> None:
 
 def log_result(run_id: str, workspace: Workspace, results: Results) -> None:
     """What the result is worth, as tags, the metrics that count and the description of the parent run."""
-    metrics, words = headline_metrics(results), result_markdown(results)
+    metrics, words = headline_metrics(results), result_markdown(results, workspace.all_params)
     tracking.log_result(open_store(workspace), run_id, verdict_on(results), description=words, metrics=metrics)

@@ -64,7 +64,7 @@ def register_candidate(run_id: str, workspace: Workspace, code: Code) -> str:
         headline=headline_metrics(results),
         alias=candidate_alias(workspace),
         tags={**tags, **verdict_tags(verdict_on(results))},
-        description=result_markdown(results),
+        description=result_markdown(results, workspace.all_params),
         extra_files=extra,
     )
     get_run_logger().info("%s has alias '%s'", version, candidate_name(workspace))

@@ -15,7 +15,9 @@ from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
 from eyas.operations.paired_counts import in_points
 from eyas.operations.report import (
+    Gist,
     console_table,
+    gist_of,
     read_results,
     remark,
     result_rows,
@@ -23,6 +25,7 @@ from eyas.operations.report import (
     write_report,
 )
 from eyas.operations.report.latency_words import latency_doubts
+from eyas.operations.report.sentences import capitalised
 from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
@@ -60,7 +63,7 @@ def rebuild_report(run_id: str, workspace: Workspace) -> str:
     log_result(run_id, workspace, results)
     for line in verdict.lines:
         get_run_logger().info(line)
-    show_result(open_store(workspace), run_id, results, name_of(workspace))
+    show_result(open_store(workspace), run_id, results, name_of(workspace), gist_of(results, workspace.all_params))
     return str(page)
 
 
@@ -102,7 +105,7 @@ def print_summary(
         print_wrapped(console, remark(results), "bold")
     for line in latency_doubts(results.latency):
         print_wrapped(console, line)
-    print_verdict(console, verdict_on(results))
+    print_verdict(console, verdict_on(results), gist_of(results, workspace.all_params))
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
@@ -114,7 +117,8 @@ def print_summary(
 
 def print_quietly(workspace: Workspace) -> None:
     """What the result is worth, in one line."""
-    echo(verdict_on(read_results(workspace.artifacts)).headline)
+    results = read_results(workspace.artifacts)
+    echo(f"{gist_of(results, workspace.all_params).head}: {verdict_on(results).comparison}")
 
 
 def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path) -> None:
@@ -217,10 +221,13 @@ def _noted(command: str, *notes: str) -> str:
     return f"{command}   ({told})" if told else command
 
 
-def print_verdict(console: "Console", verdict: Verdict) -> None:
-    """The headline in colour, then every remark, as a terminal shows them."""
+def print_verdict(console: "Console", verdict: Verdict, gist: Gist | None = None) -> None:
+    """The gist in colour and what was measured, without a gist the verdict's line; then every remark."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    print_wrapped(console, verdict.headline, f"bold {style}")
+    style = "red" if gist is not None and gist.refused else style
+    print_wrapped(console, verdict.headline if gist is None else f"{gist.sentence}.", f"bold {style}")
+    if gist is not None:
+        print_wrapped(console, f"{capitalised(verdict.comparison)}.")
     for one in verdict.remarks:
         print_wrapped(console, f"- {one.text}")
 

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from eyas.cli.terminal import is_command, wrapped, wrapped_step
+from eyas.cli.terminal import wrapped, wrapped_step
 from eyas.operations.lineage import Lineage
 from eyas.operations.tracking import Version
+from eyas.operations.typed_commands import is_command
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ import shlex
 import pytest
 
 from eyas.cli import init_command, terminal
-from eyas.cli.terminal import is_command, wrapped, wrapped_step
+from eyas.cli.terminal import wrapped, wrapped_step
+from eyas.operations.typed_commands import is_command
 
 VERDICT = (
     "Success: +0.00 points against the dense network, which is 0 of 349 test images (0 gained, 0 lost); "

@@ -33,8 +33,8 @@ def test_the_fastest_within_the_limit_is_recommended(others: dict[str, MeasuredA
 
 def test_reasons_tell_what_was_measured() -> None:
     result = recommend({"model": FLOAT, "onnx_int8": artifact(0.895, 1.0, 30), "openvino": artifact(0.88, 4.0)}, 0.01)
-    assert result.reason == "2.00 x faster than float32 ONNX, accuracy -0.50 points, 0.30 x its size"
-    slower = "2.00 x slower than float32 ONNX, accuracy -2.00 points (more than the 1 allowed), 1.00 x its size"
+    assert result.reason == "2.00 x faster than float32 ONNX, accuracy −0.50 points, 0.30 x its size"
+    slower = "2.00 x slower than float32 ONNX, accuracy −2.00 points (more than the 1 allowed), 1.00 x its size"
     assert result.others == {"openvino": slower}
     alike = recommend({"model": FLOAT, "pt2": artifact(0.90, 1.995)}, 0.01)
     assert alike.reason == "no other format is surely faster at an accuracy within the limit"

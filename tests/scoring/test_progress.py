@@ -23,14 +23,14 @@ def test_rate_time_left_and_best_so_far():
         progress.record(0, number, measurement([number, number + 1.0]))
     # 8 candidates in 4 s at 100 images each; 4 x 400 images remain, twice the work so far
     assert reports[-1][:2] == (8, 12)
-    assert reports[-1][2] == "rung 1 of 2 (8 of 8 on 100 images): 2.0/s, 8 s left, best 7.5000"
+    assert reports[-1][2] == "rung 1 of 2 (8 of 8 on 100 images): 2.0/s, 8 s left, best of this rung 7.5000"
     progress.start_rung(1, 4)
     for number in range(4):
         clock.now += 2
         progress.record(1, number, measurement([1.0, 1.0]))
     assert reports[-1][:2] == (12, 12)
     assert "rung 2 of 2 (4 of 4 on 300 images): " in reports[-1][2]
-    assert "0 s left, best 1.0000" in reports[-1][2]
+    assert "0 s left, best of this rung 1.0000" in reports[-1][2]
 
 
 def test_it_speaks_a_few_times_a_second_and_always_at_the_end():
@@ -64,12 +64,12 @@ def test_what_an_earlier_run_measured_is_no_work_of_this_one():
         progress.record(0, number, measurement([1.0, 2.0]), replayed=True)
     done, total, text = reports[-1]
     assert (done > 800, total) == (True, 1000)
-    assert text == f"rung 1 of 1 ({done} of 1000 on 100 images): {done} from the journal, best 1.5000"
+    assert text == f"rung 1 of 1 ({done} of 1000 on 100 images): {done} from the journal, best of this rung 1.5000"
     for number in range(900, 905):
         clock.now += 1
         progress.record(0, number, measurement([0.0, 1.0]))
     assert reports[-1] == (
-        905, 1000, "rung 1 of 1 (905 of 1000 on 100 images): 1.0/s, 2 min left, best 1.5000",
+        905, 1000, "rung 1 of 1 (905 of 1000 on 100 images): 1.0/s, 2 min left, best of this rung 1.5000",
     )  # fmt: skip
 
 
@@ -85,5 +85,6 @@ def test_further_generations_go_on_where_the_first_ended():
         assert reports[-1][:2] == (start + 8, 30)
         left = (20 - start - 8) / 2 + 10 * 4 / 2
         assert reports[-1][2] == (
-            f"rung 1 of 2 ({start + 8} of 20 on 100 images): 2.0/s, {left:.0f} s left, best {start + 7.5:.4f}"
+            f"rung 1 of 2 ({start + 8} of 20 on 100 images): 2.0/s, {left:.0f} s left, "
+            f"best of this rung {start + 7.5:.4f}"
         )

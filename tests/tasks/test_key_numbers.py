@@ -31,14 +31,14 @@ from tasks.key_numbers import key_numbers
         (
             "score",
             {"winner_score": -0.05893, "candidates": 200, "uniform_score": -0.1153},
-            "best −0.0589 of 200 candidates, uniform widths −0.1153",
+            "best of the last rung −0.0589, uniform widths −0.1153",
         ),
-        ("score", {"winner_score": -0.05893, "candidates": 200}, "best −0.0589 of 200 candidates"),
+        ("score", {"winner_score": -0.05893, "candidates": 200}, "best of the last rung −0.0589"),
         ("finetune", {"test_accuracy": 0.5, "macs": 375000}, "test accuracy 50.00 %, 375 k MACs"),
         (
             "export",
             {"model_bytes": 229461, "agreement": 1.0, "max_difference": 7.15e-6},
-            "229 kB, as PyTorch on 100.00 %, logits within 7.2e-06",
+            "229 kB, as PyTorch on 100.00 %, logits within 7.2e−06",
         ),
         ("finetune", {"mean_iou": 0.5}, ""),
         ("other", {}, ""),

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from eyas.operations.typed_commands import command_lines, is_command
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-_TOKENS = re.compile(r"""(?:[^\s'"]|'[^']*'|"[^"]*")+""")
-"""The words of a shell, quoted ones whole."""
 _UNIT = re.compile(r"(?<=\d) (?=(?:%|ms|s|[kMGT]?B|[kMGT]|points|x)(?:\W|$))")
 """Between a number and what it counts."""
-_PROGRAMS = ("eyas", "eyas.cli", "make")
 _KEPT = "\N{NO-BREAK SPACE}"
 
 
@@ -71,17 +70,7 @@ def wrapped_step(step: str, width: int | None, indent: int) -> str:
     if not is_command(step):
         return wrapped(" " * indent + step, width, 0).lstrip()
     command, _, note = step.partition("   (")
-    lines, room = [""], width - indent - len(" \\")
-    for token in _TOKENS.findall(command):
-        if lines[-1] and len(lines[-1]) + 1 + len(token) > room:
-            lines.append("  " + token)
-        else:
-            lines[-1] = f"{lines[-1]} {token}".lstrip()
+    lines = command_lines(command, width - indent - len(" \\"))
     margin = "\n" + " " * indent
     told = margin + wrapped(" " * indent + f"({note}", width, 1).lstrip() if note else ""
     return f" \\{margin}".join(lines) + told
-
-
-def is_command(step: str) -> bool:
-    """Whether a step can be pasted, and is not advice in words."""
-    return any(token.rpartition("/")[2] in _PROGRAMS for token in _TOKENS.findall(step)[:3])

@@ -29,14 +29,18 @@ def at_least(name: str, value: float, limit: float, words: str, *, field: str, s
         field: of the section ``promote``, which sets the limit.
         shown: a value with its unit.
     """
-    reason = f"{words} {shown(value)}: needs at least {shown(limit)} (promote.{field})"
-    return Gate(name, float(value), float(limit), not_above(limit, value), reason)
+    passed = not_above(limit, value)
+    just = "just under " if not passed and shown(value) == shown(limit) else ""
+    reason = f"{words} {just}{shown(value)}: needs at least {shown(limit)} (promote.{field})"
+    return Gate(name, float(value), float(limit), passed, reason)
 
 
 def at_most(name: str, value: float, limit: float, words: str, *, field: str, shown: Callable[[float], str]) -> Gate:
     """A rule that a value must not exceed; the arguments are those of :func:`at_least`."""
-    reason = f"{words} {shown(value)}: allowed at most {shown(limit)} (promote.{field})"
-    return Gate(name, float(value), float(limit), not_above(value, limit), reason)
+    passed = not_above(value, limit)
+    just = "just over " if not passed and shown(value) == shown(limit) else ""
+    reason = f"{words} {just}{shown(value)}: allowed at most {shown(limit)} (promote.{field})"
+    return Gate(name, float(value), float(limit), passed, reason)
 
 
 def not_compared(name: str, other: str, why: Comparability, way: str) -> Gate:
@@ -58,7 +62,8 @@ def percent(share: float) -> str:
 
 def points(share: float) -> str:
     """A difference of shares in percentage points."""
-    return f"{100 * share:.4g} points"
+    text = f"{100 * share:.2f}".rstrip("0").rstrip(".")
+    return f"{text} point{'' if text == '1' else 's'}".replace("-", "\N{MINUS SIGN}")
 
 
 def not_above(low: float, high: float) -> bool:

@@ -72,4 +72,5 @@ def _beside(one: MeasuredArtifact, reference: MeasuredArtifact, limit: float, me
     change = 100 * (one.accuracy - reference.accuracy)
     beyond = "" if _holds(one, reference, limit) else f" (more than the {100 * limit:g} allowed)"
     size = one.bytes / reference.bytes
-    return f"{speed}, {measure} {change:+.2f} points{beyond}, {size:.2f} x its size"
+    points = f"{change:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{speed}, {measure} {points} points{beyond}, {size:.2f} x its size"

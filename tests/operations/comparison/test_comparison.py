@@ -129,7 +129,7 @@ def test_the_table_in_markdown(comparison: Comparison) -> None:
     lines = markdown_comparison(comparison).splitlines()
     numbers = "MACs | params | file | latency | score | verdict"
     assert lines[:2] == ["# macs=0.5, macs=0.25, other data", ""]
-    table = lines.index(f"|  | test accuracy, % | difference, points (from macs=0.5) | {numbers} |")
+    table = lines.index(f"|  | test accuracy, % | points from macs=0.5 | {numbers} |")
     assert lines[table + 2].startswith(
         "| dense of macs=0.5, macs=0.25 | 95.00 (93.47 to 96.19) | – | 747 k | 75 k | 305 kB |"
     )
@@ -148,13 +148,13 @@ def test_the_dense_network_has_a_row_and_each_its_change_from_it() -> None:
     assert (dense.accuracy, dense.macs, dense.params, dense.file_bytes) == (0.95, 747_136, 75_002, 304_668)
     assert [one.name for one in own] == ["macs=0.5", "macs=0.25"]
     table = comparison_table(comparison)
-    change = table.header.index("change, points (from dense)")
+    change = table.header.index("points from dense")
     low, high = PairedCounts(1000, 4, 14).interval()
     words = f"−1.00 (−{-100 * low:.2f} to −{-100 * high:.2f})"
     assert [row[change] for row in table.rows] == ["–", words, "–"]
     assert table.rows[0] == (
         *("dense", "95.00 (93.47 to 96.19)", "–", "–"),
-        *("747 k", "75 k", "305 kB", "0.0354 ms (to 0.0361)", "–", "–"),
+        *("747 k", "75 k", "305 kB", "0.0354 to 0.0361 ms", "–", "–"),
     )
     content = json.loads(json.dumps(comparison.as_dict()))
     assert content["dense"][0]["of"] == ["macs=0.5", "macs=0.25"]
@@ -247,7 +247,9 @@ def test_the_conclusion_names_the_one_to_go_on_with(verdicts: tuple[str, str], t
     comparison = compare_networks(networks, counted)
     assert comparison.conclusion == comparison.as_dict()["conclusion"] == told
     top = comparison_page(comparison, steps=["eyas promote --version 2"]).partition("<table")[0]
-    for words in (f"{told}.", "<p>Success: held.</p>", "<li>train longer</li>", "<pre>eyas promote --version 2</pre>"):
+    top = re.sub("</?span>", "", top)
+    typed = '<pre class="command">eyas promote --version 2</pre>'
+    for words in (f"{told}.", "<p>Success: held.</p>", "<li>train longer</li>", typed):
         assert words in top
     assert compare_networks([networks[0]], counted).conclusion == ""
 
@@ -405,3 +407,21 @@ def test_a_mean_iou_has_no_interval_of_a_share() -> None:
     pixels = ComparedNetwork("unet", "profile", {"finetune.test_mean_iou": 0.6, "finetune.test_accuracy": 0.9})
     assert (pixels.measure, pixels.accuracy) == ("mean IoU", 0.6)
     assert math.isnan(pixels.interval[0])
+
+
+def test_rows_of_a_narrow_terminal_are_compact_and_verdicts_are_words() -> None:
+    counts = {"finetune.test_gained": 4, "finetune.test_lost": 14}
+    slower = {**QUARTER.latency, "milliseconds": {**QUARTER.latency["milliseconds"], "dense": {"median": 0.0361}}}
+    half = replace(HALF, metrics={**HALF.metrics, **counts}, verdict="held")
+    other = replace(QUARTER, latency=slower, verdict="lost")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(console_comparison(compare_networks([half, other], counted), 80))
+    lines = console.export_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("MACs"))
+    assert not any(line.startswith("(from") for line in lines)
+    assert at <= 8, "header, rule, and two lines for each of three"
+    verdict = next(line for line in lines if line.startswith("verdict"))
+    assert "accuracy held" in verdict
+    assert "accuracy lost" in verdict
+    assert "0.0354 to 0.0361 ms" in " ".join(lines)
+    assert "the dense network was timed beside each" in " ".join(lines)

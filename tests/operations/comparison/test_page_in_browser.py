@@ -73,3 +73,44 @@ def test_a_printed_page_is_as_wide_as_the_paper(browser: Browser, page: Path) ->
     browser.open(page, width=690)
     browser.call("Emulation.setEmulatedMedia", media="print")
     assert browser.evaluate("document.documentElement.scrollWidth") <= 690
+
+
+TOUCHED = """
+[...document.querySelectorAll(".plot > svg")].flatMap(plot =>
+  [...plot.querySelectorAll(".mark-label")].filter(label => {
+    const box = label.getBoundingClientRect();
+    const line = plot.querySelector("polyline");
+    const on = (left, top, right, bottom) =>
+      left < box.right && right > box.left && top < box.bottom && bottom > box.top;
+    const bars = [...plot.querySelectorAll("line.bar")].map(one => one.getBoundingClientRect());
+    const steps = [...Array(100).keys()].map(step => line.getPointAtLength(line.getTotalLength() * step / 99));
+    const inner = line.ownerSVGElement.getBoundingClientRect();
+    const way = steps.map(at => [inner.left + at.x * inner.width / 100, inner.top + at.y * inner.height / 100]);
+    return bars.some(bar => on(bar.left, bar.top, bar.right, bar.bottom))
+      || way.some(([x, y]) => on(x, y, x, y));
+  }).map(label => label.textContent))
+"""
+"""Labels that lie on a bar or on the line between points."""
+
+
+@pytest.mark.parametrize("width", [1400, 400, 360])
+def test_labels_lie_on_no_bar_and_no_line(browser: Browser, tmp_path: Path, width: int) -> None:
+    spread = {"median": 0.0301, "q25": 0.026, "q75": 0.0318}
+    times = {"dense": {"median": 0.0354}, "model": spread}
+    near = replace(QUARTER, latency={**QUARTER.latency, "milliseconds": times})
+    path = tmp_path / "comparison.html"
+    path.write_text(comparison_page(compare_networks([HALF, near], counted)))
+    browser.open(path, width=width)
+    assert browser.evaluate("document.querySelectorAll('.mark-label').length") >= 5
+    assert browser.evaluate("document.querySelectorAll('line.bar').length") >= 5
+    assert browser.evaluate(TOUCHED) == []
+
+
+def test_each_command_stands_alone_and_what_is_said_of_it_below(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "comparison.html"
+    steps = ["eyas promote --version 1   (its gate allows it)", "eyas status"]
+    path.write_text(comparison_page(compare_networks([HALF, QUARTER], counted), steps=steps))
+    browser.open(path)
+    shown = browser.evaluate("[...document.querySelectorAll('.conclusion pre')].map(one => one.innerText.trim())")
+    assert shown == ["eyas promote --version 1", "eyas status"]
+    assert browser.evaluate("document.querySelector('pre + .note').innerText") == "Its gate allows it."

@@ -60,7 +60,7 @@ def test_what_needs_a_champion_is_not_decided(artifacts: Path) -> None:
     waiting = {name: row.reason.split(":")[0] for name, row in rows.items() if row.outcome == "not decided"}
     assert waiting == {
         "churn": "other answers than the champion's on at most 10 % of the test images",
-        "gain": "a gain over the champion of at least -2 points",
+        "gain": "a gain over the champion of at least −2 points",
         "champion": "more accurate than the champion",
     }
     assert set(outcomes(artifacts, {"promote": {"min_gain": 0.0}})) == {"parity", "drop", "gain"}
@@ -68,7 +68,7 @@ def test_what_needs_a_champion_is_not_decided(artifacts: Path) -> None:
 
 def test_gates_and_verdict_are_told_apart(artifacts: Path) -> None:
     head, beside, later = lines(artifacts, {})
-    assert head == "No gate that can be judged by this run refuses the network."
+    assert head == "**Every gate that needs no champion holds**: they let this network pass as it is measured here."
     assert beside.startswith("Its verdict is undecided: ")
     assert "registers its network as a candidate whatever stands here" in later
     assert len(lines(artifacts, {"promote": {"max_drop": 0.001}})) == 2

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from eyas.data.comparability import Comparability
-from eyas.operations.report import read_results, verdict_on
+from eyas.operations.report import gist_of, read_results
 from eyas.operations.report.headline import headline_metrics, result_markdown
 from tests.support.workspace import write_workspace
 
@@ -41,10 +41,10 @@ def test_what_does_not_compare_is_left_out(artifacts: Path) -> None:
     Comparability(False, "the checkpoint may have seen them").write(artifacts / "baseline")
     results = read_results(artifacts)
     assert not any(name.startswith("accuracy_drop") for name in headline_metrics(results))
-    assert "are not comparable: the checkpoint may have seen them." in result_markdown(results)
+    assert "are not comparable: the checkpoint may have seen them." in result_markdown(results, {})
 
 
 def test_the_page_begins_with_the_verdict(artifacts: Path) -> None:
     results = read_results(artifacts)
-    assert result_markdown(results).startswith(f"**{verdict_on(results).headline}.**")
-    assert "| test accuracy | 97.22 % |" in result_markdown(results)
+    assert result_markdown(results, {}).startswith(f"**{gist_of(results, {}).sentence}.**")
+    assert "| test accuracy | 97.22 % |" in result_markdown(results, {})

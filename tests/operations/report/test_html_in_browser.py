@@ -185,3 +185,42 @@ def test_no_line_ends_between_a_number_and_its_unit(
         browser.open(page, width=width)
         assert "50\N{NO-BREAK SPACE}% MACs" in browser.evaluate("document.querySelector('h1').textContent")
         assert browser.evaluate(BROKEN) == []
+
+
+WORDS_CUT = """
+[...document.querySelectorAll("pre.command span")].filter(one => one.textContent.length < 24
+  && new Set([...one.getClientRects()].map(box => box.top)).size + (one.offsetHeight > 30) > 1)
+  .map(one => one.textContent)
+"""
+"""Words of commands in more than one line."""
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_a_command_wraps_between_its_words_and_is_copied_whole(browser: Browser, tmp_path: Path, width: int) -> None:
+    artifacts = write_workspace(tmp_path / "artifacts", candidates=12)
+    settings = " ".join(f"--set finetune.field_{number}={number}" for number in range(9))
+    page = write_report(artifacts, params={}, reproduce=["make setup", "# note", f"eyas run {settings}"])
+    assert "\n- note\n" in page.read_text()
+    browser.open(page.with_suffix(".html"), width=width)
+    assert browser.evaluate("document.querySelectorAll('pre.command span').length") > 18
+    assert browser.evaluate("(b => b.scrollWidth <= b.clientWidth)(document.querySelector('pre.command'))")
+    assert browser.evaluate(WORDS_CUT) == []
+    browser.evaluate("getSelection().selectAllChildren(document.querySelector('pre.command'))")
+    copied = browser.evaluate("getSelection().toString()").replace("\\\n", " ")
+    assert copied.split() == ["make", "setup", "eyas", "run", *settings.split()]
+
+
+def test_numbers_of_the_race_are_folded_away_and_printed(browser: Browser, wide_page: Path) -> None:
+    browser.open(wide_page)
+    folded = "document.querySelector('#diagnostics details').open"
+    assert browser.evaluate(folded) is False
+    browser.call("Page.printToPDF")
+    assert browser.evaluate(folded) is True
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_bars_of_what_is_kept_have_names(browser: Browser, page: Path, width: int) -> None:
+    browser.open(page, width=width)
+    names = browser.evaluate("[...document.querySelectorAll('.bars g text:first-of-type')].map(one => one.textContent)")
+    assert len(names) == len(WIDTHS)
+    assert all(full.endswith(name.removeprefix("…")) for name, full in zip(names, WIDTHS, strict=True))

@@ -56,13 +56,13 @@ def text_of(artifacts: Path, reproduce: Sequence[str] = ()) -> str:
 def test_the_page_says_first_what_the_result_is_worth(artifacts: Path) -> None:
     text = text_of(artifacts, reproduce=["git checkout abc", "make run < all"])
     assert (
-        text.index("Accuracy undecided")
+        text.index("Undecided, but the gates let it pass")
         < text.index("points against the dense network")
         < text.index("<h2>Result</h2>")
     )
     assert "Set a larger fetch.test_fraction, or name a test set (fetch.test)" in text
     for words in ("97.22 %", "96.67 %", "1.38 x faster", "git checkout abc\nmake run &lt; all"):
-        assert words in text
+        assert words in re.sub("</?span>", "", text)
     assert not re.search(r"(src|href)=\"(?!data:)", text)
     assert len(text) < 3_000_000
 

@@ -9,6 +9,7 @@ import pytest
 from eyas.data.comparability import Comparability
 from eyas.operations.paired_counts import PairedCounts
 from eyas.operations.report import (
+    gist_of,
     measured_facts,
     read_results,
     result_rows,
@@ -79,7 +80,7 @@ def test_the_verdict_stands_in_table_and_page(artifacts: Path) -> None:
     assert rows[INTERVAL].change == f"\N{MINUS SIGN}{-100 * low:.2f} to +{100 * high:.2f} points"
     change(artifacts, "finetune", steps=45, steps_per_epoch=3)
     text = write_report(artifacts, params={}).read_text()
-    head = "**Accuracy undecided: \N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360"
+    head = "\n\n\N{MINUS SIGN}0.56 points against the dense network, which is 2 of 360"
     assert f"{head} test images" in text
     assert "\n- the pruned network was trained for 45 steps only, 3 an epoch" in text
     assert "\n- 360 test images cannot tell" in text
@@ -113,11 +114,13 @@ def test_uniform_widths_are_known_where_they_were_judged_as_the_winner_was(artif
     assert measured_facts(swapped).uniform is None  # another sampler, whose first candidate is like any
 
 
-def test_a_success_is_one_bold_line(artifacts: Path) -> None:
+def test_one_bold_line_begins_the_page(artifacts: Path) -> None:
     change(artifacts, "finetune", test_images=36_000)
-    verdict = verdict_on(read_results(artifacts))
-    remarks = "".join(f"\n- {remark.text}" for remark in verdict.remarks)
-    assert verdict_markdown(verdict) == f"**{verdict.headline}.**{remarks}"
+    results = read_results(artifacts)
+    verdict, gist = verdict_on(results), gist_of(results, {})
+    bold, measured, *remarks = verdict_markdown(verdict, gist).split("\n\n")
+    assert (bold, measured) == (f"**{gist.sentence}.**", f"{verdict.comparison}.")
+    assert "\n".join(remarks).splitlines() == [f"- {remark.text}" for remark in verdict.remarks]
 
 
 def test_accuracies_that_do_not_compare_give_no_verdict(artifacts: Path) -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +10,13 @@ from rich.console import Console
 
 from eyas.data.comparability import Comparability
 from eyas.operations.report import console_table, markdown_table, read_results, remark, result_rows, write_report
+from eyas.operations.report.diagnostic_words import diagnostic_values
 from eyas.operations.report.latency_words import BUSY, WITHIN_NOISE, latency_doubts, latency_note
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.page_title import data_name, page_title
 from eyas.operations.report.pictures import draw_all, score_against_macs, score_label
 from eyas.operations.report.result_table import count
-from eyas.operations.report.sentences import search_lines
+from eyas.operations.report.sentences import rungs_line, score_lines, search_lines
 from tests.support.workspace import WIDTHS, write_workspace
 
 PARAMS = {"score": {"scorer": {"kind": "cross_entropy"}}, "sample": {"budget": {"macs": 0.5}}}
@@ -253,7 +255,7 @@ def test_what_is_not_comparable_is_marked_wherever_both_networks_accuracies_stan
     why = "Accuracies of dense and pruned network are not comparable: the checkpoint may have seen the test images."
     assert remark(read_results(artifacts)) == why
     assert f"**{why}**" in text
-    for row in ("| dense network as it came | 0.98 (not comparable) |", "| a guess | 0.1 |"):
+    for row in ("| accuracy of the dense network | 98.00 % (not comparable) |", "| accuracy of a guess | 10.00 % |"):
         assert row in text
     for heading in ("## Accuracy along the way", "## Parity"):
         section = text.split(heading)[1].split("\n## ")[0]
@@ -348,3 +350,38 @@ def test_rungs_of_steps_are_named_and_shown_in_one_unit(artifacts: Path, scorer:
         assert after.score == (before.accuracy if one_unit else before.score)
     assert results.judged_on(results.winner) == "1,024 images after 40 training steps"
     assert "on 1,024 images after 40 training steps" in write_report(artifacts, params=PARAMS).read_text()
+
+
+def test_what_later_rungs_add_is_told_and_scores_are_judged_in_words(artifacts: Path) -> None:
+    first = {"images": 128, "mode": "fused", "steps": 0, "recovery": {"kind": "least_squares"}}
+    second = first | {"mode": "held_out", "calibration_images": 78}
+    numbers = {"score_spread": 0.055, "paired_error": 0.0494, "margins": [1.4, 0.63], "at_chance": 0.25}
+    probe = {"original": 0.8594, "recalibrated": 0.8438, "deviations": 3.2, "chance": 0.2}
+    path = artifacts / "score/diagnostics.json"
+    content = numbers | {"entered": [50, 8], "settings": {"rungs": [first, second]}, "probe": probe}
+    path.write_text(json.dumps(content))
+    results = read_results(artifacts)
+    assert rungs_line(results) == (
+        "Rung 1 judged 50 candidates: on 128 images, refitted, batch-norm statistics from the same images; rung 2 "
+        "judged the best 8 of these again: batch-norm statistics from 78 calibration images. Scores of different rungs "
+        "do not compare: the winner is the best of the last."
+    )
+    assert score_lines(results) == [
+        "a good part of what scores differ by is chance: they spread by 0.0550, and the difference of two is known to "
+        "about 0.0494",
+        "others are as good as the winner: it leads the nearest by 0.6 standard errors",
+        "25.00 % of the candidates answer no better than a guess before training",
+        "estimating batch-norm statistics anew moved the dense network from 85.94 % to 84.38 % of the score images, "
+        "more than chance, so that scores are to be doubted",
+    ]
+    values = dict(diagnostic_values(results))
+    assert (values["probe.original"], values["at_chance"]) == ("85.94 %", "25.00 %")
+    path.write_text(json.dumps(content | {"entered": [50], "settings": {"rungs": [first]}}))
+    assert rungs_line(read_results(artifacts)) == ""
+
+
+def test_one_minus_sign_on_both_pages(artifacts: Path) -> None:
+    page = write_report(artifacts, params={})
+    shown = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page.with_suffix(".html").read_text(), flags=re.DOTALL)
+    for text in (page.read_text(), shown):
+        assert not re.search(r"(?<![\w.-])-\d|\de-\d", text)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from eyas.operations.comparison.compared_network import ComparedNetwork
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.report.charts import Chart, Ends
+from eyas.operations.report.label_places import with_label_places
 from eyas.operations.report.pictures import unit
 from eyas.operations.report.result_table import count, percent
 from eyas.operations.report.svg_axes import axis_over
@@ -106,7 +107,7 @@ def accuracy_curve(comparison: Comparison, cost: CostAxis = MACS) -> Chart | Non
         places = marks[first : first + len(line)]
         curves.append((line[0].shape, " ".join(f"{mark.x},{mark.y:.3f}" for mark in places)))
         first += len(line)
-    return replace(empty, marks=tuple(marks), curves=tuple(curves), legend=tuple(legend))
+    return with_label_places(replace(empty, marks=tuple(marks), curves=tuple(curves), legend=tuple(legend)))
 
 
 def _points(group: Sequence[ComparedNetwork], number: int, cost: CostAxis) -> list[_Point]:

@@ -10,6 +10,7 @@ from eyas.operations.comparison.comparison_table import comparison_table
 from eyas.operations.comparison.differing_fields import differing_fields
 from eyas.operations.report.page_templates import page_templates
 from eyas.operations.tracking.run_pages import LOCAL
+from eyas.operations.typed_commands import typed_command
 
 TEMPLATE = "comparison.html.jinja"
 
@@ -34,7 +35,7 @@ def comparison_page(comparison: Comparison, folder: Path | None = None, steps: S
             that MLflow keeps.
         steps: commands to type next, as a terminal shows them.
     """
-    rows = list(_rows(comparison, folder))
+    rows, table = list(_rows(comparison, folder)), comparison_table(comparison)
     return page_templates("eyas.operations.comparison").get_template(TEMPLATE).render(
         about=comparison.about or f"{len(comparison.networks)} networks",
         names=[network.name for network in comparison.networks],
@@ -42,13 +43,13 @@ def comparison_page(comparison: Comparison, folder: Path | None = None, steps: S
         date=comparison.date,
         conclusion=comparison.conclusion,
         verdicts=[(network.name, network.verdict_lines) for network in comparison.networks if network.verdict_lines],
-        steps=steps,
-        header=comparison_table(comparison).header[1:],
+        steps=[typed_command(step) for step in steps],
+        header=table.header[1:],
         rows=rows,
         curves=[curve for curve in (accuracy_curve(comparison), latency_curve(comparison)) if curve],
         fields=differing_fields(comparison.networks),
         several=len(comparison.groups) > 1,
-        notes=comparison.notes,
+        notes=[*table.notes, *comparison.notes],
         needs_server=any(address.startswith(LOCAL) for row in rows for _, address in row.links),
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from eyas.operations.report.result_table import count, signed
 from eyas.storage import redact
 
 NOTHING = "–"
+_TIMED_OFTEN = "the dense network was timed beside each of the others: its medians lie between the two latencies"
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ComparisonTable:
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...] = ()
+    """What must be said of its cells."""
 
 
 def comparison_table(comparison: Comparison, *, recorded: bool = False) -> ComparisonTable:
@@ -27,8 +30,8 @@ def comparison_table(comparison: Comparison, *, recorded: bool = False) -> Compa
     """
     measures = list(dict.fromkeys(network.measure for network in comparison.networks))
     references = list(dict.fromkeys(one.against for one in comparison.differences if one and one.paired))
-    against = f"difference, points (from {references[0]})" if len(references) == 1 else "difference, points"
-    header: tuple[str, ...] = ("", f"test {' or '.join(measures)}, %", "change, points (from dense)", against)
+    against = f"points from {references[0]}" if len(references) == 1 else "difference, points"
+    header: tuple[str, ...] = ("", f"test {' or '.join(measures)}, %", "points from dense", against)
     header += ("MACs", "params", "file", "latency", "score", "verdict")
     header += ("version", "MLflow run") if recorded else ()
     rows = [_row(dense, None, timed=[one.dense or dense for one in own]) for dense, own in comparison.dense]
@@ -36,7 +39,9 @@ def comparison_table(comparison: Comparison, *, recorded: bool = False) -> Compa
     rows += [_row(network, difference, several=len(references) > 1) for network, difference in pairs]
     kept = [place for place in range(len(header)) if not place or any(row[place] != NOTHING for row in rows)]
     return ComparisonTable(
-        tuple(header[place] for place in kept), tuple(tuple(row[place] for place in kept) for row in rows)
+        tuple(header[place] for place in kept),
+        tuple(tuple(row[place] for place in kept) for row in rows),
+        (_TIMED_OFTEN,) if any(" to " in row[header.index("latency")] for row in rows) else (),
     )
 
 
@@ -50,7 +55,7 @@ def markdown_comparison(comparison: Comparison) -> str:
         "",
         *([f"Compared on {comparison.date}.", ""] if comparison.date else []),
     ]
-    return "\n".join([*title, *lines, *(f"\n{note}" for note in comparison.notes)]) + "\n"
+    return "\n".join([*title, *lines, *(f"\n{note}" for note in (*table.notes, *comparison.notes))]) + "\n"
 
 
 def markdown_links(comparison: Comparison) -> str:
@@ -99,7 +104,7 @@ def _row(
         _counted(network.file_bytes, "B"),
         _milliseconds([one.latency_ms for one in (network, *timed)]),
         signed(network.score) if math.isfinite(network.score) else NOTHING,
-        network.verdict or NOTHING,
+        _verdict(network),
         _version(network.origin.version),
         network.origin.run_id[:8] or NOTHING,
     )
@@ -118,7 +123,12 @@ def _milliseconds(medians: Sequence[float]) -> str:
     """A time; of several the shortest, and up to the longest."""
     known = sorted(filter(math.isfinite, medians))
     shortest, longest = (f"{end:.3g}" for end in (known[0], known[-1])) if known else ("", "")
-    return f"{shortest} ms{f' (to {longest})' if longest != shortest else ''}" if known else NOTHING
+    return f"{shortest}{f' to {longest}' if longest != shortest else ''} ms" if known else NOTHING
+
+
+def _verdict(network: ComparedNetwork) -> str:
+    """In a word or two."""
+    return f"{network.measure} {network.verdict}" if network.verdict in ("held", "lost") else network.verdict or NOTHING
 
 
 def _version(version: str) -> str:

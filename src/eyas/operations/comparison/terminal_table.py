@@ -33,8 +33,9 @@ def console_comparison(comparison: Comparison, width: int) -> "RenderableType":
     shown = comparison_table(comparison, recorded=True)
     rows = [list(line) for line in (shown.header, *shown.rows)]
     upright = [[*line] for line in zip(*_folded(rows), strict=True)]
+    notes = [line for note in shown.notes for line in ("", fold(note, width))]
     if _width(upright) <= width:
-        return _console_table(upright)
+        return Group(_console_table(upright), *notes)
     rows = _of_one_model(_verdict_first(rows))
     cells = _folded(rows)
     columns = [_widest(column) for column in zip(*cells, strict=True)]
@@ -45,7 +46,7 @@ def console_comparison(comparison: Comparison, width: int) -> "RenderableType":
         names = [fold(name, max(left, NARROWEST_NAME)) for name in whole]
         part = [[name, *(row[place] for place in own)] for name, row in zip(names, cells, strict=True)]
         tables += ["", _console_table(part)] if tables else [_console_table(part)]
-    return Group(*tables)
+    return Group(*tables, *notes)
 
 
 def fold(text: str, width: int) -> str:

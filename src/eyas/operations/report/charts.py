@@ -29,6 +29,8 @@ class Mark:
     y_bar: Ends | None = None
     label: str = ""
     """What is written beside it."""
+    label_place: tuple[float, float, str] = (14.0, 0.0, "start")
+    """Where: pixels right of it and below, and which end of the text stands there."""
 
 
 @dataclass(frozen=True)

@@ -3,30 +3,31 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from eyas.operations.report.result_table import percent, signed
 from eyas.operations.report.results import Results
 
 WORDS = {
     "candidates": "candidates",
     "distinct": "different candidates",
     "entered": "candidates in each rung",
-    "margins": "lead after each rung",
-    "decided_early": "decided early",
+    "margins": "leader ahead by, after each rung",
+    "decided_early": "ended before the last rung",
     "rank_stability": "agreement between rungs",
     "score_spread": "spread of the scores",
     "median_standard_error": "standard error of a score",
     "paired_error": "standard error of a difference",
-    "signal": "signal",
+    "signal": "spread over that error",
     "tied_share": "share of ties",
     "not_finite": "candidates without a number",
     "at_chance": "share at chance",
-    "images_forwarded": "work of each rung",
+    "images_forwarded": "images forwarded in each rung",
     "binding": "limit that binds",
-    "probe.original": "dense network as it came",
-    "probe.recalibrated": "dense network recalibrated",
+    "probe.original": "accuracy of the dense network",
+    "probe.recalibrated": "the same, recalibrated",
     "probe.standard_error": "standard error between these",
-    "probe.chance": "a guess",
+    "probe.chance": "accuracy of a guess",
     "probe.chance_error": "standard error of a guess",
-    "probe.deviations": "standard errors that recalibrating moved it",
+    "probe.deviations": "recalibrating moved it by",
     "uniform.candidate": "uniform widths: candidate",
     "uniform.score": "uniform widths: score",
     "uniform.accuracy": "uniform widths: accuracy",
@@ -72,6 +73,18 @@ MEANINGS = {
 }
 """What it means, by the same name; nested ones have dotted names."""
 _IN_WORDS = ("settings", "warnings", "diagnosis")
+_SHARES = (
+    "at_chance", "tied_share", "probe.original", "probe.recalibrated", "probe.standard_error", "probe.chance",
+    "probe.chance_error", "uniform.accuracy",
+)  # fmt: skip
+_SCORES = (
+    "score_spread",
+    "median_standard_error",
+    "paired_error",
+    "uniform.score",
+    "uniform.lead",
+    "uniform.lead_error",
+)
 _DENSE_ACCURACIES = ("probe.original", "probe.recalibrated")
 
 
@@ -85,7 +98,19 @@ def diagnostic_values(results: Results) -> Iterator[tuple[str, str]]:
             if number is None and dotted == "uniform.accuracy":  # no labels
                 continue
             note = results.comparability.note if dotted in _DENSE_ACCURACIES else ""
-            yield dotted, f"{_short(number)}{note}"
+            yield dotted, f"{_shown(dotted, number)}{note}"
+
+
+def _shown(name: str, value: Any) -> str:
+    """In the unit that the rest of the page has: shares of images in percent, scores with four decimals."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if name in _SHARES:
+            return percent(value)
+        if name in _SCORES:
+            return signed(value)
+        if name == "probe.deviations":
+            return f"{value:.1f} standard errors"
+    return _short(value)
 
 
 def _short(value: Any) -> str:
@@ -95,4 +120,5 @@ def _short(value: Any) -> str:
         return "yes" if value else "no"
     if value is None:
         return "not known"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    text = f"{value:.3g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+    return text.replace("-", "\N{MINUS SIGN}") if isinstance(value, (int, float)) else text

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from eyas.operations.beside_verdict import beside_verdict
 from eyas.operations.candidate_gates import CandidateFacts, candidate_gates
-from eyas.operations.gate import percent
+from eyas.operations.gate import percent, points
 from eyas.operations.promote_params import PromoteParams
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
+from eyas.operations.report.result_table import small
 from eyas.operations.report.results import Results
 
 Outcome = Literal["holds", "refuses", "not decided"]
@@ -62,7 +63,7 @@ def gate_lines(results: Results, rows: list[GateRow]) -> list[str]:
         which = f"the gate{'s' if len(refused) > 1 else ''} {', '.join(f'`{name}`' for name in refused)}"
         head = f"**`eyas promote` refuses this network as it is measured here**, by {which}."
     else:
-        head = "No gate that can be judged by this run refuses the network."
+        head = "**Every gate that needs no champion holds**: they let this network pass as it is measured here."
     beside = beside_verdict(passed=not refused, verdict=verdict)
     return [head, *([f"{beside[0].upper()}{beside[1:]}."] if beside else []), _NEXT]
 
@@ -88,7 +89,7 @@ def _facts(results: Results, limits: Mapping[str, Any]) -> CandidateFacts:
 def _parity(results: Results) -> str:
     file = results.parity["files"]["model.onnx"]
     same = f"the same answer to {percent(file['agreement'])} of {file['images']:,} images"
-    return f": {same}, largest difference {file['max_difference']:.2g}".replace("-", "\N{MINUS SIGN}")
+    return f": {same}, largest difference {small(file['max_difference'])}"
 
 
 def _against(promote: PromoteParams) -> Iterator[tuple[str, str]]:
@@ -96,6 +97,6 @@ def _against(promote: PromoteParams) -> Iterator[tuple[str, str]]:
     if promote.max_churn is not None:
         yield "churn", f"other answers than the champion's on at most {percent(promote.max_churn)} of the test images"
     if promote.min_gain is not None:
-        yield "gain", f"a gain over the champion of at least {100 * promote.min_gain:.4g} points"
+        yield "gain", f"a gain over the champion of at least {points(promote.min_gain)}"
     if promote.rule is not None:
         yield "champion", _PRESETS[promote.rule]

@@ -1,10 +1,14 @@
 """What a result comes to, in about ten numbers and a page of Markdown: for tracking servers and Prefect's pages."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
+from eyas.operations.report.gist import gist_of
 from eyas.operations.report.measured_facts import verdict_on
 from eyas.operations.report.result_table import markdown_table, remark, result_rows
 from eyas.operations.report.results import Results
+from eyas.operations.report.sentences import capitalised
 
 
 def headline_metrics(results: Results) -> dict[str, float]:
@@ -45,9 +49,10 @@ def _on_test_images(results: Results) -> dict[str, float]:
     }
 
 
-def result_markdown(results: Results) -> str:
-    """The verdict in a line, the table, and what is to be remarked."""
+def result_markdown(results: Results, params: Mapping[str, Any]) -> str:
+    """The gist in a line, what was measured, the table, and what is to be remarked."""
     verdict = verdict_on(results)
     remarks = "\n".join(f"- {one.text}" for one in verdict.remarks)
-    parts = f"**{verdict.headline}.**", markdown_table(result_rows(results)), remarks, remark(results)
+    head = f"**{gist_of(results, params).sentence}.**", f"{capitalised(verdict.comparison)}."
+    parts = *head, markdown_table(result_rows(results)), remarks, remark(results)
     return "\n\n".join(filter(None, parts))

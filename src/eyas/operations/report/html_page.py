@@ -13,18 +13,21 @@ from eyas.operations.report.charts import learning_chart, loss_chart, score_char
 from eyas.operations.report.class_changes import MOST_CLASSES, class_changes, confusion_matrix, confusions
 from eyas.operations.report.diagnostic_words import MEANINGS, WORDS, diagnostic_values
 from eyas.operations.report.gate_rows import gate_lines, gate_rows
+from eyas.operations.report.gist import gist_of
 from eyas.operations.report.image_grids import image_grids
+from eyas.operations.report.label_places import with_label_places
 from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
 from eyas.operations.report.page_templates import page_templates, unbroken
 from eyas.operations.report.page_title import page_title
-from eyas.operations.report.pictures import score_label
-from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows
+from eyas.operations.report.pictures import score_label, shortened
+from eyas.operations.report.result_table import HEADLINES, count, percent, recommended_row, remark, result_rows, small
 from eyas.operations.report.results import Results
-from eyas.operations.report.sentences import data_lines, diagnosis_lines, search_lines
+from eyas.operations.report.sentences import data_lines, diagnosis_lines, score_lines, search_lines
 from eyas.operations.report.svg_axes import ChartAxis, axis_over
 from eyas.operations.report.trade_offs import checked_files, trade_offs
 from eyas.operations.report.uniform_column import uniform_cells, uniform_note
+from eyas.operations.typed_commands import pasted
 from eyas.operations.unknown_without_labels import unknown_without_labels
 from eyas.operations.verdict import AGREEMENT_MARGIN, MARGIN, Verdict
 
@@ -55,14 +58,21 @@ def write_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], 
 def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any], reproduce: Sequence[str]) -> str:
     """The page's text; whatever comes from the user is escaped."""
     environment = page_templates()
-    environment.filters |= {"marked": marked, "count": count, "percent": percent, "share": judged_share}
+    environment.filters |= {
+        "marked": marked,
+        "count": count,
+        "percent": percent,
+        "small": small,
+        "shortened": shortened,
+        "share": judged_share,
+    }
     verdict, decides = verdict_on(results), f"test {results.test_task.words}"
     gates = gate_rows(results, params)
     return environment.get_template("report.html.jinja").render(
         results=results,
         title=page_title(results, params),
         verdict=verdict,
-        headline=verdict.headline.removesuffix(f": {verdict.comparison}"),
+        gist=gist_of(results, params),
         interval=interval_line(verdict, MARGIN if results.test_task.labelled else AGREEMENT_MARGIN),
         unknown=unknown_without_labels(measured_facts(results)),
         remark=remark(results),
@@ -80,7 +90,7 @@ def render_html(results: Results, artifacts: Path, *, params: Mapping[str, Any],
             (name, WORDS.get(name, name), value, MEANINGS.get(name, "")) for name, value in diagnostic_values(results)
         ],
         data=data_lines(results, params.get("baseline") or {}),
-        reproduce=list(reproduce) or ["eyas run"],
+        reproduce=pasted(reproduce or ["eyas run"]),
     )
 
 
@@ -90,11 +100,12 @@ def _search(results: Results, params: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "macs_chart": trade_offs(results)[0],
         "latency_chart": trade_offs(results)[1],
-        "score_chart": score_chart(results, score_label(results)),
+        "score_chart": with_label_places(score_chart(results, score_label(results))),
         "loss_chart": loss_chart(results),
         "learning_chart": learning_chart(results),
         "search": search_lines(results, params),
         "diagnosis": diagnosis_lines(results),
+        "score_lines": score_lines(results),
         "warnings": results.diagnostics.get("warnings", []),
         "widths": {
             "groups": [[group.name, group.channels] for group in results.groups],

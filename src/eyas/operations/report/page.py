@@ -10,6 +10,7 @@ from eyas.operations.report import pictures
 from eyas.operations.report.diagnostic_words import WORDS, diagnostic_values
 from eyas.operations.report.format_table import format_table
 from eyas.operations.report.gate_rows import gate_lines, gate_rows
+from eyas.operations.report.gist import Gist, gist_of
 from eyas.operations.report.html_page import write_html
 from eyas.operations.report.latency_words import latency_note
 from eyas.operations.report.measured_facts import measured_facts, verdict_on
@@ -21,9 +22,11 @@ from eyas.operations.report.result_table import (
     percent,
     remark,
     result_rows,
+    small,
 )
 from eyas.operations.report.results import Results, read_results
-from eyas.operations.report.sentences import data_lines, diagnosis_lines, search_lines
+from eyas.operations.report.sentences import capitalised, data_lines, diagnosis_lines, score_lines, search_lines
+from eyas.operations.typed_commands import pasted
 from eyas.operations.unknown_without_labels import unknown_without_labels
 from eyas.operations.verdict import Verdict
 
@@ -58,7 +61,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
     """The page's text."""
     parts = [
         f"# {page_title(results, params)}: pruned against dense",
-        verdict_markdown(verdict_on(results)),
+        verdict_markdown(verdict_on(results), gist_of(results, params)),
         markdown_table(result_rows(results)),
         f"**{remark(results)}**" if remark(results) else "",
         latency_note(results.latency),
@@ -79,7 +82,7 @@ def render(results: Results, params: Mapping[str, Any], reproduce: Sequence[str]
         _parity(results),
         *(["## Diagnostics of the scores", _diagnostics(results)] if results.diagnostics else []),
         "## How to reproduce",
-        _code(reproduce),
+        _reproduce(reproduce),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -92,9 +95,10 @@ def _pictures(results: Results) -> dict[str, str]:
     return PICTURES | {"curves": f"Training of {dense}; the pruned network was not trained."}
 
 
-def verdict_markdown(verdict: Verdict) -> str:
-    """The headline in bold, and every remark as a point of a list."""
-    return "\n".join([f"**{verdict.headline}.**", *(f"- {remark.text}" for remark in verdict.remarks)])
+def verdict_markdown(verdict: Verdict, gist: Gist) -> str:
+    """The gist in bold, the difference that was measured, and every remark as a point of a list."""
+    points = "\n".join(f"- {remark.text}" for remark in verdict.remarks)
+    return "\n\n".join(filter(None, [f"**{gist.sentence}.**", f"{capitalised(verdict.comparison)}.", points]))
 
 
 def _promotion(results: Results, params: Mapping[str, Any]) -> str:
@@ -151,7 +155,7 @@ def _frozen(entry: Mapping[str, Any]) -> str:
 
 
 def _parity(results: Results) -> str:
-    slicing = results.parity["slicing"]
+    sliced = results.parity["slicing"]
     judged, _ = judged_share(results.parity["files"]["model.onnx"])
     rows = [_file_row(name, comparison) for name, comparison in results.parity["files"].items()]
     lines = [
@@ -162,7 +166,7 @@ def _parity(results: Results) -> str:
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         *rows,
         "",
-        f"The sliced network against the masked dense one: relative difference {slicing['relative_difference']:.2e}.",
+        f"The sliced network against the masked dense one: relative difference {small(sliced['relative_difference'])}.",
     ]
     if "churn" in results.metrics.get("export", {}):
         churn = percent(results.metrics["export"]["churn"])
@@ -172,17 +176,21 @@ def _parity(results: Results) -> str:
 
 
 def _file_row(name: str, comparison: Mapping[str, Any]) -> str:
-    difference = f"{comparison['max_difference']:.2e} | {comparison['relative_difference']:.2e}"
+    difference = f"{small(comparison['max_difference'])} | {small(comparison['relative_difference'])}"
     shares = f"{percent(comparison['agreement'])} | {percent(judged_share(comparison)[1])}"
     return f"| {name} | {difference} | {shares} | {count(comparison['bytes'])}B | {comparison['images']:,} |"
 
 
 def _diagnostics(results: Results) -> str:
-    """Numbers by name as a table; warnings in words."""
+    """Warnings and what scores are worth in words; numbers by name as a table, folded away."""
     flat = [f"| {WORDS.get(name, name)} | {value} |" for name, value in diagnostic_values(results)]
-    warnings = [f"- {warning}" for warning in results.diagnostics.get("warnings", [])]
-    return "\n".join([*warnings, *([""] if warnings else []), "| what | value |", "| --- | ---: |", *flat])
+    words = [f"- {line}" for line in [*results.diagnostics.get("warnings", []), *score_lines(results)]]
+    table = "\n".join(["| what | value |", "| --- | ---: |", *flat])
+    folded = f"<details><summary>All numbers of the race</summary>\n\n{table}\n\n</details>"
+    return "\n\n".join(filter(None, ["\n".join(words), folded]))
 
 
-def _code(lines: Sequence[str]) -> str:
-    return "\n".join(["```", *(lines or ["eyas run"]), "```"])
+def _reproduce(lines: Sequence[str]) -> str:
+    """Commands alone, and what is said of them below."""
+    commands, notes = pasted(lines or ["eyas run"])
+    return "\n\n".join(filter(None, [f"```\n{commands}\n```", "\n".join(f"- {note}" for note in notes)]))

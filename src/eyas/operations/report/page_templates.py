@@ -4,6 +4,8 @@ import re
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
+from eyas.operations.typed_commands import broken, shell_words
+
 SHARED = "eyas.operations.report"
 _BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|(?:[kMG]i?)?B\b|[kMG]\b|ms\b|s\b|x\b|points\b|MACs\b))")
 
@@ -17,7 +19,7 @@ def page_templates(*packages: str) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["unbroken"] = unbroken
+    environment.filters |= {"unbroken": unbroken, "shell_words": shell_words, "broken": broken}
     return environment
 
 

@@ -90,7 +90,7 @@ def kept_widths(results: Results) -> Figure:
     for row, group in enumerate(groups):
         text = f"{group.kept} of {group.channels}"
         axes.text(group.channels + 0.012 * widest, row, text, va="center", fontsize=7)
-    axes.set_yticks(rows, [_shorten(group.name) for group in groups], fontsize=7.5)
+    axes.set_yticks(rows, [shortened(group.name) for group in groups], fontsize=7.5)
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_xlim(0, 1.14 * widest)
     axes.set_xlabel("channels")
@@ -159,7 +159,8 @@ def _legend_below(figure: Figure, axes: Axes) -> None:
         figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=8.5)
 
 
-def _shorten(name: str, longest: int = 34) -> str:
+def shortened(name: str, longest: int = 34) -> str:
+    """A name by its end where it is too long."""
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 

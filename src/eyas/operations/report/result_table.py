@@ -146,6 +146,11 @@ def signed(value: float) -> str:
     return _minus(f"{value:.4f}")
 
 
+def small(value: float) -> str:
+    """A small number with two digits: ``4.8e−06``."""
+    return _minus(f"{value:.2g}")
+
+
 def _minus(text: str) -> str:
     return text.replace("-", "−")
 

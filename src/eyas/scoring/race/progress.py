@@ -58,7 +58,8 @@ class RaceProgress:
 
     def text(self) -> str:
         """One line for a progress bar."""
-        best = f", best {self._leader[1]:.4f}" if self._leader[0] >= 0 else ""
+        score = f"{self._leader[1]:.4f}".replace("-", "\N{MINUS SIGN}")
+        best = f", best of this rung {score}" if self._leader[0] >= 0 else ""
         here = f"{self._done_here} of {self._entries[self._rung]} on {self._rungs[self._rung].images} images"
         return f"rung {self._rung + 1} of {len(self._rungs)} ({here}): {self._pace()}{best}"
 

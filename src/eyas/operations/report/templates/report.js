@@ -34,5 +34,6 @@
   };
   document.addEventListener("pointerover", look);
   document.addEventListener("focusin", look);
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => { one.open = true; }));
   document.addEventListener("scroll", () => { tip.hidden = true; }, { passive: true });
 })();
