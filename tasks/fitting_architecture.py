@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 import models
-from eyas.component import nearest
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, nearest
 from eyas.networks.architectures import Architecture
 from eyas.networks.checkpoint_tensors import OPTIONAL
 from tasks.defined_networks import defined_as
