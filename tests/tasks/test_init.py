@@ -450,12 +450,15 @@ def test_what_is_wrong_stands_on_lines_of_its_own_and_wraps(
     assert " ".join(" ".join(wrong).split()).startswith("half: give NAME=NUMBER, such as macs=0.5; names are")
 
 
-def test_the_least_that_is_left_counts_the_rounding_that_is_proposed() -> None:
-    architecture = Architecture("resnet8", {"width": 16})
-    told = describe(architecture, models.build("resnet8", 2, width=16), (3, 16, 16), 2)
-    least, rounded = map(
-        float, re.search(r"down to ([\d.]+) % of the MACs \(([\d.]+) % with round_to: 8\)", told).groups()
-    )
-    space = eyas.trace(models.build("resnet8", 2, width=16), (torch.zeros(2, 3, 16, 16),), round_to=8)
-    assert rounded == pytest.approx(100 * smallest(space).macs / space.cost().macs, abs=0.05)
-    assert least < 2
+@pytest.mark.parametrize(("width", "multiple"), [(8, 1), (16, 4), (32, 8)])
+def test_widths_are_multiples_of_what_leaves_every_group_four(width: int, multiple: int) -> None:
+    architecture, network = Architecture("resnet8", {"width": width}), models.build("resnet8", 2, width=width)
+    told, round_to = describe(architecture, network, (3, 16, 16), 2)
+    assert round_to == multiple
+    assert (f"(widths in multiples of {multiple})" in told) == (multiple > 1)
+    least = float(re.search(r"down to ([\d.]+) % of the MACs", told)[1])
+    space = eyas.trace(network, (torch.zeros(2, 3, 16, 16),), round_to=multiple)
+    assert least == pytest.approx(100 * smallest(space).macs / space.cost().macs, abs=0.05)
+    coarser = next((one for one in (8, 4) if one > multiple), None)
+    if coarser:
+        assert min(group.channels // coarser for group in space.groups) < 4
