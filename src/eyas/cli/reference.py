@@ -24,7 +24,7 @@ def listing(chapters: Sequence[Chapter], columns: int | None = None) -> str:
             for entry in chapter.entries
         ]
     names = ", ".join(f"{chapter.title} ({len(chapter.entries)})" for chapter in chapters)
-    overview = f"In all: {names}. `eyas catalogue criterion` shows one of them, or one entry, with its parameters."
+    overview = f"In all: {names}. eyas catalogue criterion shows one of them, or one entry, with its parameters."
     return "\n".join([*lines[1:], "", wrapped(overview, columns)])
 
 
