@@ -19,13 +19,13 @@ def defined_as(name: str, folders: Sequence[Path]) -> list[tuple[str, Path]]:
     if not name.isidentifier():
         return []
     line = re.compile(rf"^(?:class|def) {name}\b".encode(), re.MULTILINE)
-    found: dict[tuple[str, Path], None] = {}
+    defined: dict[tuple[str, Path], None] = {}
     for folder in dict.fromkeys(one.resolve() for one in folders):
         for file in _modules(folder):
             if line.search(_start(file)):
                 module = ".".join(file.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
-                found[f"{module}:{name}", folder] = None
-    return list(found)
+                defined[f"{module}:{name}", folder] = None
+    return list(defined)
 
 
 def python_path() -> list[Path]:

@@ -55,9 +55,9 @@ def image_warning(workspace: Workspace, network: str, folder: Path, files: Seque
             channels, height, width = exported.shape
             takes = f"{network} takes {width} x {height} in {COLOURS.get(channels, f'{channels} channels')}"
             others = _options_for(workspace, file.read_bytes())
-            given = " or ".join(others[:OFFERED])
+            options = " or ".join(others[:OFFERED])
             more = f" ({len(others) - OFFERED} more: eyas status)" if len(others) > OFFERED else ""
-            there = f"; for such images give {given}{more}" if others else ""
+            there = f"; for such images give {options}{more}" if others else ""
             return f"warning: {path_from_here(file)} is {unlike}, {takes}: its answers may mean little{there}"
     return ""
 
