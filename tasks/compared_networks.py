@@ -80,7 +80,7 @@ class NetworkFinder:
         if name.isdigit():
             version = model_registry.get_version(self.store, self.model, name)
             return replace(self._of_version(version), name=f"version {name}", detail=made_with(version))
-        if name in self.profiles():
+        if name in {*self.profiles(), self.workspace.name}:  # which need not have run
             return self.profile(name, self.folder_of(name))
         named = model_registry.get_alias(self.store, self.model, name)
         if named is None:

@@ -233,8 +233,8 @@ class Init:
         self.say(f"network   {architecture.factory}: {pruned}")
         comments.setdefault("architecture", pruned)
         return {
-            "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model, "round_to": round_to,
-            "checkpoint": weights[0] if weights else None, "comments": comments,
+            "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model,
+            "round_to": round_to, "checkpoint": weights[0] if weights else None, "comments": comments,
         }  # fmt: skip
 
     def _side(self, images: ImagesLook) -> int:

@@ -126,6 +126,14 @@ def test_a_profile_without_a_result_says_what_to_do(setting: Setting, root: Path
     (folder / "params.yaml").write_text("")
     with pytest.raises(BadInputError, match="profile unfinished has no result yet .*name one that has: default; or"):
         compare_named(workspace, ["default", "unfinished"])
+    shutil.rmtree(folder)  # other tests list the workspaces there are
+
+
+def test_a_profile_that_never_ran_is_known_all_the_same(setting: Setting, root: Path) -> None:
+    """As after a sweep, which leaves results in profiles of its own."""
+    workspace = replace(setting(), name="mine", folder=root / "workspaces" / "mine")
+    with pytest.raises(BadInputError, match="profile mine has no result yet"):
+        compare_named(workspace, ["default", workspace.name])
 
 
 def test_a_profile_with_a_hash_in_its_name_is_called_by_what_it_sets(setting: Setting, root: Path) -> None:

@@ -98,6 +98,16 @@ def test_what_was_rolled_back_does_not_become_previous_again(
         promotion.requested_version(store, one.name, None)
 
 
+def test_where_candidates_of_other_budgets_wait_they_are_named(
+    store: MlflowStore, versions: list[model_registry.Version]
+) -> None:
+    one, two, _ = versions
+    model_registry.set_alias(store, one.name, "candidate-macs-25", two.number)
+    store.client.delete_registered_model_alias(one.name, "candidate")
+    with pytest.raises(BadInputError, match=r"alias 'candidate': give --version 2 \(candidate-macs-25\)$"):
+        promotion.requested_version(store, one.name, None)
+
+
 def test_a_version_that_was_rolled_back_and_has_the_alias_all_the_same_is_no_candidate(
     store: MlflowStore, versions: list[model_registry.Version]
 ) -> None:

@@ -8,6 +8,7 @@ one before it.
 import json
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from eyas.errors import BadInputError, RefusedError
@@ -32,6 +33,7 @@ from eyas.operations.tracking.model_registry import (
     Version,
     get_alias,
     get_version,
+    list_aliases,
     named_version,
     tag_version,
 )
@@ -135,26 +137,41 @@ def requested_version(
     own = alias.name_in(store, name) if alias else CANDIDATE
     candidate = get_alias(store, name, own)
     if candidate is None:
-        raise no_candidate(name, own)
+        raise no_candidate(name, own, others=other_candidates(store, name, own))
     if ROLLED_BACK in candidate.tags:
         raise no_candidate(name, own, candidate)
     return candidate
 
 
-def no_candidate(name: str, alias: str | None = None, rolled_back: Version | None = None) -> BadInputError:
+def other_candidates(store: MlflowStore, name: str, alias: str) -> dict[str, str]:
+    """Numbers of the versions that wait as candidates of other budgets, by alias."""
+    aliases = list_aliases(store, name).items()
+    return {one: number for one, number in sorted(aliases) if one.startswith(CANDIDATE) and one != alias}
+
+
+def no_candidate(
+    name: str,
+    alias: str | None = None,
+    rolled_back: Version | None = None,
+    *,
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> BadInputError:
     """What to raise where a profile has no candidate.
 
     Args:
         name: of the registered model.
         alias: of the profile's candidate; without one ``candidate``.
         rolled_back: the version that has it all the same.
+        others: see :func:`other_candidates`.
     """
     alias = alias or CANDIDATE
     other = "" if alias == CANDIDATE else " ('candidate' is another budget's)"
     why = f"no version with alias '{alias}'{other}"
     if rolled_back is not None:
         why = f"version {rolled_back.number}, which has the alias '{alias}', was rolled back"
-    return BadInputError(f"{name} has no candidate, {why}: run the pipeline first, or give --version")
+    waiting = ", ".join(f"--version {number} ({one})" for one, number in others.items())
+    way = f"give {waiting}" if waiting else "run the pipeline first, or give --version"
+    return BadInputError(f"{name} has no candidate, {why}: {way}")
 
 
 def _further_back(store: MlflowStore, restored: Version, leaving: Version) -> str:
