@@ -81,9 +81,7 @@ def test_a_standing_adaptation_is_taken_back_by_labels_and_kept_by_them(spots: n
     assert (failed(none), none.by_labels) == ({"statistics"}, False)
 
 
-def test_a_standing_adaptation_is_taken_back_where_the_canary_loses_more_than_its_limit(
-    spots: nn.Module, draw
-) -> None:
+def test_a_standing_adaptation_is_taken_back_where_the_canary_loses_more_than_its_limit(spots: nn.Module, draw) -> None:
     images, canary = reddened(draw(256, 60)[0]), draw(256, 61)
     adapted = adapted_to(spots, images)
     loss = accuracy(spots, *canary) - accuracy(adapted, *canary)
