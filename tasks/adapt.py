@@ -20,7 +20,7 @@ from eyas.operations.tracking.adaptation_run import AdaptationRecord, adaptation
 from eyas.operations.tracking.alias_move import MAX_REASON, NO_REASON, ROLLED_BACK
 from eyas.operations.tracking.model_registry import CHAMPION, PREVIOUS
 from eyas.storage import redact
-from tasks.adaptation_case import ONE_CLASS, AdaptDecision, Case, Outcome, failures, open_case, require_fetched
+from tasks.adaptation_case import AdaptDecision, Case, Outcome, failures, open_case, require_fetched
 from tasks.adapted_network import compare_with_parent, make_adapted, propose
 from tasks.adapted_version import adaptation_key, made_before
 from tasks.field_look import look_at_field
@@ -79,9 +79,8 @@ def adapt(
 ) -> AdaptDecision:
     """Look at images of the field, and adapt a version (without a number the champion) to them where that helps.
 
-    An adapted champion that its parent beats on them is taken back, which few images, or images of one class, do not
-    tell. What is adapted is always the version that was
-    trained, never one that was adapted: mistakes do not add up.
+    An adapted champion is taken back where they are nearer to what its parent holds, or labels show that it is worse.
+    What is adapted is always the version that was trained, never one that was adapted: mistakes do not add up.
 
     Args:
         workspace: its score split says what is usual, its test images and gates decide.
@@ -179,9 +178,9 @@ def _decide(
         version = model_registry.get_version(case.store, *parent)
         origin = open_registered(case.store, version, case.workspace.params, case.scratch)
         with step("rule") as shown:
-            verdict = case.verdict(origin.network.model, standing.network.model, case.everything)
-            worse = failures(verdict, but=ONE_CLASS) if case.tells else ""
-            shown.note = f"{standing.version} beside {origin.version}: {'is worse' if worse else 'stays'}"
+            verdict = case.verdict(origin.network.model, standing.network.model, case.everything, standing=True)
+            worse = failures(verdict) if case.tells or verdict.by_labels else ""
+            shown.note = f"{standing.version} beside {origin.version}: {'is taken back' if worse else 'stays'}"
         run.log_json("standing", asdict(verdict))
         if worse:
             return _take_back(case, standing, origin, run, worse)
@@ -194,7 +193,9 @@ def _decide(
     key = adaptation_key(origin.version, case.field, case.section, len(case.followed))
     known = made_before(case.store, origin.version, key)
     if known is not None:
-        message = f"{known} has followed these images already{_fate(known)}: nothing new is registered"
+        if ROLLED_BACK in known.tags:
+            raise RefusedError(_rolled_back(known, case.section.adapter.kind, again))
+        message = f"{known} has followed these images already: nothing new is registered"
         return _closed(case, run, "unchanged", message, known, drift=report.sentence)
     if not (report.adapt or force or case.field.labels is not None):
         msg = f"{report.sentence}; {report.advice}; {again} --force` tries it all the same: rule and gates still decide"
@@ -230,19 +231,19 @@ def _decide(
 def _take_back(
     case: Case, standing: RegisteredNetwork, origin: RegisteredNetwork, run: AdaptationRecord, reason: str
 ) -> AdaptDecision:
-    """The parent takes the place of an adapted champion that it beats: in one step back, or as candidate."""
+    """The parent takes the place of an adapted champion that fits no more: in one step back, or as candidate."""
     store, name = case.store, standing.version.name
     champion, previous = (model_registry.get_alias(store, name, alias) for alias in (CHAMPION, PREVIOUS))
     if champion is None or champion.number != standing.version.number:
         promote = f"eyas promote --version {origin.version.number}"
         way = f"`{promote}` asks the gates about that one"
-        msg = f"{standing.version} is no champion, and {origin.version} is better on these images: {reason}; {way}"
+        msg = f"{standing.version} is no champion, and the rule would take it back on these images: {reason}; {way}"
         raise RefusedError(msg)
     report = case.drift(origin, run)
     outcome: Outcome = "proposed"
     if previous is not None and previous.number == origin.version.number:
         outcome = "reverted"
-        head = roll_back(case.workspace, f"its parent is better on {len(case.field):,} images: {reason}"[:MAX_REASON])
+        head = roll_back(case.workspace, f"by the rule, on {len(case.field):,} images: {reason}"[:MAX_REASON])
     else:
         alias = candidate_alias(case.workspace).name_in(store, name)
         model_registry.set_alias(store, name, alias, origin.version.number)
@@ -280,9 +281,11 @@ def _closed(
     return AdaptDecision(outcome, message, version.name, version.number, drift, images, run.run_id, tuple(details))
 
 
-def _fate(version: Version) -> str:
-    """What became of a version, in words that go on a sentence."""
-    if ROLLED_BACK not in version.tags:
-        return ""
-    reason = json.loads(version.tags[ROLLED_BACK])["reason"]
-    return f", and was rolled back ({reason or NO_REASON})"
+def _rolled_back(version: Version, kind: str, again: str) -> str:
+    """That a version followed the images and is not proposed again, and what can be done."""
+    reason = json.loads(version.tags[ROLLED_BACK])["reason"] or NO_REASON
+    return (
+        f"{version} has followed these images already, and was rolled back ({reason}): nothing new is registered; "
+        f"`eyas promote --version {version.number} --force 'WHY'` takes it all the same, "
+        f"{again} --adapter {other_adapter(kind)}` makes another"
+    )

@@ -28,8 +28,6 @@ from tasks.workspace import Workspace
 
 FEWEST_TO_HOLD_OUT, HELD_OUT = 256, 4
 """Of so many images every fourth is kept from the adapter, and judged by; with labels, or of fewer, all are both."""
-ONE_CLASS = "one class"
-"""The rule's reason that says nothing of which network is better."""
 Outcome = Literal["proposed", "unchanged", "reverted"]
 
 
@@ -102,8 +100,8 @@ class Case:
 
     @property
     def tells(self) -> bool:
-        """Whether the images are enough to take an adapted champion back."""
-        return len(self.field) >= FEWEST_IMAGES or self.field.labels is not None
+        """Whether the images are enough to take an adapted champion back without labels that decide."""
+        return len(self.field) >= FEWEST_IMAGES
 
     @property
     def everything(self) -> list[int]:
@@ -122,17 +120,19 @@ class Case:
         held_out = set(self.judged) if len(self.judged) < len(self.field) else set()
         return self.images[[position for position in self.everything if position not in held_out]]
 
-    def verdict(self, source: nn.Module, adapted: nn.Module, positions: list[int]) -> RevertVerdict:
-        """What the rule says of an adapted network beside its source, on these images of the field."""
+    def verdict(
+        self, source: nn.Module, adapted: nn.Module, positions: list[int], *, standing: bool = False
+    ) -> RevertVerdict:
+        """What the rule says of an adapted network, new or ``standing``, beside its source, on these images."""
         canary = None if self.source_labels is None else (self.source, self.source_labels)
         labels = None if self.field.labels is None else self.field.labels[positions]
-        return judge(source, adapted, self.images[positions], canary, labels, rule=self.section.rule)
+        rule = self.section.rule
+        return judge(source, adapted, self.images[positions], canary, labels, rule=rule, standing=standing)
 
 
-def failures(verdict: RevertVerdict, but: str = "") -> str:
-    """What the rule holds against an adaptation, in a sentence; a reason of the name ``but`` aside."""
-    failed = (reason for reason in verdict.reasons if not reason.holds and reason.name != but)
-    return "; ".join(f"{reason.name}: {reason.text}" for reason in failed)
+def failures(verdict: RevertVerdict) -> str:
+    """What the rule holds against an adaptation, in a sentence."""
+    return "; ".join(f"{reason.name}: {reason.text}" for reason in verdict.reasons if not reason.holds)
 
 
 def require_fetched(workspace: Workspace) -> None:

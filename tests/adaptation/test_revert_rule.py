@@ -45,6 +45,51 @@ def test_what_undoes_a_shift_is_kept_and_reverted_when_the_shift_is_gone(spots: 
     assert back.sentence.startswith("the adapted network is not kept: ")
 
 
+FEW = [(0,), (1,), (2,), (3,), (0, 1), (2, 3), (0, 1, 2)]
+
+
+@pytest.mark.parametrize("classes", FEW)
+def test_a_standing_adaptation_stays_while_images_of_few_classes_have_the_shift(
+    spots: nn.Module, draw, classes: tuple[int, ...]
+) -> None:
+    adapted, canary = adapted_to(spots, reddened(draw(256, 60)[0])), draw(256, 61)
+    images, labels = draw(256, 77, classes=classes)
+    assert accuracy(adapted, reddened(images), labels) > accuracy(spots, reddened(images), labels) - 0.05
+    assert "classes" in failed(judge(spots, adapted, reddened(images), canary))
+    verdict = judge(spots, adapted, reddened(images), canary, standing=True)
+    assert verdict.keep, verdict.lines()
+    assert [reason.name for reason in verdict.reasons] == ["statistics", "canary"]
+
+
+@pytest.mark.parametrize("classes", [*FEW, (0, 1, 2, 3)])
+def test_a_standing_adaptation_is_taken_back_by_clean_images_of_any_classes(
+    spots: nn.Module, draw, classes: tuple[int, ...]
+) -> None:
+    adapted = adapted_to(spots, reddened(draw(256, 60)[0]))
+    verdict = judge(spots, adapted, draw(256, 78, classes=classes)[0], draw(256, 61), standing=True)
+    assert failed(verdict) == {"statistics"}
+    assert verdict.sentence == "revert: statistics"
+
+
+def test_a_standing_adaptation_is_taken_back_by_labels_and_kept_by_them(spots: nn.Module, draw) -> None:
+    adapted, (images, labels) = adapted_to(spots, reddened(draw(256, 60)[0])), draw(256, 79)
+    kept = judge(spots, adapted, reddened(images), labels=labels, standing=True)
+    assert (kept.keep, kept.by_labels) == (True, True)
+    worse = judge(adapted, spots, reddened(images), labels=labels, standing=True)
+    assert (failed(worse), worse.by_labels) == ({"labels"}, True)
+    none = judge(spots, adapted, images, labels=torch.full_like(labels, -1), standing=True)
+    assert (failed(none), none.by_labels) == ({"statistics"}, False)
+
+
+def test_a_standing_adaptation_is_taken_back_where_the_canary_loses_more_than_its_limit(spots: nn.Module, draw) -> None:
+    images, canary = reddened(draw(256, 60)[0]), draw(256, 61)
+    adapted = adapted_to(spots, images)
+    loss = accuracy(spots, *canary) - accuracy(adapted, *canary)
+    assert loss > 0.02
+    verdict = judge(spots, adapted, images, canary, standing=True, rule=RevertRule(max_canary_loss=loss - 0.01))
+    assert failed(verdict) == {"canary"}
+
+
 def test_what_follows_one_class_is_reverted(spots: nn.Module, draw) -> None:
     images = draw(256, 62, classes=(1,))[0]
     rule = RevertRule(max_entropy_rise=0.05)

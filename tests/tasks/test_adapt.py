@@ -60,10 +60,13 @@ def write(tmp_path: Path, root: Path) -> Write:
     """Write training images as they look after ``change``, with values in [0, 1], a folder per class."""
     train = open_dataset(root / "artifacts/fetch").split("train")
 
-    def make(change: Callable[[Tensor], Tensor] = lambda pixels: pixels, count: int = 160) -> str:
+    def make(
+        change: Callable[[Tensor], Tensor] = lambda pixels: pixels, count: int = 160, classes: tuple[int, ...] = ()
+    ) -> str:
         folder = tmp_path / f"field-{len(list(tmp_path.iterdir()))}"
-        pixels = (change(train.images()[:count].float() / 255) * 255).round().clamp(0, 255).byte()
-        for number, (image, label) in enumerate(zip(pixels, train.labels.tolist(), strict=False)):
+        chosen = torch.isin(train.labels, torch.tensor(classes or range(10))).nonzero().flatten()[:count]
+        pixels = (change(train.images()[chosen].float() / 255) * 255).round().clamp(0, 255).byte()
+        for number, (image, label) in enumerate(zip(pixels, train.labels[chosen].tolist(), strict=True)):
             (folder / str(label)).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[0].numpy()).save(folder / str(label) / f"{number:03}.png")
         return str(folder)
@@ -118,12 +121,12 @@ def last_run(workspace: Workspace) -> dict[str, str]:
     return tags
 
 
-def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_are_clean_again(
+def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_clean_images_take_back(
     root: Path, digits_params: PipelineParams, write: Write, tmp_path: Path
 ) -> None:
     champion = register_champion(root, digits_params, "moves", bundle=True)
-    changed, name = write(dim), "moves"
-    decision = adapt(with_adapt(champion, since="1d"), changed, labelled=True)
+    strict, changed, name = with_adapt(champion, rule=RevertRule()), write(dim), "moves"
+    decision = adapt(with_adapt(strict, since="1d"), changed, labelled=True)
     assert (decision.outcome, decision.version, decision.images) == ("proposed", "2", 160)
     assert re.match("drift in 160 images: darker images", decision.drift)
     line = next(line for line in decision.lines if line.startswith("images of the field"))
@@ -179,30 +182,35 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     assert (measured[1] == "labels decided") == record["by_labels"]
     assert comparison.conclusion.startswith("they are for different images: version 2 for images of the field, version")
 
-    again = adapt(champion, changed)
+    again = adapt(strict, changed)
     assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
     assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
-    assert f"not judged yet; {measured[1]}: on 160 images of the field" in "\n".join(status_lines(champion))
-    promoted = promote(champion)
+    assert f"not judged yet; {measured[1]}: on 160 images of the field" in "\n".join(status_lines(strict))
+    promoted = promote(strict)
     assert promoted.outcome == "promoted"
     losses = (
         rf"on test images, which are not of the field, accuracy is {100 * right:.4g} %, that of the champion [\d.]+ %"
     )
-    for told in (promoted.message, *("\n".join(status_lines(champion, verbose=whole)) for whole in (False, True))):
+    for told in (promoted.message, *("\n".join(status_lines(strict, verbose=whole)) for whole in (False, True))):
         assert re.search(losses, told)
         assert measured[0] in told
         assert re.search(r"`\S*eyas rollback.*` goes back to version 1", told)
     assert "adapted from version 1 to images of the field" in "\n".join(status_lines(champion))
-    same = adapt(champion, changed)
+    same = adapt(strict, changed)
     assert (same.outcome, same.version) == ("unchanged", "2")
     assert "the images are as it knows them" in same.message
 
-    strict, clean = with_adapt(champion, rule=RevertRule()), write()
+    clean = write()
     with pytest.raises(RefusedError, match="do not adapt yet: 20 images are few"):
         adapt(strict, write(count=20))
     assert aliases(champion)["champion"] == "2"  # they are too few to take it back
+    for classes in ((1,), (0,), (7,), (0, 1)):  # which say nothing of which network is better
+        with pytest.raises(RefusedError, match="another balance of classes"):
+            adapt(strict, write(dim, classes=classes))
+    assert adapt(strict, write(dim, classes=(0, 1, 2, 3, 4))).outcome == "unchanged"
+    assert aliases(champion)["champion"] == "2"
     model_registry.drop_alias(store, name, "previous")
-    proposed = adapt(strict, clean)
+    proposed = adapt(strict, write(classes=(3, 7)))
     assert proposed.outcome == "proposed"  # the champion stands until someone promotes
     assert (
         "moves version 1 is proposed in the place of moves version 2, the champion that was adapted" in proposed.message
@@ -216,7 +224,10 @@ def test_an_adapted_version_is_like_any_other_and_is_taken_back_when_the_images_
     assert "statistics: layers are" in back.message
     assert back.drift.startswith("to its parent no drift in 160 images")
     assert aliases(champion) == {"champion": "1"}
-    assert "and was rolled back (its parent is better on 160 images" in adapt(champion, changed).message
+    with pytest.raises(RefusedError, match=r"has followed .* rolled back \(by the rule, on 160 images: stat") as told:
+        adapt(strict, changed)
+    assert "`eyas promote --version 2 --force 'WHY'` takes it all the same, `eyas adapt " in str(told.value)
+    assert len(versions(champion)) == 2
     with pytest.raises(RefusedError, match="was rolled back before"):
         promote(champion, "2")
     needs = reproduce(champion, "2")

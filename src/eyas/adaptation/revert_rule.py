@@ -23,6 +23,8 @@ FEWEST_IMAGES = 8
 KEPT = "the adapted network is kept"
 CHANCE = 0.01
 """Probability from which on shares of classes may be as far apart by chance."""
+COMPARING = ("statistics", "labels", "canary")
+"""Reasons that tell which network is better, whatever classes the images are of."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,14 @@ def judge(
     labels: Tensor | None = None,
     *,
     rule: RevertRule = RevertRule(),  # noqa: B008
+    standing: bool = False,
     batch_size: int = 256,
 ) -> RevertVerdict:
     """Whether to keep an adapted network, on images of where it works now.
 
-    Called again on later images, it also tells when an adaptation no longer fits: clean images are farther from what an
-    adapted network holds than from what its source does.
+    Called again on later images as ``standing``, it tells when an adaptation no longer fits: clean images are farther
+    from what an adapted network holds than from what its source does. Then nothing else is asked without labels but the
+    canary: later images may be of a few classes, where answers and shares of classes are others whoever is better.
 
     Labels decide where they are enough for a sequential test: networks that are worse are reverted, and those that are
     better kept whatever the answers alone say; the canary must hold in any case.
@@ -76,6 +80,8 @@ def judge(
             ``images`` or more, since they also say how frequent classes are.
         labels: of ``images``, ``(N,)``, in the order in which they came; -1 where there is none.
         rule: the limits.
+        standing: the adapted network was kept before and is in use: ``statistics``, ``labels`` and ``canary`` alone
+            decide and are among the reasons.
         batch_size: images per forward pass.
 
     Raises:
@@ -108,6 +114,8 @@ def judge(
         reasons = [told] if by_labels else [*reasons, told]
     if on_canary is not None:
         reasons.append(_canary(on_canary, rule))
+    if standing:
+        reasons = [reason for reason in reasons if reason.name in COMPARING]
     failed = [reason.name for reason in reasons if not reason.holds]
     kept = "it holds every limit of the revert rule, which sets its answers beside those without adaptation"
     if by_labels:
