@@ -180,15 +180,31 @@ def test_verify_refuses_what_cannot_be_or_costs_too_much(
     assert message in told_line
 
 
+def headed(header: bytes) -> bytes:
+    """A file with that header, and some numbers."""
+    return len(header).to_bytes(8, "little") + header + bytes(64)
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"torn", b"\x04\0\0\0\0\0\0\0[1]\n", (9).to_bytes(8, "little") + b'{"a": 1}x']
+    "content",
+    [
+        b"",
+        b"torn",
+        b"\x04\0\0\0\0\0\0\0[1]\n",
+        (9).to_bytes(8, "little") + b'{"a": 1}x',
+        headed(b'{"a":' * 50_000),
+        headed(b"[" * 50_000 + b"]" * 50_000),
+        headed(b'{"0.mean": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}'),
+        headed(b'{"\\ud800.mean": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'),
+    ],
 )
 def test_verify_refuses_what_holds_no_statistics(
     bundle: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], kept_process: None
 ) -> None:
     (tmp_path / "torn").write_bytes(content)
     assert run(["verify", str(bundle), "--statistics", str(tmp_path / "torn")]) == 3
-    assert "torn" in capsys.readouterr().err
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "torn" in told
 
 
 def test_a_bundle_without_the_form_for_it_says_so(made: Made, tmp_path: Path) -> None:
