@@ -3,6 +3,7 @@
 Shapes: N images, K components, C channels.
 """
 
+import math
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
@@ -110,7 +111,7 @@ class _Unmixed(Adaptation):
 
 def _can_be_kept(components_KC: Tensor) -> bool:
     """Whether means squared, and variances summed, stay finite."""
-    return float(components_KC.abs().max()) <= float(torch.finfo(components_KC.dtype).max) ** 0.4
+    return float(components_KC.abs().max()) <= math.pow(torch.finfo(components_KC.dtype).max, 0.4)
 
 
 def initial_components(mean_C: Tensor, variance_C: Tensor, count: int) -> tuple[Tensor, Tensor]:

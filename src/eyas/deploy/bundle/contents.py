@@ -13,7 +13,11 @@ from eyas.storage.json_text import parse_json
 from eyas.storage.local_files import appearing, walk
 
 MODULES = ("classifier", "image_answers", "mask_pictures", "pixels")
-ADAPTING = {"adapt": "device_adaptation", "adapted_classifier": "adapted_classifier"}
+ADAPTING = {
+    "adapt": "device_adaptation",
+    "adapted_classifier": "adapted_classifier",
+    "label_free_rule": "label_free_rule",
+}
 """Programs of a bundle whose statistics may be replaced, and what they are called here."""
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
 LEFT = (
