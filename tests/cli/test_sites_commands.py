@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from eyas.adaptation.sites.site_message import MAX_BYTES
+from eyas.adaptation.sites.site_message import MAX_BYTES, SiteMessage
 from eyas.cli import main
 from eyas.networks.saved_network import Network, save_network
 from models import build
@@ -193,6 +194,95 @@ def test_a_site_with_a_faulty_message_is_left_out_of_every_network_if_that_is_as
     assert (status, str(spoilt) in told) == (2, True)
     status, lines, told = eyas(capsys, "rank exchange width4 width8 --leave-out-faulty --json")
     assert (status, {one["images"] for one in json.loads("\n".join(lines))}) == (0, {24})
+
+
+@pytest.mark.parametrize("fault", ["images", "count", "mean", "size"])
+def test_forged_numbers_are_refused_by_file_and_nothing_is_written(
+    place: Path, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {of(site)}")[0] == 0
+    for again in ("east", "west"):  # four sites, so that most of them agree
+        for file in Path("exchange").glob("*.statistics.north.*"):
+            header, tensors = opened(file)
+            write_message(Path(str(file).replace("north", again)), {**header, "site": again}, tensors)
+    file = max(Path("exchange").glob("*.statistics.south.*"))
+    header, tensors = opened(file)
+    layer = min(tensors).rpartition(".")[0]
+    if fault == "images":
+        header["images"] = 2**53 - 1
+    elif fault == "mean":
+        tensors[f"{layer}.mean"] += 1e308
+    else:
+        tensors[f"{layer}.count"] = tensors[f"{layer}.count"] * (4 if fault == "size" else 2**40)
+    write_message(file, header, tensors)
+    status, lines, told = eyas(capsys, "merge exchange width4 width8")
+    assert (status, lines) == (2, [])
+    assert told.startswith(f"error: {file}: ")
+    assert "\n" not in told
+    assert not list(Path("exchange").glob("*.merged.*"))
+    status, lines, told = eyas(capsys, "merge exchange width4 width8 --leave-out-faulty")
+    assert status == 0
+    assert lines == [f"width{w}: merged east (24 images), north (24 images), west (24 images)" for w in (4, 8)]
+    assert f"south is left out, for every network: {file}: " in told
+
+
+def test_nothing_is_merged_of_one_network_where_another_cannot_be(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two sites that disagree on the size of an image: neither is right by itself."""
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {of(site)}")[0] == 0
+    file = max(Path("exchange").glob("*.statistics.south.*"))
+    header, tensors = opened(file)
+    layer = min(tensors).rpartition(".")[0]
+    tensors[f"{layer}.count"] = tensors[f"{layer}.count"] * 4
+    write_message(file, header, tensors)
+    status, _, told = eyas(capsys, "merge exchange width4 width8")
+    assert status == 2
+    assert f"an image does not give as many values of {layer} at each site" in told
+    assert not list(Path("exchange").glob("*.merged.*"))
+
+
+def opened(file: Path) -> tuple[dict, dict]:
+    """Header and tensors of a message."""
+    message = SiteMessage.decode(file.read_bytes())
+    return message.header.model_dump(), {name: tensor.clone() for name, tensor in message.tensors.items()}
+
+
+def write_message(file: Path, header: dict, tensors: dict) -> None:
+    file.write_bytes(safetensors.torch.save(tensors, {"eyas.site_message": json.dumps(header)}))
+
+
+def test_a_site_that_collected_and_did_not_judge_is_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {of(site)}")[0] == 0
+    assert eyas(capsys, "merge exchange width4 width8")[0] == 0
+    assert eyas(capsys, f"judge {of('north')}")[0] == 0
+    status, lines, told = eyas(capsys, "rank exchange width4 width8")
+    assert (status, lines) == (2, [])
+    assert told == (
+        "error: south collected and did not judge: let south judge, or rank by the images of the others by "
+        "--leave-out-silent"
+    )
+    status, lines, told = eyas(capsys, "rank exchange width4 width8 --leave-out-silent")
+    assert (status, len(lines)) == (0, 2)
+    assert told == "south collected and did not judge: the ranking is by the images of the others"
+
+
+def test_a_site_that_judges_other_numbers_of_images_than_it_collected_is_named(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for site in ("north", "south"):
+        assert eyas(capsys, f"collect {of(site)}")[0] == 0
+    assert eyas(capsys, "merge exchange width4 width8")[0] == 0
+    for file in (place / "north/zero").glob("?.png"):
+        file.unlink()
+    for site in ("north", "south"):
+        assert eyas(capsys, f"judge {of(site)}")[0] == 0
+    status, lines, told = eyas(capsys, "rank exchange width4 width8")
+    assert (status, len(lines)) == (0, 2)
+    assert told == "north collected on 24 images and judged 14"
 
 
 def test_layer_by_layer_the_same_sites_tell_every_layer(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

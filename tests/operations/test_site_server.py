@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from torch import nn
 
 from eyas.adaptation.sites.collection import collect
-from eyas.adaptation.sites.coordinator import merge_candidate
+from eyas.adaptation.sites.coordinator import merge_candidates
 from eyas.adaptation.sites.exchange import FolderExchange
 from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_losses import judge
@@ -146,7 +146,7 @@ def test_sites_and_coordinator_by_http_come_to_what_they_do_in_one_folder(
     assert site.merged(digest) is None
     for name, part in zip(("north", "south"), images.split([3, 6]), strict=True):
         site.put(collect(net, part, name).encode())
-    assert merge_candidate(folder, net) == {"north": 3, "south": 6}
+    assert merge_candidates(folder, [net]) == [{"north": 3, "south": 6}]
     content = site.merged(digest)
     assert content == folder.merged(digest)
     merged = SiteStatistics.decode(content, net, "merged")

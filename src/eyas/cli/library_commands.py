@@ -66,11 +66,15 @@ def verify(
     statistics: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What its adapt.py wrote on a device: accepted, or refused (3).")
     ] = None,
+    few_images: Annotated[
+        bool, typer.Option("--few-images", help="Take statistics of fewer than 64 images as well.")
+    ] = False,
 ) -> int:
     """Check a bundle's files, and its answers here.
 
     Every file is held against the sha256 in its manifest.json; then the golden pairs are replayed, without
-    running any code of the bundle.
+    running any code of the bundle. Statistics of a device are asked by the limits of adapt.rule what can be asked
+    without labels.
 
     \b
     Examples:
@@ -81,7 +85,7 @@ def verify(
     require_there(bundle, *([statistics] if statistics else []))
     from eyas.deploy.bundle.verification import verify_bundle
 
-    verified = verify_bundle(bundle, statistics)
+    verified = verify_bundle(bundle, statistics, few_images=few_images)
     most = f"a probability differs by {verified.max_difference:.2g} at most, allowed is {verified.allowed:g}"
     if verified.masks:
         most = f"{verified.max_difference:.2%} of a mask's pixels at most differ, allowed is {verified.allowed:.0%}"
@@ -90,7 +94,10 @@ def verify(
         f"{verified.pairs} golden pairs ONNX Runtime here answers as PyTorch did where it was made: {most}"
     )
     if verified.changed is not None:
-        echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class")
+        for line in verified.reasons:
+            echo(line)
+        alone = "" if verified.reasons else "; by these alone, since it tells nothing of the images that it was made of"
+        echo(f"{statistics} is accepted: {verified.changed:.0%} of the golden images get another class{alone}")
     return 0
 
 

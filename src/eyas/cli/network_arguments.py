@@ -1,10 +1,10 @@
 """What the command line says of a network: shapes of its inputs, arguments of its factory."""
 
-import json
 import math
 from typing import Any
 
 from eyas.errors import ParameterError
+from eyas.storage.json_text import parse_json
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -27,7 +27,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
         ParameterError: it is not a JSON object.
     """
     try:
-        arguments = json.loads(text)
+        arguments = parse_json(text)
     except ValueError as error:
         msg = f'--arguments {text}: not JSON ({error}); expected for instance {{"width": 16}}'
         raise ParameterError(msg) from error

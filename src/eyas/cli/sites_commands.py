@@ -49,6 +49,9 @@ Bundle = Annotated[
 LeaveOut = Annotated[
     bool, typer.Option("--leave-out-faulty", help="Go on without sites of which a message cannot be one.")
 ]
+LeaveOutSilent = Annotated[
+    bool, typer.Option("--leave-out-silent", help="Go on without sites that collected and did not judge.")
+]
 Exact = Annotated[bool, typer.Option("--exact", help="A layer per round: exact at any depth.")]
 
 
@@ -96,13 +99,13 @@ def merge(exchange: Folder, networks: Networks, *, exact: Exact = False, leave_o
     """
     require_there(exchange, *networks)
     from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
-    from eyas.adaptation.sites.coordinator import faulty_statistics, merge_candidate
+    from eyas.adaptation.sites.coordinator import faulty_statistics, merge_candidates
     from eyas.adaptation.sites.exchange import FolderExchange
 
     place, models, fewest = FolderExchange(exchange), _load(networks), FEWEST_IMAGES
     left_out = _left_out(faulty_statistics(place, models.values()), leave_out_faulty, "collect")
-    for name, model in models.items():
-        images = merge_candidate(place, model, exact=exact, leave_out=left_out)
+    merged = merge_candidates(place, models.values(), exact=exact, leave_out=left_out)
+    for name, images in zip(models, merged, strict=True):
         typer.echo(f"{name}: merged {', '.join(f'{site} ({count} images)' for site, count in images.items())}")
         fewest = min(fewest, sum(images.values()))
     if fewest < FEWEST_IMAGES:
@@ -138,22 +141,37 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
 
 
 @sites.command(cls=Command)
-def rank(exchange: Folder, networks: Networks, *, leave_out_faulty: LeaveOut = False, as_json: AsJson = False) -> int:
+def rank(
+    exchange: Folder,
+    networks: Networks,
+    *,
+    leave_out_faulty: LeaveOut = False,
+    leave_out_silent: LeaveOutSilent = False,
+    as_json: AsJson = False,
+) -> int:
     """Networks by cross-entropy over all sites' images.
 
-    A message that cannot be one is refused with its file; --leave-out-faulty goes on.
+    A message that cannot be one is refused with its file; --leave-out-faulty goes on. So is a ranking without a site
+    that collected and did not judge; --leave-out-silent goes on. Where a site judges other numbers of images than it
+    collected, as where not all have labels, that is told.
 
     \b
     Examples:
       eyas sites rank exchange candidates/*
     """
     require_there(exchange, *networks)
-    from eyas.adaptation.sites.coordinator import faulty_losses, rank_candidates
+    from eyas.adaptation.sites.coordinator import collected_images, faulty_losses, rank_candidates
     from eyas.adaptation.sites.exchange import FolderExchange
 
     place, models = FolderExchange(exchange), _load(networks)
     left_out = _left_out(faulty_losses(place, models), leave_out_faulty, "judge")
     ranked = rank_candidates(place, models, leave_out=left_out)
+    collected = collected_images(place, models.values())
+    judged = next(iter(ranked.values())).site_images
+    _require_all_sites([site for site in collected if site not in {*judged, *left_out}], leave_out_silent)
+    for site in collected.keys() & judged.keys():
+        if collected[site] != judged[site]:
+            typer.echo(f"{site} collected on {collected[site]} images and judged {judged[site]}", err=True)
     if as_json:
         import json
         from dataclasses import asdict
@@ -210,6 +228,20 @@ def _left_out(faulty: Mapping[str, str], allowed: bool, again: str) -> list[str]
     for site, reason in faulty.items():
         typer.echo(f"{site} is left out, for every network: {reason}", err=True)
     return [*faulty]
+
+
+def _require_all_sites(silent: list[str], allowed: bool) -> None:
+    """Tell which sites collected and did not judge.
+
+    Raises:
+        DataError: there are some, and nobody said to go on without them.
+    """
+    told = f"{', '.join(silent)} collected and did not judge"
+    if silent and not allowed:
+        msg = f"{told}: let {', '.join(silent)} judge, or rank by the images of the others by --leave-out-silent"
+        raise DataError(msg)
+    if silent:
+        typer.echo(f"{told}: the ranking is by the images of the others", err=True)
 
 
 def _exchange(place: str, site: str) -> "Exchange":

@@ -300,3 +300,45 @@ def test_answers_that_cannot_be_read_are_refused(kind, model, source, field):
     for network, what in networks:
         with pytest.raises(ParameterError, match=f"`model` answers with {what}: {kind} takes networks that answer"):
             prepare(kind, network, source).observe(field[0][:64])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("precision", [torch.float64, torch.float16, torch.bfloat16])
+def test_images_of_any_precision_are_those_of_the_networks(kind, precision, model, source, field):
+    images, source = field[0][:64].to(precision), source.to(precision)
+    answers = prepare(kind, model, source).observe(images)
+    assert torch.equal(answers, prepare(kind, model, source.float()).observe(images.float()))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_that_the_networks_precision_does_not_hold_are_refused(kind, model, source, field):
+    adaptation, images = prepare(kind, model, source), field[0][:8].double()
+    images[3, 0, 0, 0] = 1e300
+    with pytest.raises(DataError, match="`images` holds values that torch.float32, the network's, does not hold"):
+        adaptation.observe(images)
+    assert adaptation.observe(field[0][:64]).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if Adapter.registry[kind].needs_source])
+def test_images_of_the_training_that_do_not_go_through_the_network_are_told_in_a_line(kind, model, source):
+    with pytest.raises(
+        DataError, match=r"`source` of the shape \(128, 1, 8, 8\) do not go through the network"
+    ) as told:
+        Adapter.parse(kind).prepare(model, source=source[:, :1])
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_that_ends_in_no_numbers_is_refused_and_changes_nothing(kind, model, source, field):
+    adaptation = prepare(kind, model, source)
+    adaptation.observe(field[0][:64])
+    for scale in (1e20, 1e15, 1e8):
+        state = adaptation.snapshot()
+        try:
+            answers = adaptation.observe(field[0][:64] * scale)
+        except DataError:
+            assert same(adaptation.snapshot(), state)
+        else:
+            assert answers.isfinite().all()
+        assert adaptation.observe(field[0][64:128]).isfinite().all()
+        assert all(tensor.isfinite().all() for tensor in adaptation.snapshot().values())

@@ -1,5 +1,7 @@
 """UnMix-TNS against instance normalisation, its closed forms and a stream that shows one class after the other."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,7 @@ from torch.nn import functional
 
 from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.adapters.unmix_tns import UnmixTns, initial_components
-from eyas.errors import ParameterError
+from eyas.errors import DataError, ParameterError
 from tests.adaptation.adapters.conftest import draw
 
 
@@ -103,3 +105,18 @@ def test_layers_of_single_values_keep_their_statistics(field):
     adaptation = UnmixTns().prepare(model)
     adaptation.observe(field[0])
     assert torch.equal(adaptation.model[3].running_mean, model[3].running_mean)
+
+
+@pytest.mark.parametrize("between", [False, True])
+def test_what_no_layer_can_work_with_is_refused_and_leaves_the_components(model, field, between):
+    adaptation = UnmixTns(between=between).prepare(model)
+    adaptation.observe(field[0][:64])
+    state = adaptation.snapshot()
+    with pytest.raises(DataError, match="`images` hold values that no layer can work with"):
+        adaptation.observe(field[0][:64] * 1e20)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in adaptation.snapshot().items())
+    for scale in (1e17, 1e12, 1.0):
+        with contextlib.suppress(DataError):
+            adaptation.observe(field[0][64:128] * scale)
+    assert adaptation.observe(field[0][128:]).isfinite().all()
+    assert all(tensor.isfinite().all() for tensor in adaptation.snapshot().values())

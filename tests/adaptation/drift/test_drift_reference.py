@@ -55,6 +55,21 @@ def test_a_damaged_file_is_refused(reference: DriftReference, tmp_path: Path, da
         DriftReference.load(path)
 
 
+def test_no_tensor_of_a_file_may_hold_what_is_not_finite(reference: DriftReference, tmp_path: Path) -> None:
+    path = reference.save(tmp_path / "reference")
+    with safe_open(path, "pt") as file:
+        facts = file.metadata()
+    whole = load_file(path)
+    floats = [name for name, tensor in whole.items() if tensor.is_floating_point()]
+    assert {"codes.centre", "codes.similarities", "layers.0.mean", "layers.0.var"} < set(floats)
+    for name in floats:
+        for value in (torch.nan, torch.inf):
+            tensors = {**whole, name: torch.full_like(whole[name], value)}
+            save_file(tensors, path, facts)
+            with pytest.raises(DataError, match="not finite"):
+                DriftReference.load(path)
+
+
 def test_what_cannot_be_a_reference_is_refused(spots: nn.Module, draw) -> None:
     images, labels = draw(128, 51)
     with pytest.raises(DataError, match="`images` holds 99: give at least 100"):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from eyas.adaptation.sites.collection import collect
 from eyas.adaptation.sites.merging import merge
-from eyas.adaptation.sites.site_statistics import SiteStatistics
+from eyas.adaptation.sites.site_statistics import Moments, SiteStatistics
 from eyas.calibration import Calibrator
 from eyas.errors import DataError
 from tests.adaptation.sites.conftest import network
@@ -110,6 +110,33 @@ def test_what_does_not_belong_together_is_not_merged(net, images):
         merge([next_layer])
     with pytest.raises(DataError, match="those of another network"):
         other.write_to(net)
+
+
+def test_sites_must_read_images_of_one_size_and_not_have_more_than_a_message_tells(net, images):
+    north, south = collect(net, images[:30], "north"), collect(net, images[30:, :, :6], "south")
+    with pytest.raises(DataError, match=r"of 1 at each site .64 at north, 48 at south.: read images of one size"):
+        merge([north, south])
+    many = SiteStatistics(north.network, "many", 2**31, {
+        name: Moments(one.mean, one.variance, 2**31 * (one.count // 30)) for name, one in north.layers.items()
+    })  # fmt: skip
+    assert SiteStatistics.decode(many.encode(), net).images == 2**31
+    with pytest.raises(DataError, match="at most 2,147,483,648 can be: many tells 2,147,483,648"):
+        merge([north, many])
+
+
+def test_what_one_site_may_tell_all_sites_may_tell_together(net, images):
+    """The largest means that are taken lie as far apart as can be, and their spread is still one of float32."""
+    told, largest = collect(net, images, "north"), (torch.finfo(torch.float32).max / 2) ** 0.5 * (1 - 1e-9)
+    sides = [
+        SiteStatistics(told.network, site, 60, {
+            name: Moments(one.mean * 0 + sign * largest, one.variance * 0, one.count)
+            for name, one in told.layers.items()
+        })
+        for site, sign in (("north", 1), ("south", -1))
+    ]  # fmt: skip
+    merged = merge([SiteStatistics.decode(one.encode(), net) for one in sides])
+    SiteStatistics.decode(merged.encode(), net, "merged").write_to(net)
+    assert all(tensor.isfinite().all() for tensor in net.float().state_dict().values())
 
 
 def test_a_network_without_batch_norm_has_nothing_to_tell(images):

@@ -15,21 +15,26 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
+from eyas.adaptation.revert_rule import judge
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.calibration import Calibrator
 from eyas.cli.app import run
 from eyas.data.pixels import network_input
 from eyas.deploy.bn_statistics import write_statistics
+from eyas.deploy.bundle import label_free_rule
 from eyas.deploy.bundle.adaptable_network import write_adaptable
 from eyas.deploy.bundle.adapted_classifier import MAX_CANARY_LOSS, AdaptedClassifier, read_tensors, write_tensors
 from eyas.deploy.bundle.contents import check_contents
+from eyas.deploy.bundle.label_free_rule import TOLD, reasons, summarised
 from eyas.deploy.bundle.mask_pictures import picture_of
 from eyas.deploy.bundle.verification import verify_bundle
 from eyas.deploy.exporters.onnx import Onnx
 from eyas.errors import DataError
-from tests.support.colour_bundle import Made, colour_network, photograph
+from tests.support.colour_bundle import SIZE, Made, colour_network, photograph
 
 PHOTOS = 70
+REASONS = ("images", "one class", "collapse", "entropy", "agreement", "sure answers", "statistics")
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ def program(bundle: Path, name: str, *words: object) -> subprocess.CompletedProc
 def test_script_is_short_and_needs_three_packages(bundle: Path) -> None:
     assert len((bundle / "adapt.py").read_text().splitlines()) < 150
     assert len((bundle / "adapted_classifier.py").read_text().splitlines()) < 100
+    assert len((bundle / "label_free_rule.py").read_text().splitlines()) < 100
     code = f"import sys; sys.path.insert(0, {str(bundle)!r}); import adapt; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {"numpy", "onnxruntime", "PIL"} <= set(loaded)
@@ -104,7 +110,7 @@ def test_it_shows_how_far_the_images_are(bundle: Path, photos: Path) -> None:
     own, other = 1 + 1e-5, variance + 1e-5
     expected = (own / other + other / own - 2 + mean**2 * (1 / own + 1 / other)).mean() / 2
     assert float(divergence) == pytest.approx(float(expected), abs=2e-3)
-    assert "0.5 of the network's own, 0.5 of these images" in last[0]
+    assert "0.5 of the network's own, 0.5 of these images" in last[-2]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +159,148 @@ def test_verify_accepts_what_the_device_wrote(
     written = bundle.parent / "statistics.safetensors"
     tar = made_adaptable.export / "bundle.tar.gz"
     assert run(["verify", str(tar), "--statistics", str(written)]) == 0
-    assert f"{written} is accepted: 0% of the golden images get another class" in capsys.readouterr().out
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == f"{written} is accepted: 0% of the golden images get another class"
+    assert [line.partition(":")[0] for line in told[-8:-1]] == [f"ok   {name}" for name in REASONS]
+
+
+def images_in(folder: Path, images: list[Image.Image]) -> Path:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        image.save(folder / f"{number:03}.png")
+    return folder
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+@pytest.mark.parametrize("what", ["grey", "one class"])
+def test_images_of_one_class_are_refused_and_nothing_is_written(bundle: Path, what: str, weight: float) -> None:
+    grey = [Image.new("RGB", (SIZE, SIZE), (128, 128, 128))] * 100
+    red = [photograph("red", (30, 30), seed) for seed in range(100)]
+    folder = images_in(bundle.parent / "of_one", grey if what == "grey" else red)
+    done = program(bundle, "adapt.py", folder, "--source-weight", weight)
+    assert done.returncode == 1
+    assert "FAIL one class: the source takes 100% of the images for one class (at most 77%: 33% is usual" in done.stdout
+    (told,) = done.stderr.splitlines()
+    assert told.startswith("ValueError: one class")
+    assert told.endswith(": nothing is written, the network keeps the statistics that it has")
+    assert not list(bundle.parent.glob("*statistics*"))
+
+
+def test_few_images_are_taken_if_that_is_asked(
+    bundle: Path, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    few = [photograph(("red", "green", "blue")[seed % 3], (30, 30), seed) for seed in range(63)]
+    folder, written = images_in(bundle.parent / "few", few), bundle.parent / "statistics.safetensors"
+    done = program(bundle, "adapt.py", folder)
+    assert (done.returncode, written.exists()) == (1, False)
+    assert "FAIL images: 63, at least 64 unless few are asked for" in done.stdout
+    assert program(bundle, "adapt.py", folder, "--few-images").returncode == 0
+    assert run(["verify", str(bundle), "--statistics", str(written)]) == 3
+    assert f"{written} is refused: images: 63, at least 64" in capsys.readouterr().err
+    assert run(["verify", str(bundle), "--statistics", str(written), "--few-images"]) == 0
+
+
+@pytest.fixture
+def written(bundle: Path, photos: Path) -> Path:
+    """What the script wrote."""
+    assert program(bundle, "adapt.py", photos).returncode == 0
+    return bundle.parent / "statistics.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"field.classes": np.array([[70, 0, 0], [70, 0, 0]])}, "one class: the source takes 100% of the images"),
+        ({"field.classes": np.array([[30, 20, 20], [60, 5, 5]])}, "collapse: the largest class has 86% after 43%"),
+        ({"field.entropy": np.array([0.2, 0.3])}, "entropy: changes by +0.100 of ln K over all images (at most +0.03)"),
+        ({"field.sure": np.array([50, 30]), "field.entropy": np.array([0.2, 0.2])}, "agreement: 60% of 50 images"),
+        (
+            {"field.sure": np.array([50, 50]), "field.sure_entropy": np.array([0.1, 0.2])}
+            | {"field.entropy": np.array([0.2, 0.2])},
+            "sure answers: the entropy of 50 images",
+        ),
+        ({"field.distance": np.array([0.1, 0.2])}, "statistics: layers are 0.2 from what they hold, 0.1 without"),
+        *(
+            (changes, "what the file tells of its images is incomplete or impossible")
+            for changes in (
+                {"images": np.array(10**6)},
+                {"images": np.array(70.0)},
+                {"images": np.zeros((0,), np.int64)},
+                {"field.classes": None},
+                {"field.classes": np.array([[71, 0, -1], [30, 20, 20]])},
+                {"field.classes": np.array([[2**62, 2**62, 2**63 - 70]] * 2, np.uint64).astype(np.int64)},
+                {"field.classes": np.array([[35, 35], [35, 35]])},
+                {"field.classes": np.array([[24.0, 23, 23], [24, 23, 23]])},
+                {"field.entropy": np.array([np.nan, 0.1])},
+                {"field.entropy": np.array([0.1, 7.0])},
+                {"field.entropy": np.array(0.1)},
+                {"field.sure": np.array([50, 51])},
+                {"field.sure": np.array([71, 70])},
+                {"field.distance": np.array([np.inf, np.nan])},
+            )
+        ),
+    ],
+)
+def test_verify_refuses_what_the_answers_speak_against(
+    bundle: Path, written: Path, changes: dict, message: str, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    told = {**load_file(written), **changes}
+    save_file({name: value for name, value in told.items() if value is not None}, written)
+    assert run(["verify", str(bundle), "--statistics", str(written)]) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+
+
+def test_a_file_that_tells_nothing_of_its_images_is_accepted_by_the_golden_ones_alone(
+    bundle: Path, written: Path, capsys: pytest.CaptureFixture[str], kept_process: None
+) -> None:
+    save_file({name: value for name, value in load_file(written).items() if name not in TOLD}, written)
+    assert run(["verify", str(bundle), "--statistics", str(written)]) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.endswith("another class; by these alone, since it tells nothing of the images that it was made of")
+
+
+def test_limits_are_those_of_the_revert_rule() -> None:
+    rule = RevertRule()
+    assert {
+        "sure": label_free_rule.SURE,
+        "min_agreement": label_free_rule.MIN_AGREEMENT,
+        "max_sure_entropy_rise": label_free_rule.MAX_SURE_ENTROPY_RISE,
+        "excusing_entropy_fall": label_free_rule.EXCUSING_ENTROPY_FALL,
+        "max_entropy_rise": label_free_rule.MAX_ENTROPY_RISE,
+        "max_class_excess": label_free_rule.MAX_CLASS_EXCESS,
+        "max_class_growth": label_free_rule.MAX_CLASS_GROWTH,
+        "max_distance_ratio": label_free_rule.MAX_DISTANCE_RATIO,
+    }.items() <= rule.model_dump().items()
+    assert label_free_rule.FEWEST_IMAGES == FEWEST_IMAGES
+
+
+def test_answers_are_judged_as_the_revert_rule_judges_them() -> None:
+    """Of logits that are drawn: every reason that needs neither canary nor layers; each fails somewhere."""
+    generator, failed = torch.Generator().manual_seed(0), set[str]()
+    images = torch.randn(80, 1, 4, 4, generator=generator)
+
+    class Told(nn.Module):
+        def __init__(self, logits: torch.Tensor) -> None:
+            super().__init__()
+            self.logits = logits
+
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            assert len(batch) == len(self.logits)
+            return self.logits
+
+    for trial in range(60):
+        favour = torch.zeros(5)
+        favour[0] = 3.0 * (trial % 3)
+        before = 3 * torch.randn(80, 5, generator=generator) + favour
+        after = (0.5, 1.0, 2.0)[trial % 5 % 3] * before + (trial % 4) * torch.randn(80, 5, generator=generator)
+        after[:, 1] += 4.0 * (trial % 7 == 0)
+        expected = judge(Told(before), Told(after), images).reasons
+        told = summarised(before.softmax(1).numpy(), after.softmax(1).numpy(), (1.0, 1.0))
+        found = reasons({**told, "images": np.array(80)}, 5)
+        assert [one[:2] for one in found[1:-1]] == [(one.name, one.holds) for one in expected]
+        failed |= {name for name, holds, _ in found if not holds}
+    assert failed == {"one class", "collapse", "entropy", "agreement", "sure answers"}
 
 
 @pytest.mark.parametrize(
@@ -180,15 +327,31 @@ def test_verify_refuses_what_cannot_be_or_costs_too_much(
     assert message in told_line
 
 
+def headed(header: bytes) -> bytes:
+    """A file with that header, and some numbers."""
+    return len(header).to_bytes(8, "little") + header + bytes(64)
+
+
 @pytest.mark.parametrize(
-    "content", [b"", b"torn", b"\x04\0\0\0\0\0\0\0[1]\n", (9).to_bytes(8, "little") + b'{"a": 1}x']
+    "content",
+    [
+        b"",
+        b"torn",
+        b"\x04\0\0\0\0\0\0\0[1]\n",
+        (9).to_bytes(8, "little") + b'{"a": 1}x',
+        headed(b'{"a":' * 50_000),
+        headed(b"[" * 50_000 + b"]" * 50_000),
+        headed(b'{"0.mean": {"dtype": "F32", "shape": [' + b"9" * 5000 + b'], "data_offsets": [0, 4]}}'),
+        headed(b'{"\\ud800.mean": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'),
+    ],
 )
 def test_verify_refuses_what_holds_no_statistics(
     bundle: Path, tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str], kept_process: None
 ) -> None:
     (tmp_path / "torn").write_bytes(content)
     assert run(["verify", str(bundle), "--statistics", str(tmp_path / "torn")]) == 3
-    assert "torn" in capsys.readouterr().err
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "torn" in told
 
 
 def test_a_bundle_without_the_form_for_it_says_so(made: Made, tmp_path: Path) -> None:

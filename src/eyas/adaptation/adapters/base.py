@@ -1,7 +1,8 @@
 """The root of the adapters: what an adapter promises, and the adaptation that it starts."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -56,7 +57,7 @@ class Adapter(Component):
 
         Raises:
             ParameterError: ``model`` has no batch-norm, or ``source`` is missing.
-            DataError: ``statistics`` or those of ``model`` are none, or do not fit.
+            DataError: ``statistics`` or those of ``model`` are none, or do not fit; ``source`` cannot be used.
         """
         import torch
 
@@ -78,9 +79,10 @@ class Adapter(Component):
             msg = f"`source` is missing: {self.kind} reads images of the training; give some hundred, or take alpha_bn"
             raise ParameterError(msg)
         if source is not None:
-            check_images(source, "source", self.min_batch)
+            source = _as_network(twin, check_images(source, "source", self.min_batch), "source")
             if self.needs_source:
-                self.require_answers(twin, source[: self.min_batch])
+                with _telling(source, "source"):
+                    self.require_answers(twin, source[: self.min_batch])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return self.start(twin, source)
@@ -150,40 +152,41 @@ class Adaptation:
         Statistics are those that the batch has made; who takes gradients, or labels, answers before the step.
 
         Args:
-            images: ``(N, C, H, W)``, normalised.
+            images: ``(N, C, H, W)``, normalised floats of any precision; they get that of the network.
             labels: what they show, ``(N,)``, for an adapter that ``needs_labels``; images without them it only answers.
 
         Raises:
             DataError: the images are too few, no finite floats, or of another shape than the network or those before;
-                the labels do not fit them; learning ended in answers that are not finite.
+                the labels do not fit them; learning ended in answers that are not finite. Nothing has changed then.
             ParameterError: the adapter reads no labels.
         """
-        check_images(images, "images", self.adapter.min_batch)
+        images = _as_network(self.model, check_images(images, "images", self.adapter.min_batch), "images")
         if labels is not None:
             self._check_labels(labels, len(images))
         if self.image_shape is not None and images.shape[1:] != self.image_shape:
             shapes = f"{tuple(images.shape[1:])} and those before {tuple(self.image_shape)}"
             raise DataError(f"`images` have the shape {shapes}: an adaptation takes images of one shape")
-        device = next(iter(self.model.state_dict().values())).device
-        before = self.snapshot() if self.image_shape is None else {}
+        before = self.snapshot()
         try:
-            if self.image_shape is None:
-                self.adapter.require_answers(self.model, images[: self.adapter.min_batch].to(device))
-            logits = (
-                self.step(images.to(device)) if labels is None else self.teach(images.to(device), labels.to(device))
-            )
-        except RuntimeError as error:
-            if before:
-                self.restore(before)
-            if not any(words in str(error) for words in _DOES_NOT_FIT):
-                raise
-            msg = f"`images` of the shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
-            raise DataError(msg) from error
+            with _telling(images, "images"):
+                if self.image_shape is None:
+                    self.adapter.require_answers(self.model, images[: self.adapter.min_batch])
+                logits = self.step(images) if labels is None else self.teach(images, labels.to(images.device))
+            self._require_finite(logits)
+        except (RuntimeError, DataError):
+            self.restore(before)
+            raise
         self.image_shape = images.shape[1:]
-        if (self.adapter.needs_backward or self.adapter.needs_labels) and not logits.isfinite().all():
-            msg = f"{self.adapter.kind} ended in no finite answers: lower its rate, or take another `adapter`"
-            raise DataError(msg)
         return logits.detach()
+
+    def _require_finite(self, logits: "Tensor") -> None:
+        """Refuse a batch that ended in answers, or leaves what is remembered, without numbers."""
+        if logits.isfinite().all() and all(bool(tensor.isfinite().all()) for tensor in self.state().values()):
+            return
+        msg = "`images` hold values that no layer can work with: look at how they are decoded and normalised"
+        if self.adapter.needs_backward or self.adapter.needs_labels:
+            msg = f"{self.adapter.kind} ended in no finite answers: lower its rate, or take another `adapter`"
+        raise DataError(msg)
 
     def step(self, images: "Tensor") -> "Tensor":
         """What a member does with a batch that was looked at: learn, and answer."""
@@ -259,8 +262,32 @@ class Adaptation:
         return copied
 
 
-def check_images(images: "Tensor", name: str, fewest: int) -> None:
-    """Refuse what is no batch of finite, normalised images.
+@contextmanager
+def _telling(images: "Tensor", name: str) -> "Iterator[None]":
+    """Tell in a line that images do not go through a network."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(words in str(error) for words in _DOES_NOT_FIT):
+            raise
+        msg = f"`{name}` of the shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
+        raise DataError(msg) from error
+
+
+def _as_network(model: "nn.Module", images: "Tensor", name: str) -> "Tensor":
+    """Images on the device of a network, and in its precision."""
+    held = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
+    images = images.to(held[0].device, held[0].dtype)
+    if not images.isfinite().all():
+        msg = (
+            f"`{name}` holds values that {held[0].dtype}, the network's, does not hold: look at how they are normalised"
+        )
+        raise DataError(msg)
+    return images
+
+
+def check_images(images: "Tensor", name: str, fewest: int) -> "Tensor":
+    """The images, if they are a batch of finite, normalised ones.
 
     Raises:
         DataError: with the argument's ``name``.
@@ -275,3 +302,4 @@ def check_images(images: "Tensor", name: str, fewest: int) -> None:
         raise DataError(msg)
     if not torch.isfinite(images).all():
         raise DataError(f"`{name}` holds values that are not finite: look at how images are decoded and normalised")
+    return images

@@ -3,6 +3,7 @@
 Shapes: N images, K components, C channels.
 """
 
+import math
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 
@@ -14,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from eyas.adaptation.adapters.base import Adaptation, Adapter
 from eyas.calibration.batchnorm import named_batch_norms
-from eyas.errors import ParameterError
+from eyas.errors import DataError, ParameterError
 
 
 class UnmixTns(Adapter):
@@ -76,6 +77,9 @@ class _Unmixed(Adaptation):
         finally:
             for hook in hooks:
                 hook.remove()
+        if not all(map(_can_be_kept, self.memory.values())):
+            msg = "`images` hold values that no layer can work with: look at how they are decoded and normalised"
+            raise DataError(msg)
         return logits
 
     def _normalise(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, *, name: str) -> Tensor:
@@ -103,6 +107,11 @@ class _Unmixed(Adaptation):
         means_KC += step * (share_NK1 * to_mean_NKC).mean(0)
         variances_KC += step * (share_NK1 * to_variance_NKC).mean(0)
         return mean_NKC.mean(1), variance_NKC.mean(1) + mean_NKC.var(1, correction=0)
+
+
+def _can_be_kept(components_KC: Tensor) -> bool:
+    """Whether means squared, and variances summed, stay finite."""
+    return float(components_KC.abs().max()) <= math.pow(torch.finfo(components_KC.dtype).max, 0.4)
 
 
 def initial_components(mean_C: Tensor, variance_C: Tensor, count: int) -> tuple[Tensor, Tensor]:

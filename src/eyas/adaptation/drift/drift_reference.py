@@ -146,6 +146,10 @@ class DriftReference:
 
     @classmethod
     def _of_file(cls, facts: "_Facts", tensors: dict[str, Tensor]) -> "DriftReference":
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and not bool(tensor.double().isfinite().all()):
+                msg = f"{name} holds values that are not finite"
+                raise DataError(msg)
         layers = {}
         for at, (name, eps, _) in enumerate(facts.layers):
             layers[name] = LayerMoments(tensors[f"layers.{at}.mean"], tensors[f"layers.{at}.var"], eps)

@@ -1,5 +1,6 @@
 """What the coordinator does with the messages that lie in an exchange; a faulty one is refused with its file's name."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,28 +19,56 @@ from eyas.errors import DataError
 Told = TypeVar("Told", SiteStatistics, SiteLosses)
 
 
-def merge_candidate(
-    exchange: FolderExchange, model: nn.Module, *, exact: bool = False, leave_out: Collection[str] = ()
-) -> dict[str, int]:
-    """Merge what all sites but ``leave_out`` told of a network and leave it in the exchange; returns images by site.
+def merge_candidates(
+    exchange: FolderExchange, models: Iterable[nn.Module], *, exact: bool = False, leave_out: Collection[str] = ()
+) -> list[dict[str, int]]:
+    """Merge what all sites but ``leave_out`` told of each network and leave it in the exchange, of all or of none.
+
+    Returns:
+        Of each network the images by site.
 
     Raises:
         DataError: a message is faulty, or they do not belong together.
     """
-    network = network_digest(model)
-    told = _messages(exchange, "statistics", network, partial(SiteStatistics.decode, model=model), leave_out)
-    before = exchange.merged(network) if exact else None
-    known = None if before is None else SiteStatistics.decode(before, model, "merged")
-    exchange.put(merge(told, known).encode())
-    return {one.site: one.images for one in told}
+    merged, images = [], []
+    for model in models:
+        network = network_digest(model)
+        told = _messages(exchange, "statistics", network, partial(SiteStatistics.decode, model=model), leave_out)
+        before = exchange.merged(network) if exact else None
+        known = None if before is None else SiteStatistics.decode(before, model, "merged")
+        merged.append(merge(told, known).encode())
+        SiteStatistics.decode(merged[-1], model, "merged")
+        images.append({one.site: one.images for one in told})
+    for content in merged:
+        exchange.put(content)
+    return images
 
 
 def faulty_statistics(exchange: FolderExchange, models: Iterable[nn.Module]) -> dict[str, str]:
-    """Sites with a message that cannot be statistics of one of the networks: file and reason, by site."""
+    """Sites with a message that cannot be statistics of one of the networks: file and reason, by site.
+
+    That images have another size at one site than at most sites is a fault, too.
+    """
     faulty: dict[str, str] = {}
     for model in models:
-        faulty |= _faulty(exchange, "statistics", network_digest(model), partial(SiteStatistics.decode, model=model))
+        network, read = network_digest(model), partial(SiteStatistics.decode, model=model)
+        broken = _faulty(exchange, "statistics", network, read)
+        told = _messages(exchange, "statistics", network, read, broken)
+        paths = exchange.messages("statistics", network)
+        faulty |= broken | {site: f"{paths[site]}: {reason}" for site, reason in _other_sizes(told).items()}
     return faulty
+
+
+def _other_sizes(statistics: list[SiteStatistics]) -> dict[str, str]:
+    """Sites where an image gives a layer another number of values than at more than half of the sites."""
+    other: dict[str, str] = {}
+    for layer in {layer: None for one in statistics for layer in one.layers}:
+        sizes = {one.site: one.values_per_image()[layer] for one in statistics if layer in one.layers}
+        usual, sites = Counter(sizes.values()).most_common(1)[0]
+        if 2 * sites > len(sizes):
+            reason = "an image gives {} values of {}, and {} at most sites"
+            other |= {site: reason.format(size, layer, usual) for site, size in sizes.items() if size != usual}
+    return other
 
 
 def faulty_losses(exchange: FolderExchange, models: Mapping[str, nn.Module]) -> dict[str, str]:
@@ -52,6 +81,16 @@ def faulty_losses(exchange: FolderExchange, models: Mapping[str, nn.Module]) -> 
             exchange, "losses", network, partial(SiteLosses.decode, network=network, merged=merged.digest)
         )
     return faulty
+
+
+def collected_images(exchange: FolderExchange, models: Iterable[nn.Module]) -> dict[str, int]:
+    """Images by site of those whose statistics of every network can be read; the fewest, where networks differ."""
+    sites: list[dict[str, int]] = []
+    for model in models:
+        network, read = network_digest(model), partial(SiteStatistics.decode, model=model)
+        told = _messages(exchange, "statistics", network, read, _faulty(exchange, "statistics", network, read))
+        sites.append({one.site: one.images for one in told})
+    return {site: min(one[site] for one in sites) for site in sites[0] if all(site in one for one in sites)}
 
 
 def rank_candidates(

@@ -1,6 +1,5 @@
 """A site's own images as the network sees them: read as the bundle says, labelled by the folders that they lie in."""
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from eyas.data.formats.image_files import is_image
 from eyas.data.left_out import is_hidden
 from eyas.deploy.bundle.preprocessing import PREPROCESSING, PreprocessingRecord
 from eyas.errors import DataError, one_line
+from eyas.storage.json_text import parse_json
 
 log = logging.getLogger(__name__)
 MOST_NAMED = 5
@@ -88,7 +88,7 @@ def _read(files: Sequence[Path], bundle: Path) -> dict[Path, Tensor]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         msg = f"{path} cannot be read ({one_line(error)}): name the bundle of the network, a folder"
         raise DataError(msg) from error

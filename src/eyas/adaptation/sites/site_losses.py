@@ -1,6 +1,7 @@
 """How a network with merged statistics answers at one site, and the order of candidates over all sites."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from eyas.adaptation.sites.site_message import Header, SiteMessage
 from eyas.adaptation.sites.site_statistics import SiteStatistics
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.errors import DataError
+
+ROUNDING = 1e-6
+LARGEST_LOSS = 2 * torch.finfo(torch.float32).max
+"""Of an image: as far as two logits in float32 are apart."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class SiteLosses:
         if loss < 0 or not 0 <= correct <= header.images:
             msg = f"{header.site} tells a loss of {loss:g} and {correct} right of {header.images}: impossible"
             raise DataError(msg)
+        least = (header.images - correct) * math.log(2)  # the label of an image that is wrong has at most one half
+        if loss < least * (1 - ROUNDING) or loss > header.images * LARGEST_LOSS:
+            told = f"a loss of {loss:g} with {header.images - correct} of {header.images} images wrong"
+            msg = f"{header.site} tells {told}: impossible, each of these has at least ln 2, and none {LARGEST_LOSS:g}"
+            raise DataError(msg)
         if header.merged != merged:
             msg = f"the losses of {header.site} are those of other merged statistics: let it judge again"
             raise DataError(msg)
@@ -73,6 +83,8 @@ class RankedCandidate:
     accuracy: float
     by_site: Mapping[str, float]
     """Cross-entropy at each site."""
+    site_images: Mapping[str, int]
+    """Images that each site judged."""
 
 
 def judge(model: nn.Module, images: Tensor, labels: Tensor, site: str, merged: SiteStatistics) -> SiteLosses:
@@ -97,7 +109,8 @@ def judge(model: nn.Module, images: Tensor, labels: Tensor, site: str, merged: S
         raise DataError(msg)
     loss = float(functional.cross_entropy(logits_NK.double(), labels.long(), reduction="sum"))
     correct = int((logits_NK.argmax(1) == labels).sum())
-    return SiteLosses(network_digest(model), site, len(images), loss, correct, merged.digest)
+    losses = SiteLosses(network_digest(model), site, len(images), loss, correct, merged.digest)
+    return SiteLosses.decode(losses.encode(), losses.network, losses.merged)  # refused here as a coordinator would
 
 
 def rank(candidates: Sequence[Sequence[SiteLosses]]) -> list[RankedCandidate]:
@@ -118,7 +131,7 @@ def rank(candidates: Sequence[Sequence[SiteLosses]]) -> list[RankedCandidate]:
         total = sum(images.values())
         mean, right = sum(one.cross_entropy for one in losses) / total, sum(one.correct for one in losses) / total
         by_site = {one.site: one.cross_entropy / one.images for one in losses}
-        ranked.append(RankedCandidate(losses[0].network, total, mean, right, by_site))
+        ranked.append(RankedCandidate(losses[0].network, total, mean, right, by_site, images))
     return sorted(ranked, key=lambda candidate: candidate.cross_entropy)
 
 

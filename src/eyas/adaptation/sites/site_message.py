@@ -18,8 +18,10 @@ from eyas.storage.json_text import parse_json
 
 MAX_BYTES = 16 * 2**20
 """Of a message; statistics take 16 bytes per channel."""
-MAX_COUNT = 2**53
-"""Of images or values: float64 counts no further."""
+MAX_IMAGES = 2**31
+"""Of a site, and of all together."""
+MAX_VALUES = 2**22
+"""Of a channel for each image, all positions of a layer: 2,048 x 2,048. Both together are what float64 counts."""
 COORDINATOR = "coordinator"
 SITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _KEY = "eyas.site_message"
@@ -36,7 +38,7 @@ class Header(Options):
     """Digest of the network: see :func:`eyas.adaptation.sites.network_digest.network_digest`."""
     site: Annotated[str, Field(pattern=f"^{SITE.pattern}$")]
     """Name of the sender, also in file names."""
-    images: Annotated[int, Field(ge=1, lt=MAX_COUNT)]
+    images: Annotated[int, Field(ge=1, le=MAX_IMAGES, strict=True)]
     """That the numbers stand on."""
     merged: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """sha256 of the merged statistics that losses were measured with, or a layer's statistics were collected behind."""
@@ -74,7 +76,7 @@ class SiteMessage:
             msg = f"this is no message of a site: {_reason(error)}"
             raise DataError(msg) from error
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            if tensor.is_floating_point() and not torch.isfinite(tensor.double()).all():
                 msg = f"the {header.kind} of {header.site} have values of {name} that are not finite (NaN or infinite)"
                 raise DataError(msg)
         return cls(header, tensors)

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.sites.network_digest import network_digest
-from eyas.adaptation.sites.site_message import MAX_COUNT, Header, Kind, SiteMessage
+from eyas.adaptation.sites.site_message import MAX_IMAGES, MAX_VALUES, Header, Kind, SiteMessage
 from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError
 
 PARTS = ("mean", "var", "count")
+LARGEST_SQUARE = torch.finfo(torch.float32).max
+"""Of a channel's mean of squares, which merging keeps below the largest of the sites: layers compute in float32."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class SiteStatistics:
         layers = {name: _moments(message, name, size) for name, size in channels.items() if name in names}
         return cls(header.network, header.site, header.images, layers, kind, header.merged)
 
+    def values_per_image(self) -> dict[str, int]:
+        """By layer, how many values of a channel one image gives."""
+        return {name: moments.count // self.images for name, moments in self.layers.items()}
+
     def write_to(self, model: nn.Module) -> None:
         """Put mean and variance into the layers' running statistics; ``num_batches_tracked`` stays.
 
@@ -105,6 +111,7 @@ class SiteStatistics:
 
 def _moments(message: SiteMessage, name: str, size: int) -> Moments:
     """One layer's, if they can be."""
+    kind, images = message.header.kind, message.header.images
     mean, variance, count = (message.tensors.get(f"{name}.{part}") for part in PARTS)
     told = f"the statistics of {message.header.site}"
     if mean is None or variance is None or count is None:
@@ -116,8 +123,12 @@ def _moments(message: SiteMessage, name: str, size: int) -> Moments:
         msg = f"{told} must have mean and var of {name} as float64, and count as int64"
     elif (variance < 0).any():
         msg = f"{told} have a negative variance of {name}"
-    elif not 0 < int(count) < MAX_COUNT:
+    elif not 0 < int(count) <= MAX_IMAGES * MAX_VALUES:
         msg = f"{told} count {int(count)} values of {name}: there are 1 to 2^53"
+    elif int(count) % images or int(count) // images > MAX_VALUES:
+        msg = f"{told} count {int(count)} values of {name} on {images} images: each gives as many, at most {MAX_VALUES}"
+    elif (mean.square() + variance > (LARGEST_SQUARE if kind == "merged" else LARGEST_SQUARE / 2)).any():
+        msg = f"{told} have a mean or variance of {name} that is larger than float32 can work with"
     else:
         return Moments(mean, variance, int(count))
     raise DataError(msg)

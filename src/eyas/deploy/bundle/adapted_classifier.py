@@ -59,7 +59,7 @@ def accepted(file: Path, source: Arrays) -> Arrays:
         told = read_tensors(file).items()
         statistics = {name: value.astype(np.float32) for name, value in told if name.endswith(kinds)}
     if lone := statistics.keys() ^ sizes.keys():
-        msg = f"{file} and the network do not have the same layers: only one of them has {min(lone)}"
+        msg = f"{file} and the network do not have the same layers: only one of them has {ascii(min(lone))[1:-1]}"
         raise ValueError(msg)
     for name, value in statistics.items():
         if value.shape != sizes[name] or not np.isfinite(value).all() or (name.endswith(".var") and (value < 0).any()):
@@ -79,7 +79,7 @@ def read_tensors(file: Path) -> Arrays:
             name: np.frombuffer(data[slice(*told["data_offsets"])], TYPES[told["dtype"]]).reshape(told["shape"])
             for name, told in header.items()
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{file} holds no statistics: it is no file of safetensors"
         raise ValueError(msg) from error
 

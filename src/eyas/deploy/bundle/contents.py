@@ -15,7 +15,11 @@ from eyas.storage.local_files import appearing, walk
 MODULES = ("classifier", "image_answers", "pixels")
 MASKING = ("mask_pictures",)
 """Programs of a bundle that answers each pixel."""
-ADAPTING = {"adapt": "device_adaptation", "adapted_classifier": "adapted_classifier"}
+ADAPTING = {
+    "adapt": "device_adaptation",
+    "adapted_classifier": "adapted_classifier",
+    "label_free_rule": "label_free_rule",
+}
 """Programs of a bundle whose statistics may be replaced, and what they are called here."""
 BUNDLE, TAR, LIST = "bundle", "bundle.tar.gz", "manifest.json"
 LEFT = (

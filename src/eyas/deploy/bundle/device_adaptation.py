@@ -1,7 +1,8 @@
 """New batch-norm statistics from images of this device: ``python adapt.py photos``, without labels and training.
 
-Shows how far the images are from what the network knows, and writes its statistics mixed with theirs; then
-``python predict.py --statistics statistics.safetensors cat.png``. Needs onnxruntime, numpy and Pillow alone.
+Shows how far the images are from what the network knows, asks the rule that needs no labels, and writes the network's
+statistics mixed with theirs; then ``python predict.py --statistics statistics.safetensors cat.png``. Needs
+onnxruntime, numpy and Pillow alone.
 """
 
 import argparse
@@ -12,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from adapted_classifier import AdaptedClassifier, Arrays, read_tensors, write_tensors
+from adapted_classifier import AdaptedClassifier, Arrays, accepted, open_session, read_tensors, write_tensors
 from classifier import Classifier
+from label_free_rule import lines, reasons, summarised
 from pixels import network_input
 
 HERE = Path(__file__).resolve().parent
+OWN = HERE / "bn_statistics.safetensors"
 BATCH = 32
 
 
-def images_of(classifier: Classifier, places: list[Path]) -> Iterator[Any]:
+def images_of(classifier: Classifier, places: list[Path], tell: bool = True) -> Iterator[Any]:
     """Each image as the network takes it; what cannot be read is told and left out."""
     files = [file for place in places for file in (sorted(place.rglob("[!.]*")) if place.is_dir() else [place])]
     for file in files:
@@ -29,7 +32,8 @@ def images_of(classifier: Classifier, places: list[Path]) -> Iterator[Any]:
         try:
             yield network_input(classifier.read(file), classifier.how)
         except Exception as error:  # Pillow raises nearly anything for a damaged file
-            print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
+            if tell:
+                print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
 
 
 def batches_of(images: Iterator[Any], size: int) -> Iterator[Any]:
@@ -81,6 +85,18 @@ def mix(source: Arrays, field: Arrays, weight: float) -> Arrays:
     return {name: (weight * source[name] + (1 - weight) * value).astype(np.float32) for name, value in field.items()}
 
 
+def answers(classifier: Classifier, places: list[Path], sessions: list[Any]) -> list[Any]:
+    """Probabilities of each image by each session, (N, K); where pixels have classes, their mean over an image."""
+    rows: list[list[Any]] = [[] for _ in sessions]
+    for batch in batches_of(images_of(classifier, places, tell=False), BATCH):
+        for session, row in zip(sessions, rows, strict=True):
+            logits = session.run(["logits"], {"images": batch})[0]
+            powers = np.exp(logits - logits.max(1, keepdims=True))
+            shares = powers / powers.sum(1, keepdims=True)
+            row.append(shares.reshape(*shares.shape[:2], -1).mean(2))
+    return [np.concatenate(row) for row in rows]
+
+
 def share(text: str) -> float:
     """A number from 0 to 1."""
     if not 0 <= float(text) <= 1:
@@ -89,8 +105,8 @@ def share(text: str) -> float:
 
 
 def main(asked: argparse.Namespace) -> None:
-    """Collect, show, write, and look whether the golden images keep their classes."""
-    source, classifier = read_tensors(HERE / "bn_statistics.safetensors"), Classifier(HERE)
+    """Collect, show, ask the label-free rule and whether the golden images keep their classes, write."""
+    source, classifier = read_tensors(OWN), Classifier(HERE)
     count, field = collect(classifier, asked.images)
     rows = list(drift(source, field))
     width = max(len(layer) for layer, *_ in rows)
@@ -98,9 +114,18 @@ def main(asked: argparse.Namespace) -> None:
     for layer, divergence, shift in rows:
         print(f"{layer:{width}}  {divergence:10.3f}  {shift:10.3f}")
     statistics = mix(source, field, asked.source_weight)
+    held = source, {**source, **statistics}
+    distances = [float(np.mean([divergence for _, divergence, _ in drift(one, field)])) for one in held]
+    sessions = [open_session(HERE / "adaptable.onnx", 0, one) for one in (accepted(OWN, source), statistics)]
+    before, after = answers(classifier, asked.images, sessions)
+    told = {"images": np.array(count), **summarised(before, after, (distances[0], distances[1]))}
+    found = reasons(told, before.shape[1], asked.few_images)
+    print("", *lines(found), "", sep="\n")
+    if against := [name for name, holds, _ in found if not holds]:
+        raise ValueError(f"{', '.join(against)}: nothing is written, the network keeps the statistics that it has")
     partial = asked.to.with_name(f".{asked.to.name}.partial")
     try:
-        write_tensors({**statistics, "images": np.array(count)}, partial)
+        write_tensors({**statistics, **told}, partial)
         changed = AdaptedClassifier(HERE, partial).check()
         partial.replace(asked.to)
     finally:
@@ -114,6 +139,7 @@ if __name__ == "__main__":
     parser.add_argument("images", nargs="+", type=Path, help="files, or folders of them")
     parser.add_argument("--source-weight", type=share, default=0.5, help="of the network's own statistics [0.5]")
     parser.add_argument("--to", type=Path, default=Path("statistics.safetensors"), metavar="FILE", help="what to write")
+    parser.add_argument("--few-images", action="store_true", help="go on with fewer than 64, two at least")
     try:
         main(parser.parse_args())
     except Exception as error:  # a file of the bundle, or an image, is missing or damaged

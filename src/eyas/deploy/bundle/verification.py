@@ -30,20 +30,24 @@ class Verified:
     """Whether each pixel has a class."""
     changed: float | None = None
     """Share of the golden images, or of their pixels, that other statistics give another class."""
+    reasons: tuple[str, ...] = ()
+    """What else was asked of other statistics, a line each; none where their file tells nothing of its images."""
 
 
-def verify_bundle(place: Path, statistics: Path | None = None) -> Verified:
+def verify_bundle(place: Path, statistics: Path | None = None, *, few_images: bool = False) -> Verified:
     """Check a bundle, a folder or its tar: every file's hash, then the golden pairs by our own code.
 
     Args:
         place: of the bundle.
         statistics: what ``adapt.py`` wrote on a device, to be looked at as well.
+        few_images: take statistics of fewer than 64 images.
 
     Raises:
         DataError: there is no bundle, or the tar would be written outside of its folder.
         ChecksumError: files are missing, changed or not listed.
         ParityError: the network answers otherwise here.
-        RefusedError: the statistics are not this network's, impossible, or cost too many golden images their class.
+        RefusedError: the statistics are not this network's, impossible, cost too many golden images their class, or
+            the answers to the device's images speak against them.
         MissingExtraError: ONNX Runtime is not installed.
     """
     with _opened(place) as folder:
@@ -62,20 +66,31 @@ def verify_bundle(place: Path, statistics: Path | None = None) -> Verified:
         except Exception as error:  # Pillow and ONNX Runtime raise what they like
             msg = f"{place} has the files that it was made of, but does not answer as it should: {one_line(error)}"
             raise ParityError(msg) from error
-        return replace(verified, changed=_changed(folder, statistics)) if statistics else verified
+        if statistics is None:
+            return verified
+        changed, told = _look_at(folder, statistics, few_images)
+        return replace(verified, changed=changed, reasons=told)
 
 
-def _changed(folder: Path, statistics: Path) -> float:
-    """What other statistics change."""
-    from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier
+def _look_at(folder: Path, statistics: Path, few_images: bool) -> tuple[float, tuple[str, ...]]:
+    """What other statistics change, and the reasons of the rule that needs no labels."""
+    from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier, read_tensors
+    from eyas.deploy.bundle.label_free_rule import TOLD, lines, reasons
 
     if not (folder / ADAPTABLE).is_file():
         msg = "the bundle takes no other statistics: export it with `adaptable`"
         raise DataError(msg)
     try:
-        return AdaptedClassifier(folder, statistics, threads=1).check()
+        classifier, told = AdaptedClassifier(folder, statistics, threads=1), read_tensors(statistics)
+        changed = classifier.check()
+        found = reasons(told, len(classifier.labels), few_images) if told.keys() & set(TOLD) else []
     except ValueError as error:
         raise RefusedError(one_line(error)) from error
+    against = [f"{name}: {text}" for name, holds, text in found if not holds]
+    if against:
+        msg = f"{statistics} is refused: {'; '.join(against)}"
+        raise RefusedError(msg)
+    return changed, tuple(lines(found))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import urllib3
 from eyas.adaptation.sites.site_message import MAX_BYTES
 from eyas.errors import BadInputError, DataError
 from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, verify
+from eyas.storage.json_text import parse_json
 from eyas.storage.retry import Retry, TransientError
 
 TIMEOUT_SECONDS = 30.0
@@ -82,6 +83,6 @@ class HttpExchange:
 
 def _reason(status: int, content: bytes) -> str:
     try:
-        return str(json.loads(content)["error"])[:300]
+        return str(parse_json(content)["error"])[:300]
     except (ValueError, KeyError, TypeError):
         return f"HTTP {status}"
