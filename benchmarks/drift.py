@@ -253,7 +253,7 @@ def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[st
             }
             if clean:
                 row["clean_again"] = {
-                    "keep": judge(setting.model, network, clean[1]).keep,
+                    "keep": judge(setting.model, network, clean[1], standing=True).keep,
                     "before": before_clean,
                     "after": accuracy(network, clean[2], labels[2]),
                 }

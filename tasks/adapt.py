@@ -1,6 +1,7 @@
 """Adaptation: a registered network follows images of the field, and is proposed, refused, or taken back."""
 
 import json
+import logging
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,8 @@ from eyas.storage import redact
 from tasks.adaptation_case import AdaptDecision, Case, Outcome, failures, open_case, require_fetched
 from tasks.adapted_network import compare_with_parent, make_adapted, propose
 from tasks.adapted_version import adaptation_key, made_before
-from tasks.field_look import look_at_field
+from tasks.field_look import images_here, look_at_field
+from tasks.image_fit import image_warning
 from tasks.next_command import completed_commands
 from tasks.promote import roll_back
 from tasks.registered_network import RegisteredNetwork, open_registered
@@ -32,6 +34,7 @@ from tasks.tracking_store import candidate_alias, open_store
 from tasks.version_profile import in_profile_of
 from tasks.workspace import Workspace
 
+_log = logging.getLogger(__name__)
 FIELDS = {
     "adapted_model": "the adapted network",
     "adapter": "adapt.adapter",
@@ -110,6 +113,9 @@ def adapt(
         with step("images") as shown:
             case = open_case(workspace, store, standing, address, scratch=Path(scratch), labelled=labelled)
             shown.note = f"{len(case.field):,} images of the field"
+        told = image_warning(workspace, str(version), standing.exported.folder, images_here(address, workspace.root))
+        if told:
+            _log.warning(told.removeprefix("warning: "))
         tags = {"eyas.profile": workspace.name, "eyas.adapt.reason": reason}
         settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
         with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
@@ -208,11 +214,11 @@ def _decide(
     details = [*verdict.lines(), *beside.lines()]
     run.log_json("adapted", asdict(verdict) | {"compared": details})
     if not verdict.keep:
-        kind = case.section.adapter.kind
+        kind, more = case.section.adapter.kind, "labels of some" if case.field.labels is None else "labels of more"
         msg = (
             f"{report.sentence}; adapted by {kind} it is refused by the revert rule, which decides: "
             f"{failures(verdict)}; {standing.version} stays as it is: give more images, another adapter "
-            f"({again} --adapter {other_adapter(kind)}`), labels of some of them (--labels), or set the limit "
+            f"({again} --adapter {other_adapter(kind)}`), {more} of them (--labels), or set the limit "
             f"(adapt.rule)"
         )
         raise RefusedError(msg)

@@ -9,6 +9,7 @@ from eyas.adaptation.fewest_images import FEWEST_IN_WINDOW
 from eyas.config import PipelineParams, expand
 from eyas.data.archives import is_archive
 from eyas.data.decoding import Preprocessing
+from eyas.data.formats.image_files import is_image
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.manifest import list_files
 from eyas.data.payload import Payload
@@ -20,6 +21,16 @@ from tasks.field_images import FIELD, list_field
 
 _ANY = Preprocessing(3, 32)
 """How an image is decoded to see whether it is one."""
+
+
+def images_here(address: str, base: Path) -> list[Path]:
+    """Image files at an address on this machine, in order; none of what is elsewhere, packed, or built in."""
+    place = expand(address)
+    if place.startswith(BUILTIN) or parse(place).scheme != "file":
+        return []
+    path = (base / parse(place).key).resolve()
+    files = [path / name for name in list_files(path)] if path.is_dir() else [path]
+    return [file for file in files if is_image(file.name) and file.is_file()]
 
 
 def look_at_field(address: str, params: PipelineParams, base: Path, *, labelled: bool) -> None:

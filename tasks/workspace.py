@@ -162,7 +162,9 @@ class Workspace:
                 yield
         except Timeout as error:
             pid = owner.read_text() if owner.exists() else "unknown"
-            ways = "stop it first, or wait for it (run: --wait, retrain: schedule.overlap)"
+            ways = (
+                "stop it first, or wait for it (run: --wait, retrain: schedule.overlap, adapt: adapt.schedule.overlap)"
+            )
             msg = f"another run (process {pid}) holds {self.name!r}: {ways}"
             raise BusyError(msg) from error
 

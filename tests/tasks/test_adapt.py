@@ -243,6 +243,23 @@ def test_clean_images_change_nothing(champion: Workspace, write: Write) -> None:
     assert (last_run(champion)["eyas.kind"], last_run(champion)["eyas.outcome"]) == ("adaptation", "unchanged")
 
 
+@pytest.mark.parametrize(("mode", "size", "told"), [("RGB", 32, "32 x 32 in colour"), ("L", 8, None)])
+def test_images_of_another_kind_are_warned_of(
+    champion: Workspace, tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, size: int, told: str | None
+) -> None:
+    folder, random = tmp_path / "photos", torch.Generator().manual_seed(0)
+    folder.mkdir()
+    for number in range(16):
+        pixels = torch.randint(256, (size, size, 3), generator=random, dtype=torch.uint8)
+        Image.fromarray(pixels.numpy()).convert(mode).save(folder / f"{number:02}.png")
+    with pytest.raises(RefusedError, match="16 images are few"):
+        adapt(champion, str(folder))
+    warnings = [record.getMessage() for record in caplog.records if record.name == "tasks.adapt"]
+    assert len(warnings) == (told is not None)
+    if told:
+        assert f"00.png is {told}, stays version 1 takes 8 x 8 in grey: its answers may mean little" in warnings[0]
+
+
 def test_what_the_rule_refuses_is_not_registered(
     champion: Workspace, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +274,10 @@ def test_what_the_rule_refuses_is_not_registered(
     assert aliases(champion) == {"champion": "1", "candidate": "1"}
     assert last_run(champion)["eyas.outcome"] == "refused"
     assert "one class eats all" in last_run(champion)["eyas.reason"]
-    with pytest.raises(RefusedError, match=r"as it is: give more images, another adapter \(`eyas adapt .*ada_bn`"):
-        adapt(champion, write(dim))
+    for labelled, more in ((False, "some"), (True, "more")):
+        words = rf"as it is: give more images, another adapter \(`eyas adapt .*ada_bn`\), labels of {more} of them"
+        with pytest.raises(RefusedError, match=words):
+            adapt(champion, write(dim), labelled=labelled)
 
 
 def test_what_a_gate_refuses_is_not_registered(
