@@ -297,9 +297,9 @@ def test_answers_are_judged_as_the_revert_rule_judges_them() -> None:
         after[:, 1] += 4.0 * (trial % 7 == 0)
         expected = judge(Told(before), Told(after), images).reasons
         told = summarised(before.softmax(1).numpy(), after.softmax(1).numpy(), (1.0, 1.0))
-        found = reasons({**told, "images": np.array(80)}, 5)
-        assert [one[:2] for one in found[1:-1]] == [(one.name, one.holds) for one in expected]
-        failed |= {name for name, holds, _ in found if not holds}
+        judged = reasons({**told, "images": np.array(80)}, 5)
+        assert [one[:2] for one in judged[1:-1]] == [(one.name, one.holds) for one in expected]
+        failed |= {name for name, holds, _ in judged if not holds}
     assert failed == {"one class", "collapse", "entropy", "agreement", "sure answers"}
 
 

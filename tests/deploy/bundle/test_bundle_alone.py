@@ -66,12 +66,12 @@ def test_a_jpeg_on_disk_gets_the_right_class_name(
 
 
 def test_the_device_adapts_with_nothing_else(python: Path, made_adaptable: Made, tmp_path: Path) -> None:
-    for number in range(9):
+    for number in range(66):
         photograph(("red", "green", "blue")[number % 3], (40, 30), number).save(tmp_path / f"{number}.jpg")
     written = tmp_path / "statistics.safetensors"
     done = run(python, made_adaptable.folder / "adapt.py", tmp_path, "--to", written)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("9 images against what the network knows, by layer:")
+    assert done.stdout.startswith("66 images against what the network knows, by layer:")
     image = tmp_path / "0.jpg"
     done = run(python, made_adaptable.folder / "predict.py", "--statistics", written, image)
     assert (done.returncode, done.stderr) == (0, "")

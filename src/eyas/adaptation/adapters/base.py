@@ -181,7 +181,7 @@ class Adaptation:
 
     def _require_finite(self, logits: "Tensor") -> None:
         """Refuse a batch that ended in answers, or leaves what is remembered, without numbers."""
-        if logits.isfinite().all() and all(bool(tensor.isfinite().all()) for tensor in self.state().values()):
+        if all(bool(tensor.isfinite().all()) for tensor in (logits, *self.state().values())):
             return
         msg = "`images` hold values that no layer can work with: look at how they are decoded and normalised"
         if self.adapter.needs_backward or self.adapter.needs_labels:
@@ -279,9 +279,7 @@ def _as_network(model: "nn.Module", images: "Tensor", name: str) -> "Tensor":
     held = [tensor for tensor in model.state_dict().values() if tensor.is_floating_point()]
     images = images.to(held[0].device, held[0].dtype)
     if not images.isfinite().all():
-        msg = (
-            f"`{name}` holds values that {held[0].dtype}, the network's, does not hold: look at how they are normalised"
-        )
+        msg = f"`{name}` holds values that {held[0].dtype}, the network's, does not hold: look at their normalisation"
         raise DataError(msg)
     return images
 

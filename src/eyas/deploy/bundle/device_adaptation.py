@@ -119,9 +119,9 @@ def main(asked: argparse.Namespace) -> None:
     sessions = [open_session(HERE / "adaptable.onnx", 0, one) for one in (accepted(OWN, source), statistics)]
     before, after = answers(classifier, asked.images, sessions)
     told = {"images": np.array(count), **summarised(before, after, (distances[0], distances[1]))}
-    found = reasons(told, before.shape[1], asked.few_images)
-    print("", *lines(found), "", sep="\n")
-    if against := [name for name, holds, _ in found if not holds]:
+    judged = reasons(told, before.shape[1], asked.few_images)
+    print("", *lines(judged), "", sep="\n")
+    if against := [name for name, holds, _ in judged if not holds]:
         raise ValueError(f"{', '.join(against)}: nothing is written, the network keeps the statistics that it has")
     partial = asked.to.with_name(f".{asked.to.name}.partial")
     try:

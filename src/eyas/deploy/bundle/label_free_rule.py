@@ -46,7 +46,7 @@ def reasons(told: Arrays, num_classes: int, few_images: bool = False) -> list[Re
     growth = f"the largest class has {shares[1]:.0%} after {shares[0]:.0%} (at most {MAX_CLASS_GROWTH:.0%} more)"
     rise = f"changes by {rises[0]:+.3f} of ln K over all images (at most +{MAX_ENTROPY_RISE:g})"
     layers = f"layers are {distance[1]:.3g} from what they hold, {distance[0]:.3g} without adaptation"
-    found = [
+    judged = [
         (
             "images",
             few_images or images >= FEWEST_IMAGES,
@@ -58,12 +58,12 @@ def reasons(told: Arrays, num_classes: int, few_images: bool = False) -> list[Re
         *(_sure_answers(int(sure), int(kept), *rises) if sure else ()),
         ("statistics", distance[1] <= MAX_DISTANCE_RATIO * distance[0], layers),
     ]
-    return [(name, bool(holds), text) for name, holds, text in found]
+    return [(name, bool(holds), text) for name, holds, text in judged]
 
 
-def lines(found: list[Reason]) -> list[str]:
+def lines(judged: list[Reason]) -> list[str]:
     """Each reason as a line."""
-    return [f"{'ok  ' if holds else 'FAIL'} {name}: {text}" for name, holds, text in found]
+    return [f"{'ok  ' if holds else 'FAIL'} {name}: {text}" for name, holds, text in judged]
 
 
 def _sure_answers(sure: int, kept: int, rise: float, sure_rise: float) -> list[Reason]:

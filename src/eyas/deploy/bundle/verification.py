@@ -83,14 +83,14 @@ def _look_at(folder: Path, statistics: Path, few_images: bool) -> tuple[float, t
     try:
         classifier, told = AdaptedClassifier(folder, statistics, threads=1), read_tensors(statistics)
         changed = classifier.check()
-        found = reasons(told, len(classifier.labels), few_images) if told.keys() & set(TOLD) else []
+        judged = reasons(told, len(classifier.labels), few_images) if told.keys() & set(TOLD) else []
     except ValueError as error:
         raise RefusedError(one_line(error)) from error
-    against = [f"{name}: {text}" for name, holds, text in found if not holds]
+    against = [f"{name}: {text}" for name, holds, text in judged if not holds]
     if against:
         msg = f"{statistics} is refused: {'; '.join(against)}"
         raise RefusedError(msg)
-    return changed, tuple(lines(found))
+    return changed, tuple(lines(judged))
 
 
 @contextmanager
