@@ -199,8 +199,11 @@ def look_on(
     """
     seen: set[Path] = set()
     waiting: list[Path] = []
-    number = 0
+    number, gone = 0, False
     while True:
+        if gone == folder.is_dir():
+            gone = not gone
+            log.warning("%s %s", folder, "is not there: waiting for it" if gone else "is there again")
         fresh = [file for file in _settled(folder, dates) if file not in seen]
         seen.update(fresh)
         waiting += fresh

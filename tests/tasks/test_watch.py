@@ -290,3 +290,20 @@ def test_a_file_that_is_taken_away_meanwhile_ends_nothing(tmp_path: Path, monkey
     monkeypatch.setattr(watch, "list_images", lambda _: files)
     monkeypatch.setattr(watch, "SETTLED_SECONDS", -1)
     assert watch._settled(tmp_path / "field") == files[:2]
+
+
+def test_a_folder_that_goes_and_comes_back_is_told_once_each(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    field, steps = tmp_path / "field", iter(["rmdir", "", "mkdir", ""])
+    field.mkdir()
+
+    def sleep(_: float) -> None:
+        step = next(steps, None)
+        if step is None:
+            raise KeyboardInterrupt
+        if step:
+            getattr(field, step)()
+
+    with pytest.raises(KeyboardInterrupt):
+        list(look_on(None, field, 64, 1, sleep))  # type: ignore[arg-type]
+    words = [record.getMessage().removeprefix(f"{field} ") for record in caplog.records]
+    assert words == ["is not there: waiting for it", "is there again"]
