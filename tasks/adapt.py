@@ -290,8 +290,8 @@ def _closed(
 def _rolled_back(version: Version, kind: str, again: str) -> str:
     """That a version followed the images and is not proposed again, and what can be done."""
     reason = json.loads(version.tags[ROLLED_BACK])["reason"] or NO_REASON
+    promote = f"eyas promote --version {version.number} --force 'WHY'"
     return (
         f"{version} has followed these images already, and was rolled back ({reason}): nothing new is registered; "
-        f"`eyas promote --version {version.number} --force 'WHY'` takes it all the same, "
-        f"{again} --adapter {other_adapter(kind)}` makes another"
+        f"`{promote}` takes it all the same, {again} --adapter {other_adapter(kind)}` makes another"
     )

@@ -25,7 +25,6 @@ from eyas.operations.report import (
     write_report,
 )
 from eyas.operations.report.latency_words import latency_doubts
-from eyas.operations.report.sentences import capitalised
 from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
@@ -225,9 +224,9 @@ def print_verdict(console: "Console", verdict: Verdict, gist: Gist | None = None
     """The gist in colour and what was measured, without a gist the verdict's line; then every remark."""
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
     style = "red" if gist is not None and gist.refused else style
-    print_wrapped(console, verdict.headline if gist is None else f"{gist.sentence}.", f"bold {style}")
-    if gist is not None:
-        print_wrapped(console, f"{capitalised(verdict.comparison)}.")
+    print_wrapped(console, verdict.headline if gist is None else f"{gist.brief}: {verdict.comparison}", f"bold {style}")
+    if gist is not None and gist.refused:
+        print_wrapped(console, f"- {gist.why}")
     for one in verdict.remarks:
         print_wrapped(console, f"- {one.text}")
 

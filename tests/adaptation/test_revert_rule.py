@@ -68,7 +68,7 @@ def test_a_standing_adaptation_is_taken_back_by_clean_images_of_any_classes(
     adapted = adapted_to(spots, reddened(draw(256, 60)[0]))
     verdict = judge(spots, adapted, draw(256, 78, classes=classes)[0], draw(256, 61), standing=True)
     assert failed(verdict) == {"statistics"}
-    assert verdict.sentence == "revert: statistics"
+    assert verdict.sentence == "the adapted network is not kept: statistics"
 
 
 def test_a_standing_adaptation_is_taken_back_by_labels_and_kept_by_them(spots: nn.Module, draw) -> None:

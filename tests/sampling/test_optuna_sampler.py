@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
-from eyas.errors import MissingExtraError
+from eyas.errors import MissingExtraError, ParameterError
 from eyas.sampling.budget import Budget
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
@@ -45,7 +44,7 @@ def test_without_optuna_it_is_refused_with_the_command_that_brings_it(monkeypatc
 
 
 def test_cmaes_has_one_objective():
-    with pytest.raises(ValidationError, match="cmaes follows the score alone, not params as well: choose tpe or nsga2"):
+    with pytest.raises(ParameterError, match="cmaes follows the score alone, not params as well: choose tpe or nsga2"):
         Sampler.parse({"kind": "optuna", "algorithm": "cmaes", "also": ["params"]})
 
 

@@ -38,7 +38,7 @@ from tests.scoring.networks import images
         ({"rungs": [{"images": 60, "keep": 1.0}, *HELD_OUT]}, ParameterError, "share below 1 or a whole number"),
         ({"rungs": [{"images": 60, "calibration_images": 9}]}, ParameterError, "leave calibration_images out"),
         ({"scorer": {"kind": "dense_probe", "ridge": -1}}, ParameterError, "ridge: Input should be greater than 0"),
-        ({"calibrator": {"kind": "pooled", "typo": 1}}, ParameterError, "typo: Extra inputs"),
+        ({"calibrator": {"kind": "pooled", "typo": 1}}, ParameterError, "typo: no such parameter; pooled knows kind"),
         ({"calibration": None}, DataError, "0 calibration images.*one fused rung"),
         ({"scoring": [images(1, 0)[0]]}, DataError, "torch.stack"),
         ({"scoring": DataLoader(images(8, 0))}, DataError, "torch.cat"),

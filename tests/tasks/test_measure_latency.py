@@ -106,7 +106,7 @@ def test_the_recommended_file_follows_accuracy_and_time_and_the_limit(artifacts:
     assert second["milliseconds"] == first["milliseconds"]
     assert second["recommended"]["name"] == "model"
     assert set(second["recommended"]["others"]) == {"onnx_int8"}
-    assert "accuracy -40.00 points (more than the 1 allowed)" in second["recommended"]["others"]["onnx_int8"]
+    assert "accuracy −40.00 points (more than the 1 allowed)" in second["recommended"]["others"]["onnx_int8"]
     assert json.loads((artifacts / LATENCY).read_text()) == second
     without = SETTINGS.model_copy(update={"runtimes": (Runtime.parse("openvino"),)})
     assert write_latency(without, artifacts)["recommended"] == {

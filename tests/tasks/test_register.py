@@ -145,7 +145,8 @@ def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
 
     number, outcome, description = registered()
     assert (number, outcome) == ("1", "lost")
-    assert "No success: accuracy was lost: −10.00 points" in description
+    assert "Accuracy lost, yet the gates let it pass" in description
+    assert "−10.00 points against the dense network" in description
     assert "which is 36 of 360 test images (2 gained, 38 lost)" in description
     assert "loosen sample.budget" in description
     log_result(run_id, workspace, read_results(workspace.artifacts))
@@ -159,7 +160,8 @@ def test_a_version_says_what_it_is_worth_also_when_it_is_found_again(
     write_json(metrics, json.loads(was) | {"test_images": 3600, "test_gained": 38})
     try:
         assert registered()[:2] == ("1", "success")
-        assert "Success: +0.00 points" in registered()[2]
+        assert "Success, and the gates let it pass" in registered()[2]
+        assert "+0.00 points against" in registered()[2]
     finally:
         metrics.write_text(was)
 

@@ -40,6 +40,9 @@ def workspace(tmp_path: Path, digits_params: PipelineParams, monkeypatch: pytest
     artifacts = write_workspace(tmp_path / "artifacts", candidates=200)
     for stage, numbers in RECORDED.items():
         write(artifacts / stage / "metrics.json", numbers)
+    manifest = json.loads((artifacts / "fetch/manifest.json").read_text())
+    manifest["splits"]["train"] = dict.fromkeys(manifest["splits"]["train"], 145)  # 1,800 images in all, as digits has
+    (artifacts / "fetch/manifest.json").write_text(json.dumps(manifest))
     (artifacts / "export/bundle/golden").mkdir(parents=True)
     (artifacts / "export/bundle/golden/0.png").touch()
     monkeypatch.setenv("PWD", str(tmp_path))
@@ -96,7 +99,7 @@ def test_the_default_run_fills_one_screen(
     assert len(rows) <= ROWS, text
     assert max(map(len, rows)) <= width, "a terminal would break words"
     told = " ".join(text.split())
-    for words in ("349 test; 10 classes", "within 7.2e-06", "make ui", "run-default-20261127-074840.log", *warned):
+    for words in ("349 test; 10 classes", "within 7.2e−06", "make ui", "run-default-20261127-074840.log", *warned):
         assert words in told
     assert told.count("warning: ") == len(warned)
     assert ("within the noise" in told) == (bool(warned) and not undecided)

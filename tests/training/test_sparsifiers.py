@@ -276,7 +276,7 @@ class TestSoftShrinkage:
         model = network()
         before = {name: value.clone() for name, value in model.state_dict().items()}
         sparsity = sparsity or Unstructured(zeros=0.5)
-        weights, _, _ = masked(SoftShrinkage(factor=factor, share=share), sparsity, total, model)
+        weights, _, _ = masked(SoftShrinkage(share=share).model_copy(update={"factor": factor}), sparsity, total, model)
         for _ in range(steps):
             weights.after_step()
         return before, weights, sparsity
@@ -289,7 +289,7 @@ class TestSoftShrinkage:
             torch.testing.assert_close(weight.detach(), expected)
 
     def test_factor_one_prunes_nothing_before_the_end_and_factor_zero_is_hard(self):
-        before, weights, _ = self.still(1.0, 49)
+        before, weights, _ = self.still(1.0, 49)  # a limit that nobody may ask for
         assert all(torch.equal(weight, before[name]) for name, weight in weights.weights.items())
         before, weights, sparsity = self.still(0.0, 1)
         masks = sparsity.masks({name: before[name] for name in weights.weights})

@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 from eyas.errors import ParameterError
-from eyas.storage.json_text import parse_json
 
 
 def parse_shape(text: str) -> tuple[int, ...]:
@@ -26,6 +25,8 @@ def parse_arguments(text: str) -> dict[str, Any]:
     Raises:
         ParameterError: it is not a JSON object.
     """
+    from eyas.storage.json_text import parse_json
+
     try:
         arguments = parse_json(text)
     except ValueError as error:

@@ -60,7 +60,7 @@ def test_the_page_says_first_what_the_result_is_worth(artifacts: Path) -> None:
         < text.index("points against the dense network")
         < text.index("<h2>Result</h2>")
     )
-    assert "Set a larger fetch.test_fraction, or name a test set (fetch.test)" in text
+    assert "More than 1,280 images can spare: name a test set of your own (fetch.test)" in text
     for words in ("97.22 %", "96.67 %", "1.38 x faster", "git checkout abc\nmake run &lt; all"):
         assert words in re.sub("</?span>", "", text)
     assert not re.search(r"(src|href)=\"(?!data:)", text)

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-
 _DOES_NOT_FIT = ("to have", "shapes cannot be multiplied", "must match", "smaller than", "too small")
 """What torch says of images that do not go through a network."""
-
-
 Rate = Annotated[float, Field(gt=0, le=1e38)]
 """Of an optimiser: at 0 nothing would learn, and 32 bits hold no more."""
 

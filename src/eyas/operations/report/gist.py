@@ -22,6 +22,8 @@ class Gist:
     """What they stand on; empty where there is nothing to add."""
     refused: bool
     """Whether a gate refuses the network."""
+    brief: str = ""
+    """The head where a terminal is narrow."""
 
     @property
     def sentence(self) -> str:
@@ -40,17 +42,20 @@ def gist_of(results: Results, params: Mapping[str, Any]) -> Gist:
     refusing = [row for row in gates if row.outcome == "refuses"]
     if refusing:
         joined = "and" if verdict.accuracy in ("lost", "undecided") else "but"
-        return Gist(f"{_words(verdict)}, {joined} the gates refuse it", _refused(refusing), refused=True)
+        brief = f"{_words(verdict)}, refused by the gates"
+        return Gist(f"{_words(verdict)}, {joined} the gates refuse it", _refused(refusing), refused=True, brief=brief)
     joined = {"lost": "yet", "undecided": "but"}.get(verdict.accuracy, "and")
-    passed = "the gates let it pass" if any(row.outcome == "holds" for row in gates) else "no gate is asked of it here"
+    asked = any(row.outcome == "holds" for row in gates)
+    passed = "the gates let it pass" if asked else "no gate is asked of it here"
+    brief = f"{_words(verdict)}, {'passes the gates' if asked else passed}"
     why = _allowed(verdict, PromoteParams(**params.get("promote") or {}))
-    return Gist(f"{_words(verdict)}, {joined} {passed}", why, refused=False)
+    return Gist(f"{_words(verdict)}, {joined} {passed}", why, refused=False, brief=brief)
 
 
 def _words(verdict: Verdict) -> str:
     measure = verdict.measure[0].upper() + verdict.measure[1:]
     known = {"held": f"{measure} held", "lost": f"{measure} lost", "undecided": "Undecided"}
-    return f"Success: {verdict.measure} held" if verdict.success else known.get(verdict.accuracy, "No verdict")
+    return "Success" if verdict.success else known.get(verdict.accuracy, "No verdict")
 
 
 def _refused(rows: list[GateRow]) -> str:
