@@ -131,7 +131,7 @@ def search(
 
 def tuned(bench: Bench, planner: Planner, winner: list[int], args: argparse.Namespace) -> float:
     """Accuracy of the winner on all test images, refitted and fine-tuned as every other."""
-    small = built(bench, planner.plan(np.asarray(winner)), "least_squares")
+    small = built(bench, planner(np.asarray(winner)), "least_squares")
     return trained_accuracy(bench, small, Recipe(args.steps, args.rate))
 
 
