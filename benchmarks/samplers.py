@@ -1,10 +1,10 @@
 """Which sampler reaches the best score with equally many scored candidates?
 
-    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --seeds 0 1 2
+    python -m benchmarks.samplers --checkpoint ADAPTED.safetensors --refit --steps 200 --seeds 0 1 2
 
 needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). Same dense network, same criterion, same race of one rung:
 every candidate judged on the same images by ``dense_probe``, with ``--refit`` after a refit as in the default race,
-which takes five times as long. A search is a line of
+which takes five times as long. ``--steps`` fine-tunes each winner alike, refitted first. A search is a line of
 ``results/samplers.jsonl`` with all its scores in the order of proposal; what is there is not measured again.
 ``--run FOLDER`` takes data and dense network of a finished run instead. ``--report`` writes the table of what is there.
 Whether the default search needs a third of the candidates that random widths need::
@@ -23,9 +23,10 @@ import numpy as np
 import torch
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench
-from benchmarks.common import RESULTS, append_row, publish, read_rows
+from benchmarks.candidates import WEIGHTS, Bench, Recipe, trained_accuracy
+from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows
 from benchmarks.common import table as markdown
+from benchmarks.criteria import built
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.planner import Planner
 from eyas.sampling.budget import Budget
@@ -75,6 +76,8 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
                     errors, seconds = tables[made]
                 how: dict[str, Any] = {"rung": rung, "candidates": args.candidates, "scorer": args.scorer}
                 row = search(bench, planner, sampler, share, seed, **how, errors=errors)
+                if args.steps:
+                    row |= {"steps": args.steps, "tuned": tuned(bench, planner, row["winner"], args)}
                 append_row(ROWS, {**dict(zip(KEY, key, strict=True)), **row, "table_seconds": seconds})
 
 
@@ -126,28 +129,36 @@ def search(
     }
 
 
+def tuned(bench: Bench, planner: Planner, winner: list[int], args: argparse.Namespace) -> float:
+    """Accuracy of the winner on all test images, refitted and fine-tuned as every other."""
+    small = built(bench, planner(np.asarray(winner)), "least_squares")
+    return trained_accuracy(bench, small, Recipe(args.steps, args.rate))
+
+
 def report(rows: list[dict[str, Any]]) -> None:
     """Per network, rung, sampler and budget: the best score, and after how many candidates ``budget`` is reached."""
     parts = []
-    for model, rung in dict.fromkeys((row["model"], row["rung"]) for row in rows):
-        measured = [row for row in rows if (row["model"], row["rung"]) == (model, rung)]
+    for which in dict.fromkeys((row["model"], row["dense"], row["rung"]) for row in rows):
+        measured = [row for row in rows if (row["model"], row["dense"], row["rung"]) == which]
         shares = sorted({row["share"] for row in measured}, reverse=True)
         header = ["sampler", "candidates"]
         for share in shares:
-            header += [f"best at {100 * share:g} %", "mean of all", "candidates to the best of budget", "n"]
+            best = f"best at {100 * share:g} %"
+            header += [best, "mean of all", "candidates to the best of budget", "fine-tuned", "CPU seconds", "n"]
         lines = []
         for kind, candidates in dict.fromkeys((row["sampler"], row["candidates"]) for row in measured):
             cells: list[object] = [kind, candidates]
             for share in shares:
                 here = [row for row in measured if row["share"] == share]
-                own = [row["scores"] for row in here if (row["sampler"], row["candidates"]) == (kind, candidates)]
+                own = [row for row in here if (row["sampler"], row["candidates"]) == (kind, candidates)]
                 cells += cells_of(own, aim_of(here))
             lines.append(cells)
-        parts.append(f"**{model}, {rung}**\n\n{markdown(header, lines)}")
+        parts.append(f"**{', '.join(which)}**\n\n{markdown(header, lines)}")
     notes = [
         f"scores of `{SCORER}` where nothing else stands, higher is better; median over n seeds, range of several",
         "candidates that each search had scored when it first reached what `budget` ends with: the median of its bests "
         "with the most candidates that were measured",
+        "fine-tuned: accuracy of the winner in percent on all test images, mean and standard error over the searches",
     ]
     publish("samplers", "Samplers at equally many scored candidates", notes, "\n\n".join(parts))
 
@@ -160,15 +171,24 @@ def aim_of(rows: list[dict[str, Any]]) -> float:
     return statistics.median(bests) if bests else float("inf")
 
 
-def cells_of(searches: list[list[float]], aim: float) -> list[object]:
-    """Best, mean and the candidates that reach the aim, of the searches of one sampler at one budget."""
+def cells_of(searches: list[dict[str, Any]], aim: float) -> list[object]:
+    """Best, mean, the candidates that reach the aim, winners and seconds, of one sampler's searches at one budget."""
     if not searches:
-        return ["", "", "", 0]
-    best = [max(scores) for scores in searches]
-    reached = [next((str(at + 1) for at, score in enumerate(row) if score >= aim), f"> {len(row)}") for row in searches]
+        return ["", "", "", "", "", 0]
+    scored = [row["scores"] for row in searches]
+    best = [max(scores) for scores in scored]
+    reached = [next((str(at + 1) for at, score in enumerate(row) if score >= aim), f"> {len(row)}") for row in scored]
     spread = f" ({min(best):.4f} to {max(best):.4f})" if len(best) > 1 else ""
-    mean = float(np.mean([np.mean(scores) for scores in searches]))
-    return [f"{statistics.median(best):.4f}{spread}", f"{mean:.4f}", ", ".join(reached), len(best)]
+    winners = [row["tuned"] for row in searches if "tuned" in row]
+    seconds = statistics.median(row["seconds"] + row["table_seconds"] for row in searches)
+    return [
+        f"{statistics.median(best):.4f}{spread}",
+        f"{float(np.mean([np.mean(scores) for scores in scored])):.4f}",
+        ", ".join(reached),
+        mean_and_error(winners) if winners else "",
+        round(seconds),
+        len(best),
+    ]
 
 
 def main() -> None:
@@ -182,6 +202,9 @@ def main() -> None:
     parser.add_argument("--scorer", default=SCORER, help="what ranks")
     parser.add_argument("--candidates", type=int, default=100, help="that every search scores")
     parser.add_argument("--refit", action="store_true", help="as in the default race")
+    parser.add_argument("--dense", help="what rows call the dense network: adapted with --checkpoint, else public")
+    parser.add_argument("--steps", type=int, default=0, help="of the fine-tuning of each winner; 0: none")
+    parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
@@ -190,7 +213,7 @@ def main() -> None:
     if args.report:
         report(read_rows(ROWS))
         return
-    args.dense = "of a run" if args.run else "adapted" if args.checkpoint else "public"
+    args.dense = args.dense or ("of a run" if args.run else "adapted" if args.checkpoint else "public")
     if args.run:
         measure(Bench.of_run(args.run), args)
         return
