@@ -1,4 +1,4 @@
-"""The errors a user can meet, as one tree; and a wrong option in words: what is allowed, and the nearest name.
+"""The errors a user can meet, as one tree.
 
 ::
 
@@ -18,7 +18,8 @@
     ├── RefusedError             a gate said no: exit status 3
     └── MissingExtraError        an optional dependency is not installed; says how to install it
 
-A message says what was given, what is allowed, and what to do.
+A message says what was given, what is allowed, and what to do. Functions below make such words of a wrong option, for
+parameter files and the library alike.
 """
 
 import difflib
