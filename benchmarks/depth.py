@@ -3,8 +3,8 @@ r"""Whole residual blocks left out or widths alone, at the same MACs: accuracy a
     python -m benchmarks.depth --checkpoint ADAPTED.safetensors --work /tmp/depth
 
 needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights). One search each with and without ``depth``, all else its
-defaults; the winners' ONNX files are timed in turns. Every measurement is a line of ``results/depth.jsonl``;
-``--report`` prints the table of what is there.
+defaults; the winners' ONNX files are timed in turns. Every network is a line of ``results/depth.jsonl``;
+seeds that are there are not measured again. ``--report`` prints the table of what is there.
 """
 
 import argparse
@@ -18,11 +18,13 @@ from torch import nn
 
 import eyas
 from benchmarks.candidates import Bench, Recipe, accuracy, recalibrated, trained_accuracy
-from benchmarks.common import RESULTS, append_row, hardware, mean_and_error, read_rows, table
+from benchmarks.common import RESULTS, append_row, mean_and_error, read_rows, table
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.latency.eyas_profile import open_onnx, time_together
 
 ROWS = RESULTS / "depth.jsonl"
+KEY = ("model", "share", "candidates", "steps", "seed")
+"""What makes a measurement, of all its networks."""
 TURNS = 8
 """How often the files are timed, each the least of its medians."""
 
@@ -30,7 +32,11 @@ TURNS = 8
 def measure(bench: Bench, args: argparse.Namespace) -> None:
     """Search, fine-tune and time both, once per seed."""
     images = bench.images.scoring[:1]
+    finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
     for seed in range(1, args.runs + 1):
+        key = dict(zip(KEY, (args.model, args.share, args.candidates, args.steps, seed), strict=True))
+        if tuple(key.values()) in finished:
+            continue
         networks: dict[str, tuple[dict[str, Any], nn.Module]] = {"dense": ({}, bench.model)}
         for depth in (False, True):
             networks[f"depth {'on' if depth else 'off'}"] = searched(bench, args, depth=depth, seed=seed)
@@ -40,8 +46,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
         opened = [open_onnx(str(file), 1, 1) for file in files]
         times = torch.tensor([time_together(opened) for _ in range(TURNS)]).amin(0).tolist()
         for (name, (row, small)), milliseconds in zip(networks.items(), times, strict=True):
-            key = {"model": args.model, "share": args.share, "candidates": args.candidates, "steps": args.steps}
-            row |= {"name": name, "seed": seed, "milliseconds": milliseconds, "hardware": hardware(), **key}
+            row |= {"name": name, "milliseconds": milliseconds, **key}
             if small is bench.model:
                 row["accuracy"] = accuracy(small, *bench.test)
             else:
