@@ -14,13 +14,13 @@ from eyas.config.plugins import WORKSPACES
 from eyas.errors import EyasError, ParameterError
 from eyas.operations.comparison.comparison import Comparison
 from eyas.operations.comparison.comparison_page import comparison_page
-from eyas.operations.report import read_results, verdict_on
+from eyas.operations.report import read_results
 from eyas.operations.tracking import attempt
 from flows.pipeline import Outcome, pipeline
 from flows.prefect_server import explained
 from tasks.compare import compare_profiles, log_comparison, print_comparison
 from tasks.next_command import next_command, plain_command, shown_path
-from tasks.report import json_result, next_steps, print_steps, print_verdict, print_wrapped
+from tasks.report import json_result, next_steps, print_steps, print_verdict, print_wrapped, result_line
 from tasks.workspace import Workspace
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Sweep:
         for workspace, label in self._done():
             report = shown_path(workspace.artifacts / "report" / "report.html")
             print_wrapped(console, f"{label}, {report}")
-            print_verdict(console, verdict_on(read_results(workspace.artifacts)))
+            print_verdict(console, read_results(workspace.artifacts), workspace)
         for workspace, label in zip(self.workspaces, self.labels, strict=True):
             if workspace.name in self.failed:
                 message = f"{label} failed: {self.failed[workspace.name]}"
@@ -122,7 +122,7 @@ class Sweep:
 
     def headlines(self) -> list[str]:
         """A line for each profile that ended well."""
-        return [f"{label}: {verdict_on(read_results(one.artifacts)).headline}" for one, label in self._done()]
+        return [f"{label}: {result_line(one)}" for one, label in self._done()]
 
     def _done(self) -> list[tuple[Workspace, str]]:
         """The profiles that ended well, with what each sets."""

@@ -15,7 +15,7 @@ from eyas.operations.fingerprint import OWN
 from eyas.operations.lineage import git_state
 from eyas.operations.paired_counts import in_points
 from eyas.operations.report import (
-    Gist,
+    Results,
     console_table,
     gist_of,
     read_results,
@@ -28,7 +28,6 @@ from eyas.operations.report.latency_words import latency_doubts
 from eyas.operations.tracking import tracking_uri
 from eyas.operations.tracking.adaptation_run import parent_of
 from eyas.operations.tracking.model_registry import CHAMPION, get_alias
-from eyas.operations.verdict import Verdict
 from eyas.storage import redact
 from tasks.named_inputs import read_own_code
 from tasks.next_command import (
@@ -104,7 +103,7 @@ def print_summary(
         print_wrapped(console, remark(results), "bold")
     for line in latency_doubts(results.latency):
         print_wrapped(console, line)
-    print_verdict(console, verdict_on(results), gist_of(results, workspace.all_params))
+    print_verdict(console, results, workspace)
     store = open_store(workspace)
     default = store.uri == tracking_uri(workspace.root)
     elsewhere = "" if default else f"MLFLOW_TRACKING_URI={shlex.quote(redact(store.uri))} "
@@ -116,8 +115,13 @@ def print_summary(
 
 def print_quietly(workspace: Workspace) -> None:
     """What the result is worth, in one line."""
+    echo(result_line(workspace))
+
+
+def result_line(workspace: Workspace) -> str:
+    """Verdict and gates, and what was measured."""
     results = read_results(workspace.artifacts)
-    echo(f"{gist_of(results, workspace.all_params).head}: {verdict_on(results).comparison}")
+    return f"{gist_of(results, workspace.all_params).head}: {verdict_on(results).comparison}"
 
 
 def print_json(workspace: Workspace, version: str | None, run_id: str, log: Path) -> None:
@@ -220,12 +224,12 @@ def _noted(command: str, *notes: str) -> str:
     return f"{command}   ({told})" if told else command
 
 
-def print_verdict(console: "Console", verdict: Verdict, gist: Gist | None = None) -> None:
-    """The gist in colour and what was measured, without a gist the verdict's line; then every remark."""
+def print_verdict(console: "Console", results: Results, workspace: Workspace) -> None:
+    """The gist in colour and what was measured, why gates refuse it, then every remark."""
+    verdict, gist = verdict_on(results), gist_of(results, workspace.all_params)
     style = {"held": "green" if verdict.success else "yellow", "lost": "red"}.get(verdict.accuracy, "yellow")
-    style = "red" if gist is not None and gist.refused else style
-    print_wrapped(console, verdict.headline if gist is None else f"{gist.brief}: {verdict.comparison}", f"bold {style}")
-    if gist is not None and gist.refused:
+    print_wrapped(console, f"{gist.brief}: {verdict.comparison}", f"bold {'red' if gist.refused else style}")
+    if gist.refused:
         print_wrapped(console, f"- {gist.why}")
     for one in verdict.remarks:
         print_wrapped(console, f"- {one.text}")

@@ -112,6 +112,7 @@ def test_what_to_type_next_is_about_the_smallest_that_succeeded_and_what_failed(
     assert "score.seed=2 failed: the disk is full" in printed
     assert printed.count("report.html") == 2
     assert printed.count("test images (") == 2
+    assert printed.count(", passes the gates: ") == 2, "verdict and gates together, as after a run"
     assert "run --params params.yaml --set score.seed=2\n" in printed
     next_lines = printed[printed.index("\nnext ") :].splitlines()
     profile = f"--params params.yaml --set {smallest.arguments[-1]}"
