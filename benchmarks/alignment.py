@@ -24,14 +24,16 @@ from benchmarks.candidates import Bench, Recipe, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
 from benchmarks.criteria import built
 from eyas.deploy.exporters import Exporter
+from eyas.deploy.latency.alignment import usual_steps
 from eyas.deploy.latency.eyas_profile import open_onnx, time_together
 from eyas.errors import BudgetError
 from eyas.networks.architectures import build_model
+from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 
 ROWS = RESULTS / "alignment.jsonl"
-MULTIPLES = (1, 4, 8, 16)
+MULTIPLES = ("1", "4", "8", "16", "auto")
 CANDIDATES, TURNS = 6, 4
 """Networks timed of each multiple, and how often all are, each the least of its medians."""
 SEARCHED = 100
@@ -75,6 +77,11 @@ NETWORKS: dict[str, tuple[Any, tuple[int, int, int]]] = {
 }
 
 
+def in_multiples(space: SearchSpace, multiple: str) -> SearchSpace:
+    """The space with widths in these multiples; ``auto`` as where nothing was measured."""
+    return space.rounded(usual_steps(space) if multiple == "auto" else int(multiple))
+
+
 def time_networks(name: str, args: argparse.Namespace) -> None:
     """Candidates of every multiple and the dense network, exported and measured in turns."""
     build, shape = NETWORKS[name]
@@ -83,10 +90,10 @@ def time_networks(name: str, args: argparse.Namespace) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     whole = eyas.trace(model, (torch.zeros(1, *shape),))
     for share in args.shares:
-        files, owners = [folder / "dense.onnx"], [0]
+        files, owners = [folder / "dense.onnx"], ["dense"]
         Exporter.parse("onnx")(model, whole.example[0][0], files[0])
         for multiple in MULTIPLES:
-            space = eyas.trace(model, whole.example[0], round_to=multiple)
+            space = in_multiples(whole, multiple)
             try:
                 rows = Sampler.parse("budget").ask(space, Budget.of(space, "macs", share), CANDIDATES, seed=1)
             except BudgetError as error:
@@ -99,7 +106,7 @@ def time_networks(name: str, args: argparse.Namespace) -> None:
                 owners.append(multiple)
         opened = [open_onnx(str(file), 1, 1) for file in files]
         times = np.min([time_together(opened) for _ in range(TURNS)], axis=0)
-        of = {str(m): [float(t) for t, o in zip(times, owners, strict=True) if o == m] for m in (0, *MULTIPLES)}
+        of = {m: [float(t) for t, o in zip(times, owners, strict=True) if o == m] for m in ("dense", *MULTIPLES)}
         append_row(ROWS, {"kind": "time", "model": name, "share": share, "milliseconds": of})
 
 
@@ -113,7 +120,7 @@ def search(bench: Bench, args: argparse.Namespace) -> None:
             for multiple in args.multiples:
                 if (args.model, share, multiple, seed) in finished:
                     continue
-                space = eyas.trace(bench.model, (bench.test[0][:1],), round_to=multiple)
+                space = in_multiples(bench.space, multiple)
                 try:
                     result = eyas.search(
                         bench.model, space, {"macs": share}, images.calibration, images.scoring, images.labels,
@@ -135,9 +142,9 @@ def report(rows: list[dict[str, Any]]) -> None:
     newest = {(row["model"], row["share"]): row["milliseconds"] for row in rows if row["kind"] == "time"}
     lines: list[list[object]] = []
     for (name, share), times in newest.items():
-        dense = times["0"][0]
-        shares = ([time / dense for time in times[str(multiple)]] for multiple in MULTIPLES)
-        cells = (f"{statistics.median(s):.2f} ({min(s):.2f} to {max(s):.2f})" if s else "none fits" for s in shares)
+        dense = times["dense"][0]
+        shares = ([time / dense for time in times.get(multiple, ())] for multiple in MULTIPLES)
+        cells = (f"{statistics.median(s):.2f} ({min(s):.2f} to {max(s):.2f})" if s else "none" for s in shares)
         lines.append([name, f"{share:.0%}", f"{dense:.3f}", *cells])
     trained = [row for row in rows if row["kind"] == "accuracy"]
     body = []
@@ -146,7 +153,7 @@ def report(rows: list[dict[str, Any]]) -> None:
         cells = []
         for multiple in MULTIPLES:
             values = [row["accuracy"] for row in same if row["multiple"] == multiple]
-            cells.append(f"{mean_and_error(values)} (n = {len(values)})" if values else "none fits")
+            cells.append(f"{mean_and_error(values)} (n = {len(values)})" if values else "none")
         body.append([name, f"{share:.0%}", f"{steps} steps", *cells])
     notes = [
         f"time: ONNX Runtime, one image, one thread; {CANDIDATES} random candidates, untrained, as shares of the dense "
@@ -164,7 +171,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5], help="of the dense MACs")
     parser.add_argument("--checkpoint", type=Path, help="search and train instead: the adapted dense network")
     parser.add_argument("--model", default="resnet20", help="of the checkpoint")
-    parser.add_argument("--multiples", type=int, nargs="+", default=[1, 4, 8], choices=MULTIPLES)
+    parser.add_argument("--multiples", nargs="+", default=[*MULTIPLES], choices=MULTIPLES)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=200, help="of the fine-tuning")
     parser.add_argument("--rate", type=float, default=0.05, help="its peak learning rate")

@@ -34,8 +34,6 @@ class FirstParameters:
     unseen: bool = False
     """The checkpoint has seen no image of train."""
     latency_profile: str | None = None
-    round_to: int = 1
-    """What widths are multiples of."""
     few: Sequence[Setting] = ()
     """What is worth setting because there are few images."""
     comments: Mapping[str, str] = field(default_factory=dict)
@@ -69,10 +67,7 @@ class FirstParameters:
         yield self._line("budget", dict(self.budget), "shares of the dense network's; above 1 absolute")
         if self.latency_profile:
             yield self._line("latency_profile", self.latency_profile)
-        if self.round_to > 1:
-            yield self._line("round_to", self.round_to, "channels in multiples of it, which runtimes compute faster")
-        else:
-            yield "  # round_to: 4              (channels in multiples of it, which runtimes compute faster)"
+        yield "  # round_to: 1              (any width; without it multiples of 8 or 4, which runtimes compute faster)"
         if any(one.section == "score" for one in self.few):
             yield "score:"
             yield from self._settings("score")

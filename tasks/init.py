@@ -229,12 +229,12 @@ class Init:
         if not architecture.arguments.get("in_channels") and channels != 3 and ":" not in architecture.factory:
             architecture = Architecture(architecture.factory, {**architecture.arguments, "in_channels": channels})
         network = build(architecture, classes, look.path if look else None)
-        pruned, round_to = describe(architecture, network, (channels, size, size), classes)
+        pruned = describe(architecture, network, (channels, size, size), classes)
         self.say(f"network   {architecture.factory}: {pruned}")
         comments.setdefault("architecture", pruned)
         return {
             "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model,
-            "round_to": round_to, "checkpoint": weights[0] if weights else None, "comments": comments,
+            "checkpoint": weights[0] if weights else None, "comments": comments,
         }  # fmt: skip
 
     def _side(self, images: ImagesLook) -> int:

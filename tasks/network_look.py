@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from eyas.config import SampleParams
+from eyas.deploy.latency.alignment import usual_steps
 from eyas.networks.architectures import Architecture, build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint, load_weights
 from eyas.networks.saved_network import Network
 from eyas.operations.report.result_table import count
 from eyas.pruning.inspection import smallest
-from eyas.pruning.space import SearchSpace
-from eyas.pruning.widths import LegalWidths
 from tasks.fitting_architecture import fitting_architectures, in_channels, num_classes, without_wrapper
 from tasks.images_look import TriedImages
 from tasks.search_space import trace_network
@@ -41,8 +40,6 @@ KNOWN = (
     Normalisation("for values from 0 to 1", (0.0,), (1.0,)),
 )
 """What networks are commonly trained with."""
-ROUNDINGS, LEAST_WIDTHS = (8, 4), 4
-"""What widths of a first parameter file may be multiples of, and how many every group must keep (docs/edge.md)."""
 
 
 @dataclass(frozen=True)
@@ -145,28 +142,17 @@ def _judge(model: nn.Module, images: TriedImages, way: Normalisation) -> tuple[f
     return float(accuracy), float(nn.functional.cross_entropy(logits_NK, images.labels))
 
 
-def describe(
-    architecture: Architecture, model: nn.Module, shape: tuple[int, int, int], classes: int
-) -> tuple[str, int]:
-    """What of the network can be pruned, in words, and what widths are best multiples of.
+def describe(architecture: Architecture, model: nn.Module, shape: tuple[int, int, int], classes: int) -> str:
+    """What of the network can be pruned, in words.
 
     Raises:
         TraceError: it cannot be captured.
     """
     named = find_architecture(architecture.factory, architecture.arguments, classes)
     space = trace_network(Network(model, named.factory, named.arguments, shape), SampleParams())
-    multiple = rounding(space)
-    dense, least = space.cost(), smallest(space.rounded(multiple))
+    steps = usual_steps(space)
+    dense, least = space.cost(), smallest(space.rounded(steps))
     groups = f"{len(space.groups)} of {len(space.groups) + len(space.frozen)} groups of channels can be pruned"
-    reached = f"{100 * least.macs / dense.macs:.3g} % of the MACs"
-    rounded = f" (widths in multiples of {multiple})" if multiple > 1 else ""
-    return f"{count(dense.macs)} MACs; {groups}, down to {reached}{rounded}", multiple
-
-
-def rounding(space: SearchSpace) -> int:
-    """The largest of 8 and 4 of which every group has four multiples; 1 where neither is."""
-    for multiple in ROUNDINGS:
-        legal = LegalWidths(space.groups, multiple)
-        if all(len(legal.of(group)) >= LEAST_WIDTHS for group in space.groups):
-            return multiple
-    return 1
+    multiples = " and ".join(map(str, sorted({step for step in steps.values() if step > 1})))
+    rounded = f" (widths in multiples of {multiples})" if multiples else ""
+    return f"{count(dense.macs)} MACs; {groups}, down to {100 * least.macs / dense.macs:.3g} % of the MACs{rounded}"

@@ -31,9 +31,10 @@ from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
 from tasks.drawn_candidates import budget_of
-from tasks.latency_profile import latency_model, rounded
+from tasks.latency_profile import latency_model
 from tasks.preflight_data import list_classes
 from tasks.registered_checkpoint import registered_address
+from tasks.rounding import rounded
 from tasks.search_space import trace_network
 from tasks.stage import name_fields
 from tasks.training_processes import check_processes

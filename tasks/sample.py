@@ -20,7 +20,7 @@ from tasks import stage
 from tasks.criterion_data import criterion_data
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words
-from tasks.latency_profile import rounded
+from tasks.rounding import rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 _IMAGES = 4096  # of the calibration split, at most: as many as rank channels in score where nothing else is said

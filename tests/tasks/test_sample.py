@@ -12,10 +12,14 @@ from torch import nn
 
 import eyas
 from eyas.config import PipelineParams
+from eyas.deploy.latency.alignment import usual_steps
 from eyas.errors import BudgetError, DataError, ParameterError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
+from eyas.sampling.budget import Budget
+from eyas.sampling.samplers import Sampler
 from models import build
+from tasks.rounding import rounded
 from tasks.sample import FIELDS, sample
 from tasks.search_space import read_space
 from tasks.stage import name_fields
@@ -117,9 +121,33 @@ def test_a_profile_chooses_the_multiples_of_every_group(artifacts):
     assert read.round_to == steps
 
 
-def test_auto_without_a_profile_or_with_a_broken_one_is_refused(artifacts):
-    with pytest.raises(ParameterError, match=r"sample\.latency_profile is not set: name what `eyas profile --out"):
-        sample(params(round_to="auto"), artifacts, silent)
+def test_without_a_profile_widths_are_multiples_of_eight_or_four_that_leave_four(artifacts):
+    sample(params(tolerance=0.02, candidates=20), artifacts, silent)
+    read = read_space(artifacts, load_network(artifacts / "baseline"))
+    assert read.round_to == usual_steps(read)
+    assert {group.channels: read.round_to[group.name] for group in read.groups} == {8: 1, 16: 4, 32: 8}
+    rows = pq.read_table(artifacts / "sample/candidates.parquet").to_pylist()
+    assert len(rows) == 20
+    for row in rows:
+        for group, width in zip(read.groups, row["widths"], strict=True):
+            assert width % read.round_to[group.name] == 0
+
+
+def test_auto_goes_finer_where_too_few_networks_of_such_widths_are_inside_the_budget(artifacts):
+    network = load_network(artifacts / "baseline")
+    traced = eyas.trace(network.model, (network.example(),))
+    tight = params(tolerance=1e-4, candidates=50).sample
+    assert (
+        len(Sampler.parse("budget").ask(traced.rounded(4), Budget.of(traced.rounded(4), "macs", 0.5, 1e-4), 50, seed=0))
+        < 50
+    )
+    assert rounded(traced, tight) is traced
+    assert rounded(traced, tight.model_copy(update={"round_to": 1})) is traced
+    out_of_reach = params(budget={"macs": 0.001}).sample
+    assert rounded(traced, out_of_reach) is traced, "the error that follows is about the finest widths"
+
+
+def test_a_broken_profile_or_another_word_than_auto_is_refused(artifacts):
     (artifacts / "device.json").write_text('{"kind": "eyas lat')
     with pytest.raises(DataError, match="was cut off"):
         sample(params(round_to="auto", latency_profile=str(artifacts / "device.json")), artifacts, silent)

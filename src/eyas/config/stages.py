@@ -178,8 +178,9 @@ class SampleParams(Section):
     """Who proposes them."""
     criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
     """Which channels of a group are kept."""
-    round_to: Count | Literal["auto"] = 1
-    """Widths become multiples of this, as the device likes; ``auto``: of what ``latency_profile`` shows to be fast."""
+    round_to: Count | Literal["auto"] = "auto"
+    """Widths become multiples of this; ``auto``: of what ``latency_profile`` shows to be fast, else of 8 or 4 where
+    that leaves a group four widths and the budget enough candidates. 1: any width."""
     latency_profile: str | None = None
     """``device.json``, times of the layers on the device; ``eyas profile`` or, there, ``eyas_profile.py`` writes it."""
     min_width: Count = 1
