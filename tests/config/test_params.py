@@ -288,6 +288,7 @@ SPARSE = {"sparsity": {"kind": "one_by_n"}}
         ({"sparsity": "n_m", "sparsifier": "granet"}, "sparsity n_m has none: take one_by_n, unstructured"),
         ({**SPARSE, "sparsifier": "granet", "epochs": 0}, "sparsifier granet trains, and epochs is 0"),
         ({**SPARSE, "sparsifier": "soft_shrinkage", "depth_scaling": True}, "take at_once, or leave depth_scaling out"),
+        ({**SPARSE, "gradual": {"cuts": 2}, "depth_scaling": True}, "leave one of gradual, sparsity, depth_scaling out"),
         ({**SPARSE, "recipe": {"kind": "sgd", "guidance": {}}}, "set sparsity.rearrange to false"),
         ({"sparsity": {"kind": "n_m", "n": 4}}, "n 4 of m 4 leaves no zeros"),
         ({"sparsity": "nm"}, "did you mean 'n_m'"),
@@ -303,4 +304,5 @@ def test_sparsity_goes_with_the_rest_where_it_can():
     guided = {"kind": "sgd", "guidance": {"measure": "cka"}}
     sparse = parse_params({"finetune": {**SPARSE, "recipe": guided, "depth_scaling": True}}).finetune.sparse
     assert (sparse.sparsity.kind, sparse.sparsifier.kind) == ("one_by_n", "at_once")
+    assert parse_params({"finetune": {**SPARSE, "gradual": {"cuts": 1}, "depth_scaling": True}}).finetune.sparse
     assert parse_params({"finetune": {"sparsity": "unstructured"}}).finetune.sparse.sparsity.share == 0.5

@@ -60,6 +60,9 @@ def check_sparse(params: "FinetuneParams") -> None:
     if not at_once and params.depth_scaling:
         msg = f"depth_scaling mixes weights of before and after, and sparsifier {sparsifier.kind} has other zeros then"
         raise ValueError(f"{msg}: take at_once, or leave depth_scaling out")
+    if params.gradual is not None and params.gradual.cuts > 1 and params.depth_scaling:
+        msg = "depth_scaling mixes weights of before and after, and each of gradual.cuts chooses the zeros anew"
+        raise ValueError(f"{msg}: leave one of gradual, sparsity, depth_scaling out")
     guidance = getattr(params.recipe, "guidance", None)
     sorts = isinstance(sparsity, OneByN) and sparsity.rearrange
     if sorts and guidance is not None and guidance.measure == "kept_channels":
