@@ -124,10 +124,10 @@ class Field:
         return images[places[:JUDGED]], labels[places[:JUDGED]]
 
 
-def measure(field: Field) -> None:
-    """Every stream after every change that was followed."""
+def measure(field: Field, followed: list[str]) -> None:
+    """Every stream after every change that was followed; all, or those named."""
     finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
-    for change in field.changes:
+    for change in followed or field.changes:
         for adapter in ADAPTERS:
             network = eyas.adapt(field.model, field.changed(field.followed, change), adapter)
             for now in (change, "clean", *(other for other in field.changes if other != change)):
@@ -224,15 +224,16 @@ def main() -> None:
     parser.add_argument("--baseline", type=Path, help="a folder of the baseline stage")
     parser.add_argument("--pruned", type=Path, help="a folder that eyas.save wrote")
     parser.add_argument("--fetch", type=Path, help="CIFAR-10, of the fetch stage")
+    parser.add_argument("--followed", nargs="+", default=[], choices=[*DIGITS, *PHOTOGRAPHS], help="only these")
     parser.add_argument("--report", action="store_true", help="measure nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.report:
         report(read_rows(ROWS))
     elif args.run:
-        measure(Field.of_run(args.run))
+        measure(Field.of_run(args.run), args.followed)
     else:
-        measure(Field.of_photographs(*photographs(args), open_dataset(args.fetch)))
+        measure(Field.of_photographs(*photographs(args), open_dataset(args.fetch)), args.followed)
 
 
 def photographs(args: argparse.Namespace) -> tuple[str, nn.Module]:
