@@ -16,6 +16,7 @@ import ctypes
 import itertools
 import multiprocessing
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -23,18 +24,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
 import eyas
 import models
-from benchmarks.adaptation_tables import BATCH, HALF, KEY, SINGLES, STREAM_SEVERITY, report
+from benchmarks.adaptation_tables import BATCH, EXPORTED, HALF, KEY, SINGLES, STREAM_SEVERITY, report
 from benchmarks.candidates import WEIGHTS, accuracy, cifar10
 from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from eyas.adaptation.adapters import Adaptation, Adapter
 from eyas.calibration.recalibrate import even_batches
 from eyas.data import Dataset
+from eyas.deploy.exporters import Exporter
 from eyas.networks.checkpoint import load_checkpoint
 
 ROWS = RESULTS / "adaptation.jsonl"
@@ -135,6 +138,25 @@ def along(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> flo
     return float((answers == labels).double().mean())
 
 
+def exported(name: str, model: nn.Module, field: Field, key: dict[str, Any]) -> dict[str, float]:
+    """Accuracy of the adapted network by PyTorch and by its ONNX file, folded, and how far the logits are apart."""
+    images, labels = field.images(key["what"], key["severity"]), field.labels
+    others = slice(HALF, HALF + key["images"])
+    adaptation = prepare(name, model, field)
+    follow(adaptation, images[others], labels[others])
+    network = adaptation.finalise().eval()
+    with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
+        file = Exporter.parse("onnx")(network, images[:1], Path(folder) / "adapted.onnx")
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        batches = images[:HALF].contiguous().split(BATCH)
+        after = torch.cat(
+            [torch.from_numpy(session.run(None, {session.get_inputs()[0].name: one.numpy()})[0]) for one in batches]
+        )
+        before = torch.cat([network(batch) for batch in batches])
+    right = [float((logits.argmax(1) == labels[:HALF]).double().mean()) for logits in (after, before)]
+    return {"accuracy": right[0], "by_pytorch": right[1], "apart": float((after - before).abs().max())}
+
+
 def cost(name: str, model: nn.Module, field: Field) -> dict[str, float]:
     """Seconds and peak MiB per image, batches of 64, in a process of its own."""
     context = multiprocessing.get_context("fork")
@@ -176,6 +198,10 @@ def keys(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, (what, STREAM_SEVERITY, BATCH, stream), strict=True))
     yield dict(zip(names, ("clean", STREAM_SEVERITY, 1, "sorted"), strict=True))
     yield dict(zip(names, ("cost", 0, BATCH, "cost"), strict=True))
+    for what in SORTED:
+        yield dict(
+            zip(names, (what, STREAM_SEVERITY if what != "clean" else 0, max(args.images), EXPORTED), strict=True)
+        )
 
 
 def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespace) -> None:
@@ -190,6 +216,8 @@ def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespa
         finished.add(tuple(key[part] for part in KEY))
         if key["stream"] == "cost":
             append_row(ROWS, {**key, **cost(name, model, field)})
+        elif key["stream"] == EXPORTED:
+            append_row(ROWS, {**key, **exported(name, model, field, key)})
         else:
             start = time.process_time()
             right = (along if key["stream"] else held_out)(name, model, field, key)
@@ -199,6 +227,8 @@ def measure(network: str, model: nn.Module, field: Field, args: argparse.Namespa
 def measurable(name: str, key: dict[str, Any]) -> bool:
     """Whether an adapter can be asked this: a stream has no labels, and may come in batches that are too small."""
     adapter = Adapter.parse(ADAPTERS[name])
+    if key["stream"] == EXPORTED:
+        return adapter.foldable
     if key["stream"] in {"", "cost"}:
         return True
     return not adapter.needs_labels and key["images"] >= adapter.min_batch
@@ -215,7 +245,9 @@ def main() -> None:
     parser.add_argument("--corruptions", nargs="+", default=[*CORRUPTIONS], choices=[*CORRUPTIONS])
     parser.add_argument("--severities", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--images", type=int, nargs="+", default=[64, 512], help="that are followed")
-    parser.add_argument("--streams", action=argparse.BooleanOptionalAction, default=True, help="and what they cost")
+    parser.add_argument(
+        "--streams", action=argparse.BooleanOptionalAction, default=True, help="and what they cost, and the files"
+    )
     parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     parser.add_argument("--report", action="store_true", help="measure nothing: write the tables of what is there")
     args = parser.parse_args()

@@ -12,6 +12,8 @@ from benchmarks.corruptions import CORRUPTIONS
 KEY = ("network", "adapter", "what", "severity", "images", "stream")
 """What makes a measurement; ``what`` is a corruption, clean or mixed; ``stream`` is empty for held-out images."""
 HALF, BATCH, SINGLES = 1000, 64, 250
+EXPORTED = "exported"
+"""In place of a stream: the file that an adapted network is written to."""
 HARM = 0.01
 """A loss of accuracy that counts as harm."""
 STREAM_SEVERITY = 3
@@ -86,7 +88,7 @@ class Results:
         accuracies = {
             (row["adapter"], (row["what"], row["stream"], row["images"])): row["accuracy"]
             for row in self.rows
-            if row["stream"] not in {"", "cost"}
+            if row["stream"] not in {"", "cost", EXPORTED}
         }
         conditions = list(dict.fromkeys(condition for _, condition in accuracies))
         names = [f"{what}, {stream}" + (", one by one" if images == 1 else "") for what, stream, images in conditions]
@@ -103,6 +105,15 @@ class Results:
         lines = [[row["adapter"], 1000 * row["seconds_per_image"], row["mebibytes_per_image"]] for row in costs]
         return table(["adapter", "CPU ms per image", "MiB per image at the peak"], lines)
 
+    def files(self) -> str:
+        """Of adapted networks, by PyTorch and as they are exported."""
+        rows = [row for row in self.rows if row["stream"] == EXPORTED]
+        lines = [
+            [row["adapter"], row["what"], _percent([row["by_pytorch"]]), _percent([row["accuracy"]]), row["apart"]]
+            for row in rows
+        ]
+        return table(["adapter", "images", "PyTorch", "ONNX Runtime", "logits apart, at most"], lines)
+
     def page(self) -> str:
         """All tables."""
         worst, most = self.severities[-1], self.numbers[-1]
@@ -111,6 +122,7 @@ class Results:
             f"By corruption, severity {worst}, N = {most}:": self.by_corruption(worst, most),
             "Streams, accuracy:": self.streams(),
             "Cost of following:": self.costs(),
+            "Exported, accuracy:": self.files(),
         }
         return "\n\n".join(f"{title}\n\n{body}" for title, body in parts.items())
 
