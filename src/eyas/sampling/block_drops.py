@@ -1,5 +1,6 @@
 """Which residual blocks candidates leave out. Shapes: n candidates, P parents, B blocks, G groups."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,15 +16,18 @@ Bools = NDArray[np.bool_]
 
 
 class BlockDrops:
-    """Draws blocks to leave out, never so many that the dense rest stays below the budget.
+    """Draws blocks to leave out: never so many that the dense rest stays below the budget.
+
+    And where widths alone do not reach the budget, so many that the narrowest rest does.
 
     Args:
         placement: of the candidates.
         most: the largest chance of a block to be left out, see :meth:`draw`.
+        floor: the lowest positions allowed, ``(G,)``.
     """
 
-    def __init__(self, placement: "Placement", most: float) -> None:
-        self.placement, self.most = placement, most
+    def __init__(self, placement: "Placement", most: float, floor: Positions) -> None:
+        self.placement, self.most, self.floor = placement, most, floor
         self.table = BlockTable(placement.space.blocks, len(placement.top))
 
     @property
@@ -46,14 +50,26 @@ class BlockDrops:
         return self._affordable(dropped_nB ^ (rng.random(dropped_nB.shape) < switched), rng)
 
     def _affordable(self, dropped_nB: Bools, rng: np.random.Generator) -> Bools:
-        """The groups that go, ``(n, G)``, once blocks were put back at random where the dense rest costs too little."""
-        if not self.count:
-            return self.table.groups_of(dropped_nB)
+        """The groups that go, ``(n, G)``, once blocks were put back, or left out, at random; see the class."""
+        placement, budget = self.placement, self.placement.budget
+        if self.count:
+            self._switch(dropped_nB, True, lambda gone_nG: self._costs(gone_nG, placement.top) < budget.low, rng)
+        if not placement.widths_reach:
+            self._switch(dropped_nB, False, lambda gone_nG: self._costs(gone_nG, self.floor) > budget.high, rng)
+        return self.table.groups_of(dropped_nB)
+
+    def _costs(self, gone_nG: Bools, positions_G: Positions) -> NDArray[np.float64]:
+        """Costs of the rest at the same positions in every row, ``(n,)``."""
+        return self.placement.costs(np.where(gone_nG, ABSENT, positions_G))
+
+    def _switch(
+        self, dropped_nB: Bools, state: bool, is_wrong: Callable[[Bools], Bools], rng: np.random.Generator
+    ) -> None:
+        """Switch blocks of this state in place, one after the other, in the rows that are wrong and have such."""
         while True:
-            gone_nG = self.table.groups_of(dropped_nB)
-            costs_n = self.placement.costs(np.where(gone_nG, ABSENT, self.placement.top))
-            poor_n = np.flatnonzero((costs_n < self.placement.budget.low) & dropped_nB.any(1))
-            if not len(poor_n):
-                return gone_nG
-            put_back_n = (rng.random((len(poor_n), self.count)) * dropped_nB[poor_n]).argmax(1)
-            dropped_nB[poor_n, put_back_n] = False
+            wrong_n = is_wrong(self.table.groups_of(dropped_nB)) & (dropped_nB == state).any(1)
+            rows_n = np.flatnonzero(wrong_n)
+            if not len(rows_n):
+                return
+            chosen_n = (rng.random((len(rows_n), self.count)) * (dropped_nB[rows_n] == state)).argmax(1)
+            dropped_nB[rows_n, chosen_n] = not state

@@ -17,8 +17,9 @@ from eyas.deploy.latency.latency_model import LEAST_NETWORKS, LatencyModel
 from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.errors import ParameterError
 from eyas.sampling.budget_limits import LIMITS, limit_problem
+from eyas.sampling.cost_words import number_in_words
 from eyas.sampling.file_size import FileSize
-from eyas.sampling.placement import Placement, number_in_words
+from eyas.sampling.placement import Placement
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace

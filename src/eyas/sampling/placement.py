@@ -4,14 +4,16 @@ Widths are handled as positions in each group's list of legal widths, so that on
 one, whatever the steps are. Shapes: n candidates, G groups.
 """
 
-import math
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyas.errors import BudgetError
+from eyas.pruning.residual_block import BlockTable
+from eyas.sampling.cost_words import number_in_words, range_in_words, share_above
 from eyas.sampling.secant_root import SecantRoot
 
 if TYPE_CHECKING:
@@ -53,6 +55,14 @@ class Placement:
         """Cost of each row, ``(n,)``."""
         return self.budget.costs(self.space, self.widths(positions))
 
+    @cached_property
+    def widths_reach(self) -> bool:
+        """Whether each limit is in reach of widths alone; where it is not, residual blocks have to go."""
+        if not self.space.blocks:
+            return True
+        least_L = self.budget.costs_by_limit(self.space, self.widths(self._uniform_rows())).min(1)
+        return all(limit.high >= least for limit, least in zip(self.budget.limits, least_L, strict=True))
+
     @property
     def is_listed(self) -> bool:
         """Whether there are so few legal width vectors that all are looked at; not where blocks may go."""
@@ -65,6 +75,8 @@ class Placement:
 
     def check_reachable(self) -> None:
         """Refuse limits beyond what the smallest and the dense widths cost, or that the dense ones meet.
+
+        The smallest network is without the residual blocks that may go.
 
         Raises:
             BudgetError: states the reachable range.
@@ -110,20 +122,26 @@ class Placement:
         return float(np.median(steps[steps > 0])) if steps.any() else 0.0
 
     def _ranges(self) -> "list[tuple[Limit, float, float]]":
-        """Each limit with the least cost of uniform widths, and that of the dense network.
+        """Each limit with the least cost of uniform widths, with and without all blocks, and that of the dense network.
 
         Milliseconds need not rise with widths: the smallest may take longer than the next.
         """
-        rows = np.stack([np.zeros_like(self.top), *(self.uniform(share) for share in np.linspace(0, 1, _SHARES))])
+        rows = self._uniform_rows()
+        if self.space.blocks:
+            rows = np.concatenate([np.where(self._blocks.members.any(0), ABSENT, rows), rows])
         costs_Ln = self.budget.costs_by_limit(self.space, self.widths(rows))
         return list(zip(self.budget.limits, costs_Ln.min(1).tolist(), costs_Ln[:, -1].tolist(), strict=True))
+
+    def _uniform_rows(self) -> Positions:
+        """The smallest widths, then the same share everywhere, up to the dense network, ``(n, G)``."""
+        return np.stack([np.zeros_like(self.top), *(self.uniform(share) for share in np.linspace(0, 1, _SHARES))])
 
     def _unreachable(self, reason: str = "", missed: Sequence[str] = ()) -> str:
         """What no candidate can have, with the reachable range of every limit, and the limits beyond theirs."""
         ranges, can_be_had = self._ranges(), ""
         if missed or not reason:
             told = " and ".join(
-                f"{limit.metric} from {_share_above(least / most)} to below 1"
+                f"{limit.metric} from {share_above(least / most)} to below 1"
                 for limit, least, most in ranges
                 if limit.metric in missed or not missed
             )
@@ -131,7 +149,7 @@ class Placement:
         elif len(ranges) == 1:
             _, least, most = ranges[0]
             reason = f" (shares from {least / most:.3g} on){reason}"
-        wanted = ", and ".join(_in_words(limit, least, most, reason) for limit, least, most in ranges)
+        wanted = ", and ".join(range_in_words(limit, least, most, reason) for limit, least, most in ranges)
         alone = " and ".join(missed) if len(self.budget.limits) > 1 else ""
         return (
             f"{can_be_had}no candidate can have {wanted}. {f'Out of reach by itself: {alone}. ' if alone else ''}"
@@ -146,12 +164,15 @@ class Placement:
         for lowered in share * np.linspace(1, 0, _SHARES):
             lowest = [np.searchsorted(widths, lowered * widths[-1]) for widths in self.legal]
             floor = np.minimum(np.array(lowest, np.int64), self.top)
-            if self.costs(floor[None])[0] <= self.budget.low:
+            if self.costs(self._shortened(floor)[None])[0] <= self.budget.low:
                 return floor
         return np.zeros_like(self.top)
 
     def uniform_share(self) -> float:
-        """The share of its channels that every group may keep under the budget, by bisection."""
+        """The share of its channels that every group may keep under the budget, by bisection.
+
+        Where widths alone do not reach it, every group that is left without as many residual blocks as may go.
+        """
         low, high = 0.0, 1.0
         for _ in range(30):
             middle = (low + high) / 2
@@ -166,8 +187,10 @@ class Placement:
     def uniform_in_band(self, rng: np.random.Generator) -> Positions:
         """The same share everywhere, moved by single steps into the band, ``(1, G)``; no row where that fails.
 
-        Nor where nothing would be pruned.
+        Nor where nothing would be pruned, nor where widths alone do not reach the budget.
         """
+        if not self.widths_reach:
+            return self.top[None][:0]
         uniform = self.uniform(self.uniform_share())[None]
         rows = self.repair(uniform, self.costs(uniform), np.zeros_like(self.top), rng)[:1]
         return rows[(rows < self.top).any(1)]
@@ -241,26 +264,29 @@ class Placement:
         """Positions between floor and top; what is absent in ``rows`` stays so."""
         return np.where(rows == ABSENT, ABSENT, np.clip(stepped, floor, self.top))
 
+    @cached_property
+    def _blocks(self) -> BlockTable:
+        return BlockTable(self.space.blocks, len(self.top))
+
+    @cached_property
+    def _gone(self) -> NDArray[np.bool_]:
+        """The groups of as many residual blocks as the budget leaves out of wide ones, those that save most first.
+
+        None where widths alone reach the budget.
+        """
+        gone_G = np.zeros(len(self.top), dtype=bool)
+        if self.widths_reach:
+            return gone_G
+        members_BG = self._blocks.members
+        for block in np.argsort(self.costs(np.where(members_BG, ABSENT, 0)), kind="stable"):
+            further_G = gone_G | members_BG[block]
+            if self.costs(np.where(further_G, ABSENT, self.top)[None])[0] >= self.budget.low:
+                gone_G = further_G
+        return gone_G
+
+    def _shortened(self, positions: Positions) -> Positions:
+        """The positions; where widths alone do not reach the budget, without as many residual blocks as may go."""
+        return np.where(self._gone, ABSENT, positions)
+
     def _uniform_cost(self, share: float) -> float:
-        return float(self.costs(self.uniform(share)[None])[0])
-
-
-def _in_words(limit: "Limit", least: float, most: float, reason: str) -> str:
-    """A limit, its band and the range in reach."""
-    numbers = max(limit.low, 0), limit.high, limit.target, least, most
-    low, high, target, first, last = (number_in_words(n) for n in numbers)
-    return (
-        f"{limit.metric} of {target} (band {low} to {high}; the dense network has {last}): reachable is "
-        f"{first} to {last}{reason}"
-    )
-
-
-def _share_above(share: float) -> str:
-    """A share in three digits, rounded up: it is in reach."""
-    step = 10 ** (math.floor(math.log10(share)) - 2) if share > 0 else 1.0
-    return f"{math.ceil(share / step) * step:.3g}"
-
-
-def number_in_words(value: float) -> str:
-    """Counts whole, milliseconds with four digits."""
-    return f"{value:,.0f}" if value >= 1000 or value == round(value) else f"{value:.4g}"
+        return float(self.costs(self._shortened(self.uniform(share))[None])[0])

@@ -113,7 +113,8 @@ class EvolutionSampler(BudgetSampler):
         if history is None or len(history) < 2:
             first = min(count, self.first)
             parts = [super().ask(space, budget, first, seed=seed, history=history)]
-            for seeder, seeds in self._seeders.items() if table is not None else ():
+            by_table = table is not None and Placement(space, budget).widths_reach  # seeds leave no block out
+            for seeder, seeds in self._seeders.items() if by_table else ():
                 parts.insert(-1, seeder.ask(space, budget, 1 + seeds, seed=seed, history=history, table=table))
             widths = np.concatenate(parts)  # each part begins with uniform ones
             return widths[np.sort(np.unique(widths, axis=0, return_index=True)[1])][:first]
@@ -121,7 +122,7 @@ class EvolutionSampler(BudgetSampler):
         floor = placement.floor(self.floor * placement.uniform_share())
         rng = np.random.default_rng([seed, len(scored)])
         span_G = np.maximum(placement.top - floor, 1)
-        drops, parents_PG = BlockDrops(placement, self.drop), placement.positions(history.best(self.parents))
+        drops, parents_PG = BlockDrops(placement, self.drop, floor), placement.positions(history.best(self.parents))
         shares_PG = ((parents_PG - floor) / span_G).clip(0, 1)
         if space.blocks:  # a block that is put back has no widths to inherit
             shares_PG = np.where(parents_PG == ABSENT, rng.random(shares_PG.shape), shares_PG)

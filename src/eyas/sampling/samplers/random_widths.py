@@ -27,7 +27,7 @@ class BudgetSampler(Sampler):
     are raised to one common power so that its cost meets the budget; what coarse steps still miss is repaired
     by single steps. Where a space is small its legal widths are listed instead. The candidate with the same
     share everywhere always comes first. Where depth is searched (``sample.depth``), residual blocks are left out
-    before the widths of the others are scaled.
+    before the widths of the others are scaled; where the budget is below what widths alone reach, as many as it takes.
     """
 
     drops_blocks = True
@@ -80,7 +80,7 @@ class BudgetSampler(Sampler):
         self, placement: Placement, floor: Positions, rows: "DistinctRows", count: int, rng: np.random.Generator
     ) -> None:
         """Place random blocks until ``count`` rows are found, or blocks bring nothing new."""
-        drops, empty_blocks = BlockDrops(placement, self.drop), 0
+        drops, empty_blocks = BlockDrops(placement, self.drop, floor), 0
         while len(rows) < count and empty_blocks < _EMPTY_BLOCKS:
             draws = self._shares(placement, min(_ROWS_AT_ONCE, max(2 * (count - len(rows)), 64)), rng)
             positions, costs = placement.scale_to_budget(draws, floor, drops.draw(len(draws), rng))
