@@ -60,7 +60,7 @@ def adapt(
     if batch_size < member.min_batch:
         msg = f"`batch_size` is {batch_size}: {member.kind} needs at least {member.min_batch} images at once"
         raise ParameterError(msg)
-    check_images(images, "images", member.min_batch)
+    images = check_images(images, "images", member.min_batch)
     adaptation = member.prepare(model, statistics, source, seed)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     answers = torch.cat([adaptation.observe(batch).argmax(1) for batch in even_batches(images[order], batch_size)])

@@ -5,13 +5,13 @@ Shapes: N images, C channels; sums are float64.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
+from eyas.calibration.recalibrate import like_weights
 from eyas.errors import DataError
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 from eyas.pruning.surgery import rebuild
@@ -141,13 +141,6 @@ def require_images(images: Any) -> Tensor:
         msg = f"calibration images are {shown}: give one tensor (N, C, H, W) of normalised floats, not empty"
         raise DataError(msg)
     return images
-
-
-def like_weights(model: nn.Module, images: Tensor) -> Tensor:
-    """Images on the device and in the dtype of a network's weights."""
-    floats = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
-    weights = next(floats, images)
-    return images.to(weights.device, weights.dtype)
 
 
 def _sum(tensor: Tensor, dims: list[int]) -> Tensor:

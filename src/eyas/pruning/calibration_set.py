@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from eyas.data.image_tensors import as_labels, normalised_images
 from eyas.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ class CalibrationSet:
     """Which of several outputs answers, by position, name or path; without it ``logits``, ``out`` or the first."""
 
     def __post_init__(self) -> None:
-        """Refuse labels that do not align.
+        """Tensors of what was given; refuse what are no images, and labels that do not align.
 
         Raises:
-            DataError: there is not one label (or one map) per image.
+            DataError: the images are no finite floats, or there is not one label (or one map) per image.
         """
+        object.__setattr__(self, "images", normalised_images("images", self.images))
+        object.__setattr__(self, "labels", None if self.labels is None else as_labels("labels", self.labels))
         if self.labels is not None and (self.labels.is_floating_point() or len(self.labels) != len(self.images)):
             msg = f"{len(self.labels)} labels of {self.labels.dtype} for {len(self.images)} images: one integer each"
             raise DataError(msg)

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from eyas.data.image_tensors import as_images, check_finite
 from eyas.errors import PlanError
 from eyas.pruning.groups import ChannelGroup, Ints
 from eyas.pruning.plan import PruningPlan
@@ -60,27 +61,39 @@ def rank_all(
     from eyas.pruning.criteria import Criterion
 
     chosen = Criterion.parse(criterion)
+    if isinstance(data, (torch.Tensor, np.ndarray)):
+        data = as_images("data", data)
+        check_finite("data", data)
     data = chosen.prepare_groups(space, model, data)
-    ratings = [chosen(group, model, data) for group in space.groups]
+    ratings = [rating(chosen, group, model, data) for group in space.groups]
     rankings = tuple(map(rank, space.groups, ratings))
     warn_of_ties(chosen.kind, space.groups, ratings)
     return rankings
 
 
-def rank(group: ChannelGroup, importance: torch.Tensor) -> Ints:
-    """Units by falling mean importance of their channels; ties keep the order of the channels.
+def rating(criterion: "Criterion", group: ChannelGroup, model: nn.Module, data: Any) -> NDArray[np.float64]:
+    """What a criterion gives to the channels of a group, ``(channels,)``.
 
     Raises:
-        PlanError: the importance is not one finite number per channel.
+        PlanError: it is not one finite number per channel.
     """
-    values_C = importance.detach().to("cpu", torch.float64).numpy()
-    if values_C.shape != (group.channels,) or not np.isfinite(values_C).all():
-        msg = (
-            f"the criterion must give {group.channels} finite numbers for group {group.name!r}, it gave "
-            f"{'NaN or infinity among them' if values_C.shape == (group.channels,) else f'shape {values_C.shape}'}"
-        )
-        raise PlanError(msg)
-    per_unit = np.bincount(group.unit_of_channel, weights=values_C, minlength=group.units)
+    given = criterion(group, model, data)
+    what = f"a {type(given).__name__}"
+    if isinstance(given, torch.Tensor):
+        values_C: NDArray[np.float64] = given.detach().to("cpu", torch.float64).numpy()
+        if values_C.shape == (group.channels,) and np.isfinite(values_C).all():
+            return values_C
+        what = "NaN or infinity among them" if values_C.shape == (group.channels,) else f"shape {values_C.shape}"
+    msg = (
+        f"criterion {criterion.kind} must give a tensor of {group.channels} finite numbers for group {group.name!r}, "
+        f"it gave {what}"
+    )
+    raise PlanError(msg)
+
+
+def rank(group: ChannelGroup, rating_C: NDArray[np.float64]) -> Ints:
+    """Units by falling mean importance of their channels; ties keep the order of the channels."""
+    per_unit = np.bincount(group.unit_of_channel, weights=rating_C, minlength=group.units)
     return np.argsort(-per_unit, kind="stable")
 
 

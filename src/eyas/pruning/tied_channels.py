@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
 from eyas.pruning.groups import ChannelGroup
 
@@ -14,7 +14,7 @@ _ROUNDING = 1e-12  # of the largest rating: what sums in another order differ by
 _INSTEAD = {"weight_activation": "group_norm", "group_norm": "weight_activation"}
 
 
-def warn_of_ties(kind: str, groups: Sequence[ChannelGroup], ratings: Sequence[Tensor]) -> None:
+def warn_of_ties(kind: str, groups: Sequence[ChannelGroup], ratings: Sequence[NDArray[np.float64]]) -> None:
     """Warn once, with the layers, where all units of a group are rated alike.
 
     Args:
@@ -32,9 +32,9 @@ def warn_of_ties(kind: str, groups: Sequence[ChannelGroup], ratings: Sequence[Te
     )  # fmt: skip
 
 
-def _are_alike(group: ChannelGroup, rating_C: Tensor) -> bool:
+def _are_alike(group: ChannelGroup, rating_C: NDArray[np.float64]) -> bool:
     """Whether more than one unit have one rating, the mean of their channels."""
     if group.units < 2:
         return False
-    sum_U = np.bincount(group.unit_of_channel, weights=rating_C.detach().cpu().double().numpy())
+    sum_U = np.bincount(group.unit_of_channel, weights=rating_C)
     return bool(np.ptp(sum_U) <= _ROUNDING * np.abs(sum_U).max())

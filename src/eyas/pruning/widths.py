@@ -116,11 +116,9 @@ class LegalWidths:
         if widths is None:
             return self.dense.copy()
         if isinstance(widths, Mapping):
-            vector = self.dense.copy()
-            for name, width in widths.items():
-                vector[self._index[self.group(name).name]] = width
-            return vector
-        vector = np.asarray(widths, dtype=np.int64)
+            named = {self._index[self.group(name).name]: width for name, width in widths.items()}
+            widths = [named.get(number, width) for number, width in enumerate(self.dense.tolist())]
+        vector = _whole(widths)
         if vector.shape != self.dense.shape:
             msg = f"{vector.shape} widths given for {len(self.groups)} groups"
             raise PlanError(msg)
@@ -132,7 +130,7 @@ class LegalWidths:
         Raises:
             PlanError: the matrix has another shape, or holds a width that the network cannot have.
         """
-        matrix = np.asarray(width_matrix, dtype=np.int64)
+        matrix = _whole(width_matrix)
         if matrix.ndim != 2 or matrix.shape[1] != len(self.groups):
             msg = f"a width matrix has shape (candidates, {len(self.groups)}), not {matrix.shape}"
             raise PlanError(msg)
@@ -141,6 +139,23 @@ class LegalWidths:
             for row in matrix:
                 self.vector(row)
         return units
+
+
+def _whole(widths: ArrayLike) -> Ints:
+    """Widths as integers.
+
+    Raises:
+        PlanError: they are no whole numbers.
+    """
+    try:
+        given = np.asarray(widths)
+        with np.errstate(invalid="ignore"):
+            whole = given.astype(np.int64, copy=False)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200} ({error})") from error
+    if given.dtype.kind not in "iu" and not np.array_equal(given, whole):
+        raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200}")
+    return whole
 
 
 def check_round_to(round_to: RoundTo, groups: Sequence[ChannelGroup]) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import evaluation_mode
-from eyas.pruning.activations import like_weights, with_own_buffers
+from eyas.calibration.recalibrate import like_weights
+from eyas.pruning.activations import with_own_buffers
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 from eyas.pruning.output_paths import output_leaves
 from eyas.recovery.base import Recovery

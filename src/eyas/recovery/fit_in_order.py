@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_norms, evaluation_mode
-from eyas.calibration.recalibrate import recalibrate
+from eyas.calibration.recalibrate import recalibrate_in_order
+from eyas.errors import ParameterError
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 from eyas.recovery.base import Recovery
 from eyas.recovery.normal_equations import LayerEquations
@@ -82,7 +83,7 @@ class FitInOrder:
     def _fit(self, call: LayerCall, layer: LayerEquations) -> None:
         """Give a layer its new weights."""
         targets = self._pending.pop(call.name)
-        change_OF = self._recovery(layer)
+        change_OF = self._change(layer, call.name)
         judged = (sampled.values[sampled.fitted :].double() for sampled in targets)
         target = sum(float(values.square().sum()) for values in judged) or 1.0
         before, after = layer.error_before(), float(layer.held_out.error(change_OF).sum())
@@ -93,6 +94,19 @@ class FitInOrder:
         if layer.bias is not None:
             layer.bias.data.add_(change_OF[:, -1])
 
+    def _change(self, layer: LayerEquations, name: str) -> Tensor:
+        """What the recovery adds to the weights.
+
+        Raises:
+            ParameterError: it is no tensor of their shape.
+        """
+        change_OF = self._recovery(layer)
+        if isinstance(change_OF, Tensor) and change_OF.shape == layer.weight.shape:
+            return change_OF.to(layer.weight)
+        what = f"shape {tuple(change_OF.shape)}" if isinstance(change_OF, Tensor) else f"a {type(change_OF).__name__}"
+        shape = tuple(layer.weight.shape)
+        raise ParameterError(f"recovery {self._recovery.kind} gives {what} for {name}: it must give a tensor {shape}")
+
 
 def recalibrated_answer(network: nn.Module, images: Tensor) -> object:
     """What a network answers to all images as one batch, whose statistics its batch-norm layers take and keep."""
@@ -100,7 +114,7 @@ def recalibrated_answer(network: nn.Module, images: Tensor) -> object:
     handle = network.register_forward_hook(lambda _, __, answer: answers.append(answer))
     try:
         if batch_norms(network):
-            recalibrate(network, images, batch_size=len(images), seed=None)
+            recalibrate_in_order(network, images, batch_size=len(images))
         else:
             with torch.no_grad(), evaluation_mode(network):
                 network(images)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_statistics
+from eyas.calibration.recalibrate import like_weights
+from eyas.data.image_tensors import as_images, check_finite
 from eyas.errors import CheckpointError, DataError
-from eyas.pruning.activations import like_weights
 from eyas.pruning.surgery import Slices
 from eyas.recovery.base import Recovery
 from eyas.recovery.dense_targets import DenseTargets
@@ -69,7 +70,8 @@ def refit(
         small: what ``eyas.prune(model, space, plan)`` gave, on any device.
         space: the search space.
         plan: what ``small`` keeps.
-        images: normalised floats ``(N, C, H, W)``, faster channels-last; the first ``recovery.images`` of them count.
+        images: normalised floats ``(N, C, H, W)``, a tensor or an array, faster channels-last; the first
+            ``recovery.images`` of them count.
         recovery: who says what a layer's weights become.
         targets: what :meth:`DenseTargets.record` gave with the same images and recovery, where many networks are
             refitted; made here without it.
@@ -77,8 +79,8 @@ def refit(
     Raises:
         CheckpointError: ``model`` is of another architecture, or ``small`` is not what ``plan`` keeps.
         PlanError: the plan belongs to another search space.
-        DataError: there are fewer than two images, or they are no normalised floats.
-        ParameterError: there is no such recovery.
+        DataError: there are fewer than two images, or they are no normalised floats, or not finite.
+        ParameterError: there is no such recovery, or it gives something else than a change of the weights.
 
     Example::
 
@@ -86,6 +88,8 @@ def refit(
         eyas.refit(model, small, space, plan, images)
         eyas.recalibrate(small, calibration_images)
     """
+    images = as_images("images", images)
+    check_finite("images", images)
     report = refit_silently(model, small, space, plan, images, recovery=recovery, targets=targets)
     if report.undone:
         _log.warning("%s", undone_words(report.undone))
@@ -116,7 +120,7 @@ def refit_silently(
     recovery: Recovery | str | Mapping[str, Any] = "least_squares",
     targets: DenseTargets | None = None,
 ) -> RefitReport:
-    """:func:`refit` for whoever refits many networks: the report alone says what was undone."""
+    """:func:`refit` for whoever refits many networks: the report alone says what was undone; images are finite."""
     recovery = Recovery.parse(recovery)
     slices = space.slices(plan)
     _check(model, small, space, plan, images)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyas.errors import PlanError
 from eyas.sampling.budget import Budget, Widths
 from eyas.sampling.placement import Placement
+from eyas.sampling.proposal_check import check_proposals
 from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
@@ -64,14 +66,22 @@ class Generations:
 
         Raises:
             BudgetError: no legal widths meet the budget.
+            PlanError: the sampler proposes nothing, or what it must not: widths that are not legal, outside the budget
+                or there twice, or too many.
         """
         widths = self._ask(self.candidates)
+        if not len(widths):
+            raise PlanError(f"sampler {self.sampler.kind} proposes no candidate, and says no reason; mend the sampler")
         if len(widths) < self.candidates and not self.sampler.learns:
             self._warn_of_few(len(widths))
         return widths
 
     def __call__(self, widths: Widths, scores: NDArray[np.float64]) -> Widths:
-        """What is proposed once all ``widths`` are scored, higher is better; no rows where that is all."""
+        """What is proposed once all ``widths`` are scored, higher is better; no rows where that is all.
+
+        Raises:
+            PlanError: the sampler proposes what it must not, as in :meth:`first`, or what was scored before.
+        """
         left = self.candidates - len(widths)
         if left <= 0 or not self.sampler.learns:
             return widths[:0]
@@ -101,4 +111,6 @@ class Generations:
 
     def _ask(self, count: int, history: SearchHistory | None = None) -> Widths:
         known: dict[str, Any] = {"table": self.table} if self.sampler.needs_table else {}
-        return self.sampler.ask(self.space, self.budget, count, seed=self.seed, history=history, **known)
+        proposed = self.sampler.ask(self.space, self.budget, count, seed=self.seed, history=history, **known)
+        scored = None if history is None else history.widths
+        return check_proposals(self.sampler.kind, self.space, self.budget, proposed, count=count, scored=scored)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eyas.calibration import Calibrator
 from eyas.calibration.recalibrate import recalibrate
+from eyas.data.image_tensors import normalised_images
 from eyas.errors import ParameterError
 from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
@@ -28,8 +29,7 @@ from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
-from eyas.scoring.image_arguments import as_images, cast_like_weights, check_alike
-from eyas.scoring.image_sets import check_images
+from eyas.scoring.image_arguments import cast_like_weights, check_alike
 from eyas.scoring.outputs import example_output
 from eyas.scoring.race.rungs import REFITTED_RUNGS, Rung
 from eyas.scoring.race.score_table import ScoreTable
@@ -275,6 +275,4 @@ def search(  # noqa: PLR0917
 
 def _images(model: nn.Module, name: str, images: Any) -> Tensor:
     """An argument as normalised images in the dtype of the weights."""
-    tensor = as_images(name, images)
-    check_images(name, tensor)
-    return cast_like_weights(model, tensor)
+    return cast_like_weights(model, normalised_images(name, images))

@@ -1,6 +1,5 @@
 """What a criterion looks at in a search: none of it scores the candidates, where labels rate their channels."""
 
-import torch
 from torch import Tensor
 
 from eyas.errors import DataError
@@ -35,4 +34,4 @@ def criterion_images(
             "labels: give other images, or leave its labels: true out"
         )
         raise DataError(msg)
-    return CalibrationSet(calibration, torch.as_tensor(labels), output)
+    return CalibrationSet(calibration, labels, output)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import batch_norms, batch_statistics, evaluation_mode
-from eyas.calibration.recalibrate import even_batches, recalibrate
+from eyas.calibration.recalibrate import even_batches, recalibrate_in_order
 from eyas.deploy.latency.predicts_latency import PredictsLatency
 from eyas.pruning.memory_format import channels_last
 from eyas.scoring.device_copy import on_device, precision_of
@@ -23,12 +23,13 @@ from eyas.scoring.hooks import drop_idle_hooks
 from eyas.scoring.image_sets import ImageSets
 from eyas.scoring.outputs import example_output
 from eyas.scoring.priors import Prior
+from eyas.scoring.priors.base import prior_credit
 from eyas.scoring.race.measurement import Measurement
 from eyas.scoring.race.rungs import Rung
 from eyas.scoring.reduction import in_pieces, reduce_images
 from eyas.scoring.reward import Reward
 from eyas.scoring.scorers import Outputs, Scorer
-from eyas.scoring.scorers.base import per_labelled_image
+from eyas.scoring.scorers.base import image_scores, per_labelled_image
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.scorers.top1 import Top1
 from eyas.scoring.short_training import ShortTraining
@@ -122,7 +123,7 @@ class Engine:
             return lambda: wait().times(factor)
         if method.prior is None or rung.steps:  # after training the answers say what widths are worth
             return wait
-        credit = method.prior.weight * float(method.prior(self.space, widths)[0])
+        credit = prior_credit(method.prior, self.space, widths)
         return lambda: wait().raised(credit)
 
     def evaluate(self, model: nn.Module, rung: Rung, batch_size: int) -> Callable[[], Measurement]:
@@ -133,7 +134,7 @@ class Engine:
 
     def calibrate(self, model: nn.Module, images: Tensor, batch_size: int) -> None:
         """Re-estimate statistics from images that are shuffled already."""
-        recalibrate(model, images, calibrator=self.method.calibrator, batch_size=batch_size, seed=None)
+        recalibrate_in_order(model, images, calibrator=self.method.calibrator, batch_size=batch_size)
 
     def _score_pieces(self, model: nn.Module, rung: Rung, batch_size: int) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Score, right and log-likelihood per image, piece by piece: no more logits are kept than one piece has."""
@@ -167,7 +168,7 @@ class Engine:
     def _score_images(self, outputs: Outputs, scorer: Scorer) -> tuple[Tensor, Tensor, Tensor]:
         """Score, whether right, and log-likelihood of each image, ``(N,)`` in float64; NaN where unknown."""
         finite = torch.isfinite(outputs.logits).flatten(1).all(1)
-        image_scores_N = torch.where(finite, scorer(outputs), torch.nan).double()
+        image_scores_N = torch.where(finite, image_scores(scorer, outputs), torch.nan).double()
         if outputs.labels is None or scorer.own_answers:
             unknown = torch.full_like(image_scores_N, torch.nan)
             return image_scores_N, unknown, unknown

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from eyas.calibration import Calibrator
 from eyas.calibration.batchnorm import evaluation_mode
 from eyas.scoring.scorers import Outputs, Scorer
+from eyas.scoring.scorers.base import image_scores
 from eyas.scoring.scorers.cross_entropy import CrossEntropy
 from eyas.scoring.scorers.dense_kl import DenseKL
 
@@ -67,7 +68,7 @@ def held_out_losses(
         answers = [_answer(model, batch, scorer, output) for model in (dense, *models)]
         labels_here = None if labels is None else labels.cpu().long()
         for number, logits in enumerate(answers[1:]):
-            totals[number] -= float(scorer(Outputs(logits, labels_here, answers[0])).double().sum())
+            totals[number] -= float(image_scores(scorer, Outputs(logits, labels_here, answers[0])).double().sum())
     return [total / max(images, 1) for total in totals]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from eyas.data.image_tensors import as_images, as_labels
 from eyas.data.tasks import IGNORED
 from eyas.errors import DataError
 from eyas.scoring.image_sets import ImageSets, prepare_images
@@ -37,7 +38,7 @@ def image_sets_from(
     if training is not None:
         training = _as_training(model, training, scoring)
     calibration, scoring = (cast_like_weights(model, images) for images in (calibration, scoring))
-    labels = None if labels is None else _as_labels("scoring_labels", labels)
+    labels = None if labels is None else as_labels("scoring_labels", labels)
     return prepare_images(calibration, scoring, labels, seed=seed, training=training)
 
 
@@ -50,7 +51,7 @@ def _as_training(model: nn.Module, training: Any, scoring: Tensor) -> tuple[Tens
         raise DataError(msg)
     images, labels = as_images("training", training[0]), training[1]
     check_alike("training", images, scoring)
-    return cast_like_weights(model, images), None if labels is None else _as_labels("training", labels)
+    return cast_like_weights(model, images), None if labels is None else as_labels("training", labels)
 
 
 def check_alike(name: str, images: Tensor, scoring: Tensor) -> None:
@@ -65,42 +66,10 @@ def check_alike(name: str, images: Tensor, scoring: Tensor) -> None:
         raise DataError(msg)
 
 
-def as_images(name: str, images: Any) -> Tensor:
-    """The argument ``name`` as one tensor of images.
-
-    Raises:
-        DataError: it is something else.
-    """
-    try:
-        tensor = torch.as_tensor(images)
-    except (TypeError, ValueError, RuntimeError) as error:
-        msg = (
-            f"`{name}` is a {type(images).__name__} that is no tensor ({error}): give one tensor (N, C, H, W); a list "
-            "of images as torch.stack(images), a loader as torch.cat([batch for batch, _ in loader])"
-        )
-        raise DataError(msg) from error
-    if tensor.ndim < 2:
-        msg = f"`{name}` have shape {tuple(tensor.shape)}: give one tensor (N, C, H, W)"
-        raise DataError(msg)
-    return tensor
-
-
 def cast_like_weights(model: nn.Module, images: Tensor) -> Tensor:
     """Floats in the dtype of the weights; others as they are."""
     floating = (tensor.dtype for tensor in model.parameters() if tensor.is_floating_point())
     return images.to(next(floating, torch.float32)) if images.is_floating_point() else images
-
-
-def _as_labels(name: str, labels: Any) -> Tensor:
-    try:
-        tensor = torch.as_tensor(labels)
-    except (TypeError, ValueError, RuntimeError) as error:
-        msg = f"`{name}` cannot be made a tensor ({error}): give one integer each"
-        raise DataError(msg) from error
-    if tensor.ndim == 0:
-        msg = f"`{name}` are the single value {tensor.item()}: give one integer each"
-        raise DataError(msg)
-    return tensor
 
 
 def check_outputs(outputs: Tensor, count: int, images: ImageSets, *, own_labels: bool = False) -> None:

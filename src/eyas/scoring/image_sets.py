@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from eyas.data.image_tensors import check_images
 from eyas.errors import DataError
 
 
@@ -88,17 +89,3 @@ def _aligned(name: str, labels: Tensor | None, images: Tensor) -> Tensor | None:
 def _lay_out(images: Tensor, device: str) -> Tensor:
     layout = torch.channels_last if images.ndim == 4 else torch.contiguous_format
     return images.to(device).contiguous(memory_format=layout)
-
-
-def check_images(name: str, images: Tensor) -> None:
-    """The argument ``name`` holds normalised images.
-
-    Raises:
-        DataError: they are no floats, or not finite.
-    """
-    if not images.is_floating_point():
-        msg = f"`{name}` are {images.dtype}: give normalised floats, as the network was trained on"
-        raise DataError(msg)
-    if not torch.isfinite(images).all():
-        msg = f"`{name}` hold values that are not finite: look at the data and its normalisation"
-        raise DataError(msg)

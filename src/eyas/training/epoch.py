@@ -18,6 +18,7 @@ from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength
 from eyas.training.masked_weights import MaskedWeights
 from eyas.training.optimiser_step import Step
+from eyas.training.recipe_results import check_changed, rate_of
 from eyas.training.recipes import Recipe
 from eyas.training.resume import derive_seed
 from eyas.training.shared_batch_norm import WholeBatchStatistics
@@ -59,7 +60,7 @@ def train_epoch(job: TrainingJob, epoch: int) -> float:
     job.model.train()
     total = torch.zeros((), dtype=torch.float64, device=job.device)
     for step, (images_NCHW, labels_N) in enumerate(job.split.batches(batch_size, order)):
-        rate = job.recipe.rate(epoch - 1 + (step + 1) / (steps + 1), epochs)
+        rate = rate_of(job.recipe, epoch - 1 + (step + 1) / (steps + 1), epochs)
         for group in job.optimiser.param_groups:
             group["lr"] = rate
         if job.frozen is not None:
@@ -79,10 +80,13 @@ def _step(job: TrainingJob, images_NCHW: Tensor, labels_N: Tensor, generator: to
 
     Each process draws for the whole batch, so that its share is what it is in a training by one.
     """
-    images_NCHW = job.recipe.augment_stored(images_NCHW.to(job.device, non_blocking=True), generator)
-    images_NCHW = job.split.prepare(images_NCHW)
-    labels_N = labels_N.to(job.device, non_blocking=True)
-    images_NCHW, labels_N = augmented(job.recipe, images_NCHW, labels_N, generator)
+    stored_NCHW, labels_N = (tensor.to(job.device, non_blocking=True) for tensor in (images_NCHW, labels_N))
+    changed_NCHW = job.recipe.augment_stored(stored_NCHW, generator)
+    check_changed(job.recipe, "stored images", changed_NCHW, stored_NCHW)
+    prepared_NCHW, stored_N = job.split.prepare(changed_NCHW), labels_N
+    images_NCHW, labels_N = augmented(job.recipe, prepared_NCHW, stored_N, generator)
+    check_changed(job.recipe, "images", images_NCHW, prepared_NCHW)
+    check_changed(job.recipe, "masks", labels_N, stored_N)
     images_NCHW, answers = job.recipe.mix(images_NCHW, labels_N, generator)
     images_NCHW, answers = job.processes.share(images_NCHW, answers)
     with WholeBatchStatistics(job.processes) if job.processes.number > 1 else nullcontext():

@@ -31,6 +31,7 @@ from eyas.training.layer_freezing import FrozenBlocks
 from eyas.training.length import TrainingLength, choose_length
 from eyas.training.masked_weights import MaskedWeights, SparseTraining
 from eyas.training.optimiser_step import Networks
+from eyas.training.recipe_results import optimiser_of
 from eyas.training.recipes import Recipe
 from eyas.training.resume import EpochStore, derive_seed
 from eyas.training.training_state import TrainingState, restore, snapshot
@@ -126,7 +127,7 @@ def train(
     dense, slices = (teacher.model, teacher.slices) if isinstance(teacher, DenseTeacher) else (teacher, None)
     dense = _prepare_teacher(dense, recipe, device)
     networks = Networks(model, dense, output, num_logits, recipe.precision, example_NCHW, slices)
-    optimiser = recipe.make_optimiser(model)
+    optimiser = optimiser_of(recipe, model)
     steps = len(span) * length.steps_per_epoch
     job = TrainingJob(
         model=model,

@@ -14,6 +14,7 @@ from eyas.pruning.output_paths import primary_output, trained_output
 from eyas.pruning.surgery import Slices
 from eyas.training.data_parallel import Processes
 from eyas.training.labelled_pixels import labelled_loss
+from eyas.training.recipe_results import check_loss
 
 if TYPE_CHECKING:
     from eyas.training.recipes import Recipe
@@ -77,8 +78,13 @@ class RecipesLoss:
         """The loss, and the logits of the network in training."""
         teacher = self.networks.teacher_logits(images_NCHW)
         logits = self.networks.logits(images_NCHW)
-        losses = [weight * labelled_loss(self.recipe, logits, labels, teacher) for labels, weight in answers]
+        losses = [weight * self._loss(logits, labels, teacher) for labels, weight in answers]
         return torch.stack(losses).sum() if len(losses) > 1 else losses[0], logits
+
+    def _loss(self, logits: Tensor, labels: Tensor, teacher: Tensor | None) -> Tensor:
+        loss = labelled_loss(self.recipe, logits, labels, teacher)
+        check_loss(self.recipe, loss, logits)
+        return loss
 
 
 class OptimiserStep:

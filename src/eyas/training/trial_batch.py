@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from eyas.errors import ParameterError, one_line
 from eyas.training.labelled_pixels import augmented, labelled_loss
+from eyas.training.recipe_results import check_changed, check_loss
 from eyas.training.recipes import Recipe
 
 _IMAGES = 4
@@ -47,11 +47,16 @@ def check_recipe(
         teacher = logits.detach().flip(0) if recipe.wants_teacher else None
         with _telling(f"recipe {recipe.kind}: its augmentation"):
             recipe.augment_stored(torch.zeros(_IMAGES, *image_shape, dtype=torch.uint8), generator)
-            _check_images(*augmented(recipe, images_NCHW, labels, generator), images_NCHW, labels)
+            changed, moved = augmented(recipe, images_NCHW, labels, generator)
+        check_changed(recipe, "images", changed, images_NCHW)
+        check_changed(recipe, "masks", moved, labels)
         if type(recipe).loss is Recipe.loss:  # it takes its own steps
             return
         with _telling(f"recipe {recipe.kind}: its loss"):
-            _check_loss(labelled_loss(recipe, logits, labels, teacher), logits)
+            loss = labelled_loss(recipe, logits, labels, teacher)
+        check_loss(recipe, loss, logits)
+        with _telling(f"recipe {recipe.kind}: its loss"):
+            loss.backward()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -62,19 +67,3 @@ def _telling(what: str) -> Iterator[None]:
         raise ParameterError(f"{what} {error}") from error
     except Exception as error:
         raise ParameterError(f"{what} fails with {type(error).__name__}: {one_line(error)}") from error
-
-
-def _check_images(changed: object, moved: object, images_NCHW: Tensor, labels: Tensor) -> None:
-    for name, now, before in (("images", changed, images_NCHW), ("masks", moved, labels)):
-        here = f"{tuple(now.shape)} {now.dtype}" if isinstance(now, Tensor) else type(now).__name__
-        if here != f"{tuple(before.shape)} {before.dtype}":
-            msg = f"makes {here} of {name} {tuple(before.shape)} {before.dtype}: both must be alike"
-            raise ParameterError(msg)
-
-
-def _check_loss(loss: object, logits: Tensor) -> None:
-    if not isinstance(loss, Tensor) or loss.ndim or not loss.requires_grad:
-        what = f"a tensor {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
-        msg = f"is {what} for logits {tuple(logits.shape)}: it must be a scalar tensor that passes a gradient to them"
-        raise ParameterError(msg)
-    loss.backward()  # type: ignore[no-untyped-call]

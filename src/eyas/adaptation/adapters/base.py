@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, Field, SerializeAsAny
 
 from eyas.component import Component
+from eyas.data.image_tensors import as_images
 from eyas.errors import DataError, ParameterError, one_line
 
 if TYPE_CHECKING:
@@ -287,14 +288,13 @@ def check_images(images: "Tensor", name: str, fewest: int) -> "Tensor":
     Raises:
         DataError: with the argument's ``name``.
     """
-    import torch
-
+    images = as_images(name, images)
     if not images.is_floating_point() or images.ndim != 4:
         msg = f"`{name}` are {images.dtype} of the shape {tuple(images.shape)}: give normalised floats (N, C, H, W)"
         raise DataError(msg)
     if len(images) < fewest:
         msg = f"`{name}` holds {len(images)} images at once: this adapter needs at least {fewest}"
         raise DataError(msg)
-    if not torch.isfinite(images).all():
+    if not images.isfinite().all():
         raise DataError(f"`{name}` holds values that are not finite: look at how images are decoded and normalised")
     return images

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.pruning.activations import like_weights
+from eyas.calibration.recalibrate import like_weights
 from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.image_criterion import ImageCriterion

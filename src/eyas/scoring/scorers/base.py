@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 
 from eyas.component import Component
 from eyas.data.tasks import IGNORED
+from eyas.errors import ParameterError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,6 +67,22 @@ class Scorer(Component):
     def reference(self, outputs: Outputs) -> Sequence[float]:
         """The same for ``(N, K)`` logits, computed another way in float64: the formula spelled out, for the tests."""
         raise NotImplementedError(f"{type(self).__name__} does not spell out its formula")
+
+
+def image_scores(scorer: Scorer, outputs: Outputs) -> "Tensor":
+    """What a scorer gives, ``(N,)``.
+
+    Raises:
+        ParameterError: it is something else than one number per image.
+    """
+    from torch import Tensor
+
+    scores_N, images = scorer(outputs), len(outputs.logits)
+    if isinstance(scores_N, Tensor) and scores_N.shape == (images,):
+        return scores_N
+    what = f"shape {tuple(scores_N.shape)}" if isinstance(scores_N, Tensor) else f"a {type(scores_N).__name__}"
+    msg = f"`scorer` {scorer.kind} gives {what} for {images} images: it must give a tensor ({images},)"
+    raise ParameterError(msg)
 
 
 def per_image(values: "Tensor") -> "Tensor":
