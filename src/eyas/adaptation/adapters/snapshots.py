@@ -16,7 +16,7 @@ ORIGIN = "origin"
 """What a snapshot calls the digest of what its adaptation started from."""
 _NEVER_NEGATIVE = {
     *("images", "batches", "seed", "count", "step", "exp_avg_sq"),
-    *("source_var", "running_var", "var", "variances", "entropy_W", "probability_WK"),
+    *("source_var", "var", "variances", "entropy_W", "probability_WK"),
 }
 _OF_PARAMETERS = ("student.", "teacher.", "base.", "source.", "side.", "discriminator.", "sgd.")
 """Begin the names of what is remembered of a network's own tensors, which may be called anything."""
@@ -82,6 +82,7 @@ def _is_amount(name: str, model: nn.Module) -> bool:
     room, _, rest = name.partition(".")
     if room == "model":
         return rest.endswith(".running_var") and rest.removesuffix(".running_var") in named_batch_norms(model)
-    if rest.startswith(_OF_PARAMETERS) or ".model." in rest:
+    last = rest.rpartition(".")[2]
+    if rest.startswith(_OF_PARAMETERS):
         return False
-    return rest.rpartition(".")[2] in _NEVER_NEGATIVE
+    return last == "running_var" if ".model." in rest else last in _NEVER_NEGATIVE
