@@ -43,6 +43,10 @@ def test_a_better_network_is_told_with_few_labels() -> None:
 def test_a_finding_stays_when_later_labels_say_otherwise() -> None:
     before = torch.tensor([False] * 8 + [True] * 8)
     assert compare_paired(before, ~before).finding == "better"
+    before = torch.tensor([False] * 8 + [True] * 100)
+    assert compare_paired(before[8:], ~before[8:]).finding == "worse"
+    assert compare_paired(before, ~before).finding == "better"
+    assert compare_paired(~before, before).finding == "worse"
 
 
 def test_no_label_tells_nothing_and_alpha_is_a_probability() -> None:

@@ -175,6 +175,21 @@ def test_the_canary_must_not_lose_more_than_its_limit(spots: nn.Module, draw) ->
     assert f"of which {was:.1%} were right before and {now:.1%} are after" in reason.text
 
 
+def test_labels_that_are_truth_values_are_refused(spots: nn.Module, draw) -> None:
+    images, labels = draw(64, 66)
+    for place in ({"labels": labels > 1}, {"canary": (images, labels > 1)}):
+        with pytest.raises(DataError, match=r"`labels` are torch.bool: give whole numbers"):
+            judge(spots, spots, images, **place)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_networks_of_half_precision_get_images_of_theirs(spots: nn.Module, draw, precision: torch.dtype) -> None:
+    images, coarse = draw(64, 66)[0], copy.deepcopy(spots).to(precision)
+    adapted = eyas.adapt(coarse, reddened(images))
+    told = [judge(coarse, adapted, reddened(images).to(own)) for own in (torch.float32, precision)]
+    assert told[0].keep == told[1].keep == judge(spots, eyas.adapt(spots, reddened(images)), reddened(images)).keep
+
+
 def test_labels_decide_where_they_are_enough(spots: nn.Module, draw) -> None:
     images, labels = draw(256, 66)
     strict = RevertRule(max_entropy_rise=0, max_sure_entropy_rise=0, min_agreement=1, max_distance_ratio=1e-9)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.adapters import Adapter
-from eyas.adaptation.adapters.base import check_images
+from eyas.adaptation.adapters.image_batches import check_images
 from eyas.calibration.recalibrate import even_batches
 from eyas.errors import ParameterError
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
@@ -29,6 +30,17 @@ def frozen_norms(model: nn.Module) -> list[str]:
         if not isinstance(module, _BatchNorm)
         and {"running_mean", "running_var"} <= module._buffers.keys()
         and module._buffers["running_mean"] is not None
+    ]
+
+
+def skipped_norms(model: nn.Module) -> list[str]:
+    """Names of normalisation layers that are none of :func:`batch_norms`: they keep what they hold, if anything."""
+    others = (nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm, _InstanceNorm, _BatchNorm)
+    followed, frozen = {*batch_norms(model)}, {*frozen_norms(model)}
+    return [
+        name
+        for name, module in model.named_modules()
+        if module not in followed and (isinstance(module, others) or name in frozen)
     ]
 
 

@@ -133,6 +133,20 @@ def test_osuda_weighs_channels_by_how_they_carry_over(model, field):
     assert torch.equal(adaptation.transferability("norm1"), torch.ones(8, dtype=torch.float64))
 
 
+def test_osuda_shrinks_a_change_by_the_penaltys_threshold(model, field):
+    """Rate times lambda times 1 + a; with statistics alike a is 1 in every channel."""
+    adaptation = follow(Osuda(strength=0.5, rate=0.01), model, field[0])
+    for part in ("mean", "var"):
+        adaptation.memory[f"norm1.{part}"].copy_(adaptation.memory[f"norm1.source_{part}"])
+    weight, source = adaptation.affine["norm1.weight"], adaptation.memory["source.norm1.weight"]
+    change = torch.tensor([0.5, -0.5, 0.011, -0.011, 0.009, -0.009, 0.0, 0.02])
+    with torch.no_grad():
+        weight.copy_(source + change)
+    adaptation._hold()
+    expected = torch.tensor([0.49, -0.49, 0.001, -0.001, 0.0, 0.0, 0.0, 0.01])
+    torch.testing.assert_close(weight.detach() - source, expected, atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("kind", ["tent", "osuda"])
 def test_a_restored_snapshot_holds_the_moments_of_adam(kind, model, field):
     adaptation = follow(Adapter.parse(kind), model, field[0])

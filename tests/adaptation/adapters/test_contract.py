@@ -191,6 +191,18 @@ def test_statistics_of_the_export_are_where_it_starts(kind, model, source):
         (lambda bundle, name: bundle.update({name: torch.ones(3)}), "a tensor of the shape"),
         (lambda bundle, name: bundle[name].fill_(torch.nan), "`statistics`: .* not finite"),
         (lambda bundle, name: bundle[name].fill_(-1), "`statistics`: .* negative variance"),
+        (
+            lambda bundle, name: bundle["norm1.weight"].fill_(torch.nan),
+            "`statistics`: .* 'norm1' has a weight that is not",
+        ),
+        (lambda bundle, name: bundle["norm1.bias"].fill_(torch.inf), "`statistics`: .* 'norm1' has a bias that is not"),
+        (lambda bundle, name: bundle.update({name: torch.ones(8, dtype=torch.int64)}), r"torch.int64, norm\d.var"),
+        (
+            lambda bundle, name: bundle.update({"9.mean": torch.zeros(3)}),
+            "hold 9.mean, which the network does not have",
+        ),
+        (lambda bundle, name: bundle.update({"norm2.eps": torch.tensor(0.5)}), "norm2.eps as 0.5, .* has 1e-05"),
+        (lambda bundle, name: bundle.update({"norm2.eps": torch.ones(3)}), r"norm2.eps as \[1.0, 1.0, 1.0\]"),
     ],
 )
 def test_statistics_that_are_none_are_refused(kind, model, source, change, says):

@@ -1,5 +1,7 @@
 """Domain-adversarial training: the reversed gradient, its schedule, and what the discriminator ends at."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -22,6 +24,15 @@ def test_the_weight_grows_by_the_schedule_and_stays():
     assert reversal_weight(0) == 0
     assert reversal_weight(0.1) == pytest.approx(0.46212, abs=1e-5)
     assert reversal_weight(1) == reversal_weight(5) == pytest.approx(0.9999, abs=1e-4)
+
+
+def test_each_batch_is_reversed_by_its_share_of_the_horizon(model, source, field, monkeypatch):
+    adaptation, weights = Dann(horizon=4).prepare(model, source=source), []
+    loss = adaptation.loss
+    monkeypatch.setattr(adaptation, "loss", lambda *passed: weights.append(passed[3]) or loss(*passed))
+    for _ in range(6):
+        adaptation.observe(field[0][:16])
+    assert weights == pytest.approx([math.tanh(5 * share) for share in (0, 0.25, 0.5, 0.75, 1, 1)])
 
 
 def test_the_discriminator_reads_what_the_last_linear_layer_reads(model, source):

@@ -68,6 +68,37 @@ def test_the_teacher_is_the_average_of_its_students(kind, model, source, field):
     assert torch.equal(adaptation.finalise().get_parameter(name).detach(), adaptation.teacher[name])
 
 
+@pytest.mark.parametrize("kind", ["conv_lora", "ema_teacher"])
+def test_the_teacher_never_stops_following(kind, model, source, field):
+    """After 10,000 batches it keeps 0.999 of itself, not 0.9999."""
+    adapter = Adapter.parse({"kind": kind, "confidence": 0, "rate": 1e-2})
+    adaptation = adapter.prepare(model, source=source)
+    adaptation.memory["batches"].fill_(10_000)
+    before = {name: tensor.double() for name, tensor in adaptation.teacher.items()}
+    adaptation.observe(field[0][:64])
+    moved = [(adaptation.teacher[name] - tensor).sum() for name, tensor in before.items()]
+    apart = [(adaptation.student[name].detach() - tensor).sum() for name, tensor in before.items()]
+    assert float(sum(moved)) == pytest.approx(0.001 * float(sum(apart)), rel=0.02)
+
+
+def test_mixed_images_count_by_their_shares_and_by_how_sure_the_teacher_is(model, source, field):
+    """All of it again from the formula, with labels of the field that are not those of the source."""
+    adaptation, images = EmaTeacher().prepare(model, source=source), field[0][:32]
+    labels = torch.full((32,), 7)
+    generator = torch.Generator().manual_seed(4)
+    drawn, drawn_labels = adaptation.source.draw(32, 0.01, generator)
+    mixed, share = cut_mix(images, drawn, generator)
+    assert 0.55 < share < 0.95  # swapped shares would differ
+    logs = [adaptation.answer(batch).log_softmax(1).detach() for batch in (drawn, mixed)]
+    rows = torch.arange(32)
+    by_source = -logs[0][rows, drawn_labels].mean()
+    of_field, of_source = -logs[1][rows, labels].mean(), -logs[1][rows, drawn_labels].mean()
+    for sure in (0.25, 1.0):
+        expected = by_source + sure * ((1 - share) * of_field + share * of_source)
+        loss = adaptation.loss(images, labels, sure, torch.Generator().manual_seed(4))
+        assert float(loss.detach()) == pytest.approx(float(expected), rel=1e-5)
+
+
 def test_without_sure_answers_the_student_learns_the_source_alone(model, source, field):
     adaptation = EmaTeacher().prepare(model, source=source)
     drawn, labels = adaptation.source.draw(64, 0.01, torch.Generator().manual_seed(4))

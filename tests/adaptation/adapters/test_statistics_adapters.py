@@ -53,6 +53,19 @@ def test_a_weight_between_mixes_the_first_layer_by_the_formula(model, field):
     torch.testing.assert_close(first.running_var, 0.25 * before.running_var + 0.75 * variance)
 
 
+@pytest.mark.parametrize("weight", [0.25, "by_size", "chosen"])
+def test_exact_is_the_variance_of_the_mixture(weight, model, field):
+    """Of values drawn from source and field by their weights, the mean of squares less the squared mean."""
+    seen, before = model.conv1(field[0]).double(), batch_norms(model)[0]
+    adapter = AlphaBn(source_weight=weight, source_images=64, weights=(0.25,), exact=True)
+    first = batch_norms(eyas.adapt(model, field[0], adapter, batch_size=192))[0]
+    mean, square = before.running_mean.double(), before.running_var.double() + before.running_mean.double() ** 2
+    mixed_mean = 0.25 * mean + 0.75 * seen.mean((0, 2, 3))
+    mixed_square = 0.25 * square + 0.75 * seen.square().mean((0, 2, 3))
+    torch.testing.assert_close(first.running_mean.double(), mixed_mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(first.running_var.double(), mixed_square - mixed_mean**2, atol=1e-5, rtol=1e-4)
+
+
 def test_by_size_the_source_counts_less_with_every_image(model, field):
     images = field[0][:64]
     by_size = eyas.adapt(model, images, AlphaBn(source_images=192), batch_size=64)

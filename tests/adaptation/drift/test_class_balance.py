@@ -25,6 +25,12 @@ def test_few_images_stay_near_the_known_balance() -> None:
     assert many[0] == pytest.approx(1, abs=0.01)
 
 
+def test_the_ridge_is_the_noise_of_the_predictions() -> None:
+    """Where no class is mistaken the estimate is the mean of seen and known shares, weighed 1 to K / N."""
+    shares = estimate_balance(np.diag([30, 90]), np.array([4, 0])).shares
+    assert shares == pytest.approx([(1 + 0.5 * 0.25) / 1.5, 0.5 * 0.75 / 1.5])
+
+
 def test_one_class_only_can_be_told() -> None:
     assert estimate_balance(np.diag([500, 500, 500]), np.array([0, 2000, 0])).shares == pytest.approx(
         [0, 1, 0], abs=0.02

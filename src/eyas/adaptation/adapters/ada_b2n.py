@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter
 from eyas.adaptation.adapters.layer_statistics import StatisticsAdaptation
 from eyas.calibration.kappa_schedule import KappaSchedule
 

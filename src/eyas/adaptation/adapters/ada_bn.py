@@ -4,7 +4,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
 
 

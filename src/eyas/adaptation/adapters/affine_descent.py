@@ -19,12 +19,10 @@ class AffineAdaptation(PooledAdaptation):
 
     def __init__(self, adapter: Adapter, model: nn.Module, rate: float, *, only: Collection[str] | None = None) -> None:
         super().__init__(adapter, model)
-        self.affine = {
-            f"{layer_name}.{name}": parameter.requires_grad_()
-            for layer_name, layer in self.layers.items()
-            if only is None or layer_name in only
-            for name, parameter in layer.named_parameters(recurse=False)
-        }
+        layers = {name: layer for name, layer in self.layers.items() if only is None or name in only}
+        self.affine = affine_parameters(layers)
+        for parameter in self.affine.values():
+            parameter.requires_grad_()
         if not self.affine:
             raise ParameterError(f"`model` has no batch-norm with weights: {adapter.kind} changes these; take alpha_bn")
         self.optimiser = remembered_adam(self.affine, rate, self.memory)
@@ -42,6 +40,17 @@ class AffineAdaptation(PooledAdaptation):
             self.loss(logits).backward()  # type: ignore[no-untyped-call]
             self.optimiser.step()
         return logits
+
+
+def affine_parameters(layers: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
+    """Weights and biases of layers by name; what several share stands under its first."""
+    named = {
+        f"{layer_name}.{name}": parameter
+        for layer_name, layer in layers.items()
+        for name, parameter in layer.named_parameters(recurse=False)
+    }
+    first = {parameter: name for name, parameter in reversed(named.items())}
+    return {name: parameter for name, parameter in named.items() if first[parameter] == name}
 
 
 def remembered_adam(parameters: Mapping[str, Tensor], rate: float, memory: dict[str, Tensor]) -> torch.optim.Adam:

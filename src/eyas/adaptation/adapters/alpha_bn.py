@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.base import Adapter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from eyas.adaptation.adapters.adaptation import Adaptation
 
 
 class AlphaBn(Adapter):
@@ -17,7 +19,8 @@ class AlphaBn(Adapter):
     ``ada_bn``) to 1 (as ``none``); ``by_size`` :math:`s = N_0 / (N_0 + N)` after N images, ``source_images`` being
     :math:`N_0` (Schneider et al. 2020, arXiv:2006.16971); or ``chosen`` without labels: of ``weights`` the one whose
     answers to all images so far tell most of them, :math:`H(\bar p) - \overline{H(p)}`, sure of each image and of many
-    classes together (Bridle et al. 1991).
+    classes together (Bridle et al. 1991). ``exact`` adds :math:`s(1-s)(\mu_s - \mu_t)^2` to v: the variance of the
+    mixture, which the published rule leaves out.
 
     Use it first: no gradients, the result folds, and what the network knew stays in. ``chosen`` costs a pass for each
     weight, and takes a stream of one class for a change of the images.
@@ -29,6 +32,8 @@ class AlphaBn(Adapter):
     """The s of the mixture, or the rule that makes it."""
     source_images: Annotated[int, Field(ge=1)] = 64
     """As many images as the network's own statistics count for (``by_size``)."""
+    exact: bool = False
+    """Add the spread between both means to the variance."""
     weights: Annotated[tuple[Annotated[float, Field(ge=0, le=1)], ...], Field(min_length=1)] = (
         0,
         0.25,
@@ -44,7 +49,7 @@ class AlphaBn(Adapter):
         """Where the weight is chosen."""
         return self.source_weight == "chosen"
 
-    def start(self, model: "nn.Module", source: "Tensor | None") -> Adaptation:
+    def start(self, model: "nn.Module", source: "Tensor | None") -> "Adaptation":
         """See the base for the promise."""
         from eyas.adaptation.adapters.mixed_statistics import ChosenMixture, Mixture
 

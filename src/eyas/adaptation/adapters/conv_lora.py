@@ -9,7 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.affine_descent import affine_parameters
+from eyas.adaptation.adapters.base import Adapter, Rate
 from eyas.adaptation.adapters.self_training import SelfTraining
 from eyas.calibration.batchnorm import named_batch_norms
 
@@ -18,10 +20,10 @@ class ConvLora(Adapter):
     r"""Low-rank deltas and statistics of the field by self-training (Aleem et al. 2024, arXiv:2402.04964).
 
     The weights of each convolution become :math:`W + BA / r`: A a convolution to r channels (Kaiming-uniform), B from
-    these to all outputs (zero), as PEFT has it; depthwise and grouped convolutions stay. A, B and the affine parameters
-    of batch-norm learn, on noisy images, the answers of a teacher that averages them, weighted by the share of answers
-    above ``confidence``: it stands for the early head of the paper, which needs masks. The end is merged: no parameter
-    and no operation is added.
+    these to all outputs (zero), as PEFT has it; convolutions of groups stay, and those whose weights are computed
+    (``torch.nn.utils.parametrizations``). A, B and the affine parameters of batch-norm learn, on noisy images, the
+    answers of a teacher that averages them, weighted by the share of answers above ``confidence``: it stands for the
+    early head of the paper, which needs masks. The end is merged: no parameter and no operation is added.
 
     Use it on thousands of images of a field where ``alpha_bn`` already answers most of them; on few it is ``ada_bn``.
     """
@@ -40,17 +42,23 @@ class ConvLora(Adapter):
 
     def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:
         """See the base for the promise."""
-        convolutions = {
-            name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d) and layer.groups == 1
-        }
+        convolutions = plain_convolutions(model)
         learnt: dict[str, Tensor] = {}
         for name, layer in convolutions.items():
             down = layer.weight.new_empty((self.rank, *layer.weight.shape[1:]))
             nn.init.kaiming_uniform_(down, a=math.sqrt(5))
             learnt |= {f"{name}.down": down, f"{name}.up": layer.weight.new_zeros((layer.out_channels, self.rank))}
-        for name, norm in named_batch_norms(model).items():
-            learnt |= {f"{name}.{part}": parameter for part, parameter in norm.named_parameters(recurse=False)}
-        return _LowRank(self, model, learnt, [*convolutions])
+        return _LowRank(self, model, learnt | affine_parameters(named_batch_norms(model)), [*convolutions])
+
+
+def plain_convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:
+    """Convolutions of one group whose weights are parameters, by name; of those that share them the first."""
+    by_weight: dict[nn.Parameter, tuple[str, nn.Conv2d]] = {}
+    for name, layer in model.named_modules():
+        weight = dict(layer.named_parameters(recurse=False)).get("weight")
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and weight is not None:
+            by_weight.setdefault(weight, (name, layer))
+    return dict(by_weight.values())
 
 
 class _LowRank(SelfTraining):

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.affine_descent import remembered_adam
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.base import Adapter, Rate
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
 from eyas.adaptation.adapters.readout import last_linear
 from eyas.adaptation.source_images import SourceImages

@@ -11,8 +11,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.affine_descent import entropy, remembered_sgd
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.base import Adapter, Rate
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
 from eyas.adaptation.adapters.network_parts import NetworkParts, cut_points
 from eyas.adaptation.source_images import SourceImages

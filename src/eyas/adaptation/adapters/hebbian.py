@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.affine_descent import AffineAdaptation, entropy
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.base import Adapter, Rate
 from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import ParameterError
 

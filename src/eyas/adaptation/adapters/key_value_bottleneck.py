@@ -9,7 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter, Rate
+from eyas.adaptation.adapters.prepared_network import working_precision
 from eyas.adaptation.adapters.readout import last_linear
 from eyas.errors import DataError
 
@@ -74,12 +76,15 @@ class _Bottleneck(Adaptation):
         finally:
             hook.remove()
         features_NF = torch.cat(features)
+        features_NF = features_NF.to(working_precision(features_NF))
         projections_CFD = torch.randn(adapter.codebooks, features_NF.shape[1], adapter.size).to(device)
-        self.memory["projections"] = projections_CFD / features_NF.shape[1] ** 0.5
+        self.memory["projections"] = projections_CFD.to(features_NF.dtype) / features_NF.shape[1] ** 0.5
         projected_CND = features_NF @ self.memory["projections"]
         self.memory["keys"] = fitted_keys(projected_CND, adapter.keys)
         hits_CN = nearest(projected_CND, self.memory["keys"])
-        self.memory["values"] = mean_by_key(logits_NK.expand(adapter.codebooks, -1, -1), hits_CN, adapter.keys)
+        self.memory["values"] = mean_by_key(
+            logits_NK.to(features_NF).expand(adapter.codebooks, -1, -1), hits_CN, adapter.keys
+        )
 
     def step(self, images: Tensor) -> Tensor:
         """Answer; without labels there is nothing to learn."""
@@ -99,9 +104,10 @@ class _Bottleneck(Adaptation):
         """Logits, and the keys that were hit."""
         hits: list[Tensor] = []
 
-        def read_values(_layer: nn.Module, inputs: tuple[Tensor, ...], _output: Tensor) -> Tensor:
-            hits.append(nearest(inputs[0] @ self.memory["projections"], self.memory["keys"]))
-            return self.read(hits[-1])
+        def read_values(_layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            projections = self.memory["projections"]
+            hits.append(nearest(inputs[0].to(projections.dtype) @ projections, self.memory["keys"]))
+            return self.read(hits[-1]).to(output.dtype)
 
         hook = self.readout.register_forward_hook(read_values)
         try:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter
 from eyas.calibration.batchnorm import named_batch_norms
 
 
@@ -83,6 +84,11 @@ class PooledAdaptation(StatisticsAdaptation):
         """What the network's own statistics count for."""
         return 0.0
 
+    @property
+    def exact(self) -> bool:
+        """Whether the spread between both means counts in the variance."""
+        return False
+
     def step(self, images: Tensor) -> Tensor:
         """Count the images, then estimate and answer."""
         self.memory["images"] += len(images)
@@ -98,4 +104,7 @@ class PooledAdaptation(StatisticsAdaptation):
         total.add_(count)
         weight = self.source_weight
         source_mean, source_var = self.memory[f"{name}.source_mean"], self.memory[f"{name}.source_var"]
-        return weight * source_mean + (1 - weight) * mean, weight * source_var + (1 - weight) * variance
+        mixed = weight * source_var + (1 - weight) * variance
+        if self.exact:
+            mixed += weight * (1 - weight) * (source_mean - mean) ** 2
+        return weight * source_mean + (1 - weight) * mean, mixed

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation
+from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
+from eyas.errors import DataError
 
 if TYPE_CHECKING:
     from eyas.adaptation.adapters.alpha_bn import AlphaBn
@@ -25,6 +26,11 @@ class Mixture(PooledAdaptation):
         if isinstance(weight, str):
             return self.adapter.source_images / (self.adapter.source_images + float(self.memory["images"]))
         return weight
+
+    @property
+    def exact(self) -> bool:
+        """As the adapter says."""
+        return self.adapter.exact
 
 
 class ChosenMixture(Adaptation):
@@ -54,6 +60,12 @@ class ChosenMixture(Adaptation):
         sums = self.memory["probability_WK"]
         if not sums.numel():
             sums.resize_(probability_WNK[:, 0].shape).zero_()
+        if sums.shape != probability_WNK[:, 0].shape:
+            classes = probability_WNK.shape[2]
+            msg = (
+                f"`state` that was restored has answers of {sums.shape[1]} classes, the network {classes}: take another"
+            )
+            raise DataError(msg)
         sums += probability_WNK.sum(1)
         self.memory["entropy_W"] += torch.special.entr(probability_WNK).sum((1, 2))
         return logits_WNK[self._best()]

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter
 
 
 class NoAdaptation(Adapter):

@@ -7,8 +7,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.affine_descent import AffineAdaptation, entropy
-from eyas.adaptation.adapters.base import Adaptation, Adapter, Rate
+from eyas.adaptation.adapters.base import Adapter, Rate
 
 
 class Osuda(Adapter):

@@ -26,6 +26,7 @@ class SelfTraining(PooledAdaptation):
     ) -> None:
         super().__init__(adapter, model)
         self.confidence = confidence
+        self.places = parameter_places(model)
         self.student = {name: tensor.detach().clone().requires_grad_() for name, tensor in learnt.items()}
         self.teacher = {name: tensor.detach().clone() for name, tensor in learnt.items()}
         for role, tensors in (("student", self.student), ("teacher", self.teacher)):
@@ -52,7 +53,10 @@ class SelfTraining(PooledAdaptation):
     def answer(self, images: Tensor) -> Tensor:
         """The student's logits."""
         with batch_statistics(self.model):
-            logits: Tensor = functional_call(self.model, self.weights(self.student), (images,))
+            named = {
+                place: tensor for name, tensor in self.weights(self.student).items() for place in self.places[name]
+            }
+            logits: Tensor = functional_call(self.model, named, (images,), tie_weights=False)
         return logits
 
     def step(self, images: Tensor) -> Tensor:
@@ -76,3 +80,19 @@ class SelfTraining(PooledAdaptation):
             tensor.mul_(kept).add_(self.student[name], alpha=1 - kept)
         for name, tensor in self.weights(self.teacher).items():
             self.model.get_parameter(name).copy_(tensor)
+
+
+def parameter_places(model: nn.Module) -> dict[str, list[str]]:
+    """By each name of a parameter, all names that it has in different modules.
+
+    A module with two names is there once: put in twice, and taken out twice, its parameter would be lost.
+    """
+    named = {
+        f"{path}.{name}" if path else name: parameter
+        for path, module in model.named_modules()
+        for name, parameter in module.named_parameters(recurse=False)
+    }
+    places: dict[nn.Parameter, list[str]] = {}
+    for name, parameter in named.items():
+        places.setdefault(parameter, []).append(name)
+    return {name: places[parameter] for name, parameter in named.items()}

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from eyas.adaptation.adapters.base import Adaptation, Adapter
+from eyas.adaptation.adapters.adaptation import Adaptation
+from eyas.adaptation.adapters.base import Adapter
+from eyas.adaptation.adapters.prepared_network import working_precision
 from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError, ParameterError
 
@@ -59,12 +61,15 @@ class _Unmixed(Adaptation):
         super().__init__(adapter, model)
         layers = named_batch_norms(model).items()
         self.layers = {name: layer for name, layer in layers if not isinstance(layer, nn.BatchNorm1d)}
+        self.skipped += [name for name, _ in layers if name not in self.layers]
         if not self.layers:
             raise ParameterError(f"`model` has batch-norm of single values alone: {adapter.kind} needs images in it")
         for name, layer in self.layers.items():
             assert layer.running_mean is not None
             assert layer.running_var is not None
-            means, variances = initial_components(layer.running_mean, layer.running_var, adapter.components)
+            wide = working_precision(layer.running_mean)
+            held = layer.running_mean.to(wide), layer.running_var.to(wide)
+            means, variances = initial_components(*held, adapter.components)
             self.memory |= {f"{name}.means": means, f"{name}.variances": variances}
 
     @torch.no_grad()
@@ -85,7 +90,7 @@ class _Unmixed(Adaptation):
     def _normalise(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, *, name: str) -> Tensor:
         """What the layer makes of its input, each image by its own statistics."""
         assert isinstance(layer, _BatchNorm)
-        activations = inputs[0]
+        activations = inputs[0].to(working_precision(inputs[0]))
         variance_NC, mean_NC = torch.var_mean(activations, tuple(range(2, activations.ndim)), correction=0)
         mean, variance = self.mixture(name, mean_NC, variance_NC)
         shape = (*mean.shape, *(1 for _ in range(2, activations.ndim)))

@@ -18,7 +18,7 @@ def whole_labels(labels_N: Tensor, images: int, classes: int, unknown: int | Non
     Raises:
         DataError: they are no whole numbers, not as many as the images, or no classes of the network.
     """
-    if labels_N.is_floating_point() or labels_N.is_complex():
+    if labels_N.is_floating_point() or labels_N.is_complex() or labels_N.dtype == torch.bool:
         msg = f"`labels` are {labels_N.dtype}: give whole numbers"
         raise DataError(msg)
     if labels_N.shape != (images,):

@@ -66,7 +66,8 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
     """
     require_images(images_NCHW)
     _require_widths(model, held)
-    device = next((tensor.device for tensor in chain(model.parameters(), model.buffers())), images_NCHW.device)
+    tensors = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
+    like = next(tensors, images_NCHW)
     sums = {name: MomentSum(moments) for name, moments in held.items()}
     parts: dict[str, list[Tensor]] = {}
     probabilities, features = [], []
@@ -74,7 +75,7 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
         for batch in torch.split(images_NCHW, batch_size):
             shifts: list[Tensor] = []
             with _watching(model, sums, shifts), _reading(model) as read:
-                probabilities.append(_answers(model, batch.to(device)))
+                probabilities.append(_answers(model, batch.to(like.device, like.dtype)))
             features += [values.cpu() for values in read[-1:]]
             numbers = {name: statistic(batch) for name, statistic in IMAGE_STATISTICS.items()}
             numbers |= _certainty(probabilities[-1])
