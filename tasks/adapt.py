@@ -120,6 +120,7 @@ def adapt(
         settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
         with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
             run.log_json("images", list(case.field.sha256))
+            run.log_json("held_out", [case.field.sha256[position] for position in sorted(case.held_out)])
             words = [*([redact(images)] if images else []), *(["--version", number] if number else [])]
             again = " ".join(["`eyas adapt", *map(shlex.quote, words), *(["--labels"] if labelled else [])])
             return _decide(case, standing, run, again, force=force)

@@ -1,5 +1,6 @@
 """What an adaptation looks at: images of the field, images of the network's own kind, and how both compare."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from eyas.operations.tracking import MlflowStore
 from eyas.operations.tracking.adaptation_run import AdaptationRecord
 from eyas.storage import Store
 from tasks.dvc_lock import require_as_written
+from tasks.field_copies import drawn_order
 from tasks.field_images import FieldImages, read_field
 from tasks.registered_network import RegisteredNetwork, require_same_images
 from tasks.training_support import TrainingData
@@ -27,7 +29,7 @@ from tasks.watch import REFERENCE, require_enough_to_compare
 from tasks.workspace import Workspace
 
 FEWEST_TO_HOLD_OUT, HELD_OUT = 256, 4
-"""Of so many images every fourth is kept from the adapter, and judged by; with labels, or of fewer, all are both."""
+"""Of so many images a fourth is kept from the adapter, and judged by; with labels, or of fewer, all are both."""
 Outcome = Literal["proposed", "unchanged", "reverted"]
 
 
@@ -108,22 +110,38 @@ class Case:
         """Positions of all images of the field."""
         return list(range(len(self.field)))
 
+    @cached_property
+    def drawn(self) -> list[int]:
+        """Positions of all images in an order by chance, so that none of names, cameras or classes tells anything."""
+        return drawn_order(self.field.sha256, self.section.seed)
+
+    @property
+    def held_out(self) -> list[int]:
+        """Positions of the images that no adapter sees, a fourth of them where there are enough; in a drawn order."""
+        if self.field.labels is not None or len(self.field) < FEWEST_TO_HOLD_OUT:
+            return []
+        return self.drawn[: math.ceil(len(self.field) / HELD_OUT)]
+
     @property
     def judged(self) -> list[int]:
-        """Positions of the images that the rule judges an adaptation by, see :meth:`followed`."""
-        held_out = self.field.labels is None and len(self.field) >= FEWEST_TO_HOLD_OUT
-        return self.everything[::HELD_OUT] if held_out else self.everything
+        """Positions of the images that the rule judges an adaptation by: those held out, else all."""
+        return self.held_out or self.everything
 
     @property
     def followed(self) -> Tensor:
-        """The images that an adapter sees: all but every fourth, which is held out where there are enough."""
-        held_out = set(self.judged) if len(self.judged) < len(self.field) else set()
+        """The images that an adapter sees."""
+        held_out = set(self.held_out)
         return self.images[[position for position in self.everything if position not in held_out]]
 
     def verdict(
         self, source: nn.Module, adapted: nn.Module, positions: list[int], *, standing: bool = False
     ) -> RevertVerdict:
-        """What the rule says of an adapted network, new or ``standing``, beside its source, on these images."""
+        """What the rule says of an adapted network, new or ``standing``, beside its source, on these images.
+
+        Their labels come in a drawn order: the sequential test would take folders class by class for a stream.
+        """
+        chosen = set(positions)
+        positions = [position for position in self.drawn if position in chosen]
         canary = None if self.source_labels is None else (self.source, self.source_labels)
         labels = None if self.field.labels is None else self.field.labels[positions]
         rule = self.section.rule

@@ -153,6 +153,7 @@ def made_of(case: Case, verdict: RevertVerdict, beside: BesideParent) -> dict[st
         "adapter": case.section.adapter.model_dump(mode="json"),
         "batch_size": case.section.batch_size,
         BY_LABELS: verdict.by_labels,
+        "copies": case.field.copies,
         "dates": case.field.dates,
         FIELD_ACCURACY: beside.field,
         "images": len(case.field),

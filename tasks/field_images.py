@@ -1,4 +1,4 @@
-"""Images of the field: brought from an address, decoded as the device decodes them, each known by its sha256."""
+"""Images of the field: brought from an address, decoded as the device decodes them, each once, known by its sha256."""
 
 import logging
 import tempfile
@@ -26,6 +26,7 @@ from eyas.storage import Store, redact
 from eyas.storage.addresses import parse
 from eyas.storage.digests import json_sha256
 from tasks.dated_images import names_within, rows_within
+from tasks.field_copies import drawn_order, first_copies
 
 log = logging.getLogger(__name__)
 FIELD = "field"
@@ -45,6 +46,8 @@ class FieldImages:
     """Classes of the network, ``(N,)``, where they are known."""
     dates: str = ""
     """The range that they were taken from, in words; "" for all that are there."""
+    copies: int = 0
+    """How many more were there and left out, since each image counts once."""
 
     def __len__(self) -> int:
         return len(self.sha256)
@@ -64,19 +67,20 @@ def read_field(
     store: Store,
     base: Path = Path(),
 ) -> FieldImages:
-    """Bring and decode the images at an address; one that does not decode is left out, and told.
+    """Bring and decode the images at an address, each once; what is left out, as one that does not decode, is told.
 
     Args:
         address: a file or folder, ``https://`` or ``s3://``.
-        params: ``adapt`` says the files' format, of which dates images are taken, and how many at most, evenly from
-            all in the order of their names; ``fetch.limits`` hold.
+        params: ``adapt`` says the files' format, of which dates images are taken, and how many at most, by chance
+            (``adapt.seed``), in the order of their names; ``fetch.limits`` hold.
         decode: what the network gets of an image.
         classes: of the network, where the images' labels shall be read: in a format that training data may have.
         store: reads remotes.
         base: where relative paths start.
 
     Raises:
-        DataError: there is no image, none of the dates, none decodes, or a label is none of ``classes``.
+        DataError: there is no image, none of the dates, none decodes, or a label is none of ``classes``, or each image
+            has copies with other labels.
     """
     section, limits = params.adapt, params.fetch.limits
     with tempfile.TemporaryDirectory() as scratch:
@@ -92,14 +96,18 @@ def read_field(
         within = np.arange(len(listing.rows))
         if section.date_column:
             within = rows_within(dates, section.date_column, listing, folder)
-        chosen = within[evenly(len(within), section.max_images)]
-        files = [f"{FIELD}/{listing.files[at]}" for at in listing.file_indices[chosen]]
-        places = [ImageLocation(*place) for place in zip(files, listing.rows[chosen].tolist(), strict=True)]
-        labels = None if classes is None else labels_of(listing, classes)[chosen]
+        files = [f"{FIELD}/{listing.files[at]}" for at in listing.file_indices[within]]
+        places = [ImageLocation(*place) for place in zip(files, listing.rows[within].tolist(), strict=True)]
+        labels = None if classes is None else labels_of(listing, classes)[within]
         reader = ImageReader(
             folder.parent, {FIELD: source.format}, share_threads(cores(), wanted=params.runtime.threads)
         )
-        return replace(_decoded(reader, places, decode, labels), dates=str(dates))
+        digests = [digest for _, digest in sorted(reader.each(places, lambda _, payload: content_hash(payload)))]
+        different = first_copies(digests, None if labels is None else labels.tolist(), places)
+        order = drawn_order([digests[at] for at in different], section.seed)
+        chosen = [different[at] for at in sorted(order[: section.max_images])]
+        read = _decoded(reader, [places[at] for at in chosen], decode, None if labels is None else labels[chosen])
+        return replace(read, dates=str(dates), copies=len(digests) - len(set(digests)))
 
 
 def list_field(folder: Path, params: PipelineParams, *, labelled: bool) -> ListedSource:
@@ -123,11 +131,6 @@ def list_field(folder: Path, params: PipelineParams, *, labelled: bool) -> Liste
             "or give a folder per class, or files that hold labels, such as Parquet"
         )
         raise DataError(msg) from error
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """Positions of at most ``wanted`` of ``count`` images, as far apart as can be."""
-    return sorted({round(at) for at in np.linspace(0, count - 1, min(count, wanted))})
 
 
 def labels_of(listing: Listing, classes: Sequence[str]) -> Tensor:

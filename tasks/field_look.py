@@ -12,7 +12,7 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.formats.image_files import is_image
 from eyas.data.image_reader import ImageLocation, ImageReader
 from eyas.data.manifest import list_files
-from eyas.data.payload import Payload
+from eyas.data.payload import Payload, content_hash
 from eyas.data.sources import BUILTIN
 from eyas.errors import DataError
 from eyas.storage.addresses import parse
@@ -77,7 +77,7 @@ def look_at_field(address: str, params: PipelineParams, base: Path, *, labelled:
 
 
 def require_readable(images: Iterable[tuple[str, Payload]]) -> None:
-    """See that enough of the images decode for a window; the rest of them is not looked at.
+    """See that enough different images decode for a window; the rest of them is not looked at.
 
     Args:
         images: each with its name.
@@ -85,9 +85,14 @@ def require_readable(images: Iterable[tuple[str, Payload]]) -> None:
     Raises:
         DataError: they are too few, or too few decode; names the first that does not.
     """
-    readable, count, reason = 0, 0, ""
+    readable, copies, reason = 0, 0, ""
+    seen: set[str] = set()
     for name, payload in images:
-        count += 1
+        digest = content_hash(payload)
+        copies += digest in seen
+        if digest in seen:
+            continue
+        seen.add(digest)
         try:
             _ANY(payload, name)
         except DataError as error:
@@ -96,15 +101,16 @@ def require_readable(images: Iterable[tuple[str, Payload]]) -> None:
         readable += 1
         if readable == FEWEST_IN_WINDOW:
             return
-    refuse_few(readable, count, reason)
+    refuse_few(readable, len(seen), reason, copies)
 
 
-def refuse_few(readable: int, count: int, reason: str = "") -> NoReturn:
-    """Refuse so few images of ``count``, of which the first has a ``reason`` not to be read.
+def refuse_few(readable: int, count: int, reason: str = "", copies: int = 0) -> NoReturn:
+    """Refuse so few images of ``count`` that differ, of which the first has a ``reason`` not to be read.
 
     Raises:
         DataError: always.
     """
-    told = f"; {reason}" if reason else ""
+    told = f", {copies} more repeat another" if copies else ""
+    told += f"; {reason}" if reason else ""
     msg = f"{readable} of {count} images can be read{told}: a window needs at least {FEWEST_IN_WINDOW}"
     raise DataError(msg)

@@ -24,6 +24,7 @@ from eyas.errors import BadInputError, DataError
 from eyas.operations.notify import Notice
 from eyas.storage.digests import file_sha256
 from tasks.dated_images import files_within
+from tasks.field_copies import first_copies
 from tasks.field_look import refuse_few, require_readable
 from tasks.notify import tell
 from tasks.predict import LAST_RUN, asked_version, exported_files, list_images, require_version_name
@@ -100,8 +101,10 @@ class Watcher:
                 pixels[file] = torch.from_numpy(read(file.read_bytes(), name_below(self.folder, file)).copy())
             except (DataError, OSError) as error:
                 unreadable[file] = str(error)
-        if len(pixels) < FEWEST_IN_WINDOW:
-            refuse_few(len(pixels), len(files), next(iter(unreadable.values()), ""))
+        different = len({image.numpy().tobytes() for image in pixels.values()})
+        if different < FEWEST_IN_WINDOW:
+            copies = len(pixels) - different
+            refuse_few(different, len(files) - copies, next(iter(unreadable.values()), ""), copies)
         images = self.exported.normalise(torch.stack([*pixels.values()]))
         report = detect_drift(
             self.model, images, self.reference, detector=self.detector, false_alarm_rate=self.false_alarm_rate
@@ -159,13 +162,14 @@ def open_watcher(
 
 
 def even_windows(folder: Path, window: int, dates: DateRange = ALWAYS) -> list[list[Path]]:
-    """All images of the dates, in the order of their names, as evenly as can be in windows of at least so many.
+    """Images of the dates, each once, in the order of their names, as evenly as can be in windows of at least so many.
 
     Raises:
         BadInputError: there is none.
         DataError: too few can be images; this is looked at before anything is loaded.
     """
     files = files_within(dates, list_images([folder]), folder)
+    files = [files[position] for position in first_copies([file_sha256(file) for file in files])]
     require_readable((name_below(folder, file), file.read_bytes()) for file in files)
     count = max(1, len(files) // window)
     ends = [len(files) * at // count for at in range(count + 1)]

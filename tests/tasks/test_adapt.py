@@ -359,7 +359,7 @@ def test_no_adaptation_is_no_new_version(champion: Workspace, write: Write) -> N
 
 
 def one_class(pixels: Tensor) -> Tensor:
-    return 0.4 * pixels[:1].expand_as(pixels)
+    return 0.4 * pixels[:1] + 0.03 * pixels  # which differ, since copies count once
 
 
 def test_a_stream_of_one_class_is_refused(champion: Workspace, write: Write) -> None:
@@ -413,6 +413,9 @@ def test_a_look_before_prefect_is_there_tells_what_would_refuse_it(
     refused(DataError, r"0 of 9 images can be read; field/0.png does not decode: not an image: .* 8", str(flat))
     for number in range(9):
         Image.new("L", (8, 8)).save(flat / f"{number}.png")
+    refused(DataError, r"1 of 1 images can be read, 8 more repeat another: a window needs at least 8", str(flat))
+    for number in range(9):
+        Image.new("L", (8, 8), number).save(flat / f"{number}.png")
     look_before(champion, str(flat), None, labelled=False)
     refused(DataError, r"no labels can be read of the images .*: leave out --labels, or", str(flat), labelled=True)
     (flat / "notes.txt").write_text("none")

@@ -51,7 +51,8 @@ def test_of_a_folder_files_that_were_changed_in_the_range_are_taken_and_hashed(c
     assert read(camera, since="2026-11-19").digest != field.digest
     (camera / "1/19.png").write_bytes(png(grey(200)))  # now, outside of the range: the digest is of what was taken
     assert read(camera, since="2026-11-05", until="2026-11-08").digest == field.digest
-    assert shown(read(camera, since="2026-11-05", until="2026-11-16", max_images=3)) == [5, 10, 15]
+    some = shown(read(camera, since="2026-11-05", until="2026-11-16", max_images=3))
+    assert (len(some), set(some) < set(range(5, 16)), some) == (3, True, sorted(some))
     assert read(camera).dates == ""
     assert len(read(camera)) == 20
 

@@ -15,7 +15,7 @@ from eyas.config import parse_params
 from eyas.data.decoding import Preprocessing
 from eyas.errors import DataError
 from eyas.storage import Store
-from tasks.field_images import FieldImages, evenly, read_field
+from tasks.field_images import FieldImages, read_field
 
 CLASSES = ("cat", "dog")
 DECODE = Preprocessing(3, 8)
@@ -70,7 +70,7 @@ def test_parquet_with_labels(tmp_path: Path) -> None:
 def test_class_folders_give_labels_by_name(tmp_path: Path) -> None:
     for name in ("dog", "cat"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "1.png").write_bytes(png(grey(7)))
+        (tmp_path / name / "1.png").write_bytes(png(grey(ord(name[0]))))
     labels = read(tmp_path, CLASSES).labels
     assert labels is not None
     assert labels.tolist() == [0, 1]
@@ -103,9 +103,50 @@ def test_a_place_without_images_is_told_in_a_line(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_of_many_images_some_are_taken_from_all_of_the_time(tmp_path: Path) -> None:
-    for number in range(9):
-        (tmp_path / f"{number}.png").write_bytes(png(grey(number)))
-    assert read(tmp_path, max_images=3).pixels[:, 0, 0, 0].tolist() == [0, 4, 8]
-    assert evenly(1, 5) == [0]
-    assert evenly(4, 4) == [0, 1, 2, 3]
+def test_of_many_images_some_are_drawn_whatever_they_are_called(tmp_path: Path) -> None:
+    """Greys are 0 to 79; a second folder has the same images in the opposite order of names."""
+    for number in range(80):
+        for folder, name in (("first", number), ("second", 79 - number)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name:02}.png").write_bytes(png(grey(number)))
+
+    def drawn(folder: str, **adapt: object) -> list[int]:
+        greys: list[int] = read(tmp_path / folder, **adapt).pixels[:, 0, 0, 0].tolist()
+        return greys
+
+    taken = drawn("first", max_images=40)
+    assert taken == sorted(taken), "in the order of their names"
+    assert len(set(taken)) == 40
+    assert {grey % 2 for grey in taken} == {0, 1}, "two cameras that take turns are both there"
+    assert drawn("second", max_images=40) == taken[::-1]
+    assert drawn("first", max_images=40, seed=1) != taken
+    assert drawn("first", max_images=80) == list(range(80))
+
+
+def test_copies_count_once_and_are_told_in_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.png").write_bytes(png(grey(number % 4)))
+    field = read(tmp_path)
+    assert field.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert (len(field), len(set(field.sha256)), field.copies) == (4, 4, 6)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == "6 of 10 images repeat another: each counts once"
+    assert len(read(tmp_path, max_images=4)) == 4, "the most are of images that differ"
+
+
+def test_copies_with_other_labels_say_nothing_and_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, greys in (("cat", (1, 2, 3, 3)), ("dog", (2, 4))):
+        (tmp_path / name).mkdir()
+        for number, value in enumerate(greys):
+            (tmp_path / name / f"{number}.png").write_bytes(png(grey(value)))
+    field = read(tmp_path, CLASSES)
+    assert field.labels is not None
+    assert (field.pixels[:, 0, 0, 0].tolist(), field.labels.tolist()) == ([1, 3, 4], [0, 0, 1])
+    assert "1 images are left out: their copies have other labels; the first: field/cat/1.png" in caplog.text
+    assert read(tmp_path).pixels[:, 0, 0, 0].tolist() == [1, 2, 3, 4], "without labels nothing contradicts"
+    for file in [*tmp_path.glob("cat/[023].png"), tmp_path / "dog/1.png"]:
+        file.unlink()
+    with pytest.raises(DataError, match="all 1 images that differ have copies with other labels: see which label is"):
+        read(tmp_path, CLASSES)

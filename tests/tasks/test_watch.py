@@ -181,9 +181,9 @@ def test_the_advice_is_told_once_at_the_end_and_the_order_of_class_folders_is_to
 def test_no_order_is_blamed_where_images_look_otherwise_or_come_mixed(
     watcher: Watcher, digits: np.ndarray, tmp_path: Path
 ) -> None:
-    for name in "ab":
+    for name, images in (("a", digits[:64]), ("b", digits[64:])):
         (tmp_path / "dark").mkdir(exist_ok=True)
-        write_images(tmp_path / "dark" / name, darker(digits[:64]))
+        write_images(tmp_path / "dark" / name, darker(images))
     dark = list(look_once(watcher, even_windows(tmp_path / "dark", 64)))
     assert [window.report.drift for window in dark] == [True, True]
     assert order_hint(dark) == ""
@@ -282,6 +282,32 @@ def test_the_reference_of_the_manual_is_one_to_watch_by(
     assert watch_commands._in_words([window.files, window.files[1:]]) == (
         "127 images in 2 windows of 63 or 64, each judged as a whole (--window N: of N or more)"
     )
+
+
+def test_copies_of_an_image_count_once(
+    watcher: Watcher, digits: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten clean images, each 35 times: counted as 350 they would raise an alarm."""
+    write_images(tmp_path / "field", np.concatenate([digits[:10]] * 35))
+    (files,) = even_windows(tmp_path / "field", 64)
+    assert [file.stem for file in files] == [f"{number:04d}" for number in range(10)]
+    assert "340 of 350 images repeat another: each counts once" in caplog.text
+    (once,) = look_once(watcher, [files])
+    window = watcher.look(1, sorted((tmp_path / "field").iterdir()))  # as they come
+    assert not window.report.drift
+    assert (window.report.images, window.report.copies, len(window.files)) == (10, 340, 350)
+    assert "no drift in 10 images (340 copies left out): " in window.line()
+    same = {"copies": 0, "sentence": once.report.sentence}
+    assert window.report.model_copy(update=same) == once.report
+    for number in range(70, 350):
+        (tmp_path / f"field/{number:04d}.png").unlink()
+    for number in range(70):
+        Image.fromarray(digits[number % 5]).save(tmp_path / f"field/{number:04d}.png")
+    told = "5 of 5 images can be read, 65 more repeat another: a window needs at least 8"
+    with pytest.raises(DataError, match=told):
+        watcher.look(1, sorted((tmp_path / "field").iterdir()))
+    with pytest.raises(DataError, match="5 of 5 images can be read: a window needs at least 8"):
+        even_windows(tmp_path / "field", 64)
 
 
 def test_a_file_that_is_taken_away_meanwhile_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from torch import Tensor, nn
 
+from eyas.adaptation.drift.distinct_images import DistinctImages, copies_left_out
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
@@ -75,10 +76,12 @@ def judge(
     Args:
         source_model: the network before; "no adaptation" is what it stands for.
         adapted_model: the network after. Both are left as they were.
-        images: of the field, normalised floats ``(N, C, H, W)``, at least 8; better ones that were not adapted to.
+        images: of the field, normalised floats ``(N, C, H, W)``, at least 8 that differ: of copies the first counts;
+            better ones that were not adapted to.
         canary: images of the training's kind that the source was not trained on, and their labels; better as many as
             ``images`` or more, since they also say how frequent classes are.
-        labels: of ``images``, ``(N,)``, in the order in which they came; -1 where there is none.
+        labels: of ``images``, ``(N,)``, in the order in which they came; -1 where there is none. Not class by class:
+            what is won on the first class alone would decide. An image whose copies have different labels has none.
         rule: the limits.
         standing: the adapted network was kept before and is in use: ``statistics``, ``labels`` and ``canary`` alone
             decide and are among the reasons.
@@ -94,8 +97,10 @@ def judge(
             print(verdict.sentence)
     """
     require_images(images, FEWEST_IMAGES)
+    distinct = DistinctImages.of(images, FEWEST_IMAGES)
     models, held = (source_model, adapted_model), (held_moments(source_model), held_moments(adapted_model))
-    before, after = (observe(model, images, holds, batch_size) for model, holds in zip(models, held, strict=True))
+    different = distinct.images
+    before, after = (observe(model, different, holds, batch_size) for model, holds in zip(models, held, strict=True))
     _require_alike(before, after)
     on_canary = None if canary is None else _answer_canary(models, canary, batch_size)
     classes, balanced = (None, False) if on_canary is None else _classes(on_canary.classes, after, rule)
@@ -110,7 +115,8 @@ def judge(
     ]
     by_labels = False
     if labels is not None:
-        told, by_labels = _labelled(before, after, labels, rule)
+        known = whole_labels(labels, len(images), before.probabilities.shape[1], unknown=UNKNOWN)
+        told, by_labels = _labelled(before, after, distinct.labels(known, UNKNOWN), rule)
         reasons = [told] if by_labels else [*reasons, told]
     if on_canary is not None:
         reasons.append(_canary(on_canary, rule))
@@ -121,6 +127,7 @@ def judge(
     if by_labels:
         kept = "labels show that it is better than without adaptation"
     sentence = f"the adapted network is not kept: {', '.join(failed)}" if failed else f"{KEPT}: {kept}"
+    sentence += copies_left_out(distinct.copies)
     return RevertVerdict(not failed, sentence, tuple(reasons), by_labels)
 
 
@@ -212,9 +219,8 @@ def _distance(before: Observation, after: Observation, held: tuple[Layers, Layer
 
 def _labelled(before: Observation, after: Observation, labels_N: Tensor, rule: RevertRule) -> tuple[Reason, bool]:
     """What labels say, and whether they are enough to decide."""
-    labels = whole_labels(labels_N, len(before.probabilities), before.probabilities.shape[1], unknown=UNKNOWN)
-    known_N = labels != UNKNOWN
-    right = [(one.predicted == labels)[known_N] for one in (before, after)]
+    known_N = labels_N != UNKNOWN
+    right = [(one.predicted == labels_N)[known_N] for one in (before, after)]
     evidence = compare_paired(right[0], right[1], rule.alpha)
     told = f"of {evidence.labels} labelled images {evidence.wins} are won and {evidence.losses} lost"
     words = {"open": "which is too few to tell", "better": "which is better", "worse": "which is worse"}

@@ -34,7 +34,7 @@ class AdaptParams(Section):
     """The column of Parquet files that has each image's date, in place of the file's; of timestamps, dates, or ISO
     text. Images without one are left out."""
     max_images: Count = 1024
-    """At most so many of them, evenly from all in the order of their names; they lie in memory."""
+    """At most so many of them that differ, drawn by ``seed`` and what they hold; they lie in memory."""
     detector: AnyDetector = Field(default_factory=lambda: Detector.parse("distributions"))
     """Who says whether images drifted, also where they are watched."""
     adapter: AnyAdapter = Field(default_factory=lambda: Adapter.parse("alpha_bn"))
@@ -51,7 +51,7 @@ class AdaptParams(Section):
     schedule: ScheduleParams = ScheduleParams()
     """When the images are looked at without being asked; fields as in ``schedule``."""
     seed: Seed = 0
-    """Of the images' order, and of all that an adapter draws."""
+    """Of which images are taken and held out, their order, and all that an adapter draws."""
 
     @property
     def dates(self) -> DateRange:

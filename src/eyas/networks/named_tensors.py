@@ -1,5 +1,9 @@
 """Parameters and buffers of a network by name, where some may be tied."""
 
+import hashlib
+from collections.abc import Mapping
+
+import torch
 from torch import Tensor, nn
 
 
@@ -23,3 +27,12 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict to write: contiguous, on the CPU, tied tensors once."""
     unique = unique_tensors(model)
     return {name: unique[name].detach().cpu().contiguous() for name in sorted(state_names(model))}
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Hex digest of named tensors: their names, types, shapes and values, in whatever order they come."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,5 +1,6 @@
 """A reference comes back from its file as it was; a damaged or impossible one does not."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -90,3 +91,41 @@ def test_a_reference_of_one_class_estimates_no_balance(spots: nn.Module, draw) -
     assert not report.drift
     assert report.balance.estimated is None
     assert report.balance.reason == "class 0 has 0 labelled images, 10 are needed"
+
+
+def test_a_reference_fits_the_network_that_it_was_made_of(
+    spots: nn.Module, reference: DriftReference, draw, tmp_path: Path
+) -> None:
+    images, loaded = draw(64, 54)[0], DriftReference.load(reference.save(tmp_path / "reference"))
+    report = detect_drift(copy.deepcopy(spots), images, loaded)
+    for name in ("head.bias", "features.0.weight", "features.1.running_mean"):
+        other = copy.deepcopy(spots)
+        with torch.no_grad():
+            other.state_dict()[name].view(-1)[0] += 0.5
+        with pytest.raises(DataError, match="`model` holds other weights or statistics than the network of the refere"):
+            detect_drift(other, images, loaded)
+    older = DriftReference(**{**reference.__dict__, "network": ""})
+    assert detect_drift(other, images, DriftReference.load(older.save(tmp_path / "older"))).images == 64
+    assert detect_drift(spots, images, older) == report
+
+
+def test_a_flipped_bit_is_told(reference: DriftReference, tmp_path: Path) -> None:
+    path = reference.save(tmp_path / "reference")
+    whole = path.read_bytes()
+    for at in np.random.default_rng(0).integers(0, 8 * len(whole), 60):
+        flipped = bytearray(whole)
+        flipped[at // 8] ^= 1 << (at % 8)
+        path.write_bytes(flipped)
+        with pytest.raises(DataError, match="is no drift reference"):
+            DriftReference.load(path)
+
+
+def test_a_file_without_a_digest_as_older_versions_wrote_it_is_read(
+    spots: nn.Module, reference: DriftReference, draw, tmp_path: Path
+) -> None:
+    path = reference.save(tmp_path / "reference")
+    facts = json.loads(safe_open(path, "pt").metadata()["eyas.drift_reference"])
+    del facts["sha256"], facts["network"]
+    save_file(load_file(path), path, {"eyas.drift_reference": json.dumps(facts)})
+    images = draw(64, 50)[0]
+    assert detect_drift(spots, images, DriftReference.load(path)) == detect_drift(spots, images, reference)

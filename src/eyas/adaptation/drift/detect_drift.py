@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from eyas.adaptation.detectors import Detector
+from eyas.adaptation.drift.distinct_images import DistinctImages, copies_left_out
 from eyas.adaptation.drift.drift_reference import DriftReference
 from eyas.adaptation.drift.drift_report import BalanceDrift, DriftReport, LayerDrift, NumberDrift
 from eyas.adaptation.drift.drift_words import (
@@ -43,7 +44,8 @@ def detect_drift(
 
     Args:
         model: the network of the reference; it is left as it was.
-        images: a window of the field, normalised floats ``(N, C, H, W)``; at least 8, better 128.
+        images: a window of the field, normalised floats ``(N, C, H, W)``; at least 8, better 128. Of copies the first
+            counts: a repeated image would make any difference look sure.
         reference: what :meth:`DriftReference.of` made.
         detector: a member of :class:`eyas.adaptation.detectors.Detector`, or its kind.
         false_alarm_rate: how often a clean window may be called drift.
@@ -58,8 +60,13 @@ def detect_drift(
     if tuple(images.shape[1:]) != reference.image_shape:
         msg = f"`images` are {tuple(images.shape[1:])} (C, H, W), those of the reference {reference.image_shape}"
         raise DataError(msg)
-    seen = observe(model, images, reference.layers, batch_size)
-    return compare(seen, reference, detector=detector, false_alarm_rate=false_alarm_rate, seed=seed)
+    distinct = DistinctImages.of(images, FEWEST_IN_WINDOW)
+    seen = observe(model, distinct.images, reference.layers, batch_size)
+    _require_same_network(seen, reference)
+    reference.require_network(model)
+    return compare(
+        seen, reference, detector=detector, false_alarm_rate=false_alarm_rate, seed=seed, copies=distinct.copies
+    )
 
 
 def compare(
@@ -69,8 +76,9 @@ def compare(
     detector: Detector | str | Mapping[str, Any] = DEFAULT_DETECTOR,
     false_alarm_rate: float = 0.001,
     seed: int = 0,
+    copies: int = 0,
 ) -> DriftReport:
-    """:func:`detect_drift` of images that the network has answered already.
+    """:func:`detect_drift` of images that the network has answered already, each once; so many copies were left out.
 
     Raises:
         DataError: another network than the reference's answered, or the reference is none for the detector.
@@ -101,17 +109,19 @@ def compare(
         for name, held in reference.layers.items()
     )
     adapt, advice = expect_help(detection.numbers, layers, detection.balance, images)
-    told = f"no drift in {images} images: {_without_drift(detection.p_value, detection.tests, false_alarm_rate)}"
+    window = f"in {images} images{copies_left_out(copies)}"
+    told = f"no drift {window}: {_without_drift(detection.p_value, detection.tests, false_alarm_rate)}"
     if images < FEWEST_IMAGES:
         told += f"; fewer than {FEWEST_IMAGES} images tell gross changes alone"
     if changes:
         drifted = {one.name: one.effect for one in detection.numbers if one.drifted and one.name in IMAGE_STATISTICS}
-        told = f"drift in {images} images: {', '.join(changes)} (p {_bounded(detection.p_value)})"
+        told = f"drift {window}: {', '.join(changes)} (p {_bounded(detection.p_value)})"
         told = "; ".join(filter(None, (told, largest_effect(drifted, changes, follows))))
     return DriftReport(
         sentence=told,
         drift=bool(changes),
         images=images,
+        copies=copies,
         changes=changes,
         adapt=adapt,
         advice=advice,

@@ -16,12 +16,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from eyas.adaptation.drift.class_balance import confusion_matrix
+from eyas.adaptation.drift.distinct_images import DistinctImages
 from eyas.adaptation.drift.hyperdimensional_codes import BITS, HyperdimensionalCodes
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import LayerMoments, held_moments, require_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
 from eyas.adaptation.fewest_images import FEWEST_IMAGES, FEWEST_IN_WINDOW
 from eyas.errors import DataError, ParameterError
+from eyas.networks.named_tensors import state, tensors_sha256
+from eyas.storage.digests import json_sha256
 
 _KEY = "eyas.drift_reference"
 
@@ -47,6 +50,8 @@ class DriftReference:
     """True classes in rows, predicted ones in columns; None without labels."""
     codes: HyperdimensionalCodes | None = None
     """Of the features; None where no linear layer answers, and in files that were written before there were any."""
+    network: str = ""
+    """sha256 of the network's weights and statistics; empty in files that were written before it was kept."""
 
     @classmethod
     def of(
@@ -65,7 +70,7 @@ class DriftReference:
 
         Args:
             model: the network; it is left as it was.
-            images: normalised floats ``(M, C, H, W)``, at least 100.
+            images: normalised floats ``(M, C, H, W)``, at least 100 that differ; of copies the first counts.
             labels: ``(M,)``, for estimates of the class balance.
             statistics: what the batch-norm layers held when the network was exported; without them the model's own.
             window: as many images as a window of the field will have.
@@ -76,21 +81,24 @@ class DriftReference:
             ParameterError: the window is too small.
         """
         require_images(images, FEWEST_IMAGES)
+        distinct = DistinctImages.of(images, FEWEST_IMAGES)
         if window < FEWEST_IN_WINDOW:
             msg = f"`window` is {window}: give at least {FEWEST_IN_WINDOW} images"
             raise ParameterError(msg)
         held = held_moments(model, statistics)
-        windows = images.tensor_split(max(1, len(images) // window))
+        count = len(distinct.positions)
+        windows = distinct.images.tensor_split(max(1, count // window))
         seen = [observe(model, part, held, batch_size) for part in windows]
         clean = {name: max(held[name].symmetric_kl(one.layers[name]) for one in seen) for name in seen[0].layers}
         predicted = torch.cat([one.predicted for one in seen]).numpy()
         counts = torch.stack([one.counts for one in seen]).sum(0).numpy()
         confusion = None
         if labels is not None:
-            confusion = confusion_matrix(whole_labels(labels, len(images), len(counts)).numpy(), predicted, len(counts))
+            known = whole_labels(labels, len(images), len(counts))[distinct.positions]
+            confusion = confusion_matrix(known.numpy(), predicted, len(counts))
         return cls(
             image_shape=(images.shape[1], images.shape[2], images.shape[3]),
-            window=min(window, len(images)),
+            window=min(window, count),
             numbers={name: values.numpy() for name, values in Observation.merge_numbers(seen).items()},
             predicted=predicted,
             layers={name: held[name] for name in seen[0].layers},
@@ -98,7 +106,21 @@ class DriftReference:
             counts=counts,
             confusion=confusion,
             codes=_codes_of(seen, predicted),
+            network=tensors_sha256(state(model)),
         )
+
+    def require_network(self, model: nn.Module) -> None:
+        """See that it is the network that the reference was made of; an older file says nothing of it.
+
+        Raises:
+            DataError: it holds other weights or statistics.
+        """
+        if self.network and self.network != tensors_sha256(state(model)):
+            msg = (
+                "`model` holds other weights or statistics than the network of the reference: give the network as it "
+                "was then, or make a reference of this one"
+            )
+            raise DataError(msg)
 
     def save(self, path: Path | str) -> Path:
         """Write one safetensors file; the same reference gives the same bytes."""
@@ -121,9 +143,10 @@ class DriftReference:
             window=self.window,
             numbers=tuple(self.numbers),
             layers=tuple((name, layer.eps, self.clean[name]) for name, layer in self.layers.items()),
+            network=self.network,
         )
         path, whole = Path(path), {name: tensor.contiguous() for name, tensor in tensors.items()}
-        path.write_bytes(save(whole, {_KEY: facts.model_dump_json()}))
+        path.write_bytes(save(whole, {_KEY: facts.sealed(whole).model_dump_json()}))
         return path
 
     @classmethod
@@ -150,6 +173,8 @@ class DriftReference:
             if tensor.is_floating_point() and not bool(tensor.double().isfinite().all()):
                 msg = f"{name} holds values that are not finite"
                 raise DataError(msg)
+        if facts.sha256 and facts != facts.sealed(tensors):
+            raise DataError("it is not what was written: its sha256 is another")
         layers = {}
         for at, (name, eps, _) in enumerate(facts.layers):
             layers[name] = LayerMoments(tensors[f"layers.{at}.mean"], tensors[f"layers.{at}.var"], eps)
@@ -158,7 +183,8 @@ class DriftReference:
         predicted, counts = tensors["predicted"].numpy(), tensors["counts"].numpy()
         if any(values.shape != predicted.shape or not np.isfinite(values).all() for values in numbers.values()):
             raise DataError("numbers are missing or not finite")
-        if not np.array_equal(np.bincount(predicted, minlength=len(counts)), counts):
+        classes = len(counts)
+        if predicted.max() >= classes or not np.array_equal(np.bincount(predicted, minlength=classes), counts):
             raise DataError("predictions and their counts do not agree")
         return cls(
             image_shape=facts.image_shape,
@@ -170,6 +196,7 @@ class DriftReference:
             counts=counts,
             confusion=tensors["confusion"].numpy() if "confusion" in tensors else None,
             codes=_codes_in(tensors) if "codes.bundles" in tensors else None,
+            network=facts.network,
         )
 
 
@@ -202,3 +229,11 @@ class _Facts(BaseModel):
     numbers: tuple[str, ...]
     layers: tuple[tuple[str, float, float], ...]
     """Name, ``eps`` and ``clean`` of each."""
+    network: str = ""
+    sha256: str = ""
+    """Of all else in the file; empty in older ones."""
+
+    def sealed(self, tensors: dict[str, Tensor]) -> "_Facts":
+        """With the sha256 of these tensors and of the facts themselves."""
+        content = [self.model_dump(mode="json", exclude={"sha256"}), tensors_sha256(tensors)]
+        return self.model_copy(update={"sha256": json_sha256(content)})

@@ -61,6 +61,9 @@ class DriftReport(_Frozen):
     sentence: str
     drift: bool
     images: int
+    """That differ."""
+    copies: int = 0
+    """How many more repeated one of them, and were left out."""
     changes: tuple[str, ...]
     """In words, the largest first."""
     adapt: bool
