@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
-from eyas.adaptation.drift.two_sample_tests import class_balance_test
 from eyas.adaptation.paired_betting import compare_paired
 from eyas.adaptation.rule_limits import RevertRule
+from eyas.deploy.bundle.class_permutations import class_balance_test
 from eyas.errors import DataError
 
 UNKNOWN = -1
