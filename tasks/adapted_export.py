@@ -85,12 +85,13 @@ def export_adapted(
     weights = [*write_weights(source, adapted, folder), statistics]
     space, plan = (source / SPACE_FILE).read_bytes(), PruningPlan.from_json((folder / PLAN).read_bytes())
     costs = Cost(**unsealed(space)["dense"]), cost_of(space, plan)
-    bundled = write_bundle(params, folder, dataset, network, files=parity["files"], costs=costs, caution=caution)
+    files = parity["files"]
+    bundled = write_bundle(params, folder, dataset, network, files=files, costs=costs, caution=caution, source=source)
     listed = [*artifact_files(written), folder / DENSE, *weights, folder / "parity.json", folder / FILES]
     listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
     data_set = _read(source / "manifest.json")["dataset"]  # whose images what is recorded of the dense network is of
     write_json(folder / "manifest.json", manifest(folder, listed, dataset) | {"dataset": data_set})
-    file = parity["files"]["model.onnx"]
+    file = files["model.onnx"]
     return {"model_bytes": file["bytes"], "max_difference": file["max_difference"], **bundled}
 
 

@@ -13,7 +13,7 @@ from eyas.config import PipelineParams
 from eyas.data import Dataset
 from eyas.data.tasks import class_overlap
 from eyas.deploy.bundle.contents import BUNDLE, TAR, pack
-from eyas.deploy.bundle.make_bundle import make_bundle
+from eyas.deploy.bundle.make_bundle import DeviceAdaptation, make_bundle
 from eyas.deploy.bundle.model_card import CardFacts, model_card
 from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
@@ -36,6 +36,7 @@ def write_bundle(
     files: dict[str, Any],
     costs: tuple[Cost, Cost],
     caution: str,
+    source: Path | None = None,
 ) -> Metrics:
     """Write ``bundle`` and its tar; both stay empty where none is wanted, or the network answers otherwise.
 
@@ -47,6 +48,7 @@ def write_bundle(
         files: ``parity.json``'s ``files``.
         costs: of the dense network and of this one.
         caution: why accuracies do not compare, where they do not.
+        source: where the files of the network lie that knows clean images, if that is another one.
 
     Raises:
         ParityError: the bundle answers otherwise than PyTorch.
@@ -83,7 +85,7 @@ def write_bundle(
         exported,
         in_graph=settings.preprocessing_in_graph,
         licence=licence,
-        adaptable=Onnx.parse(settings.chosen["onnx"]) if settings.adaptable else None,
+        adaptable=device_adaptation(params, source or export, dataset) if settings.adaptable else None,
         card=card,
     )
     return {
@@ -91,6 +93,23 @@ def write_bundle(
         "bundle_difference": parity.max_difference,
         "bundle_agreement": parity.agreement,
     }
+
+
+def device_adaptation(params: PipelineParams, export: Path, dataset: Dataset) -> DeviceAdaptation:
+    """What a device needs to judge as ``eyas adapt`` does: the limits, and the classes of the score split's answers.
+
+    Args:
+        params: of the pipeline.
+        export: the folder with the ``model.onnx`` that answers.
+        dataset: that the stages read. Without labels in its score split there is no canary, here and there.
+    """
+    settings, clean = params.adapt, None
+    if dataset.task_of("score").labelled:
+        images_NCHW = dataset.normalise(dataset.split("score").images(settings.source_images))
+        logits = Runtime.parse("onnx").open(export / "model.onnx").logits(images_NCHW)
+        probabilities_NK = logits.softmax(1).flatten(2).mean(2) if logits.ndim > 2 else logits
+        clean = torch.bincount(probabilities_NK.argmax(1), minlength=logits.shape[1]).tolist()
+    return DeviceAdaptation(Onnx.parse(params.export.chosen["onnx"]), settings.rule.model_dump(), clean)
 
 
 def why_none(exported: nn.Module, images_NCHW: Tensor, answer: tuple[int, ...]) -> str:

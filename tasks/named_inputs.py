@@ -1,7 +1,8 @@
 """What ``params.yaml`` names and DVC does not see, as ``inputs.json``, which every stage lists among its parameters.
 
 That is the user's own code that a stage reaches, files among the arguments of a network's factory, the latency profile
-and the checkpoint: its content where it is a file, its number where an alias of the registry names it. A flow writes it
+and the checkpoint: its content where it is a file, its number where an alias of the registry names it; and the rule of
+another section that a bundle carries to the device. A flow writes it
 before the first stage; the checkout keeps the one of its own profile in git, beside ``params.yaml``.
 """
 
@@ -20,13 +21,13 @@ from eyas.config import expand
 from eyas.config.safe_yaml import load_yaml
 from eyas.operations.source_files import LIBRARY, SourceFiles
 from eyas.storage.addresses import parse
-from eyas.storage.digests import file_sha256
+from eyas.storage.digests import file_sha256, json_sha256
 from tasks import dense_source
 from tasks.registered_checkpoint import registered_address
 from tasks.workspace import Workspace
 
 INPUTS = "inputs.json"
-CHECKPOINT = "baseline.checkpoint"
+CHECKPOINT, DEVICE_RULE = "baseline.checkpoint", "adapt.rule"
 _REFERENCE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 NETWORKS = "models"
 """Package of the architectures with plain names; a stage that lists it builds networks."""
@@ -48,6 +49,8 @@ def write_inputs(workspace: Workspace, registered: str | None = None) -> StageIn
     inputs = own_code(workspace)
     if "baseline" in inputs:
         inputs["baseline"] |= _checkpoint(workspace, registered)
+    if "export" in inputs:
+        inputs["export"] |= _device_rule(workspace)
     text = json.dumps(inputs, indent=2, sort_keys=True) + "\n"
     path = workspace.folder / INPUTS
     if not path.exists() or path.read_text() != text:
@@ -59,7 +62,9 @@ def read_own_code(workspace: Workspace) -> dict[str, str]:
     """What ``inputs.json`` says of the code that the stages ran with, all stages together."""
     path = workspace.folder / INPUTS
     inputs: StageInputs = json.loads(path.read_text()) if path.exists() else {}
-    return {name: value for part in inputs.values() for name, value in part.items() if name != CHECKPOINT}
+    return {
+        name: value for part in inputs.values() for name, value in part.items() if name not in {CHECKPOINT, DEVICE_RULE}
+    }
 
 
 def own_code(workspace: Workspace) -> StageInputs:
@@ -136,6 +141,13 @@ def _inside(value: Any) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def _device_rule(workspace: Workspace) -> dict[str, str]:
+    """What an adaptable bundle takes of section ``adapt``, which most parameter files leave out."""
+    params = workspace.params
+    rule = {"rule": params.adapt.rule.model_dump(), "source_images": params.adapt.source_images}
+    return {DEVICE_RULE: json_sha256(rule)} if params.export.adaptable else {}
 
 
 def _checkpoint(workspace: Workspace, registered: str | None) -> dict[str, str]:

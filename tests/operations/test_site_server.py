@@ -1,6 +1,7 @@
 """The coordinator's exchange over HTTP: what a site sends is taken once, everything else is refused in one line."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,7 +13,7 @@ from starlette.types import ASGIApp
 from torch import nn
 
 from eyas.adaptation.sites.collection import collect
-from eyas.adaptation.sites.coordinator import merge_candidates
+from eyas.adaptation.sites.coordinator import collected_images, merge_candidates
 from eyas.adaptation.sites.exchange import FolderExchange
 from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_losses import judge
@@ -22,7 +23,15 @@ from eyas.errors import BadInputError, StorageError
 from eyas.operations.servers import http_exchange
 from eyas.operations.servers.http_exchange import HttpExchange
 from eyas.operations.servers.site_server import create_site_server
-from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, ReplayGuard, SignatureError, sign
+from eyas.operations.signing import (
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    ReplayGuard,
+    SignatureError,
+    as_answer,
+    sign,
+    verify,
+)
 from eyas.storage.retry import Retry
 from tests.adaptation.sites.conftest import network
 
@@ -58,6 +67,62 @@ def call(app: ASGIApp, route: str, body: bytes, secret: bytes = SECRET, at: int 
             return await client.post(route, content=body, headers=headers)
 
     return asyncio.run(send())
+
+
+def asked(network: str, nonce: str = "0123456789abcdef" * 2) -> bytes:
+    return json.dumps({"network": network, "nonce": nonce}).encode()
+
+
+def test_a_message_that_was_signed_before_the_one_in_place_is_refused(
+    app: ASGIApp, net: nn.Module, folder: FolderExchange, told: SiteStatistics, tmp_path: Path
+) -> None:
+    more = collect(net, net[0].weight.new_ones(9, 3, 8, 8).cumsum(0), "north")
+    assert call(app, "/messages", more.encode(), at=NOW + 10).status_code == 202
+    again = create_site_server(SECRET, folder, [net], ReplayGuard(tmp_path / "seen.json"), clock=lambda: NOW + 250)
+    for server in (app, again):  # one that was started anew, too
+        held_back = call(server, "/messages", told.encode(), at=NOW + 1)
+        assert held_back.status_code == 409
+        expected = "newer statistics of north are here: these were signed 9 s before what was accepted last"
+        assert held_back.json()["error"].startswith(expected)
+    assert collected_images(folder, [net]) == {"north": 9}
+    south = SiteStatistics(told.network, "south", 4, told.layers)
+    assert call(app, "/messages", south.encode(), at=NOW + 1).status_code == 202  # of another site
+    assert call(app, "/messages", told.encode(), at=NOW + 11).status_code == 202
+    assert collected_images(folder, [net]) == {"north": 4, "south": 4}
+
+
+def test_merged_statistics_are_an_answer_to_their_request_alone(
+    app: ASGIApp, net: nn.Module, folder: FolderExchange, told: SiteStatistics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.put(told.encode())
+    merge_candidates(folder, [net])
+    request = asked(told.network)
+    old = call(app, "/merged", request)
+    headers = dict(old.headers)
+    verify(SECRET, headers, as_answer(request, old.content), now=NOW)
+    for body in (old.content, as_answer(asked(told.network, "f" * 32), old.content)):
+        with pytest.raises(SignatureError, match="wrong signature"):
+            verify(SECRET, headers, body, now=NOW)
+    server = Asgi(app)
+    monkeypatch.setattr(http_exchange.requests, "post", server)
+    site = HttpExchange("http://here/", SECRET, clock=lambda: NOW)
+    assert site.merged(told.network) == old.content
+    monkeypatch.setattr(http_exchange.requests, "post", Replayed(old))
+    with pytest.raises(SignatureError, match="http://here/ did not answer this request: wrong signature") as refused:
+        site.merged(told.network)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("nonce", [None, "", "0" * 31, "g" * 32, 7])
+def test_a_site_that_sends_no_nonce_is_told_why_it_gets_nothing(
+    app: ASGIApp, told: SiteStatistics, nonce: object
+) -> None:
+    body = {"network": told.network} if nonce is None else {"network": told.network, "nonce": nonce}
+    answer = call(app, "/merged", json.dumps(body).encode())
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith(
+        "the request has no nonce of 32 hex digits or more: is the site's eyas older"
+    )
 
 
 def test_a_message_is_taken_once(app: ASGIApp, folder: FolderExchange, told: SiteStatistics) -> None:
@@ -100,7 +165,7 @@ def test_networks_and_names_that_are_not_known_are_refused(app: ASGIApp, net: nn
     assert "statistics are expected" in call(app, "/messages", merged.encode()).json()["error"]
     losses = judge(net, images, images[:, 0, 0, 0].long() % 4, "north", told)
     assert "no merged statistics" in call(app, "/messages", losses.encode()).json()["error"]
-    assert call(app, "/merged", f'{{"network": "{told.network}"}}'.encode()).status_code == 404
+    assert call(app, "/merged", asked(told.network)).status_code == 404
     assert call(app, "/merged", b"[]").status_code == 400
 
 
@@ -133,6 +198,17 @@ class Asgi:
     def read(self, size: int, *, decode_content: bool) -> bytes:
         del decode_content
         return self.spoil(self.content)[:size]
+
+
+class Replayed(Asgi):
+    """Answers with what was answered before."""
+
+    def __init__(self, old: httpx.Response) -> None:
+        self.status_code, self.headers, self.content = old.status_code, old.headers, old.content
+        self.spoil = lambda content: content
+
+    def __call__(self, *_: object, **__: object) -> "Replayed":
+        return self
 
 
 def test_sites_and_coordinator_by_http_come_to_what_they_do_in_one_folder(

@@ -13,13 +13,16 @@ from eyas.data.decoding import Preprocessing
 from eyas.data.make_dataset import DatasetOptions, make_dataset
 from eyas.deploy.bn_statistics import write_statistics
 from eyas.deploy.bundle.contents import BUNDLE
-from eyas.deploy.bundle.make_bundle import make_bundle
+from eyas.deploy.bundle.label_free_rule import LIMITS
+from eyas.deploy.bundle.make_bundle import DeviceAdaptation, make_bundle
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.logit_parity import LogitParity
 
 COLOURS = {"blue": (0.1, 0.3, 0.9), "green": (0.2, 0.8, 0.1), "red": (0.9, 0.2, 0.2)}
 SIZE, MEAN, STD = 16, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+CLEAN = (100, 100, 100)
+"""Answers of each class to clean images, as a bundle that may be adapted tells them."""
 MEANS, STDS = {1: MEAN[:1], 3: MEAN, 4: (*MEAN, 0.5)}, {1: STD[:1], 3: STD, 4: (*STD, 0.3)}
 
 
@@ -84,6 +87,7 @@ def make(export: Path, dataset: Dataset, network: nn.Module, *, in_graph: bool, 
     (export / BUNDLE).mkdir()
     Exporter.parse("onnx")(network, torch.zeros(2, *dataset.image_shape), export / "model.onnx")
     write_statistics(network, 100, export / "bn_statistics.safetensors")
-    options = {"in_graph": in_graph, "licence": "CC0-1.0", "adaptable": Onnx() if adaptable else None}
+    adaptation = DeviceAdaptation(Onnx(), LIMITS, CLEAN) if adaptable else None
+    options = {"in_graph": in_graph, "licence": "CC0-1.0", "adaptable": adaptation}
     parity = make_bundle(export, export / BUNDLE, dataset, network, card=lambda _: "# colours\n", **options)
     return Made(export, dataset, parity)

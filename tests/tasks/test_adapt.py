@@ -304,7 +304,7 @@ def test_formats_of_few_bits_take_their_ranges_from_the_field(
     dataset, network = open_dataset(root / "artifacts/fetch"), load_network(parent, allowed=("models:build",)).model
     pixels = (0.4 * dataset.split("train").images()[:60].float()).byte()
     adapted = follow(network, dataset.normalise(pixels))
-    params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"bundle": False})})
+    params = digits_params.model_copy(update={"export": digits_params.export.model_copy(update={"adaptable": True})})
     field, folder = FieldImages(pixels, tuple(map(str, range(60)))), tmp_path / "export"
     folder.mkdir()
     export_adapted(params, ExportedModel.open(parent), adapted, field, dataset=dataset, folder=folder, caution="")
@@ -314,6 +314,11 @@ def test_formats_of_few_bits_take_their_ranges_from_the_field(
     assert "accuracy" not in files["onnx_int8"]  # the field has no labels
     before = json.loads((parent / "files.json").read_text())
     assert files["dense"] == before["dense"]
+    clean = dataset.split("score").images(params.adapt.source_images)  # as the parent answers them, which knows them
+    answers = torch.from_numpy(ExportedModel.open(parent).answers(clean))
+    told = json.loads((folder / "bundle/adapt_rule.json").read_text())["clean_classes"]
+    assert told == torch.bincount(answers, minlength=10).tolist()
+    assert told != torch.bincount(adapted(dataset.normalise(clean)).argmax(1), minlength=10).tolist()
 
 
 def test_force_says_what_it_overrode(champion: Workspace) -> None:

@@ -4,21 +4,24 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from eyas.adaptation.rule_limits import RevertRule
 from eyas.config import PipelineParams
 from eyas.data import open_dataset
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.verification import verify_bundle
 from eyas.deploy.named_outputs import NamedOutputs
 from eyas.errors import DataError
+from eyas.networks.saved_network import load_network
 from eyas.progress import silent
 from tasks.export import export
-from tasks.export_bundle import why_none
+from tasks.export_bundle import device_adaptation, why_none
 
 
 def exported(
@@ -101,6 +104,26 @@ def test_without_a_bundle_folder_and_tar_are_empty(
     with pytest.raises(DataError, match="is no bundle"):
         verify_bundle(folder / "bundle.tar.gz")
     assert not any(name.startswith("bundle") for name in json.loads((folder / "manifest.json").read_text())["files"])
+
+
+def test_an_adaptable_bundle_carries_the_profiles_rule_and_the_classes_of_the_score_split(
+    pruned_digits: Path, digits_params: PipelineParams, tmp_path: Path
+) -> None:
+    rule = RevertRule(max_class_distance=0.3, max_canary_loss=0.2)
+    adapt = digits_params.adapt.model_copy(update={"rule": rule, "source_images": 120})
+    params = digits_params.model_copy(update={"adapt": adapt})
+    folder, _ = exported(pruned_digits, tmp_path, params, adaptable=True, exporters=())
+    told = json.loads((folder / "bundle/adapt_rule.json").read_text())
+    assert told["limits"] == rule.model_dump(exclude={"alpha"})
+    dataset, network = open_dataset(folder.parent / "fetch"), load_network(folder, allowed=("models:build",)).model
+    with torch.inference_mode():
+        answers = network.eval()(dataset.normalise(dataset.split("score").images(120))).argmax(1)
+    assert told["clean_classes"] == torch.bincount(answers, minlength=10).tolist()
+    assert "bundle/adapt_rule.json" in json.loads((folder / "manifest.json").read_text())["files"]
+    assert "`adapt_rule.json`" in (folder / "bundle/README.md").read_text()
+    assert verify_bundle(folder / "bundle.tar.gz").pairs == 8
+    unlabelled = SimpleNamespace(task_of=lambda _: SimpleNamespace(labelled=False))
+    assert device_adaptation(params, folder, unlabelled).clean_classes is None  # there is no canary, as in `eyas adapt`
 
 
 class PerPixel(nn.Module):

@@ -15,7 +15,7 @@ from eyas.scoring.scorers import Scorer
 from eyas.storage.digests import file_sha256
 from eyas.training.recipes import Recipe
 from tasks.fingerprint import code_files
-from tasks.named_inputs import INPUTS, StageInputs, own_code, write_inputs
+from tasks.named_inputs import INPUTS, StageInputs, own_code, read_own_code, write_inputs
 from tasks.workspace import Workspace, open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +176,18 @@ def test_a_latency_profile_counts_by_its_content_for_those_who_read_its_section(
     assert stale(missing, before) == {"sample", "score"}
     (workspace.root / "device.json").write_text("two")
     assert stale(before, write_inputs(workspace)) == {"sample", "score"}
+
+
+def test_the_rule_that_a_bundle_carries_counts_for_export_where_the_bundle_is_adaptable(tmp_path: Path) -> None:
+    def inputs(adapt: dict[str, object], *, adaptable: bool = True) -> StageInputs:
+        return write_inputs(opened(tmp_path, export={"adaptable": adaptable}, adapt=adapt))
+
+    before, plain = inputs({}), inputs({}, adaptable=False)
+    assert stale(before, inputs({"rule": {"max_canary_loss": 0.2}})) == {"export"}
+    assert stale(before, inputs({"source_images": 99})) == {"export"}
+    assert stale(before, inputs({"batch_size": 32})) == set()
+    assert stale(plain, inputs({"rule": {"max_canary_loss": 0.2}}, adaptable=False)) == set()
+    assert read_own_code(opened(tmp_path, export={"adaptable": True})) == {}  # it is no code of the user's
 
 
 def test_a_registered_checkpoint_counts_by_the_version_that_its_alias_means(tmp_path: Path) -> None:

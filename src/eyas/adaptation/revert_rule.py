@@ -13,9 +13,9 @@ from eyas.adaptation.drift.distinct_images import DistinctImages, copies_left_ou
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
-from eyas.adaptation.drift.two_sample_tests import class_balance_test
 from eyas.adaptation.paired_betting import compare_paired
 from eyas.adaptation.rule_limits import RevertRule
+from eyas.deploy.bundle.class_permutations import class_balance_test
 from eyas.errors import DataError
 
 UNKNOWN = -1

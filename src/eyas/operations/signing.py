@@ -4,7 +4,7 @@ The sender computes HMAC-SHA256 over ``<timestamp>.<body>`` with the shared secr
 ``X-Eyas-Timestamp`` (Unix seconds) and ``X-Eyas-Signature: sha256=<hex>``. A request is refused when the
 signature differs, when its time is further away than the tolerance, or when its signature was spent before. A
 signature is spent on what a request starts, not on a refusal: an honest sender may repeat a call that met a busy
-server.
+server. An answer is signed with the digest of its request, so that no older answer passes for it.
 """
 
 import hashlib
@@ -31,6 +31,10 @@ class SignatureError(BadInputError):
     """A request is not signed as it must be; the message never holds the secret or the expected signature."""
 
 
+class OvertakenError(BadInputError):
+    """A request was signed before another one that was accepted in the same matter."""
+
+
 class ReplayGuard:
     """Remembers which signatures were spent, on disk, so that neither a restart nor a second server opens a gap.
 
@@ -42,15 +46,17 @@ class ReplayGuard:
         self.path = path
 
     @contextmanager
-    def spending(self, signature: "Signature", now: float) -> Iterator[None]:
+    def spending(self, signature: "Signature", now: float, matter: str = "") -> Iterator[None]:
         """Spend a signature on the block; it is given back where the block raises.
 
         Args:
             signature: what :func:`verify` returned.
             now: Unix seconds.
+            matter: what the request replaces, where only a later one may replace an earlier one; "" for nothing.
 
         Raises:
             SignatureError: it was spent before, or that cannot be told.
+            OvertakenError: one that was signed later was accepted in the same matter.
             OSError: nothing can be remembered in the guard's folder.
         """
         from filelock import FileLock
@@ -67,7 +73,13 @@ class ReplayGuard:
             if signature.text in memory.seen:
                 msg = "replayed: this signature was accepted before"
                 raise SignatureError(msg)
-            self._write(_Memory({**memory.seen, signature.text: now}, memory.not_before))
+            latest = memory.latest.get(matter)
+            if latest and signature.sent_at < latest[0]:
+                before = f"{latest[0] - signature.sent_at:.0f} s"
+                msg = f"signed {before} before what was accepted last; sign it anew if it still holds"
+                raise OvertakenError(msg)
+            later = {**memory.latest, matter: (signature.sent_at, now)} if matter else memory.latest
+            self._write(_Memory({**memory.seen, signature.text: now}, memory.not_before, later))
             try:
                 yield
             except BaseException:
@@ -77,11 +89,13 @@ class ReplayGuard:
     def _read(self, now: float) -> "_Memory":
         """What is remembered, less what is too old to be accepted anyway."""
         if not self.path.exists():
-            return _Memory({}, -1)
+            return _Memory({}, -1, {})
         try:
             content = json.loads(self.path.read_bytes())
             seen = {str(name): float(at) for name, at in content["seen"].items()}
             not_before = float(content["not_before"])
+            told = content.get("latest", {}).items()
+            latest = {str(matter): (float(sent_at), float(at)) for matter, (sent_at, at) in told}
         except (ValueError, TypeError, KeyError, AttributeError):
             aside = self.path.with_name(f"{self.path.name}.broken-{int(now)}")
             log.exception(
@@ -91,10 +105,15 @@ class ReplayGuard:
                 TOLERANCE_SECONDS,
             )
             shutil.copyfile(self.path, aside)  # a moved file would be a moment without any
-            lost = _Memory({}, now + TOLERANCE_SECONDS)
+            lost = _Memory({}, now + TOLERANCE_SECONDS, {})
             self._write(lost)
             return lost
-        return _Memory({name: at for name, at in seen.items() if now - at <= 2 * TOLERANCE_SECONDS}, not_before)
+        kept = 2 * TOLERANCE_SECONDS  # by then what was signed before is too old to be accepted
+        return _Memory(
+            {name: at for name, at in seen.items() if now - at <= kept},
+            not_before,
+            {matter: (sent_at, at) for matter, (sent_at, at) in latest.items() if now - at <= kept},
+        )
 
     def _write(self, memory: "_Memory") -> None:
         partial = self.path.with_name(self.path.name + ".part")
@@ -117,11 +136,18 @@ class _Memory:
     """Unix seconds at which each signature was spent."""
     not_before: float
     """What was signed until then is refused."""
+    latest: Mapping[str, tuple[float, float]]
+    """By matter, when the latest request was signed, and when it was accepted."""
 
 
 def sign(secret: bytes, timestamp: int, body: bytes) -> str:
     """The value of ``X-Eyas-Signature`` for a body sent at ``timestamp`` (Unix seconds)."""
     return "sha256=" + hmac.new(secret, f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
+
+
+def as_answer(request: bytes, content: bytes) -> bytes:
+    """What is signed where ``content`` answers a request with that body, and no other."""
+    return b"answer to " + hashlib.sha256(request).hexdigest().encode() + b"\n" + content
 
 
 def verify(secret: bytes, headers: Mapping[str, str], body: bytes, *, now: float) -> Signature:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency, ks_2samp
 
-from eyas.adaptation.drift.two_sample_tests import class_balance_test, class_weights, weighted_kolmogorov_smirnov
+from eyas.adaptation.drift.two_sample_tests import class_weights, weighted_kolmogorov_smirnov
+from eyas.deploy.bundle.class_permutations import class_balance_test
 from eyas.errors import DataError
 
 

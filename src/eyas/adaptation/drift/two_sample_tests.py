@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyas.adaptation.scipy_members import scipy_member
+from eyas.deploy.bundle.class_permutations import CHUNK, EXCEEDED
 from eyas.errors import DataError
 
 FEWEST_OF_A_CLASS = 20
 """Reference images that a class needs to stand for its own; images of rarer classes meet the whole reference."""
-_CHUNK, _EXCEEDED = 500, 20
-"""Permutations at a time, and how many that are as unbalanced as the window end them early."""
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -55,38 +54,6 @@ def weighted_kolmogorov_smirnov(reference_M: Values, weights_M: Values, window_N
     return distance, float(scipy_member("stats", "kstwo").sf(distance, max(1, math.floor(effective))))
 
 
-def class_balance_test(
-    reference_K: Counts, window_K: Counts, *, smallest: float = 1e-4, seed: int = 0
-) -> tuple[float, float]:
-    """Total variation between the shares of predicted classes, and the p-value of the permutation test.
-
-    The window's images are drawn anew from window and reference together (counts are multivariate hypergeometric), and
-    the chi-squared distances compared. Draws end early where enough exceed the window's, which keeps the p-value valid
-    (Besag and Clifford 1991).
-
-    Args:
-        reference_K: predictions of clean images.
-        window_K: predictions of the window's.
-        smallest: there are enough draws for p-values of this size.
-        seed: of the draws.
-    """
-    distance = float(np.abs(reference_K / reference_K.sum() - window_K / window_K.sum()).sum() / 2)
-    pooled, images = reference_K + window_K, int(window_K.sum())
-    expected = np.maximum(pooled * images / pooled.sum(), 1e-12)
-
-    def unbalance(counts: NDArray[np.int64]) -> Values:
-        return np.asarray(((counts - expected) ** 2 / expected).sum(-1))
-
-    random, own, exceeded = np.random.default_rng(seed), float(unbalance(window_K)), 0
-    chunks = math.ceil(2 / smallest / _CHUNK)
-    for chunk in range(1, chunks + 1):
-        draws = random.multivariate_hypergeometric(pooled, images, size=_CHUNK, method="marginals")
-        exceeded += int((unbalance(draws) >= own * (1 - 1e-9)).sum())
-        if exceeded >= _EXCEEDED:
-            return distance, exceeded / (chunk * _CHUNK)
-    return distance, (exceeded + 1) / (chunks * _CHUNK + 1)
-
-
 def lower_mean_test(
     held_M: Values,
     held_classes_M: Counts,
@@ -101,7 +68,7 @@ def lower_mean_test(
     Within each predicted class, images of the window and clean ones that were held back change places. Clean images of
     a class are exchangeable, so the p-value is valid for windows of any mixture of classes, and for few held-back
     images, too. Classes that are rare among these are one class together. Draws end early as in
-    :func:`class_balance_test`.
+    :func:`eyas.deploy.bundle.class_permutations.class_balance_test`.
 
     Args:
         held_M: a number for each clean image.
@@ -118,12 +85,12 @@ def lower_mean_test(
         for number in np.unique(window_of)
     ]
     own = float(window_N.sum())
-    random, exceeded, chunks = np.random.default_rng(seed), 0, math.ceil(2 / smallest / _CHUNK)
+    random, exceeded, chunks = np.random.default_rng(seed), 0, math.ceil(2 / smallest / CHUNK)
     for chunk in range(1, chunks + 1):
-        draws = np.zeros(_CHUNK)
+        draws = np.zeros(CHUNK)
         for pool, count in pools:
-            draws += random.permuted(np.tile(pool, (_CHUNK, 1)), axis=1)[:, :count].sum(1)
+            draws += random.permuted(np.tile(pool, (CHUNK, 1)), axis=1)[:, :count].sum(1)
         exceeded += int((draws <= own + 1e-9 * abs(own)).sum())
-        if exceeded >= _EXCEEDED:
-            return exceeded / (chunk * _CHUNK)
-    return (exceeded + 1) / (chunks * _CHUNK + 1)
+        if exceeded >= EXCEEDED:
+            return exceeded / (chunk * CHUNK)
+    return (exceeded + 1) / (chunks * CHUNK + 1)

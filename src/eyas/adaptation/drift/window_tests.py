@@ -10,7 +10,8 @@ from eyas.adaptation.drift.class_balance import BalanceEstimate, estimate_balanc
 from eyas.adaptation.drift.drift_reference import DriftReference
 from eyas.adaptation.drift.drift_report import BalanceDrift, NumberDrift
 from eyas.adaptation.drift.observation import Observation
-from eyas.adaptation.drift.two_sample_tests import class_balance_test, weighted_kolmogorov_smirnov
+from eyas.adaptation.drift.two_sample_tests import weighted_kolmogorov_smirnov
+from eyas.deploy.bundle.class_permutations import class_balance_test
 
 SMALLEST_DISTANCE = 0.1
 """Of distribution functions: less is no drift, however surely a very large window tells it."""

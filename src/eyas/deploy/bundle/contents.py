@@ -18,6 +18,8 @@ MASKING = ("mask_pictures",)
 ADAPTING = {
     "adapt": "device_adaptation",
     "adapted_classifier": "adapted_classifier",
+    "class_permutations": "class_permutations",
+    "device_images": "device_images",
     "label_free_rule": "label_free_rule",
 }
 """Programs of a bundle whose statistics may be replaced, and what they are called here."""

@@ -15,48 +15,24 @@ import numpy as np
 import onnxruntime
 from adapted_classifier import AdaptedClassifier, Arrays, accepted, open_session, read_tensors, write_tensors
 from classifier import Classifier
-from label_free_rule import lines, reasons, summarised
-from pixels import network_input
+from device_images import batches_of, different_images, held_out
+from label_free_rule import lines, read_rule, reasons, summarised
 
 HERE = Path(__file__).resolve().parent
 OWN = HERE / "bn_statistics.safetensors"
-BATCH = 32
 
 
-def images_of(classifier: Classifier, places: list[Path], tell: bool = True) -> Iterator[Any]:
-    """Each image as the network takes it; what cannot be read is told and left out."""
-    files = [file for place in places for file in (sorted(place.rglob("[!.]*")) if place.is_dir() else [place])]
-    for file in files:
-        if file.is_dir():
-            continue
-        try:
-            yield network_input(classifier.read(file), classifier.how)
-        except Exception as error:  # Pillow raises nearly anything for a damaged file
-            if tell:
-                print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
-
-
-def batches_of(images: Iterator[Any], size: int) -> Iterator[Any]:
-    """Batches of ``size`` images; the last has up to one more than that, for a single one has no variance."""
-    batch: list[Any] = []
-    for image in images:
-        if len(batch) > size:
-            yield np.concatenate(batch[:size])
-            batch = batch[size:]
-        batch.append(image)
-    if batch:
-        yield np.concatenate(batch)
-
-
-def collect(classifier: Classifier, places: list[Path], threads: int = 0) -> tuple[int, Arrays]:
-    """Images seen, and mean and variance of each layer over all of them: batches merged (Chan et al. 1979)."""
+def collect(classifier: Classifier, files: list[Path], threads: int = 0) -> Arrays:
+    """Mean and variance of each layer over all images of these files: batches merged (Chan et al. 1979)."""
+    if len(files) < 2:
+        raise ValueError(f"{len(files)} images could be read: statistics need two at least, better some hundred")
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, threads
     session = onnxruntime.InferenceSession(HERE / "collect.onnx", options, ["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs() if output.name.startswith("batch/")]
     layers = [name.removeprefix("batch/").removesuffix(".mean") for name in names[::2]]
     count, merged = 0, dict[str, tuple[Any, Any]]()
-    for batch in batches_of(images_of(classifier, places), BATCH):
+    for batch in batches_of(classifier, files):
         values = [value.astype(np.float64) for value in session.run(names, {"images": batch})]
         share = len(batch) / (count + len(batch))
         for layer, mean, variance in zip(layers, values[::2], values[1::2], strict=True):
@@ -65,10 +41,8 @@ def collect(classifier: Classifier, places: list[Path], threads: int = 0) -> tup
             spread = share * (1 - share) * delta**2
             merged[layer] = old_mean + share * delta, old_variance + share * (variance - old_variance) + spread
         count += len(batch)
-    if count < 2:
-        raise ValueError(f"{count} images could be read: statistics need two at least, better some hundred")
     named = {f"{layer}.mean": mean for layer, (mean, _) in merged.items()}
-    return count, named | {f"{layer}.var": variance for layer, (_, variance) in merged.items()}
+    return named | {f"{layer}.var": variance for layer, (_, variance) in merged.items()}
 
 
 def drift(source: Arrays, field: Arrays) -> Iterator[tuple[str, float, float]]:
@@ -85,10 +59,10 @@ def mix(source: Arrays, field: Arrays, weight: float) -> Arrays:
     return {name: (weight * source[name] + (1 - weight) * value).astype(np.float32) for name, value in field.items()}
 
 
-def answers(classifier: Classifier, places: list[Path], sessions: list[Any]) -> list[Any]:
+def answers(classifier: Classifier, files: list[Path], sessions: list[Any]) -> list[Any]:
     """Probabilities of each image by each session, (N, K); where pixels have classes, their mean over an image."""
     rows: list[list[Any]] = [[] for _ in sessions]
-    for batch in batches_of(images_of(classifier, places, tell=False), BATCH):
+    for batch in batches_of(classifier, files):
         for session, row in zip(sessions, rows, strict=True):
             logits = session.run(["logits"], {"images": batch})[0]
             powers = np.exp(logits - logits.max(1, keepdims=True))
@@ -106,20 +80,26 @@ def share(text: str) -> float:
 
 def main(asked: argparse.Namespace) -> None:
     """Collect, show, ask the label-free rule and whether the golden images keep their classes, write."""
-    source, classifier = read_tensors(OWN), Classifier(HERE)
-    count, field = collect(classifier, asked.images)
+    source, classifier, rule = read_tensors(OWN), Classifier(HERE), read_rule(HERE)
+    different, copies = different_images(classifier, asked.images)
+    if copies:
+        print(f"{copies} images are copies of others: of {len(different) + copies} each different one counts once")
+    followed, judges = held_out(different, rule)
+    field = collect(classifier, followed)
+    seen = field if judges == followed else collect(classifier, judges)
     rows = list(drift(source, field))
     width = max(len(layer) for layer, *_ in rows)
-    print(f"{count} images against what the network knows, by layer:\n{'':{width}}  divergence  shift (deviations)")
+    print(f"{len(followed)} images against what the network knows, by layer:")
+    print(f"{'':{width}}  divergence  shift (deviations)")
     for layer, divergence, shift in rows:
         print(f"{layer:{width}}  {divergence:10.3f}  {shift:10.3f}")
     statistics = mix(source, field, asked.source_weight)
     held = source, {**source, **statistics}
-    distances = [float(np.mean([divergence for _, divergence, _ in drift(one, field)])) for one in held]
+    distances = [float(np.mean([divergence for _, divergence, _ in drift(one, seen)])) for one in held]
     sessions = [open_session(HERE / "adaptable.onnx", 0, one) for one in (accepted(OWN, source), statistics)]
-    before, after = answers(classifier, asked.images, sessions)
-    told = {"images": np.array(count), **summarised(before, after, (distances[0], distances[1]))}
-    judged = reasons(told, before.shape[1], asked.few_images)
+    before, after = answers(classifier, judges, sessions)
+    told = {"images": np.array(len(different)), **summarised(before, after, (distances[0], distances[1]), rule)}
+    judged = reasons(told, before.shape[1], rule, asked.few_images)
     print("", *lines(judged), "", sep="\n")
     if against := [name for name, holds, _ in judged if not holds]:
         raise ValueError(f"{', '.join(against)}: nothing is written, the network keeps the statistics that it has")

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
@@ -13,6 +14,7 @@ from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.contents import ADAPTING, MASKING, MODULES, pack, write_list
 from eyas.deploy.bundle.golden_pairs import GoldenPairs, golden_pairs
+from eyas.deploy.bundle.label_free_rule import write_rule
 from eyas.deploy.bundle.preprocessing import END_TO_END, NETWORK, PREPROCESSING, preprocessing_of
 from eyas.deploy.bundle.preprocessing_graph import write_end_to_end
 from eyas.deploy.exporters.onnx import Onnx
@@ -28,6 +30,18 @@ http://www.apache.org/licenses/LICENSE-2.0
 """
 
 
+@dataclass(frozen=True)
+class DeviceAdaptation:
+    """How a device may replace the batch-norm statistics of a bundle."""
+
+    exporter: Onnx
+    """Writes the network once more, with statistics that can be replaced."""
+    limits: Mapping[str, float]
+    """Of the revert rule, by the names of ``adapt.rule``."""
+    clean_classes: Sequence[int] | None = None
+    """How often the network answers clean images with each class; None where that is not known."""
+
+
 def make_bundle(
     export: Path,
     folder: Path,
@@ -36,7 +50,7 @@ def make_bundle(
     *,
     in_graph: bool,
     licence: str,
-    adaptable: Onnx | None = None,
+    adaptable: DeviceAdaptation | None = None,
     card: Callable[[LogitParity], str],
 ) -> LogitParity:
     """Write a bundle into an empty folder and say how far it is from PyTorch.
@@ -48,7 +62,7 @@ def make_bundle(
         network: the exported one; its ``logits`` are ``(N, K)``, or ``(N, K, H, W)`` where each pixel has a class.
         in_graph: whether ``predict.py`` runs a file that holds the preprocessing itself, where that can be.
         licence: of the network.
-        adaptable: writes the network once more, with statistics that the device may replace; None leaves that out.
+        adaptable: lets the device replace statistics; None leaves that out.
         card: makes ``README.md`` of how the bundle compares.
 
     Raises:
@@ -89,9 +103,12 @@ def _programs(*, masks: bool) -> list[Path]:
     return [Path(pixels.__file__) if name == "pixels" else Path(__file__).with_name(f"{name}.py") for name in names]
 
 
-def _add_adaptable(network: nn.Module, dataset: Dataset, exporter: Onnx, folder: Path, pairs: GoldenPairs) -> None:
+def _add_adaptable(
+    network: nn.Module, dataset: Dataset, adaptation: DeviceAdaptation, folder: Path, pairs: GoldenPairs
+) -> None:
     """Files and programs that let the device adapt; with the network's own statistics they answer as PyTorch."""
-    write_adaptable(network, dataset.normalise(dataset.split("test").images(1)), exporter, folder)
+    write_adaptable(network, dataset.normalise(dataset.split("test").images(1)), adaptation.exporter, folder)
+    write_rule(folder, adaptation.limits, adaptation.clean_classes)
     for name, module in ADAPTING.items():
         shutil.copyfile(Path(__file__).with_name(f"{module}.py"), folder / f"{name}.py")
     pairs.compare(AdaptedClassifier(folder, folder / STATISTICS, threads=1))

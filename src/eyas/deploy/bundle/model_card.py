@@ -31,6 +31,7 @@ FILES = {
     "golden": "test images and {golden} that PyTorch gives for them",
     "bn_statistics.safetensors": "what every batch-norm layer holds, for calibrating again on the device's data",
     "adapt.py": "calibrates again: `python adapt.py DIR`, then `python predict.py --statistics FILE cat.png`",
+    "adapt_rule.json": "what `adapt.py` judges by: limits, and how often clean images are of each class",
 }
 """What may be in a bundle beside programs and parts of these, by name; ``manifest.json`` always is."""
 DENSE = "dense.onnx"

@@ -12,6 +12,9 @@ from eyas.deploy.bundle.contents import BUNDLE, check_contents
 from eyas.deploy.bundle.golden_pairs import OTHER_PIXELS, TOLERANCE
 from eyas.errors import DataError, MissingExtraError, ParityError, RefusedError, one_line
 
+JUDGING = "label_free_rule.py"
+"""What bundles hold whose ``adapt.py`` asks the rule, and tells of the images beside the statistics."""
+
 
 @dataclass(frozen=True)
 class Verified:
@@ -31,7 +34,7 @@ class Verified:
     changed: float | None = None
     """Share of the golden images, or of their pixels, that other statistics give another class."""
     reasons: tuple[str, ...] = ()
-    """What else was asked of other statistics, a line each; none where their file tells nothing of its images."""
+    """What else was asked of other statistics, a line each; none where an older bundle told nothing of its images."""
 
 
 def verify_bundle(place: Path, statistics: Path | None = None, *, few_images: bool = False) -> Verified:
@@ -46,8 +49,8 @@ def verify_bundle(place: Path, statistics: Path | None = None, *, few_images: bo
         DataError: there is no bundle, or the tar would be written outside of its folder.
         ChecksumError: files are missing, changed or not listed.
         ParityError: the network answers otherwise here.
-        RefusedError: the statistics are not this network's, impossible, cost too many golden images their class, or
-            the answers to the device's images speak against them.
+        RefusedError: the statistics are not this network's, impossible, cost too many golden images their class, the
+            answers to the device's images speak against them, or they lack these although the bundle writes them.
         MissingExtraError: ONNX Runtime is not installed.
     """
     with _opened(place) as folder:
@@ -75,7 +78,7 @@ def verify_bundle(place: Path, statistics: Path | None = None, *, few_images: bo
 def _look_at(folder: Path, statistics: Path, few_images: bool) -> tuple[float, tuple[str, ...]]:
     """What other statistics change, and the reasons of the rule that needs no labels."""
     from eyas.deploy.bundle.adapted_classifier import AdaptedClassifier, read_tensors
-    from eyas.deploy.bundle.label_free_rule import TOLD, lines, reasons
+    from eyas.deploy.bundle.label_free_rule import TOLD, lines, read_rule, reasons
 
     if not (folder / ADAPTABLE).is_file():
         msg = "the bundle takes no other statistics: export it with `adaptable`"
@@ -83,7 +86,13 @@ def _look_at(folder: Path, statistics: Path, few_images: bool) -> tuple[float, t
     try:
         classifier, told = AdaptedClassifier(folder, statistics, threads=1), read_tensors(statistics)
         changed = classifier.check()
-        judged = reasons(told, len(classifier.labels), few_images) if told.keys() & set(TOLD) else []
+        if told.keys() & set(TOLD):
+            judged = reasons(told, len(classifier.labels), read_rule(folder), few_images)
+        elif (folder / JUDGING).is_file():
+            msg = f"{statistics} tells nothing of the images that it was made of: let the bundle's adapt.py write it"
+            raise RefusedError(msg)
+        else:
+            judged = []
     except ValueError as error:
         raise RefusedError(one_line(error)) from error
     against = [f"{name}: {text}" for name, holds, text in judged if not holds]

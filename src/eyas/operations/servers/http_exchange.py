@@ -1,6 +1,7 @@
 """A site's side of a coordinator's exchange over HTTP: signed calls out, a signed answer back."""
 
 import json
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import urllib3
 
 from eyas.adaptation.sites.site_message import MAX_BYTES
 from eyas.errors import BadInputError, DataError
-from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign, verify
+from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, SignatureError, as_answer, sign, verify
 from eyas.storage.json_text import parse_json
 from eyas.storage.retry import Retry, TransientError
 
@@ -42,13 +43,19 @@ class HttpExchange:
         """The merged statistics, if there are some; errors as above.
 
         Raises:
-            SignatureError: whoever answered does not share the secret.
+            SignatureError: whoever answered does not share the secret, or answered another request.
         """
-        answer = self._call("merged", json.dumps({"network": network}).encode(), missing=404)
+        asked = json.dumps({"network": network, "nonce": secrets.token_hex(16)}).encode()
+        answer = self._call("merged", asked, missing=404)
         if answer is None:
             return None
         headers, content = answer
-        verify(self.secret, headers, content, now=self.clock())
+        try:
+            verify(self.secret, headers, as_answer(asked, content), now=self.clock())
+        except SignatureError as error:
+            versions = "sites and coordinator need equal versions of eyas"
+            msg = f"{self.address} did not answer this request: {error} ({versions})"
+            raise SignatureError(msg) from error
         return content
 
     def _call(self, route: str, body: bytes, missing: int = 0) -> tuple[dict[str, str], bytes] | None:
