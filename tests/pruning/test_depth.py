@@ -90,6 +90,18 @@ class Nested(nn.Module):
         return y.relu_()
 
 
+class Parallel(nn.Module):
+    """Two branches beside one shortcut, and a third one from their sum."""
+
+    def __init__(self, c: int) -> None:
+        super().__init__()
+        self.a, self.b, self.c = (nn.Sequential(conv_bn(c, mid, 3), conv_bn(mid, c, act=None)) for mid in (4, 5, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x + self.a(x) + self.b(x)
+        return y + self.c(y)
+
+
 def inverted(i: int, mid: int, o: int, s: int = 1, se: int = 0) -> nn.Module:
     return Inverted(i, mid, o, 3, s, se, nn.ReLU6, nn.Sigmoid)
 
@@ -134,6 +146,7 @@ CASES = {
         {"1.inner": "1.inner.conv2", "1": "1.leave", "2.inner": "2.inner.conv2", "2": "2.leave"},
         {"1.inner": "1", "2.inner": "2"},
     ),
+    "parallel": Case(lambda: between(Parallel(8)), {"1": "1.a.1", "1/2": "1.b.1", "1/3": "1.c.1"}),
 }  # fmt: skip
 
 
@@ -299,7 +312,7 @@ class Twice(nn.Module):
     def __init__(self, form: str) -> None:
         super().__init__()
         self.form, self.a, self.b = form, nn.Conv2d(8, 6, 1), nn.Conv2d(6, 8, 1)
-        self.side = nn.Conv2d(8, 8, 1)
+        self.side, self.c = nn.Conv2d(8, 8, 1), nn.Sequential(nn.Conv2d(8, 5, 1), nn.Conv2d(5, 8, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.b(self.a(x).relu())
@@ -314,13 +327,14 @@ class Twice(nn.Module):
             "scaled shortcut": lambda: torch.add(y, x, alpha=0.5),
             "of a fixed output": lambda: x + y.sigmoid(),
             "no channels of its own": lambda: x + self.side(x),
+            "beside a projection": lambda: (self.side(x) + y.relu()) + self.c(x),
         }
         return forms[self.form]()
 
 
 FORMS = (
     "projection", "used elsewhere", "a middle used elsewhere", "weights used elsewhere", "difference", "product",
-    "concatenation", "scaled shortcut", "of a fixed output", "no channels of its own",
+    "concatenation", "scaled shortcut", "of a fixed output", "no channels of its own", "beside a projection",
 )  # fmt: skip
 
 

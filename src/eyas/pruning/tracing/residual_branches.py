@@ -16,7 +16,10 @@ from eyas.pruning.tracing.state import canonical_names
 
 @dataclass(frozen=True)
 class ResidualBranch:
-    """``addition = shortcut + branch(shortcut)``, where nothing else reads what the branch computes."""
+    """``addition = shortcut + branch(shortcut)``, where nothing else reads what the branch computes.
+
+    Or the branch begins at an earlier summand of the shortcut: of ``x + a(x) + b(x)`` each is a branch.
+    """
 
     name: str
     """The module that adds; several of one module are numbered."""
@@ -81,19 +84,34 @@ def residual_blocks(
 def _around(addition: fx.Node, captured: Captured) -> Iterator[frozenset[fx.Node]]:
     """The nodes of a branch that ends in ``addition``, by either of its operands as the shortcut."""
     operands = [item for item in addition.args[:2] if isinstance(item, fx.Node)]
-    is_sum = addition.op == "call_function" and operator_name(addition.target) == "add"
-    if is_sum and len(set(operands)) == 2 and addition.kwargs.get("alpha", 1) == 1:
-        yield _between(operands[0], operands[1], addition, captured)
-        yield _between(operands[1], operands[0], addition, captured)
+    if _is_sum(addition) and len(set(operands)) == 2:
+        yield _between(_summands(operands[0]), operands[1], addition, captured)
+        yield _between(_summands(operands[1]), operands[0], addition, captured)
 
 
-def _between(shortcut: fx.Node, end: fx.Node, addition: fx.Node, captured: Captured) -> frozenset[fx.Node]:
-    """What computes ``end`` from ``shortcut`` and from parameters alone, and is read nowhere else; else nothing."""
+def _is_sum(node: fx.Node) -> bool:
+    is_addition = node.op == "call_function" and operator_name(node.target) == "add"
+    return is_addition and node.kwargs.get("alpha", 1) == 1
+
+
+def _summands(shortcut: fx.Node) -> set[fx.Node]:
+    """The shortcut, and what it is a sum of."""
+    waiting, summands = [shortcut], set[fx.Node]()
+    while waiting:
+        node = waiting.pop()
+        if node not in summands:
+            summands.add(node)
+            waiting += [item for item in node.args[:2] if isinstance(item, fx.Node)] if _is_sum(node) else []
+    return summands
+
+
+def _between(shortcuts: set[fx.Node], end: fx.Node, addition: fx.Node, captured: Captured) -> frozenset[fx.Node]:
+    """What computes ``end`` from ``shortcuts`` and from parameters alone, and is read nowhere else; else nothing."""
     waiting, nodes, reached = [end], set[fx.Node](), False
     while waiting:
         node = waiting.pop()
-        reached |= node is shortcut
-        if node is shortcut or node in nodes or node.name in captured.tensors:
+        reached |= node in shortcuts
+        if node in shortcuts or node in nodes or node.name in captured.tensors:
             continue
         if node.op == "placeholder":
             return frozenset()
