@@ -85,8 +85,8 @@ def rating(criterion: "Criterion", group: ChannelGroup, model: nn.Module, data: 
             return values_C
         what = "NaN or infinity among them" if values_C.shape == (group.channels,) else f"shape {values_C.shape}"
     msg = (
-        f"criterion {criterion.kind} must give a tensor of {group.channels} finite numbers for group {group.name!r}, "
-        f"it gave {what}"
+        f"criterion {criterion.kind or type(criterion).__name__} must give {group.channels} finite numbers for group "
+        f"{group.name!r}, as a tensor; it gave {what}"
     )
     raise PlanError(msg)
 
