@@ -76,9 +76,9 @@ def test_batches_are_even_and_never_of_one(count, size, sizes):
 def test_images_of_another_precision_and_arrays_are_the_same_images(kind, net, images):
     plain = copy.deepcopy(net)
     eyas.recalibrate(plain, images, calibrator=kind)
-    for given in (images.double(), images.numpy(), images.double().numpy()):
+    for taken in (images.double(), images.numpy(), images.double().numpy()):
         model = copy.deepcopy(net)
-        assert eyas.recalibrate(model, given, calibrator=kind) == 96
+        assert eyas.recalibrate(model, taken, calibrator=kind) == 96
         assert all(torch.equal(value, statistics(plain)[name]) for name, value in statistics(model).items())
 
 
@@ -93,9 +93,9 @@ def test_values_that_are_not_finite_change_nothing(kind, value, net, images):
 
 
 def test_what_is_no_tensor_of_images_is_told(net, images):
-    for given, words in ((None, "is a NoneType"), ([images, images], "is a list"), (images[:, 0, 0, 0], "have shape")):
+    for wrong, words in ((None, "is a NoneType"), ([images, images], "is a list"), (images[:, 0, 0, 0], "have shape")):
         with pytest.raises(DataError, match=f"`images` {words}.*: give one tensor"):
-            eyas.recalibrate(net, given)
+            eyas.recalibrate(net, wrong)
 
 
 def test_a_calibrator_that_does_not_say_how_many_images_it_saw_is_told_by_name(net, images):
