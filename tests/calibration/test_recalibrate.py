@@ -1,6 +1,7 @@
 """``eyas.recalibrate``: the calibrators on shuffled images in even batches."""
 
 import copy
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -69,3 +70,41 @@ def test_batches_are_even_and_never_of_one(count, size, sizes):
     lengths = [len(batch) for batch in even_batches(torch.arange(count), size)]
     assert sum(lengths) == count
     assert set(lengths) == sizes
+
+
+@pytest.mark.parametrize("kind", sorted(Calibrator.registry))
+def test_images_of_another_precision_and_arrays_are_the_same_images(kind, net, images):
+    plain = copy.deepcopy(net)
+    eyas.recalibrate(plain, images, calibrator=kind)
+    for taken in (images.double(), images.numpy(), images.double().numpy()):
+        model = copy.deepcopy(net)
+        assert eyas.recalibrate(model, taken, calibrator=kind) == 96
+        assert all(torch.equal(value, statistics(plain)[name]) for name, value in statistics(model).items())
+
+
+@pytest.mark.parametrize("kind", sorted(Calibrator.registry))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_values_that_are_not_finite_change_nothing(kind, value, net, images):
+    before = copy.deepcopy(net.state_dict())
+    images[-1, 2, 7, 7] = value
+    with pytest.raises(DataError, match="`images` hold values that are not finite"):
+        eyas.recalibrate(net, images, calibrator=kind)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_what_is_no_tensor_of_images_is_told(net, images):
+    for wrong, words in ((None, "is a NoneType"), ([images, images], "is a list"), (images[:, 0, 0, 0], "have shape")):
+        with pytest.raises(DataError, match=f"`images` {words}.*: give one tensor"):
+            eyas.recalibrate(net, wrong)
+
+
+def test_a_calibrator_that_does_not_say_how_many_images_it_saw_is_told_by_name(net, images):
+    class Silent(Calibrator):
+        kind: Literal["silent"] = "silent"
+
+        def __call__(self, model, batches):
+            list(batches)
+
+    del Calibrator.registry["silent"]
+    with pytest.raises(ParameterError, match="calibrator silent gives a NoneType: it must give the number of images"):
+        eyas.recalibrate(net, images, calibrator=Silent())

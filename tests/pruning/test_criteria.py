@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -246,5 +247,35 @@ def test_a_faulty_criterion_and_an_unknown_kind_are_refused() -> None:
     space = eyas.trace(network(), IMAGES)
     with pytest.raises(PlanError, match="must give 8 finite numbers"):
         space.plan(criterion=Broken())
+    for rated, what in (
+        ([1.0] * 8, "a list"),
+        (torch.ones(7), r"shape \(7,\)"),
+        (torch.ones(8) / 0, "NaN or infinity"),
+    ):
+
+        class Giving(Broken):
+            def __call__(self, group: object, model: nn.Module, data: object = None, rated: Any = rated) -> Any:
+                return rated
+
+        with pytest.raises(
+            PlanError, match=f"criterion Giving must give 8 finite numbers for group 'body.0.0', .* gave {what}"
+        ):
+            space.plan(criterion=Giving())
     with pytest.raises(ParameterError, match="unknown criterion kind 'l3'"):
         Criterion.parse("l3")
+
+
+def test_arrays_are_images_and_values_that_are_not_finite_are_refused(space: eyas.SearchSpace) -> None:
+    images, labels = SEEN.images.numpy(), np.zeros(len(SEEN.images), np.int64)
+    expected = space.ranking("weight_activation", data=SEEN.images)
+    for data in (images, CalibrationSet(images, labels)):
+        assert all(map(np.array_equal, space.ranking("weight_activation", data=data), expected))
+    broken = SEEN.images.clone()
+    broken[0, 0, 0, 0] = torch.inf
+    for rated in (broken, broken.numpy()):
+        with pytest.raises(DataError, match="`data` hold values that are not finite"):
+            space.ranking("weight_activation", data=rated)
+    with pytest.raises(DataError, match="`images` hold values that are not finite"):
+        CalibrationSet(broken)
+    with pytest.raises(DataError, match="`labels` cannot be made a tensor"):
+        CalibrationSet(images, ["cat"] * len(images))

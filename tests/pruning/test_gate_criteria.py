@@ -328,6 +328,20 @@ def test_jackpots_keep_as_many_channels_of_each_group_in_every_step(block: Any) 
     assert sum(counts[0]) == round(0.4 * seen.network.units)
 
 
+def test_jackpots_begin_a_hundredth_apart_and_norms_tell_equals_apart(block: Any) -> None:
+    """A channel that is masked at first comes back once it gained 0.01 on the weakest that is kept."""
+    seen = problem(*block)
+    gates = LotteryJackpots(kept=0.4).gates(seen)
+    mask_U, scores_U = gates(seen.first).detach() == 1, gates.scores_U.detach()
+    above_U = scores_U - torch.where(mask_U, 1.0, 0.99)
+    assert 0 <= float(above_U.min()) < float(above_U.max()) <= 1e-3 + 1e-12
+    for mask, above, norms in zip(
+        masks_of(mask_U, seen.space), masks_of(above_U, seen.space), masks_of(seen.norms, seen.space), strict=True
+    ):
+        assert above.argsort().tolist() == norms.argsort().tolist()
+        assert mask.all() or norms[mask].min() >= norms[~mask].max()
+
+
 def masks_of(values_U: Tensor, space: eyas.SearchSpace) -> list[Tensor]:
     return [values_U.detach()[start:stop] for start, stop in pairwise(space.layout.offsets.tolist())]
 
@@ -338,6 +352,25 @@ def test_images_disagree_by_a_quarter_at_most() -> None:
     for agreed in (torch.zeros(3, 4), torch.ones(3, 4), torch.tensor([[1.0, 0.0, 1.0]]).expand(5, -1)):
         assert float(disagreement(agreed)) == 0
     assert 0 < float(disagreement(torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]]))) < 0.25
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_consensus_gates_are_charged_the_distance_from_the_target(share: float, block: Any) -> None:
+    """Where all images agree on a mask: the weight times what the pruned network's cost is off, not its square."""
+    model, space = block
+    gates = ConsensusGates(target=0.4, macs_weight=2.0, agreement=0.5).gates(problem(model, space))
+    open_U, widths = torch.zeros(int(space.layout.offsets[-1]), dtype=torch.float64), {}
+    for group, start in zip(space.groups, space.layout.offsets.tolist(), strict=False):
+        units = max(1, round(share * group.units))
+        open_U[start : start + units], widths[group.name] = 1, units * group.step
+    off = abs(space.cost(widths).macs / space.cost().macs - 0.4)
+    assert float(gates.penalty(open_U.expand(6, -1))) == pytest.approx(2 * off)
+    torn_NU = open_U.expand(6, -1).clone()
+    torn_NU[::2] = 0
+    torn_NU[::2, space.layout.offsets.tolist()[:-1]] = 1
+    penalty, mean_U = float(gates.penalty(torn_NU)), torn_NU.mean(0)
+    expected = 0.5 * float((mean_U - mean_U**2).mean()) + 2 * abs(float(macs_share(space, mean_U)) - 0.4)
+    assert penalty == pytest.approx(expected)
 
 
 def test_frozen_consensus_gates_answer_alike_where_images_agreed(block: Any) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -413,3 +414,35 @@ def test_forward_code_that_turns_gradients_on_is_refitted_alike() -> None:
     assert report.error_after == expected.error_after < expected.error_before
     assert not any(parameter.grad_fn for parameter in small.parameters())
     assert record_activations(model, IMAGES)["body.fc.weight"].inputs.rms().grad_fn is None
+
+
+def test_arrays_are_images_and_values_that_are_not_finite_change_nothing() -> None:
+    model = calibrated(NETWORKS["option A"]())
+    space, plan, small = half(model)
+    other, broken = copy.deepcopy(small), IMAGES.clone()
+    assert eyas.refit(model, other, space, plan, IMAGES.double().numpy()) == eyas.refit(
+        model, copy.deepcopy(small), space, plan, IMAGES
+    )
+    before = copy.deepcopy(small.state_dict())
+    broken[0, 0, 0, 0] = torch.nan
+    with pytest.raises(DataError, match="`images` hold values that are not finite"):
+        eyas.refit(model, small, space, plan, broken)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in small.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("give", "what"),
+    [(lambda weight: None, "a NoneType"), (lambda weight: [0.0], "a list"), (lambda weight: weight[:, :-1], "shape")],
+)
+def test_a_recovery_that_gives_no_change_of_the_weights_is_told_by_name(give: Any, what: str) -> None:
+    class Odd(Recovery):
+        kind: Literal["odd"] = "odd"
+
+        def __call__(self, layer: Any) -> Any:
+            return give(layer.weight)
+
+    del Recovery.registry["odd"]
+    model = calibrated(NETWORKS["option A"]())
+    space, plan, small = half(model)
+    with pytest.raises(ParameterError, match=rf"recovery odd gives {what}.* for layer.*: it must give a tensor \("):
+        eyas.refit(model, small, space, plan, IMAGES, recovery=Odd())

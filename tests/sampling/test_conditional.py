@@ -39,6 +39,11 @@ def test_marginals_are_those_of_the_band():
     for chances, column, group in zip(marginals, rows.T, TOY.groups, strict=True):
         true = np.array([(column == width).mean() for width in TOY.legal_widths(group)])
         assert np.abs(chances - true).max() < 0.02
+    floor = np.array([2, 0, 4, 1])
+    for chances, low in zip(fit_marginals(placement, floor, 100_000, rng), floor, strict=True):
+        assert not chances[:low].any(), "none is drawn below the floor"
+        assert chances[low:].min() > 0
+        assert chances.sum() == pytest.approx(1)
     drawn = draw_from(marginals, 50_000, rng)
     assert np.abs(np.bincount(drawn[:, 0], minlength=8) / 50_000 - marginals[0]).max() < 0.01
 

@@ -555,3 +555,14 @@ def test_images_of_another_shape_are_refused_before_anything_runs(scene):
 def test_numpy_numbers_are_numbers(scene):
     plain, theirs = run(scene, candidates=4, seed=3), run(scene, candidates=np.int64(4), seed=np.int64(3))
     assert columns(plain.table) == columns(theirs.table)
+
+
+def test_images_that_calibrate_and_score_are_told(scene, caplog):
+    both = replace(scene, calibration=scene.scoring)
+    told = f"{len(scene.scoring)} of {len(scene.scoring)} scoring images are calibration images, too"
+    result = run(both, candidates=4, rungs=None)
+    assert any(told in warning for warning in result.table.warnings)
+    assert told in caplog.text
+    assert not any(
+        "calibration images, too" in warning for warning in run(scene, candidates=4, rungs=None).table.warnings
+    )

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 class Cumulative(Calibrator):
     """Average of batch means and of unbiased batch variances, all alike (PyTorch's ``momentum=None``).
 
-    What ``torch.optim.swa_utils.update_bn`` and AttentiveNAS do, but with dropout and the like left in eval
-    mode. Misses the spread of the batch means, so its variance is biased low; ``pooled`` does not.
+    What ``torch.optim.swa_utils.update_bn`` (Izmailov et al. 2018, arXiv:1803.05407) and AttentiveNAS (Wang et al.
+    2021, arXiv:2011.09011) do, but with dropout and the like left in eval mode. Misses the spread of the batch means,
+    so its variance is biased low; ``pooled`` does not.
 
     Use it to compare with networks that were calibrated so.
     """

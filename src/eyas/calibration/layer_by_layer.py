@@ -17,7 +17,8 @@ class LayerByLayer(Calibrator):
 
     ``pooled`` is exact for what a layer sees while all others normalise by the statistics of their batch; here each
     sees what it will see in use, so that the size of batches and their order no longer matter (but within a layer that
-    is called several times). It takes as many passes as there are batch-norm layers, and all batches at once.
+    is called several times): precise batch-norm (Wu and Johnson 2021, arXiv:2105.07576), made exact by the order. It
+    takes as many passes as there are batch-norm layers, and all batches at once.
 
     Use it for the network that is shipped, where batches are small or sorted by class; for candidates it is dear.
     """

@@ -77,16 +77,16 @@ def rating(criterion: "Criterion", group: ChannelGroup, model: nn.Module, data: 
     Raises:
         PlanError: it is not one finite number per channel.
     """
-    given = criterion(group, model, data)
-    what = f"a {type(given).__name__}"
-    if isinstance(given, torch.Tensor):
-        values_C: NDArray[np.float64] = given.detach().to("cpu", torch.float64).numpy()
+    importance = criterion(group, model, data)
+    what = f"a {type(importance).__name__}"
+    if isinstance(importance, torch.Tensor):
+        values_C: NDArray[np.float64] = importance.detach().to("cpu", torch.float64).numpy()
         if values_C.shape == (group.channels,) and np.isfinite(values_C).all():
             return values_C
         what = "NaN or infinity among them" if values_C.shape == (group.channels,) else f"shape {values_C.shape}"
     msg = (
-        f"criterion {criterion.kind} must give a tensor of {group.channels} finite numbers for group {group.name!r}, "
-        f"it gave {what}"
+        f"criterion {criterion.kind or type(criterion).__name__} must give {group.channels} finite numbers for group "
+        f"{group.name!r}, as a tensor; it gave {what}"
     )
     raise PlanError(msg)
 

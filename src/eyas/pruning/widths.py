@@ -148,12 +148,12 @@ def _whole(widths: ArrayLike) -> Ints:
         PlanError: they are no whole numbers.
     """
     try:
-        given = np.asarray(widths)
+        array = np.asarray(widths)
         with np.errstate(invalid="ignore"):
-            whole = given.astype(np.int64, copy=False)
+            whole = array.astype(np.int64, copy=False)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200} ({error})") from error
-    if given.dtype.kind not in "iu" and not np.array_equal(given, whole):
+    if array.dtype.kind not in "iu" and not np.array_equal(array, whole):
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200}")
     return whole
 

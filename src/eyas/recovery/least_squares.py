@@ -19,6 +19,8 @@ class LeastSquares(Recovery):
     makes before normalisation, and :math:`W_0` the kept weights: what the images leave open stays as it was. A bias is
     fitted beside, without penalty; so is an offset where batch-norm takes it away. :math:`\lambda` is lowered from the
     largest strength as long as the error on held-out images falls; then all images are fitted.
+
+    Use it as a rule, with 64 images or more: it is the default of searches, of rungs and of what is built.
     """
 
     kind: Literal["least_squares"] = "least_squares"

@@ -15,6 +15,8 @@ class VarianceMatching(Recovery):
 
     How far is chosen on held-out images; a bias takes up the mean. Nearly free. Where batch-norm follows and is
     recalibrated, it changes nothing.
+
+    Use it for networks without batch-norm, where there are too few images, or too little time, for ``least_squares``.
     """
 
     kind: Literal["variance_matching"] = "variance_matching"

@@ -9,7 +9,7 @@ import numpy as np
 
 from eyas.errors import PlanError
 from eyas.pruning.residual_block import BlockTable
-from eyas.sampling.placement import number_in_words
+from eyas.sampling.cost_words import number_in_words
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace

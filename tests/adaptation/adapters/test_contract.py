@@ -354,3 +354,12 @@ def test_a_batch_that_ends_in_no_numbers_is_refused_and_changes_nothing(kind, mo
             assert answers.isfinite().all()
         assert adaptation.observe(field[0][64:128]).isfinite().all()
         assert all(tensor.isfinite().all() for tensor in adaptation.snapshot().values())
+
+
+def test_arrays_and_other_precisions_are_the_same_images(model, field):
+    plain = eyas.adapt(model, field[0][:64]).state_dict()
+    for taken in (field[0][:64].numpy(), field[0][:64].double().numpy()):
+        adapted = eyas.adapt(model, taken).state_dict()
+        assert all(torch.equal(tensor, plain[name]) for name, tensor in adapted.items())
+    with pytest.raises(DataError, match="`images` is a list that is no tensor"):
+        eyas.adapt(model, [field[0][:64]])

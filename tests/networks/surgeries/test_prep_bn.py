@@ -9,7 +9,7 @@ from torch.nn import functional
 
 import eyas
 import models
-from eyas.errors import ParameterError
+from eyas.errors import ParameterError, TraceError
 from eyas.networks.operated_network import operate
 from eyas.networks.surgeries.prep_bn import AnyBatchNorm, ChannelsLastNorm, PrepBn, ProgressiveNorm
 from tests.networks.normalised_networks import Everything
@@ -131,6 +131,38 @@ def test_what_is_no_layer_norm_of_its_own_stays() -> None:
     model.norm.weight = model.stem_norm.weight
     with pytest.raises(ParameterError, match="finds no layer norm over channels alone"):
         operate(model, ["prep_bn"], IMAGES)
-    assert PrepBn().changeable(nn.Sequential(Doubled(4), nn.LayerNorm((3, 4)), nn.LayerNorm(4)), IMAGES) == ["2"]
+    assert PrepBn().changeable(
+        nn.Sequential(Doubled(4), nn.LayerNorm((3, 4)), nn.LayerNorm(4)), IMAGES[:, :, 0, :4]
+    ) == ["2"]
     with pytest.raises(ParameterError, match="finds no layer norm"):
         operate(models.build("resnet8", 10), ["prep_bn"], IMAGES)
+
+
+class Twice(nn.Module):
+    """One layer norm behind two layers, and one that runs once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shared, self.mix, self.once = nn.LayerNorm(8), nn.Linear(8, 8), nn.LayerNorm(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.once(self.shared(self.mix(self.shared(x))))
+
+
+def test_a_layer_that_runs_twice_stays_so_that_the_fall_counts_steps() -> None:
+    model, x = Twice(), IMAGES[:, :, 0]
+    hooks = [len(module._forward_pre_hooks) for module in model.modules()]
+    surgery = PrepBn(steps=8).choose(model, x)
+    assert surgery.layers == ("once",)
+    assert [len(module._forward_pre_hooks) for module in model.modules()] == hooks
+    changed = surgery.apply(model).train()
+    for _ in range(4):
+        changed(x)
+    assert int(changed.once.fallen) == 4
+    with pytest.raises(ParameterError, match="prep_bn can change no layer 'shared'; it can change once"):
+        PrepBn(layers=("shared",)).choose(model, x)
+    model.once = nn.Identity()
+    with pytest.raises(ParameterError, match="finds no layer norm over channels alone that runs once"):
+        PrepBn().choose(model, x)
+    with pytest.raises(TraceError, match=r"the network fails on images of shape \(16, 3, 8, 5\)"):
+        PrepBn().choose(model, IMAGES[..., :5])

@@ -27,7 +27,7 @@ def origin_digest(adapter: Adapter, model: nn.Module) -> Tensor:
     digest = hashlib.sha256(f"{adapter.model_dump_json()}{modules_digest(model)}".encode())
     for name, tensor in state(model).items():
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)
 
 

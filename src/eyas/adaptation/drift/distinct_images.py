@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,7 +44,7 @@ class DistinctImages:
     @cached_property
     def positions(self) -> Tensor:
         """Of the images that differ, ``(D,)``."""
-        return self.first.unique()
+        return torch.from_numpy(np.unique(self.first.numpy()))
 
     @property
     def images(self) -> Tensor:

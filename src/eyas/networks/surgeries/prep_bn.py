@@ -2,6 +2,7 @@
 
 import copy
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -10,7 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from eyas.calibration.batchnorm import evaluation_mode
+from eyas.calibration.recalibrate import like_weights
+from eyas.errors import TraceError, one_line
 from eyas.networks.surgeries.base import Surgery, replace_layer
+from eyas.pruning.activations import with_own_buffers
 
 
 class PrepBn(Surgery):
@@ -36,17 +41,24 @@ class PrepBn(Surgery):
     @property
     def nothing_to_change(self) -> str:
         """See the base."""
-        return "finds no layer norm over channels alone: leave it out"
+        return "finds no layer norm over channels alone that runs once per image: leave it out"
 
     def changeable(self, model: nn.Module, example: Tensor) -> list[str]:
-        """Layer norm over one dimension, that of the channels, whose parameters no other layer has."""
-        del example
+        """Layer norm over one dimension, that of the channels, whose parameters no other layer has, and that runs once.
+
+        Of one that runs twice batch-norm would pool two distributions, and the fall count calls for steps.
+
+        Raises:
+            TraceError: the network fails on ``example``.
+        """
         held = Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
-        return [
+        layers = [
             name
             for name, module in model.named_modules()
             if _channel(module) is not None and all(held[id(parameter)] == 1 for parameter in module.parameters())
         ]
+        calls = _calls(model, example, layers)
+        return [name for name in layers if calls[name] <= 1]
 
     def with_steps(self, steps: int) -> Self:
         """Half of them, where none are given."""
@@ -123,6 +135,25 @@ class ProgressiveNorm(nn.Module):
         norm.weight += self.eta * (norm.running_var + norm.eps).sqrt()
         norm.bias += self.eta * norm.running_mean
         return merged
+
+
+@torch.no_grad()
+def _calls(model: nn.Module, example: Tensor, layers: Sequence[str]) -> Counter[str]:
+    """How often one pass in eval mode calls each layer; the network stays as it was.
+
+    Raises:
+        TraceError: the pass fails.
+    """
+    watched, calls = with_own_buffers(model), Counter[str]()
+    for name in layers:
+        watched.get_submodule(name).register_forward_pre_hook(lambda _, __, name=name: calls.update([name]))
+    try:
+        with evaluation_mode(watched):
+            watched(like_weights(watched, example))
+    except (RuntimeError, TypeError, ValueError) as error:
+        msg = f"the network fails on images of shape {tuple(example.shape)} ({type(error).__name__}: {one_line(error)})"
+        raise TraceError(msg) from error
+    return calls
 
 
 @torch.no_grad()

@@ -15,7 +15,8 @@ class ConsumerNorm(Criterion):
 
     Use it without images: of the norms the best on ResNet-20 at an eighth of the MACs.
 
-    What the layers after it make of a channel, and not how large it was made. A group that nothing reads by weights is
+    The norm of Li et al. 2017 (arXiv:1608.08710), taken where a channel is read: what the layers after it make of it,
+    and not how large it was made. A group that nothing reads by weights is
     rated by the filters that make it.
     """
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from eyas.errors import TraceError, one_line
 from eyas.pruning.space_json import Example
 from eyas.pruning.surgery import scratch_copy
 from eyas.pruning.tracing.layer_outputs import LAYERS
@@ -17,14 +18,22 @@ def image_batch(model: nn.Module, example: Example) -> tuple[int, tuple[int, ...
 
     The images are the input with the most dimensions, of several the first. Its first dimension counts them, unless the
     first layer that it reaches takes a single image: ``(C, H, W)`` is one.
+
+    Raises:
+        TraceError: the network fails on them.
     """
     tensors = [item for item in pytree.tree_leaves(example) if isinstance(item, Tensor)]
     images = max(tensors, key=lambda tensor: tensor.ndim, default=None)
     if images is None or images.ndim == 0:
         return 1, ()
     size, shape = int(images.shape[0]), tuple(images.shape)
-    with _FirstLayer() as layer:
-        _run(model, example)
+    try:
+        with _FirstLayer() as layer:
+            _run(model, example)
+    except Exception as error:
+        why = f"{type(error).__name__}: {one_line(error)}"
+        msg = f"{type(model).__name__} fails on `example_inputs` ({why}): give inputs of its device, dtype and shape"
+        raise TraceError(msg) from error
     if layer.entries is None or (layer.entries and layer.entries % max(size, 1) == 0):
         return size, shape[1:]
     return (1, shape) if layer.entries == 0 or not _takes_one(model, example, size) else (size, shape[1:])

@@ -21,13 +21,16 @@ _EMPTY_BLOCKS = 4  # blocks in a row that found nothing new
 
 
 class BudgetSampler(Sampler):
-    """Uniform random widths scaled onto the budget; nothing is built, nothing in vain (EagleEye's draw, card A1).
+    """Uniform random widths scaled onto the budget, nothing in vain (Li et al. 2020, arXiv:2007.02491).
 
     Every group's share of channels is drawn uniformly between the floor and 1, then all shares of a candidate
     are raised to one common power so that its cost meets the budget; what coarse steps still miss is repaired
     by single steps. Where a space is small its legal widths are listed instead. The candidate with the same
     share everywhere always comes first. Where depth is searched (``sample.depth``), residual blocks are left out
     before the widths of the others are scaled; where the budget is below what widths alone reach, as many as it takes.
+
+    Use it to hold others against chance, and where candidates must not depend on scores or images; ``evolution``
+    passes within its first few candidates what this comes to with 300 (docs/experiments.md).
     """
 
     drops_blocks = True

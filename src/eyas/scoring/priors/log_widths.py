@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 class LogWidths(Prior):
     r""":math:`\sum_g \log(w_g / C_g)` over all groups, :math:`C_g` dense: channels count more where they are few.
 
-    Groups of a residual block that is left out add nothing: the shortcut stands for them.
+    Groups of a residual block that is left out add nothing: the shortcut stands for them. The form is ours.
+
+    Use it to ask whether capacity tells what answers do not; with a floor of widths it lowered what it was added to
+    (docs/scoring.md).
     """
 
     kind: Literal["log_widths"] = "log_widths"

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class NarrowestLayer(Prior):
-    r""":math:`\min_g w_g / C_g`, :math:`C_g` dense, over the groups that are there."""
+    r""":math:`\min_g w_g / C_g`, :math:`C_g` dense, over the groups that are there.
+
+    The form is ours. Use it where widths have no floor, against candidates with one layer that nothing passes.
+    """
 
     kind: Literal["narrowest_layer"] = "narrowest_layer"
 

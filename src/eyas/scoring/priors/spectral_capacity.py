@@ -21,6 +21,9 @@ class SpectralCapacity(Prior):
     variance 2/n at initialisation, whose singular values follow the law of Marchenko and Pastur; the sum over them is
     m times its Shannon transform (Tulino and Verdu 2004, "Random matrix theory and wireless communications",
     example 2.14). Rises with every width and is concave, so within one budget it is largest near uniform widths.
+
+    Use it to ask whether capacity tells what answers do not; measured, it said a little and added nothing
+    (docs/scoring.md).
     """
 
     kind: Literal["spectral_capacity"] = "spectral_capacity"

@@ -52,7 +52,11 @@ class Distillation(Options):
 
 
 class SGD(ScheduledRecipe):
-    """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (arXiv:1608.03983, no restarts)."""
+    """SGD with Nesterov momentum, linear warm-up and cosine decay to zero (arXiv:1608.03983, no restarts).
+
+    Use it as a rule, for the dense network and for what is pruned: it is the default, and learns from the dense network
+    beside the labels where there is one. Losses, augmentation and optimisers are options of it.
+    """
 
     model_config = ConfigDict(populate_by_name=True)
 
