@@ -55,7 +55,9 @@ def put_statistics(model: nn.Module, statistics: Mapping[str, Tensor]) -> None:
             if not isinstance(tensor, Tensor) or (value is None and part in {"weight", "bias"}):
                 continue
             if value is None or value.shape != tensor.shape or not value.is_floating_point():
-                has = "no tensor" if value is None else f"a tensor of the shape {tuple(value.shape)}, {value.dtype},"
+                has = "no tensor" if value is None else f"a tensor of the shape {tuple(value.shape)}"
+                if value is not None and not value.is_floating_point():
+                    has = f"{value.dtype} as"
                 msg = f"`statistics` hold {has} {name}.{part}, and the network has {tuple(tensor.shape)}: {_OF_ANOTHER}"
                 raise DataError(msg)
             with torch.no_grad():

@@ -196,7 +196,10 @@ def test_statistics_of_the_export_are_where_it_starts(kind, model, source):
             "`statistics`: .* 'norm1' has a weight that is not",
         ),
         (lambda bundle, name: bundle["norm1.bias"].fill_(torch.inf), "`statistics`: .* 'norm1' has a bias that is not"),
-        (lambda bundle, name: bundle.update({name: torch.ones(8, dtype=torch.int64)}), r"torch.int64, norm\d.var"),
+        (
+            lambda bundle, name: bundle.update({name: torch.ones(8, dtype=torch.int64)}),
+            r"hold torch.int64 as norm\d.var",
+        ),
         (
             lambda bundle, name: bundle.update({"9.mean": torch.zeros(3)}),
             "hold 9.mean, which the network does not have",

@@ -59,7 +59,7 @@ def test_labels_are_learnt_and_nothing_but_values_moves(model, field):
         for batch, of_batch in zip(images.split(64), labels.split(64), strict=True):
             adaptation.observe(batch, of_batch)
     assert (adaptation.observe(images).argmax(1) != labels).sum() < wrong / 2
-    moved = {name for name, value in adaptation.snapshot().items() if not torch.equal(value, before[name])}
+    moved = {name for name, value in adaptation.state().items() if not torch.equal(value, before[name])}
     assert moved == {"memory.values"}
 
 

@@ -59,46 +59,34 @@ def test_other_statistics_are_another_adaptation(kind, model, source):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, AlphaBn(source_weight="chosen")], ids=str)
-def test_numbers_that_it_cannot_hold_are_refused(kind, model, source, field):
+def test_one_that_was_changed_since_is_refused(kind, model, source, field):
     adaptation = prepare(kind, model, source)
     adaptation.observe(field[0][:64])
     whole = adaptation.snapshot()
-    damaged = [{name: tensor.int() for name, tensor in whole.items()}]
-    counts = [name for name in whole if name.endswith((".images", ".count", ".batches", ".step", ".exp_avg_sq", "var"))]
-    damaged += [whole | {name: torch.full_like(whole[name], -5)} for name in counts]
-    damaged += [whole | {"memory.unknown": torch.zeros(2)}, {**whole, counts[0]: whole[counts[0]].tolist()}]
+    damaged = [{name: tensor.int() for name, tensor in whole.items()}, whole | {"memory.unknown": torch.zeros(2)}]
+    for name, tensor in whole.items():
+        if name == "origin":
+            continue
+        damaged += [whole | {name: tensor + 1}, whole | {name: tensor.tolist()}, whole | {name: tensor[None]}]
     for wrong in damaged:
         with pytest.raises(DataError, match="`state` is no snapshot of this adaptation, or damaged"):
             adaptation.restore(wrong)
     assert same(adaptation.snapshot(), whole)
-    assert any("running_var" in name for name in counts)
 
 
 def test_answers_of_other_classes_are_refused(model, field):
     adaptation = AlphaBn(source_weight="chosen").prepare(model)
     adaptation.observe(field[0][:64])
     snapshot = adaptation.snapshot()
-    with pytest.raises(DataError, match=r"`state` is no snapshot .*damaged \(memory.probability_WK\)"):
-        adaptation.restore(snapshot | {"memory.probability_WK": torch.rand(2, 3, dtype=torch.float64)})
-    adaptation.restore(snapshot | {"memory.probability_WK": torch.rand(6, 3, dtype=torch.float64)})
-    with pytest.raises(DataError, match="`state` that was restored has answers of 3 classes, the network 10"):
-        adaptation.observe(field[0][:64])
-    adaptation.restore(snapshot)
-    assert adaptation.observe(field[0][:64]).isfinite().all()
+    for shape in ((2, 3), (6, 3), (6, 0), (6,)):
+        with pytest.raises(DataError, match="`state` is no snapshot of this adaptation, or damaged"):
+            adaptation.restore(snapshot | {"memory.probability_WK": torch.rand(shape, dtype=torch.float64)})
+    assert same(adaptation.snapshot(), snapshot)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_that_does_not_say_what_it_is_of_is_refused(kind, model, source):
     adaptation = prepare(kind, model, source)
-    old = {name: tensor for name, tensor in adaptation.snapshot().items() if name != "origin"}
+    old = {name: tensor for name, tensor in adaptation.snapshot().items() if name not in {"origin", "content"}}
     with pytest.raises(DataError, match="`state` does not say of which network and options it is"):
         adaptation.restore(old)
-
-
-def test_buffers_of_the_networks_own_may_be_negative_whatever_they_are_called(model, field):
-    model.register_buffer("log_var", -torch.ones(3))
-    model.register_buffer("count", -torch.ones(()))
-    for adapter in ("ada_bn", AlphaBn(source_weight="chosen"), "tent"):
-        adaptation = Adapter.parse(adapter).prepare(model)
-        adaptation.observe(field[0][:64])
-        adaptation.restore(adaptation.snapshot())

@@ -73,8 +73,8 @@ def test_the_order_inside_a_batch_changes_nothing_but_the_order_of_answers(model
     images, order = field[0][:32], torch.randperm(32)
     one, other = UnmixTns().prepare(model), UnmixTns().prepare(model)
     torch.testing.assert_close(one.observe(images)[order], other.observe(images[order]))
-    for name, tensor in one.snapshot().items():
-        torch.testing.assert_close(tensor, other.snapshot()[name])
+    for name, tensor in one.state().items():
+        torch.testing.assert_close(tensor, other.state()[name])
 
 
 def test_another_seed_draws_other_components(model):

@@ -274,3 +274,10 @@ def test_layers_that_are_not_followed_are_listed(kind, model, source, caplog):
     with caplog.at_level(logging.WARNING):
         assert prepare(kind, BesideOthers().eval(), source).skipped == ["norm2", "head.0", "head.3"]
     assert f"{kind} leaves norm2 as in the training: no torch.nn.BatchNorm" in caplog.text
+
+
+def test_unmix_lists_batch_norm_of_single_values_too():
+    tail = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(8), nn.Linear(8, 5))
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), tail).eval()
+    assert Adapter.parse("unmix_tns").prepare(model).skipped == ["2.2"]
+    assert Adapter.parse("ada_bn").prepare(model).skipped == []

@@ -15,7 +15,7 @@ from eyas.adaptation.adapters.image_batches import (
     telling_shapes,
     warn_of_pixels,
 )
-from eyas.adaptation.adapters.snapshots import ORIGIN, check_snapshot
+from eyas.adaptation.adapters.snapshots import CONTENT, ORIGIN, check_snapshot, content_digest
 from eyas.calibration.batchnorm import skipped_norms
 from eyas.errors import DataError, ParameterError
 
@@ -118,9 +118,11 @@ class Adaptation:
     def snapshot(self) -> dict[str, Tensor]:
         """A copy of where the adaptation stands; tensors by name, as a safetensors file takes them.
 
-        ``origin`` among them is a digest, 32 bytes, of the network and the options that it started from.
+        Two of them are digests of 32 bytes: ``origin`` of the network and the options that it started from, ``content``
+        of all other tensors.
         """
-        return self._copied_state() | {ORIGIN: self.origin.clone()}
+        copied = self._copied_state()
+        return copied | {ORIGIN: self.origin.clone(), CONTENT: content_digest(copied)}
 
     def _copied_state(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self.state().items()}
@@ -132,7 +134,7 @@ class Adaptation:
             DataError: ``state`` is of another network, other statistics or options, of an eyas that noted none of
                 these, or damaged; nothing has changed then.
         """
-        check_snapshot(state, self.state(), self.origin, self.model, self.sized_by_images)
+        check_snapshot(state, self.state(), self.origin, self.sized_by_images)
         self._put(state)
 
     @torch.no_grad()

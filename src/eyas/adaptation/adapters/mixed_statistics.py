@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
-from eyas.errors import DataError
 
 if TYPE_CHECKING:
     from eyas.adaptation.adapters.alpha_bn import AlphaBn
@@ -60,12 +59,6 @@ class ChosenMixture(Adaptation):
         sums = self.memory["probability_WK"]
         if not sums.numel():
             sums.resize_(probability_WNK[:, 0].shape).zero_()
-        if sums.shape != probability_WNK[:, 0].shape:
-            classes = probability_WNK.shape[2]
-            msg = (
-                f"`state` that was restored has answers of {sums.shape[1]} classes, the network {classes}: take another"
-            )
-            raise DataError(msg)
         sums += probability_WNK.sum(1)
         self.memory["entropy_W"] += torch.special.entr(probability_WNK).sum((1, 2))
         return logits_WNK[self._best()]
