@@ -43,7 +43,7 @@ class DistinctImages:
     @cached_property
     def positions(self) -> Tensor:
         """Of the images that differ, ``(D,)``."""
-        return self.first.unique()
+        return torch.tensor(sorted(set(self.first.tolist())))
 
     @property
     def images(self) -> Tensor:
