@@ -288,10 +288,7 @@ SPARSE = {"sparsity": {"kind": "one_by_n"}}
         ({"sparsity": "n_m", "sparsifier": "granet"}, "sparsity n_m has none: take one_by_n, unstructured"),
         ({**SPARSE, "sparsifier": "granet", "epochs": 0}, "sparsifier granet trains, and epochs is 0"),
         ({**SPARSE, "sparsifier": "soft_shrinkage", "depth_scaling": True}, "take at_once, or leave depth_scaling out"),
-        (
-            {**SPARSE, "gradual": {"cuts": 2}, "depth_scaling": True},
-            "leave one of gradual, sparsity, depth_scaling out",
-        ),
+        ({**SPARSE, "gradual": {"cuts": 2}, "depth_scaling": True}, "leave one of gradual, sparsity, depth_scaling out"),
         ({**SPARSE, "recipe": {"kind": "sgd", "guidance": {}}}, "set sparsity.rearrange to false"),
         ({"sparsity": {"kind": "n_m", "n": 4}}, "n 4 of m 4 leaves no zeros"),
         ({"sparsity": "nm"}, "did you mean 'n_m'"),
