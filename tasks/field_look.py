@@ -85,27 +85,27 @@ def require_readable(images: Iterable[tuple[str, Payload]]) -> None:
     Raises:
         DataError: they are too few, or too few decode; names the first that does not.
     """
-    readable, copies, reason = 0, 0, ""
-    seen: set[str] = set()
+    readable: set[str] = set()
+    count, copies, reason = 0, 0, ""
     for name, payload in images:
         digest = content_hash(payload)
-        copies += digest in seen
-        if digest in seen:
+        if digest in readable:
+            copies += 1
             continue
-        seen.add(digest)
+        count += 1
         try:
             _ANY(payload, name)
         except DataError as error:
             reason = reason or str(error)
             continue
-        readable += 1
-        if readable == FEWEST_IN_WINDOW:
+        readable.add(digest)
+        if len(readable) == FEWEST_IN_WINDOW:
             return
-    refuse_few(readable, len(seen), reason, copies)
+    refuse_few(len(readable), count, reason, copies)
 
 
 def refuse_few(readable: int, count: int, reason: str = "", copies: int = 0) -> NoReturn:
-    """Refuse so few images of ``count`` that differ, of which the first has a ``reason`` not to be read.
+    """Refuse so few images of ``count``, of which one has a ``reason`` not to be read, and ``copies`` beside them.
 
     Raises:
         DataError: always.

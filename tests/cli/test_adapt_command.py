@@ -106,5 +106,5 @@ def test_dates_and_a_detector_are_handed_over_as_the_parameters_they_are(
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/1.png").touch()
     monkeypatch.setattr(watch_command, "hand_over", lambda *words, **options: handed.append((words, options)) or 0)
-    assert main(["watch", str(tmp_path / "photos"), "--once", "--since", "7d", "--until", "2026-11-27"]) == 0
+    assert main(["watch", str(tmp_path / "photos"), "--once", "--since", "7d", "--set", chosen[2]]) == 0
     assert handed[1][0][2] == chosen[1:]

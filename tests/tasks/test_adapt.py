@@ -363,6 +363,26 @@ def test_no_adaptation_is_no_new_version(champion: Workspace, write: Write) -> N
         adapt(with_adapt(champion, adapter="none"), write(dim))
 
 
+def test_what_is_held_out_is_recorded_and_no_image_is_there_twice(champion: Workspace, write: Write) -> None:
+    def recorded(images: str) -> tuple[list[str], list[str]]:
+        with pytest.raises(RefusedError, match="there is nothing to propose"):
+            adapt(with_adapt(champion, adapter="none"), images)
+        store = open_store(champion)
+        run_id = store.client.search_runs([store.experiment_id], order_by=["attributes.start_time DESC"])[0].info.run_id
+        files = (Path(store.client.download_artifacts(run_id, f"{name}.json")) for name in ("images", "held_out"))
+        taken, held_out = (json.loads(file.read_text()) for file in files)
+        return taken, held_out
+
+    field = write(dim, 300)
+    taken, held_out = recorded(field)
+    assert (len(taken), len(set(held_out))) == (300, 75)
+    assert set(held_out) < set(taken)
+    for file in list(Path(field).rglob("*.png"))[:100]:
+        shutil.copyfile(file, file.with_name(f"again-{file.name}"))
+    again, same = recorded(field)
+    assert (sorted(again), sorted(same)) == (sorted(taken), sorted(held_out))
+
+
 def one_class(pixels: Tensor) -> Tensor:
     return 0.4 * pixels[:1] + 0.03 * pixels  # which differ, since copies count once
 

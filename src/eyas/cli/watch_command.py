@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, Until, require_files, require_there
+from eyas.cli.options import AsJson, Name, Overrides, ParamsFile, Since, require_files, require_there
 from eyas.cli.project import hand_over
 
 
@@ -47,7 +47,6 @@ def watch(
         float, typer.Option(min=1e-4, max=0.5, metavar="RATE", help="How often a clean window may be called drift.")
     ] = 0.001,
     since: Since = None,
-    until: Until = None,
     seconds: Annotated[float, typer.Option(min=0.1, metavar="S", help="Pause between two looks.")] = 10.0,
     out: Annotated[
         Path | None,
@@ -80,5 +79,5 @@ def watch(
         require_folder(out, "--out")
     options = {"version": version, "reference": reference, "window": window, "false_alarm_rate": false_alarm_rate}
     options |= {"once": once, "seconds": seconds, "out": out, "as_json": as_json}
-    chosen = [f"adapt.{field}={date}" for field, date in (("since", since), ("until", until)) if date]
+    chosen = [f"adapt.since={since}"] if since else []
     return hand_over("watch_commands.watch", params, [*chosen, *(overrides or [])], name, folder, **options)

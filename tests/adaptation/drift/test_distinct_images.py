@@ -32,7 +32,7 @@ def test_of_equal_images_the_first_stays_in_its_place(dtype: torch.dtype) -> Non
 def test_copies_of_clean_images_are_no_drift(spots: nn.Module, reference: DriftReference, draw, detector: str) -> None:
     images = draw(10, 55)[0]
     once, often = (
-        detect_drift(spots, given, reference, detector=detector) for given in (images, images.repeat(35, 1, 1, 1))
+        detect_drift(spots, window, reference, detector=detector) for window in (images, images.repeat(35, 1, 1, 1))
     )
     assert not often.drift
     assert (often.images, often.copies) == (10, 340)

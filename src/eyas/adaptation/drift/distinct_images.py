@@ -18,7 +18,7 @@ from eyas.errors import DataError
 class DistinctImages:
     """Images that differ, of equal ones the first, in their order."""
 
-    given: Tensor
+    whole: Tensor
     """All, ``(N, C, H, W)``."""
 
     @classmethod
@@ -37,24 +37,24 @@ class DistinctImages:
     @cached_property
     def first(self) -> Tensor:
         """For each image the position of the first that is equal to it, ``(N,)``."""
-        bytes_NB = self.given.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+        bytes_NB = self.whole.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
         first: dict[bytes, int] = {}
         return torch.tensor([first.setdefault(hashlib.sha256(row).digest(), at) for at, row in enumerate(bytes_NB)])
 
     @cached_property
     def positions(self) -> Tensor:
         """Of the images that differ, ``(D,)``."""
-        return torch.from_numpy(np.unique(self.first.numpy()))
+        return torch.tensor(sorted(set(self.first.tolist())))
 
     @property
     def images(self) -> Tensor:
         """That differ, ``(D, C, H, W)``."""
-        return self.given[self.positions] if self.copies else self.given
+        return self.whole[self.positions] if self.copies else self.whole
 
     @property
     def copies(self) -> int:
         """How many repeat another."""
-        return len(self.given) - len(self.positions)
+        return len(self.whole) - len(self.positions)
 
     def labels(self, labels_N: Tensor, unknown: int) -> Tensor:
         """Of the images that differ, ``(D,)``: unknown where no copy has a label, or copies have different ones."""
