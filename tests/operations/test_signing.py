@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from eyas.operations.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, ReplayGuard, SignatureError, sign, verify
+from eyas.operations.signing import (
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    TOLERANCE_SECONDS,
+    OvertakenError,
+    ReplayGuard,
+    Signature,
+    SignatureError,
+    sign,
+    verify,
+)
 
 SECRET = b"a secret of twenty-four b"
 NOW = 1_800_000_000
@@ -119,3 +129,25 @@ def test_a_lost_memory_refuses_what_it_may_have_accepted_and_heals(
     assert kept.read_text() == content
     accept(headers(b"{}", at=NOW + 303), b"{}", now=NOW + 303, guard=ReplayGuard(path))
     assert json.loads(path.read_text())["seen"]
+
+
+def test_in_one_matter_only_a_later_request_replaces_an_earlier_one(tmp_path: Path) -> None:
+    path = tmp_path / "seen.json"
+    path.write_text('{"seen": {}, "not_before": -1}')  # as it was written before matters were told apart
+
+    def spend(sent_at: int, now: float, matter: str = "north") -> None:
+        with ReplayGuard(path).spending(Signature(f"{matter} {sent_at}", sent_at), now, matter):
+            pass
+
+    spend(NOW, NOW)
+    with pytest.raises(OvertakenError, match="signed 1 s before what was accepted last; sign it anew"):
+        spend(NOW - 1, NOW + 2)
+    with pytest.raises(RuntimeError), ReplayGuard(path).spending(Signature("torn", NOW + 9), NOW, "north"):
+        raise RuntimeError  # nothing was replaced
+    spend(NOW + 1, NOW + 2)
+    spend(NOW - 1, NOW + 2, "south")
+    spend(NOW - 1, NOW + 2, "")  # which replaces nothing
+    with pytest.raises(OvertakenError):
+        spend(NOW, NOW + 2 + 2 * TOLERANCE_SECONDS)
+    spend(NOW + 1300, NOW + 1300)
+    assert len(json.loads(path.read_text())["latest"]) == 1  # what is too old to be overtaken is forgotten

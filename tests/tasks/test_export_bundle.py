@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from eyas.adaptation.drift.observation import observe
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.config import PipelineParams
 from eyas.data import open_dataset
 from eyas.deploy.bundle.classifier import Classifier
 from eyas.deploy.bundle.verification import verify_bundle
+from eyas.deploy.exporters.onnx import Onnx
 from eyas.deploy.named_outputs import NamedOutputs
 from eyas.errors import DataError
 from eyas.networks.saved_network import load_network
@@ -124,6 +126,21 @@ def test_an_adaptable_bundle_carries_the_profiles_rule_and_the_classes_of_the_sc
     assert verify_bundle(folder / "bundle.tar.gz").pairs == 8
     unlabelled = SimpleNamespace(task_of=lambda _: SimpleNamespace(labelled=False))
     assert device_adaptation(params, folder, unlabelled).clean_classes is None  # there is no canary, as in `eyas adapt`
+
+
+def test_where_each_pixel_has_a_class_that_of_the_mean_probability_counts(
+    digits_params: PipelineParams, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    network, images = nn.Conv2d(1, 3, 3).eval(), torch.randn(40, 1, 5, 5)
+    Onnx()(network, images[:2], tmp_path / "model.onnx")
+    split = SimpleNamespace(images=lambda count: images[:count])
+    task = SimpleNamespace(labelled=True)
+    dataset = SimpleNamespace(task_of=lambda _: task, split=lambda _: split, normalise=lambda pixels: pixels)
+    told = device_adaptation(digits_params, tmp_path, dataset).clean_classes
+    predicted = observe(network, images, {}).predicted  # as the revert rule answers its canary
+    assert told == torch.bincount(predicted, minlength=3).tolist()
+    assert len(set(predicted.tolist())) > 1
 
 
 class PerPixel(nn.Module):

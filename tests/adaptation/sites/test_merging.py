@@ -142,5 +142,5 @@ def test_what_one_site_may_tell_all_sites_may_tell_together(net, images):
 def test_a_network_without_batch_norm_has_nothing_to_tell(images):
     with pytest.raises(DataError, match="has no batch-norm with running statistics"):
         collect(nn.Sequential(nn.Conv2d(3, 4, 3)).double(), images, "north")
-    with pytest.raises(DataError, match="no images to calibrate"):
+    with pytest.raises(DataError, match="`images` holds 0: give at least 1"):
         collect(network(), images[:0], "north")

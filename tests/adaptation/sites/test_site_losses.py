@@ -97,3 +97,26 @@ def test_nothing_is_judged_by_half_of_the_statistics_or_with_labels_that_do_not_
         judge(net, images, labels + 1, "s", merged)
     with pytest.raises(DataError, match="those of another network"):
         judge(network(seed=5), images, labels, "s", merged)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda images: images.byte(), "`images` are torch.uint8: give normalised floats"),
+        (lambda images: images[:, 0], r"`images` have shape \(60, 8, 8\): give \(N, C, H, W\)"),
+        (lambda images: images[:, :2], r"`images` of shape \(60, 2, 8, 8\) do not go through the network: "),
+        (lambda images: images[..., :6], r"`images` of shape \(60, 3, 8, 6\) do not go through the network: "),
+        (lambda images: images.float(), r"`images` of shape \(60, 3, 8, 8\) do not go through the network: "),
+        (lambda images: images / 0, "`images` hold values that are not finite"),
+    ],
+)
+@pytest.mark.parametrize("exact", [False, True])
+def test_images_that_the_network_does_not_take_are_told_in_a_line(images, labels, spoil, message, exact):
+    model = nn.Sequential(*network()[:6], nn.Flatten(), nn.Linear(72, 4).double())  # takes images of one size
+    merged = merge([collect(model, images, "north")])
+    calls = [lambda: collect(model, spoil(images), "north", exact=exact)]
+    calls.append(lambda: judge(model, spoil(images), labels, "north", merged))
+    for call in calls:
+        with pytest.raises(DataError, match=message) as refused:
+            call()
+        assert "\n" not in str(refused.value)

@@ -4,10 +4,13 @@ Shapes: N images, C channels, H height, W width.
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from eyas.adaptation.drift.observation import require_images
 from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_statistics import Moments, SiteStatistics
 from eyas.calibration.batchnorm import named_batch_norms, track_statistics
@@ -15,7 +18,7 @@ from eyas.calibration.layer_by_layer import call_order, record_layer
 from eyas.calibration.pooled import pooled
 from eyas.calibration.recalibrate import even_batches
 from eyas.calibration.update_bn_stats import StackedStatistics, update_bn_stats
-from eyas.errors import DataError
+from eyas.errors import DataError, EyasError, one_line
 
 
 def collect(
@@ -43,11 +46,13 @@ def collect(
         merged: of the rounds before.
 
     Raises:
-        DataError: there is no image, or no batch-norm; all layers are merged already; statistics are not finite.
+        DataError: there is no image, or no batch-norm; images are no finite floats, or of a shape that the network does
+            not take; all layers are merged already; statistics are not finite.
     """
     if not named_batch_norms(model):
         msg = "`model` has no batch-norm with running statistics: there is nothing to collect"
         raise DataError(msg)
+    require_images(images)
     private, batches = copy.deepcopy(model), list(even_batches(images, batch_size))
     seen: dict[nn.Module, Moments] = {}
 
@@ -57,14 +62,31 @@ def collect(
         seen.update({entry.layer: Moments(mean, variance, sum(entry.counts)) for entry, mean, variance in pieces})
         return stacked.source
 
-    if exact:
-        keep(_next_layer(private, batches, merged))
-    else:
-        update_bn_stats(private, batches, keep)
+    with refusing_what_does_not_fit(images):
+        if exact:
+            keep(_next_layer(private, batches, merged))
+        else:
+            update_bn_stats(private, batches, keep)
     moments = {name: seen[layer] for name, layer in named_batch_norms(private).items() if layer in seen}
     behind = merged.digest if exact and merged else None
     statistics = SiteStatistics(network_digest(model), site, len(images), moments, behind=behind)
     return SiteStatistics.decode(statistics.encode(), model)  # a site refuses its own as a coordinator would
+
+
+@contextmanager
+def refusing_what_does_not_fit(images: Tensor) -> Iterator[None]:
+    """Tell in a line that images ``(N, C, H, W)`` do not go through a network.
+
+    Raises:
+        DataError: they do not.
+    """
+    try:
+        yield
+    except EyasError:  # which says another thing in a line
+        raise
+    except (RuntimeError, ValueError) as error:
+        msg = f"`images` of shape {tuple(images.shape)} do not go through the network: {one_line(error)}"
+        raise DataError(msg) from error
 
 
 def unmerged_layers(model: nn.Module, images: Tensor, merged: SiteStatistics | None) -> list[str]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eyas.adaptation.sites.collection import unmerged_layers
+from eyas.adaptation.drift.observation import require_images
+from eyas.adaptation.sites.collection import refusing_what_does_not_fit, unmerged_layers
 from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_message import Header, SiteMessage
 from eyas.adaptation.sites.site_statistics import SiteStatistics
@@ -91,18 +92,21 @@ def judge(model: nn.Module, images: Tensor, labels: Tensor, site: str, merged: S
     """Answer this site's labelled images with the merged statistics; the model stays as it is.
 
     Raises:
-        DataError: images and labels do not fit each other or the network, or the statistics are another network's.
+        DataError: images and labels do not fit each other or the network, images are no finite floats, or the
+            statistics are another network's.
     """
     if not len(images) or labels.shape != (len(images),) or labels.is_floating_point():
         msg = f"`labels` {tuple(labels.shape)} must be a class number for each of {len(images)} `images`, at least one"
         raise DataError(msg)
-    missing = unmerged_layers(model, images[:2], merged)
+    require_images(images)
+    with refusing_what_does_not_fit(images):
+        missing = unmerged_layers(model, images[:2], merged)
     if missing:
         msg = f"the merged statistics lack {len(missing)} layers, {missing[0]} first: collect and merge them before"
         raise DataError(msg)
     private = copy.deepcopy(model)
     merged.write_to(private)
-    with evaluation_mode(private), torch.inference_mode():
+    with refusing_what_does_not_fit(images), evaluation_mode(private), torch.inference_mode():
         logits_NK = torch.cat([private(part) for part in torch.split(images, 256)])
     if logits_NK.ndim != 2 or not 0 <= int(labels.min()) <= int(labels.max()) < logits_NK.shape[1]:
         msg = f"`labels` go to {int(labels.max())}, the network answers with {tuple(logits_NK.shape[1:])} per image"
