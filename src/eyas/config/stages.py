@@ -179,7 +179,7 @@ class SampleParams(Section):
     criterion: AnyCriterion = Field(default_factory=lambda: Criterion.parse("weight_activation"))
     """Which channels of a group are kept."""
     round_to: Count | Literal["auto"] = "auto"
-    """Widths become multiples of this; ``auto``: of what ``latency_profile`` shows, else 8 or 4, where enough remain."""
+    """Widths become multiples of this; ``auto``: as ``latency_profile`` shows, else 8 or 4 where enough remain."""
     latency_profile: str | None = None
     """``device.json``, times of the layers on the device; ``eyas profile`` or, there, ``eyas_profile.py`` writes it."""
     min_width: Count = 1

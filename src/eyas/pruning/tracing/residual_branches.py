@@ -91,7 +91,7 @@ def _around(addition: fx.Node, captured: Captured) -> Iterator[frozenset[fx.Node
 
 def _is_sum(node: fx.Node) -> bool:
     is_addition = node.op == "call_function" and operator_name(node.target) == "add"
-    return bool(is_addition and node.kwargs.get("alpha", 1) == 1)
+    return is_addition and bool(node.kwargs.get("alpha", 1) == 1)
 
 
 def _summands(shortcut: fx.Node) -> set[fx.Node]:
