@@ -78,6 +78,7 @@ def telling_failures(images: Tensor, name: str, kind: str) -> Iterator[None]:
         if isinstance(error, RuntimeError) and any(words in str(error) for words in _DOES_NOT_FIT):
             with telling_shapes(images, name):
                 raise
+        advice = "" if kind == "alpha_bn" else "; alpha_bn asks least of a network"
         what = f"{type(error).__name__}: {one_line(error)}"
-        msg = f"`model` answers `{name}`, but {kind} fails on it ({what}); alpha_bn asks least of a network"
+        msg = f"`model` answered `{name}` by itself, but {kind} fails on it ({what}){advice}"
         raise ParameterError(msg) from error
