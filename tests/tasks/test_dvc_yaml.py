@@ -28,7 +28,7 @@ BY_NAME = {stage: ["models"] for stage in ("baseline", "sample", "score", "finet
 
 
 # Packages that import their public names on first use say which only where types are checked.
-ON_USE = {"eyas.data", "eyas.scoring", "eyas.training"}
+ON_USE = {"eyas.adaptation.adapters", "eyas.data", "eyas.scoring", "eyas.training"}
 
 
 @cache
