@@ -63,6 +63,7 @@ def judge(
     rule: RevertRule = RevertRule(),  # noqa: B008
     standing: bool = False,
     batch_size: int = 256,
+    output: int | str | None = None,
 ) -> RevertVerdict:
     """Whether to keep an adapted network, on images of where it works now.
 
@@ -86,6 +87,7 @@ def judge(
         standing: the adapted network was kept before and is in use: ``statistics``, ``labels`` and ``canary`` alone
             decide and are among the reasons.
         batch_size: images per forward pass.
+        output: which of several outputs are the logits; without it ``logits``, ``out`` or the first.
 
     Raises:
         DataError: images or labels cannot be used, or both networks do not answer alike.
@@ -100,9 +102,11 @@ def judge(
     distinct = DistinctImages.of(images, FEWEST_IMAGES)
     models, held = (source_model, adapted_model), (held_moments(source_model), held_moments(adapted_model))
     different = distinct.images
-    before, after = (observe(model, different, holds, batch_size) for model, holds in zip(models, held, strict=True))
+    before, after = (
+        observe(model, different, holds, batch_size, output=output) for model, holds in zip(models, held, strict=True)
+    )
     _require_alike(before, after)
-    on_canary = None if canary is None else _answer_canary(models, canary, batch_size)
+    on_canary = None if canary is None else _answer_canary(models, canary, batch_size, output)
     classes, balanced = (None, False) if on_canary is None else _classes(on_canary.classes, after, rule)
     excuse = _excuse(before, after, rule, balanced=balanced)
     reasons = [
@@ -239,10 +243,12 @@ class _OnCanary:
     """How often the source answers with each class, ``(K,)``."""
 
 
-def _answer_canary(models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], size: int) -> _OnCanary:
+def _answer_canary(
+    models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], size: int, output: int | str | None
+) -> _OnCanary:
     images, labels_N = canary
     require_images(images)
-    answers = [observe(model, images, {}, size) for model in models]
+    answers = [observe(model, images, {}, size, output=output) for model in models]
     count = answers[0].probabilities.shape[1]
     labels = whole_labels(labels_N, len(images), count)
     accuracies = [float((one.predicted == labels).double().mean()) for one in answers]

@@ -37,6 +37,7 @@ def detect_drift(
     false_alarm_rate: float = 0.001,
     batch_size: int = 256,
     seed: int = 0,
+    output: int | str | None = None,
 ) -> DriftReport:
     """Compare a window of images with the reference.
 
@@ -51,6 +52,7 @@ def detect_drift(
         false_alarm_rate: how often a clean window may be called drift.
         batch_size: images per forward pass.
         seed: of the permutations.
+        output: as in :meth:`DriftReference.of`.
 
     Raises:
         DataError: the images cannot be used, are of another size than the reference's, or the network is another one.
@@ -61,7 +63,7 @@ def detect_drift(
         msg = f"`images` are {tuple(images.shape[1:])} (C, H, W), those of the reference {reference.image_shape}"
         raise DataError(msg)
     distinct = DistinctImages.of(images, FEWEST_IN_WINDOW)
-    seen = observe(model, distinct.images, reference.layers, batch_size)
+    seen = observe(model, distinct.images, reference.layers, batch_size, output=output)
     _require_same_network(seen, reference)
     reference.require_network(model)
     return compare(

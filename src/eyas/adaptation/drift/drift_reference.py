@@ -63,6 +63,7 @@ class DriftReference:
         statistics: dict[str, Tensor] | None = None,
         window: int = 128,
         batch_size: int = 256,
+        output: int | str | None = None,
     ) -> "DriftReference":
         """Look at clean images; best are some thousand that the network was not trained on.
 
@@ -75,6 +76,7 @@ class DriftReference:
             statistics: what the batch-norm layers held when the network was exported; without them the model's own.
             window: as many images as a window of the field will have.
             batch_size: images per forward pass.
+            output: which of several outputs are the logits; without it ``logits``, ``out`` or the first.
 
         Raises:
             DataError: images, labels or statistics do not fit.
@@ -88,7 +90,7 @@ class DriftReference:
         held = held_moments(model, statistics)
         count = len(distinct.positions)
         windows = distinct.images.tensor_split(max(1, count // window))
-        seen = [observe(model, part, held, batch_size) for part in windows]
+        seen = [observe(model, part, held, batch_size, output=output) for part in windows]
         clean = {name: max(held[name].symmetric_kl(one.layers[name]) for one in seen) for name in seen[0].layers}
         predicted = torch.cat([one.predicted for one in seen]).numpy()
         counts = torch.stack([one.counts for one in seen]).sum(0).numpy()

@@ -52,7 +52,14 @@ class Observation:
 
 
 @torch.inference_mode()
-def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int = BATCH) -> Observation:
+def observe(
+    model: nn.Module,
+    images_NCHW: Tensor,
+    held: Layers,
+    batch_size: int = BATCH,
+    *,
+    output: int | str | None = None,
+) -> Observation:
     """Run the network in eval mode, its statistics as they are, and look at everything once.
 
     Args:
@@ -60,6 +67,7 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
         images_NCHW: normalised floats.
         held: what the batch-norm layers are compared with, by name.
         batch_size: images per forward pass; changes nothing else.
+        output: which of several outputs are the logits; without it ``logits``, ``out`` or the first.
 
     Raises:
         DataError: there is no image, they are no finite floats, or the network does not take them.
@@ -75,7 +83,7 @@ def observe(model: nn.Module, images_NCHW: Tensor, held: Layers, batch_size: int
         for batch in torch.split(images_NCHW, batch_size):
             shifts: list[Tensor] = []
             with _watching(model, sums, shifts), _reading(model) as read:
-                probabilities.append(_answers(model, batch.to(like.device, like.dtype)))
+                probabilities.append(_answers(model, batch.to(like.device, like.dtype), output))
             features += [values.cpu() for values in read[-1:]]
             numbers = {name: statistic(batch) for name, statistic in IMAGE_STATISTICS.items()}
             numbers |= _certainty(probabilities[-1])
@@ -122,9 +130,9 @@ def _require_widths(model: nn.Module, held: Layers) -> None:
             raise DataError(msg)
 
 
-def _answers(model: nn.Module, batch_NCHW: Tensor) -> Tensor:
+def _answers(model: nn.Module, batch_NCHW: Tensor, output: int | str | None) -> Tensor:
     try:
-        logits = primary_output(model(batch_NCHW)).float()
+        logits = primary_output(model(batch_NCHW), output).float()
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         msg = (
             f"{type(model).__name__} does not take images of shape {tuple(batch_NCHW.shape[1:])} (C, H, W): "
