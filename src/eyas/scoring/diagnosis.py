@@ -64,7 +64,8 @@ def prediction(uniform: Mapping[str, Any] | None, *, uniform_in_band: bool = Tru
         uniform_in_band: whether any uniform widths meet the budget.
     """
     if not uniform_in_band:
-        return "no uniform widths meet `budget`, so that the winner is held against none: widen `tolerance`"
+        held = "no uniform widths meet `budget`, so that the winner is held against none"
+        return f"{held}: widen `tolerance`, if widths alone reach it"
     if uniform is None:
         return "uniform widths were not raced, so that nothing is predicted of them"
     if "lead" not in uniform:
