@@ -24,11 +24,11 @@ from benchmarks.candidates import Bench, Recipe, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
 from benchmarks.criteria import built
 from eyas.deploy.exporters import Exporter
-from eyas.deploy.latency.alignment import usual_steps
 from eyas.deploy.latency.eyas_profile import open_onnx, time_together
 from eyas.errors import BudgetError
 from eyas.networks.architectures import build_model
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.widths import usual_steps
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 
@@ -79,7 +79,7 @@ NETWORKS: dict[str, tuple[Any, tuple[int, int, int]]] = {
 
 def in_multiples(space: SearchSpace, multiple: str) -> SearchSpace:
     """The space with widths in these multiples; ``auto`` as where nothing was measured."""
-    return space.rounded(usual_steps(space) if multiple == "auto" else int(multiple))
+    return space.rounded(usual_steps(space.groups) if multiple == "auto" else int(multiple))
 
 
 def time_networks(name: str, args: argparse.Namespace) -> None:

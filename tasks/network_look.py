@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from eyas.config import SampleParams
-from eyas.deploy.latency.alignment import usual_steps
 from eyas.networks.architectures import Architecture, build_model, find_architecture
 from eyas.networks.checkpoint import load_checkpoint, load_weights
 from eyas.networks.saved_network import Network
 from eyas.operations.report.result_table import count
 from eyas.pruning.inspection import smallest
+from eyas.pruning.widths import usual_steps
 from tasks.fitting_architecture import fitting_architectures, in_channels, num_classes, without_wrapper
 from tasks.images_look import TriedImages
 from tasks.search_space import trace_network
@@ -150,7 +150,7 @@ def describe(architecture: Architecture, model: nn.Module, shape: tuple[int, int
     """
     named = find_architecture(architecture.factory, architecture.arguments, classes)
     space = trace_network(Network(model, named.factory, named.arguments, shape), SampleParams())
-    steps = usual_steps(space)
+    steps = usual_steps(space.groups)
     dense, least = space.cost(), smallest(space.rounded(steps))
     groups = f"{len(space.groups)} of {len(space.groups) + len(space.frozen)} groups of channels can be pruned"
     multiples = " and ".join(map(str, sorted({step for step in steps.values() if step > 1})))

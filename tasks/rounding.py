@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from eyas.config import SampleParams
-from eyas.deploy.latency.alignment import USUAL, aligned_steps, usual_steps
+from eyas.deploy.latency.alignment import aligned_steps
 from eyas.errors import BudgetError
 from eyas.pruning.space import SearchSpace
+from eyas.pruning.widths import USUAL, usual_steps
 from eyas.sampling.samplers import Sampler
 from tasks.drawn_candidates import budget_of
 from tasks.latency_profile import latency_model
@@ -21,7 +22,7 @@ def rounded(space: SearchSpace, params: SampleParams, base: Path = Path()) -> Se
         return space
     if params.latency_profile is not None:
         return space.rounded(aligned_steps(latency_model(space, params, base)))
-    coarse = (space.rounded(usual_steps(space, most)) for most in USUAL)
+    coarse = (space.rounded(usual_steps(space.groups, most)) for most in USUAL)
     return next((one for one in coarse if _holds_enough(one, params, base)), space)
 
 

@@ -1,6 +1,7 @@
 """Plans: JSON round trip, digests, refusals; widths that are legal; ignored layers."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -58,6 +59,17 @@ def test_the_most_important_channels_are_kept(space: eyas.SearchSpace) -> None:
     weight = space.model[2].weight
     strongest = weight.abs().sum((1, 2, 3)).argsort(descending=True)[:7].sort().values
     assert list(space.plan({"2": 7}, L1Norm()).kept["2"]) == strongest.tolist()
+
+
+def test_auto_rounds_to_eight_or_four_where_four_widths_are_left() -> None:
+    network = nn.Sequential(
+        *(layer for a, b in pairwise((3, 12, 16, 24, 32)) for layer in (nn.Conv2d(a, b, 1), nn.ReLU()))
+    )
+    space = eyas.trace(network.append(nn.Conv2d(32, 2, 1)), (torch.randn(2, 3, 8, 8),), round_to="auto")
+    assert {group.channels: space.round_to[group.name] for group in space.groups} == {12: 1, 16: 4, 24: 4, 32: 8}
+    assert space.legal_widths(space.groups[3]).tolist() == [8, 16, 24, 32]
+    with pytest.raises(ParameterError, match="`round_to` is a number, numbers by group, or 'auto'; given: 'eight'"):
+        eyas.trace(network, (torch.randn(2, 3, 8, 8),), round_to="eight")
 
 
 def test_steps_round_to_and_min_width(space: eyas.SearchSpace) -> None:

@@ -18,11 +18,11 @@ import eyas
 import models
 from eyas.cli import init_command
 from eyas.config import FetchParams, load_params
-from eyas.deploy.latency.alignment import usual_steps
 from eyas.errors import BadInputError, EyasError, ParameterError
 from eyas.networks.architectures import Architecture
 from eyas.operations.few_images import too_few_to_compare
 from eyas.pruning.inspection import smallest
+from eyas.pruning.widths import usual_steps
 from tasks import init as module
 from tasks.defined_networks import defined_as
 from tasks.fitting_architecture import fitting_architectures, require_known, spelt_out
@@ -458,5 +458,5 @@ def test_what_can_be_pruned_is_told_in_the_multiples_of_a_run(width: int, multip
     assert told.endswith(f"(widths in multiples of {multiples})" if multiples else "of the MACs")
     least = float(re.search(r"down to ([\d.]+) % of the MACs", told)[1])
     space = eyas.trace(network, (torch.zeros(2, 3, 16, 16),))
-    space = space.rounded(usual_steps(space))
+    space = space.rounded(usual_steps(space.groups))
     assert least == pytest.approx(100 * smallest(space).macs / space.cost().macs, abs=0.05)

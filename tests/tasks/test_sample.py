@@ -12,10 +12,10 @@ from torch import nn
 
 import eyas
 from eyas.config import PipelineParams
-from eyas.deploy.latency.alignment import usual_steps
 from eyas.errors import BudgetError, DataError, ParameterError
 from eyas.networks.saved_network import Network, load_network, save_network
 from eyas.progress import silent
+from eyas.pruning.widths import usual_steps
 from eyas.sampling.budget import Budget
 from eyas.sampling.samplers import Sampler
 from models import build
@@ -124,7 +124,7 @@ def test_a_profile_chooses_the_multiples_of_every_group(artifacts):
 def test_without_a_profile_widths_are_multiples_of_eight_or_four_that_leave_four(artifacts):
     sample(params(tolerance=0.02, candidates=20), artifacts, silent)
     read = read_space(artifacts, load_network(artifacts / "baseline"))
-    assert read.round_to == usual_steps(read)
+    assert read.round_to == usual_steps(read.groups)
     assert {group.channels: read.round_to[group.name] for group in read.groups} == {8: 1, 16: 4, 32: 8}
     rows = pq.read_table(artifacts / "sample/candidates.parquet").to_pylist()
     assert len(rows) == 20

@@ -97,7 +97,7 @@ def test_a_sampler_by_an_error_table_is_asked_again_with_the_table_that_sample_m
     network = load_network(tmp_path / "baseline")
     images = open_dataset(tmp_path / "fetch")
     data = images.normalise(images.split("calibration").images())
-    space = eyas.trace(network.model, (network.example(),))
+    space = eyas.trace(network.model, (network.example(),), round_to="auto")
     planner = space.planner(settings.criterion, data=data)
     table = measure_errors(network.model, space, planner, data[:64], levels=3, refitted=True)
     assert ErrorTable.from_json((tmp_path / "sample/error_table.json").read_text()) == table

@@ -63,7 +63,7 @@ def search(params, artifacts):
     """What the library makes of the same images."""
     dense, dataset = load_network(artifacts / "baseline").model, open_dataset(artifacts / "fetch")
     calibration, scoring = (dataset.split(name) for name in ("calibration", "score"))
-    space = eyas.trace(dense, (dataset.normalise(scoring.images()[:2]),))
+    space = eyas.trace(dense, (dataset.normalise(scoring.images()[:2]),), round_to="auto")
     rungs, train = params.score.rungs, dataset.split("train")
     count = max(rung.training_images for rung in rungs)
     scorer = params.score.scorer

@@ -16,6 +16,10 @@ Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
 """Kept channels by group name, or of every group in order."""
 RoundTo = int | Mapping[str, int]
 """Widths are multiples of this; of one number for every group, or of one for each that is named."""
+USUAL = (8, 4)
+"""Multiples that runtimes compute fast where nothing was measured, the best first (``benchmarks/alignment.py``)."""
+LEAST_WIDTHS = 4
+"""A multiple leaves a group at least so many widths."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,18 @@ def _whole(widths: ArrayLike) -> Ints:
     if array.dtype.kind not in "iu" and not np.array_equal(array, whole):
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200}")
     return whole
+
+
+def usual_steps(groups: Sequence[ChannelGroup], most: int = USUAL[0]) -> dict[str, int]:
+    """The multiples that the widths of each group should be where no layer was measured, by the group's name.
+
+    The largest of 8 and 4, and no more than ``most``, that leaves the group four widths; else 1.
+    """
+    steps = [step for step in USUAL if step <= most]
+    return {
+        group.name: next((step for step in steps if group.channels // lcm(step, group.step) >= LEAST_WIDTHS), 1)
+        for group in groups
+    }
 
 
 def check_round_to(round_to: RoundTo, groups: Sequence[ChannelGroup]) -> None:

@@ -1,19 +1,15 @@
-"""Which multiples a group's widths should be, as its layers were measured or as runtimes are: ``round_to: auto``."""
+"""Which multiples a group's widths should be, as its layers were measured: ``round_to: auto`` with a profile."""
 
 import math
 
 import numpy as np
 
 from eyas.deploy.latency.latency_model import LatencyModel
-from eyas.pruning.space import SearchSpace
+from eyas.pruning.widths import LEAST_WIDTHS
 
-USUAL = (8, 4)
-"""Multiples where nothing was measured, the best first (``benchmarks/alignment.py``)."""
 STEPS = (1, 2, 4, 8, 16)
 GAIN = 0.03
 """Share of the time per channel that a coarser step has to save."""
-LEAST_WIDTHS = 4
-"""A step leaves a group at least so many widths."""
 
 
 def aligned_steps(model: LatencyModel) -> dict[str, int]:
@@ -25,18 +21,6 @@ def aligned_steps(model: LatencyModel) -> dict[str, int]:
     fewer than four widths are not looked at.
     """
     return {group.name: _step(model, number) for number, group in enumerate(model.space.groups)}
-
-
-def usual_steps(space: SearchSpace, most: int = USUAL[0]) -> dict[str, int]:
-    """The multiples that the widths of each group should be where no layer was measured, by the group's name.
-
-    The largest of 8 and 4, and no more than ``most``, that leaves the group four widths; else 1.
-    """
-    steps = [step for step in USUAL if step <= most]
-    return {
-        group.name: next((step for step in steps if group.channels // math.lcm(step, group.step) >= LEAST_WIDTHS), 1)
-        for group in space.groups
-    }
 
 
 def _step(model: LatencyModel, number: int) -> int:
