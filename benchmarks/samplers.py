@@ -45,6 +45,7 @@ RUNGS = {False: Rung(images=256), True: Rung(steps=0, mode="fused", images=512)}
 SMALL = {
     "evolution": {"first": 40, "generation": 20},
     "evolution without seeds": {"kind": "evolution", "seeds": 0, "first": 40, "generation": 20},
+    "evolution as by default": {"kind": "evolution"},
     "spdy": {"first": 32, "generation": 8},
     "pool": {"first": 40, "generation": 20},
     "surrogate": {"first": 40, "generation": 10},
