@@ -141,7 +141,7 @@ def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_cle
     assert aliases(champion) == {"champion": "1", "candidate": "2"}
     assert second.tags["eyas.adapted_from"] == f"{name}/1"
     record = json.loads(second.tags["eyas.adaptation"])
-    assert record["adapter"]["kind"] == "alpha_bn"
+    assert record["adapter"]["kind"] == "ada_bn"
     assert record["images"] == 160
     assert re.fullmatch(r"since 20\d\d-\d\d-\d\d \d\d:\d\d UTC", record["dates"])
     assert second.lineage.dataset_hash == first.lineage.dataset_hash
@@ -168,14 +168,14 @@ def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_cle
     comparison = compare_named(champion, ["1", "2"])
     assert len(comparison.dense) == 1, "both came from it"
     adapted = comparison.networks[1]
-    assert adapted.detail.endswith("adapted from version 1 by alpha_bn")
+    assert adapted.detail.endswith("adapted from version 1 by ada_bn")
     assert adapted.change is not None
     assert adapted.change.difference == pytest.approx(adapted.accuracy - adapted.dense_accuracy)
     paired = comparison.differences[1].paired if comparison.differences[1] else None
     assert paired is not None
     assert paired.difference == pytest.approx(adapted.accuracy - comparison.networks[0].accuracy)
     (note,) = comparison.notes
-    assert note.startswith("version 2 is adapted from version 1 by alpha_bn: it follows 160 images of the field; test")
+    assert note.startswith("version 2 is adapted from version 1 by ada_bn: it follows 160 images of the field; test")
     measured = re.search(r"(labels .+): on 160 images of the field accuracy is ([\d.]+) %, ([\d.]+) % without", note)
     assert measured is not None, note
     assert [float(share) for share in measured.groups()[1:]] == pytest.approx([after, before], abs=0.01)
@@ -498,7 +498,7 @@ def test_few_images_without_drift_are_too_few_to_tell(champion: Workspace, write
 def test_an_adapter_that_needs_more_images_than_a_batch_has_is_refused_by_its_field(
     champion: Workspace, write: Write
 ) -> None:
-    with pytest.raises(EyasError, match=r"adapt.batch_size is 1: alpha_bn needs at least 2 images"):
+    with pytest.raises(EyasError, match=r"adapt.batch_size is 1: ada_bn needs at least 2 images"):
         adapt(with_adapt(champion, batch_size=1), write(dim))
 
 

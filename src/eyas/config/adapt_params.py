@@ -37,7 +37,7 @@ class AdaptParams(Section):
     """At most so many of them that differ, drawn by ``seed`` and what they hold; they lie in memory."""
     detector: AnyDetector = Field(default_factory=lambda: Detector.parse("distributions"))
     """Who says whether images drifted, also where they are watched."""
-    adapter: AnyAdapter = Field(default_factory=lambda: Adapter.parse("alpha_bn"))
+    adapter: AnyAdapter = Field(default_factory=lambda: Adapter.parse("ada_bn"))
     """Who adapts."""
     batch_size: Annotated[int, Field(ge=1, strict=True)] = 64
     """Images that are looked at together: the window of the adapter."""

@@ -14,8 +14,9 @@ class AdaBn(Adapter):
 
     Mean and variance are pooled over all images so far, each layer behind layers that are corrected already.
 
-    Use it where the field has moved far and several hundred images of all classes are there; with fewer, ``alpha_bn``
-    keeps part of what the network knew. On a stream that is sorted by class it loses much.
+    Use it first: no gradients, the result folds, and with the revert rule it never lost more than a point
+    (docs/adaptation.md). With fewer than 100 images ``alpha_bn`` keeps part of what the network knew. On a stream that
+    is sorted by class it loses much.
     """
 
     kind: Literal["ada_bn"] = "ada_bn"

@@ -22,7 +22,8 @@ class AlphaBn(Adapter):
     classes together (Bridle et al. 1991). ``exact`` adds :math:`s(1-s)(\mu_s - \mu_t)^2` to v: the variance of the
     mixture, which the published rule leaves out.
 
-    Use it first: no gradients, the result folds, and what the network knew stays in. ``chosen`` costs a pass for each
+    Use it where images are fewer than 100 or come in runs of one class: no gradients, the result folds, and part of
+    what the network knew stays in. ``chosen`` costs a pass for each
     weight, and takes a stream of one class for a change of the images.
     """
 
