@@ -275,7 +275,7 @@ def test_what_the_rule_refuses_is_not_registered(
     assert last_run(champion)["eyas.outcome"] == "refused"
     assert "one class eats all" in last_run(champion)["eyas.reason"]
     for labelled, more in ((False, "some"), (True, "more")):
-        words = rf"as it is: give more images, another adapter \(`eyas adapt .*ada_bn`\), labels of {more} of them"
+        words = rf"as it is: give more images, another adapter \(`eyas adapt .*alpha_bn`\), labels of {more} of them"
         with pytest.raises(RefusedError, match=words):
             adapt(champion, write(dim), labelled=labelled)
 
