@@ -1,12 +1,13 @@
 """All statistics replaced by those of the field."""
 
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor, nn
-
-from eyas.adaptation.adapters.adaptation import Adaptation
 from eyas.adaptation.adapters.base import Adapter
-from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from eyas.adaptation.adapters.adaptation import Adaptation
 
 
 class AdaBn(Adapter):
@@ -22,6 +23,8 @@ class AdaBn(Adapter):
     kind: Literal["ada_bn"] = "ada_bn"
     min_batch: ClassVar[int] = 2
 
-    def start(self, model: nn.Module, source: Tensor | None) -> Adaptation:
+    def start(self, model: "nn.Module", source: "Tensor | None") -> "Adaptation":
         """See the base for the promise."""
+        from eyas.adaptation.adapters.layer_statistics import PooledAdaptation
+
         return PooledAdaptation(self, model)
