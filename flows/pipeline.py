@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import get_run_logger
 
+from eyas.cli.interruption import uninterrupted
 from eyas.cli.run_view import step
 from eyas.operations.tracking import attempt
 from flows.environment import ROOT
@@ -79,7 +80,8 @@ def run_stages(workspace: Workspace, *, register: bool = True, again: Collection
             run = run_stage.with_options(retries=workspace.params.runtime.retries)
             start = time.monotonic()
             result = run(stage, workspace, force=stage in again, run_id=run_id)
-            record_stage(run_id, workspace, result, time.monotonic() - start)
+            with uninterrupted():
+                record_stage(run_id, workspace, result, time.monotonic() - start)
             if result.skipped:
                 skipped.append(stage)
         measure_latency(workspace)
@@ -105,11 +107,15 @@ def registered(run_id: str, workspace: Workspace, code: dict[str, str]) -> str:
 @contextmanager
 def recorded_run(workspace: Workspace) -> Iterator[str]:
     """MLflow's parent run: finished, killed, or failed with the stage's own message and the end of its log."""
-    run_id = start_run(workspace)
+    run_id = ""
     try:
+        with uninterrupted():
+            run_id = start_run(workspace)
         yield run_id
     except BaseException as error:
-        with attempt("recording the failure"):
-            fail_run(run_id, workspace, error)
+        if run_id:
+            with attempt("recording the failure"):
+                fail_run(run_id, workspace, error)
         raise
-    finish_run(run_id, workspace)
+    with uninterrupted():
+        finish_run(run_id, workspace)

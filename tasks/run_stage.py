@@ -11,6 +11,7 @@ from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 
+from eyas.cli.interruption import uninterrupted
 from eyas.cli.run_view import Step, step
 from eyas.errors import EyasError
 from eyas.storage import redact
@@ -42,6 +43,10 @@ class StageOutputHandler:
 
     def __call__(self, line: str) -> None:
         """One line of output: an event, or text."""
+        with uninterrupted():
+            self._take(line)
+
+    def _take(self, line: str) -> None:
         if line.startswith('{"event": "progress"'):
             self._progress(json.loads(line))
         elif line.startswith('{"event": "warning"'):

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from eyas.cli.interruption import Interruption, Stopped
+from eyas.cli.interruption import Interruption, Stopped, uninterrupted
 from eyas.cli.program import program
 from tests.cli.test_command import project, start
 
@@ -57,6 +57,17 @@ def run(*_, **__):
     finally:
         print("closing", flush=True)
         time.sleep(100)
+"""
+WRITES = """
+def run(*_, **__):
+    from eyas.cli.interruption import Interruption, uninterrupted
+    Interruption.current().patience = 60
+    with uninterrupted():
+        try:
+            wait()
+        except KeyboardInterrupt:
+            print("in the middle", flush=True)
+            raise
 """
 LOSES = """
 def run(*_, **__):
@@ -139,6 +150,70 @@ def test_the_printed_command_can_be_pasted(project: Path) -> None:
     assert shlex.split(errors.partition("go on with: ")[2]) == [*program(project), *arguments]
 
 
+@pytest.fixture
+def handler() -> Interruption:
+    handler = Interruption(["eyas", "run"])
+    handler.patience = None  # else the watchdog would end pytest
+    handler.install()
+    return handler
+
+
+@pytest.mark.usefixtures("handler")
+def test_what_is_being_written_is_written_to_its_end() -> None:
+    written = []
+
+    def write() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                os.kill(os.getpid(), signal.SIGTERM)
+                written.append("inner")
+            written.append("outer")
+
+    with pytest.raises(Stopped):
+        write()
+    assert written == ["inner", "outer"]
+    with uninterrupted():  # nothing is due any more
+        written.append("closing")
+
+
+@pytest.mark.usefixtures("handler")
+def test_a_signal_that_came_before_an_error_is_not_lost() -> None:
+    def write() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ValueError("not taken")
+
+    with pytest.raises(Stopped) as stopped:
+        write()
+    assert isinstance(stopped.value.__context__, ValueError)
+
+
+def test_a_record_that_takes_too_long_is_stopped_in_its_middle(project: Path) -> None:
+    write(project, WRITES)
+    with start(project, "run") as process:
+        child = child_of(process)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    child.kill()
+    assert (process.returncode, output, errors) == (
+        130,
+        "in the middle\n",
+        f"stopped; go on with: {called(project)} run\n",
+    )
+
+
+def test_a_second_ctrl_c_does_not_wait_for_a_record(project: Path) -> None:
+    write(project, WRITES)
+    with start(project, "run") as process:
+        child = child_of(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert (process.returncode, output, errors) == (130, "", f"stopped; go on with: {called(project)} run\n")
+    assert is_gone(child)
+
+
 def test_a_second_ctrl_c_ends_all_at_once(project: Path) -> None:
     write(project, CLOSES_SLOWLY)
     with start(project, "run") as process:
@@ -186,12 +261,13 @@ def test_what_nohup_started_outlives_its_terminal() -> None:
     assert done.stdout == "here\n"
 
 
-@pytest.mark.usefixtures("kept_process")
-def test_only_the_command_knows_of_a_handler() -> None:
+def test_no_command_has_no_handler() -> None:
     assert Interruption.current() is None
-    handler = Interruption(["eyas", "run"])
-    handler.patience = None  # else the watchdog would end pytest
-    handler.install()
+    with uninterrupted():
+        pass
+
+
+def test_the_command_knows_its_handler(handler: Interruption) -> None:
     assert Interruption.current() is handler
     with pytest.raises(Stopped, match="stopped by SIGTERM") as stopped:
         os.kill(os.getpid(), signal.SIGTERM)

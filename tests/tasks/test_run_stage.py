@@ -2,11 +2,14 @@
 
 import json
 import logging
+import os
+import signal
 from typing import Any
 
 import pytest
 from prefect.states import Failed
 
+from eyas.cli.interruption import Interruption, Stopped
 from eyas.cli.run_view import Step
 from eyas.errors import ChecksumError, StorageError
 from tasks import run_stage
@@ -42,6 +45,24 @@ def test_progress_that_prefect_does_not_take_stops_nothing(
     assert calls.count(failing) == 1
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert said == ["Prefect shows no progress any more: http://server:4200 is away"]
+
+
+def test_a_signal_waits_until_a_line_is_told_to_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = Interruption(["eyas", "run"])
+    command.patience = None
+    command.install()
+    told: list[str] = []
+
+    def show(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        told.append("Prefect")
+
+    monkeypatch.setattr(run_stage, "create_progress_artifact", show)
+    monkeypatch.setattr(run_stage, "get_run_logger", lambda: logging.getLogger("stage"))
+    lines = StageOutputHandler("score", Step(), lambda *_: told.append("MLflow"))
+    with pytest.raises(Stopped):
+        lines(json.dumps({"event": "progress", "done": 1, "total": 4, "text": ""}))
+    assert told == ["Prefect", "MLflow"]
 
 
 def test_a_stage_s_warning_is_one_for_the_flow(

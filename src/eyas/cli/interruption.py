@@ -4,13 +4,17 @@ A command that has nothing to close ends at once, with all that it started: libr
 are imported abort, or make another error of it. Where a flow or servers are to be closed, the first signal raises
 :class:`Stopped` where the command is at work. The second one, or the first where closing takes longer than it may,
 ends it like the others; what stays open in a record then is closed by the next run.
+
+Raised in the middle of a library, an exception may be lost (what a callback of the garbage collector raises is
+ignored) or leave a lock behind: what writes records does so in :func:`uninterrupted`.
 """
 
+import contextlib
 import os
 import shlex
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import NoReturn, Self
 
@@ -18,6 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTED, FAILED = 130, 1
 SHOW_CURSOR = "\r\x1b[K\x1b[?25h"
 """Wipes the line of a bar and brings back the cursor that it hid."""
+LONGEST_DELAY = 3.0
+"""Seconds for which :func:`uninterrupted` holds a signal back: what takes longer is stopped in its middle."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -43,6 +49,7 @@ class Interruption:
         self.stopped: Stopped | None = None
         self.lost: str | None = None
         self._told, self._telling = False, threading.RLock()
+        self._depth, self._due, self._reminded = 0, False, False
 
     @classmethod
     def current(cls) -> Self | None:
@@ -61,8 +68,13 @@ class Interruption:
         self.lost = message
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
-    def __call__(self, number: int, _: FrameType | None) -> NoReturn:
+    def __call__(self, number: int, _: FrameType | None) -> None:
         """Take a signal."""
+        if self._reminded:
+            self._reminded = False
+            if self._due:
+                self._raise()
+            return
         if self.stopped:
             self._end()
         name = signal.Signals(number).name
@@ -73,7 +85,20 @@ class Interruption:
             watchdog = threading.Timer(self.patience, self._end)
             watchdog.daemon = True
             watchdog.start()
-        raise self.stopped
+        if not self._depth:
+            raise self.stopped
+        self._hold_back()
+
+    @contextlib.contextmanager
+    def uninterrupted(self) -> Iterator[None]:
+        """Hold a signal back until this is left, for ``LONGEST_DELAY`` at most."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+            if self._due and not self._depth:
+                self._raise()
 
     def line(self) -> str:
         """What to say: where it continues."""
@@ -88,6 +113,23 @@ class Interruption:
             told, self._told = self._told, True
         return not told
 
+    def _hold_back(self) -> None:
+        self._due = True
+
+        def remind() -> None:
+            if self._due:
+                self._reminded = True
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+        reminder = threading.Timer(LONGEST_DELAY, remind)
+        reminder.daemon = True
+        reminder.start()
+
+    def _raise(self) -> NoReturn:
+        self._due = False
+        assert self.stopped is not None
+        raise self.stopped
+
     def _end(self) -> NoReturn:
         """Leave nothing running, neither this process nor what it started."""
         import psutil
@@ -98,3 +140,14 @@ class Interruption:
         for process in psutil.Process().children(recursive=True):
             process.kill()
         os._exit(self.stopped.status if self.stopped else FAILED)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Write a record to its end: a signal that comes meanwhile is raised when this is left, or after three seconds.
+
+    Does nothing in a process that handles signals otherwise.
+    """
+    command = Interruption.current()
+    with command.uninterrupted() if command else contextlib.nullcontext():
+        yield

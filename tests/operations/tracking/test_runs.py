@@ -11,6 +11,7 @@ import yaml
 
 from eyas.operations import tracking
 from eyas.operations.tracking import MlflowStore, StageRecord, live_stage, stage_runs
+from eyas.operations.tracking.comparison_run import record_comparison
 from eyas.operations.tracking.live_stage import LiveStage
 from eyas.operations.tracking.run_lineage import read_lineage
 from eyas.operations.tracking.status import last_runs
@@ -83,6 +84,34 @@ def test_recording_that_broke_off_is_not_taken_for_done(
     runs = store.client.search_runs([store.experiment_id], "tags.`eyas.stage_key` = 'k-broken'")
     assert {run.info.run_id: run.info.status for run in runs}[again] == "FINISHED"
     assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+
+
+WRITES: dict[str, Callable[[MlflowStore], str]] = {
+    "log_batch": lambda store: tracking.start_pipeline(store, "default", params={"a": 1}),
+    "log_dict": lambda store: tracking.start_pipeline(store, "default", settings={"a": 1}),
+    "log_text": lambda store: record_comparison(store, "compare", ["a"], {"table.md": "|"}, "note"),
+}
+"""Records of a run's beginning, or of a whole one, by the call of MLflow's client that they make."""
+
+
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError("cut off"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+@pytest.mark.parametrize("call", WRITES)
+def test_no_run_stays_open_whose_record_is_cut_short(
+    store: MlflowStore, monkeypatch: pytest.MonkeyPatch, call: str, error: BaseException, status: str
+) -> None:
+    write, errors = getattr(store.client, call), [error]
+    before = {run.info.run_id for run in store.client.search_runs([store.experiment_id])}
+
+    def cut_once(*arguments: Any, **options: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(store.client, call, cut_once)
+    with pytest.raises(type(error)):
+        WRITES[call](store)
+    runs = store.client.search_runs([store.experiment_id])
+    assert [run.info.status for run in runs if run.info.run_id not in before] == [status]
 
 
 def test_data_set_is_an_input_with_its_digest(store: MlflowStore, artifacts: Path) -> None:

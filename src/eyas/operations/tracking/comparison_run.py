@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from eyas.operations.tracking.mlflow_store import MlflowStore, retry
-from eyas.operations.tracking.runs import MAX_TAG, NOTE, finish_run, start_pipeline
+from eyas.operations.tracking.runs import MAX_TAG, NOTE, closed_on_error, finish_run, start_pipeline
 from eyas.storage import redact
 
 MAX_NAME = 250
@@ -28,7 +28,8 @@ def record_comparison(
     tags = {tag: redact(text)[:MAX_TAG] for tag, text in tags.items()}
     tags[NOTE] = f"{redact(note)[: max(MAX_TAG - len(links), 0)]}{links}"[:MAX_TAG]
     run_id = start_pipeline(store, name[:MAX_NAME], tags=tags)
-    for file, text in files.items():
-        retry(store.client.log_text, run_id, text, file)
+    with closed_on_error(store, run_id):
+        for file, text in files.items():
+            retry(store.client.log_text, run_id, text, file)
     finish_run(store, run_id)
     return run_id

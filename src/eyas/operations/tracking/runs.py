@@ -5,11 +5,12 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from eyas.errors import StorageError
-from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, mark_experiment, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, mark_experiment, retry
 from eyas.operations.verdict import Verdict
 from eyas.storage import redact, redacted
 
@@ -47,10 +48,22 @@ def start_pipeline(
     mark_experiment(store)
     run = retry(store.client.create_run, store.experiment_id, run_name=name, tags=dict(tags or {}))
     run_id = str(run.info.run_id)
-    log_params(store, run_id, params or {})
-    if settings:
-        retry(store.client.log_dict, run_id, redacted(settings), "params.yaml")
+    with closed_on_error(store, run_id):
+        log_params(store, run_id, params or {})
+        if settings:
+            retry(store.client.log_dict, run_id, redacted(settings), "params.yaml")
     return run_id
+
+
+@contextmanager
+def closed_on_error(store: MlflowStore, run_id: str) -> Iterator[None]:
+    """A run that is written here is closed as failed, or as killed from outside, if that is cut short."""
+    try:
+        yield
+    except BaseException as error:
+        with attempt("recording the failure"):
+            fail_run(store, run_id, str(error) or type(error).__name__, killed=not isinstance(error, Exception))
+        raise
 
 
 def run_exists(store: MlflowStore, run_id: str) -> bool:

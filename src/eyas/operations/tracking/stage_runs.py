@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from eyas.data.manifest import images_per_split
-from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, attempt, retry
+from eyas.operations.tracking.mlflow_store import ABSENT, MlflowStore, retry
 from eyas.operations.tracking.run_lineage import add_lineage, runs_by_stage
-from eyas.operations.tracking.runs import PARENT, fail_run, finish_run, log_batch, log_params
+from eyas.operations.tracking.runs import PARENT, closed_on_error, fail_run, finish_run, log_batch, log_params
 from eyas.storage import redacted
 
 log = logging.getLogger(__name__)
@@ -109,16 +109,12 @@ def _make_stage_run(store: MlflowStore, parent_id: str, record: StageRecord) -> 
     """A child run with the stage's parameters, metrics, curves and files; failed or killed if that is cut short."""
     run_id = open_stage_run(store, parent_id, record.name, int((time.time() - record.seconds) * 1000))
     tags = {KEY: record.key, "eyas.origin": "restored" if record.skipped else "ran"}
-    try:
+    with closed_on_error(store, run_id):
         log_params(store, run_id, {record.name: record.params})
         log_batch(store, run_id, metrics=[*_final_metrics(record), *_history(record)], tags=tags)
         if record.name == "fetch":
             _log_dataset(store, run_id, record)
         _upload(store, run_id, record.folder)
-    except BaseException as error:
-        with attempt(f"closing the run of {record.name}"):
-            fail_run(store, run_id, str(error) or type(error).__name__, killed=not isinstance(error, Exception))
-        raise
     finish_run(store, run_id)
     return run_id
 
