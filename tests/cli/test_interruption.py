@@ -172,8 +172,21 @@ def test_what_is_being_written_is_written_to_its_end() -> None:
     with pytest.raises(Stopped):
         write()
     assert written == ["inner", "outer"]
-    with uninterrupted():  # nothing is due any more
-        written.append("closing")
+
+
+@pytest.mark.usefixtures("handler")
+def test_a_signal_that_a_library_lost_is_raised_by_the_next_record() -> None:
+    with pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
+    written = []
+
+    def write() -> None:
+        with uninterrupted():
+            written.append("a record")
+
+    with pytest.raises(Stopped):
+        write()
+    assert not written
 
 
 @pytest.mark.usefixtures("handler")

@@ -20,11 +20,13 @@ def workspace(tmp_path: Path) -> Workspace:
     folder.mkdir()
     (folder / "params.yaml").write_text(f"runtime: {{tracking_uri: 'sqlite:///{tmp_path / 'mlflow.db'}'}}\n")
     (folder / "dvc.yaml").write_text("stages: {}\n")
-    return open_workspace(folder)
+    opened = open_workspace(folder)
+    open_store(opened)  # as a command does before its flow: MLflow imported, its database made
+    return opened
 
 
 @pytest.fixture(autouse=True)
-def _command() -> None:
+def _command(workspace: Workspace) -> None:
     command = Interruption(["eyas", "run"])
     command.patience = None  # else the watchdog would end pytest
     command.install()

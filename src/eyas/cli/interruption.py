@@ -91,7 +91,12 @@ class Interruption:
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Hold a signal back until this is left, for ``LONGEST_DELAY`` at most."""
+        """Hold a signal back until this is left, for ``LONGEST_DELAY`` at most; one that was lost is raised again.
+
+        What closes records after a signal must not stand in here.
+        """
+        if self.stopped and not self._due:
+            raise self.stopped
         self._depth += 1
         try:
             yield
