@@ -59,7 +59,7 @@ class Adapter(Component):
         """
         import torch
 
-        from eyas.adaptation.adapters.image_batches import as_network, check_images, telling_failures, telling_shapes
+        from eyas.adaptation.adapters.image_batches import as_batch, as_network, telling_failures, telling_shapes
         from eyas.adaptation.adapters.prepared_network import private_copy, require_numbers, require_precision
         from eyas.adaptation.adapters.snapshots import origin_digest
         from eyas.adaptation.source_statistics import check_statistics, put_statistics
@@ -86,7 +86,7 @@ class Adapter(Component):
             raise ParameterError(msg)
         with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
             if source is not None:
-                source = as_network(twin, check_images(source, "source", self.min_batch), "source")
+                source = as_network(twin, as_batch("source", source, self.min_batch), "source")
                 if self.needs_source:
                     with telling_shapes(source, "source"):
                         self.require_answers(twin, source[: self.min_batch])
