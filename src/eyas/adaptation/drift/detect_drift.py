@@ -101,15 +101,7 @@ def compare(
     }
     looks = _changed_looks(detection.numbers, shares)
     changes, follows = _name_changes(detection.numbers, detection.balance, looks), explained_changes(looks)
-    layers = tuple(
-        LayerDrift(
-            name=name,
-            symmetric_kl=held.symmetric_kl(seen.layers[name]),
-            mean_shift=held.mean_shift(seen.layers[name]),
-            clean_kl=reference.clean[name],
-        )
-        for name, held in reference.layers.items()
-    )
+    layers = _layer_drifts(seen, reference)
     adapt, advice = expect_help(detection.numbers, layers, detection.balance, images)
     window = f"in {images} images{copies_left_out(copies)}"
     told = f"no drift {window}: {_without_drift(detection.p_value, detection.tests, false_alarm_rate)}"
@@ -132,6 +124,18 @@ def compare(
         layers=layers,
         balance=detection.balance,
         means=means | detection.means,
+    )
+
+
+def _layer_drifts(seen: Observation, reference: DriftReference) -> tuple[LayerDrift, ...]:
+    return tuple(
+        LayerDrift(
+            name=name,
+            symmetric_kl=held.symmetric_kl(seen.layers[name]),
+            mean_shift=held.mean_shift(seen.layers[name]),
+            clean_kl=reference.clean[name],
+        )
+        for name, held in reference.layers.items()
     )
 
 
