@@ -31,7 +31,7 @@ from torch import Tensor, nn
 import eyas
 import models
 from benchmarks.adaptation_tables import BATCH, EXPORTED, HALF, KEY, SINGLES, STREAM_SEVERITY, report
-from benchmarks.candidates import WEIGHTS, accuracy, cifar10
+from benchmarks.candidates import WEIGHTS, accuracy, bench_parser, cifar10
 from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from eyas.adaptation.adapters import Adaptation, Adapter
@@ -236,9 +236,7 @@ def measurable(name: str, key: dict[str, Any]) -> bool:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20", choices=[*WEIGHTS])
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser = bench_parser(__doc__)
     parser.add_argument("--pruned", type=Path, help="a folder that eyas.save wrote, instead of the dense one")
     parser.add_argument("--name", help="of the network in rows and tables; without it dense, or the folder's name")
     parser.add_argument("--adapters", nargs="+", default=DEFAULT, choices=[*ADAPTERS])
@@ -248,8 +246,6 @@ def main() -> None:
     parser.add_argument(
         "--streams", action=argparse.BooleanOptionalAction, default=True, help="and what they cost, and the files"
     )
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--report", action="store_true", help="measure nothing: write the tables of what is there")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.report:

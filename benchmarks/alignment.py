@@ -182,8 +182,7 @@ def main() -> None:
     if args.report:
         report(read_rows(ROWS))
     elif args.checkpoint:
-        args.work.mkdir(parents=True, exist_ok=True)
-        search(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+        search(Bench.from_arguments(args), args)
     else:
         for name in args.models:
             time_networks(name, args)

@@ -1,8 +1,9 @@
-"""Candidates of a real network, scored as published and fine-tuned alike: what the scoring benchmark compares with.
+"""A real network, its candidates and images, scored as published and fine-tuned alike; arguments that name them.
 
 Needs EYAS_DATA (CIFAR-10 as Parquet, pretrained weights).
 """
 
+import argparse
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ class Bench:
         return cls(network.model.eval(), space, nobody, images, data["train"], data["test"])
 
     @classmethod
+    def from_arguments(cls, args: argparse.Namespace, share: float = 0.5, count: int = 1, *, seed: int = 0) -> "Bench":
+        """The network that the arguments of :func:`bench_parser` name; its folder is made."""
+        args.work.mkdir(parents=True, exist_ok=True)
+        return cls.prepare(args.model, share, count, seed=seed, work=args.work, checkpoint=args.checkpoint)
+
+    @classmethod
     def prepare(
         cls,
         name: str,
@@ -93,6 +100,17 @@ class Bench:
         scoring, labels = (part[:10_000] for part in data["score"])
         images = prepare_images(data["calibration"][0], scoring, labels, seed=0).to("cpu")
         return cls(model, space, draw(space, share, count, seed), images, data["train"], data["test"])
+
+
+def bench_parser(text: str | None, *, report: bool = True) -> argparse.ArgumentParser:
+    """What benchmarks on one network are asked for: which, where files are kept, whether to ``report`` and no more."""
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
+    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
+    if report:
+        parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
+    return parser
 
 
 def cifar10(work: Path) -> Dataset:

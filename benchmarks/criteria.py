@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench, Recipe, accuracy, draw, recalibrated, trained_accuracy
+from benchmarks.candidates import Bench, Recipe, accuracy, bench_parser, draw, recalibrated, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.plan import PruningPlan
@@ -109,16 +109,12 @@ def report(rows: list[dict[str, Any]]) -> None:
 
 def uniform_widths_parser(text: str | None, steps: list[int]) -> argparse.ArgumentParser:
     """What benchmarks at uniform widths are asked for."""
-    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser = bench_parser(text)
     parser.add_argument("--dense", help="what rows call the dense network: adapted with --checkpoint, else public")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25, 0.125], help="of the dense MACs")
     parser.add_argument("--steps", type=int, nargs="+", default=steps, help="of the fine-tuning")
     parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
     parser.add_argument("--orders", type=int, default=2, help="fine-tunings of each, in other orders of the images")
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
     return parser
 
 
@@ -135,8 +131,7 @@ def run(
     if args.report:
         report(read_rows(rows))
     else:
-        args.work.mkdir(parents=True, exist_ok=True)
-        measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+        measure(Bench.from_arguments(args), args)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import eyas
-from benchmarks.candidates import Bench, Recipe, accuracy, recalibrated, trained_accuracy
+from benchmarks.candidates import Bench, Recipe, accuracy, bench_parser, recalibrated, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, read_rows, table
 from eyas.deploy.exporters import Exporter
 from eyas.deploy.latency.eyas_profile import open_onnx, time_together
@@ -89,21 +89,17 @@ def report(rows: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     """Measure, or report."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet56")
-    parser.add_argument("--checkpoint", type=Path)
-    parser.add_argument("--work", type=Path, default=Path("/tmp/depth"))
+    parser = bench_parser(__doc__)
+    parser.set_defaults(model="resnet56", work=Path("/tmp/depth"))
     parser.add_argument("--share", type=float, default=0.5, help="of the dense MACs")
     parser.add_argument("--candidates", type=int, default=200)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rate", type=float, default=0.05)
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--report", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.report:
-        args.work.mkdir(parents=True, exist_ok=True)
-        measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+        measure(Bench.from_arguments(args), args)
     print(report(read_rows(ROWS)))
 
 

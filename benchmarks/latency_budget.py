@@ -73,8 +73,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=200)
     args = parser.parse_args()
     torch.set_num_threads(1)
-    args.work.mkdir(parents=True, exist_ok=True)
-    bench = Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint)
+    bench = Bench.from_arguments(args)
     device = args.work / "device.json"
     if not device.exists():
         profile(bench.space, cache=args.work / "latency").write(device)

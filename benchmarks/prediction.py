@@ -12,7 +12,6 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import torch
 from torch import nn
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench, Recipe, published_score, recalibrated, train, trained_accuracy
+from benchmarks.candidates import Bench, Recipe, bench_parser, published_score, recalibrated, train, trained_accuracy
 from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.criteria import CRITERIA
 from benchmarks.scoring import make_engine, method, timed
@@ -143,9 +142,7 @@ def drawn(bench: Bench, share: float, floor: float, args: argparse.Namespace) ->
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser = bench_parser(__doc__, report=False)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5], help="of the dense MACs")
     parser.add_argument("--floors", type=float, nargs="+", default=[0.4, 0.0], help="of the sampler")
     parser.add_argument("--criterion", default="weight_activation:std", help="a name of benchmarks.criteria")
@@ -153,7 +150,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--first", type=int, help="measure only so many of them")
     parser.add_argument("--draw", type=int, default=0, help="seed of the candidates")
     parser.add_argument("--measures", nargs="+", default=["tuned:1"], help=f"of {[*MEASURES]}, as name:number")
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
     args = parser.parse_args()
     args.dense = "adapted" if args.checkpoint else "public"
     return args
@@ -163,8 +159,7 @@ def main() -> None:
     """Measure, or go on measuring."""
     args = parse()
     torch.set_num_threads(1)
-    args.work.mkdir(parents=True, exist_ok=True)
-    measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+    measure(Bench.from_arguments(args), args)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench, Recipe, trained_accuracy
+from benchmarks.candidates import Bench, Recipe, bench_parser, trained_accuracy
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows
 from benchmarks.common import table as markdown
 from benchmarks.criteria import built
@@ -194,9 +194,7 @@ def cells_of(searches: list[dict[str, Any]], aim: float) -> list[object]:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20", help=f"a name in models/; without --checkpoint of {[*WEIGHTS]}")
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
+    parser = bench_parser(__doc__)
     parser.add_argument("--samplers", nargs="+", default=[*Sampler.members()], help="kinds")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.25], help="of the dense MACs")
     parser.add_argument("--run", type=Path, help="a run's folder: its data and dense network in place of CIFAR-10")
@@ -207,19 +205,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="of the fine-tuning of each winner; 0: none")
     parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.report:
         report(read_rows(ROWS))
         return
     args.dense = args.dense or ("of a run" if args.run else "adapted" if args.checkpoint else "public")
-    if args.run:
-        measure(Bench.of_run(args.run), args)
-        return
-    args.work.mkdir(parents=True, exist_ok=True)
-    measure(Bench.prepare(args.model, 0.5, 1, seed=0, work=args.work, checkpoint=args.checkpoint), args)
+    measure(Bench.of_run(args.run) if args.run else Bench.from_arguments(args), args)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 import eyas
-from benchmarks.candidates import WEIGHTS, Bench, Recipe, draw, finetuned_accuracy, published_score
+from benchmarks.candidates import Bench, Recipe, bench_parser, draw, finetuned_accuracy, published_score
 from benchmarks.common import publish, table
 from eyas.calibration import Calibrator
 from eyas.scoring import DEFAULT_RUNGS, Rung
@@ -274,13 +274,10 @@ def folder_of(args: argparse.Namespace) -> str:
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="resnet20", choices=WEIGHTS)
+    parser = bench_parser(__doc__, report=False)
     parser.add_argument("--share", type=float, default=0.5)
     parser.add_argument("--candidates", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--checkpoint", type=Path, help="the dense network, adapted to this data by the baseline stage")
     parser.add_argument("--finished-only", action="store_true", help="measure nothing: report what is in --work")
     parser.add_argument("--rate", type=float, default=0.05, help="peak learning rate of the fine-tuning")
     parser.add_argument("--steps", type=int, default=204, help="of the fine-tuning; 204 are one epoch")
@@ -300,14 +297,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     kept = {scorer: work / f"race-{scorer}-{tuned(args.recipe)}.json" for scorer in RACES}
     if not args.finished_only:
-        bench = Bench.prepare(
-            args.model,
-            args.share,
-            args.candidates,
-            seed=args.seed,
-            work=args.work,
-            checkpoint=args.checkpoint,
-        )
+        bench = Bench.from_arguments(args, args.share, args.candidates, seed=args.seed)
         run(bench, work, args)
         if len(finished(work, args)) < len(bench.plans):
             return

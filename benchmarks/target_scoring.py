@@ -11,7 +11,6 @@ them too) and on the field's with labels, is held against those answers. Every c
 
 import argparse
 import statistics
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 import eyas
-from benchmarks.candidates import Bench, Recipe, accuracy, cifar10, recalibrated, train
+from benchmarks.candidates import Bench, Recipe, accuracy, bench_parser, cifar10, recalibrated, train
 from benchmarks.common import RESULTS, append_row, mean_and_error, publish, read_rows, table
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from eyas.scoring import Rung
@@ -39,9 +38,7 @@ def measure(args: argparse.Namespace) -> None:
     conditions = [what for what in ("clean", *CORRUPTIONS) if what not in finished]
     if not conditions:
         return
-    bench = Bench.prepare(
-        args.model, SHARE, args.candidates, seed=0, work=args.work, checkpoint=args.checkpoint
-    )  # fmt: skip
+    bench = Bench.from_arguments(args, SHARE, args.candidates)
     tuned = [finetuned(bench, number) for number in range(args.candidates)]
     clean = scores(bench, bench.model, bench.images.scoring[:SCORED], bench.images.labels)
     dataset = cifar10(args.work)
@@ -110,12 +107,8 @@ def report(rows: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="resnet20")
-    parser.add_argument("--checkpoint", type=Path)
+    parser = bench_parser(__doc__)
     parser.add_argument("--candidates", type=int, default=20)
-    parser.add_argument("--work", type=Path, default=Path(".eyas/bench"))
-    parser.add_argument("--report", action="store_true", help="measure nothing: write the table of what is there")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if not args.report:

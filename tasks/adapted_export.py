@@ -70,7 +70,7 @@ def export_adapted(
     settings, source = params.export, parent.folder
     images_NCHW = dataset.normalise(field.pixels[: settings.parity_images])
     network = flattened(adapted, images_NCHW, read_record(source).output)
-    written = write_files(settings, network, calibration(network, dataset.normalise(field.pixels)), folder)
+    written = write_files(settings, network, calibration_of(network, dataset.normalise(field.pixels)), folder)
     shutil.copyfile(source / DENSE, folder / DENSE)
     labelled = field.labels is not None
     labels = field.labels if field.labels is not None else torch.from_numpy(parent.answers(field.pixels, DENSE))
@@ -89,13 +89,13 @@ def export_adapted(
     bundled = write_bundle(params, folder, dataset, network, files=files, costs=costs, caution=caution, source=source)
     listed = [*artifact_files(written), folder / DENSE, *weights, folder / "parity.json", folder / FILES]
     listed += (path for path in (folder / BUNDLE).rglob("*") if path.is_file())
-    data_set = _read(source / "manifest.json")["dataset"]  # whose images what is recorded of the dense network is of
+    data_set = _read(source / "manifest.json")["dataset"]  # on whose test images the dense network was recorded
     write_json(folder / "manifest.json", manifest(folder, listed, dataset) | {"dataset": data_set})
     file = files["model.onnx"]
     return {"model_bytes": file["bytes"], "max_difference": file["max_difference"], **bundled}
 
 
-def calibration(network: nn.Module, images_NCHW: Tensor) -> tuple[Tensor, HeldOut]:
+def calibration_of(network: nn.Module, images_NCHW: Tensor) -> tuple[Tensor, HeldOut]:
     """Images of the field to take ranges from, and others to judge formats by: the network's own answers are right."""
     count = min(CALIBRATION_IMAGES, (len(images_NCHW) + 1) // 2)
     held_out_NCHW = images_NCHW[count : count + HELD_OUT_IMAGES]

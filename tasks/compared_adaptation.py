@@ -29,12 +29,12 @@ def adaptation_changes(store: MlflowStore, version: Version) -> str:
     parent = parent_of(version)
     if parent is None:
         return ""
-    told = [f"it follows {_record(version)['images']:,} images of the field"]
+    sentences = [f"it follows {_record(version)['images']:,} images of the field"]
     with attempt(f"reading what {version} came from"):
         before = model_registry.get_version(store, *parent)
         (measure, was), (_, now) = (deciding(one.metrics, "finetune.test_") for one in (before, version))
-        told.append(f"test {measure}, which is not of the field, {percent(was)} before and {percent(now)} after")
-    return f"{adapted_words(version)}: {'; '.join([*told, gain_words(version)])}"
+        sentences.append(f"test {measure}, which is not of the field, {percent(was)} before and {percent(now)} after")
+    return f"{adapted_words(version)}: {'; '.join([*sentences, gain_words(version)])}"
 
 
 def _record(version: Version) -> dict[str, Any]:

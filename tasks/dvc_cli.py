@@ -143,9 +143,9 @@ def _failure(stage: str, tail: list[str]) -> StageError:
     own = [line for line in tail if line.startswith(f"{stage}: ")]
     after = tail[tail.index(own[-1]) :] if own else tail[-5:]
     message = [line for line in after if line.strip() and not (own and line.startswith("ERROR: failed to reproduce"))]
-    said = "\n".join(message) or "no output"
-    said = said if own else describe_full_disk(OSError(text)) or said
-    return StageError(stage, int(statuses[-1]) if statuses else 1, said.removeprefix(f"{stage}: "), text)
+    output = "\n".join(message) or "no output"
+    output = output if own else describe_full_disk(OSError(text)) or output
+    return StageError(stage, int(statuses[-1]) if statuses else 1, output.removeprefix(f"{stage}: "), text)
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:

@@ -25,6 +25,7 @@ from tasks.init_places import new_file
 from tasks.network_look import (
     KNOWN,
     Normalisation,
+    Reading,
     Weights,
     best_reading,
     build,
@@ -81,10 +82,10 @@ class Init:
         return out
 
     def _answer(self, name: str, question: str, check: Callable[[Any], Value], default: str | None = None) -> Value:
-        said = getattr(self.answers, name)
-        if said:
+        option = getattr(self.answers, name)
+        if option:
             try:
-                return check(said)
+                return check(option)
             except EyasError as error:
                 msg = f"--{name.replace('_', '-')}: {error}"
                 raise BadInputError(msg) from error
@@ -165,10 +166,10 @@ class Init:
 
     def _test(self, images: ImagesLook, weights: object) -> tuple[str | None, bool]:
         """Where the test images come from, and whether the checkpoint has seen none of train."""
-        said = self.answers.test
-        if said:
-            address = said if said in WORDS else self._address(said)
-            if said not in WORDS and _is_local(address):
+        test = self.answers.test
+        if test:
+            address = test if test in WORDS else self._address(test)
+            if test not in WORDS and _is_local(address):
                 self._tell_left_out(self._answer("test", "", self._images))
             return address, self.answers.unseen
         if images.brings_test:
@@ -203,24 +204,13 @@ class Init:
         classes, comments = self._classes(images, look), {"architecture": why} if why else {}
         architecture, way = architectures[0], next(one for one in KNOWN if len(one.mean) == channels)
         if images.is_here and look:
-            reading = best_reading(
-                architectures, classes, look.path, read_images(images.address, self.root, size, channels)
-            )
+            pixels = read_images(images.address, self.root, size, channels)
+            reading = best_reading(architectures, classes, look.path, pixels)
             architecture, way = reading.architecture, reading.normalisation
-            right = f"the weights are right for {100 * reading.accuracy:.1f} % of {reading.images} images"
+            close = f"; {reading.next_best} is too close to tell: see the training code" if reading.is_close else ""
             comments["mean"] = f"{way.name}: the best of {reading.tried} that were tried"
-            comments["std"] = right
-            second = f"{reading.next_best} {100 * reading.next_accuracy:.1f} %, {reading.margin:.1f} points behind"
-            chosen = f"mean and std {way.name}, the best of {reading.tried}"
-            self.say(f"reading   {size} x {size}, {chosen}: {right}; then {second}")
-            if reading.is_close:
-                comments["std"] = f"{right}; {reading.next_best} is too close to tell: see the training code"
-                advice = "take mean and std from the code that trained the weights"
-                self.say(f"caution   {reading.images} images do not tell the two apart: {advice}")
-            if reading.accuracy < 2 / classes:
-                self.say(
-                    "caution   that is little: is --image-size another, or the order of classes, than in training?"
-                )
+            comments["std"] = reading.right + close
+            self._tell_reading(reading, size, classes)
         elif images.is_here:
             own = own_normalisation(read_images(images.address, self.root, size, channels))
             way = Normalisation(own.name, own.mean, own.std)
@@ -236,6 +226,16 @@ class Init:
             "images": images, "architecture": architecture, "image_size": size, "normalisation": way, "model": model,
             "checkpoint": weights[0] if weights else None, "comments": comments,
         }  # fmt: skip
+
+    def _tell_reading(self, reading: Reading, size: int, classes: int) -> None:
+        chosen = f"mean and std {reading.normalisation.name}, the best of {reading.tried}"
+        second = f"{reading.next_best} {100 * reading.next_accuracy:.1f} %, {reading.margin:.1f} points behind"
+        self.say(f"reading   {size} x {size}, {chosen}: {reading.right}; then {second}")
+        if reading.is_close:
+            advice = "take mean and std from the code that trained the weights"
+            self.say(f"caution   {reading.images} images do not tell the two apart: {advice}")
+        if reading.accuracy < 2 / classes:
+            self.say("caution   that is little: is --image-size another, or the order of classes, than in training?")
 
     def _side(self, images: ImagesLook) -> int:
         """Of the images that the network sees; asked where those that are here are not of one size."""
@@ -264,14 +264,14 @@ class Init:
         return few
 
     def _profile(self, limits: Mapping[str, float]) -> str | None:
-        said = self.answers.latency_profile
-        if not said and any(name.startswith("latency") for name in limits):
+        profile = self.answers.latency_profile
+        if not profile and any(name.startswith("latency") for name in limits):
             msg = (
                 "--budget in milliseconds needs --latency-profile FILE: times of the layers on the device, which "
                 "`eyas profile --out device.json` measures"
             )
             raise BadInputError(msg)
-        return self._address(said) if said else None
+        return self._address(profile) if profile else None
 
     def _write(self, out: Path, content: str) -> None:
         """Leave the file only if a run would start with it."""

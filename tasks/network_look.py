@@ -69,6 +69,11 @@ class Reading:
     next_accuracy: float = 0.0
 
     @property
+    def right(self) -> str:
+        """How often the weights are right, in words."""
+        return f"the weights are right for {100 * self.accuracy:.1f} % of {self.images} images"
+
+    @property
     def margin(self) -> float:
         """Points between the two."""
         return 100 * (self.accuracy - self.next_accuracy)

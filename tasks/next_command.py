@@ -69,8 +69,8 @@ def text_with_steps(lines: Sequence[str], steps: Sequence[str], width: int | Non
 
     What a gate says stands below itself.
     """
-    told = [wrapped(line, width, GATE_INDENT if line.startswith(GATE_MARKS) else 2) for line in lines]
-    return "\n".join([*told, *next_lines(steps, width)])
+    wrapped_lines = [wrapped(line, width, GATE_INDENT if line.startswith(GATE_MARKS) else 2) for line in lines]
+    return "\n".join([*wrapped_lines, *next_lines(steps, width)])
 
 
 def profile_options(workspace: Workspace) -> str:

@@ -27,6 +27,7 @@ from eyas.storage import local_files
 from eyas.storage.addresses import parse
 from eyas.training.loop import require_shared_batches
 from eyas.training.optimiser_step import Networks
+from eyas.training.recipes import Recipe
 from eyas.training.trial_step import check_learns
 from tasks import baseline, export, fetch, finetune, sample, score
 from tasks.dense_source import DenseSource, classes_of_network
@@ -148,6 +149,29 @@ def _load(params: PipelineParams, model: nn.Module, names: Sequence[str], root: 
     load_checkpoint(model, path, section.checkpoint_key, names)
 
 
+def _check_search(
+    params: PipelineParams, network: Network, images_NCHW: Tensor, look: NetworkLook, *, root: Path
+) -> None:
+    """Whether the network has a search space, and the sampler proposes a candidate in it at the budget."""
+    space = rounded(trace_network(network, params.sample), params.sample, root)
+    budget = budget_of(space, params.sample, root)
+    Placement(space, budget).check_reachable()
+    usable = False
+    with look.telling("sample.sampler", sample.FIELDS):
+        params.sample.sampler.check_space(space)
+        usable = not params.sample.sampler.needs_table  # nothing is measured before a run
+    with look.telling("score.reward", score.FIELDS):
+        _check_reward(params, space, images_NCHW, network.output, root=root)
+    (params.sample.sampler if usable else Sampler.parse("budget")).ask(space, budget, 1, seed=params.sample.seed)
+
+
+def _check_objective(recipe: Recipe, networks: Networks) -> None:
+    """Whether the recipe finds in the network the blocks that it freezes, and what it minimises."""
+    if recipe.layer_freezing is not None:
+        recipe.layer_freezing.blocks_of(networks.model)
+    recipe.whole_objective(networks)
+
+
 def _check_reward(
     params: PipelineParams, space: SearchSpace, images_NCHW: Tensor, output: str | None, *, root: Path
 ) -> None:
@@ -174,25 +198,13 @@ def _look_inside(
     model = operated.finish()
     network = Network(model, named.factory, named.arguments, data.image_shape, output=output)
     with look.telling("sample.budget", sample.FIELDS):
-        space = rounded(trace_network(network, params.sample), params.sample, root)
-        budget = budget_of(space, params.sample, root)
-        Placement(space, budget).check_reachable()
-        usable = False
-        with look.telling("sample.sampler", sample.FIELDS):
-            params.sample.sampler.check_space(space)
-            usable = not params.sample.sampler.needs_table  # nothing is measured before a run
-        with look.telling("score.reward", score.FIELDS):
-            _check_reward(params, space, images_NCHW, output, root=root)
-        (params.sample.sampler if usable else Sampler.parse("budget")).ask(space, budget, 1, seed=params.sample.seed)
+        _check_search(params, network, images_NCHW, look, root=root)
     for stage, trains in trainings(params).items():
         with look.telling(f"{stage}.recipe", training_fields(stage)):
             if trains:
-                teacher, recipe = model if stage == "finetune" else None, getattr(params, stage).recipe
-                if recipe.layer_freezing is not None:
-                    recipe.layer_freezing.blocks_of(model)
-                recipe.whole_objective(
-                    Networks(model, teacher, output=output, num_logits=data.num_classes, example=images_NCHW[:1])
-                )
+                teacher = model if stage == "finetune" else None
+                networks = Networks(model, teacher, output, data.num_classes, example=images_NCHW[:1])
+                _check_objective(getattr(params, stage).recipe, networks)
     with look.telling("finetune.sparsity", finetune.FIELDS):
         if params.finetune.sparsity is not None:
             SparseLayers.choose(model, params.finetune.sparsity)

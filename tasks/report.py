@@ -220,8 +220,8 @@ def _gate_on_drop(workspace: Workspace) -> str:
 
 
 def _noted(command: str, *notes: str) -> str:
-    told = "; ".join(filter(None, notes))
-    return f"{command}   ({told})" if told else command
+    joined = "; ".join(filter(None, notes))
+    return f"{command}   ({joined})" if joined else command
 
 
 def print_verdict(console: "Console", results: Results, workspace: Workspace) -> None:

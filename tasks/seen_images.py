@@ -25,9 +25,9 @@ def unseen_by(store: MlflowStore, version: Version, files: Path, test: HeldOutIm
 
 def own_comparability(version: Version, files: Path) -> Comparability:
     """What was found when a version was made; of one from before this was looked at, what its parameters say."""
-    told = Comparability.from_tags(version.tags)
-    if told is not None:
-        return told
+    recorded = Comparability.from_tags(version.tags)
+    if recorded is not None:
+        return recorded
     params = json.loads((files / "params.json").read_text())
     baseline, test = params.get("baseline", {}), params.get("fetch", {}).get("test")
     if not baseline.get("checkpoint") or test:

@@ -15,8 +15,8 @@ def conclusion(windows: Sequence[WatchedWindow]) -> list[str]:
     for window in windows:
         if window.report.drift:
             groups.setdefault(_NUMBER.sub("", window.report.advice), []).append(window)
-    told = [_advice(group, len(windows)) for group in groups.values()]
-    return [*told, *filter(None, [order_hint(windows)])]
+    advice = [_advice(group, len(windows)) for group in groups.values()]
+    return [*advice, *filter(None, [order_hint(windows)])]
 
 
 def order_hint(windows: Sequence[WatchedWindow]) -> str:

@@ -1,5 +1,6 @@
 """The command ``eyas``: where it finds its project, how it ends, what it takes and hands over."""
 
+import inspect
 import json
 import os
 import re
@@ -391,47 +392,48 @@ def test_what_is_handed_over_must_stand_in_a_project(tmp_path: Path, monkeypatch
         hand_over("run")
 
 
-def test_every_command_of_the_project_takes_what_it_is_handed(
-    monkeypatch: pytest.MonkeyPatch, kept_process: None, tmp_path: Path
-) -> None:
-    """The real flows: names and order of the arguments, without doing anything."""
-    import inspect
+COMMANDS = (
+    "run", "retrain", "promote", "rollback", "status", "reproduce", "serve", "deploy", "servers", "ui", "profile",
+    "init",
+)  # fmt: skip
 
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, kept_process: None) -> dict[str, inspect.BoundArguments]:
+    """What the real flows are handed, by the names and the order of their arguments; they do nothing."""
     from flows import commands
 
-    asked: dict[str, inspect.BoundArguments] = {}
+    handed: dict[str, inspect.BoundArguments] = {}
 
     def stand_in(name: str) -> Callable[..., int]:
         signature = inspect.signature(getattr(commands, name))
 
         def do(*arguments: Any, **options: Any) -> int:
-            asked[name] = signature.bind(*arguments, **options)
+            handed[name] = signature.bind(*arguments, **options)
             return 0
 
         return do
 
-    names = (
-        "run",
-        "retrain",
-        "promote",
-        "rollback",
-        "status",
-        "reproduce",
-        "serve",
-        "deploy",
-        "servers",
-        "ui",
-        "profile",
-    )
-    for name in (*names, "init", "predict"):
+    for name in (*COMMANDS, "predict"):
         monkeypatch.setattr(commands, name, stand_in(name))
-    for name in (*names, "init"):
+    return handed
+
+
+def test_every_command_of_the_project_takes_what_it_is_handed(asked: dict[str, inspect.BoundArguments]) -> None:
+    for name in COMMANDS:
         assert main([name]) == 0
+    assert set(asked) == set(COMMANDS)
+    assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
+
+
+def test_predict_is_handed_the_files(asked: dict[str, inspect.BoundArguments], tmp_path: Path) -> None:
     (tmp_path / "cat.png").touch()
     assert main(["predict", str(tmp_path / "cat.png"), "--top", "2"]) == 0
+    assert set(asked) == {"predict"}
     assert asked["predict"].arguments["images"] == [tmp_path / "cat.png"]
-    assert set(asked) == {*names, "init", "predict"}
-    assert asked["servers"].arguments["ports"] == {"postgres_port": 5433, "mlflow_port": 5000, "prefect_port": 4200}
+
+
+def test_reproduce_is_handed_the_version_and_a_name(asked: dict[str, inspect.BoundArguments]) -> None:
     assert main(["reproduce", "--version", "7", "--name", "mine", "--json"]) == 0
     assert asked["reproduce"].arguments == {
         "params": None, "overrides": [], "name": "mine", "version": "7", "as_json": True

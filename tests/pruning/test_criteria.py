@@ -277,5 +277,5 @@ def test_arrays_are_images_and_values_that_are_not_finite_are_refused(space: eya
             space.ranking("weight_activation", data=rated)
     with pytest.raises(DataError, match="`images` hold values that are not finite"):
         CalibrationSet(broken)
-    with pytest.raises(DataError, match="`labels` cannot be made a tensor"):
+    with pytest.raises(DataError, match="`labels` is a list that is no tensor .*: give one integer each"):
         CalibrationSet(images, ["cat"] * len(images))

@@ -294,8 +294,12 @@ def test_what_cannot_be_refitted_is_refused_by_name() -> None:
         eyas.refit(Twice(), small, space, plan, IMAGES)
     with pytest.raises(PlanError, match="another search space"):
         eyas.refit(model, small, space, plan.model_copy(update={"space": "other"}), IMAGES)
-    for images in (IMAGES[:1], IMAGES.to(torch.uint8), [IMAGES]):
-        with pytest.raises(DataError, match="`images` is .*: give one tensor"):
+    for images, words in (
+        (IMAGES[:1], "holds 1: give two at least"),
+        (IMAGES.to(torch.uint8), "are torch.uint8: give normalised floats"),
+        ([IMAGES], "is a list that is no tensor .*: give one tensor"),
+    ):
+        with pytest.raises(DataError, match=f"`images` {words}"):
             eyas.refit(model, small, space, plan, images)
     for images in (IMAGES[:, :1], IMAGES[:, 0], IMAGES[:, None]):
         with pytest.raises(DataError, match=r"`images` is \(.*\), and the network was traced with \("):

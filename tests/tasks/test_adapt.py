@@ -28,10 +28,13 @@ from eyas.deploy.exported_model import ExportedModel
 from eyas.errors import BadInputError, ChecksumError, DataError, EyasError, ParameterError, RefusedError
 from eyas.networks.saved_network import load_network
 from eyas.operations import tracking
+from eyas.operations.comparison.comparison import Comparison
+from eyas.operations.gates import PromotionDecision
 from eyas.operations.tracking import Version, model_registry
 from tasks import adapt as module
 from tasks import adaptation_case, adapted_network
 from tasks.adapt import adapt, look_before, open_made_in
+from tasks.adaptation_case import AdaptDecision
 from tasks.adapted_export import export_adapted, write_weights
 from tasks.compare import compare_named
 from tasks.field_images import FieldImages
@@ -55,15 +58,15 @@ LENIENT = RevertRule(
 Write = Callable[..., str]
 
 
-@pytest.fixture
-def write(tmp_path: Path, root: Path) -> Write:
+@pytest.fixture(scope="module")
+def write(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Write:
     """Write training images as they look after ``change``, with values in [0, 1], a folder per class."""
     train = open_dataset(root / "artifacts/fetch").split("train")
 
     def make(
         change: Callable[[Tensor], Tensor] = lambda pixels: pixels, count: int = 160, classes: tuple[int, ...] = ()
     ) -> str:
-        folder = tmp_path / f"field-{len(list(tmp_path.iterdir()))}"
+        folder = tmp_path_factory.mktemp("field")
         chosen = torch.isin(train.labels, torch.tensor(classes or range(10))).nonzero().flatten()[:count]
         pixels = (change(train.images()[chosen].float() / 255) * 255).round().clamp(0, 255).byte()
         for number, (image, label) in enumerate(zip(pixels, train.labels[chosen].tolist(), strict=True)):
@@ -121,25 +124,81 @@ def last_run(workspace: Workspace) -> dict[str, str]:
     return tags
 
 
-def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_clean_images_take_back(
-    root: Path, digits_params: PipelineParams, write: Write, tmp_path: Path
-) -> None:
-    champion = register_champion(root, digits_params, "moves", bundle=True)
-    strict, changed, name = with_adapt(champion, rule=RevertRule()), write(dim), "moves"
-    decision = adapt(with_adapt(strict, since="1d"), changed, labelled=True)
-    assert (decision.outcome, decision.version, decision.images) == ("proposed", "2", 160)
-    assert re.match("drift in 160 images: darker images", decision.drift)
+@pytest.fixture(scope="module")
+def moving(root: Path, digits_params: PipelineParams) -> Workspace:
+    """A champion that follows the field and is taken back: ``proposed``, ``promoted``, ``reverted`` in turn."""
+    return register_champion(root, digits_params, "moves", bundle=True)
+
+
+@pytest.fixture(scope="module")
+def strict(moving: Workspace) -> Workspace:
+    """It under the rule as it is by default."""
+    return with_adapt(moving, rule=RevertRule())
+
+
+@pytest.fixture(scope="module")
+def darker(write: Write) -> str:
+    """Images of the field that are darker than those of the training."""
+    return write(dim)
+
+
+@pytest.fixture(scope="module")
+def proposed(strict: Workspace, darker: str) -> AdaptDecision:
+    """Version 2, which labels proposed."""
+    return adapt(with_adapt(strict, since="1d"), darker, labelled=True)
+
+
+@pytest.fixture(scope="module")
+def comparison(moving: Workspace, proposed: AdaptDecision) -> Comparison:
+    """Versions 1 and 2, before one of them is promoted."""
+    fetched = tracking.StageRecord("fetch", "as version 1", moving.artifacts / "fetch")
+    tracking.record_stage(open_store(moving), versions(moving)[0].run_id, fetched)
+    return compare_named(moving, ["1", "2"])
+
+
+@pytest.fixture(scope="module")
+def promoted(strict: Workspace, comparison: Comparison) -> PromotionDecision:
+    """Version 2 is champion."""
+    return promote(strict)
+
+
+@pytest.fixture(scope="module")
+def reverted(strict: Workspace, promoted: PromotionDecision, write: Write) -> AdaptDecision:
+    """Clean images took version 2 back."""
+    return adapt(strict, write())
+
+
+def field_accuracies(decision: AdaptDecision) -> tuple[float, float]:
+    """On images of the field in percent, before and after they were followed."""
     line = next(line for line in decision.lines if line.startswith("images of the field"))
     before, after = map(float, re.findall(r"(\d+\.\d+)%", line))
+    return before, after
+
+
+def told_gain(comparison: Comparison) -> re.Match[str]:
+    """What a comparison says that following the field brought there: who decided, and both accuracies."""
+    (note,) = comparison.notes
+    measured = re.search(r"(labels .+): on 160 images of the field accuracy is ([\d.]+) %, ([\d.]+) % without", note)
+    assert measured is not None, note
+    return measured
+
+
+def test_labels_propose_a_version_and_what_it_costs_elsewhere_is_told(proposed: AdaptDecision) -> None:
+    assert (proposed.outcome, proposed.version, proposed.images) == ("proposed", "2", 160)
+    assert re.match("drift in 160 images: darker images", proposed.drift)
+    before, after = field_accuracies(proposed)
     assert after > before + 5
-    line = next(line for line in decision.lines if line.startswith("test images, not of the field"))
-    (caution,) = [line for line in decision.lines if line.startswith("caution: where images become as before")]
+    line = next(line for line in proposed.lines if line.startswith("test images, not of the field"))
+    (caution,) = [line for line in proposed.lines if line.startswith("caution: where images become as before")]
     assert re.findall(r"\d+\.\d+%", caution) == re.findall(r"\d+\.\d+%", line)
-    assert decision.lines.index(caution) < decision.lines.index(line)
+    assert proposed.lines.index(caution) < proposed.lines.index(line)
     assert "--labels" not in caution  # what is gained stands beside it
-    first, second = versions(champion)
-    assert aliases(champion) == {"champion": "1", "candidate": "2"}
-    assert second.tags["eyas.adapted_from"] == f"{name}/1"
+
+
+def test_a_proposed_version_is_registered_like_any_other(moving: Workspace, proposed: AdaptDecision) -> None:
+    first, second = versions(moving)
+    assert aliases(moving) == {"champion": "1", "candidate": "2"}
+    assert second.tags["eyas.adapted_from"] == "moves/1"
     record = json.loads(second.tags["eyas.adaptation"])
     assert record["adapter"]["kind"] == "ada_bn"
     assert record["images"] == 160
@@ -147,25 +206,30 @@ def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_cle
     assert second.lineage.dataset_hash == first.lineage.dataset_hash
     assert second.metrics["baseline.test_accuracy"] == first.metrics["baseline.test_accuracy"]
 
-    store = open_store(champion)
-    places = (model_registry.download(store, one, tmp_path / one.number) for one in (first, second))
+
+def test_all_files_of_a_proposed_version_are_of_the_adapted_network(
+    moving: Workspace, proposed: AdaptDecision, tmp_path: Path
+) -> None:
+    first, second = versions(moving)
+    places = (model_registry.download(open_store(moving), one, tmp_path / one.number) for one in (first, second))
     files = [ExportedModel.open(place) for place in places]
     here, there = (one.manifest["files"] for one in files)
     assert here.keys() == there.keys()
     differing = {file for file in here if here[file]["sha256"] != there[file]["sha256"]}
     assert {"model.onnx", "model.safetensors", "bn_statistics.safetensors", f"{BUNDLE}/model.onnx"} <= differing
     assert {"dense.onnx", "plan.json"} & differing == set()
-    test = open_dataset(champion.artifacts / "fetch").split("test")
+    test = open_dataset(moving.artifacts / "fetch").split("test")
     right = float((files[1].answers(test.images()) == test.labels.numpy()).mean())
     assert second.metrics["finetune.test_accuracy"] == pytest.approx(right)
     network = load_network(files[1].folder, allowed=("models:build",)).model
-    pixels = open_dataset(champion.artifacts / "fetch").normalise(test.images())
+    pixels = open_dataset(moving.artifacts / "fetch").normalise(test.images())
     with torch.inference_mode():
         assert (network(pixels).argmax(1).numpy() == files[1].answers(test.images())).all()
 
-    fetched = tracking.StageRecord("fetch", "as version 1", champion.artifacts / "fetch")
-    tracking.record_stage(store, first.run_id, fetched)
-    comparison = compare_named(champion, ["1", "2"])
+
+def test_a_comparison_tells_which_version_is_for_which_images(
+    moving: Workspace, proposed: AdaptDecision, comparison: Comparison
+) -> None:
     assert len(comparison.dense) == 1, "both came from it"
     adapted = comparison.networks[1]
     assert adapted.detail.endswith("adapted from version 1 by ada_bn")
@@ -176,61 +240,96 @@ def test_labels_propose_a_version_like_any_other_which_few_classes_leave_and_cle
     assert paired.difference == pytest.approx(adapted.accuracy - comparison.networks[0].accuracy)
     (note,) = comparison.notes
     assert note.startswith("version 2 is adapted from version 1 by ada_bn: it follows 160 images of the field; test")
-    measured = re.search(r"(labels .+): on 160 images of the field accuracy is ([\d.]+) %, ([\d.]+) % without", note)
-    assert measured is not None, note
+    measured, (before, after) = told_gain(comparison), field_accuracies(proposed)
     assert [float(share) for share in measured.groups()[1:]] == pytest.approx([after, before], abs=0.01)
+    record = json.loads(versions(moving)[1].tags["eyas.adaptation"])
     assert (measured[1] == "labels decided") == record["by_labels"]
     assert comparison.conclusion.startswith("they are for different images: version 2 for images of the field, version")
 
-    again = adapt(strict, changed)
-    assert (again.outcome, again.version, len(versions(champion))) == ("unchanged", "2", 2)
-    assert f"{name} version 2 has followed these images already: nothing new is registered" in again.message
-    assert f"not judged yet; {measured[1]}: on 160 images of the field" in "\n".join(status_lines(strict))
-    promoted = promote(strict)
+
+def test_images_that_a_candidate_has_followed_make_no_other_version(
+    strict: Workspace, comparison: Comparison, darker: str
+) -> None:
+    again = adapt(strict, darker)
+    assert (again.outcome, again.version, len(versions(strict))) == ("unchanged", "2", 2)
+    assert "moves version 2 has followed these images already: nothing new is registered" in again.message
+    told = f"not judged yet; {told_gain(comparison)[1]}: on 160 images of the field"
+    assert told in "\n".join(status_lines(strict))
+
+
+def test_promotion_and_status_tell_what_an_adapted_version_loses_and_gains(
+    moving: Workspace, strict: Workspace, promoted: PromotionDecision, comparison: Comparison
+) -> None:
     assert promoted.outcome == "promoted"
+    right = versions(moving)[1].metrics["finetune.test_accuracy"]
     losses = (
         rf"on test images, which are not of the field, accuracy is {100 * right:.4g} %, that of the champion [\d.]+ %"
     )
     for told in (promoted.message, *("\n".join(status_lines(strict, verbose=whole)) for whole in (False, True))):
         assert re.search(losses, told)
-        assert measured[0] in told
+        assert told_gain(comparison)[0] in told
         assert re.search(r"`\S*eyas rollback.*` goes back to version 1", told)
-    assert "adapted from version 1 to images of the field" in "\n".join(status_lines(champion))
-    same = adapt(strict, changed)
+    assert "adapted from version 1 to images of the field" in "\n".join(status_lines(moving))
+
+
+def test_images_that_an_adapted_champion_knows_change_nothing(
+    strict: Workspace, promoted: PromotionDecision, darker: str
+) -> None:
+    same = adapt(strict, darker)
     assert (same.outcome, same.version) == ("unchanged", "2")
     assert "the images are as it knows them" in same.message
 
-    clean = write()
+
+def test_few_images_and_few_classes_do_not_take_an_adapted_champion_back(
+    strict: Workspace, promoted: PromotionDecision, write: Write
+) -> None:
     with pytest.raises(RefusedError, match="do not adapt yet: 20 images are few"):
         adapt(strict, write(count=20))
-    assert aliases(champion)["champion"] == "2"  # they are too few to take it back
+    assert aliases(strict)["champion"] == "2"
     for classes in ((1,), (0,), (7,), (0, 1)):  # which say nothing of which network is better
         with pytest.raises(RefusedError, match="another balance of classes"):
             adapt(strict, write(dim, classes=classes))
     assert adapt(strict, write(dim, classes=(0, 1, 2, 3, 4))).outcome == "unchanged"
-    assert aliases(champion)["champion"] == "2"
-    model_registry.drop_alias(store, name, "previous")
-    proposed = adapt(strict, write(classes=(3, 7)))
-    assert proposed.outcome == "proposed"  # the champion stands until someone promotes
-    assert (
-        "moves version 1 is proposed in the place of moves version 2, the champion that was adapted" in proposed.message
-    )
-    assert aliases(champion) == {"champion": "2", "candidate": "1"}
-    model_registry.set_alias(store, name, "previous", "1")
-    model_registry.set_alias(store, name, "candidate", "2")
-    back = adapt(strict, clean)
-    assert (back.outcome, back.version) == ("reverted", "1")
-    assert "version 1 is champion again, version 2 was rolled back" in back.message
-    assert "statistics: layers are" in back.message
-    assert back.drift.startswith("to its parent no drift in 160 images")
-    assert aliases(champion) == {"champion": "1"}
+    assert aliases(strict)["champion"] == "2"
+
+
+def test_a_parent_that_was_never_champion_before_is_only_proposed(
+    strict: Workspace, promoted: PromotionDecision, write: Write
+) -> None:
+    store = open_store(strict)
+    model_registry.drop_alias(store, "moves", "previous")
+    try:
+        decision = adapt(strict, write(classes=(3, 7)))
+        assert decision.outcome == "proposed"  # the champion stands until someone promotes
+        in_its_place = "moves version 1 is proposed in the place of moves version 2, the champion that was adapted"
+        assert in_its_place in decision.message
+        assert aliases(strict) == {"champion": "2", "candidate": "1"}
+    finally:
+        model_registry.set_alias(store, "moves", "previous", "1")
+        model_registry.set_alias(store, "moves", "candidate", "2")
+
+
+def test_clean_images_take_an_adapted_champion_back(moving: Workspace, reverted: AdaptDecision) -> None:
+    assert (reverted.outcome, reverted.version) == ("reverted", "1")
+    assert "version 1 is champion again, version 2 was rolled back" in reverted.message
+    assert "statistics: layers are" in reverted.message
+    assert reverted.drift.startswith("to its parent no drift in 160 images")
+    assert aliases(moving) == {"champion": "1"}
+
+
+def test_a_version_that_was_taken_back_is_neither_made_nor_promoted_again(
+    moving: Workspace, strict: Workspace, reverted: AdaptDecision, darker: str
+) -> None:
     with pytest.raises(RefusedError, match=r"has followed .* rolled back \(by the rule, on 160 images: stat") as told:
-        adapt(strict, changed)
+        adapt(strict, darker)
     assert "`eyas promote --version 2 --force 'WHY'` takes it all the same, `eyas adapt " in str(told.value)
-    assert len(versions(champion)) == 2
+    assert len(versions(moving)) == 2
     with pytest.raises(RefusedError, match="was rolled back before"):
-        promote(champion, "2")
-    needs = reproduce(champion, "2")
+        promote(moving, "2")
+
+
+def test_how_an_adapted_version_is_made_again_is_told(moving: Workspace, reverted: AdaptDecision) -> None:
+    needs = reproduce(moving, "2")
     assert "eyas adapt IMAGES --version 1 --force --labels --set 'adapt.adapter={" in needs.commands[-1]
     assert "images.json of MLflow run" in needs.commands[-1]
 

@@ -85,29 +85,58 @@ def test_good_one_is_promoted_worse_one_refused_and_champion_stays(
         == "refused"
     )
 
-    forced = promote(workspace, force="a drill")
-    assert forced.outcome == "forced"
+
+@pytest.fixture
+def refused_second(setting: Setting, spoilt: Callable[..., None]) -> Workspace:
+    """Version 1 is champion; version 2, which is worse, was refused."""
+    workspace = setting()
+    enter(workspace)
+    promote(workspace)
+    spoilt(workspace)
+    enter(workspace)
+    with pytest.raises(RefusedError):
+        promote(workspace)
+    return workspace
+
+
+def forced_and_rolled_back(workspace: Workspace) -> str:
+    """The message of a rollback, for "drill over", of version 2, which was promoted by force."""
+    assert promote(workspace, force="a drill").outcome == "forced"
     assert aliases(workspace) == {"champion": "2", "previous": "1", "candidate": "2"}
-    message = roll_back(workspace, "drill over")
+    return roll_back(workspace, "drill over")
+
+
+def test_a_rollback_of_what_was_forced_brings_the_champion_before_back(refused_second: Workspace) -> None:
+    message = forced_and_rolled_back(refused_second)
     assert "version 1 is champion again" in message
-    first, later, *_ = rollback_text(workspace, message, "drill over").splitlines()
+    first, later, *_ = rollback_text(refused_second, message, "drill over").splitlines()
     assert first == message
     assert later == "promoting it again takes --force with a written reason; the reason is recorded: drill over"
-    assert "no reason was given: --reason TEXT records one next time" in rollback_text(workspace, message)
-    assert aliases(workspace) == {"champion": "1"}
+    assert "no reason was given: --reason TEXT records one next time" in rollback_text(refused_second, message)
+    assert aliases(refused_second) == {"champion": "1"}
+
+
+def test_what_was_rolled_back_is_promoted_again_only_by_force(refused_second: Workspace) -> None:
+    forced_and_rolled_back(refused_second)
     with pytest.raises(BadInputError, match="has no candidate, no version with alias 'candidate': run the pipeline"):
-        promote(workspace)
+        promote(refused_second)
     gate = r"was rolled back before \(drill over\): promoted again only with --force and a reason"
-    with pytest.raises(RefusedError, match=gate) as refused, refused_with_ways(workspace, "2"):
-        promote(workspace, "2")
+    with pytest.raises(RefusedError, match=gate) as refused, refused_with_ways(refused_second, "2"):
+        promote(refused_second, "2")
     _, compare, force = str(refused.value).splitlines()
     assert re.match(r"next +.*eyas.* compare .*2 champion ", compare)
     assert re.search(r"promote .*--version 2 --force 'why it is good enough' ", force)
-    short, whole = status_lines(workspace, width=120), status_lines(workspace, verbose=True)
+
+
+def test_status_tells_what_became_of_each_version(refused_second: Workspace) -> None:
+    forced_and_rolled_back(refused_second)
+    with pytest.raises(RefusedError):
+        promote(refused_second, "2")
+    short, whole = status_lines(refused_second, width=120), status_lines(refused_second, verbose=True)
     assert any(len(line) > 160 for line in whole)
     assert all(len(line) <= 120 for line in short[2:])
     assert "status --verbose" not in "\n".join(short), "no version with an alias was refused: it says no more"
-    lines = "\n".join(status_lines(workspace))
+    lines = "\n".join(status_lines(refused_second))
     assert "champion   version 1" in lines
     assert "candidate  none: no version waits for promotion" in lines
     statuses = re.findall(r"(promotion|rollback|pipeline) +(\w+) ", lines)

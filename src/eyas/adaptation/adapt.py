@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.adapters import Adapter
-from eyas.adaptation.adapters.image_batches import check_images
+from eyas.adaptation.adapters.image_batches import as_batch
 from eyas.calibration.recalibrate import even_batches
 from eyas.errors import ParameterError
 
@@ -60,7 +60,7 @@ def adapt(
     if batch_size < member.min_batch:
         msg = f"`batch_size` is {batch_size}: {member.kind} needs at least {member.min_batch} images at once"
         raise ParameterError(msg)
-    images = check_images(images, "images", member.min_batch)
+    images = as_batch("images", images, member.min_batch)
     adaptation = member.prepare(model, statistics, source, seed)
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     answers = torch.cat([adaptation.observe(batch).argmax(1) for batch in even_batches(images[order], batch_size)])

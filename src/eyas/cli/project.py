@@ -23,7 +23,6 @@ def hand_over(command: str, *arguments: Any, **options: Any) -> int:
 
     A command is a function of ``flows.commands``, or ``module.function`` of another one.
 
-
     Paths among the arguments must be absolute.
 
     Raises:

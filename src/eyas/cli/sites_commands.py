@@ -80,10 +80,10 @@ def collect(
     for name, model in models.items():
         known = place.merged(network_digest.network_digest(model)) if exact else None
         merged = coordinator.require_merged(known, model, name) if known else None
-        told = collection.collect(model, pixels, site, exact=exact, merged=merged)
-        place.put(told.encode())
-        what = ", ".join(told.layers) if exact else f"{len(told.layers)} layers"
-        typer.echo(f"{name}: statistics of {what} on {told.images} images of {site}")
+        statistics = collection.collect(model, pixels, site, exact=exact, merged=merged)
+        place.put(statistics.encode())
+        what = ", ".join(statistics.layers) if exact else f"{len(statistics.layers)} layers"
+        typer.echo(f"{name}: statistics of {what} on {statistics.images} images of {site}")
     return 0
 
 
@@ -133,10 +133,10 @@ def judge(exchange: Place, networks: Networks, site: Site, images: Images, bundl
     pixels, labels = site_images.read_labelled_images(images, bundle)
     for name, model in models.items():
         merged = coordinator.require_merged(place.merged(network_digest.network_digest(model)), model, name)
-        told = site_losses.judge(model, pixels, labels, site, merged)
-        place.put(told.encode())
-        loss, share = told.cross_entropy / told.images, told.correct / told.images
-        typer.echo(f"{name}: cross-entropy {loss:.4f}, accuracy {share:.2%} on {told.images} images of {site}")
+        losses = site_losses.judge(model, pixels, labels, site, merged)
+        place.put(losses.encode())
+        loss, share = losses.cross_entropy / losses.images, losses.correct / losses.images
+        typer.echo(f"{name}: cross-entropy {loss:.4f}, accuracy {share:.2%} on {losses.images} images of {site}")
     return 0
 
 
@@ -236,12 +236,12 @@ def _require_all_sites(silent: list[str], allowed: bool) -> None:
     Raises:
         DataError: there are some, and nobody said to go on without them.
     """
-    told = f"{', '.join(silent)} collected and did not judge"
+    fault = f"{', '.join(silent)} collected and did not judge"
     if silent and not allowed:
-        msg = f"{told}: let {', '.join(silent)} judge, or rank by the images of the others by --leave-out-silent"
+        msg = f"{fault}: let {', '.join(silent)} judge, or rank by the images of the others by --leave-out-silent"
         raise DataError(msg)
     if silent:
-        typer.echo(f"{told}: the ranking is by the images of the others", err=True)
+        typer.echo(f"{fault}: the ranking is by the images of the others", err=True)
 
 
 def _exchange(place: str, site: str) -> "Exchange":

@@ -92,10 +92,10 @@ class ArtifactParity:
         value, change, granted = self._deciding(limits.max_accuracy_drop)
         if -change > granted + 1e-9:
             is_right = "is right on" if self.labelled else "answers as the dense network on"
-            told = "has a mean IoU of" if MEAN_IOU in self.measures else is_right
+            verb = "has a mean IoU of" if MEAN_IOU in self.measures else is_right
             msg = (
-                f"{file} {told} {100 * value:.2f} % (of {self.logits.images} test images), PyTorch "
-                f"{told.split()[-1]} {100 * (value - change):.2f} %; allowed: a drop of at most "
+                f"{file} {verb} {100 * value:.2f} % (of {self.logits.images} test images), PyTorch "
+                f"{verb.split()[-1]} {100 * (value - change):.2f} %; allowed: a drop of at most "
                 f"{100 * limits.max_accuracy_drop:g} points (`max_accuracy_drop`). Leave it out of `exporters`, "
                 "or let it keep more layers in float"
             )

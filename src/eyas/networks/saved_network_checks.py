@@ -57,8 +57,8 @@ def check_attributes(small: nn.Module, dense: nn.Module, attributes: Iterable[tu
     for path, name, value in stale_attributes(small, dense):
         if listed.get((path, name)) == vars(dense_modules[path])[name] and name != "groups":
             continue
-        told = told_by_shapes(small.get_submodule(path))[name]
-        msg = f"{path}.{name} is {value} by the record, but {told} by the shapes of its weights"
+        expected = attributes_by_shapes(small.get_submodule(path))[name]
+        msg = f"{path}.{name} is {value} by the record, but {expected} by the shapes of its weights"
         raise CheckpointError(msg)
 
 
@@ -69,33 +69,33 @@ def stale_attributes(small: nn.Module, dense: nn.Module) -> list[tuple[str, str,
     for path, module in dense.named_modules(remove_duplicate=False):
         if path not in modules or isinstance(modules[path], DroppedLayer):
             continue
-        told = told_by_shapes(modules[path])
-        for name, value in told_by_shapes(module).items():
+        expected = attributes_by_shapes(modules[path])
+        for name, value in attributes_by_shapes(module).items():
             now = getattr(modules[path], name)
-            if value == getattr(module, name) and now != told[name]:
+            if value == getattr(module, name) and now != expected[name]:
                 stale.append((path, name, int(now)))
     return stale
 
 
-def told_by_shapes(module: nn.Module) -> dict[str, int]:
+def attributes_by_shapes(module: nn.Module) -> dict[str, int]:
     """Integer attributes of torch's own layers as the shapes of their tensors give them."""
     weight = _weight(module)
     tensor = weight if isinstance(weight, Tensor) else getattr(module, "running_mean", None)
     if not isinstance(tensor, Tensor):
         return {}
     shape = tensor.shape
-    told: dict[str, int] = {}
+    attributes: dict[str, int] = {}
     if isinstance(module, _ConvTransposeNd):
-        told = {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
+        attributes = {"in_channels": shape[0], "out_channels": shape[1] * module.groups}
     elif isinstance(module, _ConvNd):
-        told = {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
+        attributes = {"in_channels": shape[1] * module.groups, "out_channels": shape[0]}
     elif isinstance(module, nn.Linear):
-        told = {"in_features": shape[1], "out_features": shape[0]}
+        attributes = {"in_features": shape[1], "out_features": shape[0]}
     elif isinstance(module, _NormBase):
-        told = {"num_features": shape[0]}
+        attributes = {"num_features": shape[0]}
     elif isinstance(module, (nn.GroupNorm, nn.PReLU)):
-        told = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
-    return told
+        attributes = {"num_channels" if isinstance(module, nn.GroupNorm) else "num_parameters": shape[0]}
+    return attributes
 
 
 def _weight(module: nn.Module) -> object:

@@ -30,12 +30,12 @@ def is_mentioned(numbers: Mapping[str, float]) -> bool:
 
 def clean_words(numbers: Mapping[str, float]) -> str:
     """What the version is worth on test images, beside what it would replace; empty where that was not measured."""
-    told = [
+    sentences = [
         f"on test images, which are not of the field, {words} is {percent(now)}, that of the {before} {percent(was)}"
         + (": so much is lost where images become as before" if was - now > MENTIONED_LOSS else "")
         for words, before, was, now in _clean(numbers)
     ]
-    return "; ".join(told)
+    return "; ".join(sentences)
 
 
 def _clean(numbers: Mapping[str, float]) -> Iterator[tuple[str, str, float, float]]:

@@ -17,10 +17,10 @@ def decision_lines(decision: PromotionDecision) -> list[str]:
     """
     gates = [f"{'ok  ' if gate.passed else 'FAIL'} {gate.name}: {gate.reason}" for gate in decision.gates]
     beside = beside_verdict(passed=decision.passed, verdict=decision.verdict) if decision.gates else ""
-    told = [decision.message]
+    message = [decision.message]
     if decision.beside and is_mentioned(decision.numbers):
-        told = [f"caution: {decision.beside}", decision.summary]
-    return [*told, *_numbers(decision), *gates, *([beside] if beside else [])]
+        message = [f"caution: {decision.beside}", decision.summary]
+    return [*message, *_numbers(decision), *gates, *([beside] if beside else [])]
 
 
 def _numbers(decision: PromotionDecision) -> Iterator[str]:

@@ -151,20 +151,28 @@ def judge(
         comparability=own,
         over_checkpoint=compare_answers(candidate, dense) if taken_as_is and compared else None,
     )
-    gates = list(candidate_gates(params, facts))
-    if champion is not None and not both.comparable:
+    gates = tuple(candidate_gates(params, facts))
+    if champion is None:
+        return gates, numbers
+    if not both.comparable:
         numbers["champion_latency"] = champion.latency
-        gates.append(not_compared("comparable_with_champion", "the champion", both, "replacing it takes force"))
-    elif champion is not None:
-        counts = compare_answers(candidate, champion)
-        numbers |= {f"champion_{champion.task.measure}": champion.value, "champion_latency": champion.latency}
-        numbers |= {"gain": counts.difference, "gain_low": gain_at_worst(params, counts)}
-        numbers |= {name: float(value) for name, value in counts.metrics().items()}
-        numbers |= {"churn": churn(candidate, champion)}
-        shares = candidate.sizes_against(champion).items()
-        numbers |= {f"{name.lower()}_of_champion": share for name, share in shares}
-        gates += gates_against(params, candidate, champion)
-    return tuple(gates), numbers
+        refused = not_compared("comparable_with_champion", "the champion", both, "replacing it takes force")
+        return (*gates, refused), numbers
+    return (*gates, *gates_against(params, candidate, champion)), numbers | _over_champion(params, candidate, champion)
+
+
+def _over_champion(params: PromoteParams, candidate: MeasuredNetwork, champion: MeasuredNetwork) -> dict[str, float]:
+    """The numbers that the gates against the champion stand on."""
+    counts = compare_answers(candidate, champion)
+    return {
+        f"champion_{champion.task.measure}": champion.value,
+        "champion_latency": champion.latency,
+        "gain": counts.difference,
+        "gain_low": gain_at_worst(params, counts),
+        **{name: float(value) for name, value in counts.metrics().items()},
+        "churn": churn(candidate, champion),
+        **{f"{name.lower()}_of_champion": share for name, share in candidate.sizes_against(champion).items()},
+    }
 
 
 def _one_line(text: str) -> str:

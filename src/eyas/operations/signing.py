@@ -94,8 +94,8 @@ class ReplayGuard:
             content = json.loads(self.path.read_bytes())
             seen = {str(name): float(at) for name, at in content["seen"].items()}
             not_before = float(content["not_before"])
-            told = content.get("latest", {}).items()
-            latest = {str(matter): (float(sent_at), float(at)) for matter, (sent_at, at) in told}
+            latest_calls = content.get("latest", {}).items()
+            latest = {str(matter): (float(sent_at), float(at)) for matter, (sent_at, at) in latest_calls}
         except (ValueError, TypeError, KeyError, AttributeError):
             aside = self.path.with_name(f"{self.path.name}.broken-{int(now)}")
             log.exception(

@@ -30,9 +30,9 @@ def typed_command(step: str) -> TypedCommand:
     """A step as a terminal prints it, as ``command   (note)``, ``words command`` or ``# words``, in its two parts."""
     if step.startswith("# "):
         return TypedCommand("", step.removeprefix("# "))
-    said = _NOTE.search(step)
-    if said:
-        return TypedCommand(step[: said.start()], said["bracket"] or said["comment"])
+    note = _NOTE.search(step)
+    if note:
+        return TypedCommand(step[: note.start()], note["bracket"] or note["comment"])
     words = list(_TOKENS.finditer(step))
     start = next((word.start() for word in words if _is_program(word[0])), None)
     if is_command(step) or start is None:
@@ -44,12 +44,12 @@ def pasted(lines: Sequence[str]) -> tuple[str, list[str]]:
     """Lines of a shell as one text that can be pasted, in lines of :data:`LONGEST_LINE`; and their comments."""
     commands, notes = [], []
     for line in lines:
-        said = _NOTE.search(line)
+        note = _NOTE.search(line)
         if line.startswith("# "):
             notes.append(line.removeprefix("# "))
         else:
-            commands.append(broken(line[: said.start()] if said else line))
-            notes += [said["bracket"] or said["comment"]] if said else []
+            commands.append(broken(line[: note.start()] if note else line))
+            notes += [note["bracket"] or note["comment"]] if note else []
     return "\n".join(commands), notes
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_statistics
 from eyas.calibration.recalibrate import like_weights
-from eyas.data.image_tensors import as_images, check_finite
+from eyas.data.image_tensors import normalised_images
 from eyas.errors import CheckpointError, DataError
 from eyas.pruning.surgery import Slices
 from eyas.recovery.base import Recovery
@@ -88,8 +88,7 @@ def refit(
         eyas.refit(model, small, space, plan, images)
         eyas.recalibrate(small, calibration_images)
     """
-    images = as_images("images", images)
-    check_finite("images", images)
+    images = normalised_images("images", images)
     report = refit_silently(model, small, space, plan, images, recovery=recovery, targets=targets)
     if report.undone:
         _log.warning("%s", undone_words(report.undone))
@@ -120,7 +119,7 @@ def refit_silently(
     recovery: Recovery | str | Mapping[str, Any] = "least_squares",
     targets: DenseTargets | None = None,
 ) -> RefitReport:
-    """:func:`refit` for whoever refits many networks: the report alone says what was undone; images are finite."""
+    """:func:`refit` for whoever refits many networks: the report alone says what was undone; images are checked."""
     recovery = Recovery.parse(recovery)
     slices = space.slices(plan)
     _check(model, small, space, plan, images)
@@ -184,11 +183,8 @@ def _check(model: nn.Module, small: nn.Module, space: "SearchSpace", plan: "Prun
             f"{expected.get(wrong[0], 'none')}; make it with eyas.prune(model, space, plan)"
         )
         raise CheckpointError(msg)
-    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim < 2 or len(images) < 2:
-        shown = f"{tuple(images.shape)} {images.dtype}" if isinstance(images, Tensor) else type(images).__name__
-        msg = (
-            f"`images` is {shown}: give one tensor (N, C, H, W) of normalised floats, two at least, better some dozens"
-        )
+    if len(images) < 2:
+        msg = f"`images` holds {len(images)}: give two at least, better some dozens"
         raise DataError(msg)
     traced = next(iter(space.example[0]), None)
     if isinstance(traced, Tensor) and (images.ndim, images.shape[1]) != (traced.ndim, traced.shape[1]):

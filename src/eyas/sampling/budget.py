@@ -223,8 +223,8 @@ def _checked(limit: Any, latency: PredictsLatency | None) -> dict[str, float]:
         msg = f"`budget` {limit!r}: {problem}"
         raise ParameterError(msg)
     if {"latency", "latency_ms"} & set(values) and not isinstance(latency, PredictsLatency):
-        said = "nothing" if latency is None else repr(latency)
-        msg = f"`budget` {limit!r} limits milliseconds, which {said} predicts: give `latency`, such as a LatencyModel"
+        what = "nothing" if latency is None else repr(latency)
+        msg = f"`budget` {limit!r} limits milliseconds, which {what} predicts: give `latency`, such as a LatencyModel"
         raise ParameterError(msg)
     if {"latency", "latency_ms"} & set(values) and isinstance(latency, LatencyModel) and not latency.is_corrected:
         msg = (

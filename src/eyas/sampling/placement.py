@@ -140,12 +140,12 @@ class Placement:
         """What no candidate can have, with the reachable range of every limit, and the limits beyond theirs."""
         ranges, can_be_had = self._ranges(), ""
         if missed or not reason:
-            told = " and ".join(
+            reachable = " and ".join(
                 f"{limit.metric} from {share_above(least / most)} to below 1"
                 for limit, least, most in ranges
                 if limit.metric in missed or not missed
             )
-            can_be_had = f"`budget` can have {told} of the dense network's: "
+            can_be_had = f"`budget` can have {reachable} of the dense network's: "
         elif len(ranges) == 1:
             _, least, most = ranges[0]
             reason = f" (shares from {least / most:.3g} on){reason}"

@@ -97,8 +97,8 @@ def _outside(space: "SearchSpace", budget: "Budget", widths: "Widths") -> str:
         return ""
     row = int((~inside_n).argmax())
     costs_L = budget.costs_by_limit(space, widths[row : row + 1])[:, 0]
-    told = []
+    costs = []
     for limit, number in zip(budget.limits, costs_L.tolist(), strict=True):
         cost, low, high = map(number_in_words, (number, limit.low, limit.high))
-        told.append(f"{limit.metric} of {cost} (band {low} to {high})")
-    return f"a candidate outside the budget, with {' and '.join(told)}"
+        costs.append(f"{limit.metric} of {cost} (band {low} to {high})")
+    return f"a candidate outside the budget, with {' and '.join(costs)}"

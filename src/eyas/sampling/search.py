@@ -207,24 +207,11 @@ def search(  # noqa: PLR0917
         result = eyas.search(model, space, {"macs": 0.25}, calibration_images, scoring_images)
         small = result.build()
     """
-    options = options or SearchOptions()
-    if training is not None:
-        if options.training is not None:
-            msg = "training images are given twice, by themselves and among the options: give them once"
-            raise ParameterError(msg)
-        options = replace(options, training=training)
+    options = _with_training(options or SearchOptions(), training)
     check_options(options, device=device, seed=seed)
-    for name, value, least in (("candidates", candidates, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-            msg = f"`{name}` {value!r}: give a whole number from {least} on"
-            raise ParameterError(msg)
-    seed = int(seed)
+    candidates, seed = _whole_number("candidates", candidates, 1), _whole_number("seed", seed, 0)
     band = Budget.parse(space, budget, options.tolerance, options.latency)
-    scoring = _images(model, "scoring_images", scoring_images)
-    calibration = scoring[:0]
-    if calibration_images is not None:
-        calibration = _images(model, "calibration_images", calibration_images)
-    check_alike("calibration_images", calibration, scoring)
+    calibration, scoring = _images_of(model, calibration_images, scoring_images)
     chosen = Criterion.parse(criterion)
     data = criterion_images(chosen, calibration, scoring, labels=options.calibration_labels, output=options.output)
     local = device if options.cluster is None else "cpu"
@@ -238,7 +225,7 @@ def search(  # noqa: PLR0917
     proposer = Sampler.parse(sampler)
     proposer.check_space(space)
     table = proposer.measure(dense, space, planner, scoring if data is None else data.images, output=options.output)
-    generations = Generations(space, band, proposer, candidates=int(candidates), seed=seed, table=table)
+    generations = Generations(space, band, proposer, candidates=candidates, seed=seed, table=table)
     plans = GrowingPlans(generations.first(), planner, generations)
     scores = score(
         model,
@@ -273,6 +260,28 @@ def search(  # noqa: PLR0917
     )
 
 
-def _images(model: nn.Module, name: str, images: Any) -> Tensor:
-    """An argument as normalised images in the dtype of the weights."""
-    return cast_like_weights(model, normalised_images(name, images))
+def _with_training(options: SearchOptions, training: tuple[Tensor, Tensor | None] | Tensor | None) -> SearchOptions:
+    """The options with the training images, which stand among them or are an argument."""
+    if training is None:
+        return options
+    if options.training is not None:
+        msg = "training images are given twice, by themselves and among the options: give them once"
+        raise ParameterError(msg)
+    return replace(options, training=training)
+
+
+def _whole_number(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+        msg = f"`{name}` {value!r}: give a whole number from {least} on"
+        raise ParameterError(msg)
+    return int(value)
+
+
+def _images_of(model: nn.Module, calibration: Any, scoring: Any) -> tuple[Tensor, Tensor]:
+    """Normalised images in the dtype of the weights, to calibrate (perhaps none) and to score."""
+    scoring = cast_like_weights(model, normalised_images("scoring_images", scoring))
+    if calibration is None:
+        return scoring[:0], scoring
+    calibration = cast_like_weights(model, normalised_images("calibration_images", calibration))
+    check_alike("calibration_images", calibration, scoring)
+    return calibration, scoring

@@ -99,14 +99,7 @@ def score(  # noqa: PLR0917
     arguments.check_options(options, device=device, seed=seed)
     seed = int(seed)
     judge = arguments.choose_scorer(scorer, scoring_labels)
-    method = ScoringMethod(
-        Calibrator.parse(calibrator),
-        judge,
-        options.output,
-        None if options.prior is None else Prior.parse(options.prior),
-        arguments.choose_reward(options, judge),
-        options.latency,
-    )
+    method = _method_of(options, Calibrator.parse(calibrator), judge)
     parsed = parse_rungs(rungs, training=options.training is not None)
     images = image_sets_from(
         model, calibration_images, scoring_images, scoring_labels, seed=seed, training=options.training
@@ -142,6 +135,17 @@ def score(  # noqa: PLR0917
             return _race(job, spec, engine, journal)
         finally:
             journal.close()
+
+
+def _method_of(options: ScoreOptions, calibrator: Calibrator, scorer: Scorer) -> ScoringMethod:
+    return ScoringMethod(
+        calibrator,
+        scorer,
+        options.output,
+        None if options.prior is None else Prior.parse(options.prior),
+        arguments.choose_reward(options, scorer),
+        options.latency,
+    )
 
 
 @dataclass(frozen=True)

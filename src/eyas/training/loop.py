@@ -120,10 +120,7 @@ def train(
     length = choose_length(len(train_split), recipe.batch_size, epochs)
     processes = _share_batches(model, recipe, length)
     _log.info("training: %s%s", length.text, f", by {processes.number} processes" if processes.number > 1 else "")
-    span = range(1, length.epochs + 1) if span is None else span
-    if not span or span[0] < 1 or span[-1] > length.epochs:
-        msg = f"epochs {span} cannot be trained: the training has epochs 1 to {length.epochs}"
-        raise ParameterError(msg)
+    span = _span_within(length.epochs, span)
     dense, slices = (teacher.model, teacher.slices) if isinstance(teacher, DenseTeacher) else (teacher, None)
     dense = _prepare_teacher(dense, recipe, device)
     networks = Networks(model, dense, output, num_logits, recipe.precision, example_NCHW, slices)
@@ -148,19 +145,35 @@ def train(
     store = EpochStore(resume_folder) if resume_folder is not None else None
     state = restore(job, store, len(span)) or TrainingState()
     resumed_from = len(state.history)
-    try:
-        for epoch in span[resumed_from:]:
-            _run_epoch(job, epoch, state, score_split)
-            if store is not None:  # nobody goes on, or leaves, before the epoch is kept
-                processes.from_first(partial(store.save, snapshot(job, state)))
-    finally:
-        for held in (job.frozen, job.masked):
-            if held is not None:
-                held.release()
+    _run_epochs(job, state, span, score_split, store)
     assert state.best is not None
     model.load_state_dict(state.best_weights)
     model.eval()
     return TrainingResult(tuple(state.history), state.best_epoch, state.best, resumed_from, length)
+
+
+def _span_within(epochs: int, span: range | None) -> range:
+    """Those of the epochs (from 1) that are trained: all of them where nothing is said."""
+    span = range(1, epochs + 1) if span is None else span
+    if not span or span[0] < 1 or span[-1] > epochs:
+        msg = f"epochs {span} cannot be trained: the training has epochs 1 to {epochs}"
+        raise ParameterError(msg)
+    return span
+
+
+def _run_epochs(
+    job: TrainingJob, state: TrainingState, span: range, score_split: LabelledImages, store: EpochStore | None
+) -> None:
+    """Train those epochs of the span that are not done yet; each is kept before the next begins."""
+    try:
+        for epoch in span[len(state.history) :]:
+            _run_epoch(job, epoch, state, score_split)
+            if store is not None:  # nobody goes on, or leaves, before the epoch is kept
+                job.processes.from_first(partial(store.save, snapshot(job, state)))
+    finally:
+        for held in (job.frozen, job.masked):
+            if held is not None:
+                held.release()
 
 
 def _run_epoch(job: TrainingJob, epoch: int, state: TrainingState, score_split: LabelledImages) -> None:

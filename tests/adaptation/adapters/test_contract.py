@@ -220,9 +220,9 @@ def test_statistics_that_are_none_are_refused(kind, model, source, change, says)
     ("images", "says"),
     [
         (torch.zeros(0, 3, 8, 8), "`images` holds 0 images"),
-        (torch.zeros(4, 3, 8), r"`images` are torch.float32 of the shape \(4, 3, 8\)"),
+        (torch.zeros(4, 3, 8), r"`images` have shape \(4, 3, 8\): give \(N, C, H, W\)"),
         (torch.zeros(4, 3, 8, 8, dtype=torch.uint8), "`images` are torch.uint8"),
-        (torch.full((4, 3, 8, 8), torch.inf), "`images` holds values that are not finite"),
+        (torch.full((4, 3, 8, 8), torch.inf), "`images` hold values that are not finite"),
         (torch.zeros(4, 1, 8, 8), "`images` of the shape .* do not go through the network"),
     ],
 )

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from eyas.adaptation.adapters.base import Adapter
 from eyas.adaptation.adapters.image_batches import (
+    as_batch,
     as_network,
-    check_images,
     telling_failures,
     telling_shapes,
     warn_of_pixels,
@@ -56,7 +56,7 @@ class Adaptation:
 
         Whatever is raised, the adaptation stands where it stood before.
         """
-        images = as_network(self.model, check_images(images, "images", self.adapter.min_batch), "images")
+        images = as_network(self.model, as_batch("images", images, self.adapter.min_batch), "images")
         if labels is not None:
             self._check_labels(labels, len(images))
         if self.image_shape is None:

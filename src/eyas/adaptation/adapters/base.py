@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field, SerializeAsAny
@@ -59,46 +60,54 @@ class Adapter(Component):
         """
         import torch
 
-        from eyas.adaptation.adapters.image_batches import as_network, check_images, telling_failures, telling_shapes
-        from eyas.adaptation.adapters.prepared_network import private_copy, require_numbers, require_precision
+        from eyas.adaptation.adapters.image_batches import telling_failures
         from eyas.adaptation.adapters.snapshots import origin_digest
+
+        twin = self._adaptable_copy(model, statistics)
+        if self.needs_source and source is None:
+            msg = f"`source` is missing: {self.kind} reads images of the training; give some hundred, or take alpha_bn"
+            raise ParameterError(msg)
+        with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
+            source = None if source is None else self._source_for(twin, source)
+            origin = origin_digest(self, twin)
+            torch.manual_seed(seed)
+            with nullcontext() if source is None else telling_failures(source, "source", self.kind):
+                adaptation = self.start(twin, source)
+            adaptation.origin = origin
+            return adaptation
+
+    def _adaptable_copy(self, model: "nn.Module", statistics: "Mapping[str, Tensor] | None") -> "nn.Module":
+        """A copy of ``model`` with these statistics, whose numbers the adapter can work with."""
+        from eyas.adaptation.adapters.prepared_network import (
+            private_copy,
+            require_batch_norm,
+            require_numbers,
+            require_precision,
+        )
         from eyas.adaptation.source_statistics import check_statistics, put_statistics
-        from eyas.calibration.batchnorm import frozen_norms, named_batch_norms
+        from eyas.calibration.batchnorm import frozen_norms
 
         twin = private_copy(model)
         if statistics is not None:
             put_statistics(twin, statistics)
-        if not named_batch_norms(twin):
-            msg = (
-                "`model` has no batch-norm with running statistics: there is nothing to adapt; where it was folded "
-                "into the convolutions, give the network before that, or unfold it "
-                "(eyas.networks.operated_network.operate)"
-            )
-            raise ParameterError(msg)
+        require_batch_norm(twin)
         check_statistics(twin, "model")
         require_numbers(twin)
         if self.needs_backward:
             require_precision(twin, self.kind)
         if others := frozen_norms(twin):
             _LOG.warning("%s leaves %s as in the training: no torch.nn.BatchNorm", self.kind, ", ".join(others))
-        if self.needs_source and source is None:
-            msg = f"`source` is missing: {self.kind} reads images of the training; give some hundred, or take alpha_bn"
-            raise ParameterError(msg)
-        with torch.inference_mode(mode=False), torch.random.fork_rng(devices=[]):
-            if source is not None:
-                source = as_network(twin, check_images(source, "source", self.min_batch), "source")
-                if self.needs_source:
-                    with telling_shapes(source, "source"):
-                        self.require_answers(twin, source[: self.min_batch])
-            origin = origin_digest(self, twin)
-            torch.manual_seed(seed)
-            if source is None:
-                adaptation = self.start(twin, source)
-            else:
-                with telling_failures(source, "source", self.kind):
-                    adaptation = self.start(twin, source)
-            adaptation.origin = origin
-            return adaptation
+        return twin
+
+    def _source_for(self, model: "nn.Module", source: "Tensor") -> "Tensor":
+        """Images of the training on the device and in the precision of ``model``, which answers them if it has to."""
+        from eyas.adaptation.adapters.image_batches import as_batch, as_network, telling_shapes
+
+        source = as_network(model, as_batch("source", source, self.min_batch), "source")
+        if self.needs_source:
+            with telling_shapes(source, "source"):
+                self.require_answers(model, source[: self.min_batch])
+        return source
 
     def require_foldable(self) -> None:
         """Refuse an adapter that answers by more than the network's layers: no plain network does what it does.

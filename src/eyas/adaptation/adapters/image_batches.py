@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from eyas.data.image_tensors import as_images
+from eyas.data.image_tensors import as_images, check_images
 from eyas.errors import BadInputError, DataError, ParameterError, one_line
 
 _LOG = logging.getLogger(__name__)
@@ -19,22 +20,21 @@ FARTHEST = 30.0
 """No image that was normalised by the mean and deviation of a training is all above 0 and as far from it as this."""
 
 
-def check_images(images: Tensor, name: str, fewest: int) -> Tensor:
-    """The images, if they are a batch of finite, normalised ones.
+def as_batch(name: str, images: Any, fewest: int) -> Tensor:
+    """The argument ``name`` as a batch of at least ``fewest`` normalised images.
 
     Raises:
-        DataError: with the argument's ``name``.
+        DataError: it is something else, or holds values that are not finite.
     """
-    images = as_images(name, images)
-    if not images.is_floating_point() or images.ndim != 4:
-        msg = f"`{name}` are {images.dtype} of the shape {tuple(images.shape)}: give normalised floats (N, C, H, W)"
+    images_NCHW = as_images(name, images)
+    if images_NCHW.ndim != 4:
+        msg = f"`{name}` have shape {tuple(images_NCHW.shape)}: give (N, C, H, W)"
         raise DataError(msg)
-    if len(images) < fewest:
-        msg = f"`{name}` holds {len(images)} images at once: this adapter needs at least {fewest}"
+    if len(images_NCHW) < fewest:
+        msg = f"`{name}` holds {len(images_NCHW)} images at once: this adapter needs at least {fewest}"
         raise DataError(msg)
-    if not images.isfinite().all():
-        raise DataError(f"`{name}` holds values that are not finite: look at how images are decoded and normalised")
-    return images
+    check_images(name, images_NCHW)
+    return images_NCHW
 
 
 def as_network(model: nn.Module, images: Tensor, name: str) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError, ParameterError, one_line
 
 
@@ -28,6 +29,21 @@ def private_copy(model: nn.Module) -> nn.Module:
             "them by remove_weight_norm, or compute them by torch.nn.utils.parametrizations.weight_norm"
         )
         raise ParameterError(msg) from error
+
+
+def require_batch_norm(model: nn.Module) -> None:
+    """Refuse a network that holds no statistics.
+
+    Raises:
+        ParameterError: it has no batch-norm with running statistics.
+    """
+    if not named_batch_norms(model):
+        msg = (
+            "`model` has no batch-norm with running statistics: there is nothing to adapt; where it was folded "
+            "into the convolutions, give the network before that, or unfold it "
+            "(eyas.networks.operated_network.operate)"
+        )
+        raise ParameterError(msg)
 
 
 def require_numbers(model: nn.Module) -> None:

@@ -49,18 +49,18 @@ def estimate_balance(confusion_KK: Counts, predicted_K: Counts) -> BalanceEstima
     per_class, images = confusion_KK.sum(1), int(predicted_K.sum())
     rare = np.flatnonzero(per_class < FEWEST_LABELS)
     if len(rare):
-        told = f"class {rare[0]} has {per_class[rare[0]]} labelled images, {FEWEST_LABELS} are needed"
-        return BalanceEstimate(None, told)
+        reason = f"class {rare[0]} has {per_class[rare[0]]} labelled images, {FEWEST_LABELS} are needed"
+        return BalanceEstimate(None, reason)
     rates_KK = confusion_KK / per_class[:, None]
     known = per_class / per_class.sum()
     smallest = float(np.linalg.svd(rates_KK, compute_uv=False)[-1])
     noise = float(np.sqrt(len(known) / per_class.sum()))
     if smallest <= noise:
-        told = (
+        reason = (
             f"the network confuses classes too much: the smallest singular value of its confusion matrix is "
             f"{smallest:.2g}, its sampling noise {noise:.2g}"
         )
-        return BalanceEstimate(None, told)
+        return BalanceEstimate(None, reason)
     shares = predicted_K / images
     ridge = np.sqrt(len(known) / images) * np.eye(len(known))
     solution, _ = nnls(np.vstack([rates_KK.T, ridge]), np.concatenate([shares, ridge @ known]))

@@ -101,26 +101,17 @@ def compare(
     }
     looks = _changed_looks(detection.numbers, shares)
     changes, follows = _name_changes(detection.numbers, detection.balance, looks), explained_changes(looks)
-    layers = tuple(
-        LayerDrift(
-            name=name,
-            symmetric_kl=held.symmetric_kl(seen.layers[name]),
-            mean_shift=held.mean_shift(seen.layers[name]),
-            clean_kl=reference.clean[name],
-        )
-        for name, held in reference.layers.items()
-    )
+    layers = _layer_drifts(seen, reference)
     adapt, advice = expect_help(detection.numbers, layers, detection.balance, images)
-    window = f"in {images} images{copies_left_out(copies)}"
-    told = f"no drift {window}: {_without_drift(detection.p_value, detection.tests, false_alarm_rate)}"
-    if images < FEWEST_IMAGES:
-        told += f"; fewer than {FEWEST_IMAGES} images tell gross changes alone"
     if changes:
         drifted = {one.name: one.effect for one in detection.numbers if one.drifted and one.name in IMAGE_STATISTICS}
-        told = f"drift {window}: {', '.join(changes)} (p {_bounded(detection.p_value)})"
-        told = "; ".join(filter(None, (told, largest_effect(drifted, changes, follows))))
+        what = f"{', '.join(changes)} (p {_bounded(detection.p_value)})"
+        what = "; ".join(filter(None, (what, largest_effect(drifted, changes, follows))))
+    else:
+        what = _without_drift(detection.p_value, detection.tests, false_alarm_rate)
+        what += f"; fewer than {FEWEST_IMAGES} images tell gross changes alone" if images < FEWEST_IMAGES else ""
     return DriftReport(
-        sentence=told,
+        sentence=f"{'drift' if changes else 'no drift'} in {images} images{copies_left_out(copies)}: {what}",
         drift=bool(changes),
         images=images,
         copies=copies,
@@ -132,6 +123,18 @@ def compare(
         layers=layers,
         balance=detection.balance,
         means=means | detection.means,
+    )
+
+
+def _layer_drifts(seen: Observation, reference: DriftReference) -> tuple[LayerDrift, ...]:
+    return tuple(
+        LayerDrift(
+            name=name,
+            symmetric_kl=held.symmetric_kl(seen.layers[name]),
+            mean_shift=held.mean_shift(seen.layers[name]),
+            clean_kl=reference.clean[name],
+        )
+        for name, held in reference.layers.items()
     )
 
 

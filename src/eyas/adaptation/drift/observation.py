@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.layer_moments import LayerMoments, Layers, MomentSum
 from eyas.calibration.batchnorm import evaluation_mode, named_batch_norms
+from eyas.data.image_tensors import check_images
 from eyas.errors import DataError
 from eyas.pruning.output_paths import primary_output
 
@@ -110,12 +111,7 @@ def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
     if len(images_NCHW) < at_least:
         msg = f"`images` holds {len(images_NCHW)}: give at least {at_least}"
         raise DataError(msg)
-    if not images_NCHW.is_floating_point():
-        msg = f"`images` are {images_NCHW.dtype}: give normalised floats, as the network was trained on"
-        raise DataError(msg)
-    if not bool(images_NCHW.isfinite().all()):
-        msg = "`images` hold values that are not finite: leave damaged images out"
-        raise DataError(msg)
+    check_images("images", images_NCHW)
 
 
 def _require_widths(model: nn.Module, held: Layers) -> None:

@@ -16,7 +16,7 @@ from eyas.adaptation.sites.site_message import Kind
 from eyas.adaptation.sites.site_statistics import SiteStatistics
 from eyas.errors import DataError
 
-Told = TypeVar("Told", SiteStatistics, SiteLosses)
+Message = TypeVar("Message", SiteStatistics, SiteLosses)
 
 
 def merge_candidates(
@@ -33,12 +33,12 @@ def merge_candidates(
     merged, images = [], []
     for model in models:
         network = network_digest(model)
-        told = _messages(exchange, "statistics", network, partial(SiteStatistics.decode, model=model), leave_out)
+        messages = _messages(exchange, "statistics", network, partial(SiteStatistics.decode, model=model), leave_out)
         before = exchange.merged(network) if exact else None
         known = None if before is None else SiteStatistics.decode(before, model, "merged")
-        merged.append(merge(told, known).encode())
+        merged.append(merge(messages, known).encode())
         SiteStatistics.decode(merged[-1], model, "merged")
-        images.append({one.site: one.images for one in told})
+        images.append({one.site: one.images for one in messages})
     for content in merged:
         exchange.put(content)
     return images
@@ -53,9 +53,9 @@ def faulty_statistics(exchange: FolderExchange, models: Iterable[nn.Module]) -> 
     for model in models:
         network, read = network_digest(model), partial(SiteStatistics.decode, model=model)
         broken = _faulty(exchange, "statistics", network, read)
-        told = _messages(exchange, "statistics", network, read, broken)
+        messages = _messages(exchange, "statistics", network, read, broken)
         paths = exchange.messages("statistics", network)
-        faulty |= broken | {site: f"{paths[site]}: {reason}" for site, reason in _other_sizes(told).items()}
+        faulty |= broken | {site: f"{paths[site]}: {reason}" for site, reason in _other_sizes(messages).items()}
     return faulty
 
 
@@ -88,8 +88,8 @@ def collected_images(exchange: FolderExchange, models: Iterable[nn.Module]) -> d
     sites: list[dict[str, int]] = []
     for model in models:
         network, read = network_digest(model), partial(SiteStatistics.decode, model=model)
-        told = _messages(exchange, "statistics", network, read, _faulty(exchange, "statistics", network, read))
-        sites.append({one.site: one.images for one in told})
+        messages = _messages(exchange, "statistics", network, read, _faulty(exchange, "statistics", network, read))
+        sites.append({one.site: one.images for one in messages})
     return {site: min(one[site] for one in sites) for site in sites[0] if all(site in one for one in sites)}
 
 
@@ -109,9 +109,10 @@ def rank_candidates(
         raise DataError(msg)
     merged = {name: require_merged(exchange.merged(network), models[name], name) for network, name in names.items()}
     if len({one.images for one in merged.values()}) > 1:
-        told = ", ".join(f"{name} {one.images}" for name, one in merged.items())
+        counts = ", ".join(f"{name} {one.images}" for name, one in merged.items())
         msg = (
-            f"statistics are merged of other images for each network ({told}): let each site collect for all, and merge"
+            f"statistics are merged of other images for each network ({counts}): let each site collect for all, and "
+            "merge"
         )
         raise DataError(msg)
     losses = []
@@ -137,14 +138,14 @@ def _messages(
     exchange: FolderExchange,
     kind: Kind,
     network: str,
-    read: Callable[[bytes], Told],
+    read: Callable[[bytes], Message],
     leave_out: Collection[str] = (),
-) -> list[Told]:
+) -> list[Message]:
     paths = exchange.messages(kind, network)
     return [_message(exchange, path, site, read) for site, path in paths.items() if site not in leave_out]
 
 
-def _faulty(exchange: FolderExchange, kind: Kind, network: str, read: Callable[[bytes], Told]) -> dict[str, str]:
+def _faulty(exchange: FolderExchange, kind: Kind, network: str, read: Callable[[bytes], Message]) -> dict[str, str]:
     reasons = {}
     for site, path in exchange.messages(kind, network).items():
         try:
@@ -154,14 +155,14 @@ def _faulty(exchange: FolderExchange, kind: Kind, network: str, read: Callable[[
     return reasons
 
 
-def _message(exchange: FolderExchange, path: Path, site: str, read: Callable[[bytes], Told]) -> Told:
+def _message(exchange: FolderExchange, path: Path, site: str, read: Callable[[bytes], Message]) -> Message:
     """A message, if it is one and of the site that its file is named for."""
     try:
-        told = read(exchange.read(path))
+        message = read(exchange.read(path))
     except DataError as error:
         msg = str(error) if str(error).startswith(str(path)) else f"{path}: {error}"
         raise DataError(msg) from error
-    if told.site != site:
-        msg = f"{path}: holds a message of {told.site}: a site counts once, in a file of its own name"
+    if message.site != site:
+        msg = f"{path}: holds a message of {message.site}: a site counts once, in a file of its own name"
         raise DataError(msg)
-    return told
+    return message

@@ -45,8 +45,8 @@ def client_app(models: Mapping[str, nn.Module], site_of: Callable[[Any], Site], 
 
     def tell_statistics(name: str, site: Site, merged: bytes | None, exact: bool) -> bytes:
         before = None if merged is None else require_merged(merged, models[name], name)
-        told = collect(models[name], site.images, site.name, batch_size=batch_size, exact=exact, merged=before)
-        return told.encode()
+        statistics = collect(models[name], site.images, site.name, batch_size=batch_size, exact=exact, merged=before)
+        return statistics.encode()
 
     def tell_losses(name: str, site: Site, merged: bytes | None, exact: bool) -> bytes:
         statistics = require_merged(merged, models[name], name)
@@ -62,12 +62,12 @@ def client_app(models: Mapping[str, nn.Module], site_of: Callable[[Any], Site], 
                 site, merged = site_of(context), contents_of(message)
                 who = f"site {site.name}"
                 names, exact = _asked(message, models)
-                told = {name: tell(name, site, merged.get(name), exact) for name in names}
+                answers = {name: tell(name, site, merged.get(name), exact) for name in names}
             except EyasError as error:  # Flower would tell the coordinator a trace of calls
                 log.error("%s: %s", who, error)
                 code = flower("common.constant").ErrorCode.CLIENT_APP_RAISED_EXCEPTION
                 return app.Message(app.Error(code, f"{who}: {error}"), reply_to=message)
-            return app.Message(app.RecordDict({MESSAGES: record_of(told)}), reply_to=message)
+            return app.Message(app.RecordDict({MESSAGES: record_of(answers)}), reply_to=message)
 
         return answer
 

@@ -14,7 +14,7 @@ from eyas.adaptation.sites.site_statistics import SiteStatistics
 from eyas.calibration.batchnorm import named_batch_norms
 from eyas.errors import DataError
 
-Told = TypeVar("Told", SiteStatistics, SiteLosses)
+Message = TypeVar("Message", SiteStatistics, SiteLosses)
 
 
 def site_strategy(models: Mapping[str, nn.Module], sites: int, *, exact: bool = False, ranked: bool = False) -> Any:
@@ -69,8 +69,8 @@ class ExactMerge:
 
     def aggregate_train(self, server_round: int, replies: Iterable[Any]) -> tuple[Any, Any]:
         """Merged statistics as messages in an ``ArrayRecord``, and the number of images."""
-        told = self._told(replies, lambda name, content: SiteStatistics.decode(content, self.models[name]))
-        new = {name: merge(some, self.merged.get(name) if self.exact else None) for name, some in told.items()}
+        messages = self._messages(replies, lambda name, content: SiteStatistics.decode(content, self.models[name]))
+        new = {name: merge(some, self.merged.get(name) if self.exact else None) for name, some in messages.items()}
         self.merged |= {name: SiteStatistics.decode(new[name].encode(), self.models[name], "merged") for name in new}
         images = {f"{name}.images": merged.images for name, merged in self.merged.items()}
         return self._record(), flower("app").MetricRecord(images)
@@ -85,10 +85,10 @@ class ExactMerge:
         if not self._asked:
             return None
         digests = {name: digest for digest, name in self.names.items()}
-        told = self._told(
+        messages = self._messages(
             replies, lambda name, content: SiteLosses.decode(content, digests[name], self.merged[name].digest)
         )
-        self.ranking = {self.names[one.network]: one for one in rank([told[name] for name in self.models])}
+        self.ranking = {self.names[one.network]: one for one in rank([messages[name] for name in self.models])}
         numbers = {f"{name}.cross_entropy": one.cross_entropy for name, one in self.ranking.items()}
         numbers |= {f"{name}.accuracy": one.accuracy for name, one in self.ranking.items()}
         return flower("app").MetricRecord(numbers)
@@ -109,23 +109,23 @@ class ExactMerge:
         content = {MESSAGES: self._record(), ASKED: asked}
         return [app.Message(app.RecordDict(content), node, kind) for node in self._nodes if names]
 
-    def _told(self, replies: Iterable[Any], read: Callable[[str, bytes], Told]) -> dict[str, list[Told]]:
-        """What all nodes tell of each network that they were asked for, in the order of the sites' names.
+    def _messages(self, replies: Iterable[Any], decode: Callable[[str, bytes], Message]) -> dict[str, list[Message]]:
+        """The messages of all nodes by network, those that were asked for, in the order of the sites' names.
 
         Raises:
             DataError: a node's message is faulty, or it does not answer; with the node's number.
         """
-        told: dict[str, list[Told]] = {name: [] for name in self._asked}
+        messages: dict[str, list[Message]] = {name: [] for name in self._asked}
         silent = {*self._nodes} if self._asked else set()
-        for message in replies:
-            node = message.metadata.src_node_id
+        for reply in replies:
+            node = reply.metadata.src_node_id
             try:
-                contents = contents_of(message)
-                if contents.keys() != told.keys():
-                    msg = f"it tells of {', '.join(contents) or 'no network'}, asked was {', '.join(told)}"
+                contents = contents_of(reply)
+                if contents.keys() != messages.keys():
+                    msg = f"it tells of {', '.join(contents) or 'no network'}, asked was {', '.join(messages)}"
                     raise DataError(msg)
                 for name, content in contents.items():
-                    told[name].append(read(name, content))
+                    messages[name].append(decode(name, content))
             except DataError as error:
                 msg = f"node {node}: {error}"
                 raise DataError(msg) from error
@@ -133,4 +133,4 @@ class ExactMerge:
         if silent:
             msg = f"no answer of node {', '.join(map(str, sorted(silent)))}: begin anew, with the sites that stay"
             raise DataError(msg)
-        return {name: sorted(some, key=lambda one: one.site) for name, some in told.items()}
+        return {name: sorted(of_network, key=lambda one: one.site) for name, of_network in messages.items()}

@@ -56,6 +56,6 @@ def _require_alike(first: SiteStatistics, one: SiteStatistics) -> None:
     sizes, others = first.values_per_image(), one.values_per_image()
     other = next((name for name in sizes if sizes[name] != others[name]), None)
     if other is not None:
-        told = f"{sizes[other]} at {first.site}, {others[other]} at {one.site}"
-        msg = f"an image does not give as many values of {other} at each site ({told}): read images of one size"
+        counts = f"{sizes[other]} at {first.site}, {others[other]} at {one.site}"
+        msg = f"an image does not give as many values of {other} at each site ({counts}): read images of one size"
         raise DataError(msg)

@@ -62,8 +62,8 @@ class SiteStatistics:
         for name, moments in self.layers.items():
             count = torch.tensor(moments.count)
             tensors |= {f"{name}.mean": moments.mean, f"{name}.var": moments.variance, f"{name}.count": count}
-        told = {"kind": self.kind, "network": self.network, "site": self.site, "images": self.images}
-        header = Header(**told, merged=self.behind)
+        fields = {"kind": self.kind, "network": self.network, "site": self.site, "images": self.images}
+        header = Header(**fields, merged=self.behind)
         return SiteMessage(header, tensors).encode()
 
     @classmethod
@@ -113,22 +113,22 @@ def _moments(message: SiteMessage, name: str, size: int) -> Moments:
     """One layer's, if they can be."""
     kind, images = message.header.kind, message.header.images
     mean, variance, count = (message.tensors.get(f"{name}.{part}") for part in PARTS)
-    told = f"the statistics of {message.header.site}"
+    they = f"the statistics of {message.header.site}"
     if mean is None or variance is None or count is None:
-        msg = f"{told} lack mean, var or count of {name}"
+        msg = f"{they} lack mean, var or count of {name}"
     elif not (mean.shape == variance.shape == (size,) and count.shape == ()):
         shapes = f"means {tuple(mean.shape)}, variances {tuple(variance.shape)}, count {tuple(count.shape)}"
-        msg = f"{told} have {shapes} of {name}, which has {size} channels"
+        msg = f"{they} have {shapes} of {name}, which has {size} channels"
     elif (mean.dtype, variance.dtype, count.dtype) != (torch.float64, torch.float64, torch.int64):
-        msg = f"{told} must have mean and var of {name} as float64, and count as int64"
+        msg = f"{they} must have mean and var of {name} as float64, and count as int64"
     elif (variance < 0).any():
-        msg = f"{told} have a negative variance of {name}"
+        msg = f"{they} have a negative variance of {name}"
     elif not 0 < int(count) <= MAX_IMAGES * MAX_VALUES:
-        msg = f"{told} count {int(count)} values of {name}: there are 1 to 2^53"
+        msg = f"{they} count {int(count)} values of {name}: there are 1 to 2^53"
     elif int(count) % images or int(count) // images > MAX_VALUES:
-        msg = f"{told} count {int(count)} values of {name} on {images} images: each gives as many, at most {MAX_VALUES}"
+        msg = f"{they} count {int(count)} values of {name} on {images} images: each gives as many, at most {MAX_VALUES}"
     elif (mean.square() + variance > (LARGEST_SQUARE if kind == "merged" else LARGEST_SQUARE / 2)).any():
-        msg = f"{told} have a mean or variance of {name} that is larger than float32 can work with"
+        msg = f"{they} have a mean or variance of {name} that is larger than float32 can work with"
     else:
         return Moments(mean, variance, int(count))
     raise DataError(msg)

@@ -42,16 +42,17 @@ def read_layout(images: Sequence[str], class_level: int | None = None) -> Folder
         fault = f"{stray} lies beside the class folders" if stray else "there is no image file"
         msg = f"a folder per class was expected (class/image.jpg): {fault}; no label is read with `task` unlabelled"
         raise DataError(msg)
-    told = parts[0] if parts else 0
-    uses: dict[str, Use] = {name: part.use for name in names[told] if parts and (part := read_part_name(name))}
-    return FolderLayout(class_level, tuple(uses.get(folder[told], "train") for folder in folders))
+    part_level = parts[0] if parts else 0
+    uses: dict[str, Use] = {name: part.use for name in names[part_level] if parts and (part := read_part_name(name))}
+    return FolderLayout(class_level, tuple(uses.get(folder[part_level], "train") for folder in folders))
 
 
 def _are_parts(names: Collection[str]) -> bool:
     """Whether all names are those of parts, of at least two uses, and differ in nothing else."""
-    parts = [read_part_name(name) for name in names]
-    told = [part for part in parts if part is not None]
-    return len(told) == len(parts) and len({part.use for part in told}) > 1 and len({part.rest for part in told}) == 1
+    parts = [part for name in names if (part := read_part_name(name)) is not None]
+    return (
+        len(parts) == len(names) and len({part.use for part in parts}) > 1 and len({part.rest for part in parts}) == 1
+    )
 
 
 def _find_class_level(
@@ -82,10 +83,10 @@ def _find_class_level(
 
 def _look_like_parts(names: Collection[str], below: Sequence[set[str]]) -> bool:
     """Whether some names are those of parts, so that taking all for classes might be wrong."""
-    told = [part for name in names if (part := read_part_name(name))]
-    plain = {part.use for part in told if not part.rest}
+    parts = [part for name in names if (part := read_part_name(name))]
+    plain = {part.use for part in parts if not part.rest}
     same_below = len(below) > 1 and len(below[0]) > 1 and all(inner == below[0] for inner in below)
-    mostly = len({part.use for part in told}) > 1 and 2 * len(told) >= len(names)
+    mostly = len({part.use for part in parts}) > 1 and 2 * len(parts) >= len(names)
     return len(plain) > 1 or mostly or bool(plain and same_below)
 
 

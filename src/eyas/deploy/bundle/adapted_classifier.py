@@ -59,8 +59,8 @@ def accepted(file: Path, source: Arrays) -> Arrays:
     kinds = (".mean", ".var")
     sizes = {name: value.shape for name, value in source.items() if name.endswith(kinds)}
     with np.errstate(over="ignore"):
-        told = read_tensors(file).items()
-        statistics = {name: value.astype(np.float32) for name, value in told if name.endswith(kinds)}
+        tensors = read_tensors(file).items()
+        statistics = {name: value.astype(np.float32) for name, value in tensors if name.endswith(kinds)}
     if lone := statistics.keys() ^ sizes.keys():
         msg = f"{file} and the network do not have the same layers: only one of them has {ascii(min(lone))[1:-1]}"
         raise ValueError(msg)

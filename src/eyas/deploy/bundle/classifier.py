@@ -44,12 +44,12 @@ class Classifier:
     def check(self) -> float:
         """Replay the golden pairs: how far a probability is off at most, of pixels how many have another class."""
         golden, largest = self.folder / "golden", 0.0
-        told = "a share of {:.3g} of its pixels has another class" if self.masks else "a probability is {:.3g} off"
+        fault = "a share of {:.3g} of its pixels has another class" if self.masks else "a probability is {:.3g} off"
         for name, expected in self.pairs.items():
             p = self(self.read(golden / name))
             off = p.argmax(0) != np.asarray(Image.open(golden / expected)) if self.masks else abs(p - expected)
             if not (difference := float(off.mean() if self.masks else off.max())) <= self.golden["tolerance"]:
-                msg = f"golden/{name}: {told.format(difference)}, allowed is {self.golden['tolerance']:g}"
+                msg = f"golden/{name}: {fault.format(difference)}, allowed is {self.golden['tolerance']:g}"
                 raise ValueError(msg)
             largest = max(largest, difference)
         return largest

@@ -14,11 +14,11 @@ def answer(classifier: Classifier, file: Path) -> int:
     """Print the likeliest classes of an image; 2 where the file cannot be read, else 0."""
     try:
         image = classifier.read(file)
-        p_K, told = classifier(image), ""
+        p_K, written_to = classifier(image), ""
         if classifier.masks:
             from mask_pictures import picture_on, shares_of  # only bundles that write masks have it
 
-            path, told = mask_of(file), f" -> {mask_of(file)}"
+            path, written_to = mask_of(file), f" -> {mask_of(file)}"
             path.parent.mkdir(parents=True, exist_ok=True)
             picture_on(p_K.argmax(0), image.size, classifier.how).save(path)
             p_K = shares_of(p_K)
@@ -26,7 +26,7 @@ def answer(classifier: Classifier, file: Path) -> int:
         print(f"{file}: {getattr(error, 'strerror', None) or ' '.join(str(error).split())}", file=sys.stderr)
         return 2
     likeliest = ", ".join(f"{classifier.labels[k]} {p_K[k]:.4f}" for k in np.argsort(-p_K)[:5])
-    print(f"{file}: {likeliest}{told}", flush=True)
+    print(f"{file}: {likeliest}{written_to}", flush=True)
     return 0
 
 

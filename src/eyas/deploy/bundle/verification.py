@@ -84,10 +84,10 @@ def _look_at(folder: Path, statistics: Path, few_images: bool) -> tuple[float, t
         msg = "the bundle takes no other statistics: export it with `adaptable`"
         raise DataError(msg)
     try:
-        classifier, told = AdaptedClassifier(folder, statistics, threads=1), read_tensors(statistics)
+        classifier, tensors = AdaptedClassifier(folder, statistics, threads=1), read_tensors(statistics)
         changed = classifier.check()
-        if told.keys() & set(TOLD):
-            judged = reasons(told, len(classifier.labels), read_rule(folder), few_images)
+        if tensors.keys() & set(TOLD):
+            judged = reasons(tensors, len(classifier.labels), read_rule(folder), few_images)
         elif (folder / JUDGING).is_file():
             msg = f"{statistics} tells nothing of the images that it was made of: let the bundle's adapt.py write it"
             raise RefusedError(msg)

@@ -73,8 +73,8 @@ def cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    told = dict([part.strip() for part in line.split(":", 1)] for line in reversed(lines) if ":" in line)
-    names = (told.get(name) for name in ("model name", "Model", "Hardware"))
+    fields = dict([part.strip() for part in line.split(":", 1)] for line in reversed(lines) if ":" in line)
+    names = (fields.get(name) for name in ("model name", "Model", "Hardware"))
     return next(filter(None, names), None) or platform.processor() or platform.machine()
 
 

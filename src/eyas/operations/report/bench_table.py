@@ -50,8 +50,8 @@ def _table(bench: Bench, columns: Sequence[str], caption: str = "") -> "Table":
 def _caption(bench: Bench, columns: Sequence[str]) -> str:
     row = bench.rows[0]
     threads = f"{row.threads} thread{'' if row.threads == 1 else 's'}"
-    said = {"runtime": row.runtime, "batch": f"batch {row.batch}", "threads": threads}
-    alike = ", ".join(text for name, text in said.items() if name not in columns)
+    settings = {"runtime": row.runtime, "batch": f"batch {row.batch}", "threads": threads}
+    alike = ", ".join(text for name, text in settings.items() if name not in columns)
     return ", ".join(filter(None, (f"{bench.runs} runs of each in turns", alike, f"{bench.cpu} ({bench.cores} cores)")))
 
 

@@ -58,7 +58,7 @@ def image_grids(results: Results, artifacts: Path) -> list[ImageGrid] | str:
         return f"Answers of the two networks do not compare here: {results.comparability.reason}."
     if results.answers is None:
         return "Answers to single images were not kept: run finetune again."
-    fates, told = (_by_overlap if results.answers.overlaps else _by_answer)(results.answers, results)
+    fates, captions = (_by_overlap if results.answers.overlaps else _by_answer)(results.answers, results)
     wanted = sorted({int(index) for fate in fates for index in fate.indices[:MOST_IMAGES]})
     try:
         pictures = _pictures(artifacts, wanted)
@@ -68,16 +68,16 @@ def image_grids(results: Results, artifacts: Path) -> list[ImageGrid] | str:
         ImageGrid(
             fate.title,
             len(fate.indices),
-            tuple(ShownImage(pictures[int(index)], *told(int(index))) for index in fate.indices[:MOST_IMAGES]),
+            tuple(ShownImage(pictures[int(index)], *captions(int(index))) for index in fate.indices[:MOST_IMAGES]),
         )
         for fate in fates
     ]
 
 
-Told = Callable[[int], tuple[str, str, str]]
+Captions = Callable[[int], tuple[str, str, str]]
 
 
-def _by_answer(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate], Told]:
+def _by_answer(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate], Captions]:
     """A class per image: right or wrong; in the order of the split, which is random."""
     names, labels_N = results.manifest["classes"], answers.labels
     dense_N, pruned_N = answers.answers["dense"], answers.answers["pruned"]
@@ -93,7 +93,7 @@ def _by_answer(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate],
     return fates, lambda index: (names[labels_N[index]], names[dense_N[index]], names[pruned_N[index]])
 
 
-def _by_overlap(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate], Told]:
+def _by_overlap(answers: RecordedAnswers, results: Results) -> tuple[list[_Fate], Captions]:
     """A class per pixel: no image is right or wrong as a whole, so those that lost or gained most."""
     del results
     dense_N, pruned_N = (_image_iou(answers.overlaps[network]) for network in ("dense", "pruned"))

@@ -87,9 +87,9 @@ def make_pool(checkout: Path, environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "prefect", "work-pool", "create", POOL, "--type", "process"]
     variables = {**os.environ, **environment}
     done = subprocess.run(command, capture_output=True, text=True, env=variables, cwd=checkout, check=False)
-    said = (done.stdout + done.stderr).strip()
-    if done.returncode and "already exists" not in said:
-        msg = f"the work pool {POOL!r} could not be made: {last_line(said)}"
+    output = (done.stdout + done.stderr).strip()
+    if done.returncode and "already exists" not in output:
+        msg = f"the work pool {POOL!r} could not be made: {last_line(output)}"
         raise EyasError(msg)
 
 

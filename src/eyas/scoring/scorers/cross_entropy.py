@@ -1,4 +1,4 @@
-"""Cross-entropy with the labels: the default."""
+"""Cross-entropy with the labels: what :func:`eyas.score` ranks by where there are some."""
 
 import math
 from typing import TYPE_CHECKING, ClassVar, Literal
