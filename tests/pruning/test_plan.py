@@ -136,6 +136,7 @@ def test_multiples_may_differ_from_group_to_group(space: eyas.SearchSpace) -> No
         ({"2": 0}, "cannot have 0 channels"), ({"2": 21}, "cannot have 21"),
         ({"nope": 3}, "no group 'nope'; groups are: 0.0, 2"),
         ([8.5, 8], r"widths are whole numbers of channels; given: \[8.5, 8\]"),
+        ({"2": True}, "whole numbers of channels"), ([True, True], "whole numbers of channels"),
         ({"2": 8.5}, "whole numbers of channels"), ({"2": None}, "whole numbers of channels"),
         ([float("nan"), 8], "whole numbers of channels"), (["a", "b"], "whole numbers of channels"),
         ([8], "widths given for 2 groups"), ([8, 8, 8], "widths given for 2 groups"),

@@ -80,9 +80,9 @@ class SearchSpace:
         return self.legal.group(name)
 
     def legal_widths(self, group: ChannelGroup | str) -> Ints:
-        """Widths a group may take, ascending: multiples of step and ``round_to``, at least ``min_width``.
+        """Widths that are proposed for a group, ascending: multiples of step and ``round_to``, at least ``min_width``.
 
-        The dense width is always legal.
+        The dense width is always among them; :meth:`plan` takes any multiple of the step.
         """
         return self.legal.of(self.group(group) if isinstance(group, str) else group)
 

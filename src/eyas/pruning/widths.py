@@ -161,7 +161,8 @@ def _whole(widths: ArrayLike) -> Ints:
             whole = array.astype(np.int64, copy=False)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200} ({error})") from error
-    if array.dtype.kind not in "iu" and not np.array_equal(array, whole):
+    truths = array.dtype.kind == "b" or (isinstance(widths, Sequence) and any(isinstance(one, bool) for one in widths))
+    if truths or (array.dtype.kind not in "iu" and not np.array_equal(array, whole)):
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200}")
     return whole
 
