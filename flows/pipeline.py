@@ -114,7 +114,7 @@ def recorded_run(workspace: Workspace) -> Iterator[str]:
         yield run_id
     except BaseException as error:
         if run_id:
-            with attempt("recording the failure"):
+            with attempt("recording the failure"), uninterrupted(closing=True):
                 fail_run(run_id, workspace, error)
         raise
     with uninterrupted():

@@ -5,7 +5,7 @@ import logging
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 
 from eyas.adaptation.drift import DriftReport
 from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
+from eyas.cli.interruption import uninterrupted
 from eyas.cli.run_view import step
 from eyas.errors import BadInputError, EyasError, ParameterError, RefusedError
 from eyas.operations.tracking import MlflowStore, Version, alias_transaction, model_registry
@@ -118,7 +119,9 @@ def adapt(
             _log.warning(told.removeprefix("warning: "))
         tags = {"eyas.profile": workspace.name, "eyas.adapt.reason": reason}
         settings = params.adapt.model_dump(mode="json") | {"images": redact(address)}
-        with adaptation_run(store, version, params={"adapt": settings}, tags=tags) as run:
+        with ExitStack() as record:
+            with uninterrupted():
+                run = record.enter_context(adaptation_run(store, version, params={"adapt": settings}, tags=tags))
             run.log_json("images", list(case.field.sha256))
             run.log_json("held_out", [case.field.sha256[position] for position in sorted(case.held_out)])
             words = [*([redact(images)] if images else []), *(["--version", number] if number else [])]
@@ -136,8 +139,7 @@ def asked_version(store: MlflowStore, name: str, number: str | None) -> Version:
         return model_registry.named_version(store, name, number)
     champion = model_registry.get_alias(store, name, CHAMPION)
     if champion is None:
-        msg = f"{name} has no champion to adapt: `eyas promote` makes one, or give --version"
-        raise ParameterError(msg)
+        raise ParameterError(f"{name} has no champion to adapt: `eyas promote` makes one, or give --version")
     return champion
 
 

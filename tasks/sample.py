@@ -20,7 +20,7 @@ from tasks import stage
 from tasks.criterion_data import criterion_data
 from tasks.dense_network import load_dense
 from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words
-from tasks.rounding import rounded
+from tasks.rounding import multiples_of, rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
 _IMAGES = 4096  # of the calibration split, at most: as many as rank channels in score where nothing else is said
@@ -52,6 +52,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     progress(0, 2, "tracing the network")
     network = load_dense(params, artifacts)
     space = rounded(trace_network(network, settings), settings)
+    _log.info("widths: %s", multiples_of(space))
     settings.sampler.check_space(space)
     stage.write_json(artifacts / SPACE, space.to_json())
     table = _measured_errors(params, artifacts, network, space) if settings.sampler.needs_table else None

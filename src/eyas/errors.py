@@ -148,13 +148,46 @@ def model_at(model: Any, loc: Sequence[str | int], content: Any) -> Any:
     return model
 
 
+def faults_of(error: Any, content: Any) -> list[Any]:
+    """What is wrong with ``content``, a fault of a ``ValidationError`` each.
+
+    Of a field that takes one of several types pydantic tells a fault per type, at places that ``content`` does not
+    have, such as ``round_to.constrained-int``; here it is one that says what each would be.
+    """
+    faults: dict[Any, list[Any]] = {}
+    for fault in error.errors():
+        loc = fault["loc"]
+        of_a_type = (
+            len(loc) > 1 and isinstance(loc[-1], str) and not isinstance(_content_at(content, loc[:-1]), Mapping)
+        )
+        faults.setdefault(loc[:-1] if of_a_type else loc, []).append(fault)
+    return [_as_one(loc, several) for loc, several in faults.items()]
+
+
+def _content_at(content: Any, loc: Sequence[str | int]) -> Any:
+    """What stands at a place; None where nothing does."""
+    for name in loc:
+        is_there = isinstance(content, Mapping) or (isinstance(content, Sequence) and isinstance(name, int))
+        try:
+            content = content[name] if is_there else None
+        except LookupError:
+            return None
+    return content
+
+
+def _as_one(loc: Any, faults: Sequence[Any]) -> Any:
+    first, *others = faults
+    reasons = [first["msg"], *(other["msg"].removeprefix("Input should be ") for other in others)]
+    return {**first, "loc": loc, "msg": ", or ".join(reasons)}
+
+
 def fault_words(
     fault: Any, model: Any, content: Any, *, above: Sequence[str] = (), show: Callable[[Any], str] = repr
 ) -> str:
     """One of pydantic's errors in words: what is wrong, what is allowed, what was given.
 
     Args:
-        fault: one of ``error.errors()``.
+        fault: one of :func:`faults_of`.
         model: the class that was asked for.
         content: what it was made of.
         above: where that stands.
@@ -173,7 +206,7 @@ def fault_words(
 def all_faults(error: Any, model: Any, value: Any, argument: str, name: str = "") -> str:
     """A ``ValidationError`` in one line that begins with the argument; ``name`` is what the options are of."""
     content, words = value if isinstance(value, Mapping) else {}, []
-    for fault in error.errors():
+    for fault in faults_of(error, content):
         place = ".".join(map(str, fault["loc"]))
         words.append(f"{place and place + ': '}{fault_words(fault, model, content, above=(name or argument,))}")
     return " ".join(f"`{argument}` {value!r}: {'; '.join(words)}".split())

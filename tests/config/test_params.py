@@ -9,6 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from eyas.adaptation.adapters import Adapter
 from eyas.component import Options, families
 from eyas.config import PipelineParams, expand, load_params, parse_params
 from eyas.data.formats import Format
@@ -110,6 +111,44 @@ def test_a_wrong_parameter_names_place_value_and_what_is_allowed(content: object
         parse_params(content, "params.yaml")
     message = str(caught.value)
     assert all(needle in message for needle in needles), message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"sample": {"round_to": "Auto"}},
+            "sample.round_to: Input should be a valid integer, or 'auto'; given: 'Auto'",
+        ),
+        (
+            {"sample": {"round_to": 0}},
+            "sample.round_to: Input should be greater than or equal to 1, or 'auto'; given: 0",
+        ),
+        ({"sample": {"round_to": True}}, "sample.round_to: Input should be a valid integer, or 'auto'; given: True"),
+        (
+            {"baseline": {"output": [1]}},
+            "baseline.output: Input should be a valid integer, or a valid string; given: [1]",
+        ),
+        (
+            {"adapt": {"adapter": {"kind": "alpha_bn", "source_weight": 3}}},
+            "adapt.adapter.source_weight: Input should be less than or equal to 1, or 'by_size' or 'chosen'; given: 3",
+        ),
+        ({"sample": {"ignore": [1]}}, "sample.ignore.0: Input should be a valid string; given: 1"),
+    ],
+)
+def test_a_field_of_several_types_is_told_once_by_its_own_name(content: object, message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        parse_params(content, "params.yaml")
+    assert str(caught.value) == f"params.yaml:\n  {message}"
+
+
+def test_an_option_of_several_types_is_told_once_in_the_library_too() -> None:
+    with pytest.raises(ParameterError) as caught:
+        Adapter.parse({"kind": "alpha_bn", "source_weight": 3})
+    assert str(caught.value) == (
+        "`adapter` {'kind': 'alpha_bn', 'source_weight': 3}: source_weight: Input should be less than or equal to 1, "
+        "or 'by_size' or 'chosen'; given: 3"
+    )
 
 
 def descendants(root: type[Options]) -> set[type[Options]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from eyas.cli import interruption
 from eyas.cli.interruption import Interruption, Stopped
 from flows import pipeline
 from flows.pipeline import recorded_run
@@ -26,7 +27,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 @pytest.fixture(autouse=True)
-def _command(workspace: Workspace) -> None:
+def _command(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(interruption, "LONGEST_DELAY", 60.0)
     command = Interruption(["eyas", "run"])
     command.patience = None  # else the watchdog would end pytest
     command.install()
@@ -47,6 +49,20 @@ def stopping_before(call: Callable[..., object]) -> Callable[..., object]:
 def statuses(workspace: Workspace) -> list[str]:
     store = open_store(workspace)
     return [run.info.status for run in store.client.search_runs([store.experiment_id])]
+
+
+def test_a_run_that_failed_is_closed_before_a_signal_stops_it(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "fail_run", stopping_before(pipeline.fail_run))
+
+    def run() -> None:
+        with recorded_run(workspace):
+            raise ValueError("no such weights")
+
+    with pytest.raises(Stopped):
+        run()
+    assert statuses(workspace) == ["FAILED"]
 
 
 @pytest.mark.parametrize(("call", "status"), [("start_run", "KILLED"), ("", "KILLED"), ("finish_run", "FINISHED")])

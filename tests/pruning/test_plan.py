@@ -1,7 +1,9 @@
 """Plans: JSON round trip, digests, refusals; widths that are legal; ignored layers."""
 
 import json
+import re
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from eyas.errors import ParameterError, PlanError
 from eyas.pruning.criteria.l1_norm import L1Norm
 from eyas.pruning.criteria.random import Random
 from eyas.pruning.inspection import group_rows
+from eyas.pruning.widths import multiples_in_words
 from tests.pruning.networks import CifarResNet, conv_bn
 
 
@@ -68,8 +71,29 @@ def test_auto_rounds_to_eight_or_four_where_four_widths_are_left() -> None:
     space = eyas.trace(network.append(nn.Conv2d(32, 2, 1)), (torch.randn(2, 3, 8, 8),), round_to="auto")
     assert {group.channels: space.round_to[group.name] for group in space.groups} == {12: 1, 16: 4, 24: 4, 32: 8}
     assert space.legal_widths(space.groups[3]).tolist() == [8, 16, 24, 32]
-    with pytest.raises(ParameterError, match="`round_to` is a number, numbers by group, or 'auto'; given: 'eight'"):
-        eyas.trace(network, (torch.randn(2, 3, 8, 8),), round_to="eight")
+    fine = eyas.trace(network, (torch.randn(2, 3, 8, 8),))
+    assert fine.rounded("auto").round_to == space.round_to
+
+
+@pytest.mark.parametrize("wrong", ["eight", "Auto", "8", 2.5, 8.0, True, None, [8], {"0.0": 2.5}, {"0.0": "auto"}])
+def test_multiples_that_are_no_whole_numbers_are_refused(space: eyas.SearchSpace, wrong: Any) -> None:
+    images = (torch.randn(2, 3, 8, 8),)
+    with pytest.raises(ParameterError, match=r"^`round_to` .*a whole number.*; given: ") as caught:
+        eyas.trace(space.model, images, round_to=wrong)
+    with pytest.raises(ParameterError, match=f"^{re.escape(str(caught.value))}$"):
+        space.rounded(wrong)
+
+
+@pytest.mark.parametrize("wrong", [2.5, True, None, "3", float("nan")])
+def test_a_smallest_width_that_is_no_whole_number_is_refused(space: eyas.SearchSpace, wrong: Any) -> None:
+    with pytest.raises(ParameterError, match="^`min_width` is a whole number; given: "):
+        eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), min_width=wrong)
+
+
+def test_numbers_of_numpy_are_written_as_plain_ones(space: eyas.SearchSpace) -> None:
+    rounded = eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to={"2": np.int64(8)}, min_width=np.int32(3))  # type: ignore[dict-item,arg-type]
+    assert json.loads(json.dumps(rounded.to_json()))["round_to"] == {"2": 8}
+    assert space.rounded(np.int64(4)).round_to == 4  # type: ignore[arg-type]
 
 
 def test_steps_round_to_and_min_width(space: eyas.SearchSpace) -> None:
@@ -80,6 +104,12 @@ def test_steps_round_to_and_min_width(space: eyas.SearchSpace) -> None:
     assert rounded.legal_widths("2").tolist() == [16, 20]
     with pytest.raises(ParameterError, match="`round_to` must be at least 1; given: 0"):
         eyas.trace(space.model, (torch.randn(2, 3, 8, 8),), round_to=0)
+
+
+def test_multiples_in_words() -> None:
+    assert multiples_in_words([8, 8]) == "multiples of 8"
+    assert multiples_in_words([8, 4, 1, 4]) == "multiples of 8 in 1 group, of 4 in 2 groups, any in 1 group"
+    assert multiples_in_words([1, 1]) == "any"
 
 
 def test_multiples_may_differ_from_group_to_group(space: eyas.SearchSpace) -> None:
@@ -106,6 +136,7 @@ def test_multiples_may_differ_from_group_to_group(space: eyas.SearchSpace) -> No
         ({"2": 0}, "cannot have 0 channels"), ({"2": 21}, "cannot have 21"),
         ({"nope": 3}, "no group 'nope'; groups are: 0.0, 2"),
         ([8.5, 8], r"widths are whole numbers of channels; given: \[8.5, 8\]"),
+        ({"2": True}, "whole numbers of channels"), ([True, True], "whole numbers of channels"),
         ({"2": 8.5}, "whole numbers of channels"), ({"2": None}, "whole numbers of channels"),
         ([float("nan"), 8], "whole numbers of channels"), (["a", "b"], "whole numbers of channels"),
         ([8], "widths given for 2 groups"), ([8, 8, 8], "widths given for 2 groups"),
@@ -147,6 +178,17 @@ def test_planner_agrees_with_plan(space: eyas.SearchSpace) -> None:
     make = space.planner(Random(seed=3))
     assert make([8, 5]) == space.plan({"0.0": 8, "2": 5}, Random(seed=3))
     assert make(np.array([24, 20])).widths == space.widths
+
+
+def test_one_pattern_or_type_may_come_without_a_list() -> None:
+    model, images = CifarResNet(1), (torch.randn(2, 3, 16, 16),)
+    for one in ("layers.1.a.*", nn.BatchNorm2d):
+        alone, listed = (eyas.trace(model, images, ignore=ignore) for ignore in (one, [one]))
+        assert [group.name for group in alone.groups] == [group.name for group in listed.groups]
+        assert alone.frozen == listed.frozen
+    for wrong in (None, [3], 3):
+        with pytest.raises(ParameterError, match="^`ignore` is a list of name patterns and module types; given: "):
+            eyas.trace(model, images, ignore=wrong)  # type: ignore[arg-type]
 
 
 def test_ignored_layers_are_listed_and_keep_their_channels() -> None:

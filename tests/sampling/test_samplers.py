@@ -245,6 +245,12 @@ def test_a_budget_of_the_whole_network_prunes_nothing_and_is_refused(limit):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_multiples_that_leave_dense_widths_alone_are_the_reason(kind):
+    with pytest.raises(BudgetError, match="^`round_to` and `min_width` leave no group another width than all of its"):
+        ask(Chain([8, 8], side=4, step=8), 0.5, kind=kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_band_between_two_steps_is_an_error_in_words(kind):
     with pytest.raises(BudgetError, match="jump over this band"):
         ask(Chain([4], side=1), 0.6, tolerance=1e-6, kind=kind)

@@ -147,6 +147,40 @@ def test_auto_goes_finer_where_too_few_networks_of_such_widths_are_inside_the_bu
     assert rounded(traced, out_of_reach) is traced, "the error that follows is about the finest widths"
 
 
+@pytest.mark.parametrize("sampler", [UNSEEDED, {"kind": "conditional"}])
+def test_auto_counts_networks_above_the_floor_of_the_sampler(artifacts, sampler, caplog):
+    caplog.set_level("INFO")
+    settings = params(candidates=12, tolerance=0.005, sampler={**sampler, "floor": 0.9})
+    sample(settings, artifacts, silent)
+    assert pq.read_table(artifacts / "sample/candidates.parquet").num_rows == 12
+    usual = "multiples of 8 in 1 group, of 4 in 2 groups, any in 3 groups"
+    assert f"with {usual} fewer than 12 networks are inside the budget: widths are finer" in caplog.messages
+
+
+def test_multiples_of_a_profile_are_finer_too_where_the_budget_holds_too_few(artifacts, caplog):
+    caplog.set_level("INFO")
+    network = load_network(artifacts / "baseline")
+    traced = eyas.trace(network.model, (network.example(),))
+    table_of(traced, lambda _, inputs, outputs: 1e-3 * -(-inputs // 4) * -(-outputs // 8)).write(
+        artifacts / "device.json"
+    )
+    by_profile = {"latency_profile": str(artifacts / "device.json"), "candidates": 200}
+    loose, tight = (params(**by_profile, tolerance=tolerance).sample for tolerance in (0.2, 2e-4))
+    assert max(rounded(traced, loose).round_to.values()) == 8
+    assert "fewer than" not in caplog.text
+    finer = rounded(traced, tight)
+    assert finer is traced or max(finer.round_to.values()) < 8
+    assert len(tight.sampler.ask(finer, Budget.of(finer, "macs", 0.5, 2e-4), 50, seed=0)) == 50
+    assert "fewer than 200 networks are inside the budget: widths are finer" in caplog.text
+
+
+def test_what_widths_are_multiples_of_is_logged(artifacts, caplog):
+    caplog.set_level("INFO")
+    for asked, words in ((4, "multiples of 4"), (1, "any")):
+        sample(params(round_to=asked, tolerance=0.03), artifacts, silent)
+        assert f"widths: {words}" in caplog.messages
+
+
 def test_a_broken_profile_or_another_word_than_auto_is_refused(artifacts):
     (artifacts / "device.json").write_text('{"kind": "eyas lat')
     with pytest.raises(DataError, match="was cut off"):

@@ -32,7 +32,8 @@ def adapt(
     Args:
         model: a trained network with batch-norm; it is not changed.
         images: of the field, normalised as for its training, ``(N, C, H, W)``.
-        adapter: who adapts: a kind, or a member with its options.
+        adapter: who adapts: a kind, or a member with its options. The default keeps part of the old statistics, for no
+            rule judges here; `eyas adapt`, which asks one, takes ``ada_bn``.
         statistics: what its batch-norm layers held when it was exported (``bn_statistics.safetensors``); without it
             what they hold now.
         source: images of its training, where the adapter needs them.

@@ -90,12 +90,9 @@ class Interruption:
         self._hold_back()
 
     @contextlib.contextmanager
-    def uninterrupted(self) -> Iterator[None]:
-        """Hold a signal back until this is left, for ``LONGEST_DELAY`` at most; one that was lost is raised again.
-
-        What closes records after a signal must not stand in here.
-        """
-        if self.stopped and not self._due:
+    def uninterrupted(self, *, closing: bool = False) -> Iterator[None]:
+        """See the function of this name."""
+        if self.stopped and not self._due and not closing:
             raise self.stopped
         self._depth += 1
         try:
@@ -148,11 +145,15 @@ class Interruption:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted(*, closing: bool = False) -> Iterator[None]:
     """Write a record to its end: a signal that comes meanwhile is raised when this is left, or after three seconds.
 
-    Does nothing in a process that handles signals otherwise.
+    One that came before, and was lost by a library, is raised again at once. Does nothing in a process that handles
+    signals otherwise.
+
+    Args:
+        closing: the record is closed, also after a signal.
     """
     command = Interruption.current()
-    with command.uninterrupted() if command else contextlib.nullcontext():
+    with command.uninterrupted(closing=closing) if command else contextlib.nullcontext():
         yield

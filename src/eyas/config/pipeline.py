@@ -24,7 +24,7 @@ from eyas.config.stages import (
 )
 from eyas.config.test_set import require_test_set
 from eyas.config.without_labels import require_no_labels
-from eyas.errors import UNKNOWN, ParameterError, fault_words, fields_of
+from eyas.errors import UNKNOWN, ParameterError, fault_words, faults_of, fields_of
 from eyas.operations.promote_params import PromoteParams
 from eyas.storage import redact
 
@@ -95,7 +95,7 @@ def parse_params(content: Any, where: str = "params", overrides: Sequence[Overri
         else:
             require_no_labels(params.fetch, params.baseline, params.sample, params.score, params.finetune)
     except ValidationError as error:
-        raise ParameterError(_told(error.errors(), content, where, overrides)) from error
+        raise ParameterError(_told(faults_of(error, content), content, where, overrides)) from error
     except ParameterError as error:
         options = "".join(f", {redact(override.typed)}" for override in overrides)
         raise ParameterError(f"{where}{options}:\n{error}") from error

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from eyas.pruning.model_digests import code_digest, modules_digest
 from eyas.pruning.plan import PruningPlan, canonical_json
 from eyas.pruning.planner import Planner, kept_units, rank_all
 from eyas.pruning.residual_block import ResidualBlock, blocks_from_json, blocks_to_json
-from eyas.pruning.widths import LegalWidths, RoundTo, Widths, check_round_to
+from eyas.pruning.widths import LegalWidths, RoundTo, Widths, parse_round_to
 
 if TYPE_CHECKING:
     from eyas.pruning.criteria import Criterion
@@ -80,19 +80,19 @@ class SearchSpace:
         return self.legal.group(name)
 
     def legal_widths(self, group: ChannelGroup | str) -> Ints:
-        """Widths a group may take, ascending: multiples of step and ``round_to``, at least ``min_width``.
+        """Widths that are proposed for a group, ascending: multiples of step and ``round_to``, at least ``min_width``.
 
-        The dense width is always legal.
+        The dense width is always among them; :meth:`plan` takes any multiple of the step.
         """
         return self.legal.of(self.group(group) if isinstance(group, str) else group)
 
-    def rounded(self, round_to: RoundTo) -> Self:
-        """This space with widths that are multiples of other numbers.
+    def rounded(self, round_to: RoundTo | Literal["auto"]) -> Self:
+        """This space with widths that are multiples of other numbers, as :func:`eyas.trace` takes them.
 
         Raises:
-            ParameterError: a number is below 1, or a name is no group's.
+            ParameterError: a number is no whole one from 1 on, or a name is no group's.
         """
-        check_round_to(round_to, self.groups)
+        round_to = parse_round_to(round_to, self.groups)
         space = type(self)(
             self.model, self.groups, self.frozen, self.layout, self.cost_model,
             example=self.example, round_to=round_to, min_width=self.min_width, blocks=self.blocks,

@@ -1,9 +1,12 @@
 """Which widths the channel groups of a network may take, alone and as a vector."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import lcm
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +19,8 @@ Widths = Mapping[str, int] | Sequence[int] | NDArray[np.int64]
 """Kept channels by group name, or of every group in order."""
 RoundTo = int | Mapping[str, int]
 """Widths are multiples of this; of one number for every group, or of one for each that is named."""
+AUTO = "auto"
+"""What stands for multiples that are chosen by the widths of each group."""
 USUAL = (8, 4)
 """Multiples that runtimes compute fast where nothing was measured, the best first (``benchmarks/alignment.py``)."""
 LEAST_WIDTHS = 4
@@ -68,8 +73,7 @@ class LegalWidths:
 
     def multiple(self, group: ChannelGroup) -> int:
         """What the widths proposed for a group are multiples of."""
-        round_to = self.round_to if isinstance(self.round_to, int) else self.round_to.get(group.name, 1)
-        return lcm(group.step, round_to)
+        return multiple_of(self.round_to, group.name, group.step)
 
     def of(self, group: ChannelGroup) -> Ints:
         """The widths proposed for a group that is there, ascending; the dense width is always among them."""
@@ -157,7 +161,8 @@ def _whole(widths: ArrayLike) -> Ints:
             whole = array.astype(np.int64, copy=False)
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200} ({error})") from error
-    if array.dtype.kind not in "iu" and not np.array_equal(array, whole):
+    truths = array.dtype.kind == "b" or (isinstance(widths, Sequence) and any(isinstance(one, bool) for one in widths))
+    if truths or (array.dtype.kind not in "iu" and not np.array_equal(array, whole)):
         raise PlanError(f"widths are whole numbers of channels; given: {widths!r:.200}")
     return whole
 
@@ -174,18 +179,50 @@ def usual_steps(groups: Sequence[ChannelGroup], most: int = USUAL[0]) -> dict[st
     }
 
 
-def check_round_to(round_to: RoundTo, groups: Sequence[ChannelGroup]) -> None:
-    """Refuse multiples that mean nothing.
+def multiple_of(round_to: RoundTo, name: str, step: int) -> int:
+    """What the widths of a group of this name are multiples of, whose channels go together by ``step``."""
+    return lcm(step, round_to if isinstance(round_to, int) else round_to.get(name, 1))
+
+
+def multiples_in_words(multiples: Sequence[int]) -> str:
+    """What widths are multiples of, one number for each group."""
+    counts = Counter(multiples)
+    words: list[str] = []
+    for multiple, groups in sorted(counts.items(), reverse=True):
+        what = f"{'' if words else 'multiples '}of {multiple}" if multiple > 1 else "any"
+        words.append(what if len(counts) == 1 else f"{what} in {groups} group{'s' * (groups > 1)}")
+    return ", ".join(words)
+
+
+def parse_round_to(round_to: Any, groups: Sequence[ChannelGroup]) -> RoundTo:
+    """Multiples as plain integers; for ``auto`` those that are usual.
 
     Raises:
-        ParameterError: a number is below 1, or a name is no group's.
+        ParameterError: it is none of a whole number from 1 on, such numbers by group, and ``auto``; or a name is no
+            group's.
     """
-    numbers = {"": round_to} if isinstance(round_to, int) else dict(round_to)
+    if isinstance(round_to, str) and round_to == AUTO:
+        return usual_steps(groups)
+    if not isinstance(round_to, Mapping):
+        return whole_number("`round_to`", round_to, "a whole number, numbers by group, or 'auto'")
     names = {group.name for group in groups}
-    for name, number in numbers.items():
-        if name and name not in names:
+    for name in round_to:
+        if name not in names:
             msg = f"`round_to` names {name!r}, which is no group; groups are: {', '.join(sorted(names))}"
             raise ParameterError(msg)
-        if number < 1:
-            msg = f"`round_to`{name and f' of {name}'} must be at least 1; given: {number}"
-            raise ParameterError(msg)
+    return {name: whole_number(f"`round_to` of {name}", number) for name, number in round_to.items()}
+
+
+def whole_number(what: str, number: Any, kind: str = "a whole number") -> int:
+    """A number of channels, from 1 on.
+
+    Raises:
+        ParameterError: it is something else; begins with ``what``.
+    """
+    if isinstance(number, bool) or not isinstance(number, Integral):
+        msg = f"{what} is {kind}; given: {number!r:.100}"
+        raise ParameterError(msg)
+    if number < 1:
+        msg = f"{what} must be at least 1; given: {number}"
+        raise ParameterError(msg)
+    return int(number)

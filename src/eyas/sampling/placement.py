@@ -84,6 +84,9 @@ class Placement:
         if not len(self.top):
             msg = "no group of this network can be pruned: space.frozen names each layer with its reason"
             raise BudgetError(msg)
+        if not self.top.any() and not self.space.blocks:
+            msg = "`round_to` and `min_width` leave no group another width than all of its channels: lower them"
+            raise BudgetError(msg)
         ranges, several = self._ranges(), len(self.budget.limits) > 1
         if all(limit.target >= most if several else limit.target == most for limit, _, most in ranges):
             msg = (

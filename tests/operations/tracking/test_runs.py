@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from eyas.errors import RefusedError
 from eyas.operations import tracking
 from eyas.operations.tracking import MlflowStore, StageRecord, live_stage, stage_runs
+from eyas.operations.tracking.adaptation_run import AdaptationRecord, adaptation_run
 from eyas.operations.tracking.comparison_run import record_comparison
 from eyas.operations.tracking.live_stage import LiveStage
+from eyas.operations.tracking.model_registry import Version
 from eyas.operations.tracking.run_lineage import read_lineage
 from eyas.operations.tracking.status import last_runs
 
@@ -270,3 +273,18 @@ def test_a_run_that_was_interrupted_is_told_as_stopped(store: MlflowStore) -> No
     tracking.fail_run(store, run_id, "stopped by SIGINT", killed=True)
     (run,) = last_runs(store, "interrupted", 5)
     assert (run.run_id, run.status, run.why) == (run_id, "stopped", "stopped by SIGINT")
+
+
+def test_an_adaptation_whose_refusal_is_cut_short_does_not_stay_open(
+    store: MlflowStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = Version("net", "1")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AdaptationRecord, "close", stopped)
+    with pytest.raises(KeyboardInterrupt), adaptation_run(store, version, params={}, tags={}):
+        raise RefusedError("few images")
+    (run,) = store.client.search_runs([store.experiment_id], "tags.`eyas.kind` = 'adaptation'")
+    assert run.info.status == "KILLED"

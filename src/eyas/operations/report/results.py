@@ -13,6 +13,7 @@ from eyas.data.comparability import Comparability, read_comparability
 from eyas.data.manifest import images_per_split, task_of
 from eyas.data.tasks import Task
 from eyas.networks.architecture_record import ArchitectureRecord, read_record
+from eyas.pruning.widths import multiple_of
 from eyas.scoring.scorers import Scorer
 from eyas.training.recorded_answers import ANSWERS, RecordedAnswers, read_answers
 
@@ -51,6 +52,8 @@ class Group:
     name: str
     channels: int
     kept: int
+    multiple: int = 1
+    """What the widths of candidates are multiples of."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +155,7 @@ def read_results(artifacts: Path) -> Results:
     candidates = _candidates(artifacts / "score" / "candidates.parquet")
     winner = min(candidates, key=lambda candidate: candidate.rank)
     groups, blocks = zip(space["groups"], winner.widths, strict=True), space.get("blocks", ())
+    round_to = space.get("round_to", 1)
     path = artifacts / "score" / "diagnostics.json"
     diagnostics = _json(path) if path.exists() else {}
     if _ranked_by_accuracy(diagnostics) and not _reward(diagnostics):
@@ -164,7 +168,10 @@ def read_results(artifacts: Path) -> Results:
         architecture=read_record(artifacts / "baseline"),
         manifest=manifest,
         dense_cost=space["dense"],
-        groups=tuple(Group(group["name"], group["channels"], kept) for group, kept in groups),
+        groups=tuple(
+            Group(group["name"], group["channels"], kept, multiple_of(round_to, group["name"], group.get("step", 1)))
+            for group, kept in groups
+        ),
         frozen=tuple(space.get("frozen", ())),
         blocks=tuple(block["name"] for block in blocks),
         left_out=tuple(block["name"] for block in blocks if not any(winner.widths[g] for g in block["own"])),

@@ -7,6 +7,7 @@ from eyas.data.left_out import in_words
 from eyas.operations.report.result_table import count, percent, signed
 from eyas.operations.report.results import Results
 from eyas.operations.uniform_outcome import uniform_outcome
+from eyas.pruning.widths import multiples_in_words
 from eyas.scoring.diagnosis import DEVIATIONS, TRAIN_BESIDE
 
 
@@ -45,6 +46,7 @@ def search_lines(results: Results, params: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{len(results.candidates)} candidates over {len(groups)} groups of channels, budget {asked or 'unknown'}; "
         f"scores from {signed(min(scores))} to {signed(max(scores))}.",
+        f"Widths: {multiples_in_words([group.multiple for group in groups])} (`sample.round_to`).",
         f"The winner, candidate {winner.index}, scores {signed(winner.score)} ± {winner.standard_error:.4f} on "
         f"{results.judged_on(winner)} and costs {count(winner.macs)} MACs.",
     ]

@@ -11,7 +11,15 @@ from eyas.errors import RefusedError
 from eyas.operations.tracking.alias_move import MAX_REASON, OUTCOME, REASON
 from eyas.operations.tracking.mlflow_store import MlflowStore, attempt, retry
 from eyas.operations.tracking.model_registry import Version
-from eyas.operations.tracking.runs import NOTE, fail_run, finish_run, log_numbers, start_pipeline, tag_run
+from eyas.operations.tracking.runs import (
+    NOTE,
+    closed_on_error,
+    fail_run,
+    finish_run,
+    log_numbers,
+    start_pipeline,
+    tag_run,
+)
 from eyas.storage import redact
 
 ADAPTED_FROM = "eyas.adapted_from"
@@ -62,7 +70,8 @@ def adaptation_run(
     try:
         yield record
     except RefusedError as error:
-        record.close("refused", str(error))
+        with closed_on_error(store, run_id):
+            record.close("refused", str(error))
         raise
     except BaseException as error:
         with attempt("recording the failure"):

@@ -1,8 +1,9 @@
 """A network with what was captured of it, and how it is interpreted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,8 +17,6 @@ from eyas.pruning.tracing.capture import Captured
 from eyas.pruning.tracing.interpreter import interpret
 from eyas.pruning.tracing.residual_branches import ResidualBranch
 from eyas.pruning.tracing.state import Trace, canonical_names
-
-Ignore = tuple[str | type[nn.Module], ...]
 
 
 @dataclass
@@ -83,12 +82,17 @@ def doubled(example: Example) -> Example:
     return args, kwargs
 
 
-def ignored_modules(model: nn.Module, ignore: Ignore) -> set[str]:
-    """Paths of the matched modules and of all inside them.
+def ignored_modules(model: nn.Module, ignore: Any) -> set[str]:
+    """Paths of the matched modules and of all inside them; one pattern or type may come without a list.
 
     Raises:
-        ParameterError: a pattern or type matches nothing.
+        ParameterError: a pattern or type matches nothing, or is neither.
     """
+    ignore = (ignore,) if isinstance(ignore, (str, type)) else ignore
+    kinds_fit = isinstance(ignore, Collection) and all(isinstance(item, (str, type)) for item in ignore)
+    if not kinds_fit:
+        msg = f"`ignore` is a list of name patterns and module types; given: {ignore!r:.100}"
+        raise ParameterError(msg)
     modules = dict(model.named_modules())
     roots: set[str] = set()
     for item in ignore:

@@ -16,7 +16,7 @@ from eyas.pruning.tracing.foreign_weights import check_weights
 from eyas.pruning.tracing.image_batch import image_batch
 from eyas.pruning.tracing.refine import refine, refine_depth
 from eyas.pruning.tracing.residual_branches import residual_branches
-from eyas.pruning.widths import RoundTo, check_round_to, usual_steps
+from eyas.pruning.widths import RoundTo, parse_round_to, whole_number
 
 _NO_BLOCKS = (
     "the network has no residual block that can be left out, that is one that is added to an identity and that nothing "
@@ -29,7 +29,7 @@ def trace(
     example_inputs: tuple[Any, ...],
     example_kwargs: Mapping[str, Any] | None = None,
     *,
-    ignore: Sequence[str | type[nn.Module]] = (),
+    ignore: str | type[nn.Module] | Sequence[str | type[nn.Module]] = (),
     round_to: RoundTo | Literal["auto"] = 1,
     min_width: int = 1,
     depth: bool = False,
@@ -42,27 +42,22 @@ def trace(
         example_kwargs: its keyword inputs.
         ignore: layers to leave alone: name patterns (``"layer4.*"``) or module types.
         round_to: widths are multiples of this, for devices that like aligned channels; of one per group, by its name.
-            ``auto``: of 8 or 4 where that leaves a group four widths, as a run of the pipeline has it. Networks of odd
-            widths may take longer than the dense one (docs/edge.md).
+            ``auto``: of 8 or 4 where that leaves a group four widths; a run also goes finer where the budget holds too
+            few of such networks. Those of odd widths may take longer than the dense one (docs/edge.md).
         min_width: smallest width of a group.
         depth: find the residual blocks, too, that can be left out whole (``space.blocks``).
 
     Raises:
         TraceError: the network cannot be captured, or reads weights in a way that no copy of it can follow.
-        ParameterError: ``ignore`` matches nothing, ``round_to`` names no group, a number is below 1, or with ``depth``
-            no block can be left out.
+        ParameterError: ``ignore`` matches nothing, ``round_to`` names no group, a number is no whole one from 1 on, or
+            with ``depth`` no block can be left out.
     """
-    if isinstance(round_to, int):
-        check_round_to(round_to, ())
-    elif isinstance(round_to, str) and round_to != "auto":
-        msg = f"`round_to` is a number, numbers by group, or 'auto'; given: {round_to!r}"
-        raise ParameterError(msg)
-    if min_width < 1:
-        msg = f"`min_width` must be at least 1; given: {min_width}"
-        raise ParameterError(msg)
+    if not isinstance(round_to, Mapping):
+        parse_round_to(round_to, ())
+    min_width = whole_number("`min_width`", min_width)
     model = uncompiled(_own_code(model))
     example = (example_inputs, dict(example_kwargs or {}))
-    ignored = frozenset(ignored_modules(model, tuple(ignore)))
+    ignored = frozenset(ignored_modules(model, ignore))
     captured = [capture(scratch_copy(model).eval(), *example)]
     if unread(model, captured):
         with contextlib.suppress(TraceError):
@@ -76,9 +71,7 @@ def trace(
     if depth and not space.blocks:
         raise ParameterError(f"`depth`: {_NO_BLOCKS}")
     space.constants = captured[0].constants
-    if round_to == 1:
-        return space
-    return space.rounded(usual_steps(space.groups) if round_to == "auto" else round_to)
+    return space if round_to == 1 else space.rounded(round_to)
 
 
 def _own_code(model: nn.Module) -> nn.Module:
