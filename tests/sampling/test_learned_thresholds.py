@@ -134,7 +134,7 @@ def test_limits_fall_from_the_dense_costs_to_those_of_the_budget(block: Any) -> 
     answers = model(IMAGES).detach()
     for progress, limit in ((0.0, 1.0), (0.25, 0.7), (0.5, 0.4), (0.9, 0.4)):
         penalty = gates.penalty(gates(batch(answers, progress)))
-        assert float(penalty.detach()) == pytest.approx(10 * (1 - limit) ** 2)
+        assert float(penalty.detach()) == pytest.approx(3 * (1 - limit) ** 2)
 
 
 def test_each_limit_of_a_budget_falls_to_its_own_share() -> None:
