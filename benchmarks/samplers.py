@@ -30,8 +30,8 @@ from benchmarks.criteria import built
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.planner import Planner
 from eyas.sampling.budget import Budget
-from eyas.sampling.error_table import ErrorTable
 from eyas.sampling.generations import Generations
+from eyas.sampling.measured import Measured
 from eyas.sampling.samplers import Sampler
 from eyas.scoring import GrowingPlans, Rung
 
@@ -58,7 +58,7 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
     finished = {tuple(row[name] for name in KEY) for row in read_rows(ROWS)}
     rung = RUNGS[args.refit]
     planner = bench.space.planner(Criterion.parse(CRITERION), data=bench.images.calibration[:4096])
-    tables: dict[tuple[int, int, bool], tuple[ErrorTable | None, float]] = {}  # of all budgets and seeds
+    tables: dict[tuple[Any, ...], tuple[Measured | None, float]] = {}  # of all seeds, and of errors all budgets
     for seed in args.seeds:
         for share in args.shares:
             for kind in args.samplers:
@@ -71,9 +71,11 @@ def measure(bench: Bench, args: argparse.Namespace) -> None:
                     refitted = getattr(sampler, "refitted", None)  # evolution's seeds need no more than a rough table
                     if refitted is not None:
                         sampler = sampler.model_copy(update={"refitted": args.refit})
-                    made = (sampler.levels, sampler.images, bool(refitted is not None and args.refit))
+                    made: tuple[Any, ...] = (sampler, share)
+                    if not sampler.trains:
+                        made = (sampler.levels, sampler.images, bool(refitted is not None and args.refit))
                     if made not in tables:
-                        tables[made] = timed_table(bench, planner, sampler)
+                        tables[made] = timed_table(bench, planner, sampler, share)
                     errors, seconds = tables[made]
                 how: dict[str, Any] = {"rung": rung, "candidates": args.candidates, "scorer": args.scorer}
                 row = search(bench, planner, sampler, share, seed, **how, errors=errors)
@@ -88,10 +90,10 @@ def words_of(rung: Rung, scorer: str) -> str:
     return f"{rung.images} images{'' if rung.steps is None else ', refitted'}{judge}"
 
 
-def timed_table(bench: Bench, planner: Planner, sampler: Sampler) -> tuple[ErrorTable | None, float]:
-    """The error table, and its CPU seconds."""
-    start = time.process_time()
-    errors = sampler.measure(bench.model, bench.space, planner, bench.images.calibration)
+def timed_table(bench: Bench, planner: Planner, sampler: Sampler, share: float) -> tuple[Measured | None, float]:
+    """The error table, or what was learned for a share of the MACs, and its CPU seconds."""
+    start, budget = time.process_time(), Budget.of(bench.space, "macs", share)
+    errors = sampler.measure(bench.model, bench.space, planner, bench.images.calibration, budget=budget)
     return errors, round(time.process_time() - start, 1)
 
 
@@ -105,7 +107,7 @@ def search(
     rung: Rung,
     candidates: int,
     scorer: str,
-    errors: ErrorTable | None,
+    errors: Measured | None,
 ) -> dict[str, Any]:
     """Scores of all candidates of one search, in the order of proposal, and its CPU seconds."""
     start, images = time.process_time(), bench.images

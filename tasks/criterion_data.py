@@ -1,16 +1,16 @@
-"""What a criterion looks at in the stages: calibration images, and their labels where it reads them."""
+"""What a criterion, or a sampler, looks at in the stages: calibration images, and their labels where it reads them."""
 
 from torch import Tensor
 
 from eyas.data import Dataset
-from eyas.pruning.calibration_set import CalibrationSet
+from eyas.pruning.calibration_set import CalibrationSet, LabelReader
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.criteria.image_criterion import ImageCriterion
 
 
-def criterion_data(criterion: Criterion, dataset: Dataset, images: Tensor, output: int | str | None) -> CalibrationSet:
+def criterion_data(reader: LabelReader, dataset: Dataset, images: Tensor, output: int | str | None) -> CalibrationSet:
     """The first images of the calibration split, normalised; no split shares an image with it."""
-    labels = dataset.split("calibration").first_labels(len(images)) if criterion.reads_labels else None
+    labels = dataset.split("calibration").first_labels(len(images)) if reader.reads_labels else None
     return CalibrationSet(images, labels, output)
 
 

@@ -12,12 +12,13 @@ from eyas.errors import DataError
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
 from eyas.sampling.budget_limits import METRICS
-from eyas.sampling.error_table import ErrorTable
 from eyas.sampling.generations import Generations
+from eyas.sampling.measured import Measured
+from eyas.sampling.samplers import Sampler
 from tasks.latency_profile import latency_model
 
 ERRORS = "sample/error_table.json"
-"""The error table of samplers that need one; ``null`` of others."""
+"""What samplers measured that need to, an error table or learned widths; ``null`` of others."""
 BINDING = "binding"
 """Column of the limit that a candidate meets, where there are several."""
 
@@ -37,24 +38,24 @@ def needs_words(budget: Budget) -> bool:
     return len(budget.limits) > 1 or budget.metrics[0] not in METRICS
 
 
-def generations_of(space: SearchSpace, params: SampleParams, table: ErrorTable | None) -> Generations:
+def generations_of(space: SearchSpace, params: SampleParams, table: Measured | None) -> Generations:
     """What ``sample.sampler`` proposes; ``table`` as it needs one."""
     budget = budget_of(space, params)
     return Generations(space, budget, params.sampler, candidates=params.candidates, seed=params.seed, table=table)
 
 
-def read_error_table(artifacts: Path) -> ErrorTable | None:
+def read_measured(artifacts: Path, sampler: Sampler) -> Measured | None:
     """What ``sample`` left for the sampler, None where that needs none.
 
     Raises:
-        DataError: it has not run, or the file is no such table.
+        DataError: it has not run, or the file holds nothing of the kind.
     """
     path = artifacts / ERRORS
     if not path.exists():
         msg = f"{path} is missing: run the sample stage first"
         raise DataError(msg)
     content = path.read_bytes()
-    return None if content.strip() == b"null" else ErrorTable.from_json(content)
+    return None if content.strip() == b"null" else sampler.read_measured(content)
 
 
 def candidate_table(space: SearchSpace, budget: Budget, widths: NDArray[np.int64], first: int = 0) -> pa.Table:

@@ -15,11 +15,11 @@ from eyas.progress import Progress
 from eyas.pruning.space import SearchSpace
 from eyas.sampling.budget import Budget
 from eyas.sampling.budget_limits import METRICS
-from eyas.sampling.error_table import ErrorTable
+from eyas.sampling.measured import Measured
 from tasks import stage
 from tasks.criterion_data import criterion_data
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words
+from tasks.drawn_candidates import ERRORS, budget_of, candidate_table, generations_of, needs_words
 from tasks.rounding import multiples_of, rounded
 from tasks.search_space import EXAMPLE_INPUTS, SPACE, trace_network
 
@@ -55,7 +55,7 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     _log.info("widths: %s", multiples_of(space))
     settings.sampler.check_space(space)
     stage.write_json(artifacts / SPACE, space.to_json())
-    table = _measured_errors(params, artifacts, network, space) if settings.sampler.needs_table else None
+    table = _measured(params, artifacts, network, space) if settings.sampler.needs_table else None
     stage.write_json(artifacts / ERRORS, table.to_json() if table is not None else None)
     generations = generations_of(space, settings, table)
     progress(1, 2, f"{len(space.groups)} groups; drawing candidates")
@@ -66,16 +66,16 @@ def sample(params: PipelineParams, artifacts: Path, progress: Progress) -> stage
     return _metrics(space, generations.budget, candidates) | further
 
 
-def _measured_errors(
-    params: PipelineParams, artifacts: Path, network: Network, space: SearchSpace
-) -> ErrorTable | None:
+def _measured(params: PipelineParams, artifacts: Path, network: Network, space: SearchSpace) -> Measured | None:
     """What the sampler needs to know of the dense network, on images of the calibration split."""
-    dataset = open_dataset(artifacts / "fetch")
+    dataset, sampler = open_dataset(artifacts / "fetch"), params.sample.sampler
     images = dataset.normalise(dataset.split("calibration").images(limit=_IMAGES))
     model = network.model.to(stage.device(params.runtime)).eval()
     rated_by = criterion_data(params.sample.criterion, dataset, images, network.output)
     planner = space.planner(params.sample.criterion, model=model, data=rated_by)
-    return params.sample.sampler.measure(model, space, planner, images, output=network.output)
+    labels = criterion_data(sampler, dataset, images, network.output).labels
+    budget = budget_of(space, params.sample)
+    return sampler.measure(model, space, planner, images, labels=labels, budget=budget, output=network.output)
 
 
 def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> dict[str, float | int]:

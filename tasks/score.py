@@ -34,7 +34,7 @@ from eyas.scoring.scorers import Scorer
 from tasks import stage
 from tasks.criterion_data import criterion_data, criterion_metrics
 from tasks.dense_network import load_dense
-from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words, read_error_table
+from tasks.drawn_candidates import ERRORS, candidate_table, generations_of, needs_words, read_measured
 from tasks.latency_profile import latency_model
 from tasks.measured_finalists import keep_latency
 from tasks.recorded_cost import COSTS, require_costs
@@ -103,7 +103,7 @@ def score(params: PipelineParams, artifacts: Path, progress: Progress) -> stage.
     ranked = on_device(network.model, stage.device(params.runtime))
     rated_by = criterion_data(params.sample.criterion, dataset, calibration, network.output)
     planner = space.planner(params.sample.criterion, model=ranked, data=rated_by)
-    generations = generations_of(space, params.sample, read_error_table(artifacts))
+    generations = generations_of(space, params.sample, read_measured(artifacts, params.sample.sampler))
     plans = GrowingPlans(widths, planner, generations)
     journal = journal_folder(params, artifacts)
     scorer = chosen_scorer(params, network, dataset)

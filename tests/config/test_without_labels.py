@@ -35,6 +35,11 @@ def test_a_labelled_test_set_is_taken() -> None:
             "sample.criterion: .*taylor with labels: true reads",
         ),
         (
+            "sample",
+            {"sampler": {"kind": "learned_thresholds", "labels": True}},
+            "sample.sampler: .*learned_thresholds with labels: true reads labels; leave labels out",
+        ),
+        (
             "finetune",
             {"gradual": {"cuts": 2, "criterion": {"kind": "diagonal_fisher", "labels": True}}},
             "finetune.gradual.criterion: .*diagonal_fisher with labels: true reads labels; leave labels out",

@@ -15,10 +15,11 @@ from eyas.pruning.calibration_set import CalibrationSet
 from eyas.pruning.criteria import Criterion
 from eyas.pruning.criteria.class_votes import ClassVotes, Votes
 from eyas.pruning.criteria.consensus_gates import ConsensusGates, disagreement
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, hard
+from eyas.pruning.criteria.gate_criterion import GateCriterion
 from eyas.pruning.criteria.group_norm import GroupNorm
 from eyas.pruning.criteria.gumbel_gates import DrawnGates
 from eyas.pruning.criteria.lottery_jackpots import LotteryJackpots
+from eyas.pruning.gate_training import GateBatch, GateProblem, hard
 from eyas.pruning.gated_network import GatedNetwork, macs_share
 from tests.pruning.networks import Bottleneck, conv_bn
 from tests.pruning.oracle import Mapped, ReadByNoLayer, prepared

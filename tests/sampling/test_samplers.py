@@ -10,7 +10,6 @@ import pytest
 
 from eyas.errors import BudgetError, ParameterError
 from eyas.sampling.budget import Budget, Limit
-from eyas.sampling.error_table import ErrorTable
 from eyas.sampling.file_size import FileSize
 from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
@@ -130,7 +129,7 @@ def test_a_search_goes_on_from_its_history_as_if_it_had_never_stopped(kind):
     widths, later = generations.first(), 0
     while len(new := generations(widths, _score(widths))):
         read = Sampler.parse(json.loads(sampler.model_dump_json()))
-        table = {name: ErrorTable.from_json(json.dumps(held.to_json())) for name, held in known(read, DEEP).items()}
+        table = {name: read.read_measured(json.dumps(held.to_json())) for name, held in known(read, DEEP).items()}
         again = Generations(DEEP, budget, read, candidates=90, **table)
         assert again.settings == generations.settings
         assert np.array_equal(again(widths, _score(widths)), new)

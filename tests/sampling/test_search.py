@@ -109,6 +109,37 @@ def test_a_criterion_that_reads_labels_gets_those_of_calibration_images_that_sco
         run(scene, criterion=criterion)
 
 
+def test_learned_widths_are_learned_on_calibration_images_and_their_labels(scene, tmp_path):
+    """The same as by hand; a journal that was cut goes on to the identical table."""
+    before = state(scene.model)
+    sampler = Sampler.parse({"kind": "learned_thresholds", "steps": 10, "labels": True, "cost_weight": 1})
+    labels, budget = torch.arange(len(scene.calibration)) % 3, Budget.of(scene.space, "macs", 0.5, 0.02)
+    planner, journal = scene.space.planner(Criterion.parse("l1_norm")), tmp_path / "journal"
+    table = sampler.measure(scene.model, scene.space, planner, scene.calibration, labels=labels, budget=budget)
+
+    def searched(calibration, **options):
+        how = eyas.SearchOptions(rungs=RACE, scorer="cross_entropy", tolerance=0.02, **options)
+        return eyas.search(
+            scene.model, scene.space, {"macs": 0.5}, calibration, scene.scoring, scene.labels,
+            sampler=sampler, candidates=12, criterion="l1_norm", seed=1, options=how,
+        )  # fmt: skip
+
+    result = searched(scene.calibration, calibration_labels=labels, journal=journal)
+    assert np.array_equal(result.candidates.widths, sampler.ask(scene.space, budget, 12, seed=1, table=table))
+    assert table.digest in result.candidates.propose.settings
+    assert same(before, state(scene.model))
+    journal.write_bytes(journal.read_bytes()[: len(journal.read_bytes()) // 2])
+    again = searched(scene.calibration, calibration_labels=labels, journal=journal)
+    assert columns(again.table) == columns(result.table)
+    both = torch.cat([scene.calibration[:158], scene.scoring[:2]])
+    with pytest.raises(DataError, match="2 of `calibration_images` .*, and sampler learned_thresholds reads their lab"):
+        searched(both, calibration_labels=labels)
+    with pytest.raises(DataError, match="sampler learned_thresholds with labels: true has none of the calibration im"):
+        searched(scene.calibration)
+    with pytest.raises(DataError, match="learned_thresholds trains on calibration images, and has none: give some, or"):
+        searched(None)
+
+
 @pytest.mark.parametrize("labels", [True, False])
 def test_left_alone_it_evolves_refitted_candidates_by_their_features(scene, labels):
     """The same as everything that is the default said aloud."""

@@ -122,6 +122,31 @@ def test_only_samplers_that_need_one_have_an_error_table(artifacts, params, tmp_
     assert ((tmp_path / "sample/error_table.json").read_text() != "null\n") == there
 
 
+@pytest.mark.parametrize("labels", [True, False])
+def test_learned_widths_are_learned_on_the_calibration_split_and_read_again(artifacts, params, tmp_path, labels):
+    """What ``sample`` left is what the library learns of the same images, and ``score`` races what was proposed."""
+    kind = {"kind": "learned_thresholds", "steps": 12, "images": 100, "labels": labels, "cost_weight": 1}
+    settings = params.sample.model_copy(update={"sampler": Sampler.parse(kind)})
+    mine = params.model_copy(update={"sample": settings})
+    for name in ("fetch", "baseline"):
+        shutil.copytree(artifacts / name, tmp_path / name)
+    for name in ("sample", "score"):
+        (tmp_path / name).mkdir()
+    sample(mine, tmp_path, silent)
+    score(mine, tmp_path, silent)
+    network, dataset = load_network(tmp_path / "baseline"), open_dataset(tmp_path / "fetch")
+    split = dataset.split("calibration")
+    images = dataset.normalise(split.images())
+    space = eyas.trace(network.model, (network.example(),), round_to="auto")
+    planner, budget = space.planner(settings.criterion, data=images), Budget.of(space, "macs", 0.5, 0.01)
+    taught = split.first_labels(len(images)) if labels else None
+    learned = settings.sampler.measure(network.model, space, planner, images, labels=taught, budget=budget)
+    assert settings.sampler.read_measured((tmp_path / "sample/error_table.json").read_bytes()) == learned
+    rows = pq.read_table(tmp_path / "score/candidates.parquet").to_pylist()
+    expected = settings.sampler.ask(space, budget, 12, seed=settings.seed, table=learned)
+    assert np.array_equal([row["widths"] for row in rows], expected)
+
+
 def test_plot_data_follows_the_table(artifacts):
     rows = pq.read_table(artifacts / "score/candidates.parquet").to_pylist()
     with (artifacts / "score/scores.csv").open() as file:

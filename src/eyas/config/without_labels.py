@@ -6,6 +6,7 @@ from eyas.config.stages import BaselineParams, FetchParams, FinetuneParams, Samp
 from eyas.config.test_set import require_test_set
 from eyas.errors import ParameterError
 from eyas.pruning.criteria import Criterion
+from eyas.sampling.samplers import Sampler
 from eyas.scoring.scorers import Scorer
 
 
@@ -39,12 +40,12 @@ def _faults(
     if score.scorer is not None and score.scorer.needs_labels:
         able = ", ".join(kind for kind, member in Scorer.members().items() if not member.needs_labels)
         yield f"score.scorer: {without}, and {score.scorer.kind} reads labels; these do not: {able}"
-    rating: dict[str, Criterion] = {"sample.criterion": sample.criterion}
+    readers: dict[str, Criterion | Sampler] = {"sample.criterion": sample.criterion, "sample.sampler": sample.sampler}
     if finetune.gradual is not None:
-        rating["finetune.gradual.criterion"] = finetune.gradual.criterion
-    for field, criterion in rating.items():
-        if criterion.reads_labels:
-            yield f"{field}: {without}, and {criterion.kind} with labels: true reads labels; leave labels out"
+        readers["finetune.gradual.criterion"] = finetune.gradual.criterion
+    for field, reader in readers.items():
+        if reader.reads_labels:
+            yield f"{field}: {without}, and {reader.kind} with labels: true reads labels; leave labels out"
     if finetune.epochs != 0:
         try:
             finetune.recipe.without_labels()

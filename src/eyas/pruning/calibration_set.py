@@ -1,13 +1,29 @@
-"""What criteria may look at: calibration images, and their labels where a criterion reads them."""
+"""What criteria and samplers may look at: calibration images, and their labels where these are read."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from eyas.data.image_tensors import as_labels, normalised_images
 from eyas.errors import DataError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+class LabelReader(Protocol):
+    """A criterion, or a sampler: it looks at calibration images, and may read their labels."""
+
+    family: ClassVar[str]
+
+    @property
+    def kind(self) -> str:
+        """Its name in the family."""
+        ...
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether it does."""
+        ...
 
 
 @dataclass(frozen=True)

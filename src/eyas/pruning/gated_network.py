@@ -5,19 +5,22 @@ Shapes: N images, U units of all groups in order, E entries of a weight that a l
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from eyas.calibration.batchnorm import batch_statistics, evaluation_mode
 from eyas.errors import DataError
+from eyas.pruning.cost import Polynomial
 from eyas.pruning.layer_calls import LayerCall, WatchedCalls
 from eyas.pruning.surgery import rebuild
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
 
+Metric = Literal["macs", "params", "activation_bytes"]
+"""A cost that the search space knows in closed form."""
 Place = tuple[str, int]
 """A weight, and its dimension along which it reads channels."""
 
@@ -92,7 +95,12 @@ class GatedNetwork:
 
 
 def macs_share(space: "SearchSpace", gates: Tensor) -> Tensor:
-    """Multiply-accumulates over those of the dense network, as a differentiable function of gates ``(U,)``.
+    """Multiply-accumulates over those of the dense network: see :func:`cost_share`."""
+    return cost_share(space, gates, "macs")
+
+
+def cost_share(space: "SearchSpace", gates: Tensor, metric: Metric) -> Tensor:
+    """A cost over that of the dense network, as a differentiable function of gates ``(U,)``.
 
     Exact where gates are 0 or 1, with one at least of every group that stays: the closed form of the cost model.
     """
@@ -101,9 +109,11 @@ def macs_share(space: "SearchSpace", gates: Tensor) -> Tensor:
     if costs.switches:
         units_G = torch.cat([units_G, (units_G[list(costs.switches)] > 0).to(units_G)])
     forms_L = units_G @ torch.from_numpy(costs.slope).to(units_G) + torch.from_numpy(costs.base).to(units_G)
-    terms_T = forms_L[torch.from_numpy(costs.macs.index)].prod(1)
-    total = torch.from_numpy(costs.macs.coefficients).to(units_G) @ terms_T / costs.macs.divisor
-    return total / space.cost().macs
+    polynomial: Polynomial = getattr(costs, metric)
+    terms_T = forms_L[torch.from_numpy(polynomial.index)].prod(1)
+    total = torch.from_numpy(polynomial.coefficients).to(units_G) @ terms_T / polynomial.divisor
+    dense: int = getattr(space.cost(), metric)
+    return total / dense
 
 
 def _frozen(tensor: Tensor) -> Tensor:

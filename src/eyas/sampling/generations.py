@@ -18,7 +18,7 @@ from eyas.sampling.search_history import SearchHistory
 
 if TYPE_CHECKING:
     from eyas.pruning.space import SearchSpace
-    from eyas.sampling.error_table import ErrorTable
+    from eyas.sampling.measured import Measured
     from eyas.sampling.samplers import Sampler
 
 _log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Generations:
         *,
         candidates: int,
         seed: int = 0,
-        table: "ErrorTable | None" = None,
+        table: "Measured | None" = None,
     ) -> None:
         from eyas.sampling.samplers import Sampler
 

@@ -6,6 +6,7 @@ stages ``sample``, ``score`` and ``finetune`` do the same by the same functions,
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from eyas.calibration import Calibrator
 from eyas.calibration.recalibrate import recalibrate
 from eyas.data.image_tensors import normalised_images
-from eyas.errors import ParameterError
+from eyas.errors import DataError, ParameterError
 from eyas.pruning.criteria import Criterion
 from eyas.recovery import Recovery
 from eyas.recovery.prune_and_refit import prune_and_refit
@@ -24,12 +25,12 @@ from eyas.sampling.generations import Generations
 from eyas.sampling.samplers import Sampler
 from eyas.scoring.arguments import check_options, choose_scorer, search_scorer
 from eyas.scoring.candidates import GrowingPlans
-from eyas.scoring.criterion_images import criterion_images
 from eyas.scoring.device_copy import on_device
 from eyas.scoring.diagnosis import diagnose
 from eyas.scoring.engine import EXAMPLES
 from eyas.scoring.finalist import calibration_of, held_out_losses, loss_scorer
 from eyas.scoring.image_arguments import cast_like_weights, check_alike
+from eyas.scoring.label_readers import images_to_read
 from eyas.scoring.outputs import example_output
 from eyas.scoring.race.rungs import REFITTED_RUNGS, Rung
 from eyas.scoring.race.score_table import ScoreTable
@@ -60,7 +61,7 @@ class SearchOptions(ScoreOptions):
     tolerance: float = 0.005
     """Half the width of the band around the budget, as a share of the dense cost; see :meth:`.Budget.parse`."""
     calibration_labels: Tensor | None = None
-    """Integers, one per calibration image, for a criterion that reads labels; no other reads them."""
+    """Integers, one per calibration image, for a criterion or a sampler that reads labels; nothing else reads them."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -213,7 +214,8 @@ def search(  # noqa: PLR0917
     band = Budget.parse(space, budget, options.tolerance, options.latency)
     calibration, scoring = _images_of(model, calibration_images, scoring_images)
     chosen = Criterion.parse(criterion)
-    data = criterion_images(chosen, calibration, scoring, labels=options.calibration_labels, output=options.output)
+    of_calibration = partial(images_to_read, labels=options.calibration_labels, output=options.output)
+    data = of_calibration(chosen, calibration, scoring)
     local = device if options.cluster is None else "cpu"
     dense = on_device(model, local)
     if len(scoring):
@@ -224,7 +226,12 @@ def search(  # noqa: PLR0917
         scorer = search_scorer(dense, scoring[:EXAMPLES], scoring_labels, options.output)
     proposer = Sampler.parse(sampler)
     proposer.check_space(space)
-    table = proposer.measure(dense, space, planner, scoring if data is None else data.images, output=options.output)
+    seen = of_calibration(proposer, calibration, scoring)
+    if seen is None and proposer.trains:
+        msg = f"sampler {proposer.kind} trains on calibration images, and has none: give some, or take evolution"
+        raise DataError(msg)
+    images, labels = (scoring, None) if seen is None else (seen.images, seen.labels)
+    table = proposer.measure(dense, space, planner, images, labels=labels, budget=band, output=options.output)
     generations = Generations(space, band, proposer, candidates=candidates, seed=seed, table=table)
     plans = GrowingPlans(generations.first(), planner, generations)
     scores = score(

@@ -8,8 +8,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from eyas.errors import DataError
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate
+from eyas.pruning.criteria.gate_criterion import GateCriterion
 from eyas.pruning.criteria.loss_gradients import IGNORED
+from eyas.pruning.gate_training import GateBatch, GateProblem, Gates, Rate
 
 
 class ClassVotes(GateCriterion):

@@ -6,7 +6,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate, hard
+from eyas.pruning.criteria.gate_criterion import GateCriterion
+from eyas.pruning.gate_training import GateBatch, GateProblem, Gates, Rate, hard
 from eyas.pruning.gated_network import macs_share
 
 if TYPE_CHECKING:

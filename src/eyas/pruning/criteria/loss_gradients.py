@@ -86,25 +86,25 @@ def sum_over_members(group: ChannelGroup, members: Iterable[Member], values: Per
     return sum(parts, torch.zeros(group.units, dtype=torch.float64))
 
 
-def require_gradients(model: nn.Module, answers: Tensor) -> None:
-    """Refuse a network whose forward code computes without gradients.
+def require_gradients(model: nn.Module, answers: Tensor, instead: str = "a criterion that asks for none") -> None:
+    """Refuse a network whose forward code computes without gradients, and say what to take instead.
 
     Raises:
         DataError: it does.
     """
     if not answers.requires_grad:
-        msg = f"{type(model).__name__} computes without gradients: take a criterion that asks for none"
+        msg = f"{type(model).__name__} computes without gradients: take {instead}"
         raise DataError(msg)
 
 
-def require_classes(logits: Tensor) -> None:
-    """Refuse answers that are no classes.
+def require_classes(logits: Tensor, instead: str = "criterion lfh") -> None:
+    """Refuse answers that are no classes, and say what to take instead.
 
     Raises:
         DataError: they have no dimension of at least two classes.
     """
     if logits.ndim < 2 or logits.shape[1] < 2:
-        msg = f"the network answers with shape {tuple(logits.shape)}, and not with classes: take criterion lfh"
+        msg = f"the network answers with shape {tuple(logits.shape)}, and not with classes: take {instead}"
         raise DataError(msg)
 
 

@@ -8,8 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from eyas.pruning.criteria.gate_criterion import GateBatch, GateCriterion, GateProblem, Gates, Rate, hard
+from eyas.pruning.criteria.gate_criterion import GateCriterion
 from eyas.pruning.criteria.norms import to_mean_one
+from eyas.pruning.gate_training import GateBatch, GateProblem, Gates, Rate, hard
 
 _log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eyas.pruning.planner import Planner
     from eyas.pruning.space import SearchSpace
     from eyas.sampling.budget import Budget
-    from eyas.sampling.error_table import ErrorTable
+    from eyas.sampling.measured import Measured
     from eyas.sampling.search_history import SearchHistory
 
 
@@ -26,12 +26,19 @@ class Sampler(Component):
     """Whether proposals depend on the scores of those before: such a sampler is asked again while the race runs."""
     drops_blocks: ClassVar[bool] = False
     """Whether candidates may leave out residual blocks, where the search space has such."""
+    trains: ClassVar[bool] = False
+    """Whether :meth:`measure` trains something on its images, which may score no candidates then."""
     why_few: ClassVar[str] = "`round_to`, `min_width` and `tolerance` leave no more"
     """What is said where there are fewer candidates than were asked for."""
 
     @property
     def needs_table(self) -> bool:
         """Whether :meth:`ask` takes a ``table``, which :meth:`measure` makes once before it is asked first."""
+        return False
+
+    @property
+    def reads_labels(self) -> bool:
+        """Whether :meth:`measure` reads the labels of its images."""
         return False
 
     def check_space(self, space: "SearchSpace") -> None:
@@ -52,18 +59,32 @@ class Sampler(Component):
         planner: "Planner",
         images: "Tensor",
         *,
+        labels: "Tensor | None" = None,
+        budget: "Budget | None" = None,
         output: int | str | None = None,
-    ) -> "ErrorTable | None":
+    ) -> "Measured | None":
         """What proposals need to know of the dense network beside its search space: of most samplers nothing.
 
         Args:
             model: the dense network.
             space: its search space.
             planner: which channels stay at a width.
-            images: normalised calibration images ``(N, C, H, W)``; labels are not needed.
+            images: normalised calibration images ``(N, C, H, W)``.
+            labels: of these, for a sampler that reads them.
+            budget: that candidates have to keep, for a sampler that learns for one budget.
             output: which output is judged where there are several.
         """
         return None
+
+    def read_measured(self, content: object) -> "Measured":
+        """What :meth:`measure` gave, from its ``to_json()`` or the text of it.
+
+        Raises:
+            DataError: it is nothing of the kind.
+        """
+        from eyas.sampling.error_table import ErrorTable
+
+        return ErrorTable.from_json(content)
 
     def ask(
         self, space: "SearchSpace", budget: "Budget", count: int, *, seed: int, history: "SearchHistory | None" = None

@@ -86,6 +86,8 @@ class EvolutionSampler(BudgetSampler):
         planner: "Planner",
         images: "Tensor",
         *,
+        labels: "Tensor | None" = None,
+        budget: "Budget | None" = None,
         output: int | str | None = None,
     ) -> "ErrorTable | None":
         """See the base: a rough table, which takes as long as a few candidates.

@@ -57,6 +57,8 @@ class TableSampler(Sampler):
         planner: "Planner",
         images: "Tensor",
         *,
+        labels: "Tensor | None" = None,
+        budget: "Budget | None" = None,
         output: int | str | None = None,
     ) -> "ErrorTable":
         """See the base: as many widths and images as the options say."""
