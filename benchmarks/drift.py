@@ -17,7 +17,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ import models
 from benchmarks.common import RESULTS, append_row, read_rows
 from benchmarks.corruptions import CORRUPTIONS, corrupt
 from benchmarks.drift_tables import CANARY, LABELS, SEVERITIES, report
-from eyas.adaptation.adapters import Adapter
 from eyas.adaptation.drift import DriftReference
 from eyas.adaptation.drift.detect_drift import DEFAULT_DETECTOR, compare
 from eyas.adaptation.drift.layer_moments import held_moments
@@ -241,8 +240,9 @@ def rule(setting: Setting, known: Known, part: str = "rule") -> Iterator[dict[st
         before_clean = accuracy(setting.model, clean[2], labels[2]) if clean else 0.0
         seen = observe(setting.model, parts[1], setting.reference.layers)
         for name in names:
-            network = eyas.adapt(setting.model, parts[0], Adapter.parse(ADAPTERS[name]))
-            verdict = judge(setting.model, network, parts[1], setting.canary)
+            follow = partial(eyas.adapt, setting.model, adapter=ADAPTERS[name])
+            network = follow(parts[0])
+            verdict = judge(setting.model, network, parts[1], setting.canary, follow=follow)
             row = {
                 "keep": verdict.keep,
                 "adapt": compare(seen, setting.reference).adapt,
@@ -287,7 +287,8 @@ def labels(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
             continue
         places = field_places(setting, streams.get(stream))
         parts, answers = cut(setting.images(what, severity, places)), cut(setting.labels[places])
-        network = eyas.adapt(setting.model, parts[0], Adapter.parse("ada_bn"))
+        follow = partial(eyas.adapt, setting.model, adapter="ada_bn")
+        network = follow(parts[0])
         adapt = compare(observe(setting.model, parts[1], setting.reference.layers), setting.reference).adapt
         accuracies = {
             name: accuracy(model, parts[2], answers[2])
@@ -295,7 +296,7 @@ def labels(setting: Setting, known: Known) -> Iterator[dict[str, Any]]:
         }
         for count in counts:
             some = torch.where(torch.arange(JUDGED) < count, answers[1], -1)
-            verdict = judge(setting.model, network, parts[1], setting.canary, labels=some)
+            verdict = judge(setting.model, network, parts[1], setting.canary, labels=some, follow=follow)
             told = {one.name: one.text for one in verdict.reasons}.get("labels")
             yield {**of_network, "labels": count, "keep": verdict.keep, "adapt": adapt, "told": told, **accuracies}
 

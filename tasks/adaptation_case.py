@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from eyas.adaptation.adapt import adapt
 from eyas.adaptation.drift import DriftReference, DriftReport, detect_drift
 from eyas.adaptation.drift.expected_help import FEWEST_IMAGES
 from eyas.adaptation.fewest_images import FEWEST_IN_WINDOW
@@ -133,6 +134,18 @@ class Case:
         held_out = set(self.held_out)
         return self.images[[position for position in self.everything if position not in held_out]]
 
+    def follow(self, model: nn.Module, images: Tensor) -> nn.Module:
+        """A copy of a network that has followed images, as the section says."""
+        section = self.section
+        return adapt(
+            model,
+            images,
+            section.adapter,
+            source=self.source if section.adapter.needs_source else None,
+            batch_size=section.batch_size,
+            seed=section.seed,
+        )
+
     def verdict(
         self, source: nn.Module, adapted: nn.Module, positions: list[int], *, standing: bool = False
     ) -> RevertVerdict:
@@ -144,8 +157,16 @@ class Case:
         positions = [position for position in self.drawn if position in chosen]
         canary = None if self.source_labels is None else (self.source, self.source_labels)
         labels = None if self.field.labels is None else self.field.labels[positions]
-        rule = self.section.rule
-        return judge(source, adapted, self.images[positions], canary, labels, rule=rule, standing=standing)
+        return judge(
+            source,
+            adapted,
+            self.images[positions],
+            canary,
+            labels,
+            rule=self.section.rule,
+            standing=standing,
+            follow=lambda images: self.follow(source, images[: len(self.followed)]),
+        )
 
 
 def failures(verdict: RevertVerdict) -> str:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from eyas.adaptation.adapt import adapt as follow
 from eyas.adaptation.drift import DriftReference
 from eyas.adaptation.fewest_images import FEWEST_IMAGES
 from eyas.adaptation.revert_rule import RevertVerdict
@@ -65,18 +64,11 @@ def make_adapted(case: Case, origin: RegisteredNetwork) -> nn.Module:
     Raises:
         RefusedError: it is what it was.
     """
-    section, adapter = case.section, case.section.adapter
-    adapted = follow(
-        origin.network.model,
-        case.followed,
-        adapter,
-        source=case.source if adapter.needs_source else None,
-        batch_size=section.batch_size,
-        seed=section.seed,
-    )
+    adapted = case.follow(origin.network.model, case.followed)
     before, after = state(origin.network.model), state(adapted)
     if before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before):
-        msg = f"{adapter.kind} leaves {origin.version} as it is: there is nothing to propose; take another --adapter"
+        kind = case.section.adapter.kind
+        msg = f"{kind} leaves {origin.version} as it is: there is nothing to propose; take another --adapter"
         raise RefusedError(msg)
     return adapted
 

@@ -4,7 +4,7 @@ Shapes: N images of the field, K classes.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from eyas.adaptation.drift.distinct_images import DistinctImages, copies_left_ou
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_images
+from eyas.adaptation.named_classes import EntropyRises, Follow, entropy_rises
 from eyas.adaptation.paired_betting import compare_paired
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.deploy.bundle.class_permutations import class_balance_test
@@ -26,6 +27,8 @@ CHANCE = 0.01
 """Probability from which on shares of classes may be as far apart by chance."""
 COMPARING = ("statistics", "labels", "canary")
 """Reasons that tell which network is better, whatever classes the images are of."""
+BY_SOURCE = ("one class", "entropy", "agreement", "sure answers")
+"""Reasons that take the source's answers for right."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def judge(
     *,
     rule: RevertRule = RevertRule(),  # noqa: B008
     standing: bool = False,
+    follow: Follow | None = None,
     batch_size: int = 256,
     output: int | str | None = None,
 ) -> RevertVerdict:
@@ -86,6 +90,9 @@ def judge(
         rule: the limits.
         standing: the adapted network was kept before and is in use: ``statistics``, ``labels`` and ``canary`` alone
             decide and are among the reasons.
+        follow: makes of images a network like the adapted one: ``lambda images: eyas.adapt(model, images, "ada_bn")``.
+            With a canary of 256 images or more and 128 ``images`` or more it tells, where the source's answers speak
+            against the adaptation, whether these can be right; without it they are taken for right.
         batch_size: images per forward pass.
         output: which of several outputs are the logits; without it ``logits``, ``out`` or the first.
 
@@ -117,6 +124,11 @@ def judge(
         *([] if classes is None else [classes]),
         *_distance(before, after, held, rule),
     ]
+    if follow is not None and canary is not None and not standing and _only_by_source(reasons):
+        answers = before, after
+        rises = entropy_rises(source_model, follow, canary, answers, batch_size=batch_size, output=output)
+        if rises is not None and rises.expected - rises.seen >= rule.excusing_rise_gap:
+            reasons = [one if one.holds else _excused(one, rises, rule) for one in reasons]
     by_labels = False
     if labels is not None:
         known = whole_labels(labels, len(images), before.probabilities.shape[1], unknown=UNKNOWN)
@@ -155,6 +167,21 @@ def _excuse(before: Observation, after: Observation, rule: RevertRule, *, balanc
     if balanced and rise <= rule.max_entropy_rise:
         return "; excused, since classes are as frequent as among clean images again"
     return ""
+
+
+def _only_by_source(reasons: list[Reason]) -> bool:
+    """Whether nothing speaks against the adaptation but what takes the source's answers for right."""
+    failed = [one.name for one in reasons if not one.holds]
+    return bool(failed) and set(failed) <= set(BY_SOURCE)
+
+
+def _excused(reason: Reason, rises: EntropyRises, rule: RevertRule) -> Reason:
+    excuse = (
+        f"; excused, since clean images of the classes that the source names would raise the entropy by "
+        f"{rises.expected:.2f} of ln K, and these raise it by {rises.seen:.2f} ({rule.excusing_rise_gap:g} less is "
+        f"enough; at temperature {rises.temperature:.1f})"
+    )
+    return replace(reason, holds=True, text=reason.text + excuse)
 
 
 def _class_share(before: Observation, on_canary: "_OnCanary | None", rule: RevertRule) -> Reason:

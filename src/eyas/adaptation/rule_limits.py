@@ -35,7 +35,11 @@ class RevertRule(Options):
     max_class_excess: Share = 0.65
     """How far the largest share of one class among the source's answers may be on the way from that on the canary
     (without one from that of equally many) to all: with more, the images are of one class or the source is lost, and
-    nothing without labels tells which."""
+    answers alone do not tell which."""
+    excusing_rise_gap: Share = 0.2
+    """How much less the entropy rises, at the temperature of the canary, than it would on canary images of the classes
+    that the source answers with, from which on what a source that is surely wrong says is excused: its largest share of
+    one class, the entropy, and its sure answers."""
     max_class_growth: Share = 0.15
     """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
     max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0

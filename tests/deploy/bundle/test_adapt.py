@@ -391,7 +391,7 @@ def test_a_bundle_without_a_rule_of_its_own_is_asked_by_the_default_limits_on_al
 def test_limits_are_those_of_the_revert_rule() -> None:
     rule = RevertRule().model_dump()
     assert LIMITS.items() <= rule.items()
-    assert rule.keys() - LIMITS.keys() == {"alpha"}  # which labels alone need
+    assert rule.keys() - LIMITS.keys() == {"alpha", "excusing_rise_gap"}  # which need labels, and clean images
     assert label_free_rule.FEWEST_IMAGES == FEWEST_IMAGES
     assert label_free_rule.CHANCE == CHANCE
 
