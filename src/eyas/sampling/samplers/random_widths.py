@@ -1,4 +1,4 @@
-"""Random widths, placed onto the budget by the closed-form cost: the default."""
+"""Random widths, placed onto the budget by the closed-form cost."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
