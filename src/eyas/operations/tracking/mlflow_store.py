@@ -28,6 +28,8 @@ LOST = "{what} cannot be used any more: {reason}; see to it, then repeat this"
 PATIENCE = Retry(attempts=5, base=0.5, failure=LOST)
 """With a lost connection."""
 SQLITE = "sqlite:///"
+NO_FILE = (":memory:", "?")
+"""What SQLite's addresses hold that are no path, or more than one."""
 DATABASES = ("postgresql", "mysql")
 ANSWER_SECONDS = 5
 FIRST_CALL = "/api/2.0/mlflow/experiments/get-by-name"
@@ -122,8 +124,11 @@ def open_store(checkout: Path, *, uri: str | None = None, experiment: str = "eya
 
     with FileLock(folder / "mlflow.lock"), _explained(uri):
         _require_answer(uri)
+        artifacts = _artifacts(uri, folder)
+        if artifacts is not None and not any(sign in uri for sign in NO_FILE):
+            _make_database(Path(uri.removeprefix(SQLITE)), artifacts)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id = _experiment(client, experiment, _artifacts(uri, folder))
+        experiment_id = _experiment(client, experiment, artifacts)
     return MlflowStore(uri=uri, client=client, experiment_id=experiment_id, locks=folder, experiment=experiment)
 
 
@@ -186,6 +191,19 @@ def _require_answer(uri: str) -> None:
 def _artifacts(uri: str, folder: Path) -> str | None:
     """Only a local store needs a place for its artifacts; a server knows its own."""
     return (folder / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
+
+
+def _make_database(file: Path, artifacts: str) -> None:
+    """A file that is not there yet appears with all its tables, or not at all: half of them MLflow takes for good."""
+    if file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    new = file.with_name(f"{file.name}.new")
+    for end in ("", "-journal", "-wal", "-shm"):  # of a process that was killed
+        Path(f"{new}{end}").unlink(missing_ok=True)
+    SqlAlchemyStore(f"{SQLITE}{new}", artifacts).engine.dispose()
+    new.replace(file)
 
 
 def _experiment(client: "MlflowClient", name: str, artifacts: str | None) -> str:
