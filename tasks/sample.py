@@ -75,7 +75,7 @@ def _measured(params: PipelineParams, artifacts: Path, network: Network, space: 
     planner = space.planner(params.sample.criterion, model=model, data=rated_by)
     labels = criterion_data(sampler, dataset, images, network.output).labels
     budget = budget_of(space, params.sample)
-    return sampler.measure(model, space, planner, images, labels=labels, budget=budget, output=network.output)
+    return sampler.measure_with(model, space, planner, images, labels=labels, budget=budget, output=network.output)
 
 
 def _metrics(space: SearchSpace, budget: Budget, candidates: pa.Table) -> dict[str, float | int]:

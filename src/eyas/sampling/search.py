@@ -231,7 +231,7 @@ def search(  # noqa: PLR0917
         msg = f"sampler {proposer.kind} trains on calibration images, and has none: give some, or take evolution"
         raise DataError(msg)
     images, labels = (scoring, None) if seen is None else (seen.images, seen.labels)
-    table = proposer.measure(dense, space, planner, images, labels=labels, budget=band, output=options.output)
+    table = proposer.measure_with(dense, space, planner, images, labels=labels, budget=band, output=options.output)
     generations = Generations(space, band, proposer, candidates=candidates, seed=seed, table=table)
     plans = GrowingPlans(generations.first(), planner, generations)
     scores = score(

@@ -1,6 +1,7 @@
 """The root of the samplers: what a sampler promises."""
 
-from typing import TYPE_CHECKING, Annotated, ClassVar
+import inspect
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,15 @@ class Sampler(Component):
             output: which output is judged where there are several.
         """
         return None
+
+    def measure_with(
+        self, model: "nn.Module", space: "SearchSpace", planner: "Planner", images: "Tensor", **known: Any
+    ) -> "Measured | None":
+        """:meth:`measure` with what it takes of ``labels``, ``budget`` and ``output``: an override may name fewer."""
+        takes = inspect.signature(self.measure).parameters
+        if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in takes.values()):
+            known = {name: value for name, value in known.items() if name in takes}
+        return self.measure(model, space, planner, images, **known)
 
     def read_measured(self, content: object) -> "Measured":
         """What :meth:`measure` gave, from its ``to_json()`` or the text of it.
