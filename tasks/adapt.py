@@ -42,6 +42,7 @@ FIELDS = {
     "alpha": "adapt.rule.alpha",
     "batch_size": "adapt.batch_size",
     "detector": "adapt.detector",
+    "follow": "adapt.adapter",
     "format": "adapt.format",
     "images": "the images",
     "labels": "the labels",

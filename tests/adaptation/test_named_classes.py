@@ -12,6 +12,7 @@ from eyas.adaptation.drift.observation import observe
 from eyas.adaptation.named_classes import entropy_rises
 from eyas.adaptation.revert_rule import RevertVerdict, judge
 from eyas.adaptation.rule_limits import RevertRule
+from eyas.errors import DataError, ParameterError
 
 CLASSES = 4
 
@@ -139,3 +140,49 @@ def test_a_stream_of_one_class_is_no_lost_source(spots: nn.Module, draw, classes
     images, loose = draw(256, 62, classes=classes)[0], RevertRule(max_class_distance=1)
     verdict = judge(spots, follow(images), images, draw(512, 61), follow=follow, rule=loose)
     assert "one class" in failed(verdict)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "says"),
+    [
+        (None, ParameterError, "`follow` gives a NoneType: it must give another network, as eyas.adapt does"),
+        ("source", ParameterError, "`follow` gives `source_model` itself: it must give another network"),
+        (Told(slice(0, 1)), DataError, "`source_model` answers with 4 classes, `follow` with 1: give one network's"),
+    ],
+    ids=["nothing", "the source", "other classes"],
+)
+def test_what_follows_must_be_a_network_like_the_source(what: object, error: type[Exception], says: str) -> None:
+    source = Told(0)
+    with pytest.raises(error) as raised:
+        judge(source, Told(1), lost(), clean(), follow=lambda images: source if what == "source" else what)
+    assert str(raised.value).startswith(says)
+    assert "\n" not in str(raised.value)
+
+
+def test_arrays_and_lists_are_judged_as_tensors_are() -> None:
+    images, labels = clean()
+    arrays = images.numpy(), labels.tolist()
+    known = labels[:128]
+    verdict = judge(Told(0), Told(1), lost().numpy(), arrays, known.numpy(), follow=unsure)
+    assert verdict == judge(Told(0), Told(1), lost(), (images, labels), known, follow=unsure)
+    excused = judge(Told(0), Told(1), lost().numpy(), arrays, follow=unsure)
+    assert excused.keep
+    with pytest.raises(DataError, match="`labels` is a list that is no tensor"):
+        judge(Told(0), Told(1), lost(), (images, ["cat"] * len(images)))
+
+
+def test_the_networks_and_the_random_state_stay_and_the_verdict_comes_again(spots: nn.Module, draw) -> None:
+    def follow(some: Tensor) -> nn.Module:
+        followed.append(len(some))
+        return eyas.adapt(spots, some, "tent")
+
+    followed: list[int] = []
+    images, clean_ones = draw(256, 62, classes=(0,))[0], draw(512, 61)
+    rule, adapted = RevertRule(max_class_distance=1, max_class_growth=1), eyas.adapt(spots, images, "ada_bn")
+    networks = nn.ModuleList([spots, adapted])
+    before, state = copy.deepcopy(networks.state_dict()), torch.random.get_rng_state()
+    first, again = (judge(spots, adapted, images, clean_ones, follow=follow, rule=rule) for _ in range(2))
+    assert first == again
+    assert followed == [256, 256]
+    assert torch.equal(state, torch.random.get_rng_state())
+    torch.testing.assert_close(networks.state_dict(), before, rtol=0, atol=0)

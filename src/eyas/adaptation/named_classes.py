@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from eyas.adaptation.answer_temperature import fit_temperature, softened
-from eyas.adaptation.drift.observation import Observation, observe
+from eyas.adaptation.drift.observation import Observation, observe, require_alike
+from eyas.errors import ParameterError
 
 FEWEST_IMAGES, FEWEST_CLEAN = 128, 256
 """Images and clean ones of which the entropy is known well enough: its standard error is 0.03 of ln K at 128."""
@@ -55,17 +56,27 @@ def entropy_rises(
 
     Returns:
         None where the images or the clean ones are too few, or none is of a class that the source names.
+
+    Raises:
+        DataError: what ``follow`` gives does not answer as the source does.
+        ParameterError: it gives no other network.
     """
-    images, labels_M = clean[0], clean[1].long()
+    images, labels_M = clean
     counts_K = answers[0].counts.double()
     weights_M = counts_K[labels_M] / torch.bincount(labels_M, minlength=len(counts_K))[labels_M]
     if len(answers[0].probabilities) < FEWEST_IMAGES or len(images) < FEWEST_CLEAN or not bool(weights_M.any()):
         return None
     generator = torch.Generator().manual_seed(0)
     drawn = torch.multinomial(weights_M, len(images) // 2, replacement=True, generator=generator)
-    instead = [
-        observe(model, images, {}, batch_size, output=output).probabilities for model in (source, follow(images[drawn]))
-    ]
+    before = observe(source, images, {}, batch_size, output=output)  # first, in case it is changed in place
+    follower = follow(images[drawn])
+    if not isinstance(follower, nn.Module) or follower is source:
+        what = "`source_model` itself" if follower is source else f"a {type(follower).__name__}"
+        msg = f"`follow` gives {what}: it must give another network, as eyas.adapt does"
+        raise ParameterError(msg)
+    after = observe(follower, images, {}, batch_size, output=output)
+    require_alike(before, after, "follow")
+    instead = [before.probabilities, after.probabilities]
     temperature = fit_temperature(instead[0], labels_M)
     seen = [_entropies(one.probabilities, temperature).mean() for one in answers]
     expected = [(weights_M * _entropies(one, temperature)).sum() / weights_M.sum() for one in instead]

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from eyas.adaptation.drift.distinct_images import DistinctImages, copies_left_out
 from eyas.adaptation.drift.labels import whole_labels
 from eyas.adaptation.drift.layer_moments import Layers, held_moments
-from eyas.adaptation.drift.observation import Observation, observe, require_images
+from eyas.adaptation.drift.observation import Observation, observe, require_alike, require_images
 from eyas.adaptation.named_classes import EntropyRises, Follow, entropy_rises
 from eyas.adaptation.paired_betting import compare_paired
 from eyas.adaptation.rule_limits import RevertRule
 from eyas.deploy.bundle.class_permutations import class_balance_test
-from eyas.errors import DataError
 
 UNKNOWN = -1
 """Label of an image that has none."""
@@ -97,7 +96,8 @@ def judge(
         output: which of several outputs are the logits; without it ``logits``, ``out`` or the first.
 
     Raises:
-        DataError: images or labels cannot be used, or both networks do not answer alike.
+        DataError: images or labels cannot be used, or the networks do not answer alike.
+        ParameterError: ``follow`` gives no other network.
 
     Example::
 
@@ -105,14 +105,17 @@ def judge(
         if not verdict.keep:
             print(verdict.sentence)
     """
-    require_images(images, FEWEST_IMAGES)
+    images = require_images(images, FEWEST_IMAGES)
     distinct = DistinctImages.of(images, FEWEST_IMAGES)
     models, held = (source_model, adapted_model), (held_moments(source_model), held_moments(adapted_model))
     different = distinct.images
     before, after = (
         observe(model, different, holds, batch_size, output=output) for model, holds in zip(models, held, strict=True)
     )
-    _require_alike(before, after)
+    require_alike(before, after, "adapted_model")
+    if canary is not None:
+        clean = require_images(canary[0])
+        canary = clean, whole_labels(canary[1], len(clean), before.probabilities.shape[1])
     on_canary = None if canary is None else _answer_canary(models, canary, batch_size, output)
     classes, balanced = (None, False) if on_canary is None else _classes(on_canary.classes, after, rule)
     excuse = _excuse(before, after, rule, balanced=balanced)
@@ -145,13 +148,6 @@ def judge(
     sentence = f"the adapted network is not kept: {', '.join(failed)}" if failed else f"{KEPT}: {kept}"
     sentence += copies_left_out(distinct.copies)
     return RevertVerdict(not failed, sentence, tuple(reasons), by_labels)
-
-
-def _require_alike(before: Observation, after: Observation) -> None:
-    classes = [one.probabilities.shape[1] for one in (before, after)]
-    if classes[0] != classes[1]:
-        msg = f"`source_model` answers with {classes[0]} classes, `adapted_model` with {classes[1]}: give one network's"
-        raise DataError(msg)
 
 
 def _entropy_rises(before: Observation, after: Observation) -> Tensor:
@@ -274,11 +270,8 @@ def _answer_canary(
     models: tuple[nn.Module, nn.Module], canary: tuple[Tensor, Tensor], size: int, output: int | str | None
 ) -> _OnCanary:
     images, labels_N = canary
-    require_images(images)
     answers = [observe(model, images, {}, size, output=output) for model in models]
-    count = answers[0].probabilities.shape[1]
-    labels = whole_labels(labels_N, len(images), count)
-    accuracies = [float((one.predicted == labels).double().mean()) for one in answers]
+    accuracies = [float((one.predicted == labels_N).double().mean()) for one in answers]
     return _OnCanary(len(images), (accuracies[0], accuracies[1]), answers[0].counts)
 
 

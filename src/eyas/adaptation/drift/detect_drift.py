@@ -58,7 +58,7 @@ def detect_drift(
         DataError: the images cannot be used, are of another size than the reference's, or the network is another one.
         ParameterError: the rate is none.
     """
-    require_images(images, FEWEST_IN_WINDOW)
+    images = require_images(images, FEWEST_IN_WINDOW)
     if tuple(images.shape[1:]) != reference.image_shape:
         msg = f"`images` are {tuple(images.shape[1:])} (C, H, W), those of the reference {reference.image_shape}"
         raise DataError(msg)

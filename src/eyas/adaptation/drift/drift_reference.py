@@ -82,7 +82,7 @@ class DriftReference:
             DataError: images, labels or statistics do not fit.
             ParameterError: the window is too small.
         """
-        require_images(images, FEWEST_IMAGES)
+        images = require_images(images, FEWEST_IMAGES)
         distinct = DistinctImages.of(images, FEWEST_IMAGES)
         if window < FEWEST_IN_WINDOW:
             msg = f"`window` is {window}: give at least {FEWEST_IN_WINDOW} images"

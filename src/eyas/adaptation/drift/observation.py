@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from eyas.adaptation.drift.image_statistics import IMAGE_STATISTICS
 from eyas.adaptation.drift.layer_moments import LayerMoments, Layers, MomentSum
 from eyas.calibration.batchnorm import evaluation_mode, named_batch_norms
-from eyas.data.image_tensors import check_images
+from eyas.data.image_tensors import as_images, check_images
 from eyas.errors import DataError
 from eyas.pruning.output_paths import primary_output
 
@@ -73,7 +74,7 @@ def observe(
     Raises:
         DataError: there is no image, they are no finite floats, or the network does not take them.
     """
-    require_images(images_NCHW)
+    images_NCHW = require_images(images_NCHW)
     _require_widths(model, held)
     tensors = (tensor for tensor in chain(model.parameters(), model.buffers()) if tensor.is_floating_point())
     like = next(tensors, images_NCHW)
@@ -98,12 +99,13 @@ def observe(
     return Observation(numbers, torch.cat(probabilities), seen, whole)
 
 
-def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
-    """Refuse what is no batch of normalised images.
+def require_images(images: Any, at_least: int = 1) -> Tensor:
+    """A batch of normalised images as one tensor ``(N, C, H, W)``, which an array may be.
 
     Raises:
         DataError: says what was given and what to give.
     """
+    images_NCHW = as_images("images", images)
     shape = tuple(images_NCHW.shape)
     if images_NCHW.ndim != 4 or min(shape[2:]) < SMALLEST_EDGE:
         msg = f"`images` have shape {shape}: give (N, C, H, W), each edge at least {SMALLEST_EDGE}"
@@ -112,6 +114,19 @@ def require_images(images_NCHW: Tensor, at_least: int = 1) -> None:
         msg = f"`images` holds {len(images_NCHW)}: give at least {at_least}"
         raise DataError(msg)
     check_images("images", images_NCHW)
+    return images_NCHW
+
+
+def require_alike(before: Observation, after: Observation, name: str) -> None:
+    """See that the network ``name`` answers with as many classes as its source.
+
+    Raises:
+        DataError: it does not.
+    """
+    classes = [one.probabilities.shape[1] for one in (before, after)]
+    if classes[0] != classes[1]:
+        msg = f"`source_model` answers with {classes[0]} classes, `{name}` with {classes[1]}: give one network's"
+        raise DataError(msg)
 
 
 def _require_widths(model: nn.Module, held: Layers) -> None:

@@ -52,7 +52,7 @@ def collect(
     if not named_batch_norms(model):
         msg = "`model` has no batch-norm with running statistics: there is nothing to collect"
         raise DataError(msg)
-    require_images(images)
+    images = require_images(images)
     private, batches = copy.deepcopy(model), list(even_batches(images, batch_size))
     seen: dict[nn.Module, Moments] = {}
 

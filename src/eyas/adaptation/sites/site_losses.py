@@ -15,6 +15,7 @@ from eyas.adaptation.sites.network_digest import network_digest
 from eyas.adaptation.sites.site_message import Header, SiteMessage
 from eyas.adaptation.sites.site_statistics import SiteStatistics
 from eyas.calibration.batchnorm import evaluation_mode
+from eyas.data.image_tensors import as_labels
 from eyas.errors import DataError
 
 ROUNDING = 1e-6
@@ -95,10 +96,11 @@ def judge(model: nn.Module, images: Tensor, labels: Tensor, site: str, merged: S
         DataError: images and labels do not fit each other or the network, images are no finite floats, or the
             statistics are another network's.
     """
+    labels = as_labels("labels", labels)
     if not len(images) or labels.shape != (len(images),) or labels.is_floating_point():
         msg = f"`labels` {tuple(labels.shape)} must be a class number for each of {len(images)} `images`, at least one"
         raise DataError(msg)
-    require_images(images)
+    images = require_images(images)
     with refusing_what_does_not_fit(images):
         missing = unmerged_layers(model, images[:2], merged)
     if missing:
