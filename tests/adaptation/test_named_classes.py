@@ -186,3 +186,25 @@ def test_the_networks_and_the_random_state_stay_and_the_verdict_comes_again(spot
     assert followed == [256, 256]
     assert torch.equal(state, torch.random.get_rng_state())
     torch.testing.assert_close(networks.state_dict(), before, rtol=0, atol=0)
+
+
+class Marked(nn.Module):
+    """Answers images whose third row is above 0 by one factor, and all others by another, leaning to class 0."""
+
+    def __init__(self, clean: float, field: float) -> None:
+        super().__init__()
+        self.factors = clean, field
+
+    def forward(self, batch: Tensor) -> Tensor:
+        factors = torch.where(batch[:, 0, 2, :1] > 0, *self.factors)
+        return factors * batch[:, 0, 1] + torch.tensor([1e-3, 0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize(("gap", "keep"), [(1, True), (2, False)])
+def test_a_fall_beside_an_expected_rise_is_a_gap_above_one_and_two_excuses_nothing(gap: float, keep: bool) -> None:
+    field, clean_ones = lost(), clean()
+    field[:, 0, 2], clean_ones[0][:, 0, 2] = 0, 1
+    rule = RevertRule(excusing_rise_gap=gap)
+    networks = Marked(2, 0), Marked(2, 2)
+    verdict = judge(*networks, field, clean_ones, follow=lambda images: Marked(0, 2), rule=rule)
+    assert failed(verdict) == (set() if keep else {"one class"})

@@ -15,7 +15,7 @@ from eyas.adaptation.drift.layer_moments import Layers, held_moments
 from eyas.adaptation.drift.observation import Observation, observe, require_alike, require_images
 from eyas.adaptation.named_classes import EntropyRises, Follow, entropy_rises
 from eyas.adaptation.paired_betting import compare_paired
-from eyas.adaptation.rule_limits import RevertRule
+from eyas.adaptation.rule_limits import NO_EXCUSE, RevertRule
 from eyas.deploy.bundle.class_permutations import class_balance_test
 
 UNKNOWN = -1
@@ -127,7 +127,8 @@ def judge(
         *([] if classes is None else [classes]),
         *_distance(before, after, held, rule),
     ]
-    if follow is not None and canary is not None and not standing and _only_by_source(reasons):
+    asked = not standing and rule.excusing_rise_gap < NO_EXCUSE
+    if follow is not None and canary is not None and asked and _only_by_source(reasons):
         answers = before, after
         rises = entropy_rises(source_model, follow, canary, answers, batch_size=batch_size, output=output)
         if rises is not None and rises.expected - rises.seen >= rule.excusing_rise_gap:

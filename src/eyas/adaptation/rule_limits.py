@@ -7,6 +7,8 @@ from pydantic import Field
 from eyas.component import Options
 
 Share = Annotated[float, Field(ge=0, le=1)]
+NO_EXCUSE = 2
+"""A gap between two changes of the entropy, each of at most ln K: more there cannot be."""
 
 
 class RevertRule(Options):
@@ -36,10 +38,11 @@ class RevertRule(Options):
     """How far the largest share of one class among the source's answers may be on the way from that on the canary
     (without one from that of equally many) to all: with more, the images are of one class or the source is lost, and
     answers alone do not tell which."""
-    excusing_rise_gap: Share = 0.2
+    excusing_rise_gap: Annotated[float, Field(ge=0, le=NO_EXCUSE)] = 0.2
     """How much less the entropy rises, at the temperature of the canary, than it would on canary images of the classes
     that the source answers with, from which on what a source that is surely wrong says is excused: its largest share of
-    one class, the entropy, and its sure answers."""
+    one class, the entropy, and its sure answers. One change may be a rise and the other a fall, so that only 2 excuses
+    nothing."""
     max_class_growth: Share = 0.15
     """How much larger the largest share may be among the adapted network's answers: a class that eats the others."""
     max_distance_ratio: Annotated[float, Field(gt=0)] = 1.0
