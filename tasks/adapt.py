@@ -38,11 +38,10 @@ from tasks.workspace import Workspace
 _log = logging.getLogger(__name__)
 FIELDS = {
     "adapted_model": "the adapted network",
-    "adapter": "adapt.adapter",
+    **dict.fromkeys(("adapter", "follow"), "adapt.adapter"),
     "alpha": "adapt.rule.alpha",
     "batch_size": "adapt.batch_size",
     "detector": "adapt.detector",
-    "follow": "adapt.adapter",
     "format": "adapt.format",
     "images": "the images",
     "labels": "the labels",

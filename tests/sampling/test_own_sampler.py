@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import eyas
+from eyas.sampling.samplers import Sampler
 from eyas.sampling.samplers.random_widths import BudgetSampler
 from tests.pruning.networks import conv_bn
 from tests.pruning.oracle import prepared
@@ -50,3 +51,8 @@ def test_a_sampler_is_handed_what_its_measure_takes(sampler: type[Own], names: s
     result = eyas.search(model, space, {"macs": 0.5}, IMAGES[:20], IMAGES[20:], sampler=sampler(), candidates=3)
     assert len(result.candidates) > 0
     assert set(sampler.handed) == names
+
+
+@pytest.mark.parametrize("sampler", ["budget", "learned_thresholds", "distortion_dp"])
+def test_what_is_said_of_few_candidates_names_what_may_leave_no_more(sampler: str) -> None:
+    assert "`round_to`, `min_width` and `tolerance` leave no more" in Sampler.parse(sampler).why_few

@@ -52,7 +52,8 @@ def test_fewer_candidates_than_were_asked_for_are_told_once(kind, caplog):
     assert generations(widths, np.zeros(len(widths))).shape == (0, 4)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         f"sampler {kind} proposes {len(widths)} candidates, not the 90 asked for: its error table leads to the same "
-        "widths again and again; a larger spread, or sampler budget, finds more"
+        "widths again and again; a larger spread, or sampler budget, finds more, unless `round_to`, `min_width` and "
+        "`tolerance` leave no more"
     ]
 
 

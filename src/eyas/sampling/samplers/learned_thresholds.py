@@ -44,7 +44,10 @@ class LearnedThresholdsSampler(Sampler):
     ``distortion_dp`` (docs/experiments.md). Answers have to be classes, and gradients to be had.
     """
 
-    why_few = "the widths that were learned lead to the same ones again and again; a larger spread finds more"
+    why_few = (
+        "the widths that were learned lead to the same ones again and again; a larger spread finds more, unless "
+        "`round_to`, `min_width` and `tolerance` leave no more"
+    )
     trains = True
 
     kind: Literal["learned_thresholds"] = "learned_thresholds"

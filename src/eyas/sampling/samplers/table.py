@@ -129,7 +129,10 @@ class TableSampler(Sampler):
 class SpreadTableSampler(TableSampler):
     """Factors that are log-normal: curves are trusted as far as they are measured."""
 
-    why_few = "its error table leads to the same widths again and again; a larger spread, or sampler budget, finds more"
+    why_few = (
+        "its error table leads to the same widths again and again; a larger spread, or sampler budget, finds more, "
+        "unless `round_to`, `min_width` and `tolerance` leave no more"
+    )
 
     spread: Annotated[float, Field(gt=0, le=10)] = 0.5
     """Standard deviation of the logarithm of a factor."""
