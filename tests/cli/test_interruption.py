@@ -60,8 +60,15 @@ def run(*_, **__):
 """
 WRITES = """
 def run(*_, **__):
+    import threading
     from eyas.cli.interruption import Interruption, uninterrupted
-    Interruption.current().patience = 60
+    command = Interruption.current()
+    command.patience = 60
+    def tell():
+        while not command.stopped:
+            time.sleep(0.01)
+        print("held back", flush=True)
+    threading.Thread(target=tell, daemon=True).start()
     with uninterrupted():
         try:
             wait()
@@ -210,7 +217,7 @@ def test_a_record_that_takes_too_long_is_stopped_in_its_middle(project: Path) ->
     child.kill()
     assert (process.returncode, output, errors) == (
         130,
-        "in the middle\n",
+        "held back\nin the middle\n",
         f"stopped; go on with: {called(project)} run\n",
     )
 
@@ -220,7 +227,8 @@ def test_a_second_ctrl_c_does_not_wait_for_a_record(project: Path) -> None:
     with start(project, "run") as process:
         child = child_of(process)
         process.send_signal(signal.SIGINT)
-        time.sleep(0.5)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held back\n"
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, output, errors) == (130, "", f"stopped; go on with: {called(project)} run\n")
